@@ -1,0 +1,193 @@
+"""The command: its table, how a move is decided, and how an event is folded.
+
+``decide`` asks the table and returns the event that would follow; ``evolve`` folds an event into the next
+value. A command is replaced by ``evolve(command, event)`` only when the store has accepted the event, so
+living and replaying are the same path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fsm.errors import SequenceGap, WrongReason
+from fsm.events import CommandEvent
+from fsm.machine import Edge, Judge, Table, reason_is
+from fsm.reasons import EXPIRED, NOT_SENT, VERDICTS
+
+NEW = "new"
+QUEUED = "queued"
+SENT = "sent"
+RESPONDED = "responded"
+DELIVERED = "delivered"
+FAILED = "failed"
+TIMEOUT = "timeout"
+
+_withdrawn = reason_is(EXPIRED)
+
+COMMAND = Table(
+    name="command",
+    initial=NEW,
+    states=(NEW, QUEUED, SENT, RESPONDED, DELIVERED, FAILED, TIMEOUT),
+    edges=(
+        Edge(trigger="accept", source=NEW, dest=QUEUED),
+        Edge(trigger="refuse", source=NEW, dest=FAILED),
+        Edge(trigger="expire", source=NEW, dest=TIMEOUT),
+        Edge(trigger="expire", source=QUEUED, dest=TIMEOUT),
+        Edge(trigger="send", source=QUEUED, dest=SENT),
+        Edge(trigger="fail", source=QUEUED, dest=FAILED),
+        Edge(trigger="withdraw", source=SENT, dest=TIMEOUT, conditions=[_withdrawn]),
+        Edge(trigger="withdraw", source=SENT, dest=FAILED, unless=[_withdrawn]),
+        Edge(trigger="respond", source=SENT, dest=RESPONDED),
+        Edge(trigger="reject", source=SENT, dest=FAILED),
+        Edge(trigger="deliver", source=SENT, dest=DELIVERED),
+        Edge(trigger="fail", source=SENT, dest=FAILED),
+        Edge(trigger="time_out", source=SENT, dest=TIMEOUT),
+    ),
+)
+"""States and edges of a command. ``new`` is a pseudo-state that is never published."""
+
+OUTCOMES = {RESPONDED: "responded", DELIVERED: "delivered", FAILED: "failed", TIMEOUT: "failed"}
+"""What a terminal state means to a consumer that knows three outcomes."""
+
+_judge = Judge(COMMAND)
+
+
+@dataclass(slots=True, frozen=True)
+class CommandRequest:
+    """What a producer asks: the validated content of one outbound entry.
+
+    Attributes:
+        payload: command text, sent byte for byte.
+        codec: ``"12"`` or ``"14"``.
+        expires_at: epoch ms, by the clock of Redis; never written to a device at or after it.
+        accepted_at: epoch ms at which a gateway first took the command.
+        response_timeout: seconds, from the write.
+        expect_response: False when success is the device's TCP acknowledgement.
+        instance_id: the instance whose stream holds the entry; ``outbound_id`` is the entry's id there.
+        hops: how often the command has moved between instances.
+        echo: the producer's fields repeated in every event, as (name, value) pairs.
+    """
+
+    command_id: str
+    imei: str
+    payload: bytes
+    codec: str
+    expires_at: int
+    accepted_at: int
+    response_timeout: float
+    expect_response: bool
+    payload_sha256: str
+    instance_id: str
+    outbound_id: str
+    hops: int = 0
+    echo: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Command:
+    """A command as its events tell it: the fold of its history."""
+
+    command_id: str
+    state: str = NEW
+    seq: int = 0
+    reason: str = ""
+    delivery: str = NOT_SENT
+    session_id: str = ""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self.state in COMMAND.terminal
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """What a device answered, as it is published: text when printable ASCII, else hex.
+
+    ``truncated`` tells that the answer was longer than is kept.
+    """
+
+    text: str | None
+    hex: str | None
+    truncated: bool
+    codec: str
+
+
+@dataclass(slots=True)
+class _Probe:
+    """A disposable subject: the judge moves it, and the command stays as it is."""
+
+    state: str
+
+
+def decide(
+    command: Command,
+    trigger: str,
+    *,
+    reason: str = "",
+    detail: str = "",
+    request: CommandRequest | None = None,
+    session_id: str = "",
+    acknowledged: bool = False,
+    answer: Answer | None = None,
+    rtt_ms: int | None = None,
+    recovered: bool = False,
+) -> CommandEvent:
+    """The event that follows when `trigger` happens to `command`; nothing is changed.
+
+    Args:
+        acknowledged: the device's TCP has acknowledged every byte of the command.
+        request: gives the event its imei, codec, entry and echoed fields; absent only for entries that
+            could not be read as a command.
+
+    Raises:
+        IllegalTransition: the table has no such edge.
+        WrongReason: the reason does not belong to the edge.
+    """
+    probe = _Probe(command.state)
+    _judge.fire(probe, trigger, reason)
+    verdict = VERDICTS[trigger, command.state]
+    if (reason or verdict.reasons) and reason not in verdict.reasons:
+        raise WrongReason(trigger, command.state, reason)
+    return CommandEvent(
+        command_id=command.command_id,
+        seq=command.seq + 1,
+        state=probe.state,
+        prev="" if command.state == NEW else command.state,
+        trigger=trigger,
+        terminal=probe.state in OUTCOMES,
+        outcome=OUTCOMES.get(probe.state, ""),
+        reason=reason,
+        detail=detail,
+        delivery=verdict.acknowledged if acknowledged else verdict.delivery,
+        imei=request.imei if request else "",
+        codec=request.codec if request else "",
+        instance_id=request.instance_id if request else "",
+        session_id=session_id or command.session_id,
+        outbound_id=request.outbound_id if request else "",
+        rtt_ms=rtt_ms,
+        response=answer.text if answer else None,
+        response_hex=answer.hex if answer else None,
+        truncated=bool(answer and answer.truncated),
+        recovered=recovered,
+        payload_sha256=request.payload_sha256 if request else "",
+        echo=request.echo if request else (),
+    )
+
+
+def evolve(command: Command, event: CommandEvent) -> Command:
+    """`command` with `event` folded into it. Knows no rules: what was stored is what happened.
+
+    Raises:
+        SequenceGap: the event is of another command or does not continue this one.
+    """
+    if event.command_id != command.command_id or event.seq != command.seq + 1:
+        raise SequenceGap(command.command_id, command.seq + 1, event.seq)
+    return replace(
+        command,
+        state=event.state,
+        seq=event.seq,
+        reason=event.reason,
+        delivery=event.delivery,
+        session_id=event.session_id,
+    )

@@ -1,0 +1,144 @@
+"""Tables as pictures: Mermaid text and Markdown rows, drawn from the tables the gateway runs.
+
+Every edge of a table is one arrow, and nothing else is. The pseudo-state a table starts in is drawn as the
+start mark, and a state that no edge leaves gets the end mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fsm.command import COMMAND, OUTCOMES
+from fsm.events import CommandEvent, SessionEvent
+from fsm.machine import Edge, Table
+from fsm.reasons import VERDICTS
+from fsm.session import SESSION
+
+MARK = "[*]"
+
+# Widths are measured with a font of Verdana's metrics, so labels are asked for in one: none is clipped.
+THEME = (
+    '%%{init: {"theme": "base", "themeVariables": {"fontFamily": "Verdana, DejaVu Sans, sans-serif", '
+    '"fontSize": "14px", "lineColor": "#5f6368", "primaryColor": "#eef3fd", "primaryBorderColor": "#3367d6", '
+    '"primaryTextColor": "#1b2a4a", "edgeLabelBackground": "#ffffff", "transitionLabelColor": "#3c4043", '
+    '"tertiaryColor": "#ffffff"}}}%%'
+)
+CLASSES = {
+    "success": "fill:#e6f4ea,stroke:#1e7e34,color:#123d1c",
+    "failed": "fill:#fdecea,stroke:#b3261e,color:#4a100c",
+    "ended": "fill:#f1f3f4,stroke:#5f6368,color:#202124",
+    "visited": "fill:#fff4d6,stroke:#b06000,color:#3d2200,stroke-width:3px",
+}
+
+
+@dataclass(slots=True, frozen=True)
+class Visit:
+    """One move of one history: an edge of the table, its place in the history, and why it was taken."""
+
+    source: str
+    trigger: str
+    dest: str
+    seq: int
+    reason: str = ""
+
+
+def path(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> tuple[Visit, ...]:
+    """The moves that `events` tell of, in the terms of `table`."""
+    return tuple(
+        Visit(event.prev or table.initial, event.trigger, event.state, event.seq, event.reason)
+        for event in events
+    )
+
+
+def mermaid(table: Table, *, outcomes: Mapping[str, str] | None = None, visited: Sequence[Visit] = ()) -> str:
+    """`table` as a Mermaid state diagram.
+
+    Args:
+        outcomes: what a terminal state means; a state whose outcome is ``failed`` is drawn as a failure, any
+            other as a success, and one without an outcome as a plain end.
+        visited: moves to mark: their arrows carry the number of the move and its reason, their states stand
+            out.
+    """
+    lines = [THEME, "stateDiagram-v2", "  direction LR"]
+    lines += [f"  {_node(table, e['source'])} --> {e['dest']}: {_label(e, visited)}" for e in _sorted(table)]
+    ends = [state for state in table.states if state in table.terminal]
+    lines += [f"  {state} --> {MARK}" for state in ends]
+    lines += _styles(table, outcomes or {}, visited)
+    return "\n".join(lines) + "\n"
+
+
+def command_diagram(visited: Sequence[Visit] = ()) -> str:
+    """The command machine; with `visited`, the way one command took."""
+    return mermaid(COMMAND, outcomes=OUTCOMES, visited=visited)
+
+
+def session_diagram(visited: Sequence[Visit] = ()) -> str:
+    """The session machine; with `visited`, the way one session took."""
+    return mermaid(SESSION, visited=visited)
+
+
+def verdict_rows() -> str:
+    """The command machine as a Markdown table: each edge with its reasons and deliveries."""
+    rows = ["| from | trigger | to | reasons | delivery |", "|---|---|---|---|---|"]
+    for edge in COMMAND:
+        verdict = VERDICTS[edge["trigger"], edge["source"]]
+        deliveries = dict.fromkeys((verdict.delivery, verdict.acknowledged))
+        cells = (
+            f"`{edge['source']}`",
+            f"`{edge['trigger']}`",
+            f"`{edge['dest']}`",
+            " ".join(f"`{reason}`" for reason in _reasons_of(edge)),
+            " or ".join(f"`{delivery}`" for delivery in deliveries),
+        )
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _reasons_of(edge: Edge) -> list[str]:
+    """The reasons of the edge's trigger that its guards let through."""
+    reasons = VERDICTS[edge["trigger"], edge["source"]].reasons
+    wanted = {guard.__name__ for guard in edge.get("conditions", ())}
+    barred = {guard.__name__ for guard in edge.get("unless", ())}
+    return sorted(reason for reason in reasons - barred if not wanted or reason in wanted)
+
+
+def _sorted(table: Table) -> list[Edge]:
+    """Edges by their states, so that arrows between two states, and the two arms of a guard, lie together."""
+    order = {state: place for place, state in enumerate(table.states)}
+
+    def place(edge: Edge) -> tuple[int, int, int]:
+        arm = -1 if "conditions" in edge else 1 if "unless" in edge else 0
+        return order[edge["source"]], order[edge["dest"]], arm
+
+    return sorted(table.edges, key=place)
+
+
+def _node(table: Table, state: str) -> str:
+    return MARK if state == table.initial else state
+
+
+def _label(edge: Edge, visited: Sequence[Visit]) -> str:
+    guards = [guard.__name__ for guard in edge.get("conditions", ())]
+    guards += [f"not {guard.__name__}" for guard in edge.get("unless", ())]
+    text = edge["trigger"] + (f" [{', '.join(guards)}]" if guards else "")
+    ends = (edge["source"], edge["trigger"], edge["dest"])
+    moves = [visit for visit in visited if (visit.source, visit.trigger, visit.dest) == ends]
+    if not moves:
+        return text
+    numbers = ",".join(str(move.seq) for move in moves)
+    reasons = dict.fromkeys(move.reason for move in moves if move.reason)
+    return "<br/>".join((f"({numbers}) {text}", *reasons))
+
+
+def _styles(table: Table, outcomes: Mapping[str, str], visited: Sequence[Visit]) -> list[str]:
+    seen = {state for visit in visited for state in (visit.source, visit.dest)} - {table.initial}
+    members: dict[str, list[str]] = {}
+    for state in table.states:
+        if state in seen:
+            members.setdefault("visited", []).append(state)
+        elif state in table.terminal:
+            kind = {"failed": "failed", "": "ended"}.get(outcomes.get(state, ""), "success")
+            members.setdefault(kind, []).append(state)
+    lines = [f"  classDef {name} {CLASSES[name]}" for name in members]
+    return lines + [f"  class {','.join(states)} {name}" for name, states in members.items()]

@@ -1,0 +1,121 @@
+"""The door to `transitions`: a table of edges, and one shared machine that judges moves by it.
+
+The machine owns no model. Any object with a ``state`` attribute can be moved, and objects are never
+registered with it, so a session or a command costs the machine no memory. Callbacks are not used at all:
+a trigger either moves ``state`` along an edge of the table or raises, and every effect belongs to the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, Required, TypedDict
+
+from transitions import EventData, Machine, MachineError
+
+from fsm.errors import IllegalTransition
+
+# Below WARNING the library formats several lines per trigger, seven times the cost of the trigger itself.
+logging.getLogger("transitions").setLevel(logging.WARNING)
+
+
+Guard = Callable[[EventData], bool]
+
+
+def reason_is(wanted: str) -> Guard:
+    """A guard that lets an edge through when the trigger was fired for the reason `wanted`."""
+
+    def guard(event: EventData) -> bool:
+        return bool(event.kwargs.get("reason") == wanted)
+
+    guard.__name__ = wanted
+    return guard
+
+
+class Edge(TypedDict, total=False):
+    """One row of a table, in the form `transitions` reads.
+
+    Guards are pure functions of the event data (``event.kwargs["reason"]``), needed only where one trigger
+    leads from one state to two.
+    """
+
+    trigger: Required[str]
+    source: Required[str]
+    dest: Required[str]
+    conditions: list[Guard]
+    unless: list[Guard]
+
+
+class HasState(Protocol):
+    """What a machine needs of the object it moves."""
+
+    state: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A state machine as data: its name, its states, the one it starts in, and its edges.
+
+    A state is terminal when no edge leaves it; nothing declares it so.
+    """
+
+    name: str
+    initial: str
+    states: tuple[str, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def terminal(self) -> frozenset[str]:
+        """States that no edge leaves."""
+        return frozenset(self.states) - {edge["source"] for edge in self.edges}
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """Names of all triggers, in the order of their first edge."""
+        return tuple(dict.fromkeys(edge["trigger"] for edge in self.edges))
+
+    def allows(self, state: str, trigger: str) -> bool:
+        """Whether `trigger` is an edge from `state`."""
+        return any(edge["source"] == state and edge["trigger"] == trigger for edge in self.edges)
+
+    def __iter__(self) -> Iterator[Edge]:
+        return iter(self.edges)
+
+
+class Judge:
+    """The shared `transitions` machine of one table.
+
+    >>> Judge(table).fire(command, "send")   # moves command.state, or raises IllegalTransition
+    """
+
+    def __init__(self, table: Table) -> None:
+        unknown = {edge[end] for edge in table for end in ("source", "dest")} - set(table.states)
+        if unknown:
+            raise ValueError(f"The {table.name} table names unknown states: {sorted(unknown)}.")
+        self.table = table
+        machine = Machine(
+            model=None,
+            states=list(table.states),
+            initial=table.initial,
+            transitions=list(table.edges),
+            auto_transitions=False,
+            queued=False,
+            send_event=True,
+        )
+        self._fire = {name: event.trigger for name, event in machine.events.items()}
+
+    def fire(self, subject: HasState, trigger: str, reason: str = "") -> None:
+        """Move `subject` along `trigger`.
+
+        Raises:
+            IllegalTransition: there is no such edge from the subject's state; the subject is unchanged.
+        """
+        fire = self._fire.get(trigger)
+        if fire is not None:
+            try:
+                if fire(subject, reason=reason):
+                    return
+            except MachineError:
+                pass
+        raise IllegalTransition(self.table.name, subject.state, trigger)

@@ -1,0 +1,222 @@
+"""What a producer may put on the outbound stream, and the one place where it is judged.
+
+Every value arrives as text. ``undefined``, ``null`` and the empty string mean absent, for that is what a
+template engine writes for a missing value. A known field that is present and wrong is an error, never a
+silent default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fsm.command import CommandRequest
+from fsm.errors import InvalidCommand
+
+COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+IMEI = re.compile(r"[0-9]{15}")
+PRINTABLE = re.compile(r"[ -~]+")
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
+ABSENT = frozenset({"", "undefined", "null"})
+ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
+ECHO_LIMIT = 256
+FIELD_LIMIT = 65_536
+MAX_AHEAD_MS = 24 * 3600 * 1000
+EPOCH_MS_FLOOR = 10**12
+MAX_HOPS = 3
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """Defaults and bounds the operator sets: seconds, bytes."""
+
+    command_ttl: float = 300.0
+    response_timeout: float = 30.0
+    max_payload: int = 512
+
+
+@dataclass(slots=True, frozen=True)
+class CancelRequest:
+    """A producer's wish that a command not be sent any more."""
+
+    command_id: str
+    instance_id: str
+    outbound_id: str
+    echo: tuple[tuple[str, str], ...] = ()
+
+
+class _Fields:
+    """The fields of one entry, decoded, with absence normalised."""
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self._raw = raw
+        self.command_id: str | None = None
+        command_id = self._text(b"command_id")
+        if command_id is not None and command_id not in ABSENT and COMMAND_ID.fullmatch(command_id):
+            self.command_id = command_id
+
+    def _text(self, name: bytes) -> str | None:
+        value = self._raw.get(name)
+        if value is None or len(value) > FIELD_LIMIT:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def fault(self, field: str, problem: str) -> InvalidCommand:
+        return InvalidCommand(field, problem, self.command_id)
+
+    def get(self, field: str) -> str | None:
+        """The field's text, or None when absent."""
+        value = self._raw.get(field.encode())
+        if value is None:
+            return None
+        if len(value) > FIELD_LIMIT:
+            raise self.fault(field, "is longer than 64 KiB")
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            raise self.fault(field, "is not UTF-8") from None
+        return None if text in ABSENT else text
+
+    def need(self, field: str) -> str:
+        value = self.get(field)
+        if value is None:
+            raise self.fault(field, "is missing")
+        return value
+
+    def choice(self, field: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.get(field)
+        if value is None:
+            return default
+        if value not in allowed:
+            raise self.fault(field, f"is none of {', '.join(allowed)}")
+        return value
+
+
+def parse_entry(
+    raw: Mapping[bytes, bytes],
+    *,
+    instance_id: str,
+    outbound_id: str,
+    now_ms: int,
+    limits: Limits,
+) -> CommandRequest | CancelRequest:
+    """Read one outbound entry.
+
+    Args:
+        raw: the entry's fields as they came from Redis.
+        instance_id: the instance whose stream holds the entry.
+        outbound_id: the entry's id; its milliseconds are the entry's time.
+        now_ms: epoch ms by the clock of Redis.
+
+    Raises:
+        InvalidCommand: names the field at fault; ``command_id`` is None when no id could be read.
+    """
+    fields = _Fields(raw)
+    command_id = fields.need("command_id")
+    if fields.command_id is None:
+        raise fields.fault("command_id", "is not 1 to 64 of A-Z a-z 0-9 . _ : -")
+    kind = fields.choice("type", ("command", "cancel"), "command")
+    if kind == "cancel":
+        return CancelRequest(command_id, instance_id, outbound_id, _echo(raw))
+    return _command(fields, raw, command_id, instance_id, outbound_id, now_ms, limits)
+
+
+def _command(
+    fields: _Fields,
+    raw: Mapping[bytes, bytes],
+    command_id: str,
+    instance_id: str,
+    outbound_id: str,
+    now_ms: int,
+    limits: Limits,
+) -> CommandRequest:
+    imei = fields.need("imei")
+    if not IMEI.fullmatch(imei):
+        raise fields.fault("imei", "is not 15 digits")
+    payload = _payload(fields, raw, limits.max_payload)
+    entry_ms = int(outbound_id.partition("-")[0])
+    return CommandRequest(
+        command_id=command_id,
+        imei=imei,
+        payload=payload,
+        codec=fields.choice("codec", ("12", "14"), "12"),
+        expires_at=_expiry(fields, entry_ms, limits.command_ttl),
+        accepted_at=_whole(fields, "accepted_at", now_ms),
+        response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
+        expect_response=fields.choice("expect_response", ("0", "1"), "1") == "1",
+        payload_sha256=hashlib.sha256(payload).hexdigest()[:16],
+        instance_id=instance_id,
+        outbound_id=outbound_id,
+        hops=min(_whole(fields, "hops", 0), MAX_HOPS),
+        echo=_echo(raw),
+    )
+
+
+def _payload(fields: _Fields, raw: Mapping[bytes, bytes], limit: int) -> bytes:
+    text = fields.need("payload")
+    if not PRINTABLE.fullmatch(text):
+        raise fields.fault("payload", "holds a character that is not printable ASCII")
+    if len(text) > limit:
+        raise fields.fault("payload", f"is longer than {limit} bytes")
+    return raw[b"payload"]
+
+
+def _expiry(fields: _Fields, entry_ms: int, ttl: float) -> int:
+    text = fields.get("expires_at")
+    if text is None:
+        return entry_ms + round(ttl * 1000)
+    if text.isascii() and text.isdigit():
+        expires = int(text) if len(text) <= 16 else 0
+        if expires < EPOCH_MS_FLOOR:
+            raise fields.fault("expires_at", "is a number that is no epoch time in milliseconds")
+    else:
+        expires = _rfc_3339(fields, text)
+    if expires > entry_ms + MAX_AHEAD_MS:
+        raise fields.fault("expires_at", "is more than 24 h ahead")
+    return expires
+
+
+def _rfc_3339(fields: _Fields, text: str) -> int:
+    try:
+        if not RFC_3339.fullmatch(text):
+            raise ValueError
+        moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise fields.fault("expires_at", "is neither RFC 3339 nor epoch milliseconds") from None
+    return (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def _seconds(fields: _Fields, field: str, default: float) -> float:
+    text = fields.get(field)
+    if text is None:
+        return default
+    if not DECIMAL.fullmatch(text) or not 0.1 <= float(text) <= 3600:
+        raise fields.fault(field, "is not a number of seconds from 0.1 to 3600")
+    return float(text)
+
+
+def _whole(fields: _Fields, field: str, default: int) -> int:
+    text = fields.get(field)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 16:
+        raise fields.fault(field, "is not a whole number")
+    return int(text)
+
+
+def _echo(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
+    """The producer's own fields, cut; they are only repeated, so nothing in them can be wrong."""
+    pairs = []
+    for name in ECHOED:
+        text = raw.get(name.encode(), b"")[:ECHO_LIMIT].decode(errors="ignore")
+        if text not in ABSENT:
+            pairs.append((name, text))
+    return tuple(pairs)

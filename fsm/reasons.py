@@ -1,0 +1,156 @@
+"""Why a command or a session ended, and what that says about the vehicle: two closed lists and a table.
+
+``Delivery`` answers the question that matters to the owner of a vehicle: may it have obeyed? Only
+``not_sent`` may be repeated blindly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Reasons of a command's terminal event.
+INVALID_COMMAND: Final = "invalid_command"
+NOT_ALLOWED: Final = "not_allowed"
+DEVICE_NOT_CONNECTED: Final = "device_not_connected"
+QUEUE_FULL: Final = "queue_full"
+EXPIRED: Final = "expired"
+CANCELLED: Final = "cancelled"
+GATEWAY_SHUTDOWN: Final = "gateway_shutdown"
+GATEWAY_RESTART: Final = "gateway_restart"
+INSTANCE_LOST: Final = "instance_lost"
+LEDGER_LOST: Final = "ledger_lost"
+INTERNAL_ERROR: Final = "internal_error"
+CONNECTION_LOST: Final = "connection_lost"
+SESSION_SUPERSEDED: Final = "session_superseded"
+WRITE_ERROR: Final = "write_error"
+PROTOCOL_ERROR: Final = "protocol_error"
+NACK: Final = "nack"
+RESPONSE_TIMEOUT: Final = "response_timeout"
+DELIVERY_TIMEOUT: Final = "delivery_timeout"
+
+# Reasons of a session's close.
+DEVICE_CLOSED: Final = "device_closed"
+REJECTED: Final = "rejected"
+HANDSHAKE_TIMEOUT: Final = "handshake_timeout"
+IDLE: Final = "idle"
+SUPERSEDED: Final = "superseded"
+WRITE_OVERFLOW: Final = "write_overflow"
+STORE_UNAVAILABLE: Final = "store_unavailable"
+TAINTED: Final = "tainted"
+SHUTDOWN: Final = "shutdown"
+FENCED: Final = "fenced"
+
+CLOSE_REASONS: Final = frozenset(
+    {
+        DEVICE_CLOSED,
+        REJECTED,
+        HANDSHAKE_TIMEOUT,
+        IDLE,
+        SUPERSEDED,
+        PROTOCOL_ERROR,
+        WRITE_OVERFLOW,
+        STORE_UNAVAILABLE,
+        TAINTED,
+        SHUTDOWN,
+        FENCED,
+        INSTANCE_LOST,
+    }
+)
+
+# Deliveries, from "no byte left this host" to "the device said so".
+NOT_SENT: Final = "not_sent"
+MAYBE_SENT: Final = "maybe_sent"
+RECEIVED: Final = "received"
+ANSWERED: Final = "answered"
+
+# Notes: published remarks about a command that change no state.
+LATE_RESPONSE: Final = "late_response"
+UNSOLICITED_RESPONSE: Final = "unsolicited_response"
+DUPLICATE_IGNORED: Final = "duplicate_ignored"
+CANCEL_REJECTED: Final = "cancel_rejected"
+LATE_OUTCOME: Final = "late_outcome"
+MOVED: Final = "moved"
+
+NOTES: Final = (
+    LATE_RESPONSE,
+    UNSOLICITED_RESPONSE,
+    DUPLICATE_IGNORED,
+    CANCEL_REJECTED,
+    LATE_OUTCOME,
+    MOVED,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an edge of the command machine may carry.
+
+    Attributes:
+        reasons: the reasons that belong to the edge; empty when it needs none.
+        delivery: the delivery it has when nothing is known of the device's TCP.
+        acknowledged: the delivery it has when the device's TCP has acknowledged every byte.
+    """
+
+    reasons: frozenset[str]
+    delivery: str
+    acknowledged: str
+
+
+def _verdict(delivery: str, *reasons: str, acknowledged: str = "") -> Verdict:
+    return Verdict(frozenset(reasons), delivery, acknowledged or delivery)
+
+
+VERDICTS: Final[dict[tuple[str, str], Verdict]] = {
+    ("accept", "new"): _verdict(NOT_SENT),
+    ("refuse", "new"): _verdict(NOT_SENT, INVALID_COMMAND, NOT_ALLOWED, DEVICE_NOT_CONNECTED, QUEUE_FULL),
+    ("expire", "new"): _verdict(NOT_SENT, EXPIRED),
+    ("expire", "queued"): _verdict(NOT_SENT, EXPIRED),
+    ("send", "queued"): _verdict(MAYBE_SENT),
+    ("fail", "queued"): _verdict(
+        NOT_SENT,
+        CANCELLED,
+        DEVICE_NOT_CONNECTED,
+        GATEWAY_SHUTDOWN,
+        INSTANCE_LOST,
+        LEDGER_LOST,
+        INTERNAL_ERROR,
+    ),
+    ("withdraw", "sent"): _verdict(NOT_SENT, EXPIRED, CONNECTION_LOST, SESSION_SUPERSEDED, GATEWAY_SHUTDOWN),
+    ("respond", "sent"): _verdict(ANSWERED),
+    ("reject", "sent"): _verdict(ANSWERED, NACK),
+    ("deliver", "sent"): _verdict(RECEIVED),
+    ("fail", "sent"): _verdict(
+        MAYBE_SENT,
+        CONNECTION_LOST,
+        WRITE_ERROR,
+        SESSION_SUPERSEDED,
+        GATEWAY_SHUTDOWN,
+        GATEWAY_RESTART,
+        INSTANCE_LOST,
+        PROTOCOL_ERROR,
+        INTERNAL_ERROR,
+        acknowledged=RECEIVED,
+    ),
+    ("time_out", "sent"): _verdict(MAYBE_SENT, RESPONSE_TIMEOUT, DELIVERY_TIMEOUT, acknowledged=RECEIVED),
+}
+"""What belongs to each (trigger, source) of the command machine; tested complete against its table."""
+
+
+_FAILURES: Final = {
+    SUPERSEDED: SESSION_SUPERSEDED,
+    SHUTDOWN: GATEWAY_SHUTDOWN,
+    PROTOCOL_ERROR: PROTOCOL_ERROR,
+    WRITE_OVERFLOW: WRITE_ERROR,
+}
+_WITHDRAWALS: Final = {SUPERSEDED: SESSION_SUPERSEDED, SHUTDOWN: GATEWAY_SHUTDOWN}
+
+
+def failure_for(close_reason: str) -> str:
+    """Why a written command fails when its session closes for `close_reason`."""
+    return _FAILURES.get(close_reason, CONNECTION_LOST)
+
+
+def withdrawal_for(close_reason: str) -> str:
+    """Why a committed but unwritten command is withdrawn when its session closes for `close_reason`."""
+    return _WITHDRAWALS.get(close_reason, CONNECTION_LOST)

@@ -1,0 +1,23 @@
+"""What the registry answers when a session asks to be the holder of its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Registered(StrEnum):
+    """What became of a registration."""
+
+    REGISTERED = "REGISTERED"
+    SUPERSEDED = "SUPERSEDED"
+    FAILED = "FAILED"
+    FENCED = "FENCED"
+
+
+@dataclass(slots=True, frozen=True)
+class RegisterResult:
+    """``holder`` is the instance that held the device before, or that holds it instead of us; or empty."""
+
+    status: Registered
+    holder: str = ""

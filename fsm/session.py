@@ -1,0 +1,96 @@
+"""The session: one TCP connection of one device, from accept to close.
+
+The machine moves on life-cycle changes only, never per frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fsm.errors import SequenceGap
+from fsm.events import SessionEvent
+from fsm.machine import Edge, Judge, Table
+
+NEW = "new"
+HANDSHAKE = "handshake"
+IDENTIFIED = "identified"
+READY = "ready"
+TAINTED = "tainted"
+DRAINING = "draining"
+CLOSED = "closed"
+
+_OPEN_STATES = (HANDSHAKE, IDENTIFIED, READY, TAINTED)
+
+SESSION = Table(
+    name="session",
+    initial=NEW,
+    states=(NEW, HANDSHAKE, IDENTIFIED, READY, TAINTED, DRAINING, CLOSED),
+    edges=(
+        Edge(trigger="accept", source=NEW, dest=HANDSHAKE),
+        Edge(trigger="identify", source=HANDSHAKE, dest=IDENTIFIED),
+        Edge(trigger="open", source=IDENTIFIED, dest=READY),
+        Edge(trigger="taint", source=READY, dest=TAINTED),
+        Edge(trigger="clear", source=TAINTED, dest=READY),
+        *(Edge(trigger="drain", source=state, dest=DRAINING) for state in _OPEN_STATES),
+        *(Edge(trigger="close", source=state, dest=CLOSED) for state in (*_OPEN_STATES, DRAINING)),
+    ),
+)
+"""States and edges of a session. Commands are written only in ``ready``."""
+
+_judge = Judge(SESSION)
+
+
+@dataclass(slots=True, frozen=True)
+class Session:
+    """A session as its events tell it: the fold of its history."""
+
+    session_id: str
+    state: str = NEW
+    seq: int = 0
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Probe:
+    state: str
+
+
+def decide(
+    session: Session,
+    trigger: str,
+    *,
+    reason: str = "",
+    imei: str = "",
+    peer: str = "",
+    instance_id: str = "",
+) -> SessionEvent:
+    """The event that follows when `trigger` happens to `session`; nothing is changed.
+
+    Raises:
+        IllegalTransition: the table has no such edge.
+    """
+    probe = _Probe(session.state)
+    _judge.fire(probe, trigger, reason)
+    return SessionEvent(
+        session_id=session.session_id,
+        seq=session.seq + 1,
+        state=probe.state,
+        prev="" if session.state == NEW else session.state,
+        trigger=trigger,
+        reason=reason,
+        imei=imei,
+        peer=peer,
+        instance_id=instance_id,
+        terminal=probe.state == CLOSED,
+    )
+
+
+def evolve(session: Session, event: SessionEvent) -> Session:
+    """`session` with `event` folded into it.
+
+    Raises:
+        SequenceGap: the event is of another session or does not continue this one.
+    """
+    if event.session_id != session.session_id or event.seq != session.seq + 1:
+        raise SequenceGap(session.session_id, session.seq + 1, event.seq)
+    return replace(session, state=event.state, seq=event.seq, reason=event.reason)
