@@ -1,0 +1,46 @@
+"""The layouts behind AVL records: shared, told apart, bounded."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import pytest
+
+from transport.teltonika import layout
+from transport.teltonika.avl import Record, decode_avl, encode_avl
+from transport.teltonika.frame import CODEC_8E
+from transport.teltonika.layout import LayoutCache
+
+Io: TypeAlias = dict[int, tuple[int, int] | bytes]
+
+
+def one_record(io: Io) -> bytes:
+    return encode_avl(CODEC_8E, [Record.of(timestamp=0, io=io)])[8:-4]
+
+
+def test_records_of_the_same_shape_share_one_layout() -> None:
+    first, second = (decode_avl(one_record({9: (2, value)}))[0] for value in (1, 2))
+    assert first.layout is second.layout
+    assert first != second
+
+
+def test_shapes_that_begin_alike_are_told_apart_however_many_there_are() -> None:
+    cache = LayoutCache(CODEC_8E)
+    bodies = [one_record({1: (1, 0), key: (1, 0)}) for key in range(2, 2 + 2 * layout.CANDIDATES)]
+    for _ in range(2):
+        for key, body in enumerate(bodies, start=2):
+            assert cache.find(body, 2, len(body) - 1).ids == (1, key)
+    assert len(cache) == len(bodies)
+
+
+def test_a_hostile_device_cannot_fill_the_memory_with_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "LAYOUT_LIMIT", 50)
+    monkeypatch.setattr(layout, "ID_LIMIT", 70)
+    cache = LayoutCache(CODEC_8E)
+    for key in range(1, 500):
+        shapes: list[Io] = [{key: (1, 0)}, {key: (2, 0), key + 1: (2, 0), key + 2: (8, 0)}]
+        for io in shapes:
+            body = one_record(io)
+            assert cache.find(body, 2, len(body) - 1).ids == tuple(io)
+            assert len(cache) <= 50
+            assert cache.id_count <= 70

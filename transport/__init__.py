@@ -1,0 +1,1 @@
+"""Sockets, bytes and the command line: everything between a tracker and the rules in `fsm`."""

@@ -1,0 +1,138 @@
+"""Messages: commands to a device, its answers, and the serial data it forwards (codecs 12, 13, 14, 15).
+
+    codec | quantity 1 | type | size (4) | [timestamp (4)] | [IMEI (8)] | text | quantity 2
+
+``size`` counts everything between itself and the second quantity. Codecs 13 and 15 have the timestamp,
+14 and 15 the IMEI (wiki, "Codec for communication over GPRS messages"). The text is sent as plain ASCII
+without a terminator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from .errors import Undecodable
+from .frame import CODEC_12, CODEC_13, CODEC_14, CODEC_15, encode_frame
+
+TYPE_COMMAND = 0x05
+TYPE_ANSWER = 0x06
+TYPE_NACK = 0x11
+
+_HEAD = Struct(">BBBI")
+_TIMESTAMP_SIZE = 4
+_IMEI_SIZE = 8
+_QUANTITY = 1
+_DIGITS = 15
+
+_WITH_TIMESTAMP = frozenset((CODEC_13, CODEC_15))
+_WITH_IMEI = frozenset((CODEC_14, CODEC_15))
+_CODECS = _WITH_TIMESTAMP | _WITH_IMEI | {CODEC_12}
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """One message of a device.
+
+    ``payload`` is the text alone, raw: it may be binary. ``imei`` is that of codecs 14 and 15, ``timestamp``
+    that of codecs 13 and 15, in seconds since 1970. ``quantity`` is the first quantity, always 1.
+    """
+
+    codec: int
+    type: int
+    payload: bytes
+    imei: str | None = None
+    timestamp: int | None = None
+    quantity: int = _QUANTITY
+
+
+def encode_command(codec: int, imei: str, text: bytes) -> bytes:
+    """Return the frame that tells a device ``text``, in codec 12 or 14. Codec 12 carries no IMEI.
+
+    Raises ``ValueError`` for another codec, or an IMEI that is not 15 digits in codec 14.
+    """
+    return _encode(codec, TYPE_COMMAND, imei, text)
+
+
+def encode_answer(codec: int, imei: str, text: bytes) -> bytes:
+    """Return the frame with which a device answers, in codec 12 or 14. Raises as ``encode_command`` does."""
+    return _encode(codec, TYPE_ANSWER, imei, text)
+
+
+def encode_nack(imei: str) -> bytes:
+    """Return the codec 14 frame with which a device says that a command was meant for another IMEI."""
+    return _encode(CODEC_14, TYPE_NACK, imei, b"")
+
+
+def decode_message(body: bytes) -> Message:
+    """Return the message in ``body`` (codec id to second quantity, CRC already checked).
+
+    Codec 13 is read with a timestamp of 4 bytes, as the wiki has it today; older revisions had 8, and no flag
+    tells them apart. A text of size 0 is a message as any other. Raises ``Undecodable`` if the codec is not
+    one of these, or if size, quantities and body disagree.
+    """
+    codec, kind = _check(body)
+    at = _HEAD.size
+    timestamp = imei = None
+    if codec in _WITH_TIMESTAMP:
+        timestamp = int.from_bytes(body[at : at + _TIMESTAMP_SIZE], "big")
+        at += _TIMESTAMP_SIZE
+    if codec in _WITH_IMEI:
+        imei = _unpack_imei(body[at : at + _IMEI_SIZE])
+        at += _IMEI_SIZE
+    return Message(codec, kind, body[at:-1], imei, timestamp, body[1])
+
+
+def _check(body: bytes) -> tuple[int, int]:
+    """Return codec and type of ``body`` once every field of it fits the others."""
+    if body[:1] and body[0] not in _CODECS:
+        raise Undecodable("codec", f"Codec {body[0]:#04x} is not one of the message codecs 12 to 15.")
+    if len(body) < _HEAD.size + 1:
+        raise Undecodable(
+            "truncated", f"A message has at least {_HEAD.size + 1} bytes; this one has {len(body)}."
+        )
+    codec, quantity, kind, size = _HEAD.unpack_from(body)
+    _check_quantities(codec, kind, quantity, body[-1])
+    _check_size(codec, size, len(body) - _HEAD.size - 1)
+    return codec, kind
+
+
+def _check_quantities(codec: int, kind: int, first: int, second: int) -> None:
+    if first != _QUANTITY:
+        raise Undecodable(
+            "quantity", f"A message frame carries {first} messages; 1 is the only quantity known."
+        )
+    # Nobody reads the second quantity of codec 12: the wiki recommends that it equal the first, no more.
+    if second != first and (codec, kind) != (CODEC_12, TYPE_ANSWER):
+        raise Undecodable(
+            "quantity", f"The quantities of a message disagree: {first} in front, {second} at the end."
+        )
+
+
+def _check_size(codec: int, declared: int, present: int) -> None:
+    if declared != present:
+        raise Undecodable("size", f"A message declares {declared} bytes and carries {present}.")
+    fixed = _TIMESTAMP_SIZE * (codec in _WITH_TIMESTAMP) + _IMEI_SIZE * (codec in _WITH_IMEI)
+    if declared < fixed:
+        raise Undecodable(
+            "size", f"A message of codec {codec} declares {declared} bytes; it has at least {fixed}."
+        )
+
+
+def _encode(codec: int, kind: int, imei: str, text: bytes) -> bytes:
+    if codec not in (CODEC_12, CODEC_14):
+        raise ValueError(f"Commands and answers go in codec 12 or 14, not {codec}.")
+    payload = _pack_imei(imei) + text if codec == CODEC_14 else text
+    return encode_frame(_HEAD.pack(codec, _QUANTITY, kind, len(payload)) + payload + bytes((_QUANTITY,)))
+
+
+def _pack_imei(imei: str) -> bytes:
+    """Return ``imei`` as 8 bytes of two decimal digits each: 15 digits behind one leading zero."""
+    if len(imei) != _DIGITS or not (imei.isascii() and imei.isdigit()):
+        raise ValueError(f"An IMEI has {_DIGITS} digits.")
+    return bytes.fromhex("0" + imei)
+
+
+def _unpack_imei(field: bytes) -> str:
+    """Return the IMEI in ``field`` without the padding: one zero, for the IMEI itself may begin with 0."""
+    return field.hex().removeprefix("0")
