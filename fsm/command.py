@@ -7,7 +7,7 @@ living and replaying are the same path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fsm.errors import SequenceGap, WrongReason
 from fsm.events import CommandEvent
@@ -50,6 +50,14 @@ OUTCOMES = {RESPONDED: "responded", DELIVERED: "delivered", FAILED: "failed", TI
 """What a terminal state means to a consumer that knows three outcomes."""
 
 _judge = Judge(COMMAND)
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """An entry of an instance's outbound stream."""
+
+    instance_id: str
+    outbound_id: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,6 +135,7 @@ def decide(
     reason: str = "",
     detail: str = "",
     request: CommandRequest | None = None,
+    entry: Entry | None = None,
     session_id: str = "",
     acknowledged: bool = False,
     answer: Answer | None = None,
@@ -137,8 +146,8 @@ def decide(
 
     Args:
         acknowledged: the device's TCP has acknowledged every byte of the command.
-        request: gives the event its imei, codec, entry and echoed fields; absent only for entries that
-            could not be read as a command.
+        request: gives the event its imei, codec, entry and echoed fields.
+        entry: stands in for the request's entry when that could not be read as a command, or is not known.
 
     Raises:
         IllegalTransition: the table has no such edge.
@@ -146,6 +155,8 @@ def decide(
     """
     probe = _Probe(command.state)
     _judge.fire(probe, trigger, reason)
+    if request is not None:
+        entry = Entry(request.instance_id, request.outbound_id)
     verdict = VERDICTS[trigger, command.state]
     if (reason or verdict.reasons) and reason not in verdict.reasons:
         raise WrongReason(trigger, command.state, reason)
@@ -162,9 +173,9 @@ def decide(
         delivery=verdict.acknowledged if acknowledged else verdict.delivery,
         imei=request.imei if request else "",
         codec=request.codec if request else "",
-        instance_id=request.instance_id if request else "",
+        instance_id=entry.instance_id if entry else "",
         session_id=session_id or command.session_id,
-        outbound_id=request.outbound_id if request else "",
+        outbound_id=entry.outbound_id if entry else "",
         rtt_ms=rtt_ms,
         response=answer.text if answer else None,
         response_hex=answer.hex if answer else None,
@@ -183,8 +194,8 @@ def evolve(command: Command, event: CommandEvent) -> Command:
     """
     if event.command_id != command.command_id or event.seq != command.seq + 1:
         raise SequenceGap(command.command_id, command.seq + 1, event.seq)
-    return replace(
-        command,
+    return Command(
+        command.command_id,
         state=event.state,
         seq=event.seq,
         reason=event.reason,

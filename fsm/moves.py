@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fsm.command import CommandRequest
+from fsm.command import CommandRequest, Entry
 from fsm.events import CommandEvent, Note
 
 
@@ -58,14 +58,6 @@ class MoveResult:
 
 
 Done = Callable[[MoveResult], None]
-
-
-@dataclass(slots=True, frozen=True)
-class Entry:
-    """An entry of an instance's outbound stream."""
-
-    instance_id: str
-    outbound_id: str
 
 
 @dataclass(slots=True)
@@ -140,5 +132,18 @@ class Discard:
     fields: tuple[tuple[str, str], ...] = ()
     events: tuple[CommandEvent, ...] = ()
 
+
+__all__ = [
+    "Discard",
+    "Done",
+    "Entry",
+    "Move",
+    "MoveResult",
+    "Open",
+    "Remark",
+    "Status",
+    "Step",
+    "Transfer",
+]
 
 Move = Open | Step | Remark | Transfer | Discard

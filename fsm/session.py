@@ -5,7 +5,7 @@ The machine moves on life-cycle changes only, never per frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fsm.errors import SequenceGap
 from fsm.events import SessionEvent
@@ -93,4 +93,4 @@ def evolve(session: Session, event: SessionEvent) -> Session:
     """
     if event.session_id != session.session_id or event.seq != session.seq + 1:
         raise SequenceGap(session.session_id, session.seq + 1, event.seq)
-    return replace(session, state=event.state, seq=event.seq, reason=event.reason)
+    return Session(session.session_id, event.state, event.seq, event.reason)

@@ -1,0 +1,113 @@
+"""The heartbeat: how other instances know that this one lives, and how it learns that it was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from store.client import RedisError, Script
+from store.keys import Keys
+
+
+def expiry(ttl: float) -> tuple[str, int]:
+    """`ttl` seconds as SET spells it: ``EX`` in whole seconds, else ``PX`` in milliseconds."""
+    return ("EX", int(ttl)) if ttl == int(ttl) else ("PX", max(1, round(ttl * 1000)))
+
+
+class Heartbeat:
+    """Beats for one process.
+
+    Args:
+        interval: seconds between beats.
+        ttl: seconds that the instance counts as alive after a beat.
+        on_beat: told the time of Redis, epoch ms, at each beat.
+        on_failure: told of a beat that failed; the next tick tries again.
+        on_fenced: told once another process has taken over the instance id.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        boot_id: str,
+        interval: float,
+        ttl: float,
+        *,
+        on_beat: Callable[[int], None],
+        on_failure: Callable[[Exception], None],
+        on_fenced: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._names = [keys.heartbeat(instance_id), keys.boot(instance_id), keys.instances]
+        self._identity = (instance_id, boot_id)
+        self._interval = interval
+        self._expiry = expiry(ttl)
+        self._on_beat = on_beat
+        self._on_failure = on_failure
+        self._on_fenced = on_fenced
+        self._script = Script("heartbeat.lua")
+        self._stop = asyncio.Event()
+        self._taken = False
+
+    async def take_over(self) -> int:
+        """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
+
+        Raises:
+            RedisError: the call failed. The next beat takes over instead.
+        """
+        now_ms = await self._call("take_over")
+        self._taken = True
+        assert now_ms is not None
+        self._on_beat(now_ms)
+        return now_ms
+
+    async def beat(self) -> int | None:
+        """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id.
+
+        Raises:
+            RedisError: the call failed.
+        """
+        if not self._taken:
+            return await self.take_over()
+        now_ms = await self._call("beat")
+        if now_ms is None:
+            self.stop()
+            self._on_fenced()
+        else:
+            self._on_beat(now_ms)
+        return now_ms
+
+    async def run(self) -> None:
+        """Beat every interval until `stop`; the first time one interval from now."""
+        while not await self._stopped_within(self._interval):
+            try:
+                await self.beat()
+            except RedisError as error:
+                self._on_failure(error)
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stop.set()
+
+    async def release(self) -> None:
+        """Stop, and say that this instance is gone, unless another process owns its id by now.
+
+        Raises:
+            RedisError: the call failed; the heartbeat then ends by its time to live.
+        """
+        self.stop()
+        await self._call("release")
+
+    async def _call(self, act: str) -> int | None:
+        reply = await self._script(self._client, self._names, [act, *self._identity, *self._expiry])
+        return None if reply == b"FENCED" else int(reply)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        return self._stop.is_set()

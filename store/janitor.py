@@ -1,0 +1,187 @@
+"""The janitor: looks for instances that have died, settles what they left, and trims the streams.
+
+Every instance runs one. An instance counts as dead when its heartbeat is missing twice, a grace apart, and
+only while our view of Redis can be trusted: the same server process all along, up for long enough for every
+living instance to have beaten again, and no error on our own connections for a heartbeat's time to live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from redis.asyncio import Redis
+
+from store.client import RedisError
+from store.estate import Alive
+from store.keys import Keys
+from store.retention import Trimmed, trim_stream
+
+JITTER = 0.2
+
+
+class ServerFacts(Protocol):
+    """What the server says of itself: a port, so that a simulation can put it on a virtual clock."""
+
+    async def __call__(self) -> tuple[str, float]:
+        """The run id of the server process and its uptime in seconds."""
+
+
+def info(client: Redis) -> ServerFacts:
+    """The facts of a real server."""
+
+    async def facts() -> tuple[str, float]:
+        found: Any = await cast(Any, client).info("server")
+        return str(found["run_id"]), float(found["uptime_in_seconds"])
+
+    return facts
+
+
+@dataclass(slots=True, frozen=True)
+class JanitorSettings:
+    """Seconds, and lengths in entries."""
+
+    interval: float
+    grace: float
+    min_uptime: float
+    heartbeat_ttl: float
+    retention: float
+    responses_maxlen: int
+    telemetry_maxlen: int
+
+
+class Janitor:
+    """Cleans up after other instances.
+
+    Args:
+        settle: settles what a dead instance left; raises `Alive` when it is back.
+        monotonic: seconds; now_ms: epoch ms by the clock of Redis.
+        on_trimmed: told how many unread entries of ``responses`` or ``telemetry`` a cap removed.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        settings: JanitorSettings,
+        *,
+        settle: Callable[[str], Awaitable[None]],
+        monotonic: Callable[[], float],
+        now_ms: Callable[[], int],
+        on_error: Callable[[Exception], None],
+        on_trimmed: Callable[[str, int], None],
+        facts: ServerFacts | None = None,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._instance_id = instance_id
+        self._settings = settings
+        self._settle = settle
+        self._monotonic = monotonic
+        self._now_ms = now_ms
+        self._on_error = on_error
+        self._on_trimmed = on_trimmed
+        self._facts = facts or info(client)
+        self._run_id = ""
+        self._trouble_at: float | None = None
+        self._suspects: dict[str, float] = {}  # instance_id -> when its heartbeat was first missed
+        self._stop = asyncio.Event()
+
+    def trouble(self) -> None:
+        """A call to Redis failed somewhere in this process: what we saw so far proves nothing."""
+        self._trouble_at = self._monotonic()
+        self._suspects.clear()
+
+    async def run(self) -> None:
+        """Look every interval, and again when a suspect's grace is over, until `stop`."""
+        look_at = self._monotonic() + self._next_interval()
+        while not await self._stopped_by(min([look_at, *self._due_times()])):
+            try:
+                if self._monotonic() >= look_at:
+                    look_at = self._monotonic() + self._next_interval()
+                    await self.look()
+                    await self.trim()
+                else:
+                    await self.look()
+            except (RedisError, OSError) as error:
+                self._on_error(error)
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stop.set()
+
+    async def look(self) -> None:
+        """One round over the known instances.
+
+        Raises:
+            RedisError: a call failed.
+        """
+        if not await self._trusted():
+            self._suspects.clear()
+            return
+        known: Any = await cast(Any, self._client).hgetall(self._keys.instances)
+        for name, started in known.items():
+            instance_id = name.decode()
+            if instance_id != self._instance_id:
+                await self._judge(instance_id, int(started))
+
+    async def _trusted(self) -> bool:
+        run_id, uptime = await self._facts()
+        same, self._run_id = run_id == self._run_id or not self._run_id, run_id
+        quiet = (
+            self._trouble_at is None or self._monotonic() - self._trouble_at >= self._settings.heartbeat_ttl
+        )
+        return same and quiet and uptime >= self._settings.min_uptime
+
+    async def _judge(self, instance_id: str, started: int) -> None:
+        if await self._client.exists(self._keys.heartbeat(instance_id)):
+            self._suspects.pop(instance_id, None)
+            return
+        now = self._monotonic()
+        since = self._suspects.setdefault(instance_id, now)
+        if now - since < self._settings.grace:
+            return
+        with suppress(Alive):
+            await self._settle(instance_id)
+            await self._forget(instance_id, started)
+        # A suspect that stays dead is settled anew after another grace: its stream may still be written to.
+        self._suspects[instance_id] = self._monotonic()
+
+    async def _forget(self, instance_id: str, started: int) -> None:
+        """An instance that is dead, has left nothing, and is older than the retention is forgotten."""
+        old = self._now_ms() - started > self._settings.retention * 1000
+        if old and not await self._client.xlen(self._keys.outbound(instance_id)):
+            await cast(Any, self._client).hdel(self._keys.instances, instance_id)
+            await self._client.delete(self._keys.outbound(instance_id))
+
+    async def trim(self) -> None:
+        """Shorten the streams as far as their readers allow.
+
+        Raises:
+            RedisError: a call failed.
+        """
+        settings, retention_ms = self._settings, round(self._settings.retention * 1000)
+        for name, key, maxlen in (
+            ("responses", self._keys.responses, settings.responses_maxlen),
+            ("telemetry", self._keys.telemetry, settings.telemetry_maxlen),
+        ):
+            trimmed: Trimmed = await trim_stream(self._client, key, maxlen, retention_ms, self._now_ms())
+            if trimmed.unread:
+                self._on_trimmed(name, trimmed.unread)
+
+    def _next_interval(self) -> float:
+        return self._settings.interval * random.uniform(1 - JITTER, 1 + JITTER)
+
+    def _due_times(self) -> list[float]:
+        return [since + self._settings.grace for since in self._suspects.values()]
+
+    async def _stopped_by(self, moment: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, moment - self._monotonic())):
+                await self._stop.wait()
+        return self._stop.is_set()

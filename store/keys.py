@@ -1,0 +1,68 @@
+"""Every Redis name of the gateway.
+
+With a `key_prefix` that holds a hash tag (``{fleet}:``) all keys of a fleet lie in one cluster slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "ingestion"
+
+
+@dataclass(slots=True, frozen=True)
+class Keys:
+    """The names, each behind `prefix`."""
+
+    prefix: str = ""
+
+    @property
+    def registry(self) -> str:
+        """Hash: imei -> instance_id."""
+        return f"{self.prefix}connections:registry"
+
+    @property
+    def sessions(self) -> str:
+        """Hash: imei -> session token of the holder."""
+        return f"{self.prefix}connections:sessions"
+
+    @property
+    def instances(self) -> str:
+        """Hash: instance_id -> last start, epoch ms."""
+        return f"{self.prefix}instances:known"
+
+    def heartbeat(self, instance_id: str) -> str:
+        """String with expiry: epoch ms of the last beat."""
+        return f"{self.prefix}instance:heartbeat:{instance_id}"
+
+    def boot(self, instance_id: str) -> str:
+        """String with expiry: boot id of the process that owns the instance id."""
+        return f"{self.prefix}instance:boot:{instance_id}"
+
+    def outbound(self, instance_id: str) -> str:
+        """Stream: commands for the instance."""
+        return f"{self.prefix}commands:outbound:{instance_id}"
+
+    @property
+    def responses(self) -> str:
+        """Stream: the event log."""
+        return f"{self.prefix}commands:responses"
+
+    def ledger(self, command_id: str) -> str:
+        """Hash: the ledger of one command."""
+        return f"{self.prefix}commands:state:{command_id}"
+
+    @property
+    def deadletter(self) -> str:
+        """Stream, capped: entries that could not be read as a command."""
+        return f"{self.prefix}commands:deadletter"
+
+    @property
+    def telemetry(self) -> str:
+        """Stream: one entry per AVL record."""
+        return f"{self.prefix}telemetry:records"
+
+    @property
+    def undecodable(self) -> str:
+        """Stream, capped: CRC-valid frames that could not be decoded."""
+        return f"{self.prefix}telemetry:undecodable"

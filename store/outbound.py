@@ -1,0 +1,162 @@
+"""The reader of an instance's outbound stream.
+
+Entries stay pending until the command's terminal event removes them, so the pending list is the set of
+commands in flight, and reading it back is how a restarted process finds them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from store.client import RedisError
+from store.keys import GROUP, Keys
+
+RawEntry = tuple[str, dict[bytes, bytes]]
+
+COUNT = 64
+BLOCK_MS = 1000
+RECLAIM_EVERY = 30.0
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 2.0
+_PAUSE = 0.1
+
+
+class NextBatch(Protocol):
+    """Where the reader's entries come from: a port, so that a simulation can put it on a virtual clock."""
+
+    async def __call__(self, cursor: str, block: bool) -> list[tuple[bytes, dict[bytes, bytes] | None]]: ...
+
+
+def read_group(client: Redis, stream: str, consumer: str) -> NextBatch:
+    """XREADGROUP on a real server."""
+
+    async def next_batch(cursor: str, block: bool) -> list[tuple[bytes, dict[bytes, bytes] | None]]:
+        reply: Any = await client.xreadgroup(
+            GROUP, consumer, {stream: cursor}, count=COUNT, block=BLOCK_MS if block else None
+        )
+        return reply[0][1] if reply else []
+
+    return next_batch
+
+
+class OutboundReader:
+    """Hands entries to `on_entries` as they come: first what is pending, then what is new.
+
+    After any error the pending list is read again from its beginning, for a lost reply leaves entries there
+    that would never be offered again. The receiver drops those it already holds.
+
+    Args:
+        client: a client of its own, whose socket timeout is longer than the block.
+        may_read: asked before new entries are taken; pending ones are read regardless.
+        on_entries: told synchronously of entries, in stream order, and whether they are delivered for the
+            first time.
+        on_error: told of every failed call.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        *,
+        on_entries: Callable[[list[RawEntry], bool], None],
+        may_read: Callable[[], bool],
+        on_error: Callable[[Exception], None],
+        next_batch: NextBatch | None = None,
+    ) -> None:
+        self._client = client
+        self._stream = keys.outbound(instance_id)
+        self._instance_id = instance_id
+        self._on_entries = on_entries
+        self._may_read = may_read
+        self._on_error = on_error
+        self._next_batch = next_batch or read_group(client, self._stream, instance_id)
+        self._cursor = "0"
+        self._reclaim_at = 0.0
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read until `stop`."""
+        backoff = _FIRST_BACKOFF
+        await self._ensure_group_quietly()
+        while not self._stop.is_set():
+            try:
+                await self._turn()
+                backoff = _FIRST_BACKOFF
+            except (RedisError, OSError) as error:
+                self._cursor, self._reclaim_at = "0", 0.0
+                self._on_error(error)
+                await self._pause(backoff * random.uniform(0.5, 1.0))
+                backoff = min(backoff * 2, _LAST_BACKOFF)
+                if isinstance(error, ResponseError):
+                    await self._ensure_group_quietly()
+
+    def stop(self) -> None:
+        """Let `run` end after the read in flight."""
+        self._stop.set()
+
+    async def sweep(self) -> None:
+        """Read everything once more, pending and new, without blocking: the last look at shutdown."""
+        for start in ("0", ">"):
+            cursor = start
+            while entries := await self._next_batch(cursor, False):
+                await self._hand_over(entries, fresh=start == ">")
+                if start != ">":
+                    cursor = entries[-1][0].decode()
+
+    async def _turn(self) -> None:
+        if asyncio.get_running_loop().time() >= self._reclaim_at:
+            await self._reclaim()
+        draining = self._cursor != ">"
+        if not draining and not self._may_read():
+            await self._pause(_PAUSE)
+            return
+        entries = await self._next_batch(self._cursor, not draining)
+        await self._hand_over(entries, fresh=not draining)
+        if draining:
+            self._cursor = entries[-1][0].decode() if entries else ">"
+
+    async def _hand_over(
+        self, entries: list[tuple[bytes, dict[bytes, bytes] | None]], fresh: bool = False
+    ) -> None:
+        """Entries without fields were deleted under their consumer: they can only be let go of."""
+        gone = [entry_id for entry_id, fields in entries if entry_id and not fields]
+        if gone:
+            await self._client.xack(self._stream, GROUP, *gone)
+        present = [(entry_id.decode(), fields) for entry_id, fields in entries if entry_id and fields]
+        if present:
+            self._on_entries(present, fresh)
+
+    async def _reclaim(self) -> None:
+        """Take over what lies pending under any other consumer name, and look at all of ours again."""
+        start: Any = "0-0"
+        while True:
+            reply: Any = await self._client.xautoclaim(
+                self._stream, GROUP, self._instance_id, min_idle_time=0, start_id=start, count=COUNT
+            )
+            await self._hand_over([(entry_id, fields) for entry_id, fields in reply[1] if entry_id])
+            start = reply[0]
+            if start in (b"0-0", "0-0"):
+                break
+        self._reclaim_at = asyncio.get_running_loop().time() + RECLAIM_EVERY
+
+    async def _ensure_group_quietly(self) -> None:
+        try:
+            await self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                self._on_error(error)
+        except (RedisError, OSError) as error:
+            self._on_error(error)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass

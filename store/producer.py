@@ -1,0 +1,135 @@
+"""The producer's side of the streams: publish a command, follow its events, read its history.
+
+This is what the business plane does, in a few lines, and what the command line uses. It only ever reads with
+``XREAD``, never with a consumer group, so nobody else's events are taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from fsm.errors import GatewayFault
+from store.keys import Keys
+
+PAGE = 500
+"""Entries read at a time."""
+
+LogEntry = tuple[str, dict[str, str]]
+"""An entry of the log: its id and its fields."""
+
+
+class StoreUnreachable(GatewayFault):
+    """Redis did not answer, or refused."""
+
+
+class Producer:
+    """A client of the streams.
+
+    Every method raises `StoreUnreachable` when Redis does not answer or refuses.
+
+    Args:
+        client: its ``socket_timeout`` has to be longer than the `block` of ``follow``.
+    """
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client: Any = client  # the driver types every reply as a union of all protocols
+        self._keys = keys
+
+    async def now_ms(self) -> int:
+        """Epoch ms by the clock of Redis, which judges when a command expires."""
+        with _reaching():
+            seconds, micros = await self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def holder(self, imei: str) -> str | None:
+        """The instance that holds the device; None when nobody does."""
+        with _reaching():
+            value = await self._client.hget(self._keys.registry, imei)
+        return None if value is None else _text(value)
+
+    async def publish(self, instance_id: str, fields: Mapping[str, str]) -> str:
+        """Append an entry to the stream of `instance_id`; its id. What it says is judged by the gateway."""
+        with _reaching():
+            return _text(await self._client.xadd(self._keys.outbound(instance_id), dict(fields)))
+
+    async def tail(self) -> str:
+        """The id of the last event in the log; ``0-0`` when there is none."""
+        with _reaching():
+            entries = await self._client.xrevrange(self._keys.responses, count=1)
+        return _text(entries[0][0]) if entries else "0-0"
+
+    async def follow(self, from_id: str, block: float = 1.0) -> AsyncIterator[LogEntry]:
+        """Every entry of the log after `from_id`, for ever, as they come.
+
+        Args:
+            block: seconds to wait in Redis for the next entry before asking again; 0 asks without waiting.
+        """
+        while True:
+            with _reaching():
+                reply = await self._client.xread(
+                    {self._keys.responses: from_id}, count=PAGE, block=round(block * 1000) or None
+                )
+            for _, entries in reply or ():
+                for entry_id, fields in entries:
+                    from_id = _text(entry_id)
+                    yield from_id, _flat(fields)
+
+    async def ledger(self, command_id: str) -> dict[str, str]:
+        """The ledger of a command; empty when there is none (any more)."""
+        with _reaching():
+            fields = await self._client.hgetall(self._keys.ledger(command_id))
+        return _flat(fields)
+
+    async def history(self, command_id: str) -> list[LogEntry]:
+        """The events and notes of a command, oldest first; empty when it has no ledger (any more)."""
+        ledger = await self.ledger(command_id)
+        first, last = ledger.get("first"), ledger.get("last")
+        if not first or not last:
+            return []
+        return [
+            (entry_id, fields)
+            async for entry_id, fields in self._range(first, last)
+            if fields.get("command_id") == command_id
+        ]
+
+    async def outcome(self, command_id: str, from_id: str, block: float = 1.0) -> AsyncIterator[LogEntry]:
+        """The entries of one command after `from_id`, as they come; ends after its terminal event."""
+        async for entry_id, fields in self.follow(from_id, block):
+            if fields.get("command_id") != command_id:
+                continue
+            yield entry_id, fields
+            if fields.get("terminal") == "1" and fields.get("kind") == "command":
+                return
+
+    async def _range(self, first: str, last: str) -> AsyncIterator[LogEntry]:
+        while True:
+            with _reaching():
+                entries = await self._client.xrange(self._keys.responses, first, last, count=PAGE)
+            for entry_id, fields in entries:
+                yield _text(entry_id), _flat(fields)
+            if len(entries) < PAGE:
+                return
+            first = f"({_text(entries[-1][0])}"
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Errors of the driver leave as one of ours."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreUnreachable(f"Redis does not serve us: {error or type(error).__name__}") from error
+
+
+def _text(value: bytes | str) -> str:
+    """Text as somebody else wrote it: never an error."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _flat(fields: Mapping[Any, Any] | None) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in (fields or {}).items()}

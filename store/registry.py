@@ -1,0 +1,228 @@
+"""The registry: which instance holds which device.
+
+Calls are queued synchronously, so nothing in a read path waits for Redis, and carried out by one task in
+the order they were made, many in one script call, one call in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from fsm.registration import Registered, RegisterResult
+from store.client import Backoff, RedisError, Script
+from store.keys import Keys
+
+BATCH = 500
+RETAINED = 50_000
+"""Unregistrations kept while Redis is away; beyond that the oldest are given up."""
+
+_FIRST, _DEFERRED, _REMOVE = "first", "deferred", "remove"
+_encode = msgspec.json.Encoder().encode
+
+
+Done = Callable[[RegisterResult], None]
+
+_FAILED = RegisterResult(Registered.FAILED)
+_FENCED = RegisterResult(Registered.FENCED)
+
+
+@dataclass(slots=True, frozen=True)
+class _Call:
+    act: str
+    imei: str
+    session_id: str
+    done: Done | None = None
+
+
+class _Fenced(Exception):
+    """Another process owns our instance id."""
+
+
+class Registrar:
+    """Registers the sessions of one instance.
+
+    A session's first registration always wins, whoever held the device. It is tried once: repeated after
+    an unknown outcome it could take the device back from where it has gone since. `reconcile` is the second
+    try, and yields to a holder that is alive.
+
+    Args:
+        on_failure: told how many registrations of a call failed.
+        on_fenced: told once another process owns our instance id; nothing is registered any more.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        boot_id: str,
+        *,
+        on_failure: Callable[[int], None],
+        on_fenced: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._header = {"boot": boot_id, "instance": instance_id, "heartbeat": keys.heartbeat("")}
+        self._names = [keys.registry, keys.sessions, keys.boot(instance_id)]
+        self._on_failure = on_failure
+        self._on_fenced = on_fenced
+        self._script = Script("registry.lua")
+        self._queue: deque[_Call] = deque()
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._backoff = Backoff()
+
+    @property
+    def depth(self) -> int:
+        """Calls not yet carried out."""
+        return len(self._queue)
+
+    def register(self, imei: str, session_id: str, done: Done) -> None:
+        """Queue the first registration of a session; `done` is told its outcome."""
+        self._add(_Call(_FIRST, imei, session_id, done))
+
+    def unregister(self, imei: str, session_id: str) -> None:
+        """Queue the end of a session; repeated until Redis has heard it. Entries of others stay."""
+        self._add(_Call(_REMOVE, imei, session_id))
+
+    def reconcile(self, sessions: Iterable[tuple[str, str]]) -> Awaitable[list[RegisterResult]]:
+        """Queue deferred registrations of live (imei, session_id) pairs; await the results, in their order.
+
+        A deferred registration wins if nobody holds the device, if we do, or if its holder has no heartbeat.
+        """
+        return asyncio.gather(*(self._deferred(imei, session_id) for imei, session_id in sessions))
+
+    def _deferred(self, imei: str, session_id: str) -> asyncio.Future[RegisterResult]:
+        outcome: asyncio.Future[RegisterResult] = asyncio.get_running_loop().create_future()
+
+        def done(result: RegisterResult) -> None:
+            if not outcome.done():
+                outcome.set_result(result)
+
+        self._add(_Call(_DEFERRED, imei, session_id, done))
+        return outcome
+
+    def _add(self, call: _Call) -> None:
+        self._queue.append(call)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Carry out calls until `stop`, and then what is queued, unless Redis is away.
+
+        A second call while one runs waits for its end.
+        """
+        if not self._ended.is_set():
+            await self._ended.wait()
+            return
+        self._ended.clear()
+        try:
+            await self._carry_out()
+        finally:
+            self._ended.set()
+
+    async def _carry_out(self) -> None:
+        while self._queue or not self._stop.is_set():
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            elif await self._attempt():
+                self._backoff.reset()
+            elif self._stop.is_set():
+                return
+            else:
+                await self._backoff.wait(self._stop)
+
+    def stop(self) -> None:
+        """Let `run` end once the queue is empty."""
+        self._stop.set()
+        self._wake.set()
+
+    async def _attempt(self) -> bool:
+        """Carry out one batch; False when Redis could not be heard."""
+        calls = list(islice(self._queue, BATCH))
+        try:
+            results = await self._send(calls)
+        except RedisError:
+            self._fail(calls)
+            return False
+        except _Fenced:
+            self._fence()
+            return True
+        self._drop(len(calls))
+        for call, (status, holder) in zip(calls, results, strict=True):
+            if call.done:
+                call.done(RegisterResult(Registered(status.decode()), holder.decode()))
+        return True
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._queue.popleft()
+
+    async def _send(self, calls: Sequence[_Call]) -> list[tuple[bytes, bytes]]:
+        spelt = [(call.act, call.imei, call.session_id) for call in calls]
+        reply: Any = await self._script(
+            self._client, self._names, [_encode({**self._header, "calls": spelt})]
+        )
+        if reply == b"FENCED":
+            raise _Fenced
+        return cast("list[tuple[bytes, bytes]]", reply)
+
+    def _fail(self, calls: Sequence[_Call]) -> None:
+        self._drop(len(calls))
+        removals = [call for call in calls if call.act == _REMOVE]
+        excess = max(0, len(removals) + len(self._queue) - RETAINED)
+        self._queue.extendleft(reversed(removals[excess:]))
+        failed = len(calls) - len(removals)
+        if failed:
+            self._on_failure(failed)
+        self._tell(calls, _FAILED)
+
+    def _fence(self) -> None:
+        calls = list(self._queue)
+        self._queue.clear()
+        self.stop()
+        self._on_fenced()
+        self._tell(calls, _FENCED)
+
+    @staticmethod
+    def _tell(calls: Iterable[_Call], result: RegisterResult) -> None:
+        for call in calls:
+            if call.done:
+                call.done(result)
+
+    async def unregister_all(self, sessions: Iterable[tuple[str, str]], within: float) -> int:
+        """Stop, and unregister these (imei, session_id) pairs; how many Redis has not heard of.
+
+        Takes `within` seconds at most, and no longer than one failed call when Redis is away.
+        """
+        for imei, session_id in sessions:
+            self.unregister(imei, session_id)
+        self.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self.run()
+        return sum(call.act == _REMOVE for call in self._queue)
+
+    async def holders(self, imeis: Sequence[str]) -> dict[str, str]:
+        """The instance that holds each device, for those that somebody holds.
+
+        Raises:
+            RedisError: Redis could not be asked.
+        """
+        if not imeis:
+            return {}
+        found = await cast(Any, self._client.hmget(self._keys.registry, list(imeis)))
+        return {
+            imei: holder.decode() for imei, holder in zip(imeis, found, strict=True) if holder is not None
+        }

@@ -1,0 +1,146 @@
+"""Session events on their way to the log: bounded, and never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+
+from redis.asyncio import Redis
+
+from fsm.events import SCHEMA_VERSION, SessionEvent
+from store.client import Backoff, RedisError
+
+CAPACITY = 10_000
+PIPELINE = 500
+
+Fields = dict[str, str]
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """Epoch ms as RFC 3339 in UTC with milliseconds."""
+    seconds, milliseconds = divmod(epoch_ms, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+def session_fields(event: SessionEvent, at_ms: int) -> Fields:
+    """The entry of a session event."""
+    return {
+        "v": str(SCHEMA_VERSION),
+        "kind": "session",
+        "session_id": event.session_id,
+        "seq": str(event.seq),
+        "state": event.state,
+        "prev": event.prev,
+        "trigger": event.trigger,
+        "reason": event.reason,
+        "imei": event.imei,
+        "peer": event.peer,
+        "instance_id": event.instance_id,
+        "terminal": "1" if event.terminal else "0",
+        "at": rfc3339(at_ms),
+    }
+
+
+class SessionLog:
+    """Appends session events to a stream, in order.
+
+    The queue is bounded and loses its oldest events while Redis is away: no decision reads them. After a
+    lost reply events are appended again; readers tell them by ``session_id`` and ``seq``.
+
+    Args:
+        stream: the key.
+        now_ms: epoch ms by the clock of Redis, asked when an event is added.
+        on_error: told of every failed call.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        stream: str,
+        *,
+        now_ms: Callable[[], int],
+        on_error: Callable[[Exception], None],
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._client = client
+        self._stream = stream
+        self._now_ms = now_ms
+        self._on_error = on_error
+        self._capacity = capacity
+        self._queue: deque[Fields] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stop = asyncio.Event()
+        self._backoff = Backoff()
+        self.dropped = 0
+        """Events lost because the queue was full."""
+
+    @property
+    def depth(self) -> int:
+        """Events not yet appended."""
+        return len(self._queue)
+
+    def append(self, event: SessionEvent) -> None:
+        """Queue an event, stamped with the time of now; returns at once."""
+        if len(self._queue) >= self._capacity:
+            self._queue.popleft()
+            self.dropped += 1
+        self._queue.append(session_fields(event, self._now_ms()))
+        self._idle.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Append events until `stop`."""
+        while not self._stop.is_set():
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            elif await self._attempt():
+                self._backoff.reset()
+            else:
+                await self._backoff.wait(self._stop)
+
+    def stop(self) -> None:
+        """Let `run` end after the call in flight."""
+        self._stop.set()
+        self._wake.set()
+
+    async def flush(self, within: float) -> int:
+        """Wait until every event is appended, `within` seconds at most; how many are not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._idle.wait()
+        return len(self._queue)
+
+    async def _attempt(self) -> bool:
+        """Append the head of the queue; False when something stayed behind."""
+        batch = list(islice(self._queue, PIPELINE))
+        try:
+            appended, error = await self._send(batch)
+        except RedisError as failure:
+            appended, error = 0, failure
+        # The queue may have lost events at its head meanwhile, hence the look at which ones are still there.
+        for entry in batch[:appended]:
+            if self._queue and self._queue[0] is entry:
+                self._queue.popleft()
+        if not self._queue:
+            self._idle.set()
+        if error:
+            self._on_error(error)
+        return error is None
+
+    async def _send(self, batch: list[Fields]) -> tuple[int, Exception | None]:
+        """How many entries were appended, and what stopped the next one."""
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for entry in batch:
+                pipeline.xadd(self._stream, entry)  # type: ignore[arg-type]
+            replies = await pipeline.execute(raise_on_error=False)
+        for appended, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                return appended, reply
+        return len(batch), None

@@ -1,0 +1,179 @@
+-- Carry out a batch of moves, each atomically with its event.
+--
+-- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 sessions  6.. ledgers
+-- ARGV  1 JSON: {boot, dead, prefix, group, retention, maxlen, moves = [...]}
+-- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail},
+-- or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
+-- whose estate is being settled has a heartbeat again.
+--
+-- The script compares `seq`, owner and token. It does not know the states of a command or its edges.
+-- Within one move the write that memory pressure can refuse (XADD to the log) comes first: a refused move
+-- leaves nothing behind.
+
+local responses, deadletter, boot, registry, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local input = cjson.decode(ARGV[1])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function whole(number) return string.format('%d', number) end
+
+local function rfc3339(ms)
+  local seconds = math.floor(ms / 1000)
+  local days = math.floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day, math.floor(rest / 3600),
+    math.floor(rest / 60) % 60, rest % 60, ms - seconds * 1000)
+end
+
+local at = rfc3339(now)
+
+local function outbound(instance) return input.prefix .. 'commands:outbound:' .. instance end
+
+local function heartbeat(instance) return input.prefix .. 'instance:heartbeat:' .. instance end
+
+local function append(fields, accepted)
+  fields[#fields + 1] = 'at'
+  fields[#fields + 1] = at
+  if accepted then
+    fields[#fields + 1] = 'age_ms'
+    fields[#fields + 1] = whole(math.max(0, now - accepted))
+  end
+  return redis.call('XADD', responses, '*', unpack(fields))
+end
+
+local function remove(entries)
+  for _, entry in ipairs(entries) do
+    redis.call('XACK', outbound(entry[1]), input.group, entry[2])
+    redis.call('XDEL', outbound(entry[1]), entry[2])
+  end
+end
+
+local function read(ledger)
+  local found = redis.call('HMGET', ledger, 'state', 'seq', 'token', 'instance_id', 'outbound_id', 'session_id',
+    'accepted_at')
+  if not found[1] then return nil end
+  return {state = found[1], seq = tonumber(found[2]), token = found[3], instance = found[4], entry = found[5],
+    session = found[6] or '', accepted = tonumber(found[7])}
+end
+
+local function report(status, seen, detail)
+  if not seen then return {status, '', 0, '', 0, '', detail or ''} end
+  return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or ''}
+end
+
+local function settle(ledger, move)
+  if move.terminal then
+    redis.call('PEXPIRE', ledger, input.retention)
+    remove({{move.instance, move.entry}})
+  end
+  if move.remove then remove(move.remove) end
+end
+
+local function is_listed(instance, entry)
+  return #redis.call('XRANGE', outbound(instance), entry, entry) > 0
+end
+
+local act = {}
+
+function act.open(move, ledger)
+  local seen = read(ledger)
+  if seen then
+    if seen.instance == move.instance and seen.entry == move.entry then return report('REDELIVERED', seen) end
+    if is_listed(move.instance, move.entry) then
+      redis.call('HSET', ledger, 'last', append(move.duplicate))
+      remove({{move.instance, move.entry}})
+    end
+    return report('DUPLICATE', seen)
+  end
+  local accepted = move.accepted > 0 and move.accepted or now
+  local id = append(move.event, accepted)
+  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
+    whole(accepted), 'first', id, 'last', id, unpack(move.ledger))
+  settle(ledger, move)
+  return {'OK', move.state, move.seq, '', accepted, move.token, ''}
+end
+
+function act.step(move, ledger)
+  local seen = read(ledger)
+  if not seen and not move.ledger then return report('MISSING') end
+  if seen then
+    if seen.token == move.token then return report('ALREADY', seen) end
+    if seen.seq ~= move.seq - 1 or seen.instance ~= move.instance or seen.entry ~= move.entry then
+      return report('CONFLICT', seen)
+    end
+  end
+  if move.holder then
+    local holder = redis.call('HGET', registry, move.holder[1])
+    if holder and holder ~= move.instance then return report('HELD_ELSEWHERE', seen, holder) end
+    local session = holder and redis.call('HGET', sessions, move.holder[1])
+    if session and session ~= move.holder[2] then return report('HELD_ELSEWHERE', seen, holder) end
+  end
+  local id = append(move.event, seen and seen.accepted or move.accepted)
+  if not seen then
+    redis.call('HSET', ledger, 'accepted_at', whole(move.accepted), 'first', id, unpack(move.ledger))
+  end
+  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
+    move.session, 'last', id)
+  settle(ledger, move)
+  return {'OK', move.state, move.seq, move.session, 0, move.token, ''}
+end
+
+function act.remark(move, ledger)
+  if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then return report('ALREADY') end
+  local id = append(move.event)
+  if ledger and redis.call('EXISTS', ledger) == 1 then redis.call('HSET', ledger, 'last', id) end
+  if move.remove then remove(move.remove) end
+  return report('OK')
+end
+
+function act.transfer(move, ledger)
+  local seen = read(ledger)
+  if not seen then return report('MISSING') end
+  if seen.token == move.token then return report('ALREADY', seen) end
+  if seen.seq ~= move.seq or seen.instance ~= move.instance or seen.entry ~= move.entry then
+    return report('CONFLICT', seen)
+  end
+  if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end
+  local id = append(move.event)
+  local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))
+  redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id)
+  remove({{move.instance, move.entry}})
+  return report('OK', seen)
+end
+
+function act.discard(move)
+  if move.fields and is_listed(move.instance, move.entry) then
+    redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
+  end
+  for _, event in ipairs(move.events) do append(event) end
+  remove({{move.instance, move.entry}})
+  return report('OK')
+end
+
+local owner = redis.call('GET', boot)
+if owner and owner ~= input.boot then return {now, 'FENCED'} end
+if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {now, 'ALIVE'} end
+
+local results, broken = {}, {}
+for index, move in ipairs(input.moves) do
+  local ledger = move.key and KEYS[5 + move.key]
+  -- A move that builds on one that has just failed must not be judged against a ledger that lacks it.
+  local done, result = false, 'ERR an earlier move of this command failed'
+  if not (ledger and broken[ledger]) then done, result = pcall(act[move.act], move, ledger) end
+  if not done then
+    if ledger then broken[ledger] = true end
+    if type(result) == 'table' then result = result.err end
+    result = report('ERROR', nil, tostring(result))
+  end
+  results[index] = result
+end
+return {now, results}

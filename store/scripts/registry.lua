@@ -1,0 +1,49 @@
+-- Register and unregister sessions, in order.
+--
+-- KEYS  1 registry  2 sessions  3 our boot
+-- ARGV  1 JSON: {boot, instance, heartbeat = prefix of heartbeat keys, calls = [[act, imei, session_id], ...]}
+-- Returns {{status, instance_id}, ...}, one per call, or 'FENCED' when another process owns our instance id.
+--   first     REGISTERED, who held the entry before ('' for nobody)
+--   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
+--   remove    REMOVED, or KEPT because the entry is another instance's or another session's
+
+local registry, sessions, boot = KEYS[1], KEYS[2], KEYS[3]
+local input = cjson.decode(ARGV[1])
+local us = input.instance
+
+local function take(imei, session, holder)
+  if holder ~= us then redis.call('HSET', registry, imei, us) end
+  redis.call('HSET', sessions, imei, session)
+  return {'REGISTERED', holder or ''}
+end
+
+local act = {}
+
+function act.first(imei, session)
+  return take(imei, session, redis.call('HGET', registry, imei))
+end
+
+function act.deferred(imei, session)
+  local holder = redis.call('HGET', registry, imei)
+  if holder and holder ~= us and redis.call('EXISTS', input.heartbeat .. holder) == 1 then
+    return {'SUPERSEDED', holder}
+  end
+  return take(imei, session, holder)
+end
+
+function act.remove(imei, session)
+  local holder = redis.call('HGET', registry, imei)
+  local token = redis.call('HGET', sessions, imei)
+  local removed = holder == us and (not token or token == session)
+  if removed then redis.call('HDEL', registry, imei) end
+  -- A gateway that writes no tokens may hold the entry by now: our token must not stay behind it.
+  if token == session then redis.call('HDEL', sessions, imei) end
+  return {removed and 'REMOVED' or 'KEPT', holder or ''}
+end
+
+local owner = redis.call('GET', boot)
+if owner and owner ~= input.boot then return 'FENCED' end
+
+local results = {}
+for index, call in ipairs(input.calls) do results[index] = act[call[1]](call[2], call[3]) end
+return results

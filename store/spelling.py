@@ -1,0 +1,144 @@
+"""Moves and their results in the terms of ``scripts/moves.lua``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fsm.events import Note
+from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from fsm.reasons import DUPLICATE_IGNORED
+from store.messages import command_fields, note_fields
+
+
+def spell(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
+    """A move in the script's own terms; `ledgers` numbers the commands whose keys the call declares."""
+    match move:
+        case Open():
+            return _spell_open(move, _index(ledgers, move.event.command_id))
+        case Step():
+            return _spell_step(move, _index(ledgers, move.event.command_id))
+        case Transfer():
+            return _spell_transfer(move, _index(ledgers, move.note.command_id))
+        case Remark():
+            return _spell_remark(move, ledgers)
+        case Discard():
+            return _spell_discard(move)
+
+
+def read_result(now_ms: int, row: list[Any]) -> MoveResult:
+    """One row of the script's reply."""
+    status, state, seq, session, accepted, token, detail = row
+    return MoveResult(
+        status=Status(status.decode()),
+        now_ms=now_ms,
+        state=state.decode(),
+        seq=seq,
+        session_id=session.decode(),
+        accepted_at=accepted,
+        token=token.decode(),
+        detail=detail.decode(errors="replace"),
+    )
+
+
+def _index(ledgers: dict[str, int], command_id: str) -> int:
+    return ledgers.setdefault(command_id, len(ledgers) + 1)
+
+
+def _ledger_fields(move: Open | Step) -> list[str]:
+    """What the ledger keeps besides state, seq, token and its place in the log."""
+    event = move.event
+    fields = [
+        *("instance_id", move.entry.instance_id, "outbound_id", move.entry.outbound_id),
+        *("session_id", event.session_id, "imei", event.imei, "codec", event.codec),
+        *("payload_sha256", event.payload_sha256),
+    ]
+    if isinstance(move, Open) and move.request:
+        fields += ("expires_at", str(move.request.expires_at))
+    return fields
+
+
+def _spell_open(move: Open, key: int) -> dict[str, Any]:
+    event, entry, request = move.event, move.entry, move.request
+    duplicate = Note(
+        note=DUPLICATE_IGNORED,
+        note_id=move.token,
+        command_id=event.command_id,
+        imei=event.imei,
+        codec=event.codec,
+        instance_id=entry.instance_id,
+        outbound_id=entry.outbound_id,
+        echo=event.echo,
+    )
+    return {
+        "act": "open",
+        "key": key,
+        "instance": entry.instance_id,
+        "entry": entry.outbound_id,
+        "token": move.token,
+        "state": event.state,
+        "seq": event.seq,
+        "terminal": event.terminal,
+        "accepted": request.accepted_at if request and request.hops else 0,
+        "event": command_fields(event),
+        "ledger": _ledger_fields(move),
+        "duplicate": note_fields(duplicate),
+    }
+
+
+def _spell_step(move: Step, key: int) -> dict[str, Any]:
+    event = move.event
+    spelt: dict[str, Any] = {
+        "act": "step",
+        "key": key,
+        "instance": move.entry.instance_id,
+        "entry": move.entry.outbound_id,
+        "token": move.token,
+        "state": event.state,
+        "seq": event.seq,
+        "terminal": event.terminal,
+        "session": event.session_id,
+        "event": command_fields(event),
+        "accepted": move.accepted_at,
+    }
+    if move.remove:
+        spelt["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
+    if move.holder:
+        spelt["holder"] = move.holder
+    if move.allow_missing:
+        spelt["ledger"] = _ledger_fields(move)
+    return spelt
+
+
+def _spell_transfer(move: Transfer, key: int) -> dict[str, Any]:
+    return {
+        "act": "transfer",
+        "key": key,
+        "instance": move.entry.instance_id,
+        "entry": move.entry.outbound_id,
+        "token": move.token,
+        "seq": move.seq,
+        "to": move.to_instance,
+        "event": note_fields(move.note),
+        "fields": [text for pair in move.fields for text in pair],
+    }
+
+
+def _spell_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
+    spelt: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
+    if move.note.command_id:
+        spelt["key"] = _index(ledgers, move.note.command_id)
+    if move.remove:
+        spelt["remove"] = [[move.remove.instance_id, move.remove.outbound_id]]
+    return spelt
+
+
+def _spell_discard(move: Discard) -> dict[str, Any]:
+    spelt: dict[str, Any] = {
+        "act": "discard",
+        "instance": move.entry.instance_id,
+        "entry": move.entry.outbound_id,
+        "events": [command_fields(event) for event in move.events],
+    }
+    if move.error:
+        spelt["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
+    return spelt

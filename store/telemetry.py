@@ -1,0 +1,190 @@
+"""Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+
+from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
+from store.client import Backoff, RedisError, Script, StoreRefused, is_transient
+from store.keys import Keys
+
+UNDECODABLE_MAXLEN = 10_000
+CALL_ENTRIES = 1000
+CALL_BYTES = 1 << 20
+
+_FIELDS = {RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"}
+
+
+class Telemetry:
+    """Stores batches in the order they came, one script call in flight, and confirms each that is whole.
+
+    A batch whose outcome is unknown stays at the head and is stored again, whole: a record may be stored
+    twice, never zero times. The queue is not bounded here: its owner stops reading by `pending_entries`
+    and `pending_bytes`.
+
+    Args:
+        client: a client of its own; one connection is kept from it while `run` lasts.
+        call_entries, call_bytes: the most that one call carries (one batch always fits).
+        on_error: told of every failed call.
+        on_refused: given an undecodable frame that Redis refuses for a reason which waiting does not cure
+            (an access rule, a key of another type). It is dropped, its ``done`` is never called, and its
+            connection must be closed. Without this hook the frame waits, and the whole fleet behind it.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        *,
+        on_error: Callable[[Exception], None],
+        on_refused: Callable[[Batch], None] | None = None,
+        call_entries: int = CALL_ENTRIES,
+        call_bytes: int = CALL_BYTES,
+    ) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: AbstractConnection | None = None
+        self._names = (keys.telemetry, keys.undecodable)
+        self._instance_id = instance_id
+        self._on_error = on_error
+        self._on_refused = on_refused
+        self._call_entries = call_entries
+        self._call_bytes = call_bytes
+        self._script = Script("telemetry.lua")
+        self._queue: deque[Batch] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stop = asyncio.Event()
+        self._backoff = Backoff()
+        self.healthy = True
+        """False from a failed call until one succeeds."""
+        self.pending_entries = 0
+        """Entries not yet confirmed."""
+        self.pending_bytes = 0
+        """Bytes of bodies not yet confirmed."""
+
+    def store(self, batch: Batch) -> None:
+        """Queue a batch; returns at once."""
+        self.pending_entries += len(batch.bodies)
+        self.pending_bytes += sum(map(len, batch.bodies))
+        if not self._queue:
+            self._idle.clear()
+            self._wake.set()
+        self._queue.append(batch)
+
+    async def run(self) -> None:
+        """Store batches until `stop`."""
+        try:
+            while not self._stop.is_set():
+                if self._queue:
+                    await self._turn()
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            if self._connection:
+                await self._pool.release(self._connection)
+                self._connection = None
+
+    def stop(self) -> None:
+        """Let `run` end after the call in flight; what is queued stays unconfirmed."""
+        self._stop.set()
+        self._wake.set()
+
+    async def flush(self, within: float) -> int:
+        """Wait until everything is confirmed, `within` seconds at most; how many entries are not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._idle.wait()
+        return self.pending_entries
+
+    async def _turn(self) -> None:
+        """Send one call and confirm what it stored; after an error wait a while."""
+        try:
+            self._connection = self._connection or await self._pool.get_connection()
+            stored, error = await self._call(self._connection)
+        except (RedisError, OSError) as failure:
+            stored, error = 0, failure
+        self._settle(stored)
+        if error:
+            await self._recover(error)
+        else:
+            self.healthy = True
+            self._backoff.reset()
+
+    async def _call(self, connection: AbstractConnection) -> tuple[int, Exception | None]:
+        """Send the head of the queue; how many of its batches are stored, and what stopped the rest."""
+        arguments, sent = self._spell()
+        reply: Any = await self._script.call_packed(connection, self._names, arguments)
+        if isinstance(reply, int):
+            return sent, None
+        entries, text = reply
+        return self._whole(entries), StoreRefused(text.decode(errors="replace"))
+
+    def _spell(self) -> tuple[list[Any], int]:
+        """The arguments of one call, and how many batches they hold."""
+        arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
+        entries = size = sent = 0
+        for batch in self._queue:
+            bodies = batch.bodies
+            entries += len(bodies)
+            size += sum(map(len, bodies))
+            if sent and (entries > self._call_entries or size > self._call_bytes):
+                break
+            stamp = batch.reason if batch.kind == UNDECODABLE else batch.received_at
+            arguments += (_FIELDS[batch.kind], batch.imei, batch.codec, stamp, len(bodies))
+            arguments += bodies
+            sent += 1
+        return arguments, sent
+
+    def _whole(self, entries: int) -> int:
+        """How many batches at the head `entries` entries make whole."""
+        for whole, batch in enumerate(self._queue):
+            entries -= len(batch.bodies)
+            if entries < 0:
+                return whole
+        return len(self._queue)
+
+    def _settle(self, stored: int) -> None:
+        """Confirm the first `stored` batches."""
+        for _ in range(stored):
+            self._drop_head().done()
+
+    def _drop_head(self) -> Batch:
+        batch = self._queue.popleft()
+        self.pending_entries -= len(batch.bodies)
+        self.pending_bytes -= sum(map(len, batch.bodies))
+        if not self._queue:
+            self._idle.set()
+        return batch
+
+    async def _recover(self, error: Exception) -> None:
+        """Report a failed call, make room, and wait before the next one."""
+        self._on_error(error)
+        head = self._queue[0]
+        if self._on_refused and head.kind == UNDECODABLE and _is_refusal(error):
+            self._drop_head()
+            self._on_refused(head)
+            return
+        self.healthy = False
+        self._forget_cancelled()
+        await self._backoff.wait(self._stop)
+
+    def _forget_cancelled(self) -> None:
+        self._queue = deque(batch for batch in self._queue if not batch.cancelled)
+        self.pending_entries = sum(len(batch.bodies) for batch in self._queue)
+        self.pending_bytes = sum(len(body) for batch in self._queue for body in batch.bodies)
+        if not self._queue:
+            self._idle.set()
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, StoreRefused) and not is_transient(error)

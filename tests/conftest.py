@@ -1,0 +1,101 @@
+"""What the tests share: a frozen clock, an imitation of Redis, and real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from freezegun import freeze_time
+from freezegun.api import FrozenDateTimeFactory
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+
+from store.client import connect
+from store.embedded import EmbeddedServer
+
+REDIS_SERVER = Path("/usr/bin/redis-server")
+
+
+@pytest.fixture
+def frozen() -> Iterator[FrozenDateTimeFactory]:
+    """The one frozen clock: `tick` moves it. The event loop's own timers stay real."""
+    with freeze_time("2026-01-01T00:00:00Z", real_asyncio=True) as clock:
+        yield clock
+
+
+@pytest.fixture
+def fake_server() -> fakeredis.FakeServer:
+    """The imitation behind `fake_redis`; ``connected = False`` makes it refuse commands."""
+    return fakeredis.FakeServer(version=(7,))
+
+
+@pytest.fixture
+async def fake_redis(fake_server: fakeredis.FakeServer) -> AsyncIterator[Redis]:
+    """A client of an imitation of Redis 7. It blocks wrongly and never runs out of memory."""
+    client = fakeredis.FakeAsyncRedis(server=fake_server)
+    yield client
+    fake_server.connected = True
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The embedded server on a free port."""
+    with EmbeddedServer.start(tmp_path_factory.mktemp("valkey"), 0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The installed ``redis-server``, started as the embedded one is."""
+    if not REDIS_SERVER.exists():
+        pytest.skip("redis-server is not installed")
+    with EmbeddedServer.start(tmp_path_factory.mktemp("redis"), 0, binary=REDIS_SERVER) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis7"])
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """Each real server in turn."""
+    name = "embedded_server" if request.param == "valkey" else "redis7_server"
+    found = request.getfixturevalue(name)
+    assert isinstance(found, EmbeddedServer)
+    return found
+
+
+@pytest.fixture
+def redis_url(server: EmbeddedServer) -> str:
+    """The URL of an empty real server."""
+    with BlockingRedis(host="127.0.0.1", port=server.port, protocol=2) as blocking:
+        blocking.flushall()
+        blocking.config_set("maxmemory", 0)
+    return server.url
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty real server, as the gateway makes them."""
+    connected = connect(redis_url, purpose="test")
+    yield connected
+    await connected.aclose()
+
+
+@pytest.fixture
+async def spawn() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]]:
+    """Runs a coroutine beside the test, and ends it with the test."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        tasks.append(asyncio.create_task(work))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

@@ -1,0 +1,107 @@
+"""What the imitation of Redis cannot show: clients, scripts and trimming on real servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import (
+    TimeoutError,
+)
+
+from fsm.registration import Registered, RegisterResult
+from store.client import Script, connect
+from store.embedded import EmbeddedServer
+from store.heartbeat import Heartbeat
+from store.keys import Keys
+from store.registry import Registrar
+from store.retention import trim_stream
+
+pytestmark = pytest.mark.redis
+
+KEYS = Keys()
+
+
+def ignore(*_: object) -> None:
+    """A hook that nobody listens to."""
+
+
+async def test_a_client_says_what_it_is_for(client: Redis) -> None:
+    assert await client.client_getname() == "telgw:test"
+
+
+async def test_a_client_speaks_through_a_unix_socket(embedded_server: EmbeddedServer) -> None:
+    path = embedded_server.directory / "server.sock"
+    if not path.exists():
+        pytest.skip("the path of the test is too long for a socket")
+    client = connect(f"unix://{path}?db=0", purpose="socket")
+    assert await client.ping()
+    await client.aclose()
+
+
+async def test_a_write_whose_reply_is_lost_is_never_repeated_behind_our_back(
+    client: Redis, server: EmbeddedServer
+) -> None:
+    await client.ping()
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError):
+            await client.xadd("stream", {"field": "value"})
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert await client.xlen("stream") == 1
+
+
+async def test_a_script_that_the_server_forgot_is_sent_whole(client: Redis) -> None:
+    script = Script("heartbeat.lua")
+    names = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances]
+    await client.script_flush()
+    for _ in range(2):
+        assert await script(client, names, ["beat", "gw-1", "boot", "EX", 90]) > 1_700_000_000_000
+
+
+async def test_a_storm_of_registrations_and_a_shutdown(client: Redis) -> None:
+    registrar = Registrar(client, KEYS, "gw-1", "boot", on_failure=ignore, on_fenced=ignore)
+    sessions = [(f"{number:015}", f"s{number}") for number in range(10_000)]
+    results: list[RegisterResult] = []
+    for imei, session in sessions:
+        registrar.register(imei, session, results.append)
+    registrar.stop()
+    await registrar.run()
+    assert results == [RegisterResult(Registered.REGISTERED)] * 10_000
+    assert await client.hlen(KEYS.registry) == 10_000
+    assert await registrar.unregister_all(sessions, 10) == 0
+    assert await client.exists(KEYS.registry, KEYS.sessions) == 0
+
+
+async def test_an_instance_lives_and_is_released(client: Redis) -> None:
+    hooks = {"on_beat": ignore, "on_failure": ignore, "on_fenced": ignore}
+    heartbeat = Heartbeat(client, KEYS, "gw-1", "boot", 30, 90, **hooks)  # type: ignore[arg-type]
+    await heartbeat.take_over()
+    assert 88 <= await client.ttl(KEYS.heartbeat("gw-1")) <= 90
+    await heartbeat.release()
+    assert await client.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+
+
+async def test_trimming_removes_whole_nodes_and_never_what_is_unread(client: Redis) -> None:
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in range(1, 1001):
+            pipeline.xadd("stream", {"number": str(number)}, id=f"{number}-0")
+        await pipeline.execute()
+    await client.xgroup_create("stream", "group", "0")
+    [(_, entries)] = await client.xreadgroup("group", "reader", {"stream": ">"}, count=650)
+    await client.xack("stream", "group", *(entry_id for entry_id, _ in entries[:550]))
+    trimmed = await trim_stream(client, "stream", 10_000, 0, 2000)
+    assert (trimmed.entries, trimmed.unread) == (500, 0)
+    trimmed = await trim_stream(client, "stream", 300, 0, 2000)
+    assert (trimmed.entries, trimmed.unread) == (200, 150)
+    assert await client.xlen("stream") == 300
+
+
+async def test_a_megastream_is_trimmed_in_steps(client: Redis) -> None:
+    fill = "for i = 1, 10000 do redis.call('XADD', KEYS[1], ARGV[1] + i .. '-0', 'f', 'v') end"
+    for start in range(0, 250_000, 10_000):
+        await client.execute_command("EVAL", fill, 1, "stream", start)  # type: ignore[no-untyped-call]
+    assert (await trim_stream(client, "stream", 1000, 10**9, 0)).entries == 249_000

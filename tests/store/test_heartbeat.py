@@ -1,0 +1,174 @@
+"""An instance is alive for as long as its heartbeat, and learns at its next beat that it was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import fakeredis
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
+
+from store.heartbeat import Heartbeat, expiry
+from store.keys import Keys
+
+KEYS = Keys()
+NEW_YEAR_MS = 1_767_225_600_000
+
+
+class Pulse:
+    """A heartbeat and what its hooks were told."""
+
+    def __init__(self, client: Redis, boot: str = "boot 1", interval: float = 30, ttl: float = 90) -> None:
+        self.beats: list[int] = []
+        self.failures: list[Exception] = []
+        self.fenced = 0
+        self.changed = asyncio.Event()
+        self.heartbeat = Heartbeat(
+            client,
+            KEYS,
+            "gw-1",
+            boot,
+            interval,
+            ttl,
+            on_beat=self.on_beat,
+            on_failure=self.on_failure,
+            on_fenced=self.on_fenced,
+        )
+
+    def on_beat(self, now_ms: int) -> None:
+        self.beats.append(now_ms)
+        self.changed.set()
+
+    def on_failure(self, error: Exception) -> None:
+        self.failures.append(error)
+        self.changed.set()
+
+    def on_fenced(self) -> None:
+        self.fenced += 1
+
+    async def next(self) -> None:
+        self.changed.clear()
+        await self.changed.wait()
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_taking_over_makes_the_instance_known_and_alive(fake_redis: Redis) -> None:
+    pulse = Pulse(fake_redis)
+    assert await pulse.heartbeat.take_over() == NEW_YEAR_MS
+    assert pulse.beats == [NEW_YEAR_MS]
+    stamp = str(NEW_YEAR_MS).encode()
+    assert await fake_redis.hgetall(KEYS.instances) == {b"gw-1": stamp}
+    assert await fake_redis.get(KEYS.heartbeat("gw-1")) == stamp
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
+    assert await fake_redis.ttl(KEYS.heartbeat("gw-1")) == 90
+    assert await fake_redis.ttl(KEYS.boot("gw-1")) == 90
+
+
+async def test_it_lives_ninety_seconds_and_not_a_millisecond_more(
+    fake_redis: Redis, frozen: FrozenDateTimeFactory
+) -> None:
+    await Pulse(fake_redis).heartbeat.take_over()
+    frozen.tick(89)
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
+    frozen.tick(timedelta(seconds=1, milliseconds=1))
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+
+
+async def test_every_beat_gives_ninety_seconds_more(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> None:
+    pulse = Pulse(fake_redis)
+    await pulse.heartbeat.take_over()
+    frozen.tick(60)
+    assert await pulse.heartbeat.beat() == NEW_YEAR_MS + 60_000
+    frozen.tick(89)
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 2
+    assert await fake_redis.get(KEYS.heartbeat("gw-1")) == str(NEW_YEAR_MS + 60_000).encode()
+    assert await fake_redis.hget(KEYS.instances, "gw-1") == str(NEW_YEAR_MS).encode()
+
+
+async def test_a_beat_makes_a_forgotten_instance_known_again(fake_redis: Redis) -> None:
+    pulse = Pulse(fake_redis)
+    await pulse.heartbeat.take_over()
+    await fake_redis.flushall()
+    await pulse.heartbeat.beat()
+    assert await fake_redis.hexists(KEYS.instances, "gw-1")
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
+
+
+async def test_a_starting_process_takes_the_id_over_and_the_older_one_is_told(fake_redis: Redis) -> None:
+    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2")
+    await older.heartbeat.take_over()
+    await newer.heartbeat.take_over()
+    assert await older.heartbeat.beat() is None
+    assert older.fenced == 1
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
+    assert await newer.heartbeat.beat() is not None
+
+
+async def test_the_task_of_a_replaced_process_ends(fake_redis: Redis) -> None:
+    older = Pulse(fake_redis, "boot 1", interval=0.001)
+    await older.heartbeat.take_over()
+    await Pulse(fake_redis, "boot 2").heartbeat.take_over()
+    await older.heartbeat.run()
+    assert older.fenced == 1
+
+
+async def test_a_failed_beat_is_told_and_the_next_tick_tries_again(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
+) -> None:
+    pulse = Pulse(fake_redis, interval=0.001)
+    await pulse.heartbeat.take_over()
+    fake_server.connected = False
+    spawn(pulse.heartbeat.run())
+    while len(pulse.failures) < 2:
+        await pulse.next()
+    assert all(isinstance(error, ConnectionError) for error in pulse.failures)
+    fake_server.connected = True
+    while len(pulse.beats) < 3:
+        await pulse.next()
+    assert pulse.fenced == 0
+
+
+async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer
+) -> None:
+    await Pulse(fake_redis, "a dead process").heartbeat.take_over()
+    pulse = Pulse(fake_redis)
+    fake_server.connected = False
+    with pytest.raises(ConnectionError):
+        await pulse.heartbeat.take_over()
+    fake_server.connected = True
+    await pulse.heartbeat.beat()
+    assert (pulse.fenced, await fake_redis.get(KEYS.boot("gw-1"))) == (0, b"boot 1")
+
+
+async def test_release_says_that_the_instance_is_gone(fake_redis: Redis) -> None:
+    pulse = Pulse(fake_redis)
+    await pulse.heartbeat.take_over()
+    await pulse.heartbeat.release()
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+    assert await fake_redis.hexists(KEYS.instances, "gw-1")
+
+
+async def test_release_leaves_a_newer_process_alone(fake_redis: Redis) -> None:
+    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2")
+    await older.heartbeat.take_over()
+    await newer.heartbeat.take_over()
+    await older.heartbeat.release()
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 2
+
+
+async def test_stop_ends_the_task_at_once(fake_redis: Redis) -> None:
+    pulse = Pulse(fake_redis, interval=3600)
+    pulse.heartbeat.stop()
+    await pulse.heartbeat.run()
+    assert pulse.beats == []
+
+
+def test_whole_seconds_are_written_as_seconds_and_others_as_milliseconds() -> None:
+    assert expiry(90) == expiry(90.0) == ("EX", 90)
+    assert expiry(1.5) == ("PX", 1500)
+    assert expiry(0.0001) == ("PX", 1)

@@ -1,0 +1,237 @@
+"""Telemetry is confirmed once it is stored, in order, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+from redis.asyncio import Redis
+
+from fsm.telemetry import Batch
+from store.keys import Keys
+from store.telemetry import Telemetry
+
+KEYS = Keys()
+IMEI = b"356307042441013"
+
+
+class Recorder:
+    """Notes what was confirmed, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.confirmed: list[str] = []
+        self.errors: list[Exception] = []
+        self.changed = asyncio.Event()
+
+    def batch(self, name: str, *bodies: bytes, **more: Any) -> Batch:
+        def done() -> None:
+            self.confirmed.append(name)
+            self.changed.set()
+
+        return Batch(IMEI, b"8E", 1_700_000_000_000, list(bodies) or [name.encode()], done, **more)
+
+    def on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@pytest.fixture
+def seen() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def telemetry(fake_redis: Redis, seen: Recorder) -> Telemetry:
+    return Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error)
+
+
+async def bodies(client: Redis) -> list[bytes]:
+    return [fields[b"data"] for _, fields in await client.xrange(KEYS.telemetry)]
+
+
+async def test_an_entry_has_the_fields_of_the_contract_in_their_order(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    telemetry.store(seen.batch("one", b'{"speed":7}'))
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    [(_, fields)] = await fake_redis.xrange(KEYS.telemetry)
+    assert list(fields.items()) == [
+        (b"imei", IMEI),
+        (b"codec", b"8E"),
+        (b"instance_id", b"gw-1"),
+        (b"received_at", b"1700000000000"),
+        (b"data", b'{"speed":7}'),
+    ]
+
+
+async def test_nothing_is_confirmed_before_it_is_stored(
+    telemetry: Telemetry, fake_redis: Redis, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
+) -> None:
+    lengths: list[int] = []
+    batch = seen.batch("one", b"1", b"2", b"3")
+    blocking = fakeredis.FakeRedis(server=fake_server)
+    batch.done = lambda: lengths.append(blocking.xlen(KEYS.telemetry))
+    telemetry.store(batch)
+    assert lengths == []
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    assert lengths == [3]
+
+
+async def test_batches_are_stored_and_confirmed_in_the_order_they_came(
+    fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error, call_entries=7)
+    names = [f"frame {number}" for number in range(100)]
+    for name in names:
+        telemetry.store(seen.batch(name))
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert seen.confirmed == names
+    assert await bodies(fake_redis) == [name.encode() for name in names]
+
+
+async def test_a_frame_without_records_is_confirmed_in_its_turn(
+    telemetry: Telemetry, seen: Recorder, spawn: Any
+) -> None:
+    empty = seen.batch("empty")
+    empty.bodies = []
+    for batch in (seen.batch("before"), empty, seen.batch("after")):
+        telemetry.store(batch)
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    assert seen.confirmed == ["before", "empty", "after"]
+
+
+async def test_a_batch_larger_than_a_call_goes_whole(fake_redis: Redis, seen: Recorder, spawn: Any) -> None:
+    telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error, call_entries=2, call_bytes=10)
+    telemetry.store(seen.batch("large", b"x" * 20, b"y" * 20, b"z" * 20))
+    telemetry.store(seen.batch("small"))
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    assert seen.confirmed == ["large", "small"]
+
+
+async def test_raw_frames_go_to_the_records_and_undecodable_ones_to_their_own_stream(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    telemetry.store(seen.batch("raw", b"\x08\x00\xff", kind="frame"))
+    telemetry.store(seen.batch("odd", b"\x08\x01", kind="undecodable", reason=b"truncated"))
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    [(_, raw)] = await fake_redis.xrange(KEYS.telemetry)
+    [(_, odd)] = await fake_redis.xrange(KEYS.undecodable)
+    assert (raw[b"frame"], b"data" in raw) == (b"\x08\x00\xff", False)
+    assert odd == {b"imei": IMEI, b"codec": b"8E", b"reason": b"truncated", b"frame": b"\x08\x01"}
+
+
+async def test_an_error_in_the_middle_confirms_none_beyond(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    await fake_redis.set(KEYS.undecodable, "not a stream")
+    telemetry.store(seen.batch("before"))
+    telemetry.store(seen.batch("odd", kind="undecodable"))
+    telemetry.store(seen.batch("after"))
+    spawn(telemetry.run())
+    await seen.until(lambda: bool(seen.errors))
+    assert seen.confirmed == ["before"]
+    assert "WRONGTYPE" in str(seen.errors[0])
+    assert not telemetry.healthy
+    assert await bodies(fake_redis) == [b"before"]
+    await fake_redis.delete(KEYS.undecodable)
+    assert await telemetry.flush(10) == 0
+    assert seen.confirmed == ["before", "odd", "after"]
+    assert telemetry.healthy
+
+
+async def test_an_undecodable_frame_that_is_refused_for_good_does_not_hold_up_the_fleet(
+    fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    refused: list[Batch] = []
+    telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error, on_refused=refused.append)
+    await fake_redis.set(KEYS.undecodable, "not a stream")
+    odd = seen.batch("odd", kind="undecodable")
+    telemetry.store(odd)
+    telemetry.store(seen.batch("after"))
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert (refused, seen.confirmed, telemetry.healthy) == ([odd], ["after"], True)
+
+
+async def test_when_redis_comes_back_everything_is_stored_in_order(
+    telemetry: Telemetry, fake_redis: Redis, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
+) -> None:
+    fake_server.connected = False
+    names = [f"frame {number}" for number in range(20)]
+    for name in names:
+        telemetry.store(seen.batch(name))
+    spawn(telemetry.run())
+    await seen.until(lambda: len(seen.errors) >= 2)
+    assert seen.confirmed == []
+    assert not telemetry.healthy
+    fake_server.connected = True
+    assert await telemetry.flush(10) == 0
+    assert seen.confirmed == names
+    assert await bodies(fake_redis) == [name.encode() for name in names]
+    assert telemetry.healthy
+
+
+async def test_what_waits_is_counted_so_that_reading_can_pause(
+    telemetry: Telemetry, seen: Recorder, spawn: Any
+) -> None:
+    telemetry.store(seen.batch("one", b"12345", b"678"))
+    telemetry.store(seen.batch("two", b"9"))
+    assert (telemetry.pending_entries, telemetry.pending_bytes) == (3, 9)
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    assert (telemetry.pending_entries, telemetry.pending_bytes) == (0, 0)
+
+
+async def test_frames_of_devices_that_left_are_forgotten_while_redis_is_away(
+    telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
+) -> None:
+    fake_server.connected = False
+    gone = seen.batch("gone", b"12345")
+    telemetry.store(gone)
+    telemetry.store(seen.batch("here", b"1"))
+    gone.cancelled = True
+    spawn(telemetry.run())
+    await seen.until(lambda: telemetry.pending_bytes == 1)
+    fake_server.connected = True
+    await telemetry.flush(10)
+    assert seen.confirmed == ["here"]
+
+
+async def test_a_queued_frame_of_a_device_that_left_is_stored_while_redis_is_there(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    telemetry.store(seen.batch("gone", cancelled=True))
+    spawn(telemetry.run())
+    await telemetry.flush(10)
+    assert await bodies(fake_redis) == [b"gone"]
+
+
+async def test_a_flush_that_runs_out_of_time_says_what_is_left(telemetry: Telemetry, seen: Recorder) -> None:
+    telemetry.store(seen.batch("one", b"1", b"2"))
+    assert await telemetry.flush(0) == 2
+
+
+async def test_stop_ends_the_task_though_redis_is_away(
+    telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
+) -> None:
+    fake_server.connected = False
+    telemetry.store(seen.batch("one"))
+    task = spawn(telemetry.run())
+    await seen.until(lambda: bool(seen.errors))
+    telemetry.stop()
+    await task
+    assert telemetry.pending_entries == 1
