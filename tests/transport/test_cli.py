@@ -1,0 +1,376 @@
+"""The command line: what it refuses and how, where a value comes from, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from fsm.command import COMMAND, Answer, Command, decide
+from fsm.events import Note, SessionEvent
+from store.messages import command_fields, note_fields
+from store.responses import session_fields
+from transport.cli import VERBS, cli, config, render, run, way
+from transport.cli.scenes import Act, Scene, scenes
+from transport.cli.schemas import entry_schemas
+from transport.cli.send import entry, status
+from transport.settings import Settings
+from transport.simulator.fleet import Fleet
+
+IMEI = "352093081452251"
+
+
+@pytest.fixture
+def telgw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a verb in this process, without a terminal."""
+    for name in ("TELGW_CONFIG", "TELGW_REDIS", "TELGW_LISTEN"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *args, **more: CliRunner().invoke(cli, [str(arg) for arg in args], **more)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that `telgw run` would have started gateways with."""
+    seen: list[Settings] = []
+
+    def start(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr(run, "start", start)
+    return seen
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2
+    assert result.stderr.startswith("telgw: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+def test_the_help_lists_every_verb_without_importing_one(telgw: Callable[..., Result]) -> None:
+    before = set(sys.modules)
+    result = telgw("--help")
+    assert result.exit_code == 0
+    assert all(verb in result.stdout for verb in VERBS)
+    assert not {f"transport.cli.{verb}" for verb in VERBS} & (set(sys.modules) - before)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[..., Result], verb: str) -> None:
+    result = telgw(verb, "--help")
+    assert result.exit_code == 0, result.output
+    command = cli.get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None
+    assert command.get_short_help_str(200) == VERBS[verb]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("fly",), ["fly"]),
+        (("run", "--bogus"), ["--bogus"]),
+        (("run", "--redis", "http://user:secret@host"), ["--redis", "redis://"]),
+        (("run", "--redis", "redis://host:nonsense"), ["--redis"]),
+        (("run", "--redis", "redis://"), ["--redis"]),
+        (("run", "--listen", "5027"), ["--listen", "HOST:PORT"]),
+        (("run", "--listen", "host:65536"), ["--listen"]),
+        (("run", "--metrics", "nowhere"), ["--metrics", "off"]),
+        (("run", "--instance-id", "a b"), ["--instance-id"]),
+        (("run", "--payload", "xml"), ["--payload", "json"]),
+        (("run", "--retention", "soon"), ["--retention"]),
+        (("run", "--response-timeout", "3601"), ["--response-timeout", "3600"]),
+        (("run", "--queue-limit", "0"), ["--queue-limit"]),
+        (("run", "--heartbeat-ttl", "30"), ["--heartbeat-ttl", "--heartbeat-interval"]),
+        (("run", "--config", "/does/not/exist"), ["/does/not/exist"]),
+        (("send", "123", "getinfo"), ["IMEI", "15 digits"]),
+        (("send", IMEI, "get\ninfo"), ["TEXT", "ASCII"]),
+        (("send", IMEI, "getinfo", "--command-id", "a b"), ["--command-id"]),
+        (("send", IMEI, "getinfo", "--redis", "redis://127.0.0.1:1"), ["Redis"]),
+        (("cancel", "a b"), ["COMMAND_ID"]),
+        (("watch", "--from", "yesterday"), ["--from"]),
+        (("simulate", "--imei-base", "999999999999999"), ["--imei-base"]),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    telgw: Callable[..., Result], args: tuple[str, ...], words: list[str]
+) -> None:
+    result = telgw(*args)
+    refused(result, *words)
+    assert "secret" not in result.stderr
+
+
+def test_an_unknown_key_is_an_error_that_names_it_and_the_file(
+    telgw: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "telgw.toml"
+    file.write_text('listn = "x"\n')
+    refused(telgw("run", "--config", file), "'listn'", str(file))
+    refused(telgw("send", "--config", file, IMEI, "getinfo"), "'listn'", str(file))
+
+
+@pytest.mark.parametrize("text", ["listen = ", "\xff", 'queue-limit = "many"', "metrics = false"])
+def test_a_file_that_says_nonsense_is_named(telgw: Callable[..., Result], tmp_path: Path, text: str) -> None:
+    file = tmp_path / "telgw.toml"
+    file.write_bytes(text.encode("latin-1"))
+    refused(telgw("run", "--config", file), str(file))
+
+
+def test_the_command_line_stands_above_the_environment_and_that_above_the_file(
+    telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
+) -> None:
+    file = tmp_path / "telgw.toml"
+    file.write_text('listen = "127.0.0.1:1"\nqueue-limit = 1\nmax_payload = 1\n')
+    env = {"TELGW_QUEUE_LIMIT": "2", "TELGW_LISTEN": "127.0.0.1:2 [::1]:3"}
+    assert telgw("run", "--config", file, "--listen", "127.0.0.1:4", env=env).exit_code == 0
+    assert telgw("run", env={**env, "TELGW_CONFIG": str(file)}).exit_code == 0
+    assert telgw("run", "--config", file).exit_code == 0
+    assert [settings.listen for settings in started] == [
+        (("127.0.0.1", 4),),
+        (("127.0.0.1", 2), ("::1", 3)),
+        (("127.0.0.1", 1),),
+    ]
+    assert [settings.queue_limit for settings in started] == [2, 2, 1]
+    assert started[0].limits.max_payload == 1
+    assert started[0].drain_timeout == Settings(instance_id="x").drain_timeout
+
+
+def test_the_defaults_of_the_command_line_are_those_of_the_settings(
+    telgw: Callable[..., Result], started: list[Settings]
+) -> None:
+    telgw("run", "--instance-id", "gw-1")
+    assert started == [Settings(instance_id="gw-1")]
+
+
+def test_the_instance_id_comes_from_the_host_and_the_port(
+    telgw: Callable[..., Result], started: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "büro host" + "x" * 80)
+    telgw("run", "--listen", "0.0.0.0:15027")
+    assert started[0].instance_id.startswith("b-ro-host")
+    assert started[0].instance_id.endswith("-15027")
+    assert len(started[0].instance_id) == 64
+
+
+def test_durations_may_have_a_unit_and_metrics_may_be_off(
+    telgw: Callable[..., Result], started: list[Settings]
+) -> None:
+    telgw("run", "--retention", "2d", "--ready-grace", "500ms", "--metrics", "off", "--listen", "[::]:5027")
+    assert (started[0].retention, started[0].ready_grace) == (2 * 86400.0, 0.5)
+    assert started[0].metrics is None
+    assert started[0].listen == (("::", 5027),)
+
+
+def test_the_printed_configuration_amounts_to_the_defaults_when_nothing_is_commented_out(
+    telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
+) -> None:
+    printed = telgw("config").stdout
+    assert printed == config.template()
+    assert tomllib.loads(printed) == {}
+    lines = [
+        line[1:] if line.startswith("#") and line[1:2] not in (" ", "") else line
+        for line in printed.splitlines()
+    ]
+    file = tmp_path / "telgw.toml"
+    file.write_text("\n".join(lines))
+    assert len(tomllib.loads(file.read_text())) == len(
+        [p for p in run.command.params if hasattr(p, "section")]
+    )
+    assert telgw("run", "--config", file).exit_code == 0
+    assert telgw("run").exit_code == 0
+    assert started[0] == started[1]
+
+
+def test_the_version_is_printed(telgw: Callable[..., Result]) -> None:
+    assert telgw("version").stdout.startswith("telgw ")
+
+
+def test_an_interruption_is_130(telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Settings) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "start", interrupted)
+    assert telgw("run").exit_code == 130
+
+
+def test_a_port_in_use_is_told_in_one_line(
+    telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: Settings) -> int:
+        raise OSError(98, "address already in use")
+
+    monkeypatch.setattr(run, "start", busy)
+    refused(telgw("run"), "address already in use")
+
+
+def test_an_entry_has_flat_fields_and_an_expiry_by_the_clock_of_redis() -> None:
+    fields = entry(
+        1_760_000_000_000,
+        imei=IMEI,
+        text=" getinfo",
+        codec="14",
+        timeout=1.5,
+        expires_in=10.0,
+        no_answer=True,
+    )
+    assert fields.pop("command_id")
+    assert fields == {
+        "imei": IMEI,
+        "payload": " getinfo",
+        "codec": "14",
+        "requested_by": "telgw send",
+        "response_timeout": "1.500",
+        "expires_at": "2025-10-09T08:53:30.000Z",
+        "expect_response": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("responded", 0), ("delivered", 0), ("failed", 1), ("timeout", 3), ("", 1)]
+)
+def test_the_exit_status_of_send_says_how_the_command_ended(state: str, expected: int) -> None:
+    assert status({"state": state}) == expected
+
+
+def test_what_a_device_wrote_never_steers_the_terminal() -> None:
+    fields = {
+        "kind": "command",
+        "command_id": "c1\x1b[2J",
+        "imei": IMEI,
+        "state": "responded",
+        "prev": "sent\r",
+        "terminal": "1",
+        "delivery": "answered",
+        "response": "a\x1b]0;owned\x07\u202eb\n",
+        "at": "2026-01-02T03:04:05.678Z",
+        "rtt_ms": "12",
+    }
+    line = render.line(fields).plain
+    assert line.isprintable()
+    assert "03:04:05.678" in line
+    assert r"\x1b]0;owned\x07\u202eb\n" in line
+    assert render.as_json("1-0", fields).isascii()
+    assert render.as_json("1-0", fields).isprintable()
+
+
+def test_long_and_binary_answers_fit_in_a_line() -> None:
+    assert len(render.printable("x" * 1000)) == render.LONGEST
+    assert render.answer_text({"response_hex": "00ff"}) == "hex 00ff"
+    assert render.answer_text({"response": "a", "truncated": "1"}) == '"a" (cut)'
+    assert render.answer_text({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "note", "note": "late_response", "state": "timeout", "command_id": "c1"}, "late_response"),
+        (
+            {"kind": "session", "state": "ready", "prev": "identified", "session_id": "s1"},
+            "identified → ready",
+        ),
+        ({}, "?"),
+    ],
+)
+def test_every_kind_of_entry_has_a_line(fields: dict[str, str], words: str) -> None:
+    assert words in render.line(fields).plain
+
+
+def _drawn(drawing: Any) -> str:
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture:
+        console.print(drawing)
+    return capture.get()
+
+
+def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
+    entries = [
+        {"kind": "command", "trigger": "accept", "state": "queued"},
+        {"kind": "note", "note": "moved", "state": "queued"},
+        {"kind": "command", "trigger": "send", "prev": "queued", "state": "sent"},
+        {"kind": "command", "trigger": "time_out", "prev": "sent", "state": "timeout"},
+    ]
+    drawn = _drawn(way.drawing(entries))
+    for place, edge in enumerate(("accept → queued", "send → sent", "time_out → timeout"), 1):
+        assert f"{edge}  ({place})" in drawn
+    assert drawn.count(" → ") == len(COMMAND.edges)
+    assert "│ queued │" in drawn
+
+
+def test_a_simulation_that_reached_nobody_says_so_and_fails(
+    telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(_: Fleet) -> None: ...
+
+    monkeypatch.setattr(Fleet, "run", run)
+    result = telgw("simulate", "--trackers", "2")
+    assert result.exit_code == 1
+    assert "2 trackers made 0 connections" in result.stdout
+
+
+def _fields(*flat: str) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def test_what_the_gateway_writes_is_what_the_schema_says() -> None:
+    answer = Answer("ok", None, truncated=True, codec="12")
+    request_free = Command("c1", state="sent", seq=2)
+    event = decide(request_free, "respond", answer=answer, rtt_ms=5, recovered=True)
+    written = {
+        "CommandEvent": _fields(*command_fields(event), "at", "2026-01-02T03:04:05.678Z", "age_ms", "1"),
+        "Note": _fields(
+            *note_fields(Note("late_response", "n1", response="x")), "at", "2026-01-02T03:04:05.678Z"
+        ),
+        "SessionEvent": session_fields(SessionEvent("s1", 2, "ready", "identified", "open"), 0),
+    }
+    schemas = entry_schemas("#/$defs/{name}")
+    for name, fields in written.items():
+        schema = schemas[name]
+        assert set(schema["required"]) <= set(fields) <= set(schema["properties"])
+        for field, value in fields.items():
+            kind = schema["properties"][field]
+            assert value in kind.get("enum", [kind.get("const", value)]), field
+            assert re.search(kind.get("pattern", ""), value), field
+
+
+def test_what_send_writes_is_what_the_schema_says() -> None:
+    schema = entry_schemas("#/$defs/{name}")["Command"]
+    fields = entry(1_760_000_000_000, imei=IMEI, text="getinfo", timeout=2.0, expires_in=1.0, no_answer=True)
+    assert set(schema["required"]) <= set(fields) <= set(schema["properties"])
+    assert all(
+        re.search(schema["properties"][name].get("pattern", ""), value) for name, value in fields.items()
+    )
+
+
+@pytest.mark.parametrize("args", [(), ("--asyncapi",)])
+def test_every_reference_of_a_schema_leads_somewhere(
+    telgw: Callable[..., Result], args: tuple[str, ...]
+) -> None:
+    printed = telgw("schema", *args).stdout
+    document = json.loads(printed)
+    references = re.findall(r'"\$ref": "#/([^"]+)"', printed)
+    assert references
+    for reference in references:
+        found = document
+        for step in reference.split("/"):
+            found = found[step]
+
+
+@pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene.name)
+def test_a_scene_of_the_demonstration_is_right_only_with_its_own_ending(scene: Scene) -> None:
+    end = {"terminal": "1", "state": scene.state, "reason": scene.reason, "delivery": min(scene.delivery)}
+    note = [{"note": scene.note}] if scene.note else []
+    assert Act(scene, [end, *note]).right
+    assert not Act(scene, note).over
+    for field in ("state", "reason", "delivery"):
+        assert not Act(scene, [{**end, field: "other"}, *note]).right
+    if note:
+        assert not Act(scene, [end]).over

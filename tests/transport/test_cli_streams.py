@@ -1,0 +1,217 @@
+"""The verbs that talk to a gateway, on an imitation of Redis with a gateway that answers at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import fakeredis
+import pytest
+from click.testing import CliRunner, Result
+
+from store.keys import Keys
+from store.producer import LogEntry, Producer, StoreUnreachable
+from transport.cli import cli, streams, watch
+
+IMEI = "352093081452251"
+KEYS = Keys("{fleet}:")
+OPTIONS = ("--key-prefix", "{fleet}:", "--redis", "redis://nowhere")
+AT = "2026-01-02T03:04:05.678Z"
+
+
+@pytest.fixture
+def redis(fake_server: fakeredis.FakeServer) -> fakeredis.FakeRedis:
+    """The imitation as a test looks at it."""
+    return fakeredis.FakeRedis(server=fake_server, decode_responses=True)
+
+
+@pytest.fixture
+def telgw(fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a verb on the imitation."""
+    monkeypatch.setattr(streams, "connect", lambda *_, **__: fakeredis.FakeAsyncRedis(server=fake_server))
+    return lambda *args: CliRunner().invoke(cli, [*args, *OPTIONS])
+
+
+Script = list[dict[str, str]]
+
+
+@pytest.fixture
+def gateway(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A gateway that answers each entry with the events put into the list."""
+    script: Script = []
+    publish = Producer.publish
+
+    async def published(self: Producer, instance_id: str, fields: dict[str, str]) -> str:
+        outbound_id = await publish(self, instance_id, fields)
+        for event in script:
+            redis.xadd(
+                KEYS.responses, {"kind": "command", "command_id": fields["command_id"], "at": AT, **event}
+            )
+        return outbound_id
+
+    monkeypatch.setattr(Producer, "publish", published)
+    redis.hset(KEYS.registry, IMEI, "gw-1")
+    return script
+
+
+QUEUED = {"seq": "1", "state": "queued", "trigger": "accept", "terminal": "0"}
+
+
+def ending(state: str, **more: str) -> dict[str, str]:
+    return {"seq": "2", "state": state, "prev": "queued", "trigger": "x", "terminal": "1", **more}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("responded", 0), ("delivered", 0), ("failed", 1), ("timeout", 3)]
+)
+def test_send_follows_the_command_to_its_end(
+    telgw: Callable[..., Result], gateway: Script, redis: Any, state: str, expected: int
+) -> None:
+    gateway += [QUEUED, ending(state, response="ok")]
+    result = telgw("send", IMEI, "getinfo", "--command-id", "c1")
+    assert result.exit_code == expected, result.output
+    assert "queued" in result.stdout.splitlines()[0]
+    assert f"queued → {state}" in result.stdout.splitlines()[1]
+    ((_, sent),) = redis.xrange(KEYS.outbound("gw-1"))
+    assert sent == {
+        "command_id": "c1",
+        "imei": IMEI,
+        "payload": "getinfo",
+        "codec": "12",
+        "requested_by": "telgw send",
+    }
+
+
+def test_send_as_json_prints_an_object_for_each_event(telgw: Callable[..., Result], gateway: Script) -> None:
+    gateway += [QUEUED, ending("responded", response="\x1b")]
+    lines = telgw("send", IMEI, "getinfo", "--json").stdout.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["queued", "responded"]
+    assert json.loads(lines[1])["response"] == "\x1b"
+
+
+def test_send_to_a_device_that_nobody_holds_sends_nothing(telgw: Callable[..., Result], redis: Any) -> None:
+    result = telgw("send", IMEI, "getinfo")
+    assert result.exit_code == 4
+    assert result.stderr == f"telgw: No gateway holds the device {IMEI}.\n"
+    assert redis.keys() == []
+
+
+def test_send_without_waiting_prints_the_id(telgw: Callable[..., Result], gateway: Script) -> None:
+    result = telgw("send", IMEI, "getinfo", "--no-wait", "--command-id", "c1")
+    assert (result.exit_code, result.stdout) == (0, "c1\n")
+
+
+def test_send_without_a_verdict_in_time_is_a_timeout(
+    telgw: Callable[..., Result], gateway: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def follow(*_: Any) -> AsyncIterator[LogEntry]:
+        raise TimeoutError
+        yield
+
+    monkeypatch.setattr(Producer, "follow", follow)
+    result = telgw("send", IMEI, "getinfo", "--command-id", "c1")
+    assert result.exit_code == 3
+    assert "No verdict on c1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (ending("failed", reason="cancelled"), 0),
+        (ending("responded"), 1),
+        ({"kind": "note", "note": "cancel_rejected", "detail": "sent"}, 1),
+    ],
+)
+def test_cancel_says_whether_it_came_in_time(
+    telgw: Callable[..., Result], gateway: Script, redis: Any, event: dict[str, str], expected: int
+) -> None:
+    redis.hset(KEYS.ledger("c1"), "instance_id", "gw-2")
+    gateway.append(event)
+    assert telgw("cancel", "c1").exit_code == expected
+    ((_, sent),) = redis.xrange(KEYS.outbound("gw-2"))
+    assert sent == {"type": "cancel", "command_id": "c1"}
+
+
+@pytest.mark.parametrize("verb", ["cancel", "history"])
+def test_an_unknown_command_is_said_to_be_unknown(telgw: Callable[..., Result], verb: str) -> None:
+    result = telgw(verb, "c1")
+    assert result.exit_code == 4
+    assert result.stderr == "telgw: Nothing is known of the command c1.\n"
+
+
+def test_history_shows_events_and_the_way(telgw: Callable[..., Result], redis: Any) -> None:
+    event = {"kind": "command", "command_id": "c1", "at": AT, "imei": IMEI}
+    first = redis.xadd(KEYS.responses, {**event, **QUEUED, "delivery": "not_sent", "age_ms": "0"})
+    last = redis.xadd(KEYS.responses, {**event, **ending("failed"), "trigger": "fail", "reason": "cancelled"})
+    redis.hset(KEYS.ledger("c1"), mapping={"first": first, "last": last})
+    shown = telgw("history", "c1").stdout
+    assert all(word in shown for word in ("not_sent", "cancelled", "03:04:05.678", "fail → failed  (2)"))
+    lines = telgw("history", "c1", "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [first, last]
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C as soon as the log holds no more."""
+    follow = Producer.follow
+
+    async def until_the_end(self: Producer, from_id: str) -> AsyncIterator[LogEntry]:
+        tail = await self.tail()
+        if from_id != tail:
+            async for entry in follow(self, from_id, 0):
+                yield entry
+                if entry[0] == tail:
+                    break
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Producer, "follow", until_the_end)
+
+
+@pytest.mark.parametrize(
+    ("args", "seen"),
+    [
+        (("--from", "0"), ["c1", "c2"]),
+        (("--from", "0", "--imei", IMEI), ["c1"]),
+        (("--from", "0", "--command", "c2"), ["c2"]),
+        ((), []),
+    ],
+)
+def test_watch_prints_what_was_asked_for_until_it_is_interrupted(
+    telgw: Callable[..., Result], redis: Any, interrupted: None, args: tuple[str, ...], seen: list[str]
+) -> None:
+    redis.xadd(KEYS.responses, {"kind": "command", "command_id": "c1", "imei": IMEI})
+    redis.xadd(KEYS.responses, {"kind": "command", "command_id": "c2", "imei": "352093081452252"})
+    result = telgw("watch", "--json", *args)
+    assert result.exit_code == 130
+    assert [json.loads(line)["command_id"] for line in result.stdout.splitlines()] == seen
+
+
+def test_watch_outlives_a_restart_of_redis(
+    telgw: Callable[..., Result], redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def follow(_: Producer, from_id: str) -> AsyncIterator[LogEntry]:
+        asked.append(from_id)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        yield f"{len(asked)}-0", {"command_id": "c1"}
+        raise StoreUnreachable("Redis does not serve us: gone")
+
+    monkeypatch.setattr(Producer, "follow", follow)
+    monkeypatch.setattr(watch, "RETRY", 0.0)
+    result = telgw("watch", "--json", "--from", "0-0")
+    assert result.exit_code == 130
+    assert asked == ["0-0", "1-0", "2-0"]
+    assert result.stderr.count("waiting for it") == 2
+
+
+def test_without_a_server_the_embedded_one_is_explained(
+    fake_server: fakeredis.FakeServer, telgw: Callable[..., Result], tmp_path: Any
+) -> None:
+    fake_server.connected = False
+    result = CliRunner().invoke(cli, ["history", "c1", "--state-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "telgw run" in result.stderr
+    assert result.stderr.count("\n") == 1

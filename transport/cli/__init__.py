@@ -1,0 +1,109 @@
+"""The command line: ``telgw VERB``, one verb a file, imported when it is used.
+
+What goes wrong is told in one line on stderr, ``telgw: ...``. Exit statuses: 0 done; 1 done, but not as
+wished; 2 wrong use, or something outside (a file, a port, Redis) that does not serve us; 130 interrupted.
+Verbs with more say so in their help.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Any, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from fsm.errors import GatewayError
+
+VERBS = {
+    "run": "Run a gateway.",
+    "demo": "See a gateway, five trackers and eight commands at work, in a few seconds.",
+    "simulate": "Connect simulated trackers to a gateway.",
+    "send": "Send a command to a device and follow what becomes of it.",
+    "cancel": "Cancel a command that is not sent yet.",
+    "watch": "Print the events of all commands and sessions as they come.",
+    "history": "Show what became of a command, and the path it took.",
+    "diagrams": "Draw the state machines as Mermaid text and SVG.",
+    "schema": "Print the JSON Schema or the AsyncAPI document of the streams.",
+    "config": "Print a configuration file with every option and its default.",
+    "version": "Print the version.",
+}
+"""Every verb and what it does, so that the help does not have to import them."""
+
+INTERRUPTED = 130
+
+
+class Telgw(click.Group):
+    """A group that imports a verb's module when the verb is used, and reports errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"transport.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = "telgw", *_: Any, **extra: Any
+    ) -> NoReturn:
+        """Run the verb that `args` name and exit."""
+        extra["standalone_mode"] = False
+        sys.exit(self._status(args, **extra))
+
+    def _status(self, args: Sequence[str] | None, **extra: Any) -> int:
+        try:
+            result = super().main(args, "telgw", **extra)
+        except click.Abort:
+            return INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return 2
+        except click.ClickException as error:
+            return _complain(_describe(error))
+        except BrokenPipeError:
+            # Whoever read our output has gone; what is left in the buffers must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (GatewayError, OSError) as error:
+            return _complain(str(error) or type(error).__name__)
+        return result if isinstance(result, int) else 0
+
+
+def _complain(sentence: str) -> int:
+    click.echo(f"telgw: {' '.join(sentence.split())}", err=True)
+    return 2
+
+
+def _describe(error: click.ClickException) -> str:
+    """What is wrong, and where it was said when that was not the command line."""
+    sentence = error.format_message()
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return sentence
+    source = error.ctx.get_parameter_source(error.param.name or "")
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"{error.ctx.meta.get('telgw.config', 'the configuration')}: {sentence}"
+    return sentence
+
+
+@click.command(cls=Telgw, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="teltonika-gateway", prog_name="telgw")
+def cli() -> None:
+    """A TCP gateway for Teltonika trackers: telemetry up, commands down, and the truth about each one."""
+
+
+def main() -> NoReturn:
+    """Entry point of ``telgw``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows ? in its place
+            stream.reconfigure(errors="replace")
+    cli.main()

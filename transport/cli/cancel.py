@@ -1,0 +1,64 @@
+"""``telgw cancel``: take back a command that is not sent yet."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+from rich.console import Console
+
+from fsm.outbound import COMMAND_ID
+from fsm.reasons import CANCEL_REJECTED, CANCELLED
+from store.producer import Producer
+
+from . import render
+from .options import Where, with_streams
+from .parameters import Duration
+from .streams import complete, producer
+
+DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
+
+
+@click.command(short_help="Cancel a command that is not sent yet.")
+@click.argument("command_id")
+@click.option(
+    "--patience", type=Duration(0.1), default=30.0, show_default=True, help="Time to wait for a verdict."
+)
+@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@with_streams
+def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
+    """Cancel the command COMMAND_ID if no byte of it was sent.
+
+    Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 wrong use; 3 no verdict;
+    4 nothing is known of it.
+    """
+    if not COMMAND_ID.fullmatch(command_id):
+        raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
+    return complete(_cancel(where, command_id, patience, raw))
+
+
+async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> int:
+    async with producer(where, "cancel") as streams:
+        instance_id = (await streams.ledger(command_id)).get("instance_id")
+        if not instance_id:
+            click.echo(f"telgw: Nothing is known of the command {command_id}.", err=True)
+            return UNKNOWN
+        tail = await streams.tail()
+        await streams.publish(instance_id, {"type": "cancel", "command_id": command_id})
+        try:
+            async with asyncio.timeout(patience):
+                return await _verdict(streams, command_id, tail, raw)
+        except TimeoutError:
+            click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
+            return NO_VERDICT
+
+
+async def _verdict(streams: Producer, command_id: str, tail: str, raw: bool) -> int:
+    console = Console(highlight=False)
+    async for entry_id, fields in streams.outcome(command_id, tail):
+        render.show(console, entry_id, fields, raw=raw)
+        if fields.get("note") == CANCEL_REJECTED:
+            return TOO_LATE
+        if fields.get("terminal") == "1":
+            return DONE if fields.get("reason") == CANCELLED else TOO_LATE
+    return TOO_LATE

@@ -1,0 +1,118 @@
+"""`telgw diagrams`: draw the tables the gateway runs, and tell whether the drawings on disk are theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from fsm.diagram import command_diagram, session_diagram, verdict_rows
+
+BEGIN = "<!-- verdicts:begin -->"
+END = "<!-- verdicts:end -->"
+NO_RENDERER = "No SVG drawn: pip install 'teltonika-gateway[diagrams]' brings the renderer."
+
+
+def drawings() -> dict[str, str]:
+    """Mermaid text of every diagram by its name; the machines come from their tables."""
+    journey = files("transport.cli").joinpath("journey.mmd").read_text(encoding="utf-8")
+    return {"session": session_diagram(), "command": command_diagram(), "journey": journey}
+
+
+def stale(out: Path, readme: Path) -> list[str]:
+    """Files that do not show today's tables: diagrams under `out`, and `readme` if it has the markers.
+
+    An SVG is compared by the hash of its source, so another version of the renderer or of a font is not
+    taken for another diagram.
+    """
+    wrong = []
+    for name, source in drawings().items():
+        text, picture = out / f"{name}.mmd", out / f"{name}.svg"
+        if _read(text) != source:
+            wrong.append(str(text))
+        if _signature(source) not in _read(picture):
+            wrong.append(str(picture))
+    if _with_rows(_read(readme)) != _read(readme):
+        wrong.append(str(readme))
+    return wrong
+
+
+def write(out: Path, readme: Path) -> bool:
+    """Write every diagram under `out` and the table into `readme`; whether the SVGs were drawn too."""
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = True
+    for name, source in drawings().items():
+        (out / f"{name}.mmd").write_text(source, encoding="utf-8")
+        picture = _draw(source)
+        if picture is None:
+            drawn = False
+        else:
+            (out / f"{name}.svg").write_text(picture, encoding="utf-8")
+    text = _read(readme)
+    if _with_rows(text) != text:
+        readme.write_text(_with_rows(text), encoding="utf-8")
+    return drawn
+
+
+def _draw(source: str) -> str | None:
+    try:
+        import mermaidx
+    except ImportError:
+        return None
+    picture: str = mermaidx.render(source).svg()
+    # A page in dark mode shows through a transparent picture, and dark arrows would vanish on it.
+    picture = picture.replace("background-color: transparent", "background-color: white", 1)
+    return picture.rstrip() + "\n" + _signature(source) + "\n"
+
+
+def _signature(source: str) -> str:
+    return f"<!-- source sha256: {hashlib.sha256(source.encode()).hexdigest()} -->"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _with_rows(text: str) -> str:
+    """`text` with the block between the markers replaced; unchanged when it has none."""
+    block = f"{BEGIN}\n{verdict_rows()}{END}"
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, text, count=1, flags=re.DOTALL)
+
+
+@click.command(name="diagrams", short_help="Draw the state machines as Mermaid text and SVG.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("diagrams"),
+    show_default=True,
+    help="Directory of the drawings.",
+)
+@click.option(
+    "--readme",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("README.md"),
+    show_default=True,
+    help="File whose table between the verdicts markers is kept up to date, if it has them.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when a file does not show today's tables.")
+def diagrams(out: Path, readme: Path, check: bool) -> int:
+    """Draw the state machines and a command's journey as Mermaid text and SVG.
+
+    Exit status: 0 done; with --check, 1 when a drawing is out of date.
+    """
+    if check:
+        wrong = stale(out, readme)
+        for path in wrong:
+            click.echo(f"{path} is out of date; telgw diagrams writes it anew.")
+        return 1 if wrong else 0
+    drawn = write(out, readme)
+    click.echo(f"{', '.join(f'{name}.mmd' for name in drawings())} written to {out}.")
+    if not drawn:
+        click.echo(NO_RENDERER)
+    return 0
+
+
+command = diagrams

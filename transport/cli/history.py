@@ -1,0 +1,64 @@
+"""``telgw history``: what became of a command, and the way it took."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from store.producer import LogEntry
+
+from . import render, way
+from .options import Where, with_streams
+from .streams import complete, producer
+
+FOUND, UNKNOWN = 0, 4
+
+
+@click.command(short_help="Show what became of a command, and the path it took.")
+@click.argument("command_id")
+@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@with_streams
+def command(where: Where, command_id: str, raw: bool) -> int:
+    """Show the events and notes of the command COMMAND_ID, and the state diagram with its path.
+
+    Exit status: 0 found; 2 wrong use; 4 nothing is known of it (any more).
+    """
+    return complete(_history(where, command_id, raw))
+
+
+async def _history(where: Where, command_id: str, raw: bool) -> int:
+    async with producer(where, "history") as streams:
+        entries = await streams.history(command_id)
+    if not entries:
+        click.echo(f"telgw: Nothing is known of the command {render.printable(command_id)}.", err=True)
+        return UNKNOWN
+    console = Console(highlight=False)
+    if raw:
+        for entry in entries:
+            render.show(console, *entry, raw=True)
+        return FOUND
+    console.print(table(entries))
+    console.print(way.drawing([fields for _, fields in entries]))
+    return FOUND
+
+
+def table(entries: list[LogEntry]) -> Table:
+    """The events and notes, one a row."""
+    first = entries[0][1]
+    title = "  ".join(render.printable(first.get(name, ""), 64) for name in ("command_id", "imei", "at"))
+    shown = Table(title=title, title_justify="left")
+    for heading in ("#", "at (UTC)", "event", "reason", "delivery", "after"):
+        shown.add_column(heading, no_wrap=True)
+    shown.add_column("answer or detail", overflow="fold", min_width=16)
+    for _, fields in entries:
+        shown.add_row(
+            render.printable(fields.get("seq", "note"), 8),
+            render.time_of(fields),
+            render.styled(fields.get("note") or fields.get("state", "")),
+            render.printable(fields.get("reason", ""), 32),
+            render.printable(fields.get("delivery", ""), 32),
+            f"{render.printable(fields['age_ms'], 12)} ms" if fields.get("age_ms") else "",
+            render.answer_text(fields) or render.printable(fields.get("detail", "")),
+        )
+    return shown

@@ -1,0 +1,133 @@
+"""Options that several verbs share, and the class of options that are also keys of the configuration file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from fsm.outbound import Limits
+from transport.settings import Settings
+
+from .parameters import KeyPrefix, RedisUrl, show
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_DEFAULTS = {
+    field.name: field.default_factory() if field.default_factory is not MISSING else field.default
+    for field in (*fields(Settings), *fields(Limits))
+}
+
+
+class Setting(click.Option):
+    """An option that can also be set by ``TELGW_...`` and by a key of the configuration file.
+
+    ``section`` is its heading in the help and in the file.
+    """
+
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+        self.envvar = f"TELGW_{(self.name or '').upper()}"
+
+    @property
+    def key(self) -> str:
+        """Its name in the configuration file."""
+        return (self.name or "").replace("_", "-")
+
+
+def setting(section: str, flag: str, kind: Any, text: str, **more: Any) -> Callable[[Decorated], Decorated]:
+    """Decorate a verb with a setting; the default comes from `Settings` or `Limits`."""
+    default = _DEFAULTS[flag.removeprefix("--").replace("-", "_")]
+    if default is not MISSING:
+        default = show(default)
+        more = {"default": default, "show_default": True} | more
+    return click.option(flag, cls=Setting, section=section, type=kind, help=text, show_envvar=True, **more)
+
+
+def with_config(function: Decorated) -> Decorated:
+    """Add ``--config FILE``; its keys stand below the command line and the environment, above defaults."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="TELGW_CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_load,
+        help="TOML file; its keys are the options of `telgw run`, see `telgw config`.",
+    )(function)
+
+
+def with_redis(function: Decorated) -> Decorated:
+    """Add ``--redis``, ``--key-prefix`` and ``--state-dir``: where the streams are."""
+    function = setting(
+        "Redis",
+        "--state-dir",
+        click.Path(file_okay=False, path_type=Path),
+        "Data of the embedded server.",
+        default=None,
+        show_default="the user's state directory",
+    )(function)
+    function = setting(
+        "Redis", "--key-prefix", KeyPrefix(), "What every Redis name begins with, for example `{fleet}:`."
+    )(function)
+    return setting(
+        "Redis",
+        "--redis",
+        RedisUrl(),
+        "redis://, rediss:// or unix:// URL; `embedded` for the server that `telgw run` starts itself.",
+    )(function)
+
+
+class Where(NamedTuple):
+    """Where the streams are, as the options say; ``state_dir`` is that of the embedded server."""
+
+    redis: str
+    key_prefix: str
+    state_dir: Path | None
+
+
+def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
+    """What every verb needs that talks to a gateway through Redis; it gets them as ``where``."""
+
+    @wraps(verb)
+    def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
+        return verb(where=Where(redis, key_prefix, state_dir), **rest)
+
+    return with_config(with_redis(called))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a configuration file, ``-`` written as ``_``.
+
+    Raises:
+        click.UsageError: the file cannot be read, is no TOML, or holds a key that is no option.
+    """
+    from .run import command
+
+    known = {option.name: option for option in command.params if isinstance(option, Setting)}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{path}: {error}") from None
+    values = {}
+    for key, value in table.items():
+        option = known.get(key.replace("-", "_"))
+        if option is None:
+            raise click.UsageError(f"{path}: {key!r} is no option of `telgw run`.")
+        if value == "" and option.default is None:
+            continue  # the template's way to write that there is no default
+        values[key.replace("-", "_")] = [value] if option.multiple and isinstance(value, str) else value
+    return values
+
+
+def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        ctx.meta["telgw.config"] = str(path)
+        ctx.default_map = {**(ctx.default_map or {}), **read_toml(path)}

@@ -1,0 +1,143 @@
+"""Kinds of values an option takes: how each is read, checked and written."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from transport.settings import Address
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:  # generic in recent releases of click only
+    Kind = click.ParamType
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SCHEMES = ("redis", "rediss", "unix")
+
+
+class Duration(Kind):
+    """Seconds, from `least` to `most`; or a number with a unit: ms, s, m, h, d."""
+
+    name = "seconds"
+
+    def __init__(self, least: float = 0.0, most: float = 366 * 86400.0) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = _DURATION.fullmatch(str(value).strip())
+        if isinstance(value, bool) or match is None:
+            self.fail(
+                f"{value!r} is not a number of seconds, or one with a unit: ms, s, m, h, d.", param, ctx
+            )
+        seconds = float(match[1]) * UNITS[match[2] or "s"]
+        if not self.least <= seconds <= self.most:
+            self.fail(f"{value!r} is not from {show(self.least)} to {show(self.most)} seconds.", param, ctx)
+        return seconds
+
+
+class HostPort(Kind):
+    """``HOST:PORT``, an IPv6 address in brackets. With `off`, that word gives None."""
+
+    name = "HOST:PORT"
+
+    def __init__(self, *, off: bool = False) -> None:
+        self.off = off
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address | None:
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        if self.off and text == "off":
+            return None
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):(\d{1,5})", text)
+        if match is None or int(match[3]) > 65535:
+            self.fail(f"{text!r} is not HOST:PORT{' or off' * self.off}.", param, ctx)
+        return (match[1] or match[2], int(match[3]))
+
+
+class InstanceId(Kind):
+    """1 to 64 of ``A-Za-z0-9._-``."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _INSTANCE_ID.fullmatch(str(value)):
+            self.fail(f"{value!r} is not 1 to 64 of A-Z a-z 0-9 . _ -", param, ctx)
+        return str(value)
+
+
+class RedisUrl(Kind):
+    """Where Redis is, or ``embedded``. A URL may hold a password and is never repeated in an error."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if text != "embedded" and not _is_redis_url(text):
+            schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+            self.fail(f"is neither a URL of {schemes} nor the word embedded.", param, ctx)
+        return text
+
+
+class StreamName(Kind):
+    """The name of a stream: printable, without blanks; or ``off``."""
+
+    name = "stream"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.isprintable() or not text or " " in text:
+            self.fail("is not a name of printable characters without blanks.", param, ctx)
+        return text
+
+
+class KeyPrefix(Kind):
+    """What every Redis name begins with; may be empty."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.isprintable() or " " in text or len(text) > 128:
+            self.fail("is not up to 128 printable characters without blanks.", param, ctx)
+        return text
+
+
+def show(value: Any) -> Any:
+    """A value as an operator would write it: 7 days as ``7d``, an address as ``HOST:PORT``."""
+    match value:
+        case None:
+            return "off"
+        case (str(host), int(port)):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case tuple() | list():
+            return [show(item) for item in value]
+        case float() if value >= 86400 and value % 86400 == 0:
+            return f"{value / 86400:.0f}d"
+        case float() if value.is_integer():
+            return int(value)
+    return value
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    database = parts.path.strip("/")
+    return (
+        parts.scheme in SCHEMES
+        and bool(parts.hostname)
+        and port != 0
+        and (not database or database.isdigit())
+        and text.isprintable()
+    )

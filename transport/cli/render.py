@@ -1,0 +1,100 @@
+"""Events as lines for a terminal. What others wrote is escaped, so that it never steers the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.text import Text
+
+STYLES = {
+    "queued": "cyan",
+    "sent": "blue",
+    "responded": "green",
+    "delivered": "green",
+    "failed": "red",
+    "timeout": "yellow",
+    "tainted": "yellow",
+    "ready": "green",
+    "closed": "magenta",
+}
+LONGEST = 160
+"""Characters of an answer that a line shows."""
+
+Fields = Mapping[str, str]
+
+
+def printable(text: str, limit: int = LONGEST) -> str:
+    """`text` in one line without any character that is not shown as itself, cut at `limit` characters."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+
+
+def styled(state: str) -> Text:
+    """A state in its colour."""
+    return Text(printable(state, 32), STYLES.get(state, ""))
+
+
+def line(fields: Fields) -> Text:
+    """One event or note as one line."""
+    parts = [Text(time_of(fields), "dim"), Text(f"{_kind(fields):<8}", "bold"), Text(_subject(fields))]
+    if fields.get("state"):
+        parts.append(_move(fields))
+    parts += [Text(f"{name}={printable(fields[name])}") for name in ("reason", "detail") if fields.get(name)]
+    if fields.get("terminal") == "1" and fields.get("delivery"):
+        parts.append(Text(printable(fields["delivery"], 32), "bold"))
+    if fields.get("rtt_ms"):
+        parts.append(Text(f"{printable(fields['rtt_ms'], 12)} ms", "dim"))
+    if answer := answer_text(fields):
+        parts.append(Text(answer, "italic"))
+    return Text("  ").join(parts)
+
+
+def answer_text(fields: Fields) -> str:
+    """The answer of the device in `fields`, quoted, or in hex when it is not text; empty without one."""
+    if fields.get("response"):
+        quoted = f'"{printable(fields["response"])}"'
+    elif fields.get("response_hex"):
+        quoted = f"hex {printable(fields['response_hex'])}"
+    else:
+        return ""
+    return quoted + " (cut)" * (fields.get("truncated") == "1")
+
+
+def as_json(entry_id: str, fields: Fields) -> str:
+    """An entry as one line of ASCII JSON: its fields, and its id in the log as ``id``."""
+    return json.dumps({"id": entry_id, **fields})
+
+
+def show(console: Console, entry_id: str, fields: Fields, *, raw: bool) -> None:
+    """Print one entry, as JSON when `raw`; at once, for others may be reading along in a pipe."""
+    if raw:
+        console.file.write(as_json(entry_id, fields) + "\n")
+    else:
+        console.print(line(fields), soft_wrap=True)
+    console.file.flush()
+
+
+def time_of(fields: Fields) -> str:
+    """When it happened: hour to millisecond, UTC."""
+    return printable(fields.get("at", "").partition("T")[2].rstrip("Z") or "-", 15)
+
+
+def _kind(fields: Fields) -> str:
+    return printable(fields.get("kind", "?"), 8)
+
+
+def _subject(fields: Fields) -> str:
+    names = ("imei", "session_id") if fields.get("kind") == "session" else ("imei", "command_id")
+    subject = " ".join(printable(fields[name], 64) for name in names if fields.get(name))
+    note = fields.get("note")
+    return f"{subject} {printable(note, 32)}" if note else subject
+
+
+def _move(fields: Fields) -> Text:
+    if fields.get("kind") == "note":
+        return Text("(").append_text(styled(fields["state"])).append(")")
+    if not fields.get("prev"):
+        return styled(fields["state"])
+    return styled(fields["prev"]).append(" → ").append_text(styled(fields["state"]))

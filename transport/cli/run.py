@@ -1,0 +1,132 @@
+"""``telgw run``: a gateway, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from fsm.outbound import Limits
+from transport.settings import Address, Settings
+
+from .options import Setting, setting, with_config, with_redis
+from .parameters import Duration, HostPort, InstanceId, StreamName
+
+POSITIVE = click.IntRange(min=1)
+COUNT = click.IntRange(min=0)
+
+
+class Sectioned(click.Command):
+    """A command whose help lists its settings under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                heading = option.section if isinstance(option, Setting) else "Options"
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+@click.command(
+    cls=Sectioned,
+    short_help="Run a gateway.",
+    epilog="Order: command line, environment, --config, default. Seconds may have units: 500ms, 5m, 7d.",
+)
+@setting("Network", "--listen", HostPort(), "Where devices connect; repeatable.", multiple=True)
+@setting("Network", "--metrics", HostPort(off=True), "Where Prometheus reads, or `off`.")
+@setting("Network", "--max-connections", COUNT, "Devices at once; 0 for as many as the system allows.")
+@setting("Network", "--max-connections-per-ip", COUNT, "Devices at once from one address; 0 for no limit.")
+@setting("Network", "--handshake-timeout", Duration(0.1, 3600), "Time a device has to name itself.")
+@setting("Network", "--idle-timeout", Duration(), "A silent connection is closed after this; 0 for never.")
+@with_redis
+@setting(
+    "Redis",
+    "--instance-id",
+    InstanceId(),
+    "Name of this gateway, the same after a restart.",
+    default=None,
+    show_default="{hostname}-{port}",
+)
+@setting("Redis", "--session-events", StreamName(), "Stream for the events of sessions, or `off`.")
+@setting(
+    "Telemetry", "--payload", click.Choice(["json", "raw"]), "An entry per record, or the bytes of a frame."
+)
+@setting("Telemetry", "--telemetry-maxlen", POSITIVE, "Entries kept when nobody reads them.")
+@setting("Commands", "--responses-maxlen", POSITIVE, "Events kept when nobody reads them.")
+@setting("Commands", "--retention", Duration(1.0), "How long a finished command and its events are kept.")
+@setting("Commands", "--commands-limit", POSITIVE, "Commands held at once; more wait in Redis.")
+@setting(
+    "Commands", "--command-ttl", Duration(1.0, 86400), "A command without expires_at expires after this."
+)
+@setting("Commands", "--response-timeout", Duration(0.1, 3600), "Time a device has to answer a command.")
+@setting("Commands", "--max-payload", click.IntRange(1, 4096), "Longest text of a command, in bytes.")
+@setting("Commands", "--queue-limit", POSITIVE, "Commands that may wait for one device.")
+@setting("Commands", "--drain-timeout", Duration(0.1, 86400), "How long a late answer is waited for.")
+@setting(
+    "Commands", "--ready-grace", Duration(0.0, 3600), "A device without records gets commands after this."
+)
+@setting("Commands", "--reconnect-grace", Duration(0.0, 86400), "How long commands wait for a lost device.")
+@setting("Fleet", "--heartbeat-interval", Duration(0.1, 3600), "Time between two heartbeats.")
+@setting(
+    "Fleet", "--heartbeat-ttl", Duration(0.2, 86400), "Without a heartbeat for so long a gateway is dead."
+)
+@setting("Fleet", "--janitor-interval", Duration(0.1, 86400), "Time between two looks for dead gateways.")
+@setting("Fleet", "--janitor-grace", Duration(0.0, 86400), "A gateway has to be dead again after this.")
+@setting("Fleet", "--janitor-min-uptime", Duration(0.0, 86400), "Nobody is declared dead by a younger Redis.")
+@setting("Process", "--shutdown-timeout", Duration(0.0, 3600), "Time for answers still to come at the end.")
+@setting(
+    "Process", "--log-level", click.Choice(["debug", "info", "warning", "error"]), "Least severity logged."
+)
+@setting("Process", "--log-format", click.Choice(["auto", "json", "console"]), "JSON, or lines for people.")
+@with_config
+def command(**values: Any) -> int:
+    """Run a gateway until SIGTERM.
+
+    Exit status: 0 after a shutdown; 2 when it cannot start; 3 when another process took over its instance id;
+    130 when told twice to stop.
+    """
+    return start(settings_of(values))
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """The settings that the options of `run` amount to.
+
+    Raises:
+        click.UsageError: two options contradict each other.
+    """
+    if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
+        raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
+    given = dict(values)
+    limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
+    given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"])
+    return Settings(limits=limits, **given)
+
+
+def default_instance_id(listen: tuple[Address, ...]) -> str:
+    """``{hostname}-{port}``, with what an instance id may not hold written as ``-``."""
+    port = str(listen[0][1])
+    host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-") or "gateway"
+    return f"{host[: 63 - len(port)]}-{port}"
+
+
+def start(settings: Settings) -> int:
+    """Run a gateway on the fastest event loop there is; its exit status."""
+    from transport.daemon import serve
+    from transport.logs import configure
+
+    configure(settings.log_level, settings.log_format)
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):
+        from uvloop import new_event_loop as loop_factory
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(serve(settings))

@@ -1,0 +1,140 @@
+"""The eight commands of the demonstration: what each device does, and how each command has to end."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from fsm import reasons
+from fsm.command import DELIVERED, FAILED, RESPONDED, TIMEOUT
+from transport.simulator.behaviour import Behaviour
+from transport.simulator.fleet import IMEI_BASE
+from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+
+LATE_BY = 2.5
+_REPORT = 2.0
+
+WELL, REFUSING, LATE, SILENT, BROKEN, ABSENT = (f"{IMEI_BASE + number:015d}" for number in range(6))
+
+TRACKERS = {
+    WELL: Behaviour(codec=CODEC_8E, interval=_REPORT),
+    REFUSING: Behaviour(codec=CODEC_16, interval=_REPORT, answers="nack"),
+    LATE: Behaviour(interval=_REPORT, answers="late", late_by=LATE_BY),
+    SILENT: Behaviour(interval=_REPORT, answers="never"),
+    BROKEN: Behaviour(codec=CODEC_8, interval=_REPORT, records_per_frame=4, split=11, ping_interval=1.0),
+}
+"""The five devices that connect; the sixth stays away."""
+
+# How much the gateway learns of a device's TCP is the platform's: only Linux tells.
+_UNANSWERED = frozenset({reasons.RECEIVED, reasons.MAYBE_SENT})
+
+
+@dataclass(slots=True)
+class Scene:
+    """One command and what has to become of it.
+
+    Attributes:
+        name: what the scene shows; also the command's id.
+        device: what the device does with the command.
+        state, reason: how the command has to end; ``delivery`` lists what its last event may say.
+        note: a note that has to follow, if any.
+        wish: what `transport.cli.send.entry` is asked besides imei, text and id.
+    """
+
+    name: str
+    imei: str
+    device: str
+    text: str
+    state: str
+    delivery: frozenset[str]
+    reason: str = ""
+    note: str = ""
+    wish: dict[str, str | float | bool] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Act:
+    """A scene as it was played: its events and notes so far."""
+
+    scene: Scene
+    entries: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def ending(self) -> dict[str, str]:
+        """The terminal event; empty while there is none."""
+        return next((entry for entry in self.entries if entry.get("terminal") == "1"), {})
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more has to come."""
+        noted = any(entry.get("note") == self.scene.note for entry in self.entries)
+        return bool(self.ending) and (noted or not self.scene.note)
+
+    @property
+    def right(self) -> bool:
+        """Whether it ended as it should."""
+        end, scene = self.ending, self.scene
+        told = (end.get("state"), end.get("reason", ""))
+        return self.over and told == (scene.state, scene.reason) and end.get("delivery", "") in scene.delivery
+
+
+def scenes() -> list[Scene]:
+    """The commands, in the order in which they are sent."""
+    answered, not_sent = frozenset({reasons.ANSWERED}), frozenset({reasons.NOT_SENT})
+    return [
+        Scene("answered", WELL, "answers", "getinfo", RESPONDED, answered),
+        Scene("codec-14", BROKEN, "answers in pieces", "getver", RESPONDED, answered, wish={"codec": "14"}),
+        Scene(
+            "refused",
+            REFUSING,
+            "says it is another",
+            "getgps",
+            FAILED,
+            answered,
+            reasons.NACK,
+            wish={"codec": "14"},
+        ),
+        Scene(
+            "late",
+            LATE,
+            f"answers {LATE_BY:g} s late",
+            "getstatus",
+            TIMEOUT,
+            _UNANSWERED,
+            reasons.RESPONSE_TIMEOUT,
+            note=reasons.LATE_RESPONSE,
+            wish={"timeout": 1.0},
+        ),
+        Scene(
+            "never-answered",
+            SILENT,
+            "never answers",
+            "readio 66",
+            TIMEOUT,
+            _UNANSWERED,
+            reasons.RESPONSE_TIMEOUT,
+            wish={"timeout": 4.0},
+        ),
+        _no_answer_expected(),
+        Scene(
+            "expired",
+            SILENT,
+            "still owes an answer",
+            "getio",
+            TIMEOUT,
+            not_sent,
+            reasons.EXPIRED,
+            wish={"expires_in": 2.0},
+        ),
+        Scene(
+            "offline", ABSENT, "is not connected", "getinfo", FAILED, not_sent, reasons.DEVICE_NOT_CONNECTED
+        ),
+    ]
+
+
+def _no_answer_expected() -> Scene:
+    wish: dict[str, str | float | bool] = {"no_answer": True, "timeout": 3.0}
+    device, text = "says nothing", "cpureset"
+    if sys.platform == "linux":
+        return Scene("no-answer", WELL, device, text, DELIVERED, frozenset({reasons.RECEIVED}), wish=wish)
+    return Scene("no-answer", WELL, device, text, TIMEOUT, _UNANSWERED, reasons.DELIVERY_TIMEOUT, wish=wish)

@@ -1,0 +1,155 @@
+"""JSON Schemas of the stream entries, generated from the dataclasses, tables and patterns the gateway runs.
+
+An entry is flat and every value is a string: numbers are decimal digits, truth is ``0`` or ``1``. Which
+fields an entry always has is asked of the code that writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from fsm import reasons
+from fsm.command import COMMAND, OUTCOMES
+from fsm.events import CommandEvent, Note, SessionEvent
+from fsm.machine import Table
+from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, IMEI, PRINTABLE
+from fsm.session import SESSION
+from store.messages import command_fields, note_fields
+from store.responses import session_fields
+from transport.teltonika.record_json import RecordData
+
+Schema = dict[str, Any]
+
+DELIVERIES = (reasons.NOT_SENT, reasons.MAYBE_SENT, reasons.RECEIVED, reasons.ANSWERED)
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+FLAG: Schema = {"enum": ["0", "1"]}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+COMMAND_CODEC: Schema = {"enum": ["12", "14"]}
+
+
+def entry_schemas(ref: str) -> dict[str, Schema]:
+    """A schema for each kind of entry, by name; `ref` is where a name is found, like ``#/$defs/{name}``."""
+    _, records = msgspec.json.schema_components([RecordData], ref_template=ref)
+    return {
+        "Command": _command(),
+        "Cancel": _cancel(),
+        "CommandEvent": _event(),
+        "Note": _note(),
+        "SessionEvent": _session(),
+        "TelemetryRecord": _telemetry(ref),
+        **records,
+    }
+
+
+def _command() -> Schema:
+    properties: dict[str, Schema] = {
+        "command_id": _matching(COMMAND_ID)
+        | {"description": "The key by which a command is never sent twice."},
+        "imei": _matching(IMEI),
+        "payload": _matching(PRINTABLE) | {"description": "The text, sent byte for byte."},
+        "codec": COMMAND_CODEC | {"default": "12"},
+        "type": {"enum": ["command"], "default": "command"},
+        "expires_at": TEXT | {"description": "RFC 3339, or epoch ms; at most 24 h ahead."},
+        "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
+        "expect_response": FLAG | {"default": "1"},
+        **_echo(),
+    }
+    return _object("A command for a device.", properties, ("command_id", "imei", "payload"))
+
+
+def _cancel() -> Schema:
+    properties = {"command_id": _matching(COMMAND_ID), "type": {"enum": ["cancel"]}, **_echo()}
+    return _object("The wish that a command not be sent any more.", properties, ("command_id", "type"))
+
+
+def _event() -> Schema:
+    sample = CommandEvent("c", 1, "queued", "", "accept", terminal=False)
+    known = sorted({reason for verdict in reasons.VERDICTS.values() for reason in verdict.reasons})
+    properties = _wire(CommandEvent) | {
+        "kind": {"const": "command"},
+        "state": {"enum": [state for state in COMMAND.states if state != COMMAND.initial]},
+        "prev": {"enum": ["", *_left(COMMAND)]},
+        "trigger": {"enum": list(COMMAND.triggers)},
+        "outcome": {"enum": ["", *dict.fromkeys(OUTCOMES.values())]},
+        "reason": {"enum": ["", *known]},
+        "delivery": {"enum": list(DELIVERIES)},
+        "at": MOMENT,
+        "age_ms": NUMBER,
+    }
+    return _object("One move of a command.", properties, (*command_fields(sample)[::2], "at"))
+
+
+def _note() -> Schema:
+    sample = Note("moved", "n")
+    properties = _wire(Note) | {
+        "kind": {"const": "note"},
+        "note": {"enum": list(reasons.NOTES)},
+        "at": MOMENT,
+    }
+    return _object("A remark that changes no state.", properties, (*note_fields(sample)[::2], "at"))
+
+
+def _session() -> Schema:
+    sample = SessionEvent("s", 1, "identified", "handshake", "identify")
+    properties = _wire(SessionEvent) | {
+        "kind": {"const": "session"},
+        "state": {"enum": [state for state in SESSION.states if state != SESSION.initial]},
+        "prev": {"enum": ["", *_left(SESSION)]},
+        "trigger": {"enum": list(SESSION.triggers)},
+        "reason": {"enum": ["", *sorted(reasons.CLOSE_REASONS)]},
+        "at": MOMENT,
+    }
+    return _object("One move of a session.", properties, session_fields(sample, 0))
+
+
+def _telemetry(ref: str) -> Schema:
+    properties: dict[str, Schema] = {
+        "imei": _matching(IMEI),
+        "codec": {"enum": ["8", "8E", "16"]},
+        "instance_id": TEXT,
+        "received_at": NUMBER | {"description": "Epoch ms."},
+        "data": TEXT
+        | {"contentMediaType": "application/json", "contentSchema": {"$ref": ref.format(name="RecordData")}},
+        "frame": {"description": "With --payload raw, in place of data: the validated bytes."},
+    }
+    return _object("One AVL record.", properties, ("imei", "codec", "instance_id", "received_at"))
+
+
+def _wire(cls: type) -> dict[str, Schema]:
+    """The fields of an event class as they are written."""
+    _, components = msgspec.json.schema_components([cls])
+    properties = {name: _as_text(kind) for name, kind in components[cls.__name__]["properties"].items()}
+    echo = _echo() if properties.pop("echo", None) else {}
+    return {"v": NUMBER, **properties, **echo}
+
+
+def _as_text(kind: Schema) -> Schema:
+    kinds = {kind.get("type"), *(option.get("type") for option in kind.get("anyOf", ()))}
+    return NUMBER if "integer" in kinds else FLAG if "boolean" in kinds else TEXT
+
+
+def _echo() -> dict[str, Schema]:
+    return {name: TEXT | {"maxLength": ECHO_LIMIT} for name in ECHOED}
+
+
+def _left(table: Table) -> list[str]:
+    """States that an edge leaves, without the one the table starts in."""
+    return [state for state in table.states if state not in table.terminal and state != table.initial]
+
+
+def _matching(pattern: re.Pattern[str]) -> Schema:
+    return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
+
+
+def _object(description: str, properties: dict[str, Schema], required: Iterable[str]) -> Schema:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+    }

@@ -1,0 +1,137 @@
+"""``telgw send``: one command to one device, as the business plane would send it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+
+from fsm.command import DELIVERED, RESPONDED, TIMEOUT
+from fsm.errors import InvalidCommand
+from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
+from store.producer import Producer
+
+from . import render
+from .options import Where, with_streams
+from .parameters import Duration
+from .streams import complete, producer
+
+DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
+SLACK = 60.0
+"""Seconds that a verdict may come later than the command's own times allow, before nobody waits any more."""
+
+
+@click.command(short_help="Send a command to a device and follow what becomes of it.")
+@click.argument("imei")
+@click.argument("text")
+@click.option(
+    "--codec", type=click.Choice(["12", "14"]), default="12", show_default=True, help="How it is sent."
+)
+@click.option("--timeout", type=Duration(0.1, 3600), help="Time the device has to answer.")
+@click.option("--expires-in", type=Duration(0.1, 86400), help="It is not sent later than this from now.")
+@click.option(
+    "--no-answer", is_flag=True, help="Done when the device's TCP has taken it; no answer is awaited."
+)
+@click.option(
+    "--command-id", help="Its id, and the key by which it is never sent twice.  [default: a new UUID]"
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it to its end.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@with_streams
+def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
+    """Send the command TEXT to the device IMEI and print each event of it as it comes.
+
+    TEXT is sent byte for byte; quote it. Exit status: 0 responded or delivered (without waiting: handed
+    over); 1 failed; 2 wrong use; 3 timeout, or no verdict at all; 4 no gateway holds the device.
+    """
+    entry(0, **wish)  # what is wrong with it is told before Redis is asked for the time
+    return complete(_send(where, wait, raw, wish))
+
+
+async def _send(where: Where, wait: bool, raw: bool, wish: dict[str, Any]) -> int:
+    async with producer(where, "send") as streams:
+        fields = entry(await streams.now_ms(), **wish)
+        instance_id = await streams.holder(fields["imei"])
+        if instance_id is None:
+            click.echo(f"telgw: No gateway holds the device {fields['imei']}.", err=True)
+            return NOBODY
+        tail = await streams.tail()
+        await streams.publish(instance_id, fields)
+        if not wait:
+            click.echo(fields["command_id"])
+            return DONE
+        patience = (wish["expires_in"] or Limits().command_ttl) + (
+            wish["timeout"] or Limits().response_timeout
+        )
+        return await _follow(streams, fields["command_id"], tail, patience + SLACK, raw)
+
+
+async def _follow(streams: Producer, command_id: str, tail: str, patience: float, raw: bool) -> int:
+    console = Console(highlight=False)
+    last: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(patience):
+            async for entry_id, last in streams.outcome(command_id, tail):
+                render.show(console, entry_id, last, raw=raw)
+    except TimeoutError:
+        click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
+        return TIMED_OUT
+    return status(last)
+
+
+def status(event: dict[str, str]) -> int:
+    """The exit status that a terminal event amounts to."""
+    if event.get("state") in (RESPONDED, DELIVERED):
+        return DONE
+    return TIMED_OUT if event.get("state") == TIMEOUT else FAILED
+
+
+def entry(
+    now_ms: int,
+    *,
+    imei: str,
+    text: str,
+    codec: str = "12",
+    timeout: float | None = None,
+    expires_in: float | None = None,
+    no_answer: bool = False,
+    command_id: str | None = None,
+) -> dict[str, str]:
+    """The outbound entry of a command; durations in seconds, `now_ms` by the clock of Redis.
+
+    Raises:
+        click.UsageError: a gateway would refuse it.
+    """
+    fields = {
+        "command_id": str(uuid.uuid4()) if command_id is None else command_id,
+        "imei": imei,
+        "payload": text,
+        "codec": codec,
+        "requested_by": "telgw send",
+    }
+    if timeout is not None:
+        fields["response_timeout"] = f"{timeout:.3f}"
+    if expires_in is not None:
+        moment = datetime.fromtimestamp((now_ms + round(expires_in * 1000)) / 1000, UTC)
+        fields["expires_at"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if no_answer:
+        fields["expect_response"] = "0"
+    _check(fields, now_ms)
+    return fields
+
+
+def _check(fields: dict[str, str], now_ms: int) -> None:
+    raw = {name.encode(): value.encode(errors="surrogateescape") for name, value in fields.items()}
+    # How long a text may be is the gateway's own setting: it is left to the gateway.
+    limits = Limits(max_payload=FIELD_LIMIT)
+    try:
+        parse_entry(raw, instance_id="", outbound_id=f"{now_ms}-0", now_ms=now_ms, limits=limits)
+    except InvalidCommand as error:
+        raise click.UsageError(f"{_NAMES.get(error.field, error.field)} {error.problem}.") from None
+
+
+_NAMES = {"imei": "IMEI", "payload": "TEXT", "command_id": "--command-id", "expires_at": "--expires-in"}

@@ -1,0 +1,148 @@
+"""``telgw simulate``: trackers that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from transport.clock import Clock
+from transport.settings import Address
+from transport.simulator.behaviour import ANSWERS, Behaviour
+from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
+from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+
+from .parameters import Duration, HostPort
+from .streams import complete
+
+CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}
+REFRESH = 0.25
+"""Seconds between two looks at the fleet."""
+SPREAD = 2.0
+"""At most so many seconds pass until the last tracker is switched on."""
+
+
+@click.command(short_help="Connect simulated trackers to a gateway.")
+@click.option(
+    "--connect", type=HostPort(), default="127.0.0.1:5027", show_default=True, help="Where the gateway is."
+)
+@click.option("--trackers", type=click.IntRange(1, 100_000), default=10, show_default=True, help="How many.")
+@click.option(
+    "--imei-base",
+    type=click.IntRange(1, 10**15 - 1),
+    default=IMEI_BASE,
+    show_default=True,
+    help="The first IMEI.",
+)
+@click.option(
+    "--codec", type=click.Choice(list(CODECS)), default="mixed", show_default=True, help="Of the records."
+)
+@click.option(
+    "--interval", type=Duration(0.01), default=5.0, show_default=True, help="Time between two frames."
+)
+@click.option(
+    "--frame", type=click.IntRange(1, 255), default=1, show_default=True, help="Records in each frame."
+)
+@click.option("--records", type=click.IntRange(1), help="End when each has had so many acknowledged.")
+@click.option(
+    "--answer", type=click.Choice(ANSWERS), default="normal", show_default=True, help="To commands."
+)
+@click.option(
+    "--answer-delay", type=Duration(), default=0.2, show_default=True, help="Time until it answers."
+)
+@click.option(
+    "--late-by", type=Duration(), default=60.0, show_default=True, help="More time, with --answer late."
+)
+@click.option("--split", is_flag=True, help="Write frames in small pieces.")
+@click.option("--drop-every", type=Duration(0.1), help="Each connection is cut after this.")
+@click.option("--ping", type=Duration(0.1), help="Time between two network pings.")
+@click.option("--duration", type=Duration(0.1), help="End after this.")
+def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **wish: Any) -> int:
+    """Connect simulated trackers to a gateway: they report, wait for acknowledgements and answer commands.
+
+    Exit status: 0 ended as asked; 1 nothing was acknowledged; 130 interrupted.
+    """
+    if imei_base + trackers > 10**15:
+        raise click.UsageError("--imei-base and --trackers lead beyond 15 digits.")
+    fleet = Fleet(
+        connect, trackers, behaviours(**wish), now_ms=Clock().now_ms, imei_base=imei_base, spread=SPREAD
+    )
+    return complete(_simulate(fleet, duration))
+
+
+def behaviours(
+    codec: str,
+    interval: float,
+    frame: int,
+    records: int | None,
+    answer: str,
+    answer_delay: float,
+    late_by: float,
+    split: bool,
+    drop_every: float | None,
+    ping: float | None,
+) -> list[Behaviour]:
+    """One behaviour for each codec asked for."""
+    return [
+        Behaviour(
+            codec=each,
+            interval=interval,
+            records_per_frame=frame,
+            records_limit=records,
+            answers=answer,
+            answer_delay=answer_delay,
+            late_by=late_by,
+            split=7 if split else 0,
+            drop_after=drop_every,
+            ping_interval=ping,
+        )
+        for each in CODECS[codec]
+    ]
+
+
+async def _simulate(fleet: Fleet, duration: float | None) -> int:
+    console = Console(highlight=False)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(duration):
+                await _run(fleet, console)
+    finally:
+        console.print(summary(fleet.totals()), soft_wrap=True)  # nobody is connected any more: counts only
+    return 0 if fleet.totals().acked else 1
+
+
+async def _run(fleet: Fleet, console: Console) -> None:
+    if not console.is_terminal:
+        await fleet.run()
+        return
+    progress = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+    )
+    task = progress.add_task("")
+    with Live(progress, console=console, transient=True, auto_refresh=False) as live:
+        running = asyncio.ensure_future(fleet.run())
+        try:
+            while not running.done():
+                totals = fleet.totals()
+                connected = f"{totals.connected} of {totals.trackers} connected; "
+                progress.update(task, description=connected + summary(totals))
+                live.refresh()
+                await asyncio.wait([running], timeout=REFRESH)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    await running
+
+
+def summary(totals: Totals) -> str:
+    """One line of what the fleet has done."""
+    return (
+        f"{totals.trackers} trackers made {totals.connections} connections ({totals.rejected} refused), "
+        f"{totals.acked} records acknowledged in {totals.frames} frames, "
+        f"{totals.commands} commands read, {totals.answers} answered"
+    )

@@ -1,0 +1,49 @@
+"""How a verb reaches the streams, and the shape of an asynchronous verb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from store.client import connect
+from store.embedded import default_url
+from store.keys import Keys
+from store.producer import Producer, StoreUnreachable
+
+from .options import Where
+
+BLOCK = 1.0
+"""Seconds that one read waits in Redis for the next event."""
+
+
+def url(where: Where) -> str:
+    """The URL of the Redis that the options name."""
+    return default_url(where.state_dir) if where.redis == "embedded" else where.redis
+
+
+@asynccontextmanager
+async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
+    """A producer on the Redis that the options name, open within the block.
+
+    Raises:
+        BadRedisUrl: the URL names no server.
+        StoreUnreachable: nobody answers there; with ``embedded`` the sentence says who starts that server.
+    """
+    client = connect(url(where), purpose=purpose, block=BLOCK)
+    try:
+        yield Producer(client, Keys(where.key_prefix))
+    except StoreUnreachable as error:
+        if where.redis != "embedded":
+            raise
+        raise StoreUnreachable(
+            f"{error} (the embedded server runs as long as `telgw run`; or say --redis URL)"
+        ) from error
+    finally:
+        await client.aclose()
+
+
+def complete(work: Coroutine[Any, Any, int]) -> int:
+    """Do the work of a verb; its exit status."""
+    return asyncio.run(work)

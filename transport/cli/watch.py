@@ -1,0 +1,70 @@
+"""``telgw watch``: the event log, live."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import click
+from rich.console import Console
+
+from store.producer import LogEntry, Producer, StoreUnreachable
+
+from . import render
+from .options import Where, with_streams
+from .streams import complete, producer
+
+RETRY = 1.0
+"""Seconds to wait after Redis did not answer."""
+
+_ENTRY_ID = re.compile(r"\$|\d{1,20}(-\d{1,20})?")
+
+
+@click.command(short_help="Print the events of all commands and sessions as they come.")
+@click.option(
+    "--from", "start", default="$", show_default=True, metavar="ID", help="Begin after this entry; 0: all."
+)
+@click.option("--imei", help="Only events of this device.")
+@click.option("--command", "command_id", metavar="COMMAND_ID", help="Only events of this command.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@with_streams
+def command(where: Where, start: str, imei: str | None, command_id: str | None, raw: bool) -> int:
+    """Print the events and notes of all commands and sessions as they come, until Ctrl-C.
+
+    Nothing is taken away from other readers: no consumer group is used.
+    """
+    if not _ENTRY_ID.fullmatch(start):
+        raise click.UsageError(f"--from {start!r} is no id of an entry, like 1700000000000-0, nor $.")
+    wanted = {name: value for name, value in (("imei", imei), ("command_id", command_id)) if value}
+    return complete(_watch(where, start, wanted, raw))
+
+
+async def _watch(where: Where, start: str, wanted: dict[str, str], raw: bool) -> int:
+    console = Console(highlight=False)
+    async with producer(where, "watch") as streams:
+        if start == "$":
+            start = await streams.tail()
+        while True:
+            try:
+                async for entry in streams.follow(start):
+                    start = entry[0]
+                    _show(console, entry, wanted, raw)
+            except StoreUnreachable as error:
+                await _pause(streams, error)
+
+
+def _show(console: Console, entry: LogEntry, wanted: dict[str, str], raw: bool) -> None:
+    if all(entry[1].get(name) == value for name, value in wanted.items()):
+        render.show(console, *entry, raw=raw)
+
+
+async def _pause(streams: Producer, error: StoreUnreachable) -> None:
+    """Wait until Redis answers again: a watch outlives a restart of it."""
+    click.echo(f"telgw: {error}; waiting for it", err=True)
+    while True:
+        await asyncio.sleep(RETRY)
+        try:
+            await streams.now_ms()
+        except StoreUnreachable:
+            continue
+        return

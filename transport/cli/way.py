@@ -1,0 +1,78 @@
+"""The way one command took, drawn for a terminal from the table the gateway runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.text import Text
+from rich.tree import Tree
+
+from fsm.command import COMMAND, NEW
+from fsm.machine import Edge, Table
+
+from .render import STYLES, Fields, printable
+
+Move = tuple[str, str, str]
+"""State, trigger, next state."""
+
+
+def moves(entries: Sequence[Fields]) -> list[Move]:
+    """The moves that the command events among `entries` tell of."""
+    return [
+        (entry.get("prev") or NEW, entry.get("trigger", ""), entry.get("state", ""))
+        for entry in entries
+        if entry.get("kind") == "command"
+    ]
+
+
+def boxes(taken: Sequence[Move]) -> Text:
+    """The states passed through, one box each, in one row."""
+    rows = [Text(), Text(), Text()]
+    for number, (_, trigger, state) in enumerate(taken):
+        name, style = printable(state, 32), STYLES.get(state, "")
+        label = printable(trigger, 32)
+        arrow = "" if number == 0 else f" {label} "
+        rows[0].append(arrow, "dim").append(f"╭{'─' * (len(name) + 2)}╮", style)
+        rows[1].append("─" * (len(arrow) - 1) + "▶" if arrow else "", "dim").append(f"│ {name} │", style)
+        rows[2].append(" " * len(arrow)).append(f"╰{'─' * (len(name) + 2)}╯", style)
+    return Text("\n").join(rows)
+
+
+def diagram(taken: Sequence[Move], table: Table = COMMAND) -> Tree:
+    """The whole table as a tree of its edges, those of `taken` marked with their place in the history.
+
+    A state that was reached before is not unfolded again, so that cycles end.
+    """
+    tree = Tree(Text(table.initial, "bold"), guide_style="dim")
+    _grow(tree, table.initial, table, list(taken), {table.initial})
+    return tree
+
+
+def drawing(entries: Sequence[Fields]) -> Group:
+    """Boxes of the way, and the table with the way in it."""
+    taken = moves(entries)
+    return Group(boxes(taken), "", diagram(taken))
+
+
+def _grow(tree: Tree, state: str, table: Table, taken: list[Move], unfolded: set[str]) -> None:
+    for edge in table:
+        if edge["source"] != state:
+            continue
+        branch = tree.add(_label(edge, taken))
+        dest = edge["dest"]
+        if dest not in unfolded and dest not in table.terminal:
+            unfolded.add(dest)
+            _grow(branch, dest, table, taken, unfolded)
+
+
+def _label(edge: Edge, taken: list[Move]) -> Text:
+    move = edge["source"], edge["trigger"], edge["dest"]
+    guards = [guard.__name__ for guard in edge.get("conditions", ())]
+    guards += [f"not {guard.__name__}" for guard in edge.get("unless", ())]
+    trigger = " ".join((edge["trigger"], *(f"[{guard}]" for guard in guards)))
+    if move not in taken:
+        return Text(f"{trigger} → {edge['dest']}", "dim")
+    style = STYLES.get(edge["dest"], "")
+    number = f"  ({taken.index(move) + 1})"
+    return Text.assemble((f"{trigger} → ", "bold"), (edge["dest"], f"bold {style}"), (number, "bold"))

@@ -1,0 +1,248 @@
+"""One device's TCP connection: bytes in, acknowledgements out.
+
+Nothing in the read path waits: a frame is handed to the telemetry store, and its acknowledgement is written
+when the store confirms it. Acknowledgements are positional, so they go out in the order of the frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fsm import session
+from fsm.reasons import HANDSHAKE_TIMEOUT, PROTOCOL_ERROR, SUPERSEDED
+from fsm.registration import Registered, RegisterResult
+from fsm.session import READY
+from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
+from transport.hub import Hub
+from transport.link import DeviceLink
+from transport.teltonika.avl import decode_avl, encode_ack
+from transport.teltonika.command import decode_message
+from transport.teltonika.errors import BadHandshake, Undecodable
+from transport.teltonika.frame import (
+    AVL_CODECS,
+    CODEC_8,
+    CODEC_8E,
+    CODEC_12,
+    CODEC_13,
+    CODEC_14,
+    CODEC_15,
+    CODEC_16,
+    BadFrame,
+    FrameReader,
+)
+from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
+from transport.teltonika.record_json import record_json
+
+log = structlog.get_logger("telgw.sessions")
+
+UNACKED_LIMIT = 32
+"""Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
+BAD_FRAMES_LIMIT = 8
+"""Bad checksums in a row after which the position in the stream is not believed any more."""
+FRAME_DEADLINE = 30.0
+"""Seconds from the first byte of a frame to its last."""
+GREETING_PATIENCE = 0.05
+"""Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
+registry. A device waits for seconds; while Redis is slow or away it is accepted all the same."""
+
+_CODEC_NAMES = {CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"}
+
+
+class Connection(DeviceLink):
+    """The read path of a device session."""
+
+    __slots__ = (
+        "_bad",
+        "_greeted",
+        "_handshake",
+        "_imei_bytes",
+        "_reader",
+        "_unacked",
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._unacked: list[tuple[int, Batch]] = []
+        self._bad = 0
+        self._greeted = False
+        self._handshake: HandshakeReader | None = HandshakeReader()
+        self._imei_bytes = b""
+        self._reader = FrameReader()
+
+    @property
+    def writable(self) -> bool:
+        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
+        return (
+            self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial
+        )
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
+        self.last_read = self._hub.now
+        if self._handshake is None:
+            self._read(data)
+            return
+        try:
+            imei = self._handshake.feed(data)
+        except BadHandshake as error:
+            self._reject(error)
+            return
+        if imei is not None:
+            rest, self._handshake = self._handshake.rest, None
+            self._identify(imei)
+            if rest:
+                self._read(rest)
+
+    def _reject(self, error: BadHandshake) -> None:
+        log.info("handshake_refused", peer=self.peer, reason=error.reason)
+        self._transport.write(REJECT)
+        self.shut(PROTOCOL_ERROR)
+
+    def _identify(self, imei: str) -> None:
+        self.imei = imei
+        self._imei_bytes = imei.encode("ascii")
+        self.advance("identify")
+        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
+        self._hub.identified(self)
+        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
+
+    def _greet(self) -> None:
+        if not self._greeted and not self.closed:
+            self._greeted = True
+            self._write(ACCEPT)
+
+    def registered(self, result: RegisterResult) -> None:
+        if result.status is Registered.SUPERSEDED:
+            self.shut(SUPERSEDED)
+        self._greet()
+
+    def overdue(self) -> None:
+        """The connection's deadline has come: which one it is follows from where the connection stands."""
+        if self._handshake is not None:
+            log.info("handshake_refused", peer=self.peer, reason=HANDSHAKE_TIMEOUT)
+            self.shut(HANDSHAKE_TIMEOUT)
+        elif self._reader.partial:
+            self.shut(PROTOCOL_ERROR)
+        elif self.session.state == session.IDENTIFIED and not self._unacked:
+            self._open()
+
+    def _open(self) -> None:
+        self.advance("open")
+        self._hub.deadlines.cancel(self)
+        self._hub.dispatcher.quiet(self)
+
+    def _read(self, data: bytes) -> None:
+        reader = self._reader
+        was_partial = reader.partial
+        for body in reader.feed(data):
+            if isinstance(body, BadFrame):
+                self._bad_frame(body)
+            else:
+                self._bad = 0
+                self._frame(body)
+            if self.closed:
+                return
+        if reader.fault is not None:
+            log.info("framing_lost", imei=self.imei, peer=self.peer, reason=reader.fault.reason)
+            self.shut(PROTOCOL_ERROR)
+        elif reader.partial != was_partial:
+            self._watch_frame(reader.partial)
+
+    def _watch_frame(self, begun: bool) -> None:
+        """A frame that has begun must end in time."""
+        if begun:
+            self._hub.deadlines.set(self, self._hub.now + FRAME_DEADLINE)
+        elif self.session.state == session.IDENTIFIED:
+            self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
+        else:
+            self._hub.deadlines.cancel(self)
+            self._hub.dispatcher.quiet(self)
+
+    def _bad_frame(self, frame: BadFrame) -> None:
+        self._hub.metrics.bad_frames.inc()
+        self._bad += 1
+        log.debug("bad_frame", imei=self.imei, reason=frame.reason, length=frame.length)
+        if self._bad >= BAD_FRAMES_LIMIT:
+            self.shut(PROTOCOL_ERROR)
+
+    def _frame(self, body: bytes) -> None:
+        codec = body[0]
+        if codec in AVL_CODECS:
+            self._avl(codec, body)
+        elif codec in (CODEC_12, CODEC_14):
+            self._message(body)
+        elif codec in (CODEC_13, CODEC_15):
+            self._hub.metrics.skipped.inc()
+        else:
+            self._keep_raw(body, b"codec")
+
+    def _message(self, body: bytes) -> None:
+        """A codec 12 or 14 frame is never acknowledged: the device reads the four bytes as a broken frame."""
+        try:
+            message = decode_message(body)
+        except Undecodable as error:
+            self._hub.metrics.undecodable.inc()
+            log.info("message_undecodable", imei=self.imei, reason=error.reason)
+            return
+        self._hub.dispatcher.answer(self, message)
+
+    def _avl(self, codec: int, body: bytes) -> None:
+        if self._hub.settings.payload == "raw":
+            self._store(body[1], self._batch(codec, [body], FRAME))
+            return
+        try:
+            bodies = [record_json(record) for record in decode_avl(body)]
+        except Undecodable as error:
+            self._keep_raw(body, error.reason.encode())
+            return
+        self._store(len(bodies), self._batch(codec, bodies))
+
+    def _batch(self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"") -> Batch:
+        name = _CODEC_NAMES.get(codec) or b"%02X" % codec
+        return Batch(self._imei_bytes, name, self._hub.clock.now_ms(), bodies, self._stored, kind, reason)
+
+    def _keep_raw(self, body: bytes, reason: bytes) -> None:
+        """What cannot be decoded is stored as it came and acknowledged, or the device repeats it for ever."""
+        self._hub.metrics.undecodable.inc()
+        log.info("frame_undecodable", imei=self.imei, reason=reason.decode())
+        self._store(body[1], self._batch(body[0], [body], UNDECODABLE, reason))
+
+    def _store(self, count: int, batch: Batch) -> None:
+        hub = self._hub
+        if not self._unacked:
+            self.unacked_since = hub.now
+        self._unacked.append((count, batch))
+        hub.telemetry.store(batch)
+        if len(self._unacked) >= UNACKED_LIMIT or hub.saturated:
+            self._transport.pause_reading()
+            hub.pause(self)
+
+    def _stored(self) -> None:
+        """The oldest unacknowledged frame is stored whole."""
+        count, _ = self._unacked.pop(0)
+        hub = self._hub
+        self.unacked_since = hub.now if self._unacked else 0.0
+        hub.records += count
+        hub.frames += 1
+        if self.closed:
+            return
+        self._greet()
+        self._write(encode_ack(count))
+        if self.session.state == session.IDENTIFIED:
+            self._open()
+        elif not self._unacked:
+            hub.dispatcher.quiet(self)
+
+    def _leave(self, reason: str) -> None:
+        """What the store has not confirmed yet it may forget: the device has kept it."""
+        super()._leave(reason)
+        for _, batch in self._unacked:
+            batch.cancelled = True
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self.closed:
+            self._transport.resume_reading()

@@ -1,0 +1,175 @@
+"""The Redis side of a gateway, assembled for its settings: part of the wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from fsm.events import SessionEvent
+from fsm.telemetry import Batch
+from store.client import connect, is_transient
+from store.estate import Estate
+from store.heartbeat import Heartbeat
+from store.janitor import Janitor, JanitorSettings
+from store.keys import Keys
+from store.ledger import Ledger
+from store.outbound import BLOCK_MS
+from store.registry import Registrar
+from store.responses import SessionLog
+from store.telemetry import Telemetry
+from transport.clock import Clock
+from transport.metrics import Metrics
+from transport.settings import Settings
+
+log = structlog.get_logger("telgw.store")
+
+
+class Backend:
+    """One client per purpose, so that none waits behind another, and what uses them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        boot_id: str,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        on_beat: Callable[[int], None],
+        on_fenced: Callable[[], None],
+        on_refused: Callable[[Batch], None],
+    ) -> None:
+        self._settings = settings
+        self._boot_id = boot_id
+        self._clock = clock
+        self._metrics = metrics
+        self._on_fenced = on_fenced
+        self.keys = Keys(settings.key_prefix)
+        instance_id = settings.instance_id
+        self.clients = {
+            name: connect(url, purpose=f"{instance_id}:{name}")
+            for name in ("ledger", "registry", "heartbeat", "sessions", "janitor")
+        }
+        # More patience than the rest: what is in flight when it ends is stored a second time.
+        self.clients["telemetry"] = connect(url, purpose=f"{instance_id}:telemetry", block=2.0)
+        self.clients["reader"] = connect(url, purpose=f"{instance_id}:reader", block=BLOCK_MS / 1000)
+        self.ledger = Ledger(
+            self.clients["ledger"],
+            self.keys,
+            instance_id,
+            boot_id,
+            retention=settings.retention,
+            on_error=partial(self.report, "ledger"),
+            on_fenced=on_fenced,
+        )
+        self.registrar = Registrar(
+            self.clients["registry"],
+            self.keys,
+            instance_id,
+            boot_id,
+            on_failure=self._registration_failed,
+            on_fenced=on_fenced,
+        )
+        self.heartbeat = Heartbeat(
+            self.clients["heartbeat"],
+            self.keys,
+            instance_id,
+            boot_id,
+            settings.heartbeat_interval,
+            settings.heartbeat_ttl,
+            on_beat=on_beat,
+            on_failure=partial(self.report, "heartbeat"),
+            on_fenced=on_fenced,
+        )
+        self.telemetry = Telemetry(
+            self.clients["telemetry"],
+            self.keys,
+            instance_id,
+            on_error=partial(self.report, "telemetry"),
+            on_refused=on_refused,
+        )
+        self.session_log: SessionLog | None = None
+        if settings.session_events != "off":
+            self.session_log = SessionLog(
+                self.clients["sessions"],
+                f"{settings.key_prefix}{settings.session_events}",
+                now_ms=clock.now_ms,
+                on_error=partial(self.report, "sessions"),
+            )
+
+        self.janitor = Janitor(
+            self.clients["janitor"],
+            self.keys,
+            instance_id,
+            JanitorSettings(
+                interval=settings.janitor_interval,
+                grace=settings.janitor_grace,
+                min_uptime=settings.janitor_min_uptime,
+                heartbeat_ttl=settings.heartbeat_ttl,
+                retention=settings.retention,
+                responses_maxlen=settings.responses_maxlen,
+                telemetry_maxlen=settings.telemetry_maxlen,
+            ),
+            settle=self._settle,
+            monotonic=clock.monotonic,
+            now_ms=clock.now_ms,
+            on_error=partial(self.report, "janitor"),
+            on_trimmed=self._trimmed,
+        )
+
+    async def _settle(self, dead: str) -> None:
+        """Settle what the instance `dead` left."""
+        log.warning("instance_lost", dead=dead)
+        ledger = Ledger(
+            self.clients["janitor"],
+            self.keys,
+            self._settings.instance_id,
+            self._boot_id,
+            retention=self._settings.retention,
+            on_error=partial(self.report, "janitor"),
+            on_fenced=self._on_fenced,
+            dead=dead,
+        )
+        estate = Estate(
+            self.clients["janitor"],
+            self.keys,
+            dead,
+            ledger,
+            self._settings.limits,
+            now_ms=self._clock.now_ms,
+            on_closed=self._session_lost,
+            on_adopted=self._metrics.adoptions.inc,
+        )
+        await estate.settle()
+
+    def _session_lost(self, event: SessionEvent) -> None:
+        if self.session_log is not None:
+            self.session_log.append(event)
+
+    def _trimmed(self, stream: str, unread: int) -> None:
+        counter = {
+            "responses": self._metrics.trimmed_unread,
+            "telemetry": self._metrics.telemetry_trimmed_unread,
+        }[stream]
+        counter.inc(unread)
+        log.warning("trimmed_unread", stream=stream, entries=unread)
+
+    def report(self, part: str, error: Exception) -> None:
+        """A call to Redis failed: counted always, and logged."""
+        if is_transient(error):
+            self.janitor.trouble()
+        name = type(error).__name__
+        self._metrics.store_errors.labels(part, name).inc()
+        log.warning("redis_error", part=part, error=name, detail=str(error)[:200])
+
+    def _registration_failed(self, count: int) -> None:
+        self.janitor.trouble()
+        self._metrics.registry_failures.inc(count)
+        log.warning("registry_failed", registrations=count)
+
+    async def close(self) -> None:
+        """Close every client."""
+        for client in self.clients.values():
+            await client.aclose()

@@ -1,0 +1,272 @@
+"""The gateway: what is started, in which order, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from fsm.errors import GatewayFault
+from fsm.reasons import FENCED, SHUTDOWN
+from store.client import RedisError, redacted
+from store.outbound import OutboundReader
+from transport.clock import Clock
+from transport.connection import Connection
+from transport.daemon.backend import Backend
+from transport.dispatcher import Dispatcher
+from transport.hub import Hub
+from transport.intake import Intake
+from transport.metrics import Metrics
+from transport.relocation import Relocation
+from transport.settings import Settings
+from transport.tasks import Tasks
+from transport.tcp import listen
+
+log = structlog.get_logger("telgw")
+
+SWEEP_EVERY = 0.1
+LOOK_EVERY = 0.02
+STALL = 0.5
+"""Seconds of delay after which sockets are read once before deadlines are judged."""
+FLUSH_TIMEOUT = 5.0
+EXIT_CRASHED, EXIT_FENCED = 1, 3
+
+OnReady = Callable[[list[tuple[str, int]]], None]
+
+
+class CannotListen(GatewayFault):
+    """An address of ours cannot be bound."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
+        self.host = host
+        self.port = port
+
+
+async def _until(condition: Callable[[], bool], within: float) -> None:
+    """Wait for `condition`, looked at often enough for a shutdown, `within` seconds at most."""
+    for _ in range(round(within / LOOK_EVERY)):
+        if condition():
+            return
+        await asyncio.sleep(LOOK_EVERY)
+
+
+class Gateway:
+    """One gateway process on one event loop."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.url = url
+        self.boot_id = uuid.uuid4().hex[:12]
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.backend = Backend(
+            settings,
+            url,
+            self.boot_id,
+            self.clock,
+            self.metrics,
+            on_beat=self._on_beat,
+            on_fenced=self._on_fenced,
+            on_refused=lambda batch: self.hub.refused(batch),
+        )
+        ledger = self.backend.ledger
+        self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
+        self.intake = Intake(self.dispatcher, ledger, self.boot_id)
+        self.relocation = Relocation(self.dispatcher, ledger, self.backend.registrar)
+        self.hub = Hub(
+            settings,
+            self.boot_id,
+            self.clock,
+            self.metrics,
+            self.dispatcher,
+            self.backend.telemetry,
+            self.backend.registrar,
+            self.backend.session_log,
+        )
+        self.reader = OutboundReader(
+            self.backend.clients["reader"],
+            self.backend.keys,
+            settings.instance_id,
+            on_entries=self.intake.receive,
+            may_read=self.intake.may_read,
+            on_error=lambda error: self.backend.report("reader", error),
+        )
+        self.exit_status = 0
+        self._tasks = Tasks(self._on_crash)
+        self._stop = asyncio.Event()
+        self._beaten = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
+
+    # What ends the process
+
+    def stop(self) -> None:
+        """Ask the process to drain and end."""
+        self._stop.set()
+
+    def _on_crash(self, name: str) -> None:
+        self.exit_status = EXIT_CRASHED
+        self._stop.set()
+
+    def _on_fenced(self) -> None:
+        if self.exit_status != EXIT_FENCED:
+            self.exit_status = EXIT_FENCED
+            log.critical("fenced", instance_id=self.settings.instance_id)
+            self._stop.set()
+
+    def _on_beat(self, redis_ms: int) -> None:
+        self.clock.sync(redis_ms)
+        self._beaten.set()
+
+    # Life
+
+    async def run(self, on_ready: OnReady | None = None) -> int:
+        """Serve until stopped; the exit status."""
+        await self._begin()
+        try:
+            addresses = await self._listen()
+        except CannotListen:
+            await self._abandon()
+            raise
+        log.info(
+            "ready",
+            listen=[f"{host}:{port}" for host, port in addresses],
+            instance_id=self.settings.instance_id,
+            redis=redacted(self.url),
+        )
+        if on_ready:
+            on_ready(addresses)
+        await self._stop.wait()
+        if self.exit_status == EXIT_FENCED:
+            await self._abandon(FENCED)
+        else:
+            await self._shut_down()
+        log.info("stopped", exit_status=self.exit_status)
+        return self.exit_status
+
+    async def _begin(self) -> None:
+        """The instance id is ours, and the heartbeat is written, before any device can connect."""
+        try:
+            await self.backend.heartbeat.take_over()
+        except RedisError as error:
+            self.backend.report("heartbeat", error)
+            log.warning("degraded", redis=redacted(self.url), meaning="devices are served, nothing is stored")
+        start, backend = self._tasks.start, self.backend
+        start("ledger", backend.ledger.run())
+        start("registrar", backend.registrar.run())
+        start("telemetry", backend.telemetry.run())
+        start("heartbeat", backend.heartbeat.run())
+        if backend.session_log is not None:
+            start("session log", backend.session_log.run())
+        start("reader", self.reader.run())
+        start("janitor", backend.janitor.run())
+        start("sweep", self._sweep())
+        start("reconcile", self._reconcile())
+        start("relocation", self._relocate())
+
+    async def _listen(self) -> list[tuple[str, int]]:
+        loop = asyncio.get_running_loop()
+        addresses = []
+        for host, port in self.settings.listen:
+            try:
+                sock = listen(host, port)
+            except OSError as error:
+                raise CannotListen(host, port, error) from error
+            self._servers.append(await loop.create_server(lambda: Connection(self.hub), sock=sock))
+            addresses.append(sock.getsockname()[:2])
+        return addresses
+
+    # Recurring work
+
+    async def _sweep(self) -> None:
+        while True:
+            before = self.clock.monotonic()
+            await asyncio.sleep(SWEEP_EVERY)
+            stall = self.clock.monotonic() - before - SWEEP_EVERY
+            self.metrics.loop_stall.set(stall)
+            if stall > STALL:
+                # What arrived meanwhile is read first: an answer that is here is not late.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            now = self.clock.monotonic()
+            self.hub.sweep(now)
+            self.dispatcher.sweep(now)
+
+    async def _reconcile(self) -> None:
+        """At each heartbeat the registry is told again which devices are here."""
+        while True:
+            await self._beaten.wait()
+            self._beaten.clear()
+            held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
+            results = await self.backend.registrar.reconcile(held)
+            for (imei, session_id), result in zip(held, results, strict=True):
+                self.hub.reconciled(session_id, imei, result)
+
+    async def _relocate(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                await self.relocation.look()
+            except RedisError as error:
+                self.backend.report("relocation", error)
+
+    # The end
+
+    async def _shut_down(self) -> None:
+        """Stop in order: nothing new in, verdicts for what is here, and the last word to Redis."""
+        log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.flights))
+        for server in self._servers:
+            server.close()
+        for name in ("reconcile", "relocation", "janitor"):
+            await self._tasks.ended(name, 0.0)
+        held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
+        await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)
+        await self._stop_commands()
+        await self._drain_commands()
+        await self._flush()
+        with suppress(RedisError):
+            await self.backend.heartbeat.release()
+        await self._abandon()
+
+    async def _stop_commands(self) -> None:
+        self.hub.drain()
+        self.dispatcher.stop()
+        self.reader.stop()
+        await self._tasks.ended("reader", 5.0)
+        with suppress(RedisError):
+            await self.reader.sweep()
+        self.dispatcher.stop()
+
+    async def _drain_commands(self) -> None:
+        await _until(lambda: not self.dispatcher.draining, self.settings.shutdown_timeout)
+        self.dispatcher.give_up()
+
+    async def _flush(self) -> None:
+        """Acknowledge what is stored, close the sockets, and save the verdicts, within the bound."""
+        backend = self.backend
+        async with asyncio.TaskGroup() as group:
+            records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
+            moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
+        await self._close_sockets(SHUTDOWN)
+        if backend.session_log is not None:
+            await backend.session_log.flush(1.0)
+        if records.result() or moves.result():
+            log.warning("unsaved", records=records.result(), moves=moves.result())
+
+    async def _close_sockets(self, reason: str) -> None:
+        self.hub.close_all(reason)
+        await _until(lambda: not self.hub.connections, 1.0)
+        for link in list(self.hub.connections):
+            link.kill()
+        await asyncio.sleep(0)
+
+    async def _abandon(self, reason: str = SHUTDOWN) -> None:
+        """Let go of everything at once."""
+        for server in self._servers:
+            server.close()
+        await self._close_sockets(reason)
+        await self._tasks.cancel_all()
+        await self.backend.close()

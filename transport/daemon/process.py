@@ -1,0 +1,72 @@
+"""The gateway as a process: its embedded server, its signals, its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import structlog
+
+from store.embedded import EmbeddedServer
+from transport.daemon.exposition import expose
+from transport.daemon.gateway import Gateway, OnReady
+from transport.settings import Settings
+
+log = structlog.get_logger("telgw")
+
+EXIT_SECOND_SIGNAL = 130
+
+
+async def serve(
+    settings: Settings, *, on_ready: OnReady | None = None, stop: asyncio.Event | None = None
+) -> int:
+    """Run one gateway until SIGTERM, SIGINT or `stop`; the exit status.
+
+    Returns 0 after an orderly stop, 3 when another process took over the instance id, 1 when a task failed.
+
+    Raises:
+        GatewayFault: an address cannot be bound, the URL is unusable, the embedded server does not start.
+    """
+    embedded = EmbeddedServer.start(settings.state_dir) if settings.redis == "embedded" else None
+    try:
+        url = embedded.url if embedded else settings.redis
+        if embedded:
+            log.info("embedded_server", url=url, directory=str(embedded.directory))
+        gateway = Gateway(settings, url)
+        return await _serve(gateway, on_ready, stop)
+    finally:
+        if embedded:
+            embedded.stop()
+
+
+async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event | None) -> int:
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    def on_signal() -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(EXIT_SECOND_SIGNAL)
+        gateway.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may handle signals; elsewhere the caller's `stop` is the way.
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, on_signal)
+    stop_metrics = expose(gateway)
+    watcher = asyncio.create_task(_forward(stop, gateway), name="stop") if stop else None
+    try:
+        return await gateway.run(on_ready)
+    finally:
+        if watcher:
+            watcher.cancel()
+        if stop_metrics:
+            stop_metrics()
+
+
+async def _forward(stop: asyncio.Event, gateway: Gateway) -> None:
+    await stop.wait()
+    gateway.stop()

@@ -1,0 +1,221 @@
+"""Commands and connections brought together: who waits for whom, and what becomes due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fsm.command import QUEUED, SENT, Answer
+from fsm.deadlines import Deadlines
+from fsm.reasons import (
+    DELIVERY_TIMEOUT,
+    DEVICE_NOT_CONNECTED,
+    EXPIRED,
+    GATEWAY_SHUTDOWN,
+    RESPONSE_TIMEOUT,
+    SUPERSEDED,
+)
+from transport.absent import Absent
+from transport.clock import Clock
+from transport.flight import Flight
+from transport.flights import Flights
+from transport.lane import CODEC_NAMES, Lane, published
+from transport.metrics import Metrics
+from transport.notes import Notes
+from transport.ports import LedgerPort, Link
+from transport.settings import Settings
+from transport.teltonika.command import TYPE_ANSWER, Message
+
+
+class Dispatcher:
+    """Owns the lanes of this instance's connections. Nothing here waits for anything."""
+
+    def __init__(
+        self, settings: Settings, boot_id: str, clock: Clock, ledger: LedgerPort, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.metrics = metrics
+        self.notes = Notes(ledger, metrics, settings.instance_id, boot_id)
+        self.absent = Absent(clock.monotonic(), settings.reconnect_grace)
+        self.flights = Flights(
+            clock,
+            ledger,
+            self.notes,
+            metrics,
+            on_left=self._on_left,
+            on_committed=self._on_committed,
+            on_displaced=self._on_displaced,
+        )
+        self.stopping = False
+        self._links: dict[str, Link] = {}
+        self._lanes: dict[str, Lane] = {}  # by session_id; only sessions that had a command
+        self._out: set[Lane] = set()  # lanes with a command out or an answer owed
+        self._responses: Deadlines[Flight] = Deadlines()
+        self._graces: Deadlines[Flight] = Deadlines()
+
+    # Connections
+
+    def arrived(self, link: Link) -> None:
+        """A device is here; the commands that wait for it get in line."""
+        self._links[link.imei] = link
+        for flight in self.absent.take(link.imei):
+            self._graces.cancel(flight)
+            self.lane_of(link).join(flight)
+
+    def left(self, link: Link, reason: str) -> None:
+        """A connection is gone. Its waiting commands wait for the device, here or elsewhere."""
+        if self._links.get(link.imei) is link:
+            del self._links[link.imei]
+            self.absent.left(link.imei, self.clock.monotonic())
+        lane = self._lanes.pop(link.session_id, None)
+        if lane is not None:
+            self._out.discard(lane)
+            for flight in lane.close(reason):
+                self.await_device(flight)
+
+    def quiet(self, link: Link) -> None:
+        """The connection is between frames, with everything acknowledged: the moment to write."""
+        lane = self._lanes.get(link.session_id)
+        if lane is not None:
+            lane.pump()
+
+    def answer(self, link: Link, message: Message) -> None:
+        """The device sent a codec 12 or 14 frame."""
+        if message.type == TYPE_ANSWER and not message.payload and message.imei is None:
+            self.metrics.pings.inc()  # the "empty codec 12" network ping of the FM63 family
+            return
+        lane = self._lanes.get(link.session_id)
+        if lane is not None:
+            lane.answer(message)
+            if lane.idle:
+                self._out.discard(lane)
+        else:
+            self.unsolicited(link, message)
+
+    def link_of(self, imei: str) -> Link | None:
+        """The device's open connection."""
+        link = self._links.get(imei)
+        return None if link is None or link.closed else link
+
+    def lane_of(self, link: Link) -> Lane:
+        """The connection's lane, made when its first command comes."""
+        lane = self._lanes.get(link.session_id)
+        if lane is None:
+            lane = self._lanes[link.session_id] = Lane(self, link)
+        return lane
+
+    # Places
+
+    def waiting(self, imei: str) -> int:
+        """How many commands wait for the device here."""
+        link = self.link_of(imei)
+        lane = self._lanes.get(link.session_id) if link else None
+        return len(lane.queue.waiting) if lane else self.absent.count(imei)
+
+    def await_device(self, flight: Flight) -> None:
+        """`flight` gets in line if its device is here, and else waits for it, for the grace at most."""
+        link = self.link_of(flight.request.imei)
+        if link is not None:
+            lane = self.lane_of(link)
+            lane.join(flight)
+            lane.pump()
+            return
+        self.absent.add(flight)
+        self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
+        if self.stopping:
+            self._stop_flight(flight)
+
+    def _on_left(self, flight: Flight) -> None:
+        self._responses.cancel(flight)
+        self._graces.cancel(flight)
+        self.absent.discard(flight)
+        lane, flight.lane = flight.lane, None
+        if lane is not None:
+            lane.leave(flight)
+            if lane.idle:
+                self._out.discard(lane)
+            else:
+                lane.pump()
+
+    def _on_committed(self, flight: Flight) -> None:
+        if flight.lane is not None:
+            flight.lane.committed(flight)
+
+    def _on_displaced(self, flight: Flight) -> None:
+        """The registry names another holder: the connection is superseded, its commands follow the device."""
+        lane = flight.lane
+        if lane is None:
+            return
+        lane.queue.put_back()
+        if lane.link.closed:
+            for waiting in lane.close(SUPERSEDED):
+                self.await_device(waiting)
+        else:
+            lane.link.shut(SUPERSEDED)
+
+    # What the lanes ask for
+
+    def propose(self, flight: Flight, trigger: str, **facts: Any) -> None:
+        """Something happened to a command."""
+        self.flights.propose(flight, trigger, **facts)
+
+    def wrote(self, flight: Flight) -> None:
+        """The command was handed to the socket; its time runs from now."""
+        assert flight.lane is not None
+        self._out.add(flight.lane)
+        self._responses.set(flight, flight.written_at + flight.request.response_timeout)
+
+    def late_answer(self, flight: Flight, answer: Answer) -> None:
+        """The device answered a command that already has its verdict."""
+        rtt_ms = round((self.clock.monotonic() - flight.written_at) * 1000)
+        self.notes.late_response(flight, answer, rtt_ms)
+
+    def unsolicited(self, link: Link, message: Message) -> None:
+        """The device sent an answer that nothing asked for."""
+        self.notes.unsolicited(link, published(message.payload, CODEC_NAMES.get(message.codec, "")))
+
+    # Time
+
+    def sweep(self, now: float) -> None:
+        """Give every command that is due by `now` (monotonic seconds) its verdict."""
+        for lane in list(self._out):
+            lane.sample()
+            lane.drain_overdue(now, self.settings.drain_timeout)
+        for flight in self._responses.due(now):
+            expects = flight.request.expect_response
+            reason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
+            self.propose(flight, "time_out", reason=reason, acknowledged=flight.received)
+        for flight in self.flights.expiries.due(now):
+            self.propose(flight, "expire", reason=EXPIRED)
+        for flight in self._graces.due(now):
+            self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
+        self.absent.forget(now)
+
+    # Shutdown
+
+    def stop(self) -> None:
+        """Nothing new is sent; commands that are not out fail `gateway_shutdown`."""
+        self.stopping = True
+        for flight in self.flights:
+            self._stop_flight(flight)
+
+    def _stop_flight(self, flight: Flight) -> None:
+        if flight.written or flight.decided:
+            return
+        state = flight.pending.state if flight.pending is not None else flight.command.state
+        if state == SENT:
+            if flight.pending is None:
+                self.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)
+        elif state == QUEUED:
+            self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
+
+    @property
+    def draining(self) -> int:
+        """Commands that are out and have no verdict."""
+        return sum(flight.written and not flight.decided for flight in self.flights)
+
+    def give_up(self) -> None:
+        """The time to drain is over: commands that are out fail `gateway_shutdown`."""
+        for flight in self.flights:
+            if flight.written and not flight.decided:
+                self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=flight.received)

@@ -1,0 +1,54 @@
+"""A command in flight: what this process knows of it between acceptance and verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fsm.command import Command, CommandRequest
+from fsm.events import CommandEvent
+from fsm.moves import Entry
+
+if TYPE_CHECKING:
+    from transport.lane import Lane
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One command in the hands of this process.
+
+    Attributes:
+        command: the fold of its committed events.
+        lane: where it waits or is out; None while its device is not here.
+        pending: the event proposed to the ledger and not yet committed; at most one.
+        moving: it is being handed to another instance.
+        backlog: inputs that wait for the outcome of `pending` or the hand-over, as (trigger, arguments).
+        offset: the connection's byte count after the command; 0 until it is written.
+        written_at: monotonic second of the write.
+        received: the device's TCP was seen to have acknowledged the whole command.
+    """
+
+    request: CommandRequest
+    command: Command
+    lane: Lane | None = None
+    pending: CommandEvent | None = None
+    moving: bool = False
+    backlog: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    offset: int = 0
+    written_at: float = 0.0
+    received: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        """The outbound entry that stays pending until the verdict."""
+        return Entry(self.request.instance_id, self.request.outbound_id)
+
+    @property
+    def written(self) -> bool:
+        """Whether the command was handed to the socket."""
+        return self.offset > 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether a verdict has been given or proposed."""
+        return self.command.terminal or (self.pending is not None and self.pending.terminal)

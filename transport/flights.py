@@ -1,0 +1,218 @@
+"""Commands in flight and the ledger: every input becomes at most one event, committed in order.
+
+A move of a command is proposed to the ledger, and the command stays what it was until the ledger has said
+yes. While a move is uncommitted, further inputs to that command wait for its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import structlog
+
+from fsm.command import SENT, decide, evolve
+from fsm.deadlines import Deadlines
+from fsm.entries import entry_fields
+from fsm.errors import IllegalTransition, WrongReason
+from fsm.events import CommandEvent
+from fsm.moves import Discard, Entry, MoveResult, Status, Step
+from fsm.reasons import INTERNAL_ERROR, LEDGER_LOST
+from transport.clock import Clock
+from transport.flight import Flight
+from transport.metrics import Metrics
+from transport.notes import Notes, ignore
+from transport.ports import LedgerPort
+
+log = structlog.get_logger("telgw.commands")
+
+
+class Flights:
+    """Every command this process holds.
+
+    Args:
+        on_left: a flight gave up its place, because its verdict is decided or nothing more will become of it.
+        on_committed: a flight's `sent` is in the log.
+        on_displaced: the registry names another holder of the flight's device.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: LedgerPort,
+        notes: Notes,
+        metrics: Metrics,
+        *,
+        on_left: Callable[[Flight], None],
+        on_committed: Callable[[Flight], None],
+        on_displaced: Callable[[Flight], None],
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._notes = notes
+        self._metrics = metrics
+        self._on_left = on_left
+        self._on_committed = on_committed
+        self._on_displaced = on_displaced
+        self._by_entry: dict[str, Flight] = {}
+        self._by_command: dict[str, Flight] = {}
+        self.expiries: Deadlines[Flight] = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._by_entry)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._by_entry.values()))
+
+    def holds(self, outbound_id: str) -> bool:
+        """Whether the entry is in hand, so that its redelivery says nothing new."""
+        return outbound_id in self._by_entry
+
+    def find(self, command_id: str) -> Flight | None:
+        """The flight of a command."""
+        return self._by_command.get(command_id)
+
+    def hold(self, flight: Flight) -> None:
+        """Take `flight` in; it stays until its verdict is committed or another instance has it."""
+        self._by_entry[flight.request.outbound_id] = flight
+        self._by_command.setdefault(flight.request.command_id, flight)
+        self.expiries.set(flight, self._clock.at(flight.request.expires_at))
+
+    def release(self, flight: Flight) -> None:
+        """Nothing more will become of `flight` here."""
+        self._by_entry.pop(flight.request.outbound_id, None)
+        if self._by_command.get(flight.request.command_id) is flight:
+            del self._by_command[flight.request.command_id]
+        self._leave(flight)
+
+    def _leave(self, flight: Flight) -> None:
+        self.expiries.cancel(flight)
+        self._on_left(flight)
+
+    def propose(self, flight: Flight, trigger: str, *, remove: tuple[Entry, ...] = (), **facts: Any) -> None:
+        """`trigger` happened to `flight`: propose its event, or wait for the uncommitted one.
+
+        An input that the table has no edge for came too late to matter; a cancel is told so.
+        """
+        if flight.pending is not None or flight.moving:
+            flight.backlog.append((trigger, {"remove": remove, **facts}))
+            return
+        try:
+            event = decide(flight.command, trigger, request=flight.request, **facts)
+        except IllegalTransition:
+            self._reject_cancels(flight, remove)
+            return
+        except WrongReason:
+            if not remove:
+                raise
+            self._reject_cancels(flight, remove)
+            return
+        self._commit(flight, event, remove)
+
+    def _commit(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...]) -> None:
+        """The verdict is on its way before the place it leaves is taken."""
+        self._ledger.submit(self.step(flight, event, remove))
+        if event.terminal:
+            self._leave(flight)
+
+    def step(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...] = ()) -> Step:
+        """The move that commits `event`; the event is pending from now on."""
+        flight.pending = event
+        holder = (flight.request.imei, event.session_id) if event.state == SENT else None
+        return Step(
+            event=event,
+            entry=flight.entry,
+            done=partial(self._settled, flight, event, remove),
+            remove=remove,
+            allow_missing=event.recovered,
+            holder=holder,
+            accepted_at=flight.request.accepted_at,
+        )
+
+    def _settled(
+        self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...], result: MoveResult
+    ) -> None:
+        """The ledger answered."""
+        flight.pending = None
+        if result.now_ms:
+            self._clock.sync(result.now_ms)
+        if result.applied:
+            self._apply(flight, event)
+        elif result.status is Status.MISSING:
+            self._ledger_lost(flight, event, remove)
+        elif result.status is Status.CONFLICT:
+            self._overruled(flight, event, remove)
+        elif result.status is Status.HELD_ELSEWHERE:
+            self._on_displaced(flight)
+        elif result.status is Status.ERROR:
+            self.give_up(flight, result.detail)
+        self.resume(flight)
+
+    def resume(self, flight: Flight) -> None:
+        """Offer the inputs that waited for an outcome."""
+        while flight.backlog and flight.pending is None and not flight.moving:
+            trigger, facts = flight.backlog.pop(0)
+            self.propose(flight, trigger, **facts)
+
+    def _apply(self, flight: Flight, event: CommandEvent) -> None:
+        flight.command = evolve(flight.command, event)
+        self._metrics.command(event)
+        if event.terminal:
+            self.release(flight)
+            log_verdict(event)
+        elif event.state == SENT:
+            self._on_committed(flight)
+
+    def _ledger_lost(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...]) -> None:
+        """Without a ledger nothing is sent; a verdict is written all the same."""
+        if event.state == SENT:
+            self.propose(flight, "fail", reason=LEDGER_LOST, recovered=True)
+        else:
+            self._commit(flight, replace(event, recovered=True), remove)
+
+    def _overruled(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...]) -> None:
+        """Somebody else has decided; what we know beyond that is a note."""
+        self.release(flight)
+        if event.terminal and flight.written:
+            self._notes.late_outcome(flight, event)
+        self._reject_cancels(flight, remove)
+
+    def _reject_cancels(self, flight: Flight, entries: tuple[Entry, ...]) -> None:
+        detail = "sent" if flight.command.state == SENT else "terminal"
+        for entry in entries:
+            self._notes.cancel_rejected(flight.request.command_id, entry, detail)
+
+    def give_up(self, flight: Flight, error: str) -> None:
+        """The store refuses this one command for good: what we know goes where it can be found."""
+        if not self.holds(flight.request.outbound_id):
+            return
+        events = []
+        command = flight.command
+        if not command.seq:
+            events.append(decide(command, "accept", request=flight.request))
+            command = evolve(command, events[0])
+        if not command.terminal:
+            events.append(decide(command, "fail", reason=INTERNAL_ERROR, request=flight.request))
+        self.release(flight)
+        self._metrics.deadletters.inc()
+        fields = entry_fields(flight.request)
+        self._ledger.submit(
+            Discard(flight.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=tuple(events))
+        )
+        log.error("command_unstorable", command_id=command.command_id, error=error)
+
+
+def log_verdict(event: CommandEvent) -> None:
+    """One line per command: what became of it, never what it said."""
+    log.info(
+        "command",
+        action=event.trigger,
+        command_id=event.command_id,
+        imei=event.imei,
+        state=event.state,
+        reason=event.reason,
+        delivery=event.delivery,
+        rtt_ms=event.rtt_ms,
+    )

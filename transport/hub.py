@@ -1,0 +1,189 @@
+"""What the connections of one process share, and what becomes due among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fsm.deadlines import Deadlines
+from fsm.events import SessionEvent
+from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
+from fsm.registration import Registered, RegisterResult
+from fsm.telemetry import Batch
+from transport.clock import Clock
+from transport.dispatcher import Dispatcher
+from transport.metrics import Metrics
+from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    from transport.link import DeviceLink
+
+log = structlog.get_logger("telgw.sessions")
+
+BACKLOG_HIGH = 16 * 1024 * 1024
+"""Bytes of telemetry not yet confirmed above which sockets are not read: what a stalled store may cost us."""
+BACKLOG_LOW = BACKLOG_HIGH // 2
+STORE_PATIENCE = 60.0
+"""Seconds that a device waits for an acknowledgement before its connection is closed."""
+
+
+class Hub:
+    """The connections, by device; the limits; and the ways into the rest of the gateway.
+
+    Attributes:
+        now: the monotonic second of the last sweep, fine enough for idle times and cheap to read.
+        frames, records: AVL frames and records acknowledged since the start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        boot_id: str,
+        clock: Clock,
+        metrics: Metrics,
+        dispatcher: Dispatcher,
+        telemetry: TelemetryPort,
+        registrar: RegistrarPort,
+        session_log: SessionLogPort | None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.metrics = metrics
+        self.dispatcher = dispatcher
+        self.telemetry = telemetry
+        self.instance_id = settings.instance_id
+        self.now = clock.monotonic()
+        self.deadlines: Deadlines[DeviceLink] = Deadlines()
+        self.sessions: dict[str, DeviceLink] = {}
+        self.connections: set[DeviceLink] = set()
+        self.frames = 0
+        self.records = 0
+        self._boot_id = boot_id
+        self._registrar = registrar
+        self._session_log = session_log
+        self._serial = 0
+        self._paused: set[DeviceLink] = set()
+        self._per_host: Counter[str] = Counter()
+        self._look_at = 0.0
+
+    def new_session_id(self) -> str:
+        """A session id, unique over all processes."""
+        self._serial += 1
+        return f"{self._boot_id}-{self._serial:x}"
+
+    # Admission
+
+    def admit(self, connection: DeviceLink, host: str) -> bool:
+        """Count a new connection in, unless it would be one too many."""
+        settings = self.settings
+        if settings.max_connections and len(self.connections) >= settings.max_connections:
+            return False
+        if settings.max_connections_per_ip and self._per_host[host] >= settings.max_connections_per_ip:
+            return False
+        self.connections.add(connection)
+        self._per_host[host] += 1
+        self.metrics.connections.inc()
+        return True
+
+    def discharge(self, connection: DeviceLink, host: str) -> None:
+        """The connection's socket is closed."""
+        self.connections.discard(connection)
+        self._paused.discard(connection)
+        self.deadlines.cancel(connection)
+        self._per_host[host] -= 1
+        if self._per_host[host] <= 0:
+            del self._per_host[host]
+
+    # Sessions
+
+    def identified(self, connection: DeviceLink) -> None:
+        """The device said who it is: it takes the place of its older session, here and in the registry."""
+        older = self.sessions.get(connection.imei)
+        self.sessions[connection.imei] = connection
+        if older is not None:
+            older.shut(SUPERSEDED)
+        self._registrar.register(connection.imei, connection.session_id, connection.registered)
+        self.dispatcher.arrived(connection)
+
+    def left(self, connection: DeviceLink, reason: str) -> None:
+        """The session is over."""
+        if self.sessions.get(connection.imei) is connection:
+            del self.sessions[connection.imei]
+            self._registrar.unregister(connection.imei, connection.session_id)
+        self.dispatcher.left(connection, reason)
+
+    def publish(self, event: SessionEvent) -> None:
+        """A session moved."""
+        if self._session_log is not None:
+            self._session_log.append(event)
+        if event.trigger == "identify":
+            log.info("session_opened", imei=event.imei, session_id=event.session_id, peer=event.peer)
+
+    def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
+        """The registry's word on a session that asked again to be the holder."""
+        connection = self.sessions.get(imei)
+        if result.status is Registered.SUPERSEDED and connection and connection.session_id == session_id:
+            connection.shut(SUPERSEDED)
+
+    def refused(self, batch: Batch) -> None:
+        """The store will never take this frame: its device is sent away, the others go on."""
+        connection = self.sessions.get(batch.imei.decode("ascii"))
+        log.error("frame_refused", imei=batch.imei.decode("ascii"))
+        if connection is not None:
+            connection.shut(STORE_UNAVAILABLE)
+
+    # Flow
+
+    @property
+    def saturated(self) -> bool:
+        """Whether so much telemetry is unconfirmed that nothing more should be read."""
+        return self.telemetry.pending_bytes > BACKLOG_HIGH
+
+    def pause(self, connection: DeviceLink) -> None:
+        """The connection is not read until the backlog has shrunk."""
+        self._paused.add(connection)
+
+    def progress(self) -> None:
+        """Telemetry was confirmed: read paused connections again when there is room."""
+        if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:
+            paused, self._paused = self._paused, set()
+            for connection in paused:
+                connection.resume()
+
+    # Time
+
+    def sweep(self, now: float) -> None:
+        """What is due by `now`, monotonic seconds."""
+        self.now = now
+        for connection in self.deadlines.due(now):
+            connection.overdue()
+        self.progress()
+        if now >= self._look_at:
+            self._look_at = now + 1.0
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Once a second, walk over the sessions for what is not worth a deadline each."""
+        idle = self.settings.idle_timeout
+        if not idle and self.telemetry.healthy:
+            return
+        for connection in list(self.sessions.values()):
+            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:
+                connection.shut(STORE_UNAVAILABLE)
+            elif idle and now - connection.last_read >= idle:
+                connection.shut(IDLE)
+
+    # Shutdown
+
+    def drain(self) -> None:
+        """The gateway stops: sessions go on until their commands are answered, but nothing new begins."""
+        for connection in list(self.connections):
+            connection.drain(SHUTDOWN)
+
+    def close_all(self, reason: str) -> None:
+        """Close every connection; what is in their write buffers is still sent."""
+        for connection in list(self.connections):
+            connection.shut(reason)

@@ -1,0 +1,213 @@
+"""Outbound entries become commands: judged, opened in the ledger, and put in line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from fsm.command import SENT, Command, CommandRequest, decide, evolve
+from fsm.entries import raw_fields
+from fsm.errors import InvalidCommand
+from fsm.events import CommandEvent
+from fsm.moves import Discard, Entry, Move, MoveResult, Open, Status, Step
+from fsm.outbound import CancelRequest, parse_entry
+from fsm.reasons import (
+    DEVICE_NOT_CONNECTED,
+    EXPIRED,
+    GATEWAY_RESTART,
+    GATEWAY_SHUTDOWN,
+    INVALID_COMMAND,
+    QUEUE_FULL,
+)
+from transport.cancels import Cancels
+from transport.dispatcher import Dispatcher
+from transport.flight import Flight
+from transport.flights import log_verdict
+from transport.notes import ignore
+from transport.ports import LedgerPort
+
+log = structlog.get_logger("telgw.commands")
+
+RESUME_BELOW = 0.9
+"""Share of the commands limit below which new entries are read again."""
+
+
+class Intake:
+    """Takes what the reader of the outbound stream hands over. Nothing here waits."""
+
+    def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort, boot_id: str) -> None:
+        self._dispatcher = dispatcher
+        self._flights = dispatcher.flights
+        self._settings = dispatcher.settings
+        self._clock = dispatcher.clock
+        self._ledger = ledger
+        self._boot_id = boot_id
+        self._cancels = Cancels(dispatcher, ledger)
+        self._answering: set[str] = set()  # entries that are being answered without a flight
+        self._paused = False
+
+    def may_read(self) -> bool:
+        """Whether new entries may be taken: not while Redis refuses writes, nor while too many are held."""
+        held, limit = len(self._flights), self._settings.commands_limit
+        self._paused = held >= limit or (self._paused and held >= limit * RESUME_BELOW)
+        return self._ledger.healthy and not self._paused
+
+    def receive(self, entries: list[tuple[str, dict[bytes, bytes]]], fresh: bool) -> None:
+        """Take entries, in stream order; those already in hand say nothing new."""
+        for outbound_id, fields in entries:
+            in_hand = (
+                self._flights.holds(outbound_id)
+                or outbound_id in self._answering
+                or self._cancels.answering(outbound_id)
+            )
+            if not in_hand:
+                self._take(outbound_id, fields, fresh)
+
+    def _take(self, outbound_id: str, fields: dict[bytes, bytes], fresh: bool) -> None:
+        entry = Entry(self._settings.instance_id, outbound_id)
+        try:
+            request = parse_entry(
+                fields,
+                instance_id=entry.instance_id,
+                outbound_id=outbound_id,
+                now_ms=self._clock.now_ms(),
+                limits=self._settings.limits,
+            )
+        except InvalidCommand as error:
+            self._invalid(entry, fields, error)
+            return
+        if isinstance(request, CancelRequest):
+            self._cancels.take(request, entry)
+        else:
+            self._begin(request, fresh)
+
+    # Entries that are no command
+
+    def _invalid(self, entry: Entry, fields: dict[bytes, bytes], error: InvalidCommand) -> None:
+        self._answering.add(entry.outbound_id)
+        if error.command_id is None:
+            self._dispatcher.metrics.deadletters.inc()
+            log.warning("deadletter", outbound_id=entry.outbound_id, error=str(error))
+            done = partial(self._answered, entry)
+            self._ledger.submit(Discard(entry, done, error=str(error), fields=raw_fields(fields)))
+            return
+        command = Command(error.command_id)
+        event = decide(command, "refuse", reason=INVALID_COMMAND, detail=str(error), entry=entry)
+        self._ledger.submit(Open(event, entry, partial(self._refused, entry, event, fields)))
+
+    def _refused(
+        self, entry: Entry, event: CommandEvent, fields: dict[bytes, bytes], result: MoveResult
+    ) -> None:
+        self._answering.discard(entry.outbound_id)
+        if result.status is Status.OK:
+            self._dispatcher.metrics.command(event)
+            log_verdict(event)
+        elif result.status is Status.ERROR:
+            error = f"{event.detail}; {result.detail}"
+            self._ledger.submit(
+                Discard(entry, ignore, error=error, fields=raw_fields(fields), events=(event,))
+            )
+        elif result.status is Status.REDELIVERED:
+            self._ledger.submit(Discard(entry, ignore))
+
+    def _answered(self, entry: Entry, result: MoveResult) -> None:
+        self._answering.discard(entry.outbound_id)
+
+    # Commands
+
+    def _begin(self, request: CommandRequest, fresh: bool) -> None:
+        flight = Flight(request, Command(request.command_id))
+        event = self._first_event(request)
+        flight.pending = event
+        self._flights.hold(flight)
+        folded = False
+        moves: list[Move] = [
+            Open(event, flight.entry, lambda result: self._opened(flight, event, folded, result), request)
+        ]
+        if not event.terminal:
+            send = self._line_up(flight, event, fresh)
+            if send is not None:
+                folded = True
+                moves.append(send)
+        self._ledger.submit(*moves)
+
+    def _first_event(self, request: CommandRequest) -> CommandEvent:
+        command, now = Command(request.command_id), self._clock.monotonic()
+        imei = request.imei
+        if self._clock.now_ms() >= request.expires_at:
+            return decide(command, "expire", reason=EXPIRED, request=request)
+        if self._dispatcher.link_of(imei) is None and not self._dispatcher.absent.expected(imei, now):
+            return decide(command, "refuse", reason=DEVICE_NOT_CONNECTED, request=request)
+        if self._dispatcher.waiting(imei) >= self._settings.queue_limit:
+            return decide(command, "refuse", reason=QUEUE_FULL, request=request)
+        return decide(command, "accept", request=request)
+
+    def _line_up(self, flight: Flight, accepted: CommandEvent, fresh: bool) -> Step | None:
+        """Put `flight` in line. To a free device its `sent` travels in the same call as its `queued`.
+
+        Only a first delivery may be folded so: the ledger of a redelivered entry may be ahead of `queued`.
+        """
+        link = self._dispatcher.link_of(flight.request.imei)
+        if link is None:
+            self._dispatcher.await_device(flight)
+            return None
+        lane = self._dispatcher.lane_of(link)
+        alone = lane.idle and link.writable and fresh and not self._dispatcher.stopping
+        lane.join(flight)
+        if not alone:
+            return None
+        lane.queue.begin()
+        send = decide(
+            evolve(flight.command, accepted), "send", request=flight.request, session_id=link.session_id
+        )
+        return self._flights.step(flight, send)
+
+    def _opened(self, flight: Flight, event: CommandEvent, folded: bool, result: MoveResult) -> None:
+        """The ledger answered the first move; a folded `sent` is answered next and stays pending."""
+        if not folded:
+            flight.pending = None
+        if result.now_ms:
+            self._clock.sync(result.now_ms)
+        ours = result.token.startswith(f"{self._boot_id}:")
+        if result.status is Status.OK or (result.status is Status.REDELIVERED and ours):
+            self._apply(flight, event)
+        elif result.status is Status.REDELIVERED:
+            self._recover(flight, result)
+        elif result.status is Status.ERROR:
+            self._flights.give_up(flight, result.detail)
+        else:
+            self._flights.release(flight)
+        if flight.pending is None and self._flights.holds(flight.request.outbound_id):
+            self._settle_in(flight)
+
+    def _apply(self, flight: Flight, event: CommandEvent) -> None:
+        flight.command = evolve(flight.command, event)
+        self._dispatcher.metrics.command(event)
+        if event.terminal:
+            self._flights.release(flight)
+            log_verdict(event)
+
+    def _recover(self, flight: Flight, result: MoveResult) -> None:
+        """The ledger has known this entry before this process did: go on from where it stands."""
+        request = flight.request
+        flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
+        flight.command = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+        if flight.command.terminal:
+            self._flights.release(flight)
+            self._ledger.submit(Discard(flight.entry, ignore))
+
+    def _settle_in(self, flight: Flight) -> None:
+        """An open command takes its place, unless time or a restart has overtaken it."""
+        if flight.command.state == SENT:
+            self._flights.propose(flight, "fail", reason=GATEWAY_RESTART)
+        elif self._dispatcher.stopping:
+            self._flights.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
+        elif self._clock.now_ms() >= flight.request.expires_at:
+            self._flights.propose(flight, "expire", reason=EXPIRED)
+        elif flight.lane is None and not self._dispatcher.absent.has(flight):
+            self._dispatcher.await_device(flight)
+        elif flight.lane is not None:
+            flight.lane.pump()
+        self._flights.resume(flight)

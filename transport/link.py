@@ -1,0 +1,173 @@
+"""A device's session on its socket: its life, and how commands are written to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+
+from fsm import session
+from fsm.reasons import DEVICE_CLOSED, SUPERSEDED, WRITE_OVERFLOW
+from fsm.registration import RegisterResult
+from fsm.session import SESSION, Session
+from transport.hub import Hub
+from transport.tcp import unacknowledged
+
+log = structlog.get_logger("telgw.sessions")
+
+WRITE_LIMIT = 64 * 1024
+"""Bytes a device may leave unread before its connection is given up: acks and commands are tiny."""
+
+
+class DeviceLink(asyncio.Protocol):
+    """The socket, the session machine on it, and the command side's view (`transport.ports.Link`)."""
+
+    __slots__ = (
+        "_host",
+        "_hub",
+        "_sent",
+        "_transport",
+        "close_reason",
+        "closed",
+        "imei",
+        "last_read",
+        "peer",
+        "session",
+        "session_id",
+        "unacked_since",
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._host = ""
+        self._sent = 0
+        self.closed = False
+        self.close_reason = DEVICE_CLOSED
+        self.imei = ""
+        self.last_read = hub.now
+        self.peer = ""
+        self.session_id = hub.new_session_id()
+        self.session = Session(self.session_id)
+        self.unacked_since = 0.0
+
+    # The socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername") or ("", 0)
+        self._host, self.peer = address[0], f"{address[0]}:{address[1]}"
+        if not self._hub.admit(self, self._host):
+            self.closed = True
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
+        self.advance("accept")
+        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.handshake_timeout)
+
+    def pause_writing(self) -> None:
+        self.shut(WRITE_OVERFLOW)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.session.state == session.NEW:
+            return
+        self._leave(DEVICE_CLOSED)
+        self.advance("close", self.close_reason)
+        self._hub.discharge(self, self._host)
+        self._hub.metrics.closed.labels(self.close_reason).inc()
+        if self.imei:
+            log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)
+
+    def _write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._transport.write(data)
+
+    # The session's life
+
+    def advance(self, trigger: str, reason: str = "") -> None:
+        """Move the session along `trigger` and publish the event, once the device is known.
+
+        Raises:
+            IllegalTransition: the table has no such edge.
+        """
+        event = session.decide(
+            self.session,
+            trigger,
+            reason=reason,
+            imei=self.imei,
+            peer=self.peer,
+            instance_id=self._hub.instance_id,
+        )
+        self.session = session.evolve(self.session, event)
+        if self.imei:
+            self._hub.publish(event)
+
+    def _advance_if_allowed(self, trigger: str, reason: str = "") -> None:
+        if SESSION.allows(self.session.state, trigger):
+            self.advance(trigger, reason)
+
+    def drain(self, reason: str) -> None:
+        """Begin nothing new on this connection."""
+        self._advance_if_allowed("drain", reason)
+
+    def shut(self, reason: str) -> None:
+        """Close the connection for `reason`. A peer that does not read is not waited for."""
+        if self.closed:
+            return
+        self.drain(reason)
+        self._leave(reason)
+        if reason in (WRITE_OVERFLOW, SUPERSEDED) and self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def kill(self) -> None:
+        """Close at once, whatever is still to be written."""
+        self._transport.abort()
+
+    def _leave(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.close_reason = reason
+        if self.imei:
+            self._hub.left(self, reason)
+
+    # What the read path adds
+
+    def registered(self, result: RegisterResult) -> None:
+        """The registry answered this session's registration."""
+        raise NotImplementedError
+
+    def overdue(self) -> None:
+        """The connection's deadline has come."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Read again after a pause."""
+        raise NotImplementedError
+
+    # Commands
+
+    @property
+    def writable(self) -> bool:
+        """Ready, and between frames."""
+        raise NotImplementedError
+
+    def send(self, frame: bytes) -> int:
+        """Write one frame; the count of bytes written on this connection so far."""
+        self._write(frame)
+        return self._sent
+
+    def acknowledged(self, offset: int) -> bool:
+        """Whether the device's TCP has the first `offset` bytes; False where it cannot be told."""
+        queued = None if self.closed else unacknowledged(self._transport)
+        return queued is not None and self._sent - queued >= offset
+
+    def taint(self) -> None:
+        """An answer is owed to a command that already has its verdict."""
+        self._advance_if_allowed("taint")
+
+    def clear(self) -> None:
+        """The owed answer has come."""
+        self._advance_if_allowed("clear")

@@ -1,0 +1,92 @@
+"""Counters and gauges, in the form Prometheus reads. No device identity is ever a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fsm.events import CommandEvent
+
+
+class _Reading(Collector):
+    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
+        self._name, self._text, self._read = name, text, read
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self._name, self._text, value=self._read())
+
+
+class Metrics:
+    """The metrics of one gateway process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"teltonika_{name}", text, labels, registry=self.registry)
+
+        self.connections = counter("connections_total", "TCP connections accepted")
+        self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
+        self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
+        self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")
+        self.skipped = counter("skipped_frames_total", "Frames of codecs 13 and 15, skipped")
+        self.pings = counter("pings_total", "Empty codec 12 frames, a network ping")
+        self.commands = counter("command_events_total", "Events of commands", "state", "reason", "delivery")
+        self.rtt = Histogram(
+            "teltonika_command_response_seconds",
+            "From the write of a command to its answer",
+            buckets=(0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 300),
+            registry=self.registry,
+        )
+        self.notes = counter("command_notes_total", "Notes about commands", "note")
+        self.deadletters = counter("deadletters_total", "Outbound entries put on the dead-letter stream")
+        self.registry_failures = counter("registry_failures_total", "Registrations that failed")
+        self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")
+        self.adoptions = counter("adoptions_total", "Commands of dead instances brought to an end or moved")
+        self.trimmed_unread = counter(
+            "responses_trimmed_unread_total", "Entries of the log trimmed before every group had read them"
+        )
+        self.telemetry_trimmed_unread = counter(
+            "telemetry_trimmed_unread_total", "Telemetry entries trimmed before every group had read them"
+        )
+        self.session_events_dropped = counter("session_events_dropped_total", "Session events not published")
+        self.loop_stall = Gauge(
+            "teltonika_loop_stall_seconds", "Longest recent delay of the sweep", registry=self.registry
+        )
+        self._by_event: dict[tuple[str, str, str], Counter] = {}
+
+    def reading(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A counter kept elsewhere, as a plain number, and read when it is scraped."""
+        self.registry.register(_Reading(f"teltonika_{name}", text, read))
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read when it is scraped."""
+        Gauge(f"teltonika_{name}", text, registry=self.registry).set_function(read)
+
+    def command(self, event: CommandEvent) -> None:
+        """Count a committed event."""
+        key = (event.state, event.reason, event.delivery)
+        counter = self._by_event.get(key)
+        if counter is None:
+            counter = self._by_event[key] = self.commands.labels(*key)
+        counter.inc()
+        if event.rtt_ms is not None:
+            self.rtt.observe(event.rtt_ms / 1000)
+
+    def serve(self, host: str, port: int) -> Callable[[], None]:
+        """Serve the metrics over HTTP; returns how to stop.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        server, thread = start_http_server(port, addr=host, registry=self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop

@@ -1,0 +1,96 @@
+"""What the transport needs of the store and of a connection, as protocols: neither side imports the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fsm.events import SessionEvent
+from fsm.moves import Move
+from fsm.registration import RegisterResult
+from fsm.telemetry import Batch
+
+
+class LedgerPort(Protocol):
+    """Carries out moves; see `fsm.moves`."""
+
+    healthy: bool
+
+    @property
+    def depth(self) -> int:
+        """Moves not yet carried out."""
+
+    def submit(self, *moves: Move) -> None:
+        """Queue moves; each one's ``done`` is called with its result."""
+
+    async def read(self, command_id: str) -> dict[str, str]:
+        """The ledger of a command; empty when there is none."""
+
+
+class RegistryPort(Protocol):
+    """Who holds which device."""
+
+    async def holders(self, imeis: list[str]) -> dict[str, str]:
+        """imei -> instance_id, for those that anybody holds."""
+
+
+class SessionLogPort(Protocol):
+    """Takes session events, never blocks."""
+
+    def append(self, event: SessionEvent) -> None:
+        """Queue an event."""
+
+
+class Link(Protocol):
+    """A device's connection, as the command side sees it."""
+
+    imei: str
+    session_id: str
+
+    @property
+    def writable(self) -> bool:
+        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed or closing."""
+
+    def send(self, frame: bytes) -> int:
+        """Write one frame; the count of bytes written on this connection so far, this frame included."""
+
+    def acknowledged(self, offset: int) -> bool:
+        """Whether the device's TCP has acknowledged the connection's first `offset` bytes."""
+
+    def taint(self) -> None:
+        """An answer is owed to a command that already has its verdict."""
+
+    def clear(self) -> None:
+        """The owed answer has come."""
+
+    def shut(self, reason: str) -> None:
+        """Close the connection for `reason`."""
+
+
+class TelemetryPort(Protocol):
+    """Stores frames and tells when they are stored."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes taken and not yet confirmed."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last call to the store succeeded."""
+
+    def store(self, batch: Batch) -> None:
+        """Take one frame; its ``done`` is called when it is stored whole."""
+
+
+class RegistrarPort(Protocol):
+    """Takes registrations, never blocks."""
+
+    def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
+        """The session's first registration, which wins over whoever held the device."""
+
+    def unregister(self, imei: str, session_id: str) -> None:
+        """Remove the device's entry if it is this session's."""

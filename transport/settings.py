@@ -1,0 +1,45 @@
+"""What an operator can set for `telgw run`, with its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsm.outbound import Limits
+
+Address = tuple[str, int]
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Settings:
+    """Settings of one gateway process; times in seconds, sizes in bytes, lengths in entries."""
+
+    instance_id: str
+    listen: tuple[Address, ...] = (("0.0.0.0", 5027),)
+    redis: str = "embedded"
+    metrics: Address | None = ("127.0.0.1", 9464)
+    key_prefix: str = ""
+    session_events: str = "commands:responses"
+    payload: str = "json"
+    telemetry_maxlen: int = 1_000_000
+    responses_maxlen: int = 1_000_000
+    retention: float = 7 * 86400.0
+    commands_limit: int = 10_000
+    limits: Limits = field(default_factory=Limits)
+    drain_timeout: float = 30.0
+    ready_grace: float = 10.0
+    reconnect_grace: float = 60.0
+    queue_limit: int = 32
+    handshake_timeout: float = 10.0
+    idle_timeout: float = 0.0
+    shutdown_timeout: float = 15.0
+    heartbeat_interval: float = 30.0
+    heartbeat_ttl: float = 90.0
+    janitor_interval: float = 60.0
+    janitor_grace: float = 30.0
+    janitor_min_uptime: float = 180.0
+    max_connections: int = 0
+    max_connections_per_ip: int = 1000
+    state_dir: Path | None = None
+    log_level: str = "info"
+    log_format: str = "auto"

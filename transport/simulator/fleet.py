@@ -1,0 +1,79 @@
+"""Many simulated trackers at once, and what they have done together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .behaviour import Behaviour
+from .tracker import Tracker
+
+IMEI_BASE = 352094080000000
+"""First IMEI of a fleet, if nothing else is said."""
+
+
+@dataclass(slots=True, frozen=True)
+class Totals:
+    """Sums over a fleet: devices, frames, records, commands."""
+
+    trackers: int
+    connected: int
+    connections: int
+    rejected: int
+    frames: int
+    acked: int
+    commands: int
+    answers: int
+
+
+class Fleet:
+    """`count` trackers with consecutive IMEIs.
+
+    Args:
+        behaviours: given to the trackers in turn; each gets a copy of its own.
+        spread: seconds over which the trackers are switched on, so that a gateway is not stormed.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        count: int,
+        behaviours: Sequence[Behaviour],
+        *,
+        now_ms: Callable[[], int],
+        imei_base: int = IMEI_BASE,
+        spread: float = 0.0,
+    ) -> None:
+        self.trackers = [
+            Tracker(
+                f"{imei_base + number:015d}",
+                *address,
+                replace(behaviours[number % len(behaviours)]),
+                now_ms=now_ms,
+            )
+            for number in range(count)
+        ]
+        self._spread = spread
+
+    async def run(self) -> None:
+        """Run every tracker to its end; cancel it to switch all of them off."""
+        step = self._spread / max(len(self.trackers), 1)
+        async with asyncio.TaskGroup() as group:
+            for tracker in self.trackers:
+                group.create_task(tracker.run())
+                await asyncio.sleep(step)
+
+    def totals(self) -> Totals:
+        """What the fleet has done so far."""
+        counters = [tracker.counters for tracker in self.trackers]
+        return Totals(
+            trackers=len(self.trackers),
+            connected=sum(tracker.connected for tracker in self.trackers),
+            connections=sum(each.connections for each in counters),
+            rejected=sum(each.rejected for each in counters),
+            frames=sum(each.frames_sent for each in counters),
+            acked=sum(each.records_acked for each in counters),
+            commands=sum(len(each.commands) for each in counters),
+            answers=sum(each.answers_sent + each.nacks_sent for each in counters),
+        )

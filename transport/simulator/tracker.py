@@ -1,0 +1,278 @@
+"""One simulated device: it connects, names itself, reports record by record, and answers commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from transport.teltonika.avl import Record, encode_avl
+from transport.teltonika.command import TYPE_COMMAND, Message, encode_answer, encode_nack
+from transport.teltonika.errors import WireFault
+from transport.teltonika.frame import CODEC_14
+from transport.teltonika.handshake import ACCEPT, encode_handshake
+
+from .answers import answer_text
+from .behaviour import Behaviour, Counters, Received
+from .downlink import Downlink, DownlinkFault
+from .vehicle import Vehicle
+
+READ_SIZE = 65_536
+BACKLOG_LIMIT = 10_000
+"""Records a device remembers; the oldest are lost when it cannot deliver them."""
+
+
+class _Lost(Exception):
+    """The connection is over."""
+
+
+class Tracker:
+    """A device. ``run`` is its life; ``counters``, ``vehicle`` and ``connected`` may be read at any time.
+
+    Args:
+        imei: 15 digits; also the seed of everything random about the device.
+        host, port: where the gateway listens.
+        now_ms: the device's clock, epoch ms.
+        on_change: called after each change of ``counters`` or ``connected``.
+    """
+
+    def __init__(
+        self,
+        imei: str,
+        host: str,
+        port: int,
+        behaviour: Behaviour | None = None,
+        *,
+        now_ms: Callable[[], int],
+        on_change: Callable[[Tracker], None] | None = None,
+    ) -> None:
+        self.imei = imei
+        self.address = (host, port)
+        self.behaviour = behaviour or Behaviour()
+        self.counters = Counters()
+        self.vehicle = Vehicle(imei)
+        self.connected = False
+        self._now_ms = now_ms
+        self._on_change = on_change
+        self._random = Random(int(imei))
+        self._unacked: deque[Record] = deque(maxlen=BACKLOG_LIMIT)
+        self._hurry = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.StreamWriter | None = None
+        self._acks: asyncio.Queue[int] = asyncio.Queue()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._waiters: list[tuple[Callable[[Tracker], bool], asyncio.Future[None]]] = []
+
+    async def run(self) -> None:
+        """Live until the records asked for are acknowledged, or for ever. Cancel it to switch the device off.
+
+        Without ``reconnect`` it ends with the first connection, or when the gateway cannot be reached.
+        """
+        attempts = 0
+        while not self._finished:
+            connections = self.counters.connections
+            await self._connection()
+            attempts = 0 if self.counters.connections > connections else attempts + 1
+            if self._finished or not self.behaviour.reconnect:
+                return
+            await self._wait(self._pause(attempts))
+
+    async def reached(self, condition: Callable[[Tracker], bool]) -> None:
+        """Return as soon as `condition` holds; it is asked now and after every change."""
+        if not condition(self):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append((condition, waiter))
+            await waiter
+
+    def report(self) -> None:
+        """Send the next frame now, or come back now, instead of when it is due."""
+        self._hurry.set()
+
+    def drop(self) -> None:
+        """Cut the connection, as a device does that loses its power."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def send_raw(self, data: bytes) -> None:
+        """Write any bytes between two frames.
+
+        Raises:
+            ConnectionError: the device is not connected.
+        """
+        async with self._writing:
+            if self._writer is None:
+                raise ConnectionError(f"The simulated device {self.imei} is not connected.")
+            self._writer.write(data)
+            await self._writer.drain()
+
+    @property
+    def _finished(self) -> bool:
+        limit = self.behaviour.records_limit
+        return limit is not None and self.counters.records_acked >= limit
+
+    def _pause(self, attempts: int) -> float:
+        first, longest = self.behaviour.backoff
+        wait = min(longest, first * 2.0 ** min(attempts, 16))
+        return wait * self._random.uniform(0.75, 1.25)
+
+    async def _connection(self) -> None:
+        try:
+            reader, writer = await asyncio.open_connection(*self.address)
+        except OSError:
+            self._tell()
+            return
+        try:
+            await self._session(reader, writer)
+        except (OSError, EOFError, _Lost, WireFault, DownlinkFault):
+            self.counters.lost += 1
+        finally:
+            self._writer = None
+            self.connected = False
+            writer.transport.abort()
+            self._tell()
+
+    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode_handshake(self.imei))
+        if await reader.readexactly(1) != ACCEPT:
+            self.counters.rejected += 1
+            return
+        self._writer = writer
+        self._acks = asyncio.Queue()
+        self.connected = True
+        self.counters.connections += 1
+        self._tell()
+        await self._all_until_first(self._listen(reader), self._report(), self._ping(), self._power_cut())
+
+    async def _all_until_first(self, *duties: Coroutine[Any, Any, None]) -> None:
+        """Do all `duties` at once until one ends; the others end with it."""
+        tasks = [asyncio.ensure_future(duty) for duty in duties]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, *self._answering):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._answering, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _report(self) -> None:
+        while not self._finished:
+            self._measure()
+            while self._unacked:
+                await self._deliver()
+            if not self._finished:
+                await self._wait(self.behaviour.interval)
+
+    def _measure(self) -> None:
+        wanted = self.behaviour.records_per_frame
+        if self.behaviour.records_limit is not None:
+            wanted = min(wanted, self.behaviour.records_limit - self.counters.records_made)
+        now, step = self._now_ms(), self.behaviour.interval / max(wanted, 1)
+        for back in reversed(range(max(wanted, 0))):
+            self.vehicle.drive(step)
+            self._unacked.append(self.vehicle.record(self.behaviour.codec, now - round(back * step * 1000)))
+            self.counters.records_made += 1
+
+    async def _deliver(self) -> None:
+        """Send the oldest records and wait for their acknowledgement; with another number they stay."""
+        frame = list(self._unacked)[: self.behaviour.records_per_frame]
+        await self._write(encode_avl(self.behaviour.codec, frame))
+        self.counters.frames_sent += 1
+        self.counters.records_sent += len(frame)
+        self._tell()
+        if self.counters.frames_sent == self.behaviour.drop_after_frames:
+            raise _Lost
+        async with asyncio.timeout(self.behaviour.ack_timeout):  # TimeoutError is an OSError
+            acked = await self._acks.get()
+        if acked != len(frame):
+            self.counters.wrong_acks += 1
+        else:
+            for _ in frame:
+                self._unacked.popleft()
+            self.counters.records_acked += acked
+        self._tell()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        downlink = Downlink()
+        while data := await reader.read(READ_SIZE):
+            for item in downlink.feed(data):
+                if isinstance(item, int):
+                    self._acks.put_nowait(item)
+                else:
+                    self._take(*item)
+        raise _Lost
+
+    def _take(self, message: Message, frame: bytes) -> None:
+        self.counters.commands.append(Received(message.codec, message.imei, message.payload, frame))
+        self._tell()
+        if message.type == TYPE_COMMAND:
+            task = asyncio.ensure_future(self._answer(message, replace(self.behaviour)))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, message: Message, behaviour: Behaviour) -> None:
+        """Answer as `behaviour` was when the command came."""
+        mode = behaviour.answers
+        await asyncio.sleep(behaviour.answer_delay)
+        refused = message.codec == CODEC_14 and (mode == "nack" or message.imei != self.imei)
+        command = message.payload.decode("latin-1")
+        text = None if refused else answer_text(self.vehicle, command, self._now_ms())
+        if mode == "never" or (text is None and not refused):
+            return
+        if mode == "late":
+            await asyncio.sleep(behaviour.late_by)
+        frame = (
+            encode_nack(self.imei) if text is None else encode_answer(message.codec, self.imei, text.encode())
+        )
+        with suppress(OSError, _Lost):  # whoever reads notices it too, and ends the connection
+            for _ in range(2 if mode == "twice" else 1):
+                await self._write(frame)
+                self.counters.nacks_sent += refused
+                self.counters.answers_sent += not refused
+        self._tell()
+
+    async def _ping(self) -> None:
+        while (interval := self.behaviour.ping_interval) is not None:
+            await asyncio.sleep(interval)
+            await self.send_raw(b"\xff")
+            self.counters.pings_sent += 1
+            self._tell()
+        await asyncio.Event().wait()
+
+    async def _power_cut(self) -> None:
+        if self.behaviour.drop_after is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(self.behaviour.drop_after)
+        raise _Lost
+
+    async def _write(self, frame: bytes) -> None:
+        size = self.behaviour.split or len(frame)
+        async with self._writing:
+            for at in range(0, len(frame), size):
+                if self._writer is None:
+                    raise _Lost
+                self._writer.write(frame[at : at + size])
+                await self._writer.drain()
+                if at + size < len(frame):
+                    await asyncio.sleep(self.behaviour.split_pause)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not when somebody is in a hurry."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    def _tell(self) -> None:
+        if self._on_change is not None:
+            self._on_change(self)
+        for waiter in [*self._waiters]:
+            if waiter[1].done() or waiter[0](self):
+                self._waiters.remove(waiter)
+                if not waiter[1].done():
+                    waiter[1].set_result(None)

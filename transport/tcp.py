@@ -1,0 +1,57 @@
+"""What the kernel knows of a TCP connection, and how listening sockets are made."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+
+BACKLOG = 4096
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
+USER_TIMEOUT_MS = 60_000
+_TIOCOUTQ = 0x5411
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections notice a dead peer; accepted sockets inherit its options.
+
+    Keepalive alone does not help once data is unacknowledged, the user timeout alone not while the link is
+    idle: both are set. Mobile links stall for tens of seconds without being dead, hence 60 s.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        sock.setblocking(False)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def unacknowledged(transport: asyncio.Transport) -> int | None:
+    """Bytes written and not yet acknowledged by the peer's TCP; None where it cannot be told.
+
+    Behind a proxy that ends TCP it is the proxy's word, and over TLS it counts other bytes than were written.
+    """
+    if sys.platform != "linux":
+        return None
+    sock = transport.get_extra_info("socket")
+    try:
+        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _TIOCOUTQ, b"\0\0\0\0"))
+    except (OSError, ValueError, AttributeError):
+        return None
+    return int(queued) + transport.get_write_buffer_size()
