@@ -1,0 +1,107 @@
+"""Deadlines as data: what is due, and when; the clock is the argument."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fsm.deadlines import Deadlines
+
+# A loaded machine draws slowly; that says nothing about the code.
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+MS = 0.001
+
+
+def test_a_deadline_is_not_due_one_millisecond_before_and_due_at_its_time() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("a", 10.0)
+    assert deadlines.due(10.0 - MS) == []
+    assert deadlines.due(10.0) == ["a"]
+
+
+def test_a_deadline_is_due_one_millisecond_after_and_only_once() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("a", 10.0)
+    assert deadlines.due(10.0 + MS) == ["a"]
+    assert deadlines.due(11.0) == []
+    assert len(deadlines) == 0
+
+
+def test_the_earliest_comes_first_and_ties_come_as_they_were_set() -> None:
+    deadlines = Deadlines[str]()
+    for key, at in (("late", 3.0), ("tie 1", 2.0), ("early", 1.0), ("tie 2", 2.0)):
+        deadlines.set(key, at)
+    assert deadlines.due(3.0) == ["early", "tie 1", "tie 2", "late"]
+
+
+def test_a_moved_deadline_is_due_at_its_new_time_only() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("later", 1.0)
+    deadlines.set("later", 5.0)
+    deadlines.set("sooner", 9.0)
+    deadlines.set("sooner", 2.0)
+    assert deadlines.due(2.0) == ["sooner"]
+    assert deadlines.due(4.9) == []
+    assert deadlines.due(9.0) == ["later"]
+
+
+def test_a_cancelled_deadline_is_never_due() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("a", 1.0)
+    assert deadlines.cancel("a")
+    assert not deadlines.cancel("a")
+    assert deadlines.due(2.0) == []
+
+
+def test_a_deadline_set_again_to_the_time_it_was_cancelled_at_is_due_once() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("a", 1.0)
+    deadlines.cancel("a")
+    deadlines.set("a", 1.0)
+    assert deadlines.due(1.0) == ["a"]
+
+
+def test_keys_need_not_be_comparable() -> None:
+    deadlines = Deadlines[object]()
+    keys = [object(), "text", 7]
+    for key in keys:
+        deadlines.set(key, 1.0)
+    assert deadlines.due(1.0) == keys
+
+
+def test_moving_one_deadline_for_ever_does_not_grow_the_heap() -> None:
+    deadlines = Deadlines[str]()
+    for turn in range(10_000):
+        deadlines.set("a", float(turn))
+    assert len(deadlines._heap) < 100
+    assert deadlines.due(9_999.0) == ["a"]
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.integers(0, 8), st.integers(0, 30)),
+        st.tuples(st.just("cancel"), st.integers(0, 8), st.just(0)),
+        st.tuples(st.just("due"), st.just(0), st.integers(0, 30)),
+    ),
+    max_size=300,
+)
+
+
+@STEADY
+@given(ACTIONS)
+def test_the_heap_does_what_a_sorted_list_would_do(actions: list[tuple[str, int, int]]) -> None:
+    deadlines = Deadlines[int]()
+    model: dict[int, tuple[int, int]] = {}
+    for serial, (action, key, at) in enumerate(actions):
+        if action == "set":
+            deadlines.set(key, float(at))
+            model[key] = (at, serial)
+        elif action == "cancel":
+            assert deadlines.cancel(key) == (model.pop(key, None) is not None)
+        else:
+            expected = sorted((k for k in model if model[k][0] <= at), key=lambda k: model[k])
+            assert deadlines.due(float(at)) == expected
+            for k in expected:
+                del model[k]
+        assert len(deadlines) == len(model)

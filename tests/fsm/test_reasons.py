@@ -1,0 +1,75 @@
+"""The closed lists, and the table of verdicts against the machine it belongs to."""
+
+from __future__ import annotations
+
+from fsm import reasons
+from fsm.command import COMMAND
+from fsm.reasons import CLOSE_REASONS, NOTES, VERDICTS
+
+EXPECTED_DELIVERY = {
+    ("accept", "new"): ("not_sent", "not_sent"),
+    ("refuse", "new"): ("not_sent", "not_sent"),
+    ("expire", "new"): ("not_sent", "not_sent"),
+    ("expire", "queued"): ("not_sent", "not_sent"),
+    ("send", "queued"): ("maybe_sent", "maybe_sent"),
+    ("fail", "queued"): ("not_sent", "not_sent"),
+    ("withdraw", "sent"): ("not_sent", "not_sent"),
+    ("respond", "sent"): ("answered", "answered"),
+    ("reject", "sent"): ("answered", "answered"),
+    ("deliver", "sent"): ("received", "received"),
+    ("fail", "sent"): ("maybe_sent", "received"),
+    ("time_out", "sent"): ("maybe_sent", "received"),
+}
+
+
+def test_the_verdicts_cover_every_edge_of_the_machine_and_no_other() -> None:
+    assert set(VERDICTS) == {(edge["trigger"], edge["source"]) for edge in COMMAND}
+
+
+def test_every_edge_has_the_delivery_of_the_specification() -> None:
+    found = {edge: (verdict.delivery, verdict.acknowledged) for edge, verdict in VERDICTS.items()}
+    assert found == EXPECTED_DELIVERY
+
+
+def test_only_an_edge_to_an_unfinished_or_a_good_end_needs_no_reason() -> None:
+    without = {trigger for (trigger, _), verdict in VERDICTS.items() if not verdict.reasons}
+    assert without == {"accept", "send", "respond", "deliver"}
+
+
+def test_every_constant_of_the_module_is_used_by_a_list_or_a_verdict() -> None:
+    named = {value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)}
+    used = {reason for verdict in VERDICTS.values() for reason in verdict.reasons}
+    used |= {
+        delivery for verdict in VERDICTS.values() for delivery in (verdict.delivery, verdict.acknowledged)
+    }
+    assert named == used | CLOSE_REASONS | set(NOTES)
+
+
+def test_the_reasons_of_a_close_are_those_of_the_specification() -> None:
+    expected = {
+        "device_closed",
+        "rejected",
+        "handshake_timeout",
+        "idle",
+        "superseded",
+        "protocol_error",
+        "write_overflow",
+        "store_unavailable",
+        "tainted",
+        "shutdown",
+        "fenced",
+        "instance_lost",
+    }
+    assert expected == CLOSE_REASONS
+
+
+def test_the_notes_are_those_of_the_specification() -> None:
+    expected = {
+        "late_response",
+        "unsolicited_response",
+        "duplicate_ignored",
+        "cancel_rejected",
+        "late_outcome",
+        "moved",
+    }
+    assert expected == set(NOTES)

@@ -1,0 +1,75 @@
+"""Who may import whom, and how files may be called: read from the source, so it cannot be argued with."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fsm", "transport", "store")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
+
+IMPURE = {"asyncio", "redis", "structlog", "logging", "socket", "time", "random", "os", "store", "transport"}
+DOOR = "fsm/machine.py"
+WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
+UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+LINES = 300
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names of everything a file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (
+                str(arg.value).partition(".")[0] for arg in node.args if isinstance(arg, ast.Constant)
+            )
+
+
+def test_there_are_files_to_judge() -> None:
+    assert {name.partition("/")[0] for name in NAMES} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("fsm/")])
+def test_the_rules_import_no_io_no_clock_and_no_other_package(name: str) -> None:
+    allowed = {"logging"} if name == DOOR else set()
+    assert set(imports(ROOT / name)) & (IMPURE - allowed) == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("store/")])
+def test_the_store_does_not_import_the_transport(name: str) -> None:
+    assert "transport" not in imports(ROOT / name)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("transport/")])
+def test_the_transport_does_not_import_the_store_except_where_it_is_wired(name: str) -> None:
+    assert name.startswith(WIRING) or "store" not in imports(ROOT / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_is_one_door_per_vendor(name: str) -> None:
+    found = set(imports(ROOT / name))
+    assert name == DOOR or "transitions" not in found
+    assert name.startswith("store/") or "redis" not in found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_is_longer_than_a_reader_can_hold(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_has_found_its_name(name: str) -> None:
+    assert Path(name).stem.lstrip("_") not in UNFOUND_NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_says_what_it_is(name: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8")))
