@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from fsm.command import CommandRequest
 
 Pairs = tuple[tuple[str, str], ...]
+
+FIELDS_KEPT = 1000
 
 
 def entry_fields(request: CommandRequest) -> Pairs:
@@ -26,9 +29,12 @@ def entry_fields(request: CommandRequest) -> Pairs:
 
 
 def raw_fields(fields: Mapping[bytes, bytes]) -> Pairs:
-    """An entry as it was read: text where it is UTF-8, else hex under the name with ``_hex`` added."""
+    """An entry as it was read: text where it is UTF-8, else hex under the name with ``_hex`` added.
+
+    Of an entry with more than `FIELDS_KEPT` fields the rest is dropped: a script cannot write them all.
+    """
     pairs = []
-    for name, value in fields.items():
+    for name, value in islice(fields.items(), FIELDS_KEPT):
         label = name.decode(errors="replace")
         try:
             pairs.append((label, value.decode()))

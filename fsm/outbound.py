@@ -154,7 +154,7 @@ def _command(
         payload_sha256=hashlib.sha256(payload).hexdigest()[:16],
         instance_id=instance_id,
         outbound_id=outbound_id,
-        hops=min(_whole(fields, "hops", 0), MAX_HOPS),
+        hops=_whole(fields, "hops", 0),
         echo=_echo(raw),
     )
 

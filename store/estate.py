@@ -6,15 +6,19 @@ compare-and-set, so two heirs, or an instance that wakes up meanwhile, do no har
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
-from fsm.entries import entry_fields, raw_fields
+from fsm.entries import Pairs, entry_fields, raw_fields
 from fsm.errors import GatewayFault, IllegalTransition, InvalidCommand, WrongReason
-from fsm.events import Note, SessionEvent
+from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.outbound import MAX_HOPS, CancelRequest, Limits, parse_entry
 from fsm.reasons import (
@@ -22,11 +26,12 @@ from fsm.reasons import (
     CANCELLED,
     EXPIRED,
     INSTANCE_LOST,
+    INTERNAL_ERROR,
     INVALID_COMMAND,
     MOVED,
 )
 from fsm.session import CLOSED
-from store.client import Script
+from store.client import Script, StoreRefused, is_transient
 from store.keys import Keys
 from store.ledger import Ledger
 
@@ -72,32 +77,42 @@ class Estate:
         self._on_closed = on_closed
         self._on_adopted = on_adopted
         self._disown = Script("disown.lua")
+        self._name = uuid.uuid4().hex[:12]
+        self._tokens = count(1)
 
     async def settle(self) -> None:
         """Do all there is to do now; safe to repeat.
 
         Raises:
             Alive: the instance has come back.
-            RedisError: a call failed.
+            RedisError, StoreRefused: a call failed. An error of a single entry is raised after the others.
         """
         async for imeis in self._held():
             await self._remove(imeis)
+        failure: ResponseError | StoreRefused | None = None
         async for outbound_id, fields in self._entries():
-            await self._finish(outbound_id, fields)
+            try:
+                await self._finish(Entry(self._dead, outbound_id), fields)
+            except (ResponseError, StoreRefused) as error:
+                if is_transient(error):
+                    raise
+                failure = failure or error
+        if failure:
+            raise failure
 
     # Registry
 
-    async def _held(self) -> AsyncIterator[list[str]]:
-        cursor = 0
+    async def _held(self) -> AsyncIterator[list[bytes]]:
+        cursor, dead = 0, self._dead.encode()
         while True:
             cursor, found = await self._client.hscan(self._keys.registry, cursor, count=1000)
-            imeis = [imei.decode() for imei, holder in found.items() if holder.decode() == self._dead]
+            imeis = [imei for imei, holder in found.items() if holder == dead]
             if imeis:
                 yield imeis
             if not cursor:
                 return
 
-    async def _remove(self, imeis: Sequence[str]) -> None:
+    async def _remove(self, imeis: Sequence[bytes]) -> None:
         names = [self._keys.registry, self._keys.sessions, self._keys.heartbeat(self._dead)]
         removed = await self._disown(self._client, names, [self._dead, *imeis])
         if removed == b"ALIVE":
@@ -105,13 +120,13 @@ class Estate:
         for imei, session_id in zip(removed[::2], removed[1::2], strict=True):
             self._on_closed(
                 SessionEvent(
-                    session_id=session_id.decode(),
+                    session_id=session_id.decode(errors="replace"),
                     seq=0,
                     state=CLOSED,
                     prev="",
                     trigger="close",
                     reason=INSTANCE_LOST,
-                    imei=imei.decode(),
+                    imei=imei.decode(errors="replace"),
                     instance_id=self._dead,
                     terminal=True,
                 )
@@ -127,13 +142,12 @@ class Estate:
                 yield outbound_id.decode(), fields
             start = f"({page[-1][0].decode()}"
 
-    async def _finish(self, outbound_id: str, fields: dict[bytes, bytes]) -> None:
-        entry = Entry(self._dead, outbound_id)
+    async def _finish(self, entry: Entry, fields: dict[bytes, bytes]) -> None:
         try:
             request = parse_entry(
                 fields,
                 instance_id=self._dead,
-                outbound_id=outbound_id,
+                outbound_id=entry.outbound_id,
                 now_ms=self._now_ms(),
                 limits=self._limits,
             )
@@ -145,10 +159,18 @@ class Estate:
         else:
             await self._adopt(request, entry)
 
+    def _token(self) -> str:
+        """A new token, unlike any of our process: what it hands to itself must not look like its own move."""
+        return f"{self._name}:{next(self._tokens)}"
+
     async def _move(self, move: Move) -> MoveResult:
+        if not isinstance(move, Remark | Discard):
+            move.token = self._token()
         (result,) = await self._ledger.execute(move)
         if result.status is Status.ALIVE:
             raise Alive(f"Instance {self._dead!r} is alive again.")
+        if result.status is Status.ERROR:
+            raise StoreRefused(result.detail)
         return result
 
     async def _refuse(self, entry: Entry, fields: dict[bytes, bytes], error: InvalidCommand) -> None:
@@ -157,38 +179,67 @@ class Estate:
             return
         command = Command(error.command_id)
         event = decide(command, "refuse", reason=INVALID_COMMAND, detail=str(error), entry=entry)
-        result = await self._move(Open(event, entry, _nothing))
-        if result.status is Status.REDELIVERED:
+        try:
+            result = await self._move(Open(event, entry, _nothing))
+        except StoreRefused as refusal:
+            await self._give_up(entry, raw_fields(fields), (event,), refusal)
+            return
+        if result.status is Status.OK:
+            self._on_adopted()
+        elif result.status is Status.REDELIVERED:
+            await self._end_unreadable(_found(error.command_id, result), entry)
+
+    async def _end_unreadable(self, command: Command, entry: Entry) -> None:
+        """The dead instance took a command that our own limits refuse."""
+        if command.terminal:
             await self._move(Discard(entry, _nothing))
+            return
+        event = decide(command, "fail", reason=INSTANCE_LOST, entry=entry)
+        await self._step(_located(event, await self._ledger.read(command.command_id)), entry)
 
     async def _adopt(self, request: CommandRequest, entry: Entry) -> None:
         command = Command(request.command_id)
         opening = decide(command, "accept", request=request)
-        result = await self._move(Open(opening, entry, _nothing, request))
+        try:
+            result = await self._move(Open(opening, entry, _nothing, request))
+        except StoreRefused as refusal:
+            ending = decide(evolve(command, opening), "fail", reason=INTERNAL_ERROR, request=request)
+            await self._give_up(entry, entry_fields(request), (opening, ending), refusal)
+            return
         if result.status is Status.OK:
             command = evolve(command, opening)
         elif result.status is Status.REDELIVERED:
-            command = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+            command = _found(request.command_id, result)
         else:
             return
-        self._on_adopted()
+        request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
         if command.terminal:
             await self._move(Discard(entry, _nothing))
         elif command.state != QUEUED or not await self._hand_on(request, command, entry):
             await self._end(request, command, entry)
 
+    async def _give_up(
+        self, entry: Entry, fields: Pairs, events: tuple[CommandEvent, ...], refusal: StoreRefused
+    ) -> None:
+        """The ledger of this one command cannot be written: what we know goes where it can be found."""
+        if is_transient(refusal):
+            raise refusal
+        await self._move(Discard(entry, _nothing, error=INTERNAL_ERROR, fields=fields, events=events))
+        self._on_adopted()
+
     async def _hand_on(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
         """Move a queued command to whoever holds its device now; False when nobody alive does."""
         if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:
             return False
-        holder = await self._client.hget(self._keys.registry, request.imei)
-        if holder is None or holder.decode() == self._dead:
+        found = await self._client.hget(self._keys.registry, request.imei)
+        holder = (found or b"").decode(errors="replace")
+        if holder in ("", self._dead):
             return False
         note = Note(
             note=MOVED,
-            note_id=self._ledger.token(),
+            note_id=self._token(),
             command_id=request.command_id,
-            detail=holder.decode(),
+            detail=holder,
             imei=request.imei,
             codec=request.codec,
             instance_id=self._dead,
@@ -196,16 +247,19 @@ class Estate:
             state=command.state,
             echo=request.echo,
         )
-        fields = entry_fields(request)
-        move = Transfer(note, entry, command.seq, holder.decode(), fields, _nothing)
-        result = await self._move(move)
+        result = await self._move(Transfer(note, entry, command.seq, holder, entry_fields(request), _nothing))
+        if result.status is Status.OK:
+            self._on_adopted()
         return result.status is not Status.HELD_ELSEWHERE
 
     async def _end(self, request: CommandRequest, command: Command, entry: Entry) -> None:
         expired = command.state == QUEUED and self._now_ms() >= request.expires_at
         trigger, reason = ("expire", EXPIRED) if expired else ("fail", INSTANCE_LOST)
-        event = decide(command, trigger, reason=reason, request=request)
-        await self._move(Step(event, entry, _nothing))
+        await self._step(decide(command, trigger, reason=reason, request=request), entry)
+
+    async def _step(self, event: CommandEvent, entry: Entry) -> None:
+        if (await self._move(Step(event, entry, _nothing))).status is Status.OK:
+            self._on_adopted()
 
     async def _cancel(self, request: CancelRequest, entry: Entry) -> None:
         ledger = await self._ledger.read(request.command_id)
@@ -220,14 +274,25 @@ class Estate:
             except IllegalTransition:
                 detail = "terminal"
             else:
+                event = replace(_located(event, ledger), echo=request.echo)
                 await self._move(Step(event, held, _nothing, remove=(entry,)))
                 return
         note = Note(
             note=CANCEL_REJECTED,
-            note_id=self._ledger.token(),
+            note_id=self._token(),
             command_id=request.command_id,
             detail=detail,
             instance_id=self._dead,
             outbound_id=entry.outbound_id,
         )
         await self._move(Remark(note, _nothing, remove=entry))
+
+
+def _found(command_id: str, result: MoveResult) -> Command:
+    """The command where the ledger says that it stands."""
+    return Command(command_id, result.state, result.seq, session_id=result.session_id)
+
+
+def _located(event: CommandEvent, ledger: Mapping[str, str]) -> CommandEvent:
+    """`event` with what the ledger knows of the device."""
+    return replace(event, imei=ledger.get("imei", ""), codec=ledger.get("codec", ""))

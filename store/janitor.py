@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from store.client import RedisError
+from store.client import RedisError, Script, StoreRefused, is_transient
 from store.estate import Alive
 from store.keys import Keys
 from store.retention import Trimmed, trim_stream
@@ -58,7 +58,8 @@ class Janitor:
     """Cleans up after other instances.
 
     Args:
-        settle: settles what a dead instance left; raises `Alive` when it is back.
+        settle: settles what a dead instance left; raises `Alive` when it is back. Called when the instance is
+            found dead, and again for as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms by the clock of Redis.
         on_trimmed: told how many unread entries of ``responses`` or ``telemetry`` a cap removed.
     """
@@ -90,6 +91,8 @@ class Janitor:
         self._run_id = ""
         self._trouble_at: float | None = None
         self._suspects: dict[str, float] = {}  # instance_id -> when its heartbeat was first missed
+        self._settled: dict[str, int] = {}  # instance_id -> the start after which it died
+        self._forget = Script("forget.lua")
         self._stop = asyncio.Event()
 
     def trouble(self) -> None:
@@ -101,34 +104,47 @@ class Janitor:
         """Look every interval, and again when a suspect's grace is over, until `stop`."""
         look_at = self._monotonic() + self._next_interval()
         while not await self._stopped_by(min([look_at, *self._due_times()])):
-            try:
-                if self._monotonic() >= look_at:
-                    look_at = self._monotonic() + self._next_interval()
-                    await self.look()
-                    await self.trim()
-                else:
-                    await self.look()
-            except (RedisError, OSError) as error:
-                self._on_error(error)
+            if self._monotonic() >= look_at:
+                look_at = self._monotonic() + self._next_interval()
+                await self._attempt(self.look)
+                await self._attempt(self.trim)
+            else:
+                await self._attempt(self.look)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (RedisError, StoreRefused, OSError) as error:
+            self._on_error(error)
 
     def stop(self) -> None:
         """Let `run` end."""
         self._stop.set()
 
     async def look(self) -> None:
-        """One round over the known instances.
+        """One round over the known instances. An error that concerns only one of them spares the others.
 
         Raises:
-            RedisError: a call failed.
+            RedisError, StoreRefused: a call failed.
         """
         if not await self._trusted():
             self._suspects.clear()
             return
-        known: Any = await cast(Any, self._client).hgetall(self._keys.instances)
-        for name, started in known.items():
-            instance_id = name.decode()
+        found: Any = await cast(Any, self._client).hgetall(self._keys.instances)
+        known = {name.decode(errors="replace"): started for name, started in found.items()}
+        self._suspects = {name: since for name, since in self._suspects.items() if name in known}
+        self._settled = {name: started for name, started in self._settled.items() if name in known}
+        for instance_id, started in known.items():
             if instance_id != self._instance_id:
-                await self._judge(instance_id, int(started))
+                await self._judge_safely(instance_id, int(started) if started.isdigit() else 0)
+
+    async def _judge_safely(self, instance_id: str, started: int) -> None:
+        try:
+            await self._judge(instance_id, started)
+        except (RedisError, StoreRefused) as error:
+            if is_transient(error):
+                raise
+            self._on_error(error)
 
     async def _trusted(self) -> bool:
         run_id, uptime = await self._facts()
@@ -141,23 +157,26 @@ class Janitor:
     async def _judge(self, instance_id: str, started: int) -> None:
         if await self._client.exists(self._keys.heartbeat(instance_id)):
             self._suspects.pop(instance_id, None)
+            self._settled.pop(instance_id, None)
             return
         now = self._monotonic()
-        since = self._suspects.setdefault(instance_id, now)
-        if now - since < self._settings.grace:
+        if now < self._suspects.setdefault(instance_id, now) + self._settings.grace:
             return
-        with suppress(Alive):
-            await self._settle(instance_id)
-            await self._forget(instance_id, started)
-        # A suspect that stays dead is settled anew after another grace: its stream may still be written to.
-        self._suspects[instance_id] = self._monotonic()
+        # A suspect that stays dead is looked at anew after another grace: its stream may still be written to.
+        self._suspects[instance_id] = now
+        stream = self._keys.outbound(instance_id)
+        if self._settled.get(instance_id) != started or await self._client.xlen(stream):
+            try:
+                await self._settle(instance_id)
+            except Alive:
+                return
+            self._settled[instance_id] = started
+        if self._now_ms() - started > self._settings.retention * 1000:
+            await self._forget_if_empty(instance_id)
 
-    async def _forget(self, instance_id: str, started: int) -> None:
-        """An instance that is dead, has left nothing, and is older than the retention is forgotten."""
-        old = self._now_ms() - started > self._settings.retention * 1000
-        if old and not await self._client.xlen(self._keys.outbound(instance_id)):
-            await cast(Any, self._client).hdel(self._keys.instances, instance_id)
-            await self._client.delete(self._keys.outbound(instance_id))
+    async def _forget_if_empty(self, instance_id: str) -> None:
+        names = [self._keys.instances, self._keys.heartbeat(instance_id), self._keys.outbound(instance_id)]
+        await self._forget(self._client, names, [instance_id])
 
     async def trim(self) -> None:
         """Shorten the streams as far as their readers allow.

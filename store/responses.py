@@ -18,6 +18,7 @@ CAPACITY = 10_000
 PIPELINE = 500
 
 Fields = dict[str, str]
+Stamped = tuple[SessionEvent, int]
 
 
 def rfc3339(epoch_ms: int) -> str:
@@ -71,7 +72,7 @@ class SessionLog:
         self._now_ms = now_ms
         self._on_error = on_error
         self._capacity = capacity
-        self._queue: deque[Fields] = deque()
+        self._queue: deque[Stamped] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,7 +91,7 @@ class SessionLog:
         if len(self._queue) >= self._capacity:
             self._queue.popleft()
             self.dropped += 1
-        self._queue.append(session_fields(event, self._now_ms()))
+        self._queue.append((event, self._now_ms()))
         self._idle.clear()
         self._wake.set()
 
@@ -134,11 +135,11 @@ class SessionLog:
             self._on_error(error)
         return error is None
 
-    async def _send(self, batch: list[Fields]) -> tuple[int, Exception | None]:
+    async def _send(self, batch: list[Stamped]) -> tuple[int, Exception | None]:
         """How many entries were appended, and what stopped the next one."""
         async with self._client.pipeline(transaction=False) as pipeline:
-            for entry in batch:
-                pipeline.xadd(self._stream, entry)  # type: ignore[arg-type]
+            for event, at_ms in batch:
+                pipeline.xadd(self._stream, session_fields(event, at_ms))  # type: ignore[arg-type]
             replies = await pipeline.execute(raise_on_error=False)
         for appended, reply in enumerate(replies):
             if isinstance(reply, Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport.flight import Flight
+from transport.flight import Flight, insert
 
 
 class Absent:
@@ -38,7 +38,7 @@ class Absent:
     def add(self, flight: Flight) -> None:
         """`flight` waits for its device."""
         flight.lane = None
-        self._flights.setdefault(flight.request.imei, []).append(flight)
+        insert(self._flights.setdefault(flight.request.imei, []), flight)
 
     def take(self, imei: str) -> list[Flight]:
         """The device is here: its flights, in stream order."""

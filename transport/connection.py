@@ -57,25 +57,29 @@ class Connection(DeviceLink):
         "_bad",
         "_greeted",
         "_handshake",
-        "_imei_bytes",
         "_reader",
+        "_reading",
         "_unacked",
     )
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self._unacked: list[tuple[int, Batch]] = []
+        self._unacked: list[tuple[int, Batch]] | None = None  # made with the first frame
         self._bad = 0
         self._greeted = False
         self._handshake: HandshakeReader | None = HandshakeReader()
-        self._imei_bytes = b""
         self._reader = FrameReader()
+        self._reading = False
 
     @property
     def writable(self) -> bool:
         """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
         return (
-            self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial
+            self.session.state == READY
+            and not self.closed
+            and not self._unacked
+            and not self._reader.partial
+            and not self._reading
         )
 
     def data_received(self, data: bytes) -> None:
@@ -103,7 +107,6 @@ class Connection(DeviceLink):
 
     def _identify(self, imei: str) -> None:
         self.imei = imei
-        self._imei_bytes = imei.encode("ascii")
         self.advance("identify")
         self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
         self._hub.identified(self)
@@ -131,13 +134,16 @@ class Connection(DeviceLink):
 
     def _open(self) -> None:
         self.advance("open")
-        self._hub.deadlines.cancel(self)
+        if not self._reader.partial:
+            self._hub.deadlines.cancel(self)
         self._hub.dispatcher.quiet(self)
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
         was_partial = reader.partial
-        for body in reader.feed(data):
+        bodies = reader.feed(data)
+        self._reading = len(bodies) > 1  # after an answer, an AVL frame may have come in the same read
+        for body in bodies:
             if isinstance(body, BadFrame):
                 self._bad_frame(body)
             else:
@@ -148,8 +154,11 @@ class Connection(DeviceLink):
         if reader.fault is not None:
             log.info("framing_lost", imei=self.imei, peer=self.peer, reason=reader.fault.reason)
             self.shut(PROTOCOL_ERROR)
-        elif reader.partial != was_partial:
+        elif reader.partial != was_partial or (bodies and was_partial):
             self._watch_frame(reader.partial)
+        if self._reading:
+            self._reading = False
+            self._hub.dispatcher.quiet(self)
 
     def _watch_frame(self, begun: bool) -> None:
         """A frame that has begun must end in time."""
@@ -202,7 +211,8 @@ class Connection(DeviceLink):
 
     def _batch(self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"") -> Batch:
         name = _CODEC_NAMES.get(codec) or b"%02X" % codec
-        return Batch(self._imei_bytes, name, self._hub.clock.now_ms(), bodies, self._stored, kind, reason)
+        imei, now_ms = self.imei.encode("ascii"), self._hub.clock.now_ms()
+        return Batch(imei, name, now_ms, bodies, self._stored, kind, reason)
 
     def _keep_raw(self, body: bytes, reason: bytes) -> None:
         """What cannot be decoded is stored as it came and acknowledged, or the device repeats it for ever."""
@@ -214,6 +224,8 @@ class Connection(DeviceLink):
         hub = self._hub
         if not self._unacked:
             self.unacked_since = hub.now
+        if self._unacked is None:
+            self._unacked = []
         self._unacked.append((count, batch))
         hub.telemetry.store(batch)
         if len(self._unacked) >= UNACKED_LIMIT or hub.saturated:
@@ -222,6 +234,7 @@ class Connection(DeviceLink):
 
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
+        assert self._unacked
         count, _ = self._unacked.pop(0)
         hub = self._hub
         self.unacked_since = hub.now if self._unacked else 0.0
@@ -239,7 +252,7 @@ class Connection(DeviceLink):
     def _leave(self, reason: str) -> None:
         """What the store has not confirmed yet it may forget: the device has kept it."""
         super()._leave(reason)
-        for _, batch in self._unacked:
+        for _, batch in self._unacked or ():
             batch.cancelled = True
 
     def resume(self) -> None:

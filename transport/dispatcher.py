@@ -47,7 +47,7 @@ class Dispatcher:
             on_displaced=self._on_displaced,
         )
         self.stopping = False
-        self._links: dict[str, Link] = {}
+        self.links: dict[str, Link] = {}  # by imei; the newest connection of each device
         self._lanes: dict[str, Lane] = {}  # by session_id; only sessions that had a command
         self._out: set[Lane] = set()  # lanes with a command out or an answer owed
         self._responses: Deadlines[Flight] = Deadlines()
@@ -57,15 +57,15 @@ class Dispatcher:
 
     def arrived(self, link: Link) -> None:
         """A device is here; the commands that wait for it get in line."""
-        self._links[link.imei] = link
+        self.links[link.imei] = link
         for flight in self.absent.take(link.imei):
             self._graces.cancel(flight)
             self.lane_of(link).join(flight)
 
     def left(self, link: Link, reason: str) -> None:
         """A connection is gone. Its waiting commands wait for the device, here or elsewhere."""
-        if self._links.get(link.imei) is link:
-            del self._links[link.imei]
+        if self.links.get(link.imei) is link:
+            del self.links[link.imei]
             self.absent.left(link.imei, self.clock.monotonic())
         lane = self._lanes.pop(link.session_id, None)
         if lane is not None:
@@ -94,7 +94,7 @@ class Dispatcher:
 
     def link_of(self, imei: str) -> Link | None:
         """The device's open connection."""
-        link = self._links.get(imei)
+        link = self.links.get(imei)
         return None if link is None or link.closed else link
 
     def lane_of(self, link: Link) -> Lane:
@@ -116,14 +116,14 @@ class Dispatcher:
         """`flight` gets in line if its device is here, and else waits for it, for the grace at most."""
         link = self.link_of(flight.request.imei)
         if link is not None:
-            lane = self.lane_of(link)
-            lane.join(flight)
-            lane.pump()
-            return
-        self.absent.add(flight)
-        self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
+            self.lane_of(link).join(flight)
+        else:
+            self.absent.add(flight)
+            self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
         if self.stopping:
             self._stop_flight(flight)
+        elif flight.lane is not None:
+            flight.lane.pump()
 
     def _on_left(self, flight: Flight) -> None:
         self._responses.cancel(flight)
@@ -186,10 +186,18 @@ class Dispatcher:
             reason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
             self.propose(flight, "time_out", reason=reason, acknowledged=flight.received)
         for flight in self.flights.expiries.due(now):
-            self.propose(flight, "expire", reason=EXPIRED)
+            self._expire(flight)
         for flight in self._graces.due(now):
             self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
         self.absent.forget(now)
+
+    def _expire(self, flight: Flight) -> None:
+        """A command that is committed but not written is withdrawn; one that is written has its answer to
+        wait for, and one that is being committed is judged again before it is written."""
+        if flight.command.state != SENT:
+            self.propose(flight, "expire", reason=EXPIRED)
+        elif not flight.written and flight.pending is None:
+            self.propose(flight, "withdraw", reason=EXPIRED)
 
     # Shutdown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ class Flight:
         pending: the event proposed to the ledger and not yet committed; at most one.
         moving: it is being handed to another instance.
         backlog: inputs that wait for the outcome of `pending` or the hand-over, as (trigger, arguments).
-        offset: the connection's byte count after the command; 0 until it is written.
+        written: the command was handed to the socket.
         written_at: monotonic second of the write.
+        offset: the connection's byte count after the command; 0 until that is known.
         received: the device's TCP was seen to have acknowledged the whole command.
     """
 
@@ -34,8 +36,9 @@ class Flight:
     pending: CommandEvent | None = None
     moving: bool = False
     backlog: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    offset: int = 0
+    written: bool = False
     written_at: float = 0.0
+    offset: int = 0
     received: bool = False
 
     @property
@@ -44,11 +47,20 @@ class Flight:
         return Entry(self.request.instance_id, self.request.outbound_id)
 
     @property
-    def written(self) -> bool:
-        """Whether the command was handed to the socket."""
-        return self.offset > 0
+    def place(self) -> tuple[int, int]:
+        """Its place in the stream, by which the commands of one device are ordered."""
+        milliseconds, _, serial = self.request.outbound_id.partition("-")
+        return int(milliseconds), int(serial or 0)
 
     @property
     def decided(self) -> bool:
         """Whether a verdict has been given or proposed."""
         return self.command.terminal or (self.pending is not None and self.pending.terminal)
+
+
+def insert(line: MutableSequence[Flight], flight: Flight) -> None:
+    """Put `flight` into `line` in stream order; at the end, but for one that comes back from elsewhere."""
+    at = len(line)
+    while at and line[at - 1].place > flight.place:
+        at -= 1
+    line.insert(at, flight)

@@ -143,7 +143,7 @@ class Flights:
         elif result.status is Status.MISSING:
             self._ledger_lost(flight, event, remove)
         elif result.status is Status.CONFLICT:
-            self._overruled(flight, event, remove)
+            self._overruled(flight, event)
         elif result.status is Status.HELD_ELSEWHERE:
             self._on_displaced(flight)
         elif result.status is Status.ERROR:
@@ -172,12 +172,14 @@ class Flights:
         else:
             self._commit(flight, replace(event, recovered=True), remove)
 
-    def _overruled(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...]) -> None:
-        """Somebody else has decided; what we know beyond that is a note."""
+    def _overruled(self, flight: Flight, event: CommandEvent) -> None:
+        """Somebody else has decided; what we know beyond that is a note.
+
+        The entry of a cancel stays pending: when it is read again, the ledger tells what became of it all.
+        """
         self.release(flight)
         if event.terminal and flight.written:
             self._notes.late_outcome(flight, event)
-        self._reject_cancels(flight, remove)
 
     def _reject_cancels(self, flight: Flight, entries: tuple[Entry, ...]) -> None:
         detail = "sent" if flight.command.state == SENT else "terminal"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -35,6 +35,10 @@ class Hub:
 
     Attributes:
         now: the monotonic second of the last sweep, fine enough for idle times and cheap to read.
+        sessions: identified connections, by imei.
+        strangers: connections that have not said who they are.
+        closing: connections we have closed and whose sockets are not gone yet.
+        connected: sockets open, those of superseded sessions included.
         frames, records: AVL frames and records acknowledged since the start.
     """
 
@@ -57,8 +61,11 @@ class Hub:
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
         self.deadlines: Deadlines[DeviceLink] = Deadlines()
-        self.sessions: dict[str, DeviceLink] = {}
-        self.connections: set[DeviceLink] = set()
+        # One table serves both: whoever is connected is a link of ours, and commands look for links in it.
+        self.sessions = cast("dict[str, DeviceLink]", dispatcher.links)
+        self.strangers: set[DeviceLink] = set()
+        self.closing: set[DeviceLink] = set()
+        self.connected = 0
         self.frames = 0
         self.records = 0
         self._boot_id = boot_id
@@ -68,6 +75,7 @@ class Hub:
         self._paused: set[DeviceLink] = set()
         self._per_host: Counter[str] = Counter()
         self._look_at = 0.0
+        self._refusing = False
 
     def new_session_id(self) -> str:
         """A session id, unique over all processes."""
@@ -79,18 +87,23 @@ class Hub:
     def admit(self, connection: DeviceLink, host: str) -> bool:
         """Count a new connection in, unless it would be one too many."""
         settings = self.settings
-        if settings.max_connections and len(self.connections) >= settings.max_connections:
+        if self._refusing:
+            return False
+        if settings.max_connections and self.connected >= settings.max_connections:
             return False
         if settings.max_connections_per_ip and self._per_host[host] >= settings.max_connections_per_ip:
             return False
-        self.connections.add(connection)
+        self.strangers.add(connection)
+        self.connected += 1
         self._per_host[host] += 1
         self.metrics.connections.inc()
         return True
 
     def discharge(self, connection: DeviceLink, host: str) -> None:
         """The connection's socket is closed."""
-        self.connections.discard(connection)
+        self.strangers.discard(connection)
+        self.closing.discard(connection)
+        self.connected -= 1
         self._paused.discard(connection)
         self.deadlines.cancel(connection)
         self._per_host[host] -= 1
@@ -101,6 +114,7 @@ class Hub:
 
     def identified(self, connection: DeviceLink) -> None:
         """The device said who it is: it takes the place of its older session, here and in the registry."""
+        self.strangers.discard(connection)
         older = self.sessions.get(connection.imei)
         self.sessions[connection.imei] = connection
         if older is not None:
@@ -111,7 +125,6 @@ class Hub:
     def left(self, connection: DeviceLink, reason: str) -> None:
         """The session is over."""
         if self.sessions.get(connection.imei) is connection:
-            del self.sessions[connection.imei]
             self._registrar.unregister(connection.imei, connection.session_id)
         self.dispatcher.left(connection, reason)
 
@@ -178,12 +191,24 @@ class Hub:
 
     # Shutdown
 
+    def refuse_strangers(self) -> None:
+        """From now on no device can name itself: it would be registered by a gateway that stops."""
+        self._refusing = True
+        for connection in (*self.strangers, *self.sessions.values()):
+            if not connection.imei:
+                connection.shut(SHUTDOWN)
+
     def drain(self) -> None:
         """The gateway stops: sessions go on until their commands are answered, but nothing new begins."""
-        for connection in list(self.connections):
+        for connection in (*self.strangers, *self.sessions.values()):
             connection.drain(SHUTDOWN)
+
+    def kill_all(self) -> None:
+        """Close what did not close by itself, whatever is still to be written."""
+        for connection in list(self.closing):
+            connection.kill()
 
     def close_all(self, reason: str) -> None:
         """Close every connection; what is in their write buffers is still sent."""
-        for connection in list(self.connections):
+        for connection in (*self.strangers, *self.sessions.values()):
             connection.shut(reason)

@@ -18,6 +18,7 @@ from fsm.reasons import (
     EXPIRED,
     GATEWAY_RESTART,
     GATEWAY_SHUTDOWN,
+    INTERNAL_ERROR,
     INVALID_COMMAND,
     QUEUE_FULL,
 )
@@ -110,7 +111,17 @@ class Intake:
                 Discard(entry, ignore, error=error, fields=raw_fields(fields), events=(event,))
             )
         elif result.status is Status.REDELIVERED:
+            self._end_of_redelivered(entry, event, result)
+
+    def _end_of_redelivered(self, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
+        """The entry was a command to an earlier process, whose limits were others."""
+        command = Command(event.command_id, result.state, result.seq, session_id=result.session_id)
+        if command.terminal:
             self._ledger.submit(Discard(entry, ignore))
+            return
+        reason = GATEWAY_RESTART if command.state == SENT else INTERNAL_ERROR
+        verdict = decide(command, "fail", reason=reason, detail=event.detail, entry=entry)
+        self._ledger.submit(Step(verdict, entry, ignore))
 
     def _answered(self, entry: Entry, result: MoveResult) -> None:
         self._answering.discard(entry.outbound_id)
@@ -206,8 +217,10 @@ class Intake:
             self._flights.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
         elif self._clock.now_ms() >= flight.request.expires_at:
             self._flights.propose(flight, "expire", reason=EXPIRED)
-        elif flight.lane is None and not self._dispatcher.absent.has(flight):
-            self._dispatcher.await_device(flight)
-        elif flight.lane is not None:
+        self._flights.resume(flight)  # a cancel that came meanwhile is heard before anything is sent
+        if flight.decided:
+            return
+        if flight.lane is not None:
             flight.lane.pump()
-        self._flights.resume(flight)
+        elif not self._dispatcher.absent.has(flight):
+            self._dispatcher.await_device(flight)

@@ -8,7 +8,7 @@ from fsm.command import Answer
 from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, TAINTED, failure_for, withdrawal_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
-from transport.flight import Flight
+from transport.flight import Flight, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
 from transport.teltonika.frame import CODEC_12, CODEC_14
@@ -84,9 +84,9 @@ class Lane:
         return self.queue.free and not self.queue.waiting
 
     def join(self, flight: Flight) -> None:
-        """Queue a command behind the others."""
+        """Queue a command where the stream has it: behind all others, unless it comes back from elsewhere."""
         flight.lane = self
-        self.queue.waiting.append(flight)
+        insert(self.queue.waiting, flight)
 
     def pump(self) -> None:
         """Write the committed command or begin the next one, if this is the moment."""
@@ -125,9 +125,9 @@ class Lane:
         frame = encode_command(CODEC_IDS[request.codec], request.imei, request.payload)
         self.unwritten = False
         self.queue.written()
-        flight.written_at = self._desk.clock.monotonic()
-        flight.offset = self.link.send(frame)
+        flight.written, flight.written_at = True, self._desk.clock.monotonic()
         self._desk.wrote(flight)
+        flight.offset = self.link.send(frame)  # may close the connection, if too much is unread
 
     def leave(self, flight: Flight) -> None:
         """A verdict on `flight` was given: it gives up its place, and may leave the lane tainted."""
@@ -135,7 +135,7 @@ class Lane:
         if self.queue.slot is flight:
             self.unwritten = False
         self.queue.leave(flight)
-        if self.queue.tainted and not was_tainted:
+        if self.queue.tainted and not was_tainted and not self.link.closed:
             self.tainted_at = self._desk.clock.monotonic()
             self.link.taint()
 
@@ -170,7 +170,7 @@ class Lane:
     def sample(self) -> None:
         """Ask the kernel whether the device's TCP has the whole command that is out."""
         flight = self.queue.slot
-        if flight is None or not flight.written or flight.received or flight.decided:
+        if flight is None or not flight.offset or flight.received or flight.decided:
             return
         if self.link.acknowledged(flight.offset):
             flight.received = True

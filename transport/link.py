@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import cast
 
 import structlog
 
 from fsm import session
-from fsm.reasons import DEVICE_CLOSED, SUPERSEDED, WRITE_OVERFLOW
+from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, SHUTDOWN, WRITE_OVERFLOW
 from fsm.registration import RegisterResult
 from fsm.session import SESSION, Session
 from transport.hub import Hub
@@ -19,6 +20,9 @@ log = structlog.get_logger("telgw.sessions")
 WRITE_LIMIT = 64 * 1024
 """Bytes a device may leave unread before its connection is given up: acks and commands are tiny."""
 
+_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR)
+"""Closes by which the device still gets what was written to it: acks at shutdown, a refusal at the handshake."""
+
 
 class DeviceLink(asyncio.Protocol):
     """The socket, the session machine on it, and the command side's view (`transport.ports.Link`)."""
@@ -26,13 +30,13 @@ class DeviceLink(asyncio.Protocol):
     __slots__ = (
         "_host",
         "_hub",
+        "_port",
         "_sent",
         "_transport",
         "close_reason",
         "closed",
         "imei",
         "last_read",
-        "peer",
         "session",
         "session_id",
         "unacked_since",
@@ -46,17 +50,23 @@ class DeviceLink(asyncio.Protocol):
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.last_read = hub.now
-        self.peer = ""
+        self._port = 0
         self.session_id = hub.new_session_id()
         self.session = Session(self.session_id)
         self.unacked_since = 0.0
 
     # The socket
 
+    @property
+    def peer(self) -> str:
+        """The device's end of the connection, ``host:port``."""
+        return f"{self._host}:{self._port}"
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername") or ("", 0)
-        self._host, self.peer = address[0], f"{address[0]}:{address[1]}"
+        # Thousands of devices come through one carrier's address: keep it once.
+        self._host, self._port = sys.intern(address[0]), address[1]
         if not self._hub.admit(self, self._host):
             self.closed = True
             self._transport.abort()
@@ -116,10 +126,11 @@ class DeviceLink(asyncio.Protocol):
             return
         self.drain(reason)
         self._leave(reason)
-        if reason in (WRITE_OVERFLOW, SUPERSEDED) and self._transport.get_write_buffer_size():
-            self._transport.abort()
-        else:
+        self._hub.closing.add(self)
+        if reason in _FLUSHED or not self._transport.get_write_buffer_size():
             self._transport.close()
+        else:
+            self._transport.abort()
 
     def kill(self) -> None:
         """Close at once, whatever is still to be written."""

@@ -61,8 +61,8 @@ local function read(ledger)
   local found = redis.call('HMGET', ledger, 'state', 'seq', 'token', 'instance_id', 'outbound_id', 'session_id',
     'accepted_at')
   if not found[1] then return nil end
-  return {state = found[1], seq = tonumber(found[2]), token = found[3], instance = found[4], entry = found[5],
-    session = found[6] or '', accepted = tonumber(found[7])}
+  return {state = found[1], seq = tonumber(found[2]) or 0, token = found[3] or '', instance = found[4],
+    entry = found[5], session = found[6] or '', accepted = tonumber(found[7])}
 end
 
 local function report(status, seen, detail)
@@ -151,7 +151,8 @@ function act.transfer(move, ledger)
 end
 
 function act.discard(move)
-  if move.fields and is_listed(move.instance, move.entry) then
+  if not is_listed(move.instance, move.entry) then return report('ALREADY') end
+  if move.fields then
     redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
   end
   for _, event in ipairs(move.events) do append(event) end

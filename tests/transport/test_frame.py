@@ -48,7 +48,7 @@ def flipped(at: int, value: int) -> bytes:
 
 
 def held(reader: FrameReader) -> int:
-    return len(reader._tail)
+    return len(reader._tail or b"")
 
 
 def test_the_checksum_is_crc_16_arc() -> None:

@@ -26,7 +26,7 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
         gateway.backend,
     )
     metrics.gauge("sessions", "Devices connected", lambda: len(hub.sessions))
-    metrics.gauge("open_connections", "TCP connections open", lambda: len(hub.connections))
+    metrics.gauge("open_connections", "TCP connections open", lambda: hub.connected)
     metrics.gauge("commands_held", "Commands in hand", lambda: len(dispatcher.flights))
     metrics.gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
     metrics.gauge(

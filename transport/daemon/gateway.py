@@ -220,6 +220,7 @@ class Gateway:
         log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.flights))
         for server in self._servers:
             server.close()
+        self.hub.refuse_strangers()
         for name in ("reconcile", "relocation", "janitor"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
@@ -258,9 +259,8 @@ class Gateway:
 
     async def _close_sockets(self, reason: str) -> None:
         self.hub.close_all(reason)
-        await _until(lambda: not self.hub.connections, 1.0)
-        for link in list(self.hub.connections):
-            link.kill()
+        await _until(lambda: not self.hub.connected, 1.0)
+        self.hub.kill_all()
         await asyncio.sleep(0)
 
     async def _abandon(self, reason: str = SHUTDOWN) -> None:

@@ -68,19 +68,19 @@ class FrameReader:
     def __init__(self) -> None:
         self.pings = 0
         self.fault: FramingLost | None = None
-        self._tail = bytearray()
+        self._tail: bytearray | None = None  # most connections are between frames most of the time
         self._needed = 0  # size the tail must reach before looking again; 0 while the header is incomplete
 
     @property
     def partial(self) -> bool:
         """Whether some bytes of the next frame have come, but not all."""
-        return bool(self._tail)
+        return self._tail is not None
 
     def feed(self, data: bytes) -> list[bytes | BadFrame]:
         """Return, in order, the frames that ``data`` completes. Never raises on any input."""
         if self.fault is not None:
             return []
-        if not self._tail:
+        if self._tail is None:
             return self._whole(data) or self._cut(data)
         self._tail += data
         if len(self._tail) < self._needed:
@@ -111,7 +111,7 @@ class FrameReader:
             # The traceback would keep this call's frame, and with it the whole read, alive.
             self.fault = lost.with_traceback(None)
             at = len(data)
-        self._tail = bytearray(data[at:])
+        self._tail = bytearray(data[at:]) if at < len(data) else None
         self._needed = size
         return frames
 
