@@ -17,6 +17,7 @@ from transport.dispatcher import Dispatcher
 from transport.metrics import Metrics
 from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
 from transport.settings import Settings
+from transport.tcp import raise_descriptor_limit
 
 if TYPE_CHECKING:
     from transport.link import DeviceLink
@@ -68,6 +69,7 @@ class Hub:
         self.connected = 0
         self.frames = 0
         self.records = 0
+        self._room = settings.max_connections or raise_descriptor_limit()
         self._boot_id = boot_id
         self._registrar = registrar
         self._session_log = session_log

@@ -21,7 +21,7 @@ WRITE_LIMIT = 64 * 1024
 """Bytes a device may leave unread before its connection is given up: acks and commands are tiny."""
 
 _FLUSHED = (SHUTDOWN, PROTOCOL_ERROR)
-"""Closes by which the device still gets what was written to it: acks at shutdown, a refusal at the handshake."""
+"""Closes by which the device still gets what was written: acks at shutdown, a refusal at the handshake."""
 
 
 class DeviceLink(asyncio.Protocol):

@@ -29,6 +29,7 @@ class Metrics:
             return Counter(f"teltonika_{name}", text, labels, registry=self.registry)
 
         self.connections = counter("connections_total", "TCP connections accepted")
+        self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import resource
 import socket
 import struct
 import sys
@@ -11,7 +12,17 @@ import sys
 BACKLOG = 4096
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
+RESERVED_DESCRIPTORS = 100
 _TIOCOUTQ = 0x5411
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the limit of open files as far as it goes; how many connections fit beside our own files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard and hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(1, soft - RESERVED_DESCRIPTORS)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -61,7 +61,7 @@ def test_any_mapping_is_a_request_or_an_invalid_command_and_nothing_else(
     if isinstance(found, CommandRequest):
         assert 0.1 <= found.response_timeout <= 3600
         assert found.expires_at <= ENTRY_MS + DAY_MS
-        assert 0 <= found.hops <= 3
+        assert found.hops >= 0
 
 
 @STEADY

@@ -6,6 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from fsm.command import COMMAND
+from fsm.diagram import command_diagram, path
+from fsm.events import CommandEvent
+from store.messages import read_entry
 from store.producer import LogEntry
 
 from . import render, way
@@ -18,22 +22,27 @@ FOUND, UNKNOWN = 0, 4
 @click.command(short_help="Show what became of a command, and the path it took.")
 @click.argument("command_id")
 @click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@click.option("--mermaid", "chart", is_flag=True, help="The diagram as Mermaid, for a page.")
 @with_streams
-def command(where: Where, command_id: str, raw: bool) -> int:
+def command(where: Where, command_id: str, raw: bool, chart: bool) -> int:
     """Show the events and notes of the command COMMAND_ID, and the state diagram with its path.
 
     Exit status: 0 found; 2 wrong use; 4 nothing is known of it (any more).
     """
-    return complete(_history(where, command_id, raw))
+    return complete(_history(where, command_id, raw, chart))
 
 
-async def _history(where: Where, command_id: str, raw: bool) -> int:
+async def _history(where: Where, command_id: str, raw: bool, chart: bool) -> int:
     async with producer(where, "history") as streams:
         entries = await streams.history(command_id)
     if not entries:
         click.echo(f"telgw: Nothing is known of the command {render.printable(command_id)}.", err=True)
         return UNKNOWN
     console = Console(highlight=False)
+    if chart:
+        events = [event for _, fields in entries if isinstance(event := read_entry(fields), CommandEvent)]
+        click.echo(command_diagram(path(COMMAND, events)))
+        return FOUND
     if raw:
         for entry in entries:
             render.show(console, *entry, raw=True)
