@@ -10,6 +10,8 @@ from fsm.command import CommandRequest
 Pairs = tuple[tuple[str, str], ...]
 
 FIELDS_KEPT = 1000
+BYTES_KEPT = 16 * 1024
+"""How much of an entry that is no command is kept: enough to see who writes it."""
 
 
 def entry_fields(request: CommandRequest) -> Pairs:
@@ -31,13 +33,21 @@ def entry_fields(request: CommandRequest) -> Pairs:
 def raw_fields(fields: Mapping[bytes, bytes]) -> Pairs:
     """An entry as it was read: text where it is UTF-8, else hex under the name with ``_hex`` added.
 
-    Of an entry with more than `FIELDS_KEPT` fields the rest is dropped: a script cannot write them all.
+    What is beyond `FIELDS_KEPT` fields or `BYTES_KEPT` bytes is cut, and a field ``cut`` says so.
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    room, whole = BYTES_KEPT, len(fields) <= FIELDS_KEPT
     for name, value in islice(fields.items(), FIELDS_KEPT):
-        label = name.decode(errors="replace")
-        try:
-            pairs.append((label, value.decode()))
-        except UnicodeDecodeError:
-            pairs.append((f"{label}_hex", value.hex()))
-    return tuple(pairs)
+        kept_name, kept_value = name[: max(0, room)], value[: max(0, room - len(name))]
+        room -= len(name) + len(value)
+        whole = whole and room >= 0
+        if kept_name:
+            pairs.append(_readable(kept_name.decode(errors="replace"), kept_value))
+    return (*pairs, *(() if whole else (("cut", "1"),)))
+
+
+def _readable(label: str, value: bytes) -> tuple[str, str]:
+    try:
+        return label, value.decode()
+    except UnicodeDecodeError:
+        return f"{label}_hex", value.hex()

@@ -78,7 +78,7 @@ class Step:
     Attributes:
         remove: further entries that leave their pending list with this step (a cancel's own entry).
         allow_missing: write the event even when the ledger is lost.
-        holder: (imei, session_id) that the registry must not contradict.
+        held_imei: the device that no other living instance may hold, by the registry's word.
         accepted_at: epoch ms, for the event's age when the ledger is lost.
     """
 
@@ -87,7 +87,7 @@ class Step:
     done: Done
     remove: tuple[Entry, ...] = ()
     allow_missing: bool = False
-    holder: tuple[str, str] | None = None
+    held_imei: str = ""
     accepted_at: int = 0
     token: str = ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -126,6 +126,18 @@ def parse_entry(
     if kind == "cancel":
         return CancelRequest(command_id, instance_id, outbound_id, _echo(raw))
     return _command(fields, raw, command_id, instance_id, outbound_id, now_ms, limits)
+
+
+def verb_allowed(payload: bytes, verbs: Collection[str]) -> bool:
+    """Whether the first word of `payload` is one of `verbs`; without verbs every command is allowed.
+
+    Blanks in front are skipped: there an empty login and password are. A word ends at the next blank, and is
+    compared as it is written. A command that begins with a login is not allowed: it hides its verb.
+    """
+    if not verbs:
+        return True
+    word, _, _ = payload.decode("ascii").lstrip(" ").partition(" ")
+    return word in verbs
 
 
 def _command(

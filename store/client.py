@@ -39,6 +39,7 @@ from fsm.errors import GatewayFault
 __all__ = [
     "Backoff",
     "BadRedisUrl",
+    "NotOwnerYet",
     "RedisError",
     "Script",
     "StoreRefused",
@@ -66,6 +67,10 @@ _PASSWORD_OPTION = re.compile(r"([?&]password=)[^&#]*")
 
 class BadRedisUrl(GatewayFault):
     """A URL that names no Redis server; the sentence never holds the password."""
+
+
+class NotOwnerYet(ConnectionError):
+    """The instance id still belongs to an earlier process: this one has not been able to take it over."""
 
 
 class StoreRefused(GatewayFault):

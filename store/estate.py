@@ -187,7 +187,8 @@ class Estate:
         if result.status is Status.OK:
             self._on_adopted()
         elif result.status is Status.REDELIVERED:
-            await self._end_unreadable(_found(error.command_id, result), entry)
+            command = Command(error.command_id, result.state, result.seq, session_id=result.session_id)
+            await self._end_unreadable(command, entry)
 
     async def _end_unreadable(self, command: Command, entry: Entry) -> None:
         """The dead instance took a command that our own limits refuse."""
@@ -209,7 +210,7 @@ class Estate:
         if result.status is Status.OK:
             command = evolve(command, opening)
         elif result.status is Status.REDELIVERED:
-            command = _found(request.command_id, result)
+            command = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
         else:
             return
         request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
@@ -231,8 +232,7 @@ class Estate:
         """Move a queued command to whoever holds its device now; False when nobody alive does."""
         if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:
             return False
-        found = await self._client.hget(self._keys.registry, request.imei)
-        holder = (found or b"").decode(errors="replace")
+        holder = (await self._client.hget(self._keys.registry, request.imei) or b"").decode(errors="replace")
         if holder in ("", self._dead):
             return False
         note = Note(
@@ -247,7 +247,13 @@ class Estate:
             state=command.state,
             echo=request.echo,
         )
-        result = await self._move(Transfer(note, entry, command.seq, holder, entry_fields(request), _nothing))
+        move = Transfer(note, entry, command.seq, holder, entry_fields(request), _nothing)
+        try:
+            result = await self._move(move)
+        except StoreRefused as refusal:
+            if is_transient(refusal):
+                raise
+            return False
         if result.status is Status.OK:
             self._on_adopted()
         return result.status is not Status.HELD_ELSEWHERE
@@ -286,11 +292,6 @@ class Estate:
             outbound_id=entry.outbound_id,
         )
         await self._move(Remark(note, _nothing, remove=entry))
-
-
-def _found(command_id: str, result: MoveResult) -> Command:
-    """The command where the ledger says that it stands."""
-    return Command(command_id, result.state, result.seq, session_id=result.session_id)
 
 
 def _located(event: CommandEvent, ledger: Mapping[str, str]) -> CommandEvent:

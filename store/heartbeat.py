@@ -11,6 +11,9 @@ from redis.asyncio import Redis
 from store.client import RedisError, Script
 from store.keys import Keys
 
+RETRY = 1.0
+"""Seconds between attempts to take over."""
+
 
 def expiry(ttl: float) -> tuple[str, int]:
     """`ttl` seconds as SET spells it: ``EX`` in whole seconds, else ``PX`` in milliseconds."""
@@ -51,7 +54,8 @@ class Heartbeat:
         self._on_fenced = on_fenced
         self._script = Script("heartbeat.lua")
         self._stop = asyncio.Event()
-        self._taken = False
+        self.taken = False
+        """Whether the instance id has been taken over by this process."""
 
     async def take_over(self) -> int:
         """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
@@ -60,7 +64,7 @@ class Heartbeat:
             RedisError: the call failed. The next beat takes over instead.
         """
         now_ms = await self._call("take_over")
-        self._taken = True
+        self.taken = True
         assert now_ms is not None
         self._on_beat(now_ms)
         return now_ms
@@ -71,7 +75,7 @@ class Heartbeat:
         Raises:
             RedisError: the call failed.
         """
-        if not self._taken:
+        if not self.taken:
             return await self.take_over()
         now_ms = await self._call("beat")
         if now_ms is None:
@@ -82,8 +86,12 @@ class Heartbeat:
         return now_ms
 
     async def run(self) -> None:
-        """Beat every interval until `stop`; the first time one interval from now."""
-        while not await self._stopped_within(self._interval):
+        """Beat every interval until `stop`; the first time one interval from now.
+
+        An instance id that could not be taken over at the start is tried for more often: until then it may
+        belong to an earlier process, and nothing of ours is carried out.
+        """
+        while not await self._stopped_within(self._interval if self.taken else min(RETRY, self._interval)):
             try:
                 await self.beat()
             except RedisError as error:

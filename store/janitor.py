@@ -22,6 +22,7 @@ from store.keys import Keys
 from store.retention import Trimmed, trim_stream
 
 JITTER = 0.2
+_NOT_YET = -1
 
 
 class ServerFacts(Protocol):
@@ -91,14 +92,14 @@ class Janitor:
         self._run_id = ""
         self._trouble_at: float | None = None
         self._suspects: dict[str, float] = {}  # instance_id -> when its heartbeat was first missed
-        self._settled: dict[str, int] = {}  # instance_id -> the start after which it died
+        self._dead: dict[str, int] = {}  # instance_id -> the start whose estate is settled, _NOT_YET for none
         self._forget = Script("forget.lua")
         self._stop = asyncio.Event()
 
     def trouble(self) -> None:
         """A call to Redis failed somewhere in this process: what we saw so far proves nothing."""
         self._trouble_at = self._monotonic()
-        self._suspects.clear()
+        self._absolve_all()
 
     async def run(self) -> None:
         """Look every interval, and again when a suspect's grace is over, until `stop`."""
@@ -128,12 +129,12 @@ class Janitor:
             RedisError, StoreRefused: a call failed.
         """
         if not await self._trusted():
-            self._suspects.clear()
+            self._absolve_all()
             return
         found: Any = await cast(Any, self._client).hgetall(self._keys.instances)
         known = {name.decode(errors="replace"): started for name, started in found.items()}
-        self._suspects = {name: since for name, since in self._suspects.items() if name in known}
-        self._settled = {name: started for name, started in self._settled.items() if name in known}
+        for forgotten in self._suspects.keys() - known.keys():
+            self._absolve(forgotten)
         for instance_id, started in known.items():
             if instance_id != self._instance_id:
                 await self._judge_safely(instance_id, int(started) if started.isdigit() else 0)
@@ -156,23 +157,33 @@ class Janitor:
 
     async def _judge(self, instance_id: str, started: int) -> None:
         if await self._client.exists(self._keys.heartbeat(instance_id)):
-            self._suspects.pop(instance_id, None)
-            self._settled.pop(instance_id, None)
+            self._absolve(instance_id)
             return
         now = self._monotonic()
-        if now < self._suspects.setdefault(instance_id, now) + self._settings.grace:
+        if instance_id not in self._suspects:
+            self._suspects[instance_id] = now
             return
-        # A suspect that stays dead is looked at anew after another grace: its stream may still be written to.
-        self._suspects[instance_id] = now
-        stream = self._keys.outbound(instance_id)
-        if self._settled.get(instance_id) != started or await self._client.xlen(stream):
+        if now < self._suspects[instance_id] + self._settings.grace:
+            return
+        settled = self._dead.setdefault(instance_id, _NOT_YET) == started
+        if not settled or await self._client.xlen(self._keys.outbound(instance_id)):
             try:
                 await self._settle(instance_id)
             except Alive:
+                self._absolve(instance_id)
                 return
-            self._settled[instance_id] = started
+            if instance_id in self._dead:  # not when there was trouble meanwhile
+                self._dead[instance_id] = started
         if self._now_ms() - started > self._settings.retention * 1000:
             await self._forget_if_empty(instance_id)
+
+    def _absolve(self, instance_id: str) -> None:
+        self._suspects.pop(instance_id, None)
+        self._dead.pop(instance_id, None)
+
+    def _absolve_all(self) -> None:
+        self._suspects.clear()
+        self._dead.clear()
 
     async def _forget_if_empty(self, instance_id: str) -> None:
         names = [self._keys.instances, self._keys.heartbeat(instance_id), self._keys.outbound(instance_id)]
@@ -197,7 +208,9 @@ class Janitor:
         return self._settings.interval * random.uniform(1 - JITTER, 1 + JITTER)
 
     def _due_times(self) -> list[float]:
-        return [since + self._settings.grace for since in self._suspects.values()]
+        """When the grace of each suspect is over. Of the dead, a round each interval is enough."""
+        grace = self._settings.grace
+        return [since + grace for name, since in self._suspects.items() if name not in self._dead]
 
     async def _stopped_by(self, moment: float) -> bool:
         with suppress(TimeoutError):

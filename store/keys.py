@@ -31,6 +31,11 @@ class Keys:
         """Hash: instance_id -> last start, epoch ms."""
         return f"{self.prefix}instances:known"
 
+    @property
+    def allowed(self) -> str:
+        """Set: the imeis that may connect, where an operator keeps such a list."""
+        return f"{self.prefix}devices:allowed"
+
     def heartbeat(self, instance_id: str) -> str:
         """String with expiry: epoch ms of the last beat."""
         return f"{self.prefix}instance:heartbeat:{instance_id}"

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count, islice
+from itertools import count
 from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from fsm.moves import Discard, Move, MoveResult, Remark, Status
-from store.client import Backoff, RedisError, Script, StoreRefused, is_transient
+from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
+from store.client import Backoff, NotOwnerYet, RedisError, Script, StoreRefused, is_transient
 from store.keys import GROUP, Keys
-from store.spelling import read_result, spell
+from store.spelling import command_of, read_result, spell, weight
 
 BATCH = 100
+BATCH_BYTES = 256 * 1024
+"""About how much one call carries: a server busy for a second is a server that is away for everybody."""
 TRIES = 5
 DEADLETTER_MAXLEN = 10_000
 _RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0)
@@ -34,6 +36,8 @@ class Ledger:
     Args:
         on_error: told of every call that failed.
         on_fenced: told once another process owns our instance id; nothing is carried out any more.
+        owns: whether this process has taken the instance id over. Before that, an owner found in its place is
+            an earlier process and not a newer one: moves wait.
         retention: seconds that a ledger outlives its terminal event.
     """
 
@@ -47,6 +51,7 @@ class Ledger:
         retention: float,
         on_error: Callable[[Exception], None],
         on_fenced: Callable[[], None],
+        owns: Callable[[], bool] = lambda: True,
         dead: str | None = None,
     ) -> None:
         self._client = client
@@ -54,13 +59,8 @@ class Ledger:
         self._boot_id = boot_id
         self._on_error = on_error
         self._on_fenced = on_fenced
-        self._fixed_keys = [
-            keys.responses,
-            keys.deadletter,
-            keys.boot(instance_id),
-            keys.registry,
-            keys.sessions,
-        ]
+        self._owns = owns
+        self._fixed_keys = [keys.responses, keys.deadletter, keys.boot(instance_id), keys.registry]
         self._header: dict[str, Any] = {
             "boot": boot_id,
             "prefix": keys.prefix,
@@ -106,10 +106,25 @@ class Ledger:
             if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()
-            elif await self._attempt(list(islice(self._queue, BATCH))):
+            elif await self._attempt(self._next_batch()):
                 self._backoff.reset()
             else:
                 await self._backoff.wait(self._stop)
+
+    def _next_batch(self) -> list[Move]:
+        """The head of the queue: bounded in moves and in bytes, and never cut between a command's own moves.
+
+        A step that builds on an opening of the same call is judged by it only within one call.
+        """
+        batch: list[Move] = []
+        size = 0
+        for move in self._queue:
+            follows = batch and isinstance(move, Step) and command_of(move) == command_of(batch[-1])
+            size += weight(move)
+            if not follows and batch and (len(batch) >= BATCH or size > BATCH_BYTES):
+                break
+            batch.append(move)
+        return batch
 
     def stop(self) -> None:
         """Let `run` end after the batch in flight."""
@@ -173,6 +188,8 @@ class Ledger:
         if isinstance(results, bytes):
             status = Status(results.decode())
             if status is Status.FENCED:
+                if not self._owns():
+                    raise NotOwnerYet("The instance id is not taken over yet.")
                 self.stop()
                 self._on_fenced()
             return [MoveResult(status, now_ms) for _ in batch]
@@ -186,6 +203,8 @@ class Ledger:
             if result.status is Status.ERROR:
                 error = StoreRefused(result.detail)
                 if is_transient(error):
+                    if not again:
+                        self._on_error(error)
                     again.append(move)
                     continue
                 self._on_error(error)
@@ -196,8 +215,15 @@ class Ledger:
                     continue
             else:
                 self._tries.pop(id(move), None)
-            move.done(result)
+            self._tell(move, result)
         return again, parked
+
+    def _tell(self, move: Move, result: MoveResult) -> None:
+        """A receiver that fails must not cost the others of its batch their results."""
+        try:
+            move.done(result)
+        except Exception as error:
+            self._on_error(error)
 
     def _park(self, moves: list[Move]) -> None:
         self._parked += len(moves)

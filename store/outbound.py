@@ -101,13 +101,25 @@ class OutboundReader:
         self._stop.set()
 
     async def sweep(self) -> None:
-        """Read everything once more, pending and new, without blocking: the last look at shutdown."""
+        """Read once more what is pending and new, without blocking: the last look at shutdown.
+
+        What is too much to hold stays for the next start, or for another instance.
+        """
         for start in ("0", ">"):
             cursor = start
-            while entries := await self._next_batch(cursor, False):
+            while self._may_read() and (entries := await self._next_batch(cursor, False)):
                 await self._hand_over(entries, fresh=start == ">")
                 if start != ">":
                     cursor = entries[-1][0].decode()
+
+    async def pending(self) -> int:
+        """How many entries are pending: every one is a command in flight, or should be.
+
+        Raises:
+            RedisError: the call failed.
+        """
+        found: Any = await self._client.xpending(self._stream, GROUP)
+        return int(found["pending"])
 
     async def _turn(self) -> None:
         if asyncio.get_running_loop().time() >= self._reclaim_at:

@@ -18,7 +18,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client import Backoff, RedisError, Script
+from store.client import Backoff, NotOwnerYet, RedisError, Script
 from store.keys import Keys
 
 BATCH = 500
@@ -57,6 +57,8 @@ class Registrar:
     Args:
         on_failure: told how many registrations of a call failed.
         on_fenced: told once another process owns our instance id; nothing is registered any more.
+        owns: whether this process has taken the instance id over. Before that, an owner found in its place is
+            an earlier process and not a newer one: registrations fail as if Redis were away.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Registrar:
         *,
         on_failure: Callable[[int], None],
         on_fenced: Callable[[], None],
+        owns: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -75,6 +78,7 @@ class Registrar:
         self._names = [keys.registry, keys.sessions, keys.boot(instance_id)]
         self._on_failure = on_failure
         self._on_fenced = on_fenced
+        self._owns = owns
         self._script = Script("registry.lua")
         self._queue: deque[_Call] = deque()
         self._wake = asyncio.Event()
@@ -154,7 +158,7 @@ class Registrar:
         try:
             results = await self._send(calls)
         except RedisError:
-            self._fail(calls)
+            self._fail()
             return False
         except _Fenced:
             self._fence()
@@ -162,7 +166,7 @@ class Registrar:
         self._drop(len(calls))
         for call, (status, holder) in zip(calls, results, strict=True):
             if call.done:
-                call.done(RegisterResult(Registered(status.decode()), holder.decode()))
+                call.done(RegisterResult(Registered(status.decode()), holder.decode(errors="replace")))
         return True
 
     def _drop(self, count: int) -> None:
@@ -175,18 +179,20 @@ class Registrar:
             self._client, self._names, [_encode({**self._header, "calls": spelt})]
         )
         if reply == b"FENCED":
-            raise _Fenced
+            raise _Fenced if self._owns() else NotOwnerYet("The instance id is not taken over yet.")
         return cast("list[tuple[bytes, bytes]]", reply)
 
-    def _fail(self, calls: Sequence[_Call]) -> None:
-        self._drop(len(calls))
-        removals = [call for call in calls if call.act == _REMOVE]
-        excess = max(0, len(removals) + len(self._queue) - RETAINED)
-        self._queue.extendleft(reversed(removals[excess:]))
-        failed = len(calls) - len(removals)
+    def _fail(self) -> None:
+        """Redis is away: every registration that waits has failed, and only removals are kept.
+
+        A first registration that went out when Redis is back would take the device from where it is by then.
+        """
+        failed = [call for call in self._queue if call.act != _REMOVE]
+        removals = [call for call in self._queue if call.act == _REMOVE]
+        self._queue = deque(removals[-RETAINED:])
         if failed:
-            self._on_failure(failed)
-        self._tell(calls, _FAILED)
+            self._on_failure(len(failed))
+        self._tell(failed, _FAILED)
 
     def _fence(self) -> None:
         calls = list(self._queue)
@@ -224,5 +230,7 @@ class Registrar:
             return {}
         found = await cast(Any, self._client.hmget(self._keys.registry, list(imeis)))
         return {
-            imei: holder.decode() for imei, holder in zip(imeis, found, strict=True) if holder is not None
+            imei: holder.decode(errors="replace")
+            for imei, holder in zip(imeis, found, strict=True)
+            if holder is not None
         }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fsm.events import Note
+from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
 from store.messages import command_fields, note_fields
+
+BASE_WEIGHT = 1000
 
 
 def spell(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
@@ -22,7 +24,30 @@ def spell(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
         case Remark():
             return _spell_remark(move, ledgers)
         case Discard():
-            return _spell_discard(move)
+            return _spell_discard(move, ledgers)
+
+
+def command_of(move: Move) -> str:
+    """The command that a move is of; empty for none."""
+    match move:
+        case Open() | Step():
+            return move.event.command_id
+        case Transfer() | Remark():
+            return move.note.command_id
+        case Discard():
+            return ""
+
+
+def weight(move: Move) -> int:
+    """About how many bytes a move takes in the script's argument, where a byte may be spelt with six."""
+    match move:
+        case Discard():
+            return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in move.fields)
+        case Open() | Step():
+            told: CommandEvent | Note = move.event
+        case Transfer() | Remark():
+            told = move.note
+    return BASE_WEIGHT + 2 * len(told.response or told.response_hex or "")
 
 
 def read_result(now_ms: int, row: list[Any]) -> MoveResult:
@@ -102,8 +127,8 @@ def _spell_step(move: Step, key: int) -> dict[str, Any]:
     }
     if move.remove:
         spelt["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
-    if move.holder:
-        spelt["holder"] = move.holder
+    if move.held_imei:
+        spelt["imei"] = move.held_imei
     if move.allow_missing:
         spelt["ledger"] = _ledger_fields(move)
     return spelt
@@ -132,13 +157,16 @@ def _spell_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
     return spelt
 
 
-def _spell_discard(move: Discard) -> dict[str, Any]:
+def _spell_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     spelt: dict[str, Any] = {
         "act": "discard",
         "instance": move.entry.instance_id,
         "entry": move.entry.outbound_id,
         "events": [command_fields(event) for event in move.events],
     }
+    if move.events:
+        last = move.events[-1]
+        spelt |= {"key": _index(ledgers, last.command_id), "state": last.state, "seq": last.seq}
     if move.error:
         spelt["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
     return spelt

@@ -18,6 +18,8 @@ from store.keys import Keys
 UNDECODABLE_MAXLEN = 10_000
 CALL_ENTRIES = 1000
 CALL_BYTES = 1 << 20
+OVERHEAD = 400
+"""Bytes that a waiting batch takes besides its bodies."""
 
 _FIELDS = {RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"}
 
@@ -69,12 +71,12 @@ class Telemetry:
         self.pending_entries = 0
         """Entries not yet confirmed."""
         self.pending_bytes = 0
-        """Bytes of bodies not yet confirmed."""
+        """Bytes not yet confirmed, about."""
 
     def store(self, batch: Batch) -> None:
         """Queue a batch; returns at once."""
         self.pending_entries += len(batch.bodies)
-        self.pending_bytes += sum(map(len, batch.bodies))
+        self.pending_bytes += _weight(batch)
         if not self._queue:
             self._idle.clear()
             self._wake.set()
@@ -161,7 +163,7 @@ class Telemetry:
     def _drop_head(self) -> Batch:
         batch = self._queue.popleft()
         self.pending_entries -= len(batch.bodies)
-        self.pending_bytes -= sum(map(len, batch.bodies))
+        self.pending_bytes -= _weight(batch)
         if not self._queue:
             self._idle.set()
         return batch
@@ -181,9 +183,14 @@ class Telemetry:
     def _forget_cancelled(self) -> None:
         self._queue = deque(batch for batch in self._queue if not batch.cancelled)
         self.pending_entries = sum(len(batch.bodies) for batch in self._queue)
-        self.pending_bytes = sum(len(body) for batch in self._queue for body in batch.bodies)
+        self.pending_bytes = sum(map(_weight, self._queue))
         if not self._queue:
             self._idle.set()
+
+
+def _weight(batch: Batch) -> int:
+    """Bytes that a batch costs while it waits, however small its bodies are."""
+    return OVERHEAD + sum(map(len, batch.bodies))
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -32,12 +32,13 @@ class Cancels:
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
         self._dispatcher = dispatcher
         self._ledger = ledger
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, tuple[CancelRequest, Entry]] = {}  # by id of the cancel's own entry
+        self._task: asyncio.Task[None] | None = None
         self._moving: set[str] = set()
 
     def answering(self, outbound_id: str) -> bool:
         """Whether the cancel's entry is being answered."""
-        return outbound_id in self._tasks or outbound_id in self._moving
+        return outbound_id in self._waiting or outbound_id in self._moving
 
     def take(self, request: CancelRequest, entry: Entry) -> None:
         """Answer one cancel."""
@@ -45,16 +46,35 @@ class Cancels:
         if flight is not None:
             self._dispatcher.flights.propose(flight, "fail", reason=CANCELLED, remove=(entry,))
             return
-        name = f"cancel {entry.outbound_id}"
-        task = asyncio.create_task(self._look_up(request, entry), name=name)
-        self._tasks[entry.outbound_id] = task
-        task.add_done_callback(partial(self._looked_up, entry.outbound_id))
+        self._waiting[entry.outbound_id] = (request, entry)
+        if self._task is None:
+            self._begin()
 
-    def _looked_up(self, outbound_id: str, task: asyncio.Task[None]) -> None:
-        """A failed look-up costs nothing: the entry is still pending and will be handed over again."""
-        del self._tasks[outbound_id]
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("cancel_not_answered", outbound_id=outbound_id, error=type(error).__name__)
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._look_up_all(), name="cancels")
+        self._task.add_done_callback(self._looked_up)
+
+    async def _look_up_all(self) -> None:
+        """One after the other: a storm of cancels takes one connection, not one each."""
+        while self._waiting:
+            outbound_id = next(iter(self._waiting))
+            try:
+                await self._look_up(*self._waiting[outbound_id])
+            except Exception as error:
+                # Its entry stays pending and will be handed over again; the others are not to wait for it.
+                log.warning("cancel_not_answered", outbound_id=outbound_id, error=type(error).__name__)
+            self._waiting.pop(outbound_id, None)
+
+    def _looked_up(self, task: asyncio.Task[None]) -> None:
+        """After a failure the rest is let go: the entries are pending and will be handed over again."""
+        self._task = None
+        if task.cancelled():
+            self._waiting.clear()
+        elif error := task.exception():
+            self._waiting.clear()
+            log.warning("cancels_not_answered", error=type(error).__name__)
+        elif self._waiting:  # one came between the end of the task and now
+            self._begin()
 
     async def _look_up(self, request: CancelRequest, entry: Entry) -> None:
         ledger = await self._ledger.read(request.command_id)

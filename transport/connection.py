@@ -11,15 +11,14 @@ import asyncio
 import structlog
 
 from fsm import session
-from fsm.reasons import HANDSHAKE_TIMEOUT, PROTOCOL_ERROR, SUPERSEDED
-from fsm.registration import Registered, RegisterResult
+from fsm.reasons import HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
 from fsm.session import READY
 from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
+from transport.guest import Guest
 from transport.hub import Hub
-from transport.link import DeviceLink
 from transport.teltonika.avl import decode_avl, encode_ack
 from transport.teltonika.command import decode_message
-from transport.teltonika.errors import BadHandshake, Undecodable
+from transport.teltonika.errors import Undecodable
 from transport.teltonika.frame import (
     AVL_CODECS,
     CODEC_8,
@@ -32,33 +31,29 @@ from transport.teltonika.frame import (
     BadFrame,
     FrameReader,
 )
-from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 from transport.teltonika.record_json import record_json
 
 log = structlog.get_logger("telgw.sessions")
 
 UNACKED_LIMIT = 32
 """Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
+READ_BUDGET = 32
+"""Frames in one read after which the other connections have their turn before the next."""
 BAD_FRAMES_LIMIT = 8
 """Bad checksums in a row after which the position in the stream is not believed any more."""
 FRAME_DEADLINE = 30.0
 """Seconds from the first byte of a frame to its last."""
-GREETING_PATIENCE = 0.05
-"""Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
-registry. A device waits for seconds; while Redis is slow or away it is accepted all the same."""
+
 
 _CODEC_NAMES = {CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"}
 
 
-class Connection(DeviceLink):
+class Connection(Guest):
     """The read path of a device session."""
 
     __slots__ = (
         "_bad",
-        "_greeted",
-        "_handshake",
         "_reader",
-        "_reading",
         "_unacked",
     )
 
@@ -66,61 +61,14 @@ class Connection(DeviceLink):
         super().__init__(hub)
         self._unacked: list[tuple[int, Batch]] | None = None  # made with the first frame
         self._bad = 0
-        self._greeted = False
-        self._handshake: HandshakeReader | None = HandshakeReader()
         self._reader = FrameReader()
-        self._reading = False
 
     @property
     def writable(self) -> bool:
         """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
         return (
-            self.session.state == READY
-            and not self.closed
-            and not self._unacked
-            and not self._reader.partial
-            and not self._reading
+            self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial
         )
-
-    def data_received(self, data: bytes) -> None:
-        if self.closed:
-            return
-        self.last_read = self._hub.now
-        if self._handshake is None:
-            self._read(data)
-            return
-        try:
-            imei = self._handshake.feed(data)
-        except BadHandshake as error:
-            self._reject(error)
-            return
-        if imei is not None:
-            rest, self._handshake = self._handshake.rest, None
-            self._identify(imei)
-            if rest:
-                self._read(rest)
-
-    def _reject(self, error: BadHandshake) -> None:
-        log.info("handshake_refused", peer=self.peer, reason=error.reason)
-        self._transport.write(REJECT)
-        self.shut(PROTOCOL_ERROR)
-
-    def _identify(self, imei: str) -> None:
-        self.imei = imei
-        self.advance("identify")
-        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
-        self._hub.identified(self)
-        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
-
-    def _greet(self) -> None:
-        if not self._greeted and not self.closed:
-            self._greeted = True
-            self._write(ACCEPT)
-
-    def registered(self, result: RegisterResult) -> None:
-        if result.status is Registered.SUPERSEDED:
-            self.shut(SUPERSEDED)
-        self._greet()
 
     def overdue(self) -> None:
         """The connection's deadline has come: which one it is follows from where the connection stands."""
@@ -142,7 +90,6 @@ class Connection(DeviceLink):
         reader = self._reader
         was_partial = reader.partial
         bodies = reader.feed(data)
-        self._reading = len(bodies) > 1  # after an answer, an AVL frame may have come in the same read
         for body in bodies:
             if isinstance(body, BadFrame):
                 self._bad_frame(body)
@@ -156,9 +103,9 @@ class Connection(DeviceLink):
             self.shut(PROTOCOL_ERROR)
         elif reader.partial != was_partial or (bodies and was_partial):
             self._watch_frame(reader.partial)
-        if self._reading:
-            self._reading = False
-            self._hub.dispatcher.quiet(self)
+        if len(bodies) > READ_BUDGET:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self.resume)
 
     def _watch_frame(self, begun: bool) -> None:
         """A frame that has begun must end in time."""
@@ -194,7 +141,7 @@ class Connection(DeviceLink):
             message = decode_message(body)
         except Undecodable as error:
             self._hub.metrics.undecodable.inc()
-            log.info("message_undecodable", imei=self.imei, reason=error.reason)
+            log.debug("message_undecodable", imei=self.imei, reason=error.reason)
             return
         self._hub.dispatcher.answer(self, message)
 
@@ -217,7 +164,7 @@ class Connection(DeviceLink):
     def _keep_raw(self, body: bytes, reason: bytes) -> None:
         """What cannot be decoded is stored as it came and acknowledged, or the device repeats it for ever."""
         self._hub.metrics.undecodable.inc()
-        log.info("frame_undecodable", imei=self.imei, reason=reason.decode())
+        log.debug("frame_undecodable", imei=self.imei, reason=reason.decode())
         self._store(body[1], self._batch(body[0], [body], UNDECODABLE, reason))
 
     def _store(self, count: int, batch: Batch) -> None:
@@ -228,7 +175,7 @@ class Connection(DeviceLink):
             self._unacked = []
         self._unacked.append((count, batch))
         hub.telemetry.store(batch)
-        if len(self._unacked) >= UNACKED_LIMIT or hub.saturated:
+        if self.congested or hub.saturated:
             self._transport.pause_reading()
             hub.pause(self)
 
@@ -255,7 +202,16 @@ class Connection(DeviceLink):
         for _, batch in self._unacked or ():
             batch.cancelled = True
 
+    @property
+    def congested(self) -> bool:
+        """Whether so many of its frames wait for the store that no more should be read."""
+        return self._unacked is not None and len(self._unacked) >= UNACKED_LIMIT
+
+    def awaits(self, batch: Batch) -> bool:
+        """Whether `batch` is a frame of this connection that is not acknowledged."""
+        return any(waiting is batch for _, waiting in self._unacked or ())
+
     def resume(self) -> None:
-        """Read again."""
-        if not self.closed:
+        """Read again, unless there is a reason not to."""
+        if not self.closed and not self._hub.is_paused(self):
             self._transport.resume_reading()

@@ -188,8 +188,13 @@ class Dispatcher:
         for flight in self.flights.expiries.due(now):
             self._expire(flight)
         for flight in self._graces.due(now):
-            self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
+            if flight.pending is not None or flight.moving:
+                # While its fate is being decided the device may come back: judge again when that is known.
+                self._graces.set(flight, now + 1.0)
+            else:
+                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
         self.absent.forget(now)
+        self.notes.sweep(now)
 
     def _expire(self, flight: Flight) -> None:
         """A command that is committed but not written is withdrawn; one that is written has its answer to

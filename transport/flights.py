@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from fsm.command import SENT, decide, evolve
+from fsm.command import QUEUED, SENT, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.entries import entry_fields
 from fsm.errors import IllegalTransition, WrongReason
@@ -66,6 +66,12 @@ class Flights:
     def __iter__(self) -> Any:
         return iter(list(self._by_entry.values()))
 
+    @property
+    def oldest_queued(self) -> int | None:
+        """Epoch ms at which the longest-waiting queued command was accepted."""
+        queued = [flight.request.accepted_at for flight in self if flight.command.state == QUEUED]
+        return min(queued, default=None)
+
     def holds(self, outbound_id: str) -> bool:
         """Whether the entry is in hand, so that its redelivery says nothing new."""
         return outbound_id in self._by_entry
@@ -104,9 +110,9 @@ class Flights:
         except IllegalTransition:
             self._reject_cancels(flight, remove)
             return
-        except WrongReason:
+        except WrongReason as error:
             if not remove:
-                raise
+                log.error("input_ignored", command_id=flight.request.command_id, error=str(error))
             self._reject_cancels(flight, remove)
             return
         self._commit(flight, event, remove)
@@ -120,14 +126,13 @@ class Flights:
     def step(self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...] = ()) -> Step:
         """The move that commits `event`; the event is pending from now on."""
         flight.pending = event
-        holder = (flight.request.imei, event.session_id) if event.state == SENT else None
         return Step(
             event=event,
             entry=flight.entry,
             done=partial(self._settled, flight, event, remove),
             remove=remove,
             allow_missing=event.recovered,
-            holder=holder,
+            held_imei=flight.request.imei if event.state == SENT else "",
             accepted_at=flight.request.accepted_at,
         )
 
@@ -140,14 +145,17 @@ class Flights:
             self._clock.sync(result.now_ms)
         if result.applied:
             self._apply(flight, event)
-        elif result.status is Status.MISSING:
+            self.resume(flight)
+            return
+        self._metrics.overruled.labels(result.status).inc()
+        if result.status is Status.MISSING:
             self._ledger_lost(flight, event, remove)
         elif result.status is Status.CONFLICT:
             self._overruled(flight, event)
         elif result.status is Status.HELD_ELSEWHERE:
             self._on_displaced(flight)
         elif result.status is Status.ERROR:
-            self.give_up(flight, result.detail)
+            self.give_up(flight, result.detail, event)
         self.resume(flight)
 
     def resume(self, flight: Flight) -> None:
@@ -186,8 +194,11 @@ class Flights:
         for entry in entries:
             self._notes.cancel_rejected(flight.request.command_id, entry, detail)
 
-    def give_up(self, flight: Flight, error: str) -> None:
-        """The store refuses this one command for good: what we know goes where it can be found."""
+    def give_up(self, flight: Flight, error: str, refused: CommandEvent | None = None) -> None:
+        """The store refuses this one command for good: what we know goes where it can be found.
+
+        `refused` is the event that could not be committed; a verdict among them is what really happened.
+        """
         if not self.holds(flight.request.outbound_id):
             return
         events = []
@@ -195,7 +206,9 @@ class Flights:
         if not command.seq:
             events.append(decide(command, "accept", request=flight.request))
             command = evolve(command, events[0])
-        if not command.terminal:
+        if refused is not None and refused.terminal and refused.seq == command.seq + 1:
+            events.append(refused)
+        elif not command.terminal:
             events.append(decide(command, "fail", reason=INTERNAL_ERROR, request=flight.request))
         self.release(flight)
         self._metrics.deadletters.inc()

@@ -12,11 +12,13 @@ from fsm.events import SessionEvent
 from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
 from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import Batch
+from transport.allow_list import AllowListPort, Gate
 from transport.clock import Clock
 from transport.dispatcher import Dispatcher
 from transport.metrics import Metrics
 from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
 from transport.settings import Settings
+from transport.takeovers import Takeovers
 from transport.tcp import raise_descriptor_limit
 
 if TYPE_CHECKING:
@@ -53,12 +55,15 @@ class Hub:
         telemetry: TelemetryPort,
         registrar: RegistrarPort,
         session_log: SessionLogPort | None,
+        allow_list: AllowListPort | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
         self.dispatcher = dispatcher
         self.telemetry = telemetry
+        self.gate = Gate(allow_list, metrics)
+        self.takeovers = Takeovers(metrics)
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
         self.deadlines: Deadlines[DeviceLink] = Deadlines()
@@ -78,6 +83,7 @@ class Hub:
         self._per_host: Counter[str] = Counter()
         self._look_at = 0.0
         self._refusing = False
+        self._deaf = False
 
     def new_session_id(self) -> str:
         """A session id, unique over all processes."""
@@ -88,12 +94,9 @@ class Hub:
 
     def admit(self, connection: DeviceLink, host: str) -> bool:
         """Count a new connection in, unless it would be one too many."""
-        settings = self.settings
-        if self._refusing:
-            return False
-        if settings.max_connections and self.connected >= settings.max_connections:
-            return False
-        if settings.max_connections_per_ip and self._per_host[host] >= settings.max_connections_per_ip:
+        per_host = self.settings.max_connections_per_ip
+        if self._refusing or self.connected >= self._room or (per_host and self._per_host[host] >= per_host):
+            self.metrics.turned_away.inc()
             return False
         self.strangers.add(connection)
         self.connected += 1
@@ -117,6 +120,7 @@ class Hub:
     def identified(self, connection: DeviceLink) -> None:
         """The device said who it is: it takes the place of its older session, here and in the registry."""
         self.strangers.discard(connection)
+        self.takeovers.note(connection.imei, connection.host, self.now)
         older = self.sessions.get(connection.imei)
         self.sessions[connection.imei] = connection
         if older is not None:
@@ -147,7 +151,7 @@ class Hub:
         """The store will never take this frame: its device is sent away, the others go on."""
         connection = self.sessions.get(batch.imei.decode("ascii"))
         log.error("frame_refused", imei=batch.imei.decode("ascii"))
-        if connection is not None:
+        if connection is not None and connection.awaits(batch):
             connection.shut(STORE_UNAVAILABLE)
 
     # Flow
@@ -161,11 +165,22 @@ class Hub:
         """The connection is not read until the backlog has shrunk."""
         self._paused.add(connection)
 
+    def is_paused(self, connection: DeviceLink) -> bool:
+        """Whether the connection is not to be read for now."""
+        return self._deaf or connection in self._paused
+
+    def deafen(self) -> None:
+        """Read no device any more: what has not come yet would not be acknowledged."""
+        self._deaf = True
+        for connection in self.sessions.values():
+            connection.deafen()
+
     def progress(self) -> None:
         """Telemetry was confirmed: read paused connections again when there is room."""
         if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:
-            paused, self._paused = self._paused, set()
-            for connection in paused:
+            ready = [connection for connection in self._paused if not connection.congested]
+            self._paused.difference_update(ready)
+            for connection in ready:
                 connection.resume()
 
     # Time
@@ -178,6 +193,7 @@ class Hub:
         self.progress()
         if now >= self._look_at:
             self._look_at = now + 1.0
+            self.gate.look()
             self._look(now)
 
     def _look(self, now: float) -> None:

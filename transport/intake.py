@@ -12,7 +12,7 @@ from fsm.entries import raw_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Status, Step
-from fsm.outbound import CancelRequest, parse_entry
+from fsm.outbound import CancelRequest, parse_entry, verb_allowed
 from fsm.reasons import (
     DEVICE_NOT_CONNECTED,
     EXPIRED,
@@ -20,6 +20,7 @@ from fsm.reasons import (
     GATEWAY_SHUTDOWN,
     INTERNAL_ERROR,
     INVALID_COMMAND,
+    NOT_ALLOWED,
     QUEUE_FULL,
 )
 from transport.cancels import Cancels
@@ -134,9 +135,13 @@ class Intake:
         flight.pending = event
         self._flights.hold(flight)
         folded = False
-        moves: list[Move] = [
-            Open(event, flight.entry, lambda result: self._opened(flight, event, folded, result), request)
-        ]
+        moves: list[Move] = []
+
+        def opened(result: MoveResult) -> None:
+            ours = any(result.token == move.token for move in moves if isinstance(move, Open | Step))
+            self._opened(flight, event, folded, ours, result)
+
+        moves.append(Open(event, flight.entry, opened, request))
         if not event.terminal:
             send = self._line_up(flight, event, fresh)
             if send is not None:
@@ -147,6 +152,8 @@ class Intake:
     def _first_event(self, request: CommandRequest) -> CommandEvent:
         command, now = Command(request.command_id), self._clock.monotonic()
         imei = request.imei
+        if not self._allowed(request):
+            return decide(command, "refuse", reason=NOT_ALLOWED, request=request)
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
         if self._dispatcher.link_of(imei) is None and not self._dispatcher.absent.expected(imei, now):
@@ -154,6 +161,9 @@ class Intake:
         if self._dispatcher.waiting(imei) >= self._settings.queue_limit:
             return decide(command, "refuse", reason=QUEUE_FULL, request=request)
         return decide(command, "accept", request=request)
+
+    def _allowed(self, request: CommandRequest) -> bool:
+        return verb_allowed(request.payload, self._settings.allow_verbs)
 
     def _line_up(self, flight: Flight, accepted: CommandEvent, fresh: bool) -> Step | None:
         """Put `flight` in line. To a free device its `sent` travels in the same call as its `queued`.
@@ -175,13 +185,20 @@ class Intake:
         )
         return self._flights.step(flight, send)
 
-    def _opened(self, flight: Flight, event: CommandEvent, folded: bool, result: MoveResult) -> None:
-        """The ledger answered the first move; a folded `sent` is answered next and stays pending."""
+    def _opened(
+        self, flight: Flight, event: CommandEvent, folded: bool, ours: bool, result: MoveResult
+    ) -> None:
+        """The ledger answered the first move; a folded `sent` is answered next and stays pending.
+
+        `ours` tells that the ledger's last move is one of this very call: its reply was lost, and it was
+        repeated. A redelivery of anything else goes on from where the ledger stands.
+        """
         if not folded:
             flight.pending = None
         if result.now_ms:
             self._clock.sync(result.now_ms)
-        ours = result.token.startswith(f"{self._boot_id}:")
+        if result.status is not Status.OK:
+            self._dispatcher.metrics.overruled.labels(result.status).inc()
         if result.status is Status.OK or (result.status is Status.REDELIVERED and ours):
             self._apply(flight, event)
         elif result.status is Status.REDELIVERED:

@@ -9,9 +9,10 @@ from typing import cast
 import structlog
 
 from fsm import session
-from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, SHUTDOWN, WRITE_OVERFLOW
+from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE_OVERFLOW
 from fsm.registration import RegisterResult
 from fsm.session import SESSION, Session
+from fsm.telemetry import Batch
 from transport.hub import Hub
 from transport.tcp import unacknowledged
 
@@ -20,7 +21,7 @@ log = structlog.get_logger("telgw.sessions")
 WRITE_LIMIT = 64 * 1024
 """Bytes a device may leave unread before its connection is given up: acks and commands are tiny."""
 
-_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR)
+_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
 """Closes by which the device still gets what was written: acks at shutdown, a refusal at the handshake."""
 
 
@@ -56,6 +57,11 @@ class DeviceLink(asyncio.Protocol):
         self.unacked_since = 0.0
 
     # The socket
+
+    @property
+    def host(self) -> str:
+        """The device's address."""
+        return self._host
 
     @property
     def peer(self) -> str:
@@ -132,6 +138,11 @@ class DeviceLink(asyncio.Protocol):
         else:
             self._transport.abort()
 
+    def deafen(self) -> None:
+        """Read no more."""
+        if not self.closed:
+            self._transport.pause_reading()
+
     def kill(self) -> None:
         """Close at once, whatever is still to be written."""
         self._transport.abort()
@@ -148,6 +159,15 @@ class DeviceLink(asyncio.Protocol):
 
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
+        raise NotImplementedError
+
+    @property
+    def congested(self) -> bool:
+        """Whether so many of its frames wait for the store that no more should be read."""
+        raise NotImplementedError
+
+    def awaits(self, batch: Batch) -> bool:
+        """Whether `batch` is a frame of this connection that is not acknowledged."""
         raise NotImplementedError
 
     def overdue(self) -> None:
@@ -177,6 +197,7 @@ class DeviceLink(asyncio.Protocol):
 
     def taint(self) -> None:
         """An answer is owed to a command that already has its verdict."""
+        self._hub.metrics.taints.inc()
         self._advance_if_allowed("taint")
 
     def clear(self) -> None:

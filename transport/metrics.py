@@ -31,6 +31,10 @@ class Metrics:
         self.connections = counter("connections_total", "TCP connections accepted")
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
+        self.refused = counter("devices_refused_total", "Devices that the allow-list does not name")
+        self.takeovers_suspicious = counter(
+            "takeovers_suspicious_total", "Devices that came from ever changing addresses"
+        )
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")
         self.skipped = counter("skipped_frames_total", "Frames of codecs 13 and 15, skipped")
@@ -53,9 +57,10 @@ class Metrics:
         self.telemetry_trimmed_unread = counter(
             "telemetry_trimmed_unread_total", "Telemetry entries trimmed before every group had read them"
         )
-        self.session_events_dropped = counter("session_events_dropped_total", "Session events not published")
+        self.overruled = counter("ledger_refusals_total", "Moves that the ledger did not make", "status")
+        self.taints = counter("taints_total", "Connections that owe an answer to a command with a verdict")
         self.loop_stall = Gauge(
-            "teltonika_loop_stall_seconds", "Longest recent delay of the sweep", registry=self.registry
+            "teltonika_loop_stall_seconds", "Delay of the last sweep", registry=self.registry
         )
         self._by_event: dict[tuple[str, str, str], Counter] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -13,7 +14,9 @@ from transport.flight import Flight
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 
-BACKLOG = 10_000
+UNSOLICITED_LIMIT = 30
+"""Unsolicited answers of one device that are published a minute; the rest are counted."""
+BACKLOG = 1000
 """Moves queued for the ledger above which unsolicited answers are only counted, lest a device fill memory."""
 
 
@@ -30,6 +33,8 @@ class Notes:
         self._instance_id = instance_id
         self._boot_id = boot_id
         self._serial = count(1)
+        self._unsolicited: Counter[str] = Counter()
+        self._forget_at = 0.0
 
     def new_id(self) -> str:
         """A note id, unique over all processes."""
@@ -79,9 +84,16 @@ class Notes:
             )
         )
 
+    def sweep(self, now: float) -> None:
+        """A new minute begins for the devices that talk unasked."""
+        if now >= self._forget_at:
+            self._forget_at = now + 60.0
+            self._unsolicited.clear()
+
     def unsolicited(self, link: Link, answer: Answer) -> None:
         """The device sent an answer that nothing asked for."""
-        if self._ledger.depth > BACKLOG:
+        self._unsolicited[link.imei] += 1
+        if self._unsolicited[link.imei] > UNSOLICITED_LIMIT or self._ledger.depth > BACKLOG:
             self._metrics.notes.labels(UNSOLICITED_RESPONSE).inc()
             return
         self._publish(

@@ -30,8 +30,15 @@ class Settings:
     ready_grace: float = 10.0
     reconnect_grace: float = 60.0
     queue_limit: int = 32
+    allow_verbs: tuple[str, ...] = ()
     handshake_timeout: float = 10.0
     idle_timeout: float = 0.0
+    tls_listen: tuple[Address, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    allow_list: str = "off"
+    allow_list_when_unavailable: str = "closed"
     shutdown_timeout: float = 15.0
     heartbeat_interval: float = 30.0
     heartbeat_ttl: float = 90.0

@@ -13,20 +13,22 @@ BACKLOG = 4096
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
 RESERVED_DESCRIPTORS = 100
+UNLIMITED_DESCRIPTORS = 1_000_000
 _TIOCOUTQ = 0x5411
 
 
 def raise_descriptor_limit() -> int:
     """Raise the limit of open files as far as it goes; how many connections fit beside our own files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard and hard != resource.RLIM_INFINITY:
+    if resource.RLIM_INFINITY in (soft, hard):
+        return UNLIMITED_DESCRIPTORS
+    if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return max(1, soft - RESERVED_DESCRIPTORS)
+    return max(1, hard - RESERVED_DESCRIPTORS)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket whose connections notice a dead peer; accepted sockets inherit its options.
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket, not listening yet, whose connections notice a dead peer: they inherit its options.
 
     Keepalive alone does not help once data is unacknowledged, the user timeout alone not while the link is
     idle: both are set. Mobile links stall for tens of seconds without being dead, hence 60 s.
@@ -46,7 +48,6 @@ def listen(host: str, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         sock.setblocking(False)
         sock.bind((host, port))
-        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
@@ -56,9 +57,10 @@ def listen(host: str, port: int) -> socket.socket:
 def unacknowledged(transport: asyncio.Transport) -> int | None:
     """Bytes written and not yet acknowledged by the peer's TCP; None where it cannot be told.
 
-    Behind a proxy that ends TCP it is the proxy's word, and over TLS it counts other bytes than were written.
+    Over TLS it cannot: the kernel counts other bytes than were written. Behind a proxy that ends TCP it is
+    the proxy's word.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:
         return None
     sock = transport.get_extra_info("socket")
     try:

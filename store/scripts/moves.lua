@@ -1,6 +1,6 @@
 -- Carry out a batch of moves, each atomically with its event.
 --
--- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 sessions  6.. ledgers
+-- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5.. ledgers
 -- ARGV  1 JSON: {boot, dead, prefix, group, retention, maxlen, moves = [...]}
 -- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail},
 -- or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
@@ -10,7 +10,7 @@
 -- Within one move the write that memory pressure can refuse (XADD to the log) comes first: a refused move
 -- leaves nothing behind.
 
-local responses, deadletter, boot, registry, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local responses, deadletter, boot, registry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local input = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -111,11 +111,11 @@ function act.step(move, ledger)
       return report('CONFLICT', seen)
     end
   end
-  if move.holder then
-    local holder = redis.call('HGET', registry, move.holder[1])
-    if holder and holder ~= move.instance then return report('HELD_ELSEWHERE', seen, holder) end
-    local session = holder and redis.call('HGET', sessions, move.holder[1])
-    if session and session ~= move.holder[2] then return report('HELD_ELSEWHERE', seen, holder) end
+  if move.imei then
+    local holder = redis.call('HGET', registry, move.imei)
+    if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then
+      return report('HELD_ELSEWHERE', seen, holder)
+    end
   end
   local id = append(move.event, seen and seen.accepted or move.accepted)
   if not seen then
@@ -150,12 +150,21 @@ function act.transfer(move, ledger)
   return report('OK', seen)
 end
 
-function act.discard(move)
+-- A command given up must not leave a ledger that looks alive, unless its key is not a ledger at all.
+local function bury(move, ledger, last)
+  if redis.call('TYPE', ledger).ok ~= 'hash' then return end
+  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', '', 'last', last)
+  redis.call('PEXPIRE', ledger, input.retention)
+end
+
+function act.discard(move, ledger)
   if not is_listed(move.instance, move.entry) then return report('ALREADY') end
   if move.fields then
     redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
   end
-  for _, event in ipairs(move.events) do append(event) end
+  local last
+  for _, event in ipairs(move.events) do last = append(event) end
+  if last then bury(move, ledger, last) end
   remove({{move.instance, move.entry}})
   return report('OK')
 end
@@ -166,13 +175,14 @@ if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {
 
 local results, broken = {}, {}
 for index, move in ipairs(input.moves) do
-  local ledger = move.key and KEYS[5 + move.key]
-  -- A move that builds on one that has just failed must not be judged against a ledger that lacks it.
-  local done, result = false, 'ERR an earlier move of this command failed'
-  if not (ledger and broken[ledger]) then done, result = pcall(act[move.act], move, ledger) end
+  local ledger = move.key and KEYS[4 + move.key]
+  -- A move that builds on one that has just failed must not be judged against a ledger that lacks it: it
+  -- shares the fate of that one.
+  local done, result = false, ledger and broken[ledger]
+  if not result then done, result = pcall(act[move.act], move, ledger) end
   if not done then
-    if ledger then broken[ledger] = true end
     if type(result) == 'table' then result = result.err end
+    if ledger then broken[ledger] = tostring(result) end
     result = report('ERROR', nil, tostring(result))
   end
   results[index] = result

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.telemetry import Batch
 from store.keys import Keys
-from store.telemetry import Telemetry
+from store.telemetry import OVERHEAD, Telemetry
 
 KEYS = Keys()
 IMEI = b"356307042441013"
@@ -190,7 +190,7 @@ async def test_what_waits_is_counted_so_that_reading_can_pause(
 ) -> None:
     telemetry.store(seen.batch("one", b"12345", b"678"))
     telemetry.store(seen.batch("two", b"9"))
-    assert (telemetry.pending_entries, telemetry.pending_bytes) == (3, 9)
+    assert (telemetry.pending_entries, telemetry.pending_bytes) == (3, 9 + 2 * OVERHEAD)
     spawn(telemetry.run())
     await telemetry.flush(10)
     assert (telemetry.pending_entries, telemetry.pending_bytes) == (0, 0)
@@ -205,7 +205,7 @@ async def test_frames_of_devices_that_left_are_forgotten_while_redis_is_away(
     telemetry.store(seen.batch("here", b"1"))
     gone.cancelled = True
     spawn(telemetry.run())
-    await seen.until(lambda: telemetry.pending_bytes == 1)
+    await seen.until(lambda: telemetry.pending_bytes == 1 + OVERHEAD)
     fake_server.connected = True
     await telemetry.flush(10)
     assert seen.confirmed == ["here"]

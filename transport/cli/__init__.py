@@ -27,6 +27,7 @@ VERBS = {
     "cancel": "Cancel a command that is not sent yet.",
     "watch": "Print the events of all commands and sessions as they come.",
     "history": "Show what became of a command, and the path it took.",
+    "check": "Say whether Redis, the fleet on it and this host are as they have to be.",
     "diagrams": "Draw the state machines as Mermaid text and SVG.",
     "schema": "Print the JSON Schema or the AsyncAPI document of the streams.",
     "config": "Print a configuration file with every option and its default.",

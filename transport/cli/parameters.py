@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ else:  # generic in recent releases of click only
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VERB = re.compile(r"[!-+\--~]+")  # printable, without a blank or a comma
 SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -95,6 +97,38 @@ class StreamName(Kind):
         if not text.isprintable() or not text or " " in text:
             self.fail("is not a name of printable characters without blanks.", param, ctx)
         return text
+
+
+class AllowList(Kind):
+    """A file, or one of the words ``redis`` and ``off``. A file that is missing now may come later."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text or not text.isprintable():
+            self.fail(f"{text!r} is neither a file nor one of redis, off.", param, ctx)
+        if os.path.isdir(text):
+            self.fail(f"{text!r} is a directory.", param, ctx)
+        return text
+
+
+class Verbs(Kind):
+    """Words separated by commas, or ``off`` for none."""
+
+    name = "VERB,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+        verbs = tuple(word.strip() for word in words)
+        if verbs == ("off",):
+            return ()
+        for verb in verbs:
+            if not _VERB.fullmatch(verb):
+                self.fail(f"{verb!r} is not one word of printable ASCII.", param, ctx)
+        return verbs
 
 
 class KeyPrefix(Kind):

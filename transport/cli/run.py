@@ -8,16 +8,19 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fsm.outbound import Limits
 from transport.settings import Address, Settings
+from transport.tls import context_for
 
 from .options import Setting, setting, with_config, with_redis
-from .parameters import Duration, HostPort, InstanceId, StreamName
+from .parameters import AllowList, Duration, HostPort, InstanceId, StreamName, Verbs
 
+PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
 COUNT = click.IntRange(min=0)
 
@@ -48,6 +51,40 @@ class Sectioned(click.Command):
 @setting("Network", "--max-connections-per-ip", COUNT, "Devices at once from one address; 0 for no limit.")
 @setting("Network", "--handshake-timeout", Duration(0.1, 3600), "Time a device has to name itself.")
 @setting("Network", "--idle-timeout", Duration(), "A silent connection is closed after this; 0 for never.")
+@setting("Security", "--tls-listen", HostPort(), "Where devices connect with TLS; repeatable.", multiple=True)
+@setting(
+    "Security", "--tls-cert", PEM, "Certificate and its chain, in PEM.", default=None, show_default="none"
+)
+@setting(
+    "Security", "--tls-key", PEM, "Key of the certificate.", default=None, show_default="in the same file"
+)
+@setting(
+    "Security",
+    "--tls-client-ca",
+    PEM,
+    "Devices must have a certificate of this authority.",
+    default=None,
+    show_default="none",
+)
+@setting(
+    "Security",
+    "--allow-list",
+    AllowList(),
+    "Devices that may connect: a file with an IMEI a line, or `redis` for the set devices:allowed, or `off`.",
+)
+@setting(
+    "Security",
+    "--allow-list-when-unavailable",
+    click.Choice(["closed", "open"]),
+    "Whether others may connect while the list cannot be read.",
+)
+@setting(
+    "Security",
+    "--allow-verbs",
+    Verbs(),
+    "First words that a command may have, separated by commas, or `off` for any.",
+    default="off",
+)
 @with_redis
 @setting(
     "Redis",
@@ -103,13 +140,18 @@ def settings_of(values: dict[str, Any]) -> Settings:
 
     Raises:
         click.UsageError: two options contradict each other.
+        BadTlsFiles: a certificate or a key cannot be used.
     """
     if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
         raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
     given = dict(values)
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
     given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"])
-    return Settings(limits=limits, **given)
+    settings = Settings(limits=limits, **given)
+    if not settings.tls_listen and (settings.tls_cert or settings.tls_key or settings.tls_client_ca):
+        raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca do nothing without --tls-listen.")
+    context_for(settings)  # what is wrong with the files is told before anything is started
+    return settings
 
 
 def default_instance_id(listen: tuple[Address, ...]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from store.client import connect
+from store.client import RedisError, connect
 from store.embedded import default_url
 from store.keys import Keys
 from store.producer import Producer, StoreUnreachable
@@ -24,8 +24,8 @@ def url(where: Where) -> str:
 
 
 @asynccontextmanager
-async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
-    """A producer on the Redis that the options name, open within the block.
+async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
+    """A client of the Redis that the options name, open within the block.
 
     Raises:
         BadRedisUrl: the URL names no server.
@@ -33,15 +33,29 @@ async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
     """
     client = connect(url(where), purpose=purpose, block=BLOCK)
     try:
-        yield Producer(client, Keys(where.key_prefix))
+        yield client
     except StoreUnreachable as error:
-        if where.redis != "embedded":
-            raise
-        raise StoreUnreachable(
-            f"{error} (the embedded server runs as long as `telgw run`; or say --redis URL)"
-        ) from error
+        raise _explained(where, error) from error
+    except RedisError as error:
+        raise _explained(where, f"Redis does not serve us: {error or type(error).__name__}") from error
     finally:
         await client.aclose()
+
+
+def _explained(where: Where, error: object) -> StoreUnreachable:
+    hint = " (the embedded server runs as long as `telgw run`; or say --redis URL)"
+    return StoreUnreachable(f"{error}{hint * (where.redis == 'embedded')}")
+
+
+@asynccontextmanager
+async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
+    """A producer on the Redis that the options name, open within the block.
+
+    Raises:
+        BadRedisUrl, StoreUnreachable: as `server` does.
+    """
+    async with server(where, purpose) as client:
+        yield Producer(client, Keys(where.key_prefix))
 
 
 def complete(work: Coroutine[Any, Any, int]) -> int:

@@ -9,6 +9,7 @@ import structlog
 
 from fsm.events import SessionEvent
 from fsm.telemetry import Batch
+from store.allow_list import RedisAllowList
 from store.client import connect, is_transient
 from store.estate import Estate
 from store.heartbeat import Heartbeat
@@ -19,11 +20,15 @@ from store.outbound import BLOCK_MS
 from store.registry import Registrar
 from store.responses import SessionLog
 from store.telemetry import Telemetry
+from transport.allow_list import REDIS
 from transport.clock import Clock
 from transport.metrics import Metrics
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw.store")
+
+REPORT_EVERY = 10.0
+"""Seconds between two log lines about the same kind of error: an outage fails many calls a second."""
 
 
 class Backend:
@@ -46,6 +51,7 @@ class Backend:
         self._clock = clock
         self._metrics = metrics
         self._on_fenced = on_fenced
+        self._reported: dict[tuple[str, str], float] = {}
         self.keys = Keys(settings.key_prefix)
         instance_id = settings.instance_id
         self.clients = {
@@ -63,6 +69,7 @@ class Backend:
             retention=settings.retention,
             on_error=partial(self.report, "ledger"),
             on_fenced=on_fenced,
+            owns=self._owns,
         )
         self.registrar = Registrar(
             self.clients["registry"],
@@ -71,6 +78,7 @@ class Backend:
             boot_id,
             on_failure=self._registration_failed,
             on_fenced=on_fenced,
+            owns=self._owns,
         )
         self.heartbeat = Heartbeat(
             self.clients["heartbeat"],
@@ -99,6 +107,15 @@ class Backend:
                 on_error=partial(self.report, "sessions"),
             )
 
+        self.allow_list: RedisAllowList | None = None
+        if settings.allow_list == REDIS:
+            self.clients["allow_list"] = connect(url, purpose=f"{instance_id}:allow-list")
+            self.allow_list = RedisAllowList(
+                self.clients["allow_list"],
+                self.keys,
+                when_unavailable=settings.allow_list_when_unavailable == "open",
+                on_error=partial(self.report, "allow_list"),
+            )
         self.janitor = Janitor(
             self.clients["janitor"],
             self.keys,
@@ -119,6 +136,9 @@ class Backend:
             on_trimmed=self._trimmed,
         )
 
+    def _owns(self) -> bool:
+        return self.heartbeat.taken
+
     async def _settle(self, dead: str) -> None:
         """Settle what the instance `dead` left."""
         log.warning("instance_lost", dead=dead)
@@ -130,6 +150,7 @@ class Backend:
             retention=self._settings.retention,
             on_error=partial(self.report, "janitor"),
             on_fenced=self._on_fenced,
+            owns=self._owns,
             dead=dead,
         )
         estate = Estate(
@@ -157,12 +178,15 @@ class Backend:
         log.warning("trimmed_unread", stream=stream, entries=unread)
 
     def report(self, part: str, error: Exception) -> None:
-        """A call to Redis failed: counted always, and logged."""
+        """A call to Redis failed: counted always, logged when it is news."""
         if is_transient(error):
             self.janitor.trouble()
         name = type(error).__name__
         self._metrics.store_errors.labels(part, name).inc()
-        log.warning("redis_error", part=part, error=name, detail=str(error)[:200])
+        now = self._clock.monotonic()
+        if now - self._reported.get((part, name), -REPORT_EVERY) >= REPORT_EVERY:
+            self._reported[part, name] = now
+            log.warning("redis_error", part=part, error=name, detail=str(error)[:200])
 
     def _registration_failed(self, count: int) -> None:
         self.janitor.trouble()

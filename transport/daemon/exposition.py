@@ -19,23 +19,32 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
     address = gateway.settings.metrics
     if address is None:
         return None
-    metrics, hub, dispatcher, backend = (
-        gateway.metrics,
-        gateway.hub,
-        gateway.dispatcher,
-        gateway.backend,
-    )
-    metrics.gauge("sessions", "Devices connected", lambda: len(hub.sessions))
-    metrics.gauge("open_connections", "TCP connections open", lambda: hub.connected)
-    metrics.gauge("commands_held", "Commands in hand", lambda: len(dispatcher.flights))
-    metrics.gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
-    metrics.gauge(
-        "telemetry_pending_bytes", "Telemetry not yet confirmed", lambda: backend.telemetry.pending_bytes
-    )
-    metrics.reading("frames_total", "AVL frames acknowledged", lambda: hub.frames)
-    metrics.reading("records_total", "AVL records acknowledged", lambda: hub.records)
+    _read(gateway)
     try:
-        return metrics.serve(*address)
+        return gateway.metrics.serve(*address)
     except OSError as error:
         log.warning("metrics_unavailable", address=f"{address[0]}:{address[1]}", error=error.strerror)
         return None
+
+
+def _read(gateway: Gateway) -> None:
+    """What is read only when somebody looks, in the thread of the scrape: plain numbers, no more."""
+    gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
+    hub, flights, backend, clock = gateway.hub, gateway.dispatcher.flights, gateway.backend, gateway.clock
+    gauge("sessions", "Devices connected", lambda: len(hub.sessions))
+    gauge("open_connections", "TCP connections open", lambda: hub.connected)
+    gauge("commands_held", "Commands in hand", lambda: len(flights))
+    gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
+    gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
+    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: backend.telemetry.pending_bytes)
+    gauge("heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.beat_at)
+    gauge("oldest_queued_seconds", "Age of the oldest queued command", lambda: _age(gateway))
+    reading("frames_total", "AVL frames acknowledged", lambda: hub.frames)
+    reading("records_total", "AVL records acknowledged", lambda: hub.records)
+    log_ = backend.session_log
+    reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
+
+
+def _age(gateway: Gateway) -> float:
+    oldest = gateway.dispatcher.flights.oldest_queued
+    return 0.0 if oldest is None else max(0.0, (gateway.clock.now_ms() - oldest) / 1000)

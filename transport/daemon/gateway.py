@@ -9,13 +9,14 @@ from contextlib import suppress
 
 import structlog
 
-from fsm.errors import GatewayFault
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client import RedisError, redacted
 from store.outbound import OutboundReader
+from transport.allow_list import file_list
 from transport.clock import Clock
-from transport.connection import Connection
 from transport.daemon.backend import Backend
+from transport.daemon.checkup import check_up
+from transport.daemon.listeners import CannotListen, Listeners
 from transport.dispatcher import Dispatcher
 from transport.hub import Hub
 from transport.intake import Intake
@@ -23,7 +24,6 @@ from transport.metrics import Metrics
 from transport.relocation import Relocation
 from transport.settings import Settings
 from transport.tasks import Tasks
-from transport.tcp import listen
 
 log = structlog.get_logger("telgw")
 
@@ -32,18 +32,11 @@ LOOK_EVERY = 0.02
 STALL = 0.5
 """Seconds of delay after which sockets are read once before deadlines are judged."""
 FLUSH_TIMEOUT = 5.0
+LAST_LOOK = 1.5
+"""Seconds for the read in flight to end, and for the last one; a supervisor's patience is 30 in all."""
 EXIT_CRASHED, EXIT_FENCED = 1, 3
 
 OnReady = Callable[[list[tuple[str, int]]], None]
-
-
-class CannotListen(GatewayFault):
-    """An address of ours cannot be bound."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
-        self.host = host
-        self.port = port
 
 
 async def _until(condition: Callable[[], bool], within: float) -> None:
@@ -60,6 +53,7 @@ class Gateway:
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings
         self.url = url
+        self._listeners = Listeners(settings)
         self.boot_id = uuid.uuid4().hex[:12]
         self.clock = Clock()
         self.metrics = Metrics()
@@ -86,6 +80,7 @@ class Gateway:
             self.backend.telemetry,
             self.backend.registrar,
             self.backend.session_log,
+            self.backend.allow_list or file_list(settings),
         )
         self.reader = OutboundReader(
             self.backend.clients["reader"],
@@ -96,10 +91,11 @@ class Gateway:
             on_error=lambda error: self.backend.report("reader", error),
         )
         self.exit_status = 0
+        self.beat_at = self.clock.monotonic()
+        self.pending = 0
         self._tasks = Tasks(self._on_crash)
         self._stop = asyncio.Event()
         self._beaten = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
 
     # What ends the process
 
@@ -119,26 +115,31 @@ class Gateway:
 
     def _on_beat(self, redis_ms: int) -> None:
         self.clock.sync(redis_ms)
+        self.beat_at = self.clock.monotonic()
         self._beaten.set()
+        if self.backend.allow_list is not None:
+            self.backend.allow_list.refresh()
 
     # Life
 
     async def run(self, on_ready: OnReady | None = None) -> int:
         """Serve until stopped; the exit status."""
+        self._listeners.bind()
         await self._begin()
         try:
-            addresses = await self._listen()
+            addresses, over_tls = await self._listeners.open(self.hub)
         except CannotListen:
             await self._abandon()
             raise
         log.info(
             "ready",
             listen=[f"{host}:{port}" for host, port in addresses],
+            tls=[f"{host}:{port}" for host, port in over_tls],
             instance_id=self.settings.instance_id,
             redis=redacted(self.url),
         )
         if on_ready:
-            on_ready(addresses)
+            on_ready(addresses + over_tls)
         await self._stop.wait()
         if self.exit_status == EXIT_FENCED:
             await self._abandon(FENCED)
@@ -161,23 +162,14 @@ class Gateway:
         start("heartbeat", backend.heartbeat.run())
         if backend.session_log is not None:
             start("session log", backend.session_log.run())
+        if backend.allow_list is not None:
+            start("allow-list", backend.allow_list.run())
         start("reader", self.reader.run())
         start("janitor", backend.janitor.run())
+        start("check", check_up(backend, self._beaten))  # before `reconcile`, which clears the event
         start("sweep", self._sweep())
         start("reconcile", self._reconcile())
         start("relocation", self._relocate())
-
-    async def _listen(self) -> list[tuple[str, int]]:
-        loop = asyncio.get_running_loop()
-        addresses = []
-        for host, port in self.settings.listen:
-            try:
-                sock = listen(host, port)
-            except OSError as error:
-                raise CannotListen(host, port, error) from error
-            self._servers.append(await loop.create_server(lambda: Connection(self.hub), sock=sock))
-            addresses.append(sock.getsockname()[:2])
-        return addresses
 
     # Recurring work
 
@@ -201,6 +193,8 @@ class Gateway:
             await self._beaten.wait()
             self._beaten.clear()
             held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
+            with suppress(RedisError):
+                self.pending = await self.reader.pending()
             results = await self.backend.registrar.reconcile(held)
             for (imei, session_id), result in zip(held, results, strict=True):
                 self.hub.reconciled(session_id, imei, result)
@@ -218,9 +212,10 @@ class Gateway:
     async def _shut_down(self) -> None:
         """Stop in order: nothing new in, verdicts for what is here, and the last word to Redis."""
         log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.flights))
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         self.hub.refuse_strangers()
+        if not self.backend.heartbeat.taken:
+            self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
         for name in ("reconcile", "relocation", "janitor"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
@@ -236,9 +231,10 @@ class Gateway:
         self.hub.drain()
         self.dispatcher.stop()
         self.reader.stop()
-        await self._tasks.ended("reader", 5.0)
-        with suppress(RedisError):
-            await self.reader.sweep()
+        await self._tasks.ended("reader", LAST_LOOK)
+        with suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(LAST_LOOK):
+                await self.reader.sweep()
         self.dispatcher.stop()
 
     async def _drain_commands(self) -> None:
@@ -248,6 +244,7 @@ class Gateway:
     async def _flush(self) -> None:
         """Acknowledge what is stored, close the sockets, and save the verdicts, within the bound."""
         backend = self.backend
+        self.hub.deafen()
         async with asyncio.TaskGroup() as group:
             records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
@@ -265,8 +262,7 @@ class Gateway:
 
     async def _abandon(self, reason: str = SHUTDOWN) -> None:
         """Let go of everything at once."""
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         await self._close_sockets(reason)
         await self._tasks.cancel_all()
         await self.backend.close()

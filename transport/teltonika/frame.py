@@ -22,6 +22,7 @@ CODEC_13 = 0x0D
 CODEC_14 = 0x0E
 CODEC_15 = 0x0F
 AVL_CODECS = frozenset((CODEC_8, CODEC_8E, CODEC_16))
+MESSAGE_CODECS = frozenset((CODEC_12, CODEC_13, CODEC_14, CODEC_15))
 
 PREAMBLE = b"\x00\x00\x00\x00"
 PING = 0xFF
@@ -144,9 +145,9 @@ def wire_size(data: bytes, at: int) -> int:
     if len(data) == at + _HEADER.size:
         return 0  # whether so much is allowed depends on the codec, which is the next byte
     codec = data[at + _HEADER.size]
-    if codec in AVL_CODECS:
+    if codec not in MESSAGE_CODECS:
         raise FramingLost(
-            "length", f"An AVL frame (codec {codec:#04x}) declares {length} bytes; the limit is {AVL_LIMIT}."
+            "length", f"A frame of codec {codec:#04x} declares {length} bytes; the limit is {AVL_LIMIT}."
         )
     return length + _OVERHEAD
 

@@ -38,6 +38,11 @@ class HandshakeReader:
         self.rest = b""
         self._head = b""
 
+    @property
+    def complete(self) -> bool:
+        """Whether the handshake has been read."""
+        return len(self._head) == HANDSHAKE_SIZE
+
     def feed(self, data: bytes) -> str | None:
         """Return the IMEI, 15 digits, once it is complete; ``None`` while more bytes are needed.
 

@@ -1,0 +1,115 @@
+"""The list of allowed devices as a set in Redis.
+
+A copy of it answers at once and is made anew in the background. A device that is not in the copy may have
+been added since, so it is looked up in the set itself: many devices in one call, one call in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from store.client import RedisError
+from store.keys import Keys
+
+BATCH = 500
+PATIENCE = 1.0
+"""Seconds that a device waits for its answer."""
+
+Done = Callable[[bool], None]
+
+
+class RedisAllowList:
+    """The set ``devices:allowed``.
+
+    A device of the last copy is allowed, whether Redis answers or not. Any other is allowed or refused by
+    `when_unavailable` while Redis cannot be asked.
+
+    Args:
+        client: a client of its own.
+        on_error: told of every failed call.
+    """
+
+    def __init__(
+        self, client: Redis, keys: Keys, *, when_unavailable: bool, on_error: Callable[[Exception], None]
+    ) -> None:
+        self._client = cast(Any, client)
+        self._key = keys.allowed
+        self._when_unavailable = when_unavailable
+        self._on_error = on_error
+        self._copy: set[str] = set()
+        self._asked: list[tuple[str, float, Done]] = []  # imei, when, whom to tell
+        self._wake = asyncio.Event()
+        self._stale = asyncio.Event()
+        self._stale.set()
+
+    def allows(self, imei: str) -> bool | None:
+        """True for a device of the copy; None for any other."""
+        return True if imei in self._copy else None
+
+    def ask(self, imei: str, done: Done) -> None:
+        """Look the device up in the set; `done` is told within `PATIENCE`."""
+        self._asked.append((imei, asyncio.get_running_loop().time(), done))
+        self._wake.set()
+
+    def look(self) -> None:
+        """Nothing: the copy is made anew when `refresh` says so."""
+
+    def refresh(self) -> None:
+        """Make the copy anew, in the background."""
+        self._stale.set()
+
+    async def run(self) -> None:
+        """Answer, and keep the copy, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(), name="copy of the allow-list")
+            group.create_task(self._answer(), name="allow-list")
+
+    async def _keep(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            try:
+                await self.copy()
+            except (RedisError, OSError) as error:
+                self._on_error(error)
+
+    async def copy(self) -> None:
+        """Make the copy anew now.
+
+        Raises:
+            RedisError: a call failed; the copy stays as it was.
+        """
+        found: set[str] = set()
+        cursor = 0
+        while True:
+            cursor, members = await self._client.sscan(self._key, cursor, count=1000)
+            found.update(member.decode(errors="replace") for member in members)
+            if not cursor:
+                break
+        self._copy = found
+
+    async def _answer(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._asked:
+                await self._answer_some()
+
+    async def _answer_some(self) -> None:
+        """Answer the first who asked; after a failure all of them, for none has a better chance."""
+        batch = list(islice(self._asked, BATCH))
+        try:
+            async with asyncio.timeout_at(batch[0][1] + PATIENCE):
+                found = await self._client.smismember(self._key, [imei for imei, _, _ in batch])
+        except (RedisError, OSError) as error:
+            self._on_error(error)
+            batch = list(self._asked)
+            found = [self._when_unavailable] * len(batch)
+        del self._asked[: len(batch)]
+        for (_, _, done), member in zip(batch, found, strict=True):
+            done(bool(member))

@@ -1,0 +1,225 @@
+"""The whole log, folded again: does each command's history hold together, and does its ledger agree?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from redis.asyncio import Redis
+
+from fsm.command import COMMAND, NEW, Command, evolve
+from fsm.events import CommandEvent
+from fsm.replay import audit_command
+from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.keys import Keys
+from store.messages import read_entry
+from store.overdue import read_ledgers
+
+PAGE = 1000
+
+EntryId = tuple[int, int]
+
+_ORIGIN: EntryId = (0, 0)
+_MOVES = frozenset((edge["source"], edge["trigger"], edge["dest"]) for edge in COMMAND.edges)
+
+GAP, REPEATED, SEVERAL_ENDS, BROKEN, STRANGE, DISAGREES, LOST, UNREADABLE = (
+    "gaps",
+    "repeated events",
+    "several terminal events",
+    "broken chains",
+    "unknown moves",
+    "ledgers",
+    "lost ledgers",
+    "unreadable events",
+)
+_KINDS: dict[str, tuple[Level, str]] = {
+    GAP: (CRITICAL, "Events have been lost from the log: find out who deletes from it."),
+    REPEATED: (CRITICAL, "An event was stored twice: consumers drop the second by its seq."),
+    SEVERAL_ENDS: (CRITICAL, "Keep this log and report it: a command has one verdict."),
+    BROKEN: (CRITICAL, "Keep this log and report it: an event continues from a state that was not reached."),
+    STRANGE: (WARNING, "Find out which version of the gateway, or who else, wrote them."),
+    DISAGREES: (CRITICAL, "Find out who else writes to the ledgers; the log is right."),
+    LOST: (WARNING, "Look at maxmemory-policy; their gateway ends them as ledger_lost."),
+    UNREADABLE: (WARNING, "Find out who else writes to the log."),
+}
+"""What an audit can find against a command: how bad it is, and what mends it."""
+
+
+@dataclass(slots=True)
+class _History:
+    """A command as the log tells it so far; ``last`` is the id of its last event."""
+
+    command: Command
+    last: EntryId
+
+
+@dataclass(slots=True, frozen=True)
+class _Flaw:
+    """Something wrong with a history; `after` is the id of the entry before it."""
+
+    kind: str
+    words: str
+    after: EntryId
+
+
+class Audit:
+    """Folds the log entry by entry.
+
+    A command whose first events the log no longer holds is folded from the first that is there, and counted.
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.trimmed: set[str] = set()
+        self.histories: dict[str, _History] = {}
+        self.flaws: list[tuple[str, _Flaw]] = []
+
+    def take(self, entry_id: EntryId, event: CommandEvent) -> None:
+        """Fold one more event."""
+        self.events += 1
+        history = self.histories.get(event.command_id)
+        if history is None:
+            history = self.histories[event.command_id] = self._begin(event)
+        self.flaws += [(event.command_id, flaw) for flaw in _flaws(history, event)]
+        if event.seq > history.command.seq:
+            before = Command(event.command_id, history.command.state, event.seq - 1)
+            history.command, history.last = _frugal(evolve(before, event)), entry_id
+
+    def _begin(self, event: CommandEvent) -> _History:
+        if event.seq > 1:
+            self.trimmed.add(event.command_id)
+        return _History(Command(event.command_id, event.prev or NEW, max(0, event.seq - 1)), _ORIGIN)
+
+    def unreadable(self, entry_id: str) -> None:
+        """An entry says that it is an event of a command, and is none."""
+        self.flaws.append((f"entry {entry_id}", _Flaw(UNREADABLE, "", read_id(entry_id))))
+
+    def forgive(self, head: EntryId) -> None:
+        """The log was trimmed up to `head` while it was read: gaps that begin before that are no loss."""
+        gone = [command_id for command_id, flaw in self.flaws if flaw.kind == GAP and flaw.after < head]
+        self.trimmed.update(gone)
+        self.flaws = [(name, flaw) for name, flaw in self.flaws if flaw.kind != GAP or flaw.after >= head]
+
+
+def _flaws(history: _History, event: CommandEvent) -> Iterator[_Flaw]:
+    """What is wrong with `event` as the continuation of `history`."""
+    command, after = history.command, history.last
+    if event.seq <= command.seq:
+        yield _Flaw(REPEATED, f"event {event.seq}", after)
+    elif event.seq > command.seq + 1:
+        missing = f"event {command.seq + 1}" + f" to {event.seq - 1}" * (event.seq > command.seq + 2)
+        yield _Flaw(GAP, f"{missing} missing", after)
+    elif (event.prev or NEW) != command.state:
+        yield _Flaw(BROKEN, f"event {event.seq} is from {event.prev or NEW}, not {command.state}", after)
+    if event.terminal and command.terminal:
+        yield _Flaw(SEVERAL_ENDS, f"{command.state}, then {event.state}", after)
+    if (event.prev or NEW, event.trigger, event.state) not in _MOVES:
+        yield from (_Flaw(STRANGE, move, after) for move in audit_command([event]))
+
+
+def _frugal(command: Command) -> Command:
+    """What is compared later, in as little memory as a million commands can have."""
+    return Command(command.command_id, sys.intern(command.state), command.seq)
+
+
+def read_id(entry_id: str) -> EntryId:
+    """An id of a stream entry, in the order of the stream; `_ORIGIN` when it is none."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    ends = milliseconds.isdecimal() and sequence.isdecimal()
+    return (int(milliseconds), int(sequence)) if ends else _ORIGIN
+
+
+async def diagnose_log(client: Redis, keys: Keys) -> list[Finding]:
+    """Fold the whole log in pages and compare what it tells of each command with its ledger.
+
+    Raises:
+        RedisError: the server cannot be reached, or serves nobody for now.
+    """
+    report = Report()
+    audit = Audit()
+    reader = _Reader(client, keys)
+    await report.attempt(keys.responses, reader.fold(audit), None)
+    moving = await report.attempt("ledgers", reader.compare(audit), 0)
+    _summarise(report, audit, moving)
+    return report.findings
+
+
+class _Reader:
+    """Reads the log and the ledgers for an audit."""
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client: Any = client
+        self._keys = keys
+        self._head = self._tail = _ORIGIN
+
+    async def fold(self, audit: Audit) -> None:
+        """Fold what the log holds, to its end."""
+        start = "-"
+        while page := await self._client.xrange(self._keys.responses, start, count=PAGE):
+            for entry_id, fields in page:
+                _take(audit, entry_id.decode(), fields)
+            start = f"({page[-1][0].decode()}"
+            self._tail = read_id(page[-1][0].decode())
+        head = await self._client.xrange(self._keys.responses, count=1)
+        self._head = read_id(head[0][0].decode()) if head else self._tail
+        audit.forgive(self._head)
+
+    async def compare(self, audit: Audit) -> int:
+        """Note the commands whose ledger tells something else; how many have moved on, or off, meanwhile."""
+        names, moving = iter(audit.histories), 0
+        while page := list(islice(names, PAGE)):
+            ledgers = await read_ledgers(self._client, self._keys, page)
+            for command_id, ledger in zip(page, ledgers, strict=True):
+                flaw = _disagreement(audit.histories[command_id], ledger)
+                last = read_id(ledger.get("last", ""))
+                if flaw and last > _ORIGIN and not self._head <= last <= self._tail:
+                    moving += 1
+                elif flaw:
+                    audit.flaws.append((command_id, flaw))
+        return moving
+
+
+def _take(audit: Audit, entry_id: str, raw: Mapping[bytes, bytes]) -> None:
+    if raw.get(b"kind") != b"command":
+        return
+    fields = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
+    try:
+        event = read_entry(fields)
+    except (KeyError, ValueError):
+        audit.unreadable(entry_id)
+        return
+    assert isinstance(event, CommandEvent)
+    audit.take(read_id(entry_id), event)
+
+
+def _disagreement(history: _History, ledger: dict[str, str]) -> _Flaw | None:
+    """What the ledger has against the log. Of a finished command it goes after the retention."""
+    command = history.command
+    if not ledger:
+        return None if command.state in COMMAND.terminal else _Flaw(LOST, command.state, history.last)
+    told = (ledger.get("state", ""), ledger.get("seq", ""))
+    if told == (command.state, str(command.seq)):
+        return None
+    words = f"{told[0]} {told[1]} in the ledger, {command.state} {command.seq} in the log"
+    return _Flaw(DISAGREES, words, history.last)
+
+
+def _summarise(report: Report, audit: Audit, moving: int) -> None:
+    """One finding for the whole, and one for each kind of flaw."""
+    found = f"{audit.events} events of {len(audit.histories)} commands folded"
+    if audit.trimmed:
+        found += f"; of {len(audit.trimmed)} the log no longer holds the beginning"
+    if moving:
+        found += f"; {moving} moved on meanwhile"
+    report.add(OK, "replay", found)
+    for kind, (level, mend) in _KINDS.items():
+        flaws = {
+            f"{name} ({flaw.words})" if flaw.words else name
+            for name, flaw in audit.flaws
+            if flaw.kind == kind
+        }
+        if flaws:
+            report.add(level, f"replay: {kind}", f"{len(flaws)}: {examples(sorted(flaws))}", mend)

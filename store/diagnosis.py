@@ -1,0 +1,273 @@
+"""Whether a Redis server is as the gateway needs it: what was found, how bad it is, and what mends it.
+
+Nothing is written. What the server refuses to tell is a finding, not an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from store.client import is_transient
+
+Level = Literal["ok", "warning", "critical"]
+OK: Level = "ok"
+WARNING: Level = "warning"
+CRITICAL: Level = "critical"
+LEVELS = (OK, WARNING, CRITICAL)
+"""From good to bad."""
+
+LEAST_VERSION = (6, 2)
+MOST_SKEW_MS = 2000
+MEMORY_ALARM = 0.9
+EXAMPLES = 3
+PERMISSIONS = "permissions"
+"""The subject of what INFO and CONFIG refused: a warning when it is CONFIG alone."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ``ok``; ``warning``, it works but not as well as it should, or not for long; ``critical``, a
+            promise of the gateway does not hold.
+        subject: what was looked at.
+        found: what was seen.
+        mend: what to do about it; empty when there is nothing to do.
+    """
+
+    level: Level
+    subject: str
+    found: str
+    mend: str = ""
+
+
+def examples(names: Collection[str]) -> str:
+    """A few of `names`, and how many more there are."""
+    shown = ", ".join(list(names)[:EXAMPLES])
+    return f"{shown} and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else shown
+
+
+class Report:
+    """Findings in the order in which they are made."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+
+    def add(self, level: Level, subject: str, found: str, mend: str = "") -> None:
+        """Append a finding; an ``ok`` one needs no `mend`."""
+        self.findings.append(Finding(level, subject, found, "" if level == OK else mend))
+
+    async def attempt(self, subject: str, work: Awaitable[Result], otherwise: Result) -> Result:
+        """What `work` returns; when the server refuses it, a finding about `subject`, and `otherwise`.
+
+        Raises:
+            RedisError: the server cannot be reached, or serves nobody for now.
+        """
+        try:
+            return await work
+        except ResponseError as error:
+            if is_transient(error):
+                raise
+            self.findings.append(_refused(subject, error))
+            return otherwise
+
+
+def _refused(subject: str, error: ResponseError) -> Finding:
+    if "WRONGTYPE" in str(error):
+        mend = "Find out who wrote it, then rename or delete it: the gateway cannot use it."
+        return Finding(CRITICAL, subject, "The key, or one that belongs to it, is of another type.", mend)
+    mend = "Allow this user to read it, or check as a user who may."
+    return Finding(WARNING, subject, f"Could not be seen: {error}", mend)
+
+
+@dataclass(slots=True, frozen=True)
+class Server:
+    """What a server said of itself; a command it refused left its part empty, and is named.
+
+    ``skew_ms`` is how far its clock is ahead of the host's.
+    """
+
+    info: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    skew_ms: int = 0
+    refused: tuple[str, ...] = ()
+
+
+async def diagnose_server(client: Redis, host_ms: Callable[[], int]) -> list[Finding]:
+    """Ask a server about itself and judge what it says.
+
+    Args:
+        host_ms: epoch ms by the clock of this host.
+
+    Raises:
+        RedisError: the server cannot be reached, or serves nobody for now.
+    """
+    return judge(await ask(client, host_ms))
+
+
+async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
+    """What a server says of itself.
+
+    Raises:
+        RedisError: the server cannot be reached, or serves nobody for now.
+    """
+    before = host_ms()
+    seconds, micros = await client.time()
+    skew_ms = int(seconds) * 1000 + int(micros) // 1000 - (before + host_ms()) // 2
+    info = await _unless_refused(client.info())
+    config: dict[str, str] = {}
+    for pattern in ("append*", "maxmemory*"):  # never all of it: it holds passwords
+        part = await _unless_refused(client.config_get(pattern))
+        config |= {_text(name): _text(value) for name, value in (part or {}).items()}
+    refused = [name for name, answer in (("INFO", info), ("CONFIG", config)) if not answer]
+    return Server(info or {}, config, skew_ms, tuple(refused))
+
+
+async def _unless_refused(answer: Any) -> Any:
+    """The answer; None when this user may not ask, or nobody may, as with many hosted servers."""
+    try:
+        return await answer
+    except ResponseError as error:
+        if isinstance(error, NoPermissionError) or "unknown command" in str(error).lower():
+            return None
+        raise
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def judge(server: Server) -> list[Finding]:
+    """What is right and wrong with `server`, and what it did not show."""
+    looks = {subject: look(server) for subject, look in _LOOKS.items()}
+    findings = [finding for finding in looks.values() if finding]
+    if server.refused:
+        findings.append(_unseen(server.refused, [subject for subject, seen in looks.items() if not seen]))
+    return findings
+
+
+def _unseen(refused: tuple[str, ...], subjects: list[str]) -> Finding:
+    found = f"{' and '.join(refused)} refused"
+    found += f"; not seen: {', '.join(subjects)}." if subjects else "."
+    if "INFO" in refused:
+        mend = "Allow +info: without it no gateway notices that another has died."
+        return Finding(CRITICAL, PERMISSIONS, found, mend)
+    mend = "Check once as an administrator; gateways can do without it."
+    return Finding(WARNING, PERMISSIONS, found, mend)
+
+
+def _version(server: Server) -> Finding | None:
+    match = re.match(r"(\d+)\.(\d+)", _text(server.info.get("redis_version", "")))
+    if match is None:
+        return None
+    found = f"Redis {server.info['redis_version']}"
+    if "valkey_version" in server.info:
+        found = f"Valkey {server.info['valkey_version']}, which speaks as {found}"
+    if (int(match[1]), int(match[2])) >= LEAST_VERSION:
+        return Finding(OK, "version", found)
+    return Finding(CRITICAL, "version", found, "Install Redis 6.2 or later, or Valkey.")
+
+
+def _role(server: Server) -> Finding | None:
+    role = server.info.get("role")
+    if role is None:
+        return None
+    if role == "master":
+        return Finding(OK, "role", "takes writes")
+    return Finding(CRITICAL, "role", f"{role}: it takes no writes", "Name the primary server with --redis.")
+
+
+def _appendonly(server: Server) -> Finding | None:
+    if "aof_enabled" in server.info:
+        kept = bool(server.info["aof_enabled"])
+    elif "appendonly" in server.config:
+        kept = server.config["appendonly"] == "yes"
+    else:
+        return None
+    if kept and server.info.get("aof_last_write_status", "ok") == "ok":
+        return Finding(OK, "appendonly", "yes")
+    if kept:
+        return Finding(CRITICAL, "appendonly", "The last write to disk failed.", "Look at the server's disk.")
+    mend = "Set appendonly yes, and write it into the server's configuration file."
+    return Finding(CRITICAL, "appendonly", "no: a restart forgets which commands were sent", mend)
+
+
+def _appendfsync(server: Server) -> Finding | None:
+    match server.config.get("appendfsync"):
+        case None:
+            return None
+        case "always":
+            return Finding(OK, "appendfsync", "always")
+        case "everysec":
+            return Finding(OK, "appendfsync", "everysec: a loss of power forgets the last second")
+        case other:
+            found = f"{other}: a loss of power may forget half a minute"
+            return Finding(WARNING, "appendfsync", found, "Set appendfsync everysec, or always.")
+
+
+def _snapshots(server: Server) -> Finding | None:
+    status = server.info.get("rdb_last_bgsave_status")
+    if status is None:
+        return None
+    if status == "ok":
+        return Finding(OK, "snapshots", "ok")
+    mend = "Look at the server's log: by default it takes no writes after this."
+    return Finding(WARNING, "snapshots", "The last one failed.", mend)
+
+
+def _policy(server: Server) -> Finding | None:
+    policy = server.info.get("maxmemory_policy") or server.config.get("maxmemory-policy")
+    if policy is None:
+        return None
+    if policy == "noeviction":
+        return Finding(OK, "maxmemory-policy", "noeviction")
+    mend = "Set maxmemory-policy noeviction: writes then fail, and devices keep their records."
+    if _limit(server):
+        return Finding(CRITICAL, "maxmemory-policy", f"{policy}: ledgers and streams may be dropped", mend)
+    return Finding(WARNING, "maxmemory-policy", f"{policy}, harmless only while maxmemory is 0", mend)
+
+
+def _limit(server: Server) -> int:
+    return int(server.info.get("maxmemory") or server.config.get("maxmemory") or 0)
+
+
+def _memory(server: Server) -> Finding | None:
+    if "used_memory" not in server.info:
+        return None
+    used, limit = int(server.info["used_memory"]), _limit(server)
+    if not limit:
+        return Finding(OK, "memory", f"{used / 2**20:.0f} MiB used, no limit set")
+    found = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB used"
+    mend = "Raise maxmemory, or keep less: --telemetry-maxlen, --responses-maxlen, --retention."
+    level = CRITICAL if used >= limit else WARNING if used > limit * MEMORY_ALARM else OK
+    return Finding(level, "memory", found, "" if level == OK else mend)
+
+
+def _clock(server: Server) -> Finding:
+    ahead, seconds = server.skew_ms > 0, abs(server.skew_ms) / 1000
+    if abs(server.skew_ms) <= MOST_SKEW_MS:
+        return Finding(OK, "clock", f"within {seconds:.1f} s of this host's")
+    found = f"{seconds:.1f} s {'ahead of' if ahead else 'behind'} this host's"
+    mend = "Keep both on network time: the server's clock judges when a command expires."
+    return Finding(WARNING, "clock", found, mend)
+
+
+_LOOKS: dict[str, Callable[[Server], Finding | None]] = {
+    "version": _version,
+    "role": _role,
+    "appendonly": _appendonly,
+    "appendfsync": _appendfsync,
+    "snapshots": _snapshots,
+    "maxmemory-policy": _policy,
+    "memory": _memory,
+    "clock": _clock,
+}

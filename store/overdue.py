@@ -1,0 +1,143 @@
+"""Commands that should have had their verdict by now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis.asyncio import Redis
+
+from fsm.command import COMMAND, CommandRequest
+from fsm.errors import InvalidCommand
+from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
+from store.keys import Keys
+
+MARGIN_MS = 5000
+"""How much later than its deadline a verdict may reach the ledger."""
+MOST = 10_000
+"""Entries of one stream that are looked at."""
+
+_PAGE = 500
+
+RawEntry = tuple[bytes, dict[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What lies on the stream of one instance.
+
+    Attributes:
+        looked_at: entries that were judged, the oldest first, `MOST` of them at most.
+        overdue: ids of commands, or of entries that are none, whose time is over and that have no verdict.
+        finished: ids of commands that have one, and whose entry should therefore be gone.
+    """
+
+    looked_at: int = 0
+    overdue: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class _Case:
+    """An entry, and the ledger of its command; empty if there is none, or another entry was first."""
+
+    entry_id: str
+    request: CommandRequest | None
+    ledger: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.request.command_id if self.request else f"entry {self.entry_id}"
+
+
+async def find_overdue(client: Redis, keys: Keys, instance_id: str, limits: Limits, now_ms: int) -> Backlog:
+    """Judge every entry on the stream of `instance_id`, pending or unread.
+
+    Args:
+        limits: what the gateways assume for a command that says nothing.
+        now_ms: epoch ms by the clock of Redis.
+
+    Raises:
+        RedisError: a call failed.
+    """
+    backlog = Backlog()
+    limits = replace(limits, max_payload=FIELD_LIMIT)  # whether a text is too long is for gateways to judge
+    stream = keys.outbound(instance_id)
+    async for page in _pages(client, stream):
+        backlog.looked_at += len(page)
+        for case in await _cases(client, keys, instance_id, page, limits, now_ms):
+            told = _told(case, limits, now_ms, backlog)
+            # A verdict takes the entry away: one that came while we looked is none of our business.
+            if told is not None and await client.xrange(stream, case.entry_id, case.entry_id):
+                told.append(case.name)
+    return backlog
+
+
+async def _pages(client: Redis, stream: str) -> AsyncIterator[list[RawEntry]]:
+    start, left = "-", MOST
+    while left > 0:
+        page: Any = await client.xrange(stream, start, count=min(_PAGE, left))
+        if page:
+            yield page
+        if len(page) < _PAGE:
+            return
+        left -= len(page)
+        start = f"({page[-1][0].decode()}"
+
+
+async def _cases(
+    client: Redis, keys: Keys, instance_id: str, page: list[RawEntry], limits: Limits, now_ms: int
+) -> list[_Case]:
+    cases = {entry[0].decode(): _request(instance_id, entry, limits, now_ms) for entry in page}
+    ids = list({request.command_id for request in cases.values() if request})
+    ledgers = dict(zip(ids, await read_ledgers(client, keys, ids), strict=True))
+    found = []
+    for entry_id, request in cases.items():
+        ledger = ledgers[request.command_id] if request else {}
+        ours = (ledger.get("instance_id"), ledger.get("outbound_id")) == (instance_id, entry_id)
+        found.append(_Case(entry_id, request, ledger if ours else {}))
+    return found
+
+
+def _request(instance_id: str, entry: RawEntry, limits: Limits, now_ms: int) -> CommandRequest | None:
+    entry_id, fields = entry
+    at: Any = {"instance_id": instance_id, "outbound_id": entry_id.decode(), "now_ms": now_ms}
+    try:
+        request = parse_entry(fields, **at, limits=limits)
+    except InvalidCommand:
+        return None
+    return request if isinstance(request, CommandRequest) else None
+
+
+async def read_ledgers(client: Redis, keys: Keys, command_ids: list[str]) -> list[dict[str, str]]:
+    """The ledgers of `command_ids`, in one round trip; empty for a command that has none.
+
+    Raises:
+        RedisError: a call failed, or one of the keys is no hash.
+    """
+    async with client.pipeline(transaction=False) as pipeline:
+        for command_id in command_ids:
+            pipeline.hgetall(keys.ledger(command_id))
+        found: list[Any] = await pipeline.execute()
+    return [
+        {name.decode(errors="replace"): value.decode(errors="replace") for name, value in ledger.items()}
+        for ledger in found
+    ]
+
+
+def _told(case: _Case, limits: Limits, now_ms: int, backlog: Backlog) -> list[str] | None:
+    """Where in `backlog` the case belongs; None when all is well with it."""
+    if case.ledger.get("state") in COMMAND.terminal:
+        return backlog.finished
+    return backlog.overdue if now_ms > _deadline(case, limits) + MARGIN_MS else None
+
+
+def _deadline(case: _Case, limits: Limits) -> int:
+    """Epoch ms at which the verdict is due at the latest."""
+    request, expires = case.request, case.ledger.get("expires_at", "")
+    if request is None:
+        entry_ms = int(case.entry_id.partition("-")[0])
+        return entry_ms + round((limits.command_ttl + limits.response_timeout) * 1000)
+    expires_at = int(expires) if expires.isdecimal() and expires.isascii() else request.expires_at
+    return expires_at + round(request.response_timeout * 1000)

@@ -1,0 +1,32 @@
+"""The moves of a command as the contract has them, written apart from the gateway's own table."""
+
+from __future__ import annotations
+
+_REFUSALS = ("invalid_command", "not_allowed", "device_not_connected", "queue_full")
+_QUEUED_FAILS = (
+    *("cancelled", "device_not_connected", "gateway_shutdown"),
+    *("instance_lost", "ledger_lost", "internal_error"),
+)
+_SENT_FAILS = (
+    *("connection_lost", "write_error", "session_superseded", "gateway_shutdown", "gateway_restart"),
+    *("instance_lost", "protocol_error", "internal_error"),
+)
+_WITHDRAWALS = ("connection_lost", "session_superseded", "gateway_shutdown")
+_UNCERTAIN = ("maybe_sent", "received")
+
+MOVES: dict[tuple[str, str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    ("", "accept", "queued"): (("",), ("not_sent",)),
+    ("", "refuse", "failed"): (_REFUSALS, ("not_sent",)),
+    ("", "expire", "timeout"): (("expired",), ("not_sent",)),
+    ("queued", "expire", "timeout"): (("expired",), ("not_sent",)),
+    ("queued", "send", "sent"): (("",), ("maybe_sent",)),
+    ("queued", "fail", "failed"): (_QUEUED_FAILS, ("not_sent",)),
+    ("sent", "withdraw", "timeout"): (("expired",), ("not_sent",)),
+    ("sent", "withdraw", "failed"): (_WITHDRAWALS, ("not_sent",)),
+    ("sent", "respond", "responded"): (("",), ("answered",)),
+    ("sent", "reject", "failed"): (("nack",), ("answered",)),
+    ("sent", "deliver", "delivered"): (("",), ("received",)),
+    ("sent", "fail", "failed"): (_SENT_FAILS, _UNCERTAIN),
+    ("sent", "time_out", "timeout"): (("response_timeout", "delivery_timeout"), _UNCERTAIN),
+}
+"""(state before, trigger, state after) -> the reasons and deliveries that belong to it."""

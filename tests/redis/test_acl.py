@@ -1,0 +1,216 @@
+"""The users that the contract prints: each can do its work, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from store.client import connect
+from tests.redis.live import IMEI, Device, running, told
+from transport.daemon.gateway import Gateway
+from transport.teltonika.handshake import ACCEPT, REJECT
+
+pytestmark = pytest.mark.redis
+
+PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
+PRINTED = re.compile(r"<!-- acl:(\w+) -->\n```\n(ACL SETUSER .*?)```", re.DOTALL)
+WELCOME_REFUSALS = {"client", "client|setinfo", "config", "config|get"}
+"""What the page says may be refused."""
+
+
+def rules() -> dict[str, list[str]]:
+    """The users on the page: for whom, and the words of the command."""
+    return {name: text.split() for name, text in PRINTED.findall(PAGE.read_text(encoding="utf-8"))}
+
+
+REFUSED = r"(?i)no permissions|can't run this command|can't access at least one of the keys|ACL failure"
+
+As = Callable[[str], Redis]
+
+
+@pytest.fixture
+async def users(client: Redis, redis_url: str) -> AsyncIterator[dict[str, str]]:
+    """The URL of each user of the page, who exists exactly as it is printed."""
+    names = {}
+    for role, words in rules().items():
+        await client.execute_command(*words)  # type: ignore[no-untyped-call]
+        names[role] = words[2]
+    await client.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
+    yield {role: redis_url.replace("://", f"://{name}:secret@") for role, name in names.items()}
+    for name in names.values():
+        await client.execute_command("ACL", "DELUSER", name)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+async def log_in(users: dict[str, str]) -> AsyncIterator[As]:
+    """Clients that are one of the users."""
+    clients = []
+
+    def client_of(role: str) -> Redis:
+        clients.append(connect(users[role], purpose=role))
+        return clients[-1]
+
+    yield client_of
+    for client in clients:
+        await client.aclose()
+
+
+async def refusals(client: Redis) -> set[str]:
+    """What the server has refused to anybody."""
+    entries: Any = await client.acl_log()
+    return {entry["object"] for entry in entries} - WELCOME_REFUSALS
+
+
+def errors(gateway: Gateway) -> list[str]:
+    """The calls to Redis that failed."""
+    return [
+        sample.labels["error"]
+        for metric in gateway.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "teltonika_store_errors_total"
+    ]
+
+
+def test_the_page_prints_a_user_for_everybody() -> None:
+    assert set(rules()) == {"gateway", "producer", "consumer"}
+
+
+async def test_everybody_does_their_work_with_the_rights_that_are_printed(
+    client: Redis, users: dict[str, str], log_in: As
+) -> None:
+    producer, consumer = log_in("producer"), log_in("consumer")
+    await client.sadd("devices:allowed", IMEI)
+    await consumer.xgroup_create("commands:responses", "directus", "0", mkstream=True)
+    await consumer.xgroup_create("telemetry:records", "directus", "0", mkstream=True)
+    async with running(users["gateway"], allow_list="redis") as (gateway, address):
+        async with Device.at(*address) as stranger:
+            assert await stranger.name_itself("352093081452252") == REJECT
+        async with Device.at(*address) as device:
+            assert await device.name_itself() == ACCEPT
+            assert await device.report() == 1
+            holder = await producer.hget("connections:registry", IMEI)
+            assert holder == b"gw-1"
+            entry = {"command_id": "c1", "imei": IMEI, "payload": "getinfo"}
+            await producer.xadd("commands:outbound:gw-1", entry)
+            assert (await device.command()).payload == b"getinfo"
+            device.answer(b"OK")
+            await told(client, ("command_id", "c1"), ("state", "responded"))
+            assert await producer.hget("commands:state:c1", "instance_id") == b"gw-1"
+            await producer.xadd("commands:outbound:gw-1", {"nonsense": "x"})
+            await producer.xadd("commands:outbound:gw-1", {"type": "cancel", "command_id": "c1"})
+            await told(client, ("note", "cancel_rejected"))
+            assert await gateway.backend.heartbeat.beat()
+            await read_all(consumer)
+    assert errors(gateway) == []
+    assert await refusals(client) == set()
+    assert await client.xlen("commands:deadletter") == 1
+    assert await client.exists("connections:registry", "instance:heartbeat:gw-1") == 0
+
+
+async def read_all(consumer: Redis) -> None:
+    """What a consumer does: read with its group, acknowledge, and claim what another has dropped."""
+    for stream in ("commands:responses", "telemetry:records"):
+        [(_, entries)] = await consumer.xreadgroup("directus", "one", {stream: ">"})
+        await consumer.xack(stream, "directus", *(entry_id for entry_id, _ in entries))
+        await consumer.xautoclaim(stream, "directus", "two", min_idle_time=0)
+
+
+async def test_a_janitor_settles_what_a_dead_gateway_left_with_the_rights_that_are_printed(
+    client: Redis, users: dict[str, str]
+) -> None:
+    await client.hset("instances:known", "dead", 1)
+    await client.hset("connections:registry", IMEI, "dead")
+    await client.xadd("commands:outbound:dead", {"command_id": "c1", "imei": IMEI, "payload": "getinfo"})
+    await client.xadd("commands:responses", {"kind": "old"}, id="1-0")
+    await client.xgroup_create("commands:responses", "directus", "0")
+    await client.xreadgroup("directus", "one", {"commands:responses": ">"})
+    times = {"janitor_interval": 0.1, "janitor_grace": 0.0, "janitor_min_uptime": 0.0}
+    async with running(users["gateway"], **times) as (gateway, _):
+        await told(client, ("command_id", "c1"), ("terminal", "1"))
+        await told(client, ("kind", "session"), ("imei", IMEI), ("reason", "instance_lost"))
+        while await client.hexists("instances:known", "dead"):
+            await gateway.backend.janitor.look()
+        await gateway.backend.janitor.trim()
+    assert errors(gateway) == []
+    assert await refusals(client) == set()
+    assert await client.exists("connections:registry", "commands:outbound:dead") == 0
+
+
+@pytest.mark.parametrize("role", ["gateway", "producer", "consumer"])
+async def test_an_idle_connection_may_be_checked_and_another_database_used(log_in: As, role: str) -> None:
+    assert await log_in(role).ping()
+    assert await log_in(role).select(0)  # type: ignore[no-untyped-call]
+
+
+DENIED = {
+    "gateway": [
+        ("SET", "foreign", "x"),
+        ("GET", "foreign"),
+        ("XADD", "commands", "*", "a", "b"),
+        ("EVAL", "return redis.call('SET', 'foreign', 'x')", "0"),
+        ("EVAL", "return redis.call('FLUSHALL')", "0"),
+        ("EVAL", "return redis.call('SADD', KEYS[1], 'x')", "1", "devices:allowed"),
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("CONFIG", "GET", "*"),
+        ("CONFIG", "SET", "maxmemory", "1"),
+        ("ACL", "LIST"),
+        ("CLIENT", "LIST"),
+        ("SCRIPT", "FLUSH"),
+        ("XGROUP", "DESTROY", "commands:outbound:gw-1", "ingestion"),
+        ("SHUTDOWN",),
+        ("SAVE",),
+        ("PUBLISH", "channel", "x"),
+    ],
+    "producer": [
+        ("HSET", "connections:registry", IMEI, "mine"),
+        ("XADD", "commands:responses", "*", "state", "responded"),
+        ("XADD", "telemetry:records", "*", "imei", IMEI),
+        ("XDEL", "commands:outbound:gw-1", "1-0"),
+        ("XRANGE", "commands:outbound:gw-1", "-", "+"),
+        ("DEL", "commands:state:c1"),
+        ("EVAL", "return 1", "0"),
+        ("KEYS", "*"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "*"),
+    ],
+    "consumer": [
+        ("XADD", "commands:responses", "*", "state", "responded"),
+        ("XADD", "commands:outbound:gw-1", "*", "imei", IMEI),
+        ("XREADGROUP", "GROUP", "ingestion", "me", "STREAMS", "commands:outbound:gw-1", ">"),
+        ("XTRIM", "commands:responses", "MAXLEN", "0"),
+        ("XGROUP", "DESTROY", "commands:responses", "other"),
+        ("EVAL", "return 1", "0"),
+        ("KEYS", "*"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "*"),
+    ],
+}
+
+
+@pytest.mark.parametrize("role", DENIED)
+async def test_nobody_can_do_anything_else(log_in: As, client: Redis, role: str) -> None:
+    await client.set("foreign", "untouched")
+    for words in DENIED[role]:
+        with pytest.raises(ResponseError, match=REFUSED):
+            await log_in(role).execute_command(*words)  # type: ignore[no-untyped-call]
+    assert await client.get("foreign") == b"untouched"
+
+
+async def test_a_gateway_without_rights_says_so_and_refuses_the_devices_it_cannot_look_up(
+    client: Redis, users: dict[str, str]
+) -> None:
+    await client.execute_command("ACL", "SETUSER", "telgw", "resetkeys")  # type: ignore[no-untyped-call]
+    await client.sadd("devices:allowed", IMEI)
+    async with running(users["gateway"], allow_list="redis") as (gateway, address):
+        async with Device.at(*address) as device:
+            assert await device.name_itself() == REJECT
+        assert NoPermissionError.__name__ in errors(gateway)

@@ -1,0 +1,288 @@
+"""Several write at once: two heirs, a dead instance that comes back, cancels, and a store that refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+
+from fsm.command import Command, decide
+from fsm.events import CommandEvent
+from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from store.client import StoreRefused
+from store.estate import Alive
+from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
+
+LOST = ("failed", "instance_lost", "not_sent")
+CANCELLED = ("failed", "cancelled", "not_sent")
+
+# Cancels on the dead instance's stream
+
+
+async def test_a_cancel_that_was_never_read_comes_too_late_for_a_command_that_was_lost(fleet: Fleet) -> None:
+    await fleet.accept()
+    await fleet.publish(type="cancel")
+    await fleet.estate().settle()
+    assert await fleet.verdict() == (2, *LOST)
+    assert await fleet.notes() == [("cancel_rejected", "c1", "terminal")]
+    assert await fleet.left() == 0
+
+
+async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: Fleet) -> None:
+    await fleet.accept()
+    await fleet.publish(type="cancel")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    await fleet.estate().settle()
+    assert await fleet.verdict() == (2, *CANCELLED)
+    assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
+
+
+async def test_a_cancel_calls_off_what_waits_on_a_living_instance(fleet: Fleet) -> None:
+    held = await fleet.accept(instance="living", codec="14")
+    await fleet.publish(type="cancel", requested_by="anna")
+    await fleet.estate().settle()
+    assert await fleet.verdict() == (2, *CANCELLED)
+    last = (await fleet.history())[-1]
+    assert (last.imei, last.codec, last.echo) == (IMEI, "14", (("requested_by", "anna"),))
+    assert (last.instance_id, last.outbound_id) == ("living", held.outbound_id)
+    assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
+
+
+async def test_a_cancel_that_nothing_can_be_done_for_is_rejected(fleet: Fleet) -> None:
+    await fleet.accept("sent", instance="living")
+    await fleet.publish(type="cancel")
+    await fleet.publish(type="cancel", command_id="never heard of")
+    await fleet.publish(type="cancel", command_id="c2")
+    await fleet.estate().settle()
+    assert await fleet.notes() == [("cancel_rejected", "c1", "sent"), ("cancel_rejected", "c2", "unknown")]
+    assert (await fleet.left("dead"), await fleet.left("living")) == (0, 2)
+    assert await fleet.client.xlen(KEYS.deadletter) == 1
+
+
+# The dead instance comes back
+
+
+async def test_of_an_instance_that_is_back_nothing_is_touched(fleet: Fleet) -> None:
+    await fleet.hold("dead")
+    await fleet.accept()
+    await fleet.beat("dead")
+    with pytest.raises(Alive):
+        await fleet.estate().settle()
+    assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
+    assert ([event.state for event in await fleet.history()], await fleet.left()) == (["queued"], 2)
+    assert (fleet.closed, fleet.adopted) == ([], 0)
+
+
+@pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
+async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
+    fleet: Fleet, kind: type[Move]
+) -> None:
+    """It has a heartbeat again just before the first move of each kind."""
+    await fleet.accept(command_id="c1")
+    await fleet.publish(command_id="c2", imei="356307042441014")
+    await fleet.publish(command_id="no good")
+    await fleet.publish(type="cancel", command_id="c9")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    ledger = fleet.ledger("heir", "dead")
+    found: list[object] = []
+
+    async def come_back(move: Move) -> MoveResult | None:
+        if isinstance(move, kind) and not found:
+            found.extend(await fleet.log())
+            await fleet.beat("dead")
+        return None
+
+    ledger.before = come_back
+    with pytest.raises(Alive):
+        await fleet.estate(ledger=ledger).settle()
+    assert await fleet.log() == found
+    assert await fleet.left() > 0
+
+
+async def test_what_a_zombie_does_after_its_estate_was_settled_is_a_conflict(fleet: Fleet) -> None:
+    entries = [await fleet.accept(state, command_id=state) for state in ("queued", "sent")]
+    await fleet.accept(command_id="moved", imei="356307042441014")
+    await fleet.hold("living", "356307042441014")
+    await fleet.beat("living")
+    await fleet.estate().settle()
+    log = await fleet.log()
+    zombie = fleet.ledger("dead")
+    queued, sent = Command("queued", "queued", 1), Command("sent", "sent", 2)
+    moved = Command("moved", "queued", 1)
+    results = [
+        *await zombie.execute(Step(decide(queued, "send", session_id="s1"), entries[0], ignore)),
+        *await zombie.execute(Step(decide(sent, "respond"), entries[1], ignore)),
+        *await zombie.execute(Step(decide(moved, "send", session_id="s1"), entries[0], ignore)),
+    ]
+    assert [result.status for result in results] == [Status.CONFLICT] * 3
+    assert await fleet.log() == log
+
+
+# Two heirs
+
+
+async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
+    await fleet.hold("living")
+    await fleet.beat("living")
+    names = [
+        f"{kind}{number}" for kind in ("queued", "sent", "moved", "unread", "called") for number in range(8)
+    ]
+    for name in names:
+        imei = IMEI if name.startswith("moved") else "356307042441014"
+        if name.startswith("unread"):
+            await fleet.publish(command_id=name, imei=imei)
+        else:
+            state = "sent" if name.startswith("sent") else "queued"
+            await fleet.accept(state, command_id=name, imei=imei)
+    for name in names:
+        if name.startswith("called"):
+            await fleet.publish(command_id=name, type="cancel")
+    await fleet.publish(command_id="no good")
+    await asyncio.gather(*(fleet.estate().settle() for _ in range(3)))
+    for name in names:
+        if not name.startswith("moved"):
+            await fleet.verdict(name)
+    moved = [
+        fields[b"command_id"].decode() for _, fields in await fleet.client.xrange(KEYS.outbound("living"))
+    ]
+    assert moved == [name for name in names if name.startswith("moved")]
+    notes = await fleet.notes()
+    assert len(notes) == len(set(notes)) == 16
+    assert (await fleet.left(), await fleet.client.xlen(KEYS.deadletter)) == (0, 1)
+    assert fleet.adopted == len(names)
+
+
+@pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
+async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: type[Move]) -> None:
+    """The other heir settles everything just before the first move of each kind."""
+    await fleet.accept(command_id="c1")
+    await fleet.publish(command_id="c2", imei="356307042441014")
+    await fleet.publish(command_id="no good")
+    await fleet.publish(type="cancel", command_id="c9")
+    await fleet.accept(command_id="c3", instance="living")
+    await fleet.publish(type="cancel", command_id="c3")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    ledger, other = fleet.ledger("heir", "dead"), fleet.ledger("other", "dead")
+    settled = False
+
+    async def overtake(move: Move) -> MoveResult | None:
+        nonlocal settled
+        if isinstance(move, kind) and not settled:
+            settled = True
+            await fleet.estate(ledger=other).settle()
+        return None
+
+    ledger.before = overtake
+    await fleet.estate(ledger=ledger).settle()
+    assert settled
+    assert await fleet.verdict("c2") == (2, *LOST)
+    assert await fleet.verdict("c3") == (2, *CANCELLED)
+    assert await fleet.notes() == [("moved", "c1", "living"), ("cancel_rejected", "c9", "unknown")]
+    assert (await fleet.client.xlen(KEYS.deadletter), await fleet.left()) == (1, 0)
+    assert fleet.adopted == 2
+
+
+# One heir, again and again
+
+
+async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fleet) -> None:
+    """Each time its ledger begins to count its moves anew."""
+    await fleet.accept()
+    holders = ["dead", "second", "third"]
+    for holder, following in pairwise(holders):
+        await fleet.client.delete(KEYS.heartbeat(holder))
+        await fleet.hold(following)
+        await fleet.beat(following)
+        await fleet.estate(holder).settle()
+    assert [await fleet.client.xlen(KEYS.outbound(holder)) for holder in holders] == [0, 0, 1]
+    assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
+
+
+async def test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move(fleet: Fleet) -> None:
+    """Its own repeated call is answered from memory; this command is not in its memory."""
+    await fleet.accept()
+    await fleet.hold("heir")
+    await fleet.beat("heir")
+    await fleet.estate().settle()
+    assert not (await fleet.ledger().read("c1"))["token"].startswith("boot of heir")
+
+
+@pytest.mark.parametrize("kind", [Open, Transfer, Step])
+async def test_an_heir_that_did_not_hear_the_answer_asks_again(fleet: Fleet, kind: type[Move]) -> None:
+    await fleet.accept(command_id="c1")
+    await fleet.accept("sent", command_id="c2")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    ledger, deaf = fleet.ledger("heir", "dead"), fleet.ledger("heir", "dead")
+
+    async def lose_the_reply(move: Move) -> MoveResult | None:
+        await deaf.execute(move)
+        if isinstance(move, kind):
+            raise ConnectionResetError
+        return None
+
+    ledger.before = lose_the_reply
+    with suppress(ConnectionResetError):
+        await fleet.estate(ledger=ledger).settle()
+    await fleet.estate().settle()
+    assert await fleet.verdict("c2") == (3, "failed", "instance_lost", "maybe_sent")
+    assert await fleet.notes() == [("moved", "c1", "living")]
+    assert (await fleet.left("living"), await fleet.left()) == (1, 0)
+
+
+# A store that refuses
+
+
+async def test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others(fleet: Fleet) -> None:
+    await fleet.client.set(KEYS.ledger("c1"), "not a ledger")
+    await fleet.client.set(KEYS.ledger("c2"), "not a ledger")
+    await fleet.client.set(KEYS.ledger("c3"), "not a ledger")
+    await fleet.publish(command_id="c1")
+    await fleet.publish(command_id="c2", payload="two\nlines")
+    await fleet.publish(command_id="c3", type="cancel")
+    await fleet.accept(command_id="c4")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await fleet.estate().settle()
+    ends = [(await fleet.history(name))[-1] for name in ("c1", "c2", "c4")]
+    assert [event.reason for event in ends] == ["internal_error", "invalid_command", "instance_lost"]
+    assert await fleet.client.xlen(KEYS.deadletter) == 2
+    assert await fleet.client.xlen(KEYS.outbound("dead")) == 1  # the cancel, which changes nothing by waiting
+
+
+async def test_a_holder_whose_stream_is_broken_gets_nothing(fleet: Fleet) -> None:
+    await fleet.accept()
+    await fleet.hold("living")
+    await fleet.beat("living")
+    await fleet.client.set(KEYS.outbound("living"), "not a stream")
+    await fleet.estate().settle()
+    assert await fleet.verdict() == (2, *LOST)
+
+
+@pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard])
+async def test_a_store_that_is_full_ends_the_round_and_no_command(fleet: Fleet, kind: type[Move]) -> None:
+    await fleet.accept(command_id="c1")
+    await fleet.accept(command_id="c2", imei="356307042441014")
+    await fleet.publish(command_id="no good")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    ledger, tries = fleet.ledger("heir", "dead"), []
+
+    async def refuse(move: Move) -> MoveResult | None:
+        if not isinstance(move, kind):
+            return None
+        tries.append(move)
+        return MoveResult(Status.ERROR, detail="OOM command not allowed when used memory > 'maxmemory'.")
+
+    ledger.before = refuse
+    with pytest.raises(StoreRefused):
+        await fleet.estate(ledger=ledger).settle()
+    assert len(tries) == 1
+    await fleet.estate().settle()
+    assert await fleet.verdict("c2") == (2, *LOST)
+    assert sum(isinstance(item, CommandEvent) for item in await fleet.log()) == 3
+    assert (await fleet.left("living"), await fleet.left()) == (1, 0)

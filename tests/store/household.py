@@ -1,0 +1,79 @@
+"""A janitor with the server it asks, and all that it is seen to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import Redis
+
+from store.janitor import Janitor, JanitorSettings
+from store.keys import Keys
+
+KEYS = Keys()
+SETTINGS = JanitorSettings(
+    interval=60,
+    grace=30,
+    min_uptime=180,
+    heartbeat_ttl=90,
+    retention=3600,
+    responses_maxlen=300,
+    telemetry_maxlen=300,
+)
+
+
+class Household:
+    """A janitor, the server it asks, and what it was seen to do."""
+
+    def __init__(self, client: Redis, settings: JanitorSettings = SETTINGS) -> None:
+        self.client: Any = client
+        self.run_id, self.uptime = "run 1", 1000.0
+        self.rounds = 0
+        self.settled: list[str] = []
+        self.errors: list[Exception] = []
+        self.trimmed: list[tuple[str, int]] = []
+        self.changed = asyncio.Event()
+        self.on_settle: Callable[[str], None] = lambda _: None
+        self.janitor = Janitor(
+            client,
+            KEYS,
+            "us",
+            settings,
+            settle=self._settle,
+            monotonic=lambda: time.monotonic(),  # asked at call time, for the clock may be frozen
+            now_ms=lambda: round(time.time() * 1000),
+            on_error=self._on_error,
+            on_trimmed=lambda stream, unread: self.trimmed.append((stream, unread)),
+            facts=self._facts,
+        )
+
+    async def _facts(self) -> tuple[str, float]:
+        self.rounds += 1
+        await self.client.ping()
+        return self.run_id, self.uptime
+
+    async def _settle(self, instance_id: str) -> None:
+        self.settled.append(instance_id)
+        self.changed.set()
+        self.on_settle(instance_id)
+
+    def _on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.changed.set()
+
+    async def know(self, *instances: str) -> None:
+        for instance in instances:
+            await self.client.hset(KEYS.instances, instance, round(time.time() * 1000))
+
+    async def beat(self, instance: str) -> None:
+        await self.client.set(KEYS.heartbeat(instance), "1", ex=90)
+
+    async def known(self) -> list[str]:
+        return sorted(name.decode(errors="replace") for name in await self.client.hkeys(KEYS.instances))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()

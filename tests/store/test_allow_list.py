@@ -1,0 +1,166 @@
+"""The list of allowed devices in Redis: a copy that answers at once, and a look at what is not in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+from redis.asyncio import Redis
+
+from store.allow_list import BATCH, PATIENCE, RedisAllowList
+from store.client import RedisError
+from store.keys import Keys
+
+IMEI = "352093081452251"
+OTHER_IMEI = "352093081452252"
+KEYS = Keys("{fleet}:")
+
+
+class Watched:
+    """A list, and what it reported."""
+
+    def __init__(self, client: Redis, *, when_unavailable: bool = False) -> None:
+        self.errors: list[Exception] = []
+        self.devices = RedisAllowList(
+            client, KEYS, when_unavailable=when_unavailable, on_error=self.errors.append
+        )
+
+    async def ask(self, imei: str) -> bool:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.devices.ask(imei, answer.set_result)
+        return await answer
+
+
+Watch = Callable[..., Watched]
+
+
+@pytest.fixture
+def watch(fake_redis: Redis, spawn: Any) -> Watch:
+    def start(**given: bool) -> Watched:
+        watched = Watched(fake_redis, **given)
+        spawn(watched.devices.run())
+        return watched
+
+    return start
+
+
+def test_the_name_of_the_set_has_the_prefix() -> None:
+    assert KEYS.allowed == "{fleet}:devices:allowed"
+
+
+async def test_a_device_of_the_copy_is_allowed_at_once(fake_redis: Redis) -> None:
+    watched = Watched(fake_redis)
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    assert watched.devices.allows(IMEI) is None
+    await watched.devices.copy()
+    assert (watched.devices.allows(IMEI), watched.devices.allows(OTHER_IMEI)) == (True, None)
+
+
+async def test_a_copy_of_many_is_whole(fake_redis: Redis) -> None:
+    watched = Watched(fake_redis)
+    imeis = [f"{number:015}" for number in range(5000)]
+    await fake_redis.sadd(KEYS.allowed, *imeis)
+    await watched.devices.copy()
+    assert all(watched.devices.allows(imei) for imei in imeis)
+
+
+async def test_a_device_taken_off_the_list_is_not_in_the_next_copy(fake_redis: Redis) -> None:
+    watched = Watched(fake_redis)
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    await watched.devices.copy()
+    await fake_redis.srem(KEYS.allowed, IMEI)
+    await watched.devices.copy()
+    assert watched.devices.allows(IMEI) is None
+
+
+async def test_a_device_that_is_not_in_the_copy_is_looked_up(fake_redis: Redis, watch: Watch) -> None:
+    watched = watch()
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    assert (await watched.ask(IMEI), await watched.ask(OTHER_IMEI)) == (True, False)
+    assert watched.errors == []
+
+
+async def test_without_a_set_nobody_is_allowed(watch: Watch) -> None:
+    assert not await watch(when_unavailable=True).ask(IMEI)
+
+
+async def test_many_who_ask_at_once_are_answered_in_few_calls(
+    fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, calls, smismember = watch(), [], fake_redis.smismember
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return smismember(*args)
+
+    monkeypatch.setattr(fake_redis, "smismember", counted)
+    imeis = [f"{number:015}" for number in range(2 * BATCH + 1)]
+    await fake_redis.sadd(KEYS.allowed, *imeis[::2])
+    answers = await asyncio.gather(*(watched.ask(imei) for imei in imeis))
+    assert answers == [number % 2 == 0 for number in range(len(imeis))]
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("policy", [False, True])
+async def test_while_redis_is_away_the_copy_counts_and_the_policy_is_for_others(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, watch: Watch, policy: bool
+) -> None:
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    watched = watch(when_unavailable=policy)
+    await watched.devices.copy()
+    fake_server.connected = False
+    with pytest.raises(RedisError):
+        await watched.devices.copy()
+    assert watched.devices.allows(IMEI)
+    assert await watched.ask(OTHER_IMEI) is policy
+    assert watched.errors
+    fake_server.connected = True
+    assert not await watched.ask(OTHER_IMEI)
+
+
+async def test_a_set_of_another_type_is_reported_and_the_policy_stands(
+    fake_redis: Redis, watch: Watch
+) -> None:
+    await fake_redis.set(KEYS.allowed, "not a set")
+    watched = watch(when_unavailable=True)
+    assert await watched.ask(IMEI)
+    assert watched.errors
+
+
+async def test_nobody_waits_longer_than_the_patience(
+    fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.allow_list.PATIENCE", 0.02)
+    watched, never = watch(), asyncio.Event()
+
+    async def silent(*_: Any) -> Any:
+        await never.wait()
+
+    monkeypatch.setattr(fake_redis, "smismember", silent)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    answers = await asyncio.gather(*(watched.ask(f"{number:015}") for number in range(BATCH + 1)))
+    assert not any(answers)
+    assert loop.time() - begun < PATIENCE
+    assert [type(error) for error in watched.errors] == [TimeoutError]
+
+
+async def test_a_refresh_makes_the_copy_anew_in_the_background(
+    fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, copied = watch(), asyncio.Queue[None]()
+    copy = watched.devices.copy
+
+    async def told() -> None:
+        await copy()
+        copied.put_nowait(None)
+
+    monkeypatch.setattr(watched.devices, "copy", told)
+    await copied.get()
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    watched.devices.refresh()
+    await copied.get()
+    assert watched.devices.allows(IMEI)

@@ -1,0 +1,221 @@
+"""An instance is dead when its heartbeat is missing twice, a grace apart, and what we see can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from redis.asyncio import Redis
+
+from store.estate import Alive
+from store.keys import GROUP
+from tests.store.household import KEYS, SETTINGS, Household
+
+
+@pytest.fixture
+async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Household:
+    """With one other instance, that has no heartbeat; on a clock that the test moves."""
+    found = Household(fake_redis)
+    await found.know("us", "them")
+    return found
+
+
+async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
+    """Look twice, a grace apart."""
+    await household.janitor.look()
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+
+
+# Who is dead
+
+
+async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.janitor.look()
+    frozen.tick(29.999)
+    await household.janitor.look()
+    assert household.settled == []
+    frozen.tick(0.001)
+    await household.janitor.look()
+    assert household.settled == ["them"]
+
+
+async def test_an_instance_with_a_heartbeat_lives(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.beat("them")
+    await die(household, frozen)
+    assert household.settled == []
+
+
+async def test_our_own_id_is_never_judged(household: Household, frozen: FrozenDateTimeFactory) -> None:
+    await household.client.hdel(KEYS.instances, "them")
+    await die(household, frozen)
+    assert household.settled == []
+
+
+async def test_a_heartbeat_that_returns_clears_the_suspicion(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.janitor.look()
+    frozen.tick(SETTINGS.grace)
+    await household.beat("them")
+    await household.janitor.look()
+    await household.client.delete(KEYS.heartbeat("them"))
+    await household.janitor.look()
+    assert household.settled == []
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+    assert household.settled == ["them"]
+
+
+async def test_an_instance_that_wakes_up_while_it_is_settled_is_suspected_anew(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    def wake(_: str) -> None:
+        raise Alive("It is alive again.")
+
+    household.on_settle = wake
+    await die(household, frozen)
+    await household.janitor.look()
+    frozen.tick(29)
+    await household.janitor.look()
+    assert household.settled == ["them"]
+    assert (household.errors, await household.known()) == ([], ["them", "us"])
+
+
+async def test_another_server_process_proves_nothing_until_it_was_seen_twice(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.janitor.look()
+    household.run_id = "run 2"
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+    await household.janitor.look()
+    assert household.settled == []
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+    assert household.settled == ["them"]
+
+
+async def test_a_young_server_proves_nothing(household: Household, frozen: FrozenDateTimeFactory) -> None:
+    household.uptime = 179.9
+    await die(household, frozen)
+    household.uptime = 180
+    await household.janitor.look()
+    assert household.settled == []
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+    assert household.settled == ["them"]
+
+
+async def test_trouble_with_redis_proves_nothing_for_the_time_a_heartbeat_lives(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.janitor.look()
+    frozen.tick(20)
+    household.janitor.trouble()
+    for _ in range(3):
+        await household.janitor.look()
+        frozen.tick(29.9)
+    assert household.settled == []
+    frozen.tick(0.3)
+    await die(household, frozen)
+    assert household.settled == ["them"]
+
+
+async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.know("others")
+    household.on_settle = lambda _: household.janitor.trouble()
+    await die(household, frozen)
+    await household.janitor.look()
+    assert len(household.settled) == 1
+
+
+# What becomes of the dead
+
+
+async def test_the_dead_are_settled_once_and_again_while_their_stream_fills(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await die(household, frozen)
+    for _ in range(3):
+        frozen.tick(SETTINGS.interval)
+        await household.janitor.look()
+    assert household.settled == ["them"]
+    await household.client.xadd(KEYS.outbound("them"), {"command_id": "late"})
+    for _ in range(2):
+        frozen.tick(SETTINGS.interval)
+        await household.janitor.look()
+    assert household.settled == ["them"] * 3
+
+
+async def test_an_instance_that_lived_again_unseen_is_settled_again(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await die(household, frozen)
+    frozen.tick(1)
+    await household.know("them")
+    await household.janitor.look()
+    assert household.settled == ["them"] * 2
+
+
+async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)
+    await die(household, frozen)
+    frozen.tick(SETTINGS.retention - SETTINGS.grace)
+    await household.janitor.look()
+    assert await household.known() == ["them", "us"]
+    frozen.tick(0.001)
+    await household.janitor.look()
+    assert await household.known() == ["us"]
+    assert await household.client.exists(KEYS.outbound("them")) == 0
+
+
+async def test_an_old_instance_that_lives_or_has_left_something_is_not_forgotten(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.know("living")
+    frozen.tick(2 * SETTINGS.retention)
+    await household.beat("living")
+    await household.client.xadd(KEYS.outbound("them"), {"command_id": "c1"})
+    await die(household, frozen)
+    assert (household.settled, await household.known()) == (["them"], ["living", "them", "us"])
+
+
+@pytest.mark.parametrize("event", ["a command comes", "it starts"])
+async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
+    household: Household, frozen: FrozenDateTimeFactory, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look and the removal, as far as there is a between."""
+    frozen.tick(2 * SETTINGS.retention)
+    execute = household.client.execute_command
+
+    async def meddle(*words: Any, **options: Any) -> Any:
+        if words[0] in ("EVALSHA", "HDEL"):
+            if event == "it starts":
+                await execute("SET", KEYS.heartbeat("them"), "1")
+            else:
+                await execute("XADD", KEYS.outbound("them"), "*", "command_id", "c1")
+        return await execute(*words, **options)
+
+    monkeypatch.setattr(household.client, "execute_command", meddle)
+    await die(household, frozen)
+    assert (household.settled, await household.known()) == (["them"], ["them", "us"])
+    assert await household.client.xlen(KEYS.outbound("them")) == (event == "a command comes")
+
+
+async def test_a_start_that_is_no_time_harms_nobody(
+    household: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await household.client.hset(KEYS.instances, "them", "yesterday")
+    await household.client.hset(KEYS.instances, b"\xff", "")
+    await die(household, frozen)
+    assert "them" not in await household.known()

@@ -1,0 +1,185 @@
+"""The janitor makes its rounds whatever happens in one of them, and does not run hot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import fakeredis
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError, ResponseError
+
+from store.client import StoreRefused
+from tests.store.household import KEYS, SETTINGS, Household
+
+NEVER = 3600.0
+
+
+@pytest.fixture
+async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Household:
+    """With one other instance, that has no heartbeat; on a clock that the test moves."""
+    found = Household(fake_redis)
+    await found.know("us", "them")
+    return found
+
+
+async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
+    """Look twice, a grace apart."""
+    await household.janitor.look()
+    frozen.tick(SETTINGS.grace)
+    await household.janitor.look()
+
+
+async def start(client: Redis, **settings: float) -> Household:
+    """With one other instance, that has no heartbeat; on a clock that runs."""
+    household = Household(client, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    await household.know("us", "them")
+    return household
+
+
+@asynccontextmanager
+async def running(household: Household) -> AsyncIterator[None]:
+    """The janitor runs; it is told to stop, and not cancelled, which Python 3.11 may lose."""
+    task = asyncio.create_task(household.janitor.run())
+    yield
+    household.janitor.stop()
+    await task
+
+
+# The task
+
+
+async def test_it_wakes_for_the_grace_without_waiting_for_the_next_interval(fake_redis: Redis) -> None:
+    household = await start(fake_redis, interval=NEVER, grace=0.01)
+    await household.janitor.look()
+    async with running(household):
+        await household.until(lambda: household.settled == ["them"])
+
+
+async def test_it_looks_and_trims_every_interval(fake_redis: Redis) -> None:
+    household = await start(fake_redis, interval=0.001, grace=0.001)
+    for number in range(1000):
+        await fake_redis.xadd(KEYS.responses, {"n": str(number)})
+    await fake_redis.xgroup_create(KEYS.responses, "group", "0")
+    async with running(household):
+        await household.until(lambda: bool(household.settled and household.trimmed))
+    assert household.errors == []
+
+
+async def test_it_stops_at_once(fake_redis: Redis) -> None:
+    household = await start(fake_redis, interval=NEVER)
+    async with running(household):
+        await asyncio.sleep(0)
+    assert household.rounds == 0
+
+
+async def test_while_redis_is_away_every_round_is_reported_and_then_it_goes_on(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer
+) -> None:
+    household = await start(fake_redis, interval=0.001, grace=0.001)
+    fake_server.connected = False
+    async with running(household):
+        await household.until(lambda: len(household.errors) > 3)
+        fake_server.connected = True
+        await household.until(lambda: household.settled == ["them"])
+
+
+async def test_a_look_that_fails_does_not_keep_the_streams_from_being_trimmed(fake_redis: Redis) -> None:
+    household = await start(fake_redis, interval=0.001)
+    await fake_redis.set(KEYS.instances, "not a hash")
+    for number in range(1000):
+        await fake_redis.xadd(KEYS.telemetry, {"n": str(number)})
+    await fake_redis.xgroup_create(KEYS.telemetry, "group", "0")
+    async with running(household):
+        await household.until(lambda: household.trimmed == [("telemetry", 700)])
+    assert all(isinstance(error, ResponseError) for error in household.errors)
+
+
+@pytest.mark.parametrize(
+    "fate", ["settled", "not settled", "not settled for now", "forgotten", "forgotten by another"]
+)
+async def test_the_dead_do_not_keep_it_awake(
+    household: Household, frozen: FrozenDateTimeFactory, fate: str
+) -> None:
+    def refuse(_: str) -> None:
+        raise ResponseError("NOPERM this user may not")
+
+    def be_troubled(_: str) -> None:
+        household.janitor.trouble()
+
+    household.on_settle = {"not settled": refuse, "not settled for now": be_troubled}.get(
+        fate, lambda _: None
+    )
+    if fate == "forgotten":
+        await household.client.hset(KEYS.instances, "them", "1")
+    await die(household, frozen)
+    if fate == "forgotten by another":
+        await household.client.hdel(KEYS.instances, "them")
+        await household.janitor.look()
+    frozen.tick(SETTINGS.grace)
+    rounds = household.rounds
+    async with running(household):  # the clock stands still, so the next interval never comes
+        for _ in range(300):
+            await asyncio.sleep(0)
+    assert household.rounds <= rounds + (fate == "forgotten")
+
+
+async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_redis: Redis) -> None:
+    household = await start(fake_redis, grace=0)
+    await household.janitor.look()
+    assert household.settled == []
+    await household.janitor.look()
+    assert household.settled == ["them"]
+
+
+# Errors
+
+
+@pytest.mark.parametrize("error", [ResponseError("NOPERM this user may not"), StoreRefused("WRONGTYPE")])
+async def test_one_estate_that_cannot_be_settled_does_not_hold_up_the_others(
+    household: Household, frozen: FrozenDateTimeFactory, error: Exception
+) -> None:
+    await household.know("others")
+
+    def refuse(instance_id: str) -> None:
+        if instance_id == "them":
+            raise error
+
+    household.on_settle = refuse
+    await die(household, frozen)
+    assert (sorted(household.settled), household.errors) == (["others", "them"], [error])
+    await household.janitor.look()
+    assert sorted(household.settled) == ["others", "them", "them"]
+
+
+async def test_an_error_that_passes_by_waiting_ends_the_round(
+    household: Household, frozen: FrozenDateTimeFactory, fake_server: fakeredis.FakeServer
+) -> None:
+    await household.know("others")
+
+    def refuse(_: str) -> None:
+        raise ConnectionError
+
+    household.on_settle = refuse
+    with pytest.raises(ConnectionError):
+        await die(household, frozen)
+    assert len(household.settled) == 1
+
+
+# Trimming
+
+
+async def test_both_streams_are_trimmed_and_what_nobody_had_read_is_reported(household: Household) -> None:
+    now_ms = round(time.time() * 1000)
+    for key in (KEYS.responses, KEYS.telemetry):
+        for number in range(1000):
+            await household.client.xadd(key, {"n": str(number)}, id=f"{now_ms - 2000 + number}-0")
+    await household.client.xgroup_create(KEYS.telemetry, "group", "0")
+    await household.janitor.trim()
+    assert household.trimmed == [("telemetry", 700)]
+    assert [await household.client.xlen(key) for key in (KEYS.responses, KEYS.telemetry)] == [300, 300]

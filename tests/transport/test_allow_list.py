@@ -1,0 +1,245 @@
+"""Who is let in: the list in a file, and what a device sees of the list's word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
+
+from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
+from tests.transport.desk import IMEI, OTHER_IMEI
+from tests.transport.wire import FRAME, Wire
+from transport.allow_list import LOGGED_AT_ONCE, FileAllowList, Gate, file_list
+from transport.metrics import Metrics
+from transport.settings import Settings
+from transport.teltonika.handshake import REJECT, encode_handshake
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "devices.txt"
+    path.write_text(f"# our fleet\n\n  {IMEI}  # the van\n")
+    return path
+
+
+class Asked:
+    """A list that has to be asked, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, Callable[[bool], None]]] = []
+        self.looks = 0
+
+    def allows(self, imei: str) -> bool | None:
+        return None
+
+    def ask(self, imei: str, done: Callable[[bool], None]) -> None:
+        self.waiting.append((imei, done))
+
+    def look(self) -> None:
+        self.looks += 1
+
+
+def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
+    wire = Wire(frozen)
+    wire.hub.gate = Gate(allow_list, wire.desk.metrics)
+    return wire
+
+
+def counted(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(f"teltonika_{name}", labels) or 0.0
+
+
+# The file
+
+
+def test_a_device_of_the_file_is_allowed_and_no_other(file: Path) -> None:
+    devices = FileAllowList(file, when_unavailable=False)
+    assert devices.allows(IMEI)
+    assert not devices.allows(OTHER_IMEI)
+
+
+def test_a_file_that_changes_is_read_again(file: Path) -> None:
+    devices = FileAllowList(file, when_unavailable=False)
+    file.write_text(f"{IMEI}\n{OTHER_IMEI}\n")
+    assert not devices.allows(OTHER_IMEI)
+    devices.look()
+    assert devices.allows(OTHER_IMEI)
+    file.write_text("")
+    devices.look()
+    assert not devices.allows(IMEI)
+
+
+def test_a_file_that_did_not_change_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = FileAllowList(file, when_unavailable=False)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read again"))
+    devices.look()
+    assert devices.allows(IMEI)
+
+
+def test_a_file_put_in_the_place_of_another_is_read_whatever_its_time(file: Path, tmp_path: Path) -> None:
+    devices, stat = FileAllowList(file, when_unavailable=False), file.stat()
+    newer = tmp_path / "newer"
+    newer.write_text(file.read_text().replace(IMEI, OTHER_IMEI))
+    os.utime(newer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    newer.replace(file)
+    devices.look()
+    assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "bad", ["35209308145225", "3520930814522511", "٣52093081452251", IMEI + ",x", "x" * 15]
+)
+def test_a_line_that_is_no_imei_is_told_and_spares_the_others(file: Path, bad: str) -> None:
+    file.write_text(f"{bad}\r\n{IMEI}\r\n", encoding="utf-8")
+    with capture_logs() as logs:
+        devices = FileAllowList(file, when_unavailable=False)
+    assert devices.allows(IMEI)
+    [ignored] = [line for line in logs if line["event"] == "allow_list_lines_ignored"]
+    assert (ignored["lines"], ignored["count"]) == ([1], 1)
+
+
+@pytest.mark.parametrize(("policy", "open_to_all"), [("closed", False), ("open", True)])
+def test_a_file_that_was_never_there_lets_in_all_or_nobody_as_told(
+    tmp_path: Path, policy: str, open_to_all: bool
+) -> None:
+    settings = Settings(
+        instance_id="gw-1",
+        allow_list=str(tmp_path / "none"),
+        allow_list_when_unavailable=policy,
+    )
+    with capture_logs() as logs:
+        devices = file_list(settings)
+    assert devices
+    assert devices.allows(IMEI) is open_to_all
+    assert [line["event"] for line in logs] == ["allow_list_unavailable"]
+
+
+@pytest.mark.parametrize("policy", [False, True])
+def test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others(file: Path, policy: bool) -> None:
+    devices = FileAllowList(file, when_unavailable=policy)
+    text = file.read_text()
+    file.unlink()
+    with capture_logs() as logs:
+        devices.look()
+        devices.look()
+    assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, policy)
+    assert len(logs) == 1
+    file.write_text(text)
+    devices.look()
+    assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, False)
+
+
+def test_a_file_that_is_not_text_counts_as_unavailable(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    with capture_logs() as logs:
+        devices = FileAllowList(file, when_unavailable=False)
+    assert not devices.allows(IMEI)
+    assert logs[0]["error"] == "not UTF-8"
+
+
+def test_without_the_option_there_is_no_list() -> None:
+    settings = Settings(instance_id="gw-1")
+    assert file_list(settings) is None
+    assert file_list(replace(settings, allow_list="redis")) is None
+    assert Gate(None, Metrics()).allows(IMEI)
+
+
+# The device
+
+
+async def test_a_device_of_the_list_is_identified(frozen: FrozenDateTimeFactory, file: Path) -> None:
+    wire = gated(frozen, FileAllowList(file, when_unavailable=False))
+    connection, transport = wire.identify(IMEI)
+    assert connection.imei == IMEI
+    assert transport.written == []  # the 01 waits for the registration
+    assert [imei for imei, _ in wire.registrar.registered] == [IMEI]
+
+
+async def test_a_refused_device_gets_00_and_leaves_no_trace(
+    frozen: FrozenDateTimeFactory, file: Path
+) -> None:
+    wire = gated(frozen, FileAllowList(file, when_unavailable=False))
+    with capture_logs() as logs:
+        connection, transport = wire.identify(OTHER_IMEI)
+        connection.data_received(FRAME)
+        connection.connection_lost(None)
+    assert transport.written == [REJECT]
+    assert (transport.closing, transport.aborted) == (True, False)
+    assert (connection.imei, connection.close_reason) == ("", REJECTED)
+    assert (wire.registrar.registered, wire.registrar.unregistered, wire.session_log) == ([], [], [])
+    assert (wire.telemetry.batches, wire.hub.sessions, wire.hub.strangers) == ([], {}, set())
+    assert wire.hub.connected == 0
+    assert [(line["event"], line["imei"]) for line in logs] == [("device_refused", OTHER_IMEI)]
+    assert counted(wire.desk.metrics, "devices_refused_total") == 1
+    assert counted(wire.desk.metrics, "sessions_closed_total", reason=REJECTED) == 1
+
+
+def test_the_list_is_looked_at_once_a_second_at_most(frozen: FrozenDateTimeFactory) -> None:
+    asked = Asked()
+    wire = gated(frozen, asked)
+    for tenths in range(31):
+        wire.at(tenths / 10)
+    assert 3 <= asked.looks <= 4
+
+
+async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: FrozenDateTimeFactory) -> None:
+    asked = Asked()
+    wire = gated(frozen, asked)
+    connection, transport = wire.accept()
+    connection.data_received(encode_handshake(IMEI) + FRAME[:5])
+    assert (transport.paused, transport.written, wire.hub.sessions) == (True, [], {})
+    connection.data_received(FRAME[5:])  # what the event loop had read already
+    [(imei, done)] = asked.waiting
+    assert imei == IMEI
+    done(True)
+    assert not transport.paused
+    assert list(wire.hub.sessions) == [IMEI]
+    assert len(wire.telemetry.batches) == 1
+
+
+async def test_a_device_that_was_asked_for_and_is_not_named_is_refused(frozen: FrozenDateTimeFactory) -> None:
+    asked = Asked()
+    wire = gated(frozen, asked)
+    connection, transport = wire.identify()
+    asked.waiting[0][1](False)
+    assert (transport.written, connection.close_reason) == ([REJECT], REJECTED)
+    assert wire.registrar.registered == []
+
+
+async def test_an_answer_for_a_connection_that_is_gone_changes_nothing(frozen: FrozenDateTimeFactory) -> None:
+    asked = Asked()
+    wire = gated(frozen, asked)
+    connection, transport = wire.identify()
+    wire.at(10)
+    assert connection.close_reason == HANDSHAKE_TIMEOUT
+    asked.waiting[0][1](True)
+    assert (wire.hub.sessions, transport.written) == ({}, [])
+
+
+# The log
+
+
+def test_a_refusal_is_logged_once_a_minute_for_each_device() -> None:
+    gate = Gate(None, Metrics())
+    with capture_logs() as logs:
+        for now in (0.0, 1.0, 59.9, 60.0, 119.0, 120.0):
+            gate.refused(IMEI, "10.0.0.1:1", now)
+        gate.refused(OTHER_IMEI, "10.0.0.1:1", 120.0)
+    assert [line["imei"] for line in logs] == [IMEI, IMEI, IMEI, OTHER_IMEI]
+
+
+def test_invented_imeis_fill_neither_the_memory_nor_the_log() -> None:
+    metrics = Metrics()
+    gate = Gate(None, metrics)
+    with capture_logs() as logs:
+        for number in range(3 * LOGGED_AT_ONCE):
+            gate.refused(f"{number:015}", "10.0.0.1:1", 1.0)
+        assert len(logs) == LOGGED_AT_ONCE
+        gate.refused(IMEI, "10.0.0.1:1", 61.0)
+    assert len(logs) == LOGGED_AT_ONCE + 1
+    assert counted(metrics, "devices_refused_total") == 3 * LOGGED_AT_ONCE + 1

@@ -1,0 +1,260 @@
+"""What becomes of commands when their device's connection closes, is superseded, or comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, SUPERSEDED, WRITE_OVERFLOW
+from tests.transport.desk import IMEI, Desk
+from tests.transport.fake_ledger import US
+
+MILLISECOND = 0.001
+MakeDesk = Callable[..., Desk]
+
+around = pytest.mark.parametrize(
+    ("off", "due"), [(-MILLISECOND, False), (0.0, True), (MILLISECOND, True)], ids=["before", "at", "after"]
+)
+
+
+def held_by_another(desk: Desk) -> None:
+    """The registry names another instance, which is alive."""
+    desk.ledger.holders[IMEI] = "gw-2"
+    desk.ledger.alive.add("gw-2")
+
+
+# The connection closes
+
+
+@pytest.mark.parametrize(
+    ("close_reason", "reason"),
+    [
+        (DEVICE_CLOSED, "connection_lost"),
+        (PROTOCOL_ERROR, "protocol_error"),
+        (SUPERSEDED, "session_superseded"),
+        (WRITE_OVERFLOW, "write_error"),
+    ],
+)
+def test_a_written_command_fails_with_its_connection(desk: Desk, close_reason: str, reason: str) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    link.shut(close_reason)
+    desk.ledger.settle()
+    assert desk.life()[-1] == f"failed {reason} maybe_sent"
+    assert link.taints == 0
+
+
+def test_a_written_command_that_tcp_acknowledged_was_received(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    link.acked = link.sent
+    desk.sweep()
+    desk.hang_up(link)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed connection_lost received"
+
+
+def test_a_connection_that_closes_within_the_write_fails_the_command_at_once(desk: Desk) -> None:
+    link = desk.connect()
+    link.on_send = lambda: link.shut(WRITE_OVERFLOW)
+    desk.ask()
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed write_error maybe_sent"
+    assert len(desk.dispatcher.flights) == 0
+    desk.at(3600)
+    assert desk.ledger.depth == 0
+
+
+@pytest.mark.parametrize(
+    ("close_reason", "reason"), [(DEVICE_CLOSED, "connection_lost"), (SUPERSEDED, "session_superseded")]
+)
+def test_a_command_whose_connection_closes_before_the_commit_is_withdrawn(
+    desk: Desk, close_reason: str, reason: str
+) -> None:
+    link = desk.connect()
+    desk.ask()
+    link.shut(close_reason)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", f"failed {reason} not_sent"]
+    assert link.texts == []
+
+
+@pytest.mark.parametrize(
+    ("close_reason", "reason"), [(DEVICE_CLOSED, "connection_lost"), (SUPERSEDED, "session_superseded")]
+)
+def test_a_command_whose_connection_closes_between_commit_and_write_is_withdrawn(
+    desk: Desk, close_reason: str, reason: str
+) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.frame_begins(link)
+    desk.ledger.settle()
+    link.shut(close_reason)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", f"failed {reason} not_sent"]
+    assert link.texts == []
+
+
+def test_a_verdict_that_is_on_its_way_outlives_the_connection(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.hang_up(link)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "responded answered"
+
+
+def test_the_answer_on_a_new_connection_belongs_to_nobody(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.hang_up(link)
+    desk.answer(desk.connect(), "OK")
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed connection_lost maybe_sent"
+    assert desk.notes() == [("unsolicited_response", "", "OK")]
+
+
+# The device comes back, or does not
+
+
+@around
+def test_a_waiting_command_is_kept_for_the_grace(desk: Desk, off: float, due: bool) -> None:
+    link = desk.connect(ready=False)
+    desk.ask(expires_at="2026-01-01T01:00:00Z")
+    desk.ledger.settle()
+    desk.at(100)
+    desk.hang_up(link)
+    desk.at(160 + off)
+    desk.ledger.settle()
+    assert (desk.life()[-1] == "failed device_not_connected not_sent") is due
+
+
+def test_the_grace_never_reaches_beyond_the_expiry(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask(expires_at="2026-01-01T00:00:30Z")
+    desk.ledger.settle()
+    desk.hang_up(link)
+    desk.at(30)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "timeout expired not_sent"
+
+
+def test_a_device_that_comes_back_in_time_gets_its_commands_in_order(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    for name in "abc":
+        desk.ask(name)
+    desk.ledger.settle()
+    desk.hang_up(link)
+    desk.at(59)
+    back = desk.connect()
+    desk.at(3600 - 3540)
+    for _ in "abc":
+        desk.ledger.settle()
+        desk.answer(back)
+    assert back.texts == ["a", "b", "c"]
+
+
+def test_a_device_that_comes_and_goes_has_the_whole_grace_again(desk: Desk) -> None:
+    desk.hang_up(desk.connect(ready=False))
+    desk.ask(expires_at="2026-01-01T01:00:00Z")
+    desk.ledger.settle()
+    desk.at(50)
+    desk.hang_up(desk.connect(ready=False))
+    desk.at(109.999)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent"]
+    desk.at(110)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed device_not_connected not_sent"
+
+
+@around
+def test_a_command_for_a_device_that_left_is_taken_within_the_grace(
+    desk: Desk, off: float, due: bool
+) -> None:
+    desk.at(1000)
+    link = desk.connect()
+    desk.at(2000)
+    desk.hang_up(link)
+    desk.at(2060 + off)
+    desk.ask()
+    desk.ledger.settle()
+    assert desk.life() == (["failed device_not_connected not_sent"] if due else ["queued not_sent"])
+
+
+@around
+def test_a_command_for_a_device_never_seen_is_taken_within_the_grace_of_the_start(
+    desk: Desk, off: float, due: bool
+) -> None:
+    desk.at(60 + off)
+    entry = desk.ask()
+    desk.ledger.settle()
+    assert desk.life() == (["failed device_not_connected not_sent"] if due else ["queued not_sent"])
+    assert (entry in desk.ledger.stream) is not due
+
+
+# Superseded
+
+
+def test_the_line_moves_to_the_new_connection_in_order(desk: Desk) -> None:
+    old = desk.connect()
+    for name in "abcd":
+        desk.ask(name)
+    desk.ledger.settle()
+    new = desk.connect()
+    desk.ask("e")
+    for _ in "bcde":
+        desk.ledger.settle()
+        desk.answer(new)
+    desk.ledger.settle()
+    assert (old.texts, new.texts) == (["a"], ["b", "c", "d", "e"])
+    assert desk.life("a")[-1] == "failed session_superseded maybe_sent"
+
+
+def test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_place(desk: Desk) -> None:
+    old = desk.connect()
+    desk.ask("a")
+    desk.ask("b")
+    desk.ledger.settle(1)  # `queued` of a; its `sent` is on its way
+    new = desk.connect()
+    held_by_another(desk)
+    desk.ledger.settle(1)
+    desk.ledger.holders[IMEI] = US
+    desk.ledger.settle()
+    desk.answer(new)
+    desk.ledger.settle()
+    assert (old.texts, new.texts) == ([], ["a", "b"])
+    assert desk.life("a") == ["queued not_sent", "sent maybe_sent", "responded answered"]
+
+
+def test_a_connection_whose_device_another_instance_holds_is_superseded(desk: Desk) -> None:
+    link = desk.connect()
+    held_by_another(desk)
+    desk.ask("a")
+    desk.ask("b")
+    desk.ledger.settle()
+    assert (link.close_reason, link.texts) == ("superseded", [])
+    assert (desk.life("a"), desk.life("b")) == (["queued not_sent"], ["queued not_sent"])
+    assert desk.dispatcher.absent.count(IMEI) == 2
+
+
+def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> None:
+    link = desk.connect()
+    held_by_another(desk)
+    desk.ledger.alive.clear()
+    desk.ask()
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]
+
+
+def test_a_registry_that_knows_nothing_of_the_device_does_not_hold_up_its_commands(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ledger.holders.clear()
+    desk.ask()
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]

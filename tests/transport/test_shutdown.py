@@ -1,0 +1,158 @@
+"""SIGTERM in every state of a command: nothing new is sent, and what is out is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.transport.desk import IMEI, Desk
+
+MakeDesk = Callable[..., Desk]
+
+
+def test_queued_commands_fail_and_those_that_are_out_go_on(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("out")
+    desk.ask("waiting")
+    desk.ask("absent", "352093081452259")
+    desk.ledger.settle()
+    desk.dispatcher.stop()
+    desk.ledger.settle()
+    assert desk.life("waiting")[-1] == "failed gateway_shutdown not_sent"
+    assert desk.life("absent")[-1] == "failed gateway_shutdown not_sent"
+    assert desk.dispatcher.draining == 1
+    desk.answer(link)
+    desk.ledger.settle()
+    assert desk.life("out")[-1] == "responded answered"
+    assert (desk.dispatcher.draining, link.texts) == (0, ["out"])
+
+
+def test_stopping_twice_is_stopping_once(desk: Desk) -> None:
+    desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    desk.dispatcher.stop()
+    desk.dispatcher.stop()
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
+
+
+def test_a_command_whose_queued_is_not_committed_fails(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.dispatcher.stop()
+    desk.ready(link)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
+
+
+def test_a_command_whose_sent_is_not_committed_is_withdrawn(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.dispatcher.stop()
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", "failed gateway_shutdown not_sent"]
+    assert link.texts == []
+
+
+def test_a_command_that_is_committed_and_not_written_is_withdrawn(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.frame_begins(link)
+    desk.ledger.settle()
+    desk.dispatcher.stop()
+    desk.frame_acked(link)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed gateway_shutdown not_sent"
+    assert link.texts == []
+
+
+def test_a_tainted_connection_is_not_written_to_once_its_answer_comes(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("old")
+    desk.ask("new")
+    desk.ledger.settle()
+    desk.at(30)
+    desk.dispatcher.stop()
+    desk.answer(link, "late")
+    desk.ledger.settle()
+    assert link.texts == ["old"]
+    assert desk.life("new")[-1] == "failed gateway_shutdown not_sent"
+    assert desk.notes() == [("late_response", "old", "late")]
+
+
+def test_when_the_time_to_drain_is_over_the_rest_fails(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.dispatcher.stop()
+    desk.dispatcher.give_up()
+    desk.answer(link, "after all")
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed gateway_shutdown maybe_sent"
+    assert desk.notes() == [("late_response", "c-1", "after all")]
+
+
+def test_when_the_time_to_drain_is_over_what_tcp_acknowledged_was_received(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    link.acked = link.sent
+    desk.sweep()
+    desk.dispatcher.stop()
+    desk.dispatcher.give_up()
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed gateway_shutdown received"
+
+
+def test_a_command_that_the_last_look_at_the_stream_finds_fails(desk: Desk) -> None:
+    link = desk.connect()
+    desk.dispatcher.stop()
+    desk.ask("here")
+    desk.ask("away", "352093081452259")
+    desk.ledger.settle()
+    assert desk.life("here") == ["queued not_sent", "failed gateway_shutdown not_sent"]
+    assert desk.life("away") == ["queued not_sent", "failed gateway_shutdown not_sent"]
+    assert link.texts == []
+
+
+def test_a_connection_that_closes_while_the_gateway_stops_leaves_nothing_waiting(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.dispatcher.stop()
+    desk.hang_up(link)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
+    assert len(desk.dispatcher.flights) == 0
+
+
+def test_a_command_that_loses_its_connection_to_another_instance_while_stopping_fails(desk: Desk) -> None:
+    desk.connect()
+    desk.ask()
+    desk.ledger.holders[IMEI] = "gw-2"
+    desk.ledger.alive.add("gw-2")
+    desk.dispatcher.stop()
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
+
+
+def test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails(desk: Desk) -> None:
+    desk.connect()
+    desk.ask()
+    desk.ledger.settle(1)
+    desk.dispatcher.stop()
+    newer = desk.connect()
+    desk.ledger.holders[IMEI] = "gw-2"
+    desk.ledger.alive.add("gw-2")
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed gateway_shutdown not_sent"
+    assert newer.texts == []
+
+
+async def test_a_hand_over_that_fails_while_stopping_ends_the_command(desk: Desk) -> None:
+    desk.ask()
+    desk.ledger.settle()
+    desk.registry.holding[IMEI] = "gw-2"
+    await desk.relocation.look()
+    desk.dispatcher.stop()
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed gateway_shutdown not_sent"

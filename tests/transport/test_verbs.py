@@ -1,0 +1,117 @@
+"""The operator's list of verbs: which commands it lets through, and how the others end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner
+
+from fsm.outbound import verb_allowed
+from tests.transport.desk import Desk
+from transport.cli import cli, run
+from transport.cli.parameters import Verbs
+from transport.settings import Settings
+
+MakeDesk = Callable[..., Desk]
+VERBS = ("getinfo", "getver", "setdigout")
+
+
+@pytest.mark.parametrize(
+    "text", ["getinfo", "getver", "setdigout 11 60", " getinfo", "  getinfo", "setdigout  1", "getinfo "]
+)
+def test_a_command_whose_first_word_is_on_the_list_is_allowed(text: str) -> None:
+    assert verb_allowed(text.encode(), VERBS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cpureset",
+        "getinfos",
+        "getinf",
+        "GETINFO",
+        "getinfo,setparam",
+        "getinfo;cpureset",
+        "login password getinfo",
+        "cpureset getinfo",
+        " ",
+        "   ",
+        "#getinfo",
+    ],
+)
+def test_any_other_command_is_not(text: str) -> None:
+    assert not verb_allowed(text.encode(), VERBS)
+
+
+def test_without_a_list_every_command_is_allowed(desk: Desk) -> None:
+    assert verb_allowed(b"cpureset", ())
+    link = desk.connect()
+    desk.ask(payload="cpureset")
+    desk.ledger.settle()
+    assert link.texts == ["cpureset"]
+
+
+def test_a_command_that_is_not_allowed_is_refused_and_never_written(make_desk: MakeDesk) -> None:
+    desk = make_desk(allow_verbs=VERBS)
+    link = desk.connect()
+    entry = desk.ask(payload="setparam 2004:evil.example")
+    desk.ledger.settle()
+    assert desk.life() == ["failed not_allowed not_sent"]
+    assert [event.seq for event in desk.ledger.events("c-1")] == [1]
+    assert (link.texts, entry in desk.ledger.stream) == ([], False)
+    assert "evil" not in str(desk.ledger.log)
+
+
+def test_an_allowed_command_is_written_as_ever(make_desk: MakeDesk) -> None:
+    desk = make_desk(allow_verbs=VERBS)
+    link = desk.connect()
+    desk.ask(payload="  getinfo")
+    desk.ledger.settle()
+    assert link.texts == ["  getinfo"]
+
+
+def test_what_is_not_allowed_is_told_before_whether_the_device_is_here(make_desk: MakeDesk) -> None:
+    desk = make_desk(allow_verbs=VERBS, reconnect_grace=0.0)
+    desk.at(10)
+    desk.ask(payload="cpureset")
+    desk.ledger.settle()
+    assert desk.life() == ["failed not_allowed not_sent"]
+
+
+def test_a_cancel_needs_no_verb(make_desk: MakeDesk) -> None:
+    desk = make_desk(allow_verbs=VERBS)
+    desk.connect(ready=False)
+    desk.ask(payload="getinfo")
+    desk.ledger.settle()
+    desk.cancel()
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed cancelled not_sent"
+
+
+@pytest.mark.parametrize(
+    ("value", "verbs"),
+    [
+        ("off", ()),
+        ("getinfo", ("getinfo",)),
+        ("getinfo, getver,setdigout", VERBS),
+        (["getinfo", "getver"], ("getinfo", "getver")),
+    ],
+)
+def test_verbs_are_separated_by_commas(value: object, verbs: tuple[str, ...]) -> None:
+    assert Verbs().convert(value, None, None) == verbs
+
+
+@pytest.mark.parametrize("value", ["", "get info", "getinfo,", "gét", "a\x1bb"])
+def test_what_is_no_verb_is_told(value: str) -> None:
+    result = CliRunner().invoke(cli, ["run", "--allow-verbs", value])
+    assert result.exit_code == 2
+    assert "--allow-verbs" in result.stderr
+
+
+def test_the_environment_and_the_command_line_set_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+    monkeypatch.setattr(run, "start", lambda settings: seen.append(settings) or 0)
+    CliRunner().invoke(cli, ["run", "--allow-verbs", "getinfo,getver"])
+    CliRunner().invoke(cli, ["run"], env={"TELGW_ALLOW_VERBS": "getinfo"})
+    assert [settings.allow_verbs for settings in seen] == [("getinfo", "getver"), ("getinfo",)]

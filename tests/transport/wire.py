@@ -1,0 +1,153 @@
+"""A hub whose sockets are lists of bytes, on the frozen clock: connections without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.events import SessionEvent
+from fsm.registration import RegisterResult
+from fsm.telemetry import Batch
+from tests.transport.desk import IMEI, START, Desk
+from tests.transport.fake_ledger import BOOT
+from transport.connection import Connection
+from transport.hub import Hub
+from transport.teltonika.avl import Record, encode_avl
+from transport.teltonika.frame import CODEC_8
+from transport.teltonika.handshake import encode_handshake
+
+RECORD = Record.of(timestamp=1_767_225_600_000, longitude=25.2797, latitude=54.6872, satellites=9)
+FRAME = encode_avl(CODEC_8, [RECORD])
+
+
+class FakeTransport(asyncio.Transport):
+    """A socket that keeps what is written to it. Closing takes effect at once.
+
+    ``unread`` is how many bytes the device leaves unread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("10.0.0.1", 40_000)})
+        self.written: list[bytes] = []
+        self.unread = 0
+        self.closing = self.aborted = self.paused = False
+        self.protocol: Connection | None = None
+        self._high = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+        if self.unread > self._high and self.protocol:
+            self.protocol.pause_writing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._high = high or 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+
+class FakeTelemetry:
+    """Stores a frame when it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.healthy = True
+        self.pending_bytes = 0
+
+    def store(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    def confirm(self) -> None:
+        """The oldest frame is stored."""
+        self.batches.pop(0).done()
+
+
+class FakeRegistrar:
+    """Keeps the registrations it is asked for."""
+
+    def __init__(self) -> None:
+        self.registered: list[tuple[str, str]] = []
+        self.unregistered: list[tuple[str, str]] = []
+
+    def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
+        self.registered.append((imei, session_id))
+
+    def unregister(self, imei: str, session_id: str) -> None:
+        self.unregistered.append((imei, session_id))
+
+
+class SessionLog(list[SessionEvent]):
+    """`SessionLogPort`: a list."""
+
+    @property
+    def states(self) -> list[str]:
+        """The states the sessions came to, in order."""
+        return [event.state for event in self]
+
+
+class Wire:
+    """A desk, and a hub in front of it."""
+
+    def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
+        self.desk = Desk(frozen, **given)
+        self.telemetry = FakeTelemetry()
+        self.registrar = FakeRegistrar()
+        self.session_log = SessionLog()
+        self._frozen = frozen
+        desk = self.desk
+        self.hub = Hub(
+            desk.settings,
+            BOOT,
+            desk.clock,
+            desk.metrics,
+            desk.dispatcher,
+            self.telemetry,
+            self.registrar,
+            self.session_log,
+        )
+
+    def at(self, seconds: float) -> None:
+        """It is `seconds` after the start, and what is due is done."""
+        self._frozen.move_to(START + timedelta(seconds=seconds))
+        self.hub.sweep(self.desk.clock.monotonic())
+        self.desk.sweep()
+
+    def accept(self) -> tuple[Connection, FakeTransport]:
+        """Somebody connects."""
+        connection, transport = Connection(self.hub), FakeTransport()
+        transport.protocol = connection
+        connection.connection_made(transport)
+        return connection, transport
+
+    def identify(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+        """A device connects and names itself."""
+        connection, transport = self.accept()
+        connection.data_received(encode_handshake(imei))
+        return connection, transport
+
+    def ready(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+        """A device has had its first frame acknowledged."""
+        connection, transport = self.identify(imei)
+        connection.data_received(FRAME)
+        self.telemetry.confirm()
+        transport.written.clear()
+        return connection, transport

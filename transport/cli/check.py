@@ -1,0 +1,121 @@
+"""``telgw check``: whether Redis, the fleet on it and this host are as they have to be."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fsm.outbound import Limits
+from store.audit import diagnose_log
+from store.diagnosis import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
+from store.fleet import Bounds, diagnose_fleet
+from store.keys import Keys
+from transport.clock import Clock
+from transport.tcp import RESERVED_DESCRIPTORS
+
+from . import render
+from .options import Where, setting, with_streams
+from .parameters import Duration
+from .streams import complete, server
+
+STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
+STYLES = {OK: "green", WARNING: "yellow", CRITICAL: "bold red"}
+LONGEST = 400
+"""Characters of a cell."""
+
+POSITIVE = click.IntRange(min=1)
+
+
+@click.command(short_help="Say whether Redis, the fleet on it and this host are as they have to be.")
+@click.option("--replay", is_flag=True, help="Fold the whole log, and compare it with the ledgers.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object for each finding.")
+@click.option(
+    "--connections", type=POSITIVE, default=10_000, show_default=True, help="Devices this host shall hold."
+)
+@setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As the gateways have it.")
+@setting("Commands", "--responses-maxlen", POSITIVE, "As the gateways have it.")
+@setting("Commands", "--command-ttl", Duration(1.0, 86400), "As the gateways have it.")
+@setting("Commands", "--response-timeout", Duration(0.1, 3600), "As the gateways have it.")
+@with_streams
+def command(
+    where: Where,
+    replay: bool,
+    raw: bool,
+    connections: int,
+    telemetry_maxlen: int,
+    responses_maxlen: int,
+    command_ttl: float,
+    response_timeout: float,
+) -> int:
+    """Look at the settings of Redis, at every gateway known there, at its streams, and at this host's limits.
+
+    Nothing is changed. Exit status: 0 all is well; 1 warnings; 2 wrong use, or Redis cannot be reached;
+    3 something critical: a promise of the gateway does not hold.
+    """
+    limits = Limits(command_ttl=command_ttl, response_timeout=response_timeout)
+    bounds = Bounds(responses_maxlen, telemetry_maxlen, limits)
+    return complete(_check(where, bounds, connections, replay, raw))
+
+
+async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, raw: bool) -> int:
+    keys = Keys(where.key_prefix)
+    async with server(where, "check") as client:
+        findings = await diagnose_server(client, Clock().now_ms)
+        findings += await diagnose_fleet(client, keys, bounds)
+        if replay:
+            findings += await diagnose_log(client, keys)
+    findings.append(descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE), connections))
+    _show(findings, raw)
+    return status(findings)
+
+
+def descriptors(soft: int, hard: int, connections: int) -> Finding:
+    """Whether a gateway started from here could hold so many connections; it raises the soft limit itself."""
+    found = f"{_limit(soft)} open files, up to {_limit(hard)} when asked for"
+    most = soft if hard == resource.RLIM_INFINITY else hard
+    needed = connections + RESERVED_DESCRIPTORS
+    if most == resource.RLIM_INFINITY or most >= needed:
+        return Finding(OK, "nofile", found)
+    mend = (
+        f"Allow {needed} for {connections} connections: ulimit -n, LimitNOFILE=, or ulimits of the container."
+    )
+    return Finding(WARNING, "nofile", found, mend)
+
+
+def _limit(number: int) -> str:
+    return "unlimited" if number == resource.RLIM_INFINITY else str(number)
+
+
+def status(findings: list[Finding]) -> int:
+    """The exit status: that of the worst finding."""
+    return max((STATUS[finding.level] for finding in findings), default=0)
+
+
+def _show(findings: list[Finding], raw: bool) -> None:
+    if raw:
+        for finding in findings:
+            click.echo(json.dumps(asdict(finding)))
+        return
+    console = Console(highlight=False)
+    console.print(table(findings))
+    counts = [(sum(finding.level == level for finding in findings), level) for level in LEVELS]
+    console.print(", ".join(f"{count} {level}" for count, level in counts))
+
+
+def table(findings: list[Finding]) -> Table:
+    """The findings, one a row."""
+    shown = Table(title="telgw check", title_justify="left")
+    shown.add_column("", no_wrap=True)
+    for heading in ("what", "found", "what to do"):
+        shown.add_column(heading, overflow="fold")
+    for finding in findings:
+        words = (finding.subject, finding.found, finding.mend)
+        cells = [Text(render.printable(word, LONGEST)) for word in words]
+        shown.add_row(Text(finding.level, STYLES[finding.level]), *cells)
+    return shown

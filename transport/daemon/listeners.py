@@ -1,0 +1,100 @@
+"""The ports that devices connect to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from fsm.errors import GatewayFault
+from transport.connection import Connection
+from transport.hub import Hub
+from transport.settings import Address, Settings
+from transport.tcp import BACKLOG, bind
+from transport.tls import context_for
+
+TLS_GOODBYE = 2.0
+"""Seconds that a device has to answer the end of TLS; most have gone without a word."""
+
+
+class CannotListen(GatewayFault):
+    """An address of ours cannot be bound."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
+        self.host = host
+        self.port = port
+
+
+class Listeners:
+    """The plain listeners and those that speak TLS.
+
+    Raises:
+        BadTlsFiles: a certificate or key cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sockets: list[socket.socket] = []
+        self._plain: list[socket.socket] = []
+        self._secure: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._tls: dict[str, Any] = {}
+        if (context := context_for(settings)) is not None:
+            self._tls = {
+                "ssl": context,
+                "ssl_handshake_timeout": settings.handshake_timeout,
+                "ssl_shutdown_timeout": TLS_GOODBYE,
+            }
+
+    def bind(self) -> None:
+        """Take the addresses, without accepting anybody yet.
+
+        A process that cannot have them must find out before it takes the instance id from the one that has.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+        """
+        try:
+            self._plain = [self._bind(*address) for address in self._settings.listen]
+            self._secure = [self._bind(*address) for address in self._settings.tls_listen]
+        except CannotListen:
+            self.close()
+            raise
+
+    def _bind(self, host: str, port: int) -> socket.socket:
+        try:
+            sock = bind(host, port)
+        except OSError as error:
+            raise CannotListen(host, port, error) from error
+        self._sockets.append(sock)
+        return sock
+
+    async def open(self, hub: Hub) -> tuple[list[Address], list[Address]]:
+        """Listen; the addresses of the plain listeners and of those with TLS.
+
+        Raises:
+            CannotListen: another process has begun to listen on an address meanwhile.
+        """
+        plain = await self._open(hub, self._plain, {})
+        return plain, await self._open(hub, self._secure, self._tls)
+
+    async def _open(self, hub: Hub, sockets: Sequence[socket.socket], tls: dict[str, Any]) -> list[Address]:
+        loop, bound = asyncio.get_running_loop(), []
+        for sock in sockets:
+            address = sock.getsockname()[:2]
+            try:
+                server = await loop.create_server(lambda: Connection(hub), sock=sock, backlog=BACKLOG, **tls)
+            except OSError as error:
+                raise CannotListen(address[0], address[1], error) from error
+            self._servers.append(server)
+            bound.append(address)
+        return bound
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        for server in self._servers:
+            server.close()
+        for sock in self._sockets:  # last: the event loop looks for the servers by them
+            sock.close()

@@ -1,0 +1,102 @@
+"""A connection until its device is let in: the handshake, the allow-list, and the byte that says yes."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from fsm.reasons import PROTOCOL_ERROR, REJECTED, SUPERSEDED
+from fsm.registration import Registered, RegisterResult
+from transport.hub import Hub
+from transport.link import DeviceLink
+from transport.teltonika.errors import BadHandshake
+from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
+
+log = structlog.get_logger("telgw.sessions")
+
+GREETING_PATIENCE = 0.05
+"""Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
+registry. A device waits for seconds; while Redis is slow or away it is accepted all the same."""
+
+
+class Guest(DeviceLink):
+    """A device that has to say who it is before anything else of it is read."""
+
+    __slots__ = ("_greeted", "_handshake")
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._greeted = False
+        self._handshake: HandshakeReader | None = HandshakeReader()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
+        self.last_read = self._hub.now
+        if self._handshake is None:
+            self._read(data)
+            return
+        if self._handshake.complete:
+            self._handshake.rest += data  # the allow-list is still being asked
+            return
+        try:
+            imei = self._handshake.feed(data)
+        except BadHandshake as error:
+            self._reject(error)
+            return
+        if imei is not None:
+            self._present(imei)
+
+    def _present(self, imei: str) -> None:
+        """A device has named itself: it is let in, sent away, or waits until the allow-list is asked."""
+        allowed = self._hub.gate.allows(imei)
+        if allowed is None:
+            self._transport.pause_reading()
+            self._hub.gate.ask(imei, partial(self._judged, imei))
+        else:
+            self._judge(imei, allowed)
+
+    def _judged(self, imei: str, allowed: bool) -> None:
+        if not self.closed:
+            self._transport.resume_reading()
+            self._judge(imei, allowed)
+
+    def _judge(self, imei: str, allowed: bool) -> None:
+        assert self._handshake is not None
+        if not allowed:
+            self._hub.gate.refused(imei, self.peer, self._hub.now)
+            self._transport.write(REJECT)
+            self.shut(REJECTED)
+            return
+        rest, self._handshake = self._handshake.rest, None
+        self._identify(imei)
+        if rest:
+            self._read(rest)
+
+    def _reject(self, error: BadHandshake) -> None:
+        log.info("handshake_refused", peer=self.peer, reason=error.reason)
+        self._transport.write(REJECT)
+        self.shut(PROTOCOL_ERROR)
+
+    def _identify(self, imei: str) -> None:
+        self.imei = imei
+        self.advance("identify")
+        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
+        self._hub.identified(self)
+        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
+
+    def _greet(self) -> None:
+        if not self._greeted and not self.closed:
+            self._greeted = True
+            self._write(ACCEPT)
+
+    def registered(self, result: RegisterResult) -> None:
+        if result.status is Registered.SUPERSEDED:
+            self.shut(SUPERSEDED)
+        self._greet()
+
+    def _read(self, data: bytes) -> None:
+        """What the device sends once it is let in."""
+        raise NotImplementedError
