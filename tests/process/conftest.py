@@ -1,0 +1,50 @@
+"""What the tests of the process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from store.embedded import EmbeddedServer
+from tests.process.gateway import IMEI, Bus, Device, Gateway
+
+
+@pytest.fixture(scope="session")
+def server(embedded_server: EmbeddedServer) -> EmbeddedServer:
+    """One kind of server is enough here: what differs between them is tested script by script."""
+    return embedded_server
+
+
+@pytest.fixture
+def bus(redis_url: str) -> Iterator[Bus]:
+    with Bus(redis_url) as bus:
+        yield bus
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is entered here ends with the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def start(redis_url: str, stack: ExitStack) -> Callable[..., Gateway]:
+    """Starts gateways on an empty server."""
+
+    def start(instance_id: str = "gw-1", **options: object) -> Gateway:
+        return stack.enter_context(Gateway(redis_url, instance_id, **options))  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def plug_in(stack: ExitStack) -> Callable[..., Device]:
+    """Connects devices."""
+
+    def plug_in(gateway: Gateway, imei: str = IMEI) -> Device:
+        return stack.enter_context(Device(gateway, imei))
+
+    return plug_in

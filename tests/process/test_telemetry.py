@@ -1,0 +1,111 @@
+"""Records go up: bytes on a socket become entries, and only then an acknowledgement."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
+from transport.teltonika.frame import encode_frame
+
+pytestmark = [pytest.mark.process, pytest.mark.redis]
+
+# The examples of Teltonika's wiki.
+CODEC_8E = bytes.fromhex(
+    "000000000000004A8E010000016B412CEE000100000000000000000000000000000000010005000100010100010011001D0001"
+    "0010015E2C880002000B000000003544C87A000E000000001DD7E06A00000100002994"
+)
+CODEC_16 = bytes.fromhex(
+    "000000000000005F10020000016BDBC7833000000000000000000000000000000000000B05040200010000030002000B002700"
+    "42563A00000000016BDBC7871800000000000000000000000000000000000B05040200010000030002000B00260042563A0000"
+    "0200005FB3"
+)
+NOWHERE = {
+    "priority": 0,
+    "longitude": 0.0,
+    "latitude": 0.0,
+    "altitude": 0,
+    "angle": 0,
+    "satellites": 0,
+    "speed": 0,
+}
+RECORDS: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
+    "8": (
+        TELEMETRY,
+        [
+            NOWHERE
+            | {
+                "timestamp": 1560161086000,
+                "priority": 1,
+                "event_id": 1,
+                "io": {"21": 3, "1": 1, "66": 24079, "241": 24602, "78": 0},
+            }
+        ],
+    ),
+    "8E": (
+        CODEC_8E,
+        [
+            NOWHERE
+            | {
+                "timestamp": 1560166592000,
+                "priority": 1,
+                "event_id": 1,
+                "io": {"1": 1, "17": 29, "16": 22949000, "11": 893700218, "14": 500686954},
+            }
+        ],
+    ),
+    "16": (
+        CODEC_16,
+        [
+            NOWHERE
+            | {
+                "timestamp": 1562760414000 + 1000 * number,
+                "event_id": 11,
+                "generation_type": 5,
+                "io": {"1": 0, "3": 0, "11": value, "66": 22074},
+            }
+            for number, value in enumerate((39, 38))
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("codec", RECORDS)
+def test_a_frame_becomes_entries_before_it_is_acknowledged(
+    codec: str, start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    frame, records = RECORDS[codec]
+    device = plug_in(start()).hello()
+    before = time.time() * 1000
+    device.report(frame, len(records))
+    entries = [fields for _, fields in bus.client.xrange(KEYS.telemetry)]
+    after = time.time() * 1000
+    for fields, record in zip(entries, records, strict=True):
+        assert json.loads(fields.pop("data")) == record
+        assert before - 1000 <= int(fields.pop("received_at")) <= after + 1000
+        assert fields == {"imei": IMEI, "codec": codec, "instance_id": "gw-1"}
+
+
+def test_without_redis_nothing_is_acknowledged_and_with_it_everything(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    device = plug_in(start()).ready()
+    bus.client.config_set("maxmemory", 1)
+    device.send(TELEMETRY)
+    assert device.silent(0.3)
+    bus.client.config_set("maxmemory", 0)
+    device.report(count=1)
+    until(lambda: bus.client.xlen(KEYS.telemetry) == 3)
+
+
+def test_a_frame_that_cannot_be_decoded_is_kept_and_acknowledged(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    body = b"\x08\x02" + b"\x00" * 10 + b"\x02"
+    plug_in(start()).hello().report(encode_frame(body), 2)
+    [(_, fields)] = bus.client.xrange(KEYS.undecodable)
+    assert (fields["imei"], fields["frame"].encode("latin-1")) == (IMEI, body)
