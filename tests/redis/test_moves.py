@@ -146,6 +146,16 @@ async def test_sent_is_committed_unless_another_living_instance_holds_the_device
     assert await book.states() == ["queued", "sent"][: 1 + (status is OK)]
 
 
+async def test_a_token_of_a_session_before_does_not_displace_a_device_that_is_here(book: Book) -> None:
+    """The one registration call of the newer session may have failed."""
+    case = await book.case()
+    await book.client.hset(KEYS.registry, IMEI, US)
+    await book.client.hset(KEYS.sessions, IMEI, "s-0")
+    await book.client.set(KEYS.heartbeat(US), "1")
+    sent = case.open(), case.step("send", session_id="s-1", held_imei=IMEI)
+    assert await book.statuses(*sent) == [OK, OK]
+
+
 # Who may
 
 

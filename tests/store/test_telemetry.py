@@ -235,3 +235,9 @@ async def test_stop_ends_the_task_though_redis_is_away(
     telemetry.stop()
     await task
     assert telemetry.pending_entries == 1
+
+
+def test_a_small_batch_weighs_more_than_its_bytes(telemetry: Telemetry, seen: Recorder) -> None:
+    for number in range(100):
+        telemetry.store(seen.batch(str(number), b"x"))
+    assert telemetry.pending_bytes == 100 * (OVERHEAD + 1)

@@ -230,4 +230,6 @@ class FakeLedger:
         if move.error:
             self.deadletters.append(move)
         self.log.extend(move.events)
+        if move.events and (row := self.rows.get(move.events[-1].command_id)):
+            row.state, row.seq, row.token = move.events[-1].state, move.events[-1].seq, ""
         return self._report(Status.OK)

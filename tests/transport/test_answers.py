@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.transport.desk import OTHER_IMEI, Desk
+from transport.notes import BACKLOG, UNSOLICITED_LIMIT
 from transport.teltonika.command import TYPE_ANSWER, Message
 from transport.teltonika.frame import CODEC_12, CODEC_14
 
@@ -137,3 +138,41 @@ def test_an_answer_is_published_as_text_or_hex_and_cut(
     desk.ledger.settle()
     event = desk.ledger.events("c-1")[-1]
     assert (event.response, event.response_hex, event.truncated) == (text, hexadecimal, truncated)
+
+
+# A device that talks unasked
+
+
+def _counted(desk: Desk) -> float | None:
+    labels = {"note": "unsolicited_response"}
+    return desk.metrics.registry.get_sample_value("teltonika_command_notes_total", labels)
+
+
+def test_of_what_a_device_says_unasked_thirty_a_minute_are_published(desk: Desk) -> None:
+    talker, other = desk.connect(), desk.connect(OTHER_IMEI)
+    desk.at(0)
+    for _ in range(UNSOLICITED_LIMIT + 5):
+        desk.answer(talker, "hello")
+    desk.answer(other, "me too")
+    desk.at(59.999)
+    desk.answer(talker, "hello")
+    desk.ledger.settle()
+    texts = [text for _, _, text in desk.notes()]
+    assert texts == ["hello"] * UNSOLICITED_LIMIT + ["me too"]
+    assert _counted(desk) == UNSOLICITED_LIMIT + 7
+    desk.at(60)
+    desk.answer(talker, "a new minute")
+    desk.ledger.settle()
+    assert desk.notes()[-1] == ("unsolicited_response", "", "a new minute")
+
+
+def test_while_the_ledger_is_far_behind_what_a_device_says_unasked_is_only_counted(desk: Desk) -> None:
+    link = desk.connect()
+    for number in range(BACKLOG + 1):
+        desk.ask("!" * number)  # entries without a readable id
+    desk.answer(link, "hello")
+    assert (desk.ledger.depth, _counted(desk)) == (BACKLOG + 1, 1)
+    desk.ledger.settle(1)
+    desk.answer(link, "there is room")
+    desk.ledger.settle()
+    assert desk.notes() == [("unsolicited_response", "", "there is room")]

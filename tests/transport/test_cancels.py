@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from redis.exceptions import ResponseError
 
 from fsm.moves import Entry, Open, Status
 from tests.transport.desk import IMEI, Desk
@@ -232,3 +233,43 @@ def test_a_command_whose_begin_is_refused_leaves_its_cancel_to_be_read_again(des
     cancel = desk.cancel()
     desk.ledger.settle()
     assert cancel in desk.ledger.stream
+
+
+async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(command_id: str) -> dict[str, str]:
+        if command_id == "bad":
+            raise ResponseError("WRONGTYPE")
+        return {}
+
+    monkeypatch.setattr(desk.ledger, "read", read)
+    bad = desk.cancel("bad")
+    desk.cancel("first")
+    desk.cancel("second")
+    await settled(desk)
+    assert [note[1:] for note in desk.notes()] == [("first", "unknown"), ("second", "unknown")]
+    assert list(desk.ledger.stream) == [bad]
+    assert not desk.intake._cancels.answering(bad.outbound_id)
+
+
+async def test_a_storm_of_cancels_makes_one_look_up_at_a_time(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = 0
+
+    async def read(command_id: str) -> dict[str, str]:
+        nonlocal reading
+        reading += 1
+        assert reading == 1
+        await asyncio.sleep(0)
+        reading -= 1
+        return {}
+
+    monkeypatch.setattr(desk.ledger, "read", read)
+    for number in range(100):
+        desk.cancel(f"c-{number}")
+    for _ in range(300):
+        await asyncio.sleep(0)
+    desk.ledger.settle()
+    assert [note[1] for note in desk.notes()] == [f"c-{number}" for number in range(100)]

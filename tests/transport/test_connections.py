@@ -258,3 +258,25 @@ def test_a_registry_that_knows_nothing_of_the_device_does_not_hold_up_its_comman
     desk.ask()
     desk.ledger.settle()
     assert link.texts == ["c-1"]
+
+
+def test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes_back_first(
+    desk: Desk,
+) -> None:
+    desk.ask()
+    desk.at(60)
+    link = desk.connect()
+    desk.ledger.settle()
+    desk.at(200)
+    desk.ledger.settle()
+    assert (link.texts, desk.life()[:2]) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
+
+
+def test_a_grace_that_ends_before_queued_is_committed_ends_the_command_afterwards(desk: Desk) -> None:
+    desk.ask()
+    desk.at(60)
+    desk.ledger.settle()
+    assert desk.life() == ["queued not_sent"]
+    desk.at(61)
+    desk.ledger.settle()
+    assert desk.life()[-1] == "failed device_not_connected not_sent"

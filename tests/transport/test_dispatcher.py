@@ -139,9 +139,10 @@ def test_a_verdict_that_the_store_refuses_is_published_beside_the_dead_letter(de
     desk.ask()
     desk.ledger.settle()
     desk.ledger.refuse(Status.ERROR, "responded")
-    desk.answer(link)
+    desk.answer(link, "the answer")
     desk.ledger.settle()
-    assert desk.life()[-1] == "responded answered"
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
+    assert desk.ledger.events("c-1")[-1].response == "the answer"
     assert len(desk.ledger.deadletters) == 1
 
 

@@ -172,3 +172,15 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
     desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert link.texts == ["a"]
+
+
+async def test_the_grace_ends_during_a_hand_over_that_fails_and_the_device_is_back(desk: Desk) -> None:
+    away(desk, "a")
+    desk.ledger.alive.clear()
+    await desk.relocation.look()
+    desk.at(60)
+    link = desk.connect()
+    desk.ledger.settle()
+    desk.at(61)
+    desk.ledger.settle()
+    assert (link.texts, desk.life("a")) == (["a"], ["queued not_sent", "sent maybe_sent"])

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.transport.desk import IMEI, Desk
+from tests.transport.fake_ledger import US
+from tests.transport.wire import FakeTransport
+from transport.connection import Connection
+from transport.daemon.gateway import Gateway
+from transport.settings import Settings
+from transport.teltonika.handshake import encode_handshake
 
 MakeDesk = Callable[..., Desk]
 
@@ -156,3 +164,27 @@ async def test_a_hand_over_that_fails_while_stopping_ends_the_command(desk: Desk
     desk.dispatcher.stop()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed gateway_shutdown not_sent"
+
+
+async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came later would be stored, or not, without an acknowledgement."""
+    settings = Settings(instance_id=US, metrics=None, max_connections=10)
+    gateway = Gateway(settings, "redis://127.0.0.1:1")
+    connection, transport = Connection(gateway.hub), FakeTransport()
+    connection.connection_made(transport)
+    connection.data_received(encode_handshake(IMEI))
+    unread: list[bool] = []
+
+    async def flush(within: float) -> int:
+        unread.append(transport.paused)
+        connection.resume()
+        unread.append(transport.paused)
+        connection.connection_lost(None)
+        return 0
+
+    monkeypatch.setattr(gateway.backend.telemetry, "flush", flush)
+    await gateway._flush()
+    await gateway.backend.close()
+    assert unread == [True, True]

@@ -1,0 +1,31 @@
+"""A second process with the same instance id, on a port that the first one has."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from store.keys import Keys
+from tests.redis.live import Device, running
+from transport.daemon.gateway import Gateway
+from transport.daemon.listeners import CannotListen
+from transport.settings import Settings
+
+pytestmark = pytest.mark.redis
+
+
+async def test_a_second_process_that_cannot_have_the_port_leaves_the_first_its_instance_id(
+    redis_url: str, client: Redis
+) -> None:
+    async with running(redis_url) as (first, address):
+        boot = await client.get(Keys().boot("gw-1"))
+        assert boot == first.boot_id.encode()
+        second = Gateway(Settings(instance_id="gw-1", listen=(address,), metrics=None), redis_url)
+        with pytest.raises(CannotListen, match=str(address[1])):
+            await second.run()
+        assert await client.get(Keys().boot("gw-1")) == boot
+        async with Device.at(*address) as device:
+            await device.name_itself()
+            assert await device.report() == 1
+        await second.backend.close()
+    assert first.exit_status == 0

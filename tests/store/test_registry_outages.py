@@ -1,0 +1,49 @@
+"""The registrar while Redis is away, and a registry that somebody else has written to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fakeredis
+from redis.asyncio import Redis
+
+from fsm.registration import Registered, RegisterResult
+from store.registry import BATCH
+from tests.store.test_registry import IMEI, KEYS, Gateway, entry
+
+
+async def test_while_redis_is_away_every_first_registration_fails_at_once_and_none_is_made_late(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
+) -> None:
+    one = Gateway(fake_redis, "gw-1")
+    fake_server.connected = False
+    for number in range(BATCH + 100):
+        one.registrar.unregister(f"{number:015}", "gone")
+    one.register("s1")
+    one.register("s2", "another")
+    task = spawn(one.registrar.run())
+    await one.until(lambda: bool(one.failures))
+    assert (one.failures, set(one.results.values())) == ([2], {RegisterResult(Registered.FAILED)})
+    assert one.registrar.depth == BATCH + 100
+    fake_server.connected = True
+    await fake_redis.hset(KEYS.registry, IMEI, "gw-2")
+    one.registrar.stop()
+    await task
+    if one.registrar.depth:  # the task ended in its pause
+        await one.registrar.run()
+    assert one.registrar.depth == 0
+    assert await fake_redis.hgetall(KEYS.registry) == {IMEI.encode(): b"gw-2"}
+
+
+async def test_a_holder_whose_name_is_not_text_ends_neither_the_registrar_nor_a_look(
+    fake_redis: Redis, spawn: Any
+) -> None:
+    await fake_redis.hset(KEYS.registry, mapping={IMEI: b"\xff\xfe", "another": "gw-2"})
+    one = Gateway(fake_redis, "gw-1")
+    assert await one.registrar.holders([IMEI, "another"]) == {IMEI: "\ufffd\ufffd", "another": "gw-2"}
+    spawn(one.registrar.run())
+    one.register("s1")
+    one.register("s2", "third")
+    await one.until(lambda: len(one.results) == 2)
+    assert one.results["s1"] == RegisterResult(Registered.REGISTERED, "\ufffd\ufffd")
+    assert await entry(fake_redis) == (b"gw-1", b"s1")

@@ -1,0 +1,98 @@
+"""What one device can cost the others: reads, pauses, connections, and frames that the store refuses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.reasons import STORE_UNAVAILABLE
+from tests.transport.wire import FRAME, Wire
+from transport import hub
+from transport.connection import READ_BUDGET, UNACKED_LIMIT
+from transport.teltonika.command import encode_answer
+from transport.teltonika.frame import CODEC_12
+
+PING = encode_answer(CODEC_12, "", b"")
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen)
+
+
+# Reads
+
+
+@pytest.mark.parametrize(("frames", "paused"), [(READ_BUDGET, False), (READ_BUDGET + 1, True)])
+async def test_a_read_of_many_frames_is_followed_by_the_turn_of_the_others(
+    wire: Wire, frames: int, paused: bool
+) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(PING * frames)
+    assert transport.paused is paused
+    await asyncio.sleep(0)
+    assert not transport.paused
+
+
+async def test_a_flood_does_not_resume_what_is_paused_for_another_reason(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * (READ_BUDGET + 1))
+    await asyncio.sleep(0)
+    assert transport.paused
+
+
+async def test_a_device_with_too_many_unacknowledged_frames_is_read_again_when_it_has_fewer(
+    wire: Wire,
+) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * UNACKED_LIMIT)
+    wire.hub.progress()
+    assert transport.paused
+    wire.telemetry.confirm()
+    wire.hub.progress()
+    assert not transport.paused
+
+
+async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * UNACKED_LIMIT)
+    wire.hub.deafen()
+    wire.telemetry.confirm()
+    wire.hub.progress()
+    assert transport.paused
+
+
+# Connections
+
+
+async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open_files(
+    frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "raise_descriptor_limit", lambda: 2)
+    wire = Wire(frozen, max_connections=0)
+    visitors = [wire.accept() for _ in range(3)]
+    assert [transport.aborted for _, transport in visitors] == [False, False, True]
+    assert wire.desk.metrics.registry.get_sample_value("teltonika_connections_turned_away_total") == 1
+    visitors[0][0].connection_lost(None)
+    assert not wire.accept()[1].aborted
+
+
+# Frames that the store refuses
+
+
+async def test_a_refused_frame_of_a_superseded_session_does_not_close_the_newer_one(wire: Wire) -> None:
+    older, _ = wire.ready()
+    older.data_received(FRAME)
+    newer, _ = wire.identify()
+    newer.data_received(FRAME)
+    wire.hub.refused(wire.telemetry.batches[0])
+    assert not newer.closed
+
+
+async def test_a_refused_frame_closes_the_session_that_waits_for_it(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(FRAME)
+    wire.hub.refused(wire.telemetry.batches[0])
+    assert connection.close_reason == STORE_UNAVAILABLE

@@ -1,0 +1,59 @@
+"""An entry that is handed over again after this very process has refused it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fsm.moves import Entry, Status
+from tests.transport.desk import IMEI, Desk
+
+MakeDesk = Callable[..., Desk]
+
+
+def stale(desk: Desk, entry: Entry, command_id: str) -> None:
+    """A reply that the server had made ready before the entry was removed comes in after that."""
+    fields = {b"command_id": command_id.encode(), b"imei": IMEI.encode(), b"payload": command_id.encode()}
+    desk.intake.receive([(entry.outbound_id, fields)], False)
+    desk.ledger.settle()
+
+
+def test_what_a_full_line_refused_is_not_opened_anew_when_there_is_room(make_desk: MakeDesk) -> None:
+    desk = make_desk(queue_limit=1)
+    link = desk.connect(ready=False)
+    desk.ask("a")
+    refused = desk.ask("b")
+    desk.ledger.settle()
+    desk.ready(link)
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    stale(desk, refused, "b")
+    assert link.texts == ["a"]
+    assert desk.life("b") == ["failed queue_full not_sent"]
+    assert len(desk.dispatcher.flights) == 0
+
+
+def test_what_was_refused_without_its_device_is_not_opened_anew_when_that_is_here(desk: Desk) -> None:
+    desk.at(61)
+    refused = desk.ask()
+    desk.ledger.settle()
+    link = desk.connect()
+    stale(desk, refused, "c-1")
+    assert link.texts == []
+    assert desk.life() == ["failed device_not_connected not_sent"]
+    assert len(desk.dispatcher.flights) == 0
+
+
+@pytest.mark.parametrize("moves", [1, 2], ids=["queued", "sent too"])
+def test_a_begin_whose_reply_was_lost_is_still_believed(desk: Desk, moves: int) -> None:
+    link = desk.connect()
+    desk.ask()
+    if moves == 2:
+        opened, sent = list(desk.ledger._queue)
+        assert [desk.ledger._carry_out(move).status for move in (opened, sent)] == [Status.OK] * 2
+    else:
+        desk.ledger.lose_reply()
+    desk.ledger.settle()
+    assert (link.texts, desk.life()) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
