@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from redis.asyncio import Redis
 
-from store.client import RedisError, Script
+from store.client import NotOwnerYet, RedisError, Script
 from store.keys import Keys
 
 RETRY = 1.0
 """Seconds between attempts to take over."""
+TRIES = 3
 
 
 def expiry(ttl: float) -> tuple[str, int]:
@@ -60,14 +62,20 @@ class Heartbeat:
     async def take_over(self) -> int:
         """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
 
+        We look who has it and replace that one only: a call that reaches Redis when we are gone and another
+        process has started in our place changes nothing.
+
         Raises:
             RedisError: the call failed. The next beat takes over instead.
         """
-        now_ms = await self._call("take_over")
-        self.taken = True
-        assert now_ms is not None
-        self._on_beat(now_ms)
-        return now_ms
+        for _ in range(TRIES):
+            seen: Any = await self._client.get(self._names[1])
+            now_ms = await self._call("take_over", seen or b"")
+            if now_ms is not None:
+                self.taken = True
+                self._on_beat(now_ms)
+                return now_ms
+        raise NotOwnerYet("The instance id changes hands all the time.")
 
     async def beat(self) -> int | None:
         """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id.
@@ -110,9 +118,10 @@ class Heartbeat:
         self.stop()
         await self._call("release")
 
-    async def _call(self, act: str) -> int | None:
-        reply = await self._script(self._client, self._names, [act, *self._identity, *self._expiry])
-        return None if reply == b"FENCED" else int(reply)
+    async def _call(self, act: str, seen: bytes = b"") -> int | None:
+        arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, seen]
+        reply = await self._script(self._client, self._names, arguments)
+        return None if reply in (b"FENCED", b"CHANGED") else int(reply)
 
     async def _stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):

@@ -81,6 +81,7 @@ class Connection(Guest):
             self._open()
 
     def _open(self) -> None:
+        self._greet()  # whatever is written next, the device reads its greeting first
         self.advance("open")
         if not self._reader.partial:
             self._hub.deadlines.cancel(self)
@@ -110,9 +111,9 @@ class Connection(Guest):
     def _watch_frame(self, begun: bool) -> None:
         """A frame that has begun must end in time."""
         if begun:
-            self._hub.deadlines.set(self, self._hub.now + FRAME_DEADLINE)
+            self._hub.deadlines.set(self, self._hub.clock.monotonic() + FRAME_DEADLINE)
         elif self.session.state == session.IDENTIFIED:
-            self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
+            self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.ready_grace)
         else:
             self._hub.deadlines.cancel(self)
             self._hub.dispatcher.quiet(self)

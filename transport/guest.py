@@ -83,7 +83,7 @@ class Guest(DeviceLink):
     def _identify(self, imei: str) -> None:
         self.imei = imei
         self.advance("identify")
-        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.ready_grace)
+        self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.ready_grace)
         self._hub.identified(self)
         asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
 

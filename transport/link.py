@@ -79,7 +79,7 @@ class DeviceLink(asyncio.Protocol):
             return
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
         self.advance("accept")
-        self._hub.deadlines.set(self, self._hub.now + self._hub.settings.handshake_timeout)
+        self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.handshake_timeout)
 
     def pause_writing(self) -> None:
         self.shut(WRITE_OVERFLOW)

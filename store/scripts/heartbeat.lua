@@ -2,7 +2,9 @@
 --
 -- KEYS  1 heartbeat  2 boot  3 instances
 -- ARGV  1 act (take_over, beat, release)  2 instance_id  3 boot_id  4 EX or PX  5 time to live in that unit
--- Returns the time in epoch ms, or 'FENCED' when another process owns the instance id.
+--       6 for take_over: the boot id that owned the instance id when we looked, '' for none
+-- Returns the time in epoch ms, or 'FENCED' when another process owns the instance id, or 'CHANGED' when it
+-- is not the one we have seen: a call that was held up on its way must not undo what came after it.
 
 local heartbeat, boot, instances = KEYS[1], KEYS[2], KEYS[3]
 local act, instance_id, boot_id, unit, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -11,6 +13,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format('%d', now)
 local owner = redis.call('GET', boot)
 
+if act == 'take_over' and owner and owner ~= boot_id and owner ~= ARGV[6] then return 'CHANGED' end
 if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end
 
 if act == 'release' then

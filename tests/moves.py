@@ -1,4 +1,4 @@
-"""The moves of a command as the contract has them, written apart from the gateway's own table."""
+"""The moves of commands and sessions as the contract has them, apart from the gateway's own tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SENT_FAILS = (
 _WITHDRAWALS = ("connection_lost", "session_superseded", "gateway_shutdown")
 _UNCERTAIN = ("maybe_sent", "received")
 
-MOVES: dict[tuple[str, str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
+COMMAND_MOVES: dict[tuple[str, str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("", "accept", "queued"): (("",), ("not_sent",)),
     ("", "refuse", "failed"): (_REFUSALS, ("not_sent",)),
     ("", "expire", "timeout"): (("expired",), ("not_sent",)),
@@ -30,3 +30,17 @@ MOVES: dict[tuple[str, str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("sent", "time_out", "timeout"): (("response_timeout", "delivery_timeout"), _UNCERTAIN),
 }
 """(state before, trigger, state after) -> the reasons and deliveries that belong to it."""
+
+_OPEN = ("handshake", "identified", "ready", "tainted")
+
+SESSION_MOVES: set[tuple[str, str, str]] = {
+    ("handshake", "identify", "identified"),
+    ("identified", "open", "ready"),
+    ("ready", "taint", "tainted"),
+    ("tainted", "clear", "ready"),
+    *((state, "drain", "draining") for state in _OPEN),
+    *((state, "close", "closed") for state in (*_OPEN, "draining")),
+    ("", "close", "closed"),
+}
+"""(state before, trigger, state after), as far as they are published. The last one is said of a session whose
+instance died with it: nobody knows where it stood."""

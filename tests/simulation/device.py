@@ -1,0 +1,208 @@
+"""A simulated tracker: it connects, sends records until they are acknowledged, and obeys, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tests import wire
+from tests.simulation.sockets import Socket
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+MANNERS = (
+    *["answer"] * 8,
+    *("late", "never", "twice", "nack", "nack", "broken", "ping first", "wrong imei", "other codec"),
+    *("hang up", "answer and hang up", "vanish", "lose framing", "stranger first"),
+)
+"""What a device may do with a command."""
+PATIENCE = 12.0
+"""Seconds that a device waits for the greeting or an ack before it tries another connection."""
+
+
+class Device:
+    """One tracker, on one connection at a time; older ones may linger."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.number = number
+        self.imei = f"3569{number:011d}"
+        self._world = world
+        self._random = world.random
+        self._clock_ms = int(world.clock.wall() * 1000) + number
+        self._socket: Socket | None = None
+        self._outstanding: deque[list[int]] = deque()
+        self._kept: list[list[int]] = []
+        self._news = asyncio.Event()
+
+    async def live(self) -> None:
+        """Connect, serve, and begin again."""
+        while True:
+            process = self._world.gate()
+            if process is not None:
+                await self._session(Socket(self, process, self._random.uniform(0.001, 0.3)))
+            await asyncio.sleep(self._random.choice((0.01, 0.5, 2.0, 6.0)) * self._random.uniform(0.5, 1.0))
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is connected, greeted, and owes and is owed nothing."""
+        return self._socket is not None and bool(self._socket.down.greeted) and not self._outstanding
+
+    # A connection
+
+    async def _session(self, socket: Socket) -> None:
+        self._socket = socket
+        self._kept[:0] = self._outstanding
+        self._outstanding.clear()
+        self._send_split(wire.hello(self.imei))
+        if await self._until(lambda: bool(socket.down.greeted)):
+            while self._socket is socket and await self._report():
+                pass
+        if self._socket is socket:
+            self._part(socket)
+
+    def _part(self, socket: Socket) -> None:
+        """Leave a connection: by closing it, or by going elsewhere while the gateway believes it open."""
+        self._socket = None
+        if self._world.weather.calm or self._random.random() < 0.6:
+            socket.hang_up()
+        elif self._random.random() < 0.5:
+            socket.vanish()
+        else:
+            asyncio.get_running_loop().call_later(self._random.uniform(0.1, 5.0), socket.hang_up)
+
+    async def _report(self) -> bool:
+        """Send records and wait for their ack; False when it is time for another connection."""
+        socket = self._socket
+        assert socket is not None
+        for _ in range(self._random.choice((1, 1, 1, 2))):
+            self._send_frame()
+        if not await self._until(lambda: not self._outstanding):
+            return False
+        await asyncio.sleep(self._random.choice((0.05, 0.5, 2.0, 5.0)))
+        return self._world.weather.calm or self._incident(socket)
+
+    def _incident(self, socket: Socket) -> bool:
+        """What may happen between two reports; False when the device leaves."""
+        what = self._random.random()
+        if what < 0.04:
+            return False
+        if what < 0.06:
+            socket.send(b"\xff")
+        elif what < 0.08:
+            socket.send(self._stranger())
+        elif what < 0.09:
+            socket.send(wire.frame(b"\x0f\x01\x0b\0\0\0\0\x01"))
+        elif what < 0.13:
+            socket.reads = False
+        return True
+
+    async def _until(self, condition: object) -> bool:
+        """Wait for `condition` while bytes come, as long as a device is patient."""
+        assert callable(condition)
+        socket = self._socket
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    if self._socket is not socket:
+                        return False
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return self._socket is socket
+
+    def _send_frame(self) -> None:
+        frame = self._kept.pop(0) if self._kept else self._measure()
+        self._outstanding.append(frame)
+        self._send_split(wire.avl(frame))
+
+    def _measure(self) -> list[int]:
+        count = self._random.choice((1, 1, 2, 3))
+        self._clock_ms += 100 * count
+        return [self._clock_ms + 100 * index for index in range(count)]
+
+    def _send_split(self, data: bytes) -> None:
+        assert self._socket is not None
+        if self._random.random() < 0.2:
+            cut = self._random.randrange(1, len(data))
+            self._socket.send(data[:cut])
+            self._socket.send(data[cut:], after=self._random.choice((0.0, 0.05, 1.0)))
+        else:
+            self._socket.send(data)
+
+    # What comes
+
+    def ended(self, socket: Socket) -> None:
+        """The gateway closed the connection."""
+        if self._socket is socket:
+            self._socket = None
+            self._news.set()
+
+    def receive(self, socket: Socket, data: bytes) -> None:
+        """Bytes from the gateway; on a connection that was left nobody minds them."""
+        current = self._socket is socket
+        for item in socket.down.feed(data):
+            if isinstance(item, int):
+                if current:
+                    self._acked()
+            elif item is not None:
+                self._command(socket, item, current)
+        self._news.set()
+
+    def _acked(self) -> None:
+        if self._outstanding:
+            frame = self._outstanding.popleft()
+            self._world.history.acked += [(self.imei, timestamp) for timestamp in frame]
+
+    # Commands
+
+    def _command(self, socket: Socket, body: bytes, current: bool) -> None:
+        found = wire.read_message(body)
+        if found is None or found.kind != wire.COMMAND:
+            return
+        self._world.history.received.add((self.imei, found.text.decode()))
+        if not current:
+            return
+        manner = "answer" if self._world.weather.calm else self._random.choice(MANNERS)
+        self._world.note(f"{self.imei} gets {found.text.decode()!r} and will {manner}")
+        delay = self._random.choice((0.0, 0.05, 1.0, 3.0))
+        answer = wire.message(found.codec, self.imei, wire.ANSWER, b"done: " + found.text)
+        self._obey(socket, manner, found, answer, delay)
+
+    def _obey(self, socket: Socket, manner: str, command: wire.Message, answer: bytes, delay: float) -> None:
+        first = {
+            "ping first": wire.message("12", "", wire.ANSWER, b""),
+            "broken": answer[:-1] + bytes([answer[-1] ^ 1]),
+            "lose framing": b"\x47\x45\x54 / HTTP/1.1\r\n\r\n",
+            "wrong imei": wire.message("14", "350000000000009", wire.ANSWER, b"not me"),
+            "other codec": wire.message({"12": "14", "14": "12"}[command.codec], self.imei, 6, b"not this"),
+            "stranger first": wire.message("12", "", 0x0D, b"serial data"),
+        }.get(manner, b"")
+        if manner == "twice":
+            answer += answer
+        if manner == "nack" and command.codec == "14":
+            answer = wire.message("14", self.imei, wire.NACK, b"")
+        if manner == "late":
+            delay = self._random.uniform(4.0, 20.0)
+        silent = ("never", "broken", "wrong imei", "other codec", "hang up", "vanish", "lose framing")
+        data = first + (b"" if manner in silent else answer)
+        if data:
+            asyncio.get_running_loop().call_later(delay, self._say, socket, data)
+        if "hang up" in manner or manner == "vanish":
+            leave = socket.vanish if manner == "vanish" else socket.hang_up
+            asyncio.get_running_loop().call_later(delay + 0.001, self._leave, socket, leave)
+
+    def _say(self, socket: Socket, data: bytes) -> None:
+        if self._socket is socket:
+            socket.send(data)
+
+    def _leave(self, socket: Socket, leave: object) -> None:
+        assert callable(leave)
+        leave()
+        self.ended(socket)
+
+    def _stranger(self) -> bytes:
+        """An answer that nobody asked for would be taken for the one that is owed: only others are sent."""
+        return wire.message("12", "", wire.ANSWER, b"")

@@ -1,0 +1,144 @@
+"""A gateway process of a run: it starts, crashes at any await, stops in order, and may never come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+from fsm.outbound import Limits
+from tests.simulation.sockets import Socket
+from tests.simulation.virtual_time import CURRENT, Step
+from transport.connection import Connection
+from transport.daemon.gateway import Gateway
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def settings(instance_id: str) -> Settings:
+    """The defaults, with the times of fleets cut down to those of a run."""
+    return Settings(
+        instance_id=instance_id,
+        listen=(),
+        limits=Limits(command_ttl=30.0, response_timeout=10.0),
+        drain_timeout=5.0,
+        ready_grace=3.0,
+        reconnect_grace=10.0,
+        queue_limit=6,
+        shutdown_timeout=5.0,
+        heartbeat_interval=5.0,
+        heartbeat_ttl=15.0,
+        janitor_interval=10.0,
+        janitor_grace=5.0,
+        janitor_min_uptime=30.0,
+        max_connections=1000,
+    )
+
+
+class Process:
+    """One life of an instance."""
+
+    def __init__(self, world: World, instance_id: str) -> None:
+        self.world = world
+        self.instance_id = instance_id
+        self.dead = False
+        self.listening = False
+        self.doomed = 0.0
+        self.held: list[Step] | None = None
+        self.frozen: list[tuple[float, float]] = []
+        self.sockets: list[Socket] = []
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.context = contextvars.copy_context()
+        self.context.run(CURRENT.set, self)
+        self.gateway = self.context.run(Gateway, settings(instance_id), world.url_of(self))
+        self.gateway.clock._epoch_ms += world.random.choice((0, 0, -3_600_000, 3_600_000))
+        self._order_sets()
+        self.life = self.context.run(asyncio.get_running_loop().create_task, self._live())
+
+    def _order_sets(self) -> None:
+        """Sets of objects are walked in the order of their addresses, which no seed can repeat."""
+        self.gateway.dispatcher._out = Ordered()
+        for name in ("strangers", "closing", "_paused"):
+            setattr(self.gateway.hub, name, Ordered())
+
+    async def _live(self) -> None:
+        status = await self.gateway.run(lambda addresses: setattr(self, "listening", True))
+        self.world.note(f"{self.instance_id} exits with {status}")
+        self.listening = False
+        if status == 1:
+            self.world.fault("crash", f"a task of {self.instance_id} failed")
+        self.end()
+
+    def accept(self, socket: Socket) -> Connection:
+        """A device connects."""
+        connection = Connection(self.gateway.hub)
+        self.sockets.append(socket)
+        self.world.history.connections[connection.session_id] = socket._device.imei
+        self.soon(connection.connection_made, socket)
+        return connection
+
+    def soon(self, call: Any, *args: Any) -> None:
+        """Call into the gateway, as its event loop would."""
+        asyncio.get_running_loop().call_soon(call, *args, context=self.context)
+
+    def freeze(self, seconds: float) -> None:
+        """Stop the process; when it goes on, it does not know that it was stopped."""
+        if self.held is None:
+            self.held = []
+            now = asyncio.get_running_loop().time()
+            self.frozen.append((now, now + seconds))
+            asyncio.get_running_loop().call_later(seconds, self.thaw)
+
+    def thaw(self) -> None:
+        """Everything that was due meanwhile happens now, in its order."""
+        held, self.held = self.held or [], None
+        for step in held:
+            self.soon(step)
+
+    @property
+    def open(self) -> bool:
+        """Whether a device can connect."""
+        return self.listening and not self.dead and not self.gateway._stop.is_set()
+
+    def tempt(self) -> None:
+        """A moment at which a doomed process may crash: just before or after something became true."""
+        if self.doomed and not self.dead and self.world.random.random() < self.doomed:
+            self.world.note(f"{self.instance_id} crashes")
+            self.end()
+
+    def end(self) -> None:
+        """Nothing of this process reaches the world any more."""
+        if self.dead:
+            return
+        self.dead = True
+        self.listening = False
+        self.thaw()
+        for socket in self.sockets:
+            socket.kill()
+        asyncio.get_running_loop().call_soon(self._sweep_up)
+
+    def _sweep_up(self) -> None:
+        for task in self.tasks:
+            if not task.done():
+                task.cancel()
+
+
+class Ordered(dict[Any, None]):
+    """A set that is walked in the order in which it was filled."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def discard(self, item: Any) -> None:
+        self.pop(item, None)
+
+
+def task_factory(loop: asyncio.AbstractEventLoop, work: Any, **given: Any) -> asyncio.Task[Any]:
+    """Tasks belong to the process in whose name they were started."""
+    task = asyncio.Task(work, loop=loop, **given)
+    process = CURRENT.get(None)
+    if isinstance(process, Process):
+        process.tasks[task] = None
+    return task

@@ -1,0 +1,153 @@
+"""Interleavings that must never come back, each set up by hand on the virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tests import wire
+from tests.simulation.device import Device
+from tests.simulation.process import Process
+from tests.simulation.sockets import Socket
+from tests.simulation.weather import Storm
+from tests.simulation.world import World, play
+
+FOREVER = float("inf")
+Scene = Callable[[World], Awaitable[None]]
+
+
+def scene(act: Scene) -> World:
+    """Play one scene in fair weather."""
+    world = World(1)
+    play(world, act)
+    assert world.faults == []
+    return world
+
+
+def storm(world: World, kind: str) -> Storm:
+    """Bad weather until it is taken off."""
+    found = Storm(kind, lambda instance, purpose: True, FOREVER)
+    world.weather.storms.append(found)
+    return found
+
+
+async def start(world: World, name: str = "gw-a") -> Process:
+    """A process that has had time to take its name over."""
+    world.start(name)
+    await asyncio.sleep(3.0)
+    return world.processes[-1]
+
+
+def ask(world: World, device: Device, **more: str) -> None:
+    """The producer wants something of a device."""
+    entry = {"command_id": "c1", "imei": device.imei, "payload": "getinfo", **more}
+    fields = [text for pair in entry.items() for text in pair]
+    world.server.execute("XADD", "commands:outbound:gw-a", "*", *fields)
+
+
+def owner(world: World) -> bytes | None:
+    return world.server.redis.get("instance:boot:gw-a")
+
+
+def test_a_process_that_cannot_take_its_name_over_at_once_is_not_fenced_by_its_predecessor() -> None:
+    async def act(world: World) -> None:
+        predecessor = await start(world)
+        predecessor.end()
+        full = storm(world, "oom")
+        follower = await start(world)
+        full.until = 0.0
+        device = Device(world, 1)
+        Socket(device, follower, 0.01).send(wire.hello(device.imei))
+        await asyncio.sleep(20.0)
+        assert follower.open
+        assert world.holder(device.imei) == "gw-a"
+        assert owner(world) == follower.gateway.boot_id.encode()
+
+    scene(act)
+
+
+def test_a_process_that_stops_does_not_take_the_name_from_its_successor() -> None:
+    async def act(world: World) -> None:
+        (await start(world)).end()
+        down = storm(world, "black")
+        stopping = await start(world)
+        stopping.gateway.stop()
+        await asyncio.sleep(0.01)
+        down.until = 0.0
+        successor = await start(world)
+        await asyncio.sleep(20.0)
+        assert successor.open
+        assert owner(world) == successor.gateway.boot_id.encode()
+
+    scene(act)
+
+
+def test_a_take_over_that_arrives_after_its_process_died_does_not_fence_the_successor() -> None:
+    async def act(world: World) -> None:
+        first = await start(world)
+        heartbeat = first.gateway.backend.heartbeat
+        late = ["take_over", *heartbeat._identity, *heartbeat._expiry, b""]
+        first.end()
+        successor = await start(world)
+        world.server.execute("EVALSHA", heartbeat._script.sha, 3, *heartbeat._names, *late)
+        await asyncio.sleep(20.0)
+        assert successor.open
+        assert owner(world) == successor.gateway.boot_id.encode()
+
+    scene(act)
+
+
+def test_a_device_is_greeted_before_anything_else_is_written_by_a_process_that_was_frozen() -> None:
+    async def act(world: World) -> None:
+        process = await start(world)
+        device = Device(world, 1)
+        socket = Socket(device, process, 0.01)
+        process.freeze(30.0)
+        socket.send(wire.hello(device.imei))
+        await asyncio.sleep(1.0)
+        ask(world, device, expires_at="1767226000000")
+        await asyncio.sleep(60.0)
+        assert socket.down.greeted == b"\x01"
+        assert (device.imei, "getinfo") in world.history.received
+
+    scene(act)
+
+
+def test_a_device_that_connected_while_the_process_was_frozen_has_its_full_time_for_the_handshake() -> None:
+    async def act(world: World) -> None:
+        process = await start(world)
+        process.freeze(30.0)
+        await asyncio.sleep(29.0)
+        device = Device(world, 1)
+        socket = Socket(device, process, 0.01)
+        await asyncio.sleep(3.0)
+        socket.send(wire.hello(device.imei))
+        await asyncio.sleep(1.0)
+        assert socket.down.greeted == b"\x01"
+
+    scene(act)
+
+
+def test_what_a_cut_off_process_learns_of_an_adopted_command_is_a_note_and_not_a_second_verdict() -> None:
+    async def act(world: World) -> None:
+        process, other = await start(world), await start(world, "gw-b")
+        device = Device(world, 1)
+        socket = Socket(device, process, 0.01)
+        socket.send(wire.hello(device.imei))
+        await asyncio.sleep(5.0)
+        ask(world, device, response_timeout="300")
+        await asyncio.sleep(1.0)
+        cut = storm(world, "down")
+        cut.touches = lambda instance, purpose: instance == "gw-a"
+        await asyncio.sleep(70.0)
+        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        await asyncio.sleep(1.0)
+        cut.until = 0.0
+        await asyncio.sleep(10.0)
+        assert other.open
+
+    world = scene(act)
+    log = [fields for _, fields in world.log() if fields.get("command_id") == "c1"]
+    told = [fields.get("note") or (fields["trigger"], fields["reason"], fields["delivery"]) for fields in log]
+    assert told[2:] == [("fail", "instance_lost", "maybe_sent"), "late_outcome"]
+    assert log[-1]["response"] == "done: getinfo"

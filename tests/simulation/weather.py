@@ -1,0 +1,112 @@
+"""What becomes of a request to Redis: storms pass over the store, over one process, or over one purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+NEVER = -1.0
+
+
+@dataclass
+class Plan:
+    """The fate of one request.
+
+    Attributes:
+        refused: there is no connection; nothing happens.
+        before, after: seconds to the effect, and from the effect to the reply; `NEVER` when it is lost.
+        reset: a loss is noticed at once, rather than by waiting for the reply.
+    """
+
+    refused: bool = False
+    before: float = 0.0005
+    after: float = 0.0005
+    reset: bool = False
+
+
+@dataclass
+class Storm:
+    """Trouble for the requests that `touches` names."""
+
+    kind: str
+    touches: Callable[[str, str], bool]
+    until: float
+
+
+class Weather:
+    """The storms of a run.
+
+    Kinds: ``down`` refuses, ``black`` loses everything, ``flaky`` loses or refuses some, ``slow`` delays, now
+    and then beyond the patience of a client, ``oom`` lets the server take no writes.
+    """
+
+    KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "oom")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.storms: list[Storm] = []
+        self.calm = False
+        self.trouble: dict[str, list[tuple[float, float]]] = {}
+
+    def brew(self, now: float, instances: list[str]) -> Storm:
+        """A new storm."""
+        random = self._random
+        kind = random.choice(self.KINDS)
+        scope = random.choice(("all", "all", "instance", "instance", "purpose", "commands"))
+        instance = random.choice(instances)
+        purpose = random.choice(
+            ("ledger", "registry", "heartbeat", "reader", "telemetry", "janitor", "sessions")
+        )
+        touches = {
+            "all": lambda where, what: True,
+            "instance": lambda where, what: where == instance,
+            "purpose": lambda where, what: what == purpose,
+            "commands": lambda where, what: what != "telemetry",
+        }[scope if kind != "oom" else "all"]
+        length = random.choice((0.3, 1.0, 3.0, 8.0, 25.0)) * random.uniform(0.5, 1.5)
+        storm = Storm(kind, touches, now + length)
+        self.storms.append(storm)
+        for name in instances:
+            if touches(name, "telemetry"):
+                self.trouble.setdefault(name, []).append((now, now + length))
+        return storm
+
+    def clear(self) -> None:
+        """The faults cease for good."""
+        self.calm = True
+        self.storms.clear()
+
+    def oom(self, now: float) -> bool:
+        """Whether the server takes no writes now."""
+        return any(storm.kind == "oom" and now < storm.until for storm in self.storms)
+
+    def plan(self, instance: str, purpose: str, now: float) -> Plan:
+        """The fate of a request that is made now."""
+        random = self._random
+        plan = Plan(before=random.uniform(0.0001, 0.002), after=random.uniform(0.0001, 0.002))
+        self.storms = [storm for storm in self.storms if now < storm.until]
+        for storm in self.storms:
+            if storm.touches(instance, purpose):
+                self._strike(storm.kind, plan)
+        return plan
+
+    def _strike(self, kind: str, plan: Plan) -> None:
+        random = self._random
+        if kind == "down":
+            plan.refused = True
+        elif kind == "black":
+            self._lose(plan)
+        elif kind == "slow":
+            plan.before += random.choice((0.0, 0.01, 0.1, 0.9, 1.5, 4.0))
+            plan.after += random.choice((0.0, 0.01, 0.1, 0.9, 1.5))
+        elif kind == "flaky" and random.random() < 0.4:
+            plan.refused = random.random() < 0.2
+            self._lose(plan)
+
+    def _lose(self, plan: Plan) -> None:
+        if self._random.random() < 0.4:
+            plan.before = NEVER
+        else:
+            plan.after = NEVER
+        plan.reset = self._random.random() < 0.5

@@ -1,0 +1,80 @@
+"""A connection's bytes replayed: which commands were written on it, and whether that was the moment."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from tests import wire
+from tests.history import Bytes
+
+
+@dataclass(frozen=True)
+class Written:
+    """A command frame on a connection."""
+
+    at: float
+    connection: str
+    codec: str
+    text: str
+
+
+class Wiretap:
+    """Listens to one connection from its first byte to its last."""
+
+    def __init__(self, connection: str, imei: str) -> None:
+        self._connection = connection
+        self._imei = imei
+        self._up, self._down = wire.from_device(), wire.from_gateway()
+        self._unacked: deque[int] = deque()
+        self._owed: Written | None = None
+        self.written: list[Written] = []
+        self.faults: list[tuple[str, str]] = []
+
+    def hear(self, data: Bytes) -> None:
+        """Take the next bytes."""
+        if not data.up and not self._down.greeted and data.data[:1] != b"\x01":
+            self._fault("wire", f"the device was not greeted before {data.data!r}")
+        for item in (self._up if data.up else self._down).feed(data.data):
+            if data.up:
+                self._sent_by_device(item)
+            elif isinstance(item, int):
+                self._acked(item)
+            else:
+                self._command(data.at, item)
+
+    def _sent_by_device(self, item: bytes | int | None) -> None:
+        if not isinstance(item, bytes):
+            return
+        if item[0] in (8, 16, 0x8E):
+            self._unacked.append(item[1])
+        elif self._owed and self._answers(item, self._owed):
+            self._owed = None
+
+    def _answers(self, body: bytes, owed: Written) -> bool:
+        found = wire.read_message(body)
+        if found is None or found.codec != owed.codec:
+            return False
+        if found.codec == "12":
+            return found.kind == wire.ANSWER and bool(found.text)
+        return found.kind == wire.NACK or (found.kind == wire.ANSWER and found.imei == self._imei)
+
+    def _acked(self, count: int) -> None:
+        if not self._unacked or self._unacked.popleft() != count:
+            self._fault("acks", f"an ack of {count} records belongs to no frame that waits for it")
+
+    def _command(self, at: float, body: bytes | None) -> None:
+        found = wire.read_message(body or b"")
+        if found is None or found.kind != wire.COMMAND:
+            self._fault("wire", f"the gateway wrote what is no command: {body!r}")
+            return
+        command = Written(at, self._connection, found.codec, found.text.decode())
+        if self._owed:
+            self._fault("I7", f"{command.text!r} was written while {self._owed.text!r} was unanswered")
+        if self._unacked or self._up.partial:
+            self._fault("quiet", f"{command.text!r} was written between a frame and its ack")
+        self._owed = command
+        self.written.append(command)
+
+    def _fault(self, rule: str, text: str) -> None:
+        self.faults.append((rule, f"on {self._connection}: {text}"))
