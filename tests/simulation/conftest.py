@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-SEEDS = 24
+SEEDS = 14
 """In the normal suite; more with ``--seeds`` or TELGW_SEEDS, a single one with TELGW_SEED."""
 
 

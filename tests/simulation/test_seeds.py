@@ -14,7 +14,7 @@ from tests.history import History
 from tests.moves import COMMAND_MOVES
 from tests.simulation.world import World, simulate
 
-ENOUGH = 24
+ENOUGH = 14
 TRACE = 400
 """Lines of a failing run that are shown, from its end."""
 
