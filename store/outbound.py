@@ -20,7 +20,8 @@ from store.keys import GROUP, Keys
 RawEntry = tuple[str, dict[bytes, bytes]]
 
 COUNT = 64
-BLOCK_MS = 1000
+BLOCK_MS = 250
+"""How long one read waits on the server, and so how long a stop may wait for the reader."""
 RECLAIM_EVERY = 30.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 2.0
 _PAUSE = 0.1

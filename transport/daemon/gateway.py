@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -29,6 +29,8 @@ log = structlog.get_logger("telgw")
 
 SWEEP_EVERY = 0.1
 LOOK_EVERY = 0.02
+RECONCILE = 200
+"""Sessions told to the registry in one go: a few at a time cost little memory and hold nobody up."""
 STALL = 0.5
 """Seconds of delay after which sockets are read once before deadlines are judged."""
 FLUSH_TIMEOUT = 5.0
@@ -192,12 +194,19 @@ class Gateway:
         while True:
             await self._beaten.wait()
             self._beaten.clear()
-            held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
             with suppress(RedisError):
                 self.pending = await self.reader.pending()
-            results = await self.backend.registrar.reconcile(held)
-            for (imei, session_id), result in zip(held, results, strict=True):
-                self.hub.reconciled(session_id, imei, result)
+            imeis = list(self.hub.sessions)
+            for start in range(0, len(imeis), RECONCILE):
+                await self._reconcile_some(imeis[start : start + RECONCILE])
+
+    async def _reconcile_some(self, imeis: Sequence[str]) -> None:
+        """Of those that are still here: one that has left meanwhile must not be registered again."""
+        links = [link for imei in imeis if (link := self.hub.sessions.get(imei))]
+        held = [(link.imei, link.session_id) for link in links]
+        results = await self.backend.registrar.reconcile(held)
+        for (imei, session_id), result in zip(held, results, strict=True):
+            self.hub.reconciled(session_id, imei, result)
 
     async def _relocate(self) -> None:
         while True:

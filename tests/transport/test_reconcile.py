@@ -1,0 +1,30 @@
+"""At a heartbeat the registry is told again who is here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from fsm.registration import Registered, RegisterResult
+from transport.daemon.gateway import Gateway
+
+
+class Registrar:
+    """Notes what it is asked and answers that every device is held elsewhere."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def reconcile(self, sessions: list[tuple[str, str]]) -> list[RegisterResult]:
+        self.asked += sessions
+        return [RegisterResult(Registered.SUPERSEDED, "gw-2") for _ in sessions]
+
+
+async def test_a_device_that_has_left_meanwhile_is_not_registered_again() -> None:
+    registrar, closed = Registrar(), []
+    here = SimpleNamespace(imei="1", session_id="s-1")
+    hub = SimpleNamespace(sessions={"1": here}, reconciled=lambda *told: closed.append(told))
+    gateway = cast(Any, SimpleNamespace(hub=hub, backend=SimpleNamespace(registrar=registrar)))
+    await Gateway._reconcile_some(gateway, ["1", "2"])
+    assert registrar.asked == [("1", "s-1")]
+    assert closed == [("s-1", "1", RegisterResult(Registered.SUPERSEDED, "gw-2"))]
