@@ -15,15 +15,15 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from fsm.cancel import Called, judge
 from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
 from fsm.entries import Pairs, entry_fields, raw_fields
-from fsm.errors import GatewayFault, IllegalTransition, InvalidCommand, WrongReason
+from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.outbound import MAX_HOPS, CancelRequest, Limits, parse_entry
 from fsm.reasons import (
     CANCEL_REJECTED,
-    CANCELLED,
     EXPIRED,
     INSTANCE_LOST,
     INTERNAL_ERROR,
@@ -268,26 +268,15 @@ class Estate:
             self._on_adopted()
 
     async def _cancel(self, request: CancelRequest, entry: Entry) -> None:
-        ledger = await self._ledger.read(request.command_id)
-        detail = "unknown"
-        if ledger:
-            command = Command(request.command_id, ledger["state"], int(ledger["seq"]))
-            held = Entry(ledger["instance_id"], ledger["outbound_id"])
-            try:
-                event = decide(command, "fail", reason=CANCELLED, entry=held)
-            except WrongReason:
-                detail = "sent"
-            except IllegalTransition:
-                detail = "terminal"
-            else:
-                event = replace(_located(event, ledger), echo=request.echo)
-                await self._move(Step(event, held, _nothing, remove=(entry,)))
-                return
+        verdict = judge(request, await self._ledger.read(request.command_id))
+        if isinstance(verdict, Called):
+            await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))
+            return
         note = Note(
             note=CANCEL_REJECTED,
             note_id=self._token(),
             command_id=request.command_id,
-            detail=detail,
+            detail=verdict,
             instance_id=self._dead,
             outbound_id=entry.outbound_id,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from fsm.events import SCHEMA_VERSION, CommandEvent, Note, SessionEvent
@@ -53,6 +54,31 @@ def note_fields(note: Note) -> Fields:
         *("session_id", note.session_id, "outbound_id", note.outbound_id),
         *_extras(note),
     ]
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """Epoch ms as RFC 3339 in UTC with milliseconds."""
+    seconds, milliseconds = divmod(epoch_ms, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+def session_fields(event: SessionEvent, at_ms: int) -> dict[str, str]:
+    """The entry of a session event."""
+    return {
+        "v": _VERSION,
+        "kind": "session",
+        "session_id": event.session_id,
+        "seq": str(event.seq),
+        "state": event.state,
+        "prev": event.prev,
+        "trigger": event.trigger,
+        "reason": event.reason,
+        "imei": event.imei,
+        "peer": event.peer,
+        "instance_id": event.instance_id,
+        "terminal": "1" if event.terminal else "0",
+        "at": rfc3339(at_ms),
+    }
 
 
 def _echo(entry: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

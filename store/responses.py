@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,39 +10,14 @@ from itertools import islice
 
 from redis.asyncio import Redis
 
-from fsm.events import SCHEMA_VERSION, SessionEvent
+from fsm.events import SessionEvent
 from store.client import Backoff, RedisError
+from store.messages import session_fields
 
 CAPACITY = 10_000
 PIPELINE = 500
 
-Fields = dict[str, str]
 Stamped = tuple[SessionEvent, int]
-
-
-def rfc3339(epoch_ms: int) -> str:
-    """Epoch ms as RFC 3339 in UTC with milliseconds."""
-    seconds, milliseconds = divmod(epoch_ms, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
-
-
-def session_fields(event: SessionEvent, at_ms: int) -> Fields:
-    """The entry of a session event."""
-    return {
-        "v": str(SCHEMA_VERSION),
-        "kind": "session",
-        "session_id": event.session_id,
-        "seq": str(event.seq),
-        "state": event.state,
-        "prev": event.prev,
-        "trigger": event.trigger,
-        "reason": event.reason,
-        "imei": event.imei,
-        "peer": event.peer,
-        "instance_id": event.instance_id,
-        "terminal": "1" if event.terminal else "0",
-        "at": rfc3339(at_ms),
-    }
 
 
 class SessionLog:

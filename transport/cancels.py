@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import structlog
 
-from fsm.command import Command, decide
-from fsm.errors import IllegalTransition, WrongReason
+from fsm.cancel import Called, judge
 from fsm.events import CommandEvent
 from fsm.moves import Entry, MoveResult, Status, Step
 from fsm.outbound import CancelRequest
@@ -77,28 +75,16 @@ class Cancels:
             self._begin()
 
     async def _look_up(self, request: CancelRequest, entry: Entry) -> None:
-        ledger = await self._ledger.read(request.command_id)
-        if not ledger:
-            self._reject(request, entry, "unknown")
-            return
-        command = Command(request.command_id, ledger["state"], int(ledger["seq"]))
-        try:
-            event = decide(command, "fail", reason=CANCELLED)
-        except WrongReason:
-            self._reject(request, entry, "sent")
-        except IllegalTransition:
-            self._reject(request, entry, "terminal")
+        verdict = judge(request, await self._ledger.read(request.command_id))
+        if isinstance(verdict, str):
+            self._dispatcher.notes.cancel_rejected(request.command_id, entry, verdict)
         else:
-            self._move(request, entry, ledger, event)
+            self._move(request, entry, verdict)
 
-    def _move(
-        self, request: CancelRequest, entry: Entry, ledger: dict[str, str], event: CommandEvent
-    ) -> None:
-        held = Entry(ledger["instance_id"], ledger["outbound_id"])
-        event = _located(event, ledger, request)
+    def _move(self, request: CancelRequest, entry: Entry, called: Called) -> None:
         self._moving.add(entry.outbound_id)
-        done = partial(self._moved, request, entry, event)
-        self._ledger.submit(Step(event, held, done, remove=(entry,)))
+        done = partial(self._moved, request, entry, called.event)
+        self._ledger.submit(Step(called.event, called.held, done, remove=(entry,)))
 
     def _moved(self, request: CancelRequest, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
         self._moving.discard(entry.outbound_id)
@@ -107,18 +93,3 @@ class Cancels:
             log_verdict(event)
         elif result.status in (Status.CONFLICT, Status.MISSING):
             self.take(request, entry)
-
-    def _reject(self, request: CancelRequest, entry: Entry, detail: str) -> None:
-        self._dispatcher.notes.cancel_rejected(request.command_id, entry, detail)
-
-
-def _located(event: CommandEvent, ledger: dict[str, str], request: CancelRequest) -> CommandEvent:
-    """`event` with what the ledger knows of the command."""
-    return replace(
-        event,
-        imei=ledger.get("imei", ""),
-        codec=ledger.get("codec", ""),
-        instance_id=ledger["instance_id"],
-        outbound_id=ledger["outbound_id"],
-        echo=request.echo,
-    )

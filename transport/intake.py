@@ -39,13 +39,12 @@ RESUME_BELOW = 0.9
 class Intake:
     """Takes what the reader of the outbound stream hands over. Nothing here waits."""
 
-    def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort, boot_id: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
         self._dispatcher = dispatcher
         self._flights = dispatcher.flights
         self._settings = dispatcher.settings
         self._clock = dispatcher.clock
         self._ledger = ledger
-        self._boot_id = boot_id
         self._cancels = Cancels(dispatcher, ledger)
         self._answering: set[str] = set()  # entries that are being answered without a flight
         self._paused = False

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store.messages import read_entry
-from store.responses import SessionLog, rfc3339
+from store.messages import read_entry, rfc3339
+from store.responses import SessionLog
 
 STREAM = "commands:responses"
 NOW_MS = 1_767_225_600_042

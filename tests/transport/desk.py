@@ -117,7 +117,7 @@ class Desk:
         self.metrics = Metrics()
         self.clock = Clock()
         self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics)
-        self.intake = Intake(self.dispatcher, self.ledger, BOOT)
+        self.intake = Intake(self.dispatcher, self.ledger)
         self.registry = FakeRegistry()
         self.relocation = Relocation(self.dispatcher, self.ledger, self.registry)
         self.links: list[FakeLink] = []

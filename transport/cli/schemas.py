@@ -18,8 +18,7 @@ from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, IMEI, PRINTABLE
 from fsm.session import SESSION
-from store.messages import command_fields, note_fields
-from store.responses import session_fields
+from store.messages import command_fields, note_fields, session_fields
 from transport.teltonika.record_json import RecordData
 
 Schema = dict[str, Any]

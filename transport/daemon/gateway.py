@@ -71,7 +71,7 @@ class Gateway:
         )
         ledger = self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
-        self.intake = Intake(self.dispatcher, ledger, self.boot_id)
+        self.intake = Intake(self.dispatcher, ledger)
         self.relocation = Relocation(self.dispatcher, ledger, self.backend.registrar)
         self.hub = Hub(
             settings,

@@ -1,0 +1,43 @@
+"""What a cancel does to a command that is known by its ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fsm.command import Command, Entry, decide
+from fsm.errors import IllegalTransition, WrongReason
+from fsm.events import CommandEvent
+from fsm.outbound import CancelRequest
+from fsm.reasons import CANCELLED
+
+
+@dataclass(slots=True, frozen=True)
+class Called:
+    """The command is called off by `event`, if `held`, its own entry, still stands where the ledger said."""
+
+    event: CommandEvent
+    held: Entry
+
+
+def judge(request: CancelRequest, ledger: Mapping[str, str]) -> Called | str:
+    """How the command is called off, or why not: it is ``unknown``, ``sent`` or ``terminal``.
+
+    Args:
+        ledger: the command's ledger; empty when there is none.
+
+    Raises:
+        KeyError, ValueError: the ledger lacks a field or holds nonsense in one.
+    """
+    if not ledger:
+        return "unknown"
+    held = Entry(ledger["instance_id"], ledger["outbound_id"])
+    command = Command(request.command_id, ledger["state"], int(ledger["seq"]))
+    try:
+        event = decide(command, "fail", reason=CANCELLED, entry=held)
+    except WrongReason:
+        return "sent"
+    except IllegalTransition:
+        return "terminal"
+    imei, codec = ledger.get("imei", ""), ledger.get("codec", "")
+    return Called(replace(event, imei=imei, codec=codec, echo=request.echo), held)
