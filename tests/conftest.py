@@ -20,6 +20,25 @@ from store.embedded import EmbeddedServer
 REDIS_SERVER = Path("/usr/bin/redis-server")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="Run the long rounds of faults, load and fuzz too.")
+    parser.addoption("--seeds", type=int, default=None, help="How many seeds the simulation runs.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="a long round; --long runs it"))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether long rounds are wanted."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture
 def frozen() -> Iterator[FrozenDateTimeFactory]:
     """The one frozen clock: `tick` moves it. The event loop's own timers stay real."""

@@ -10,10 +10,6 @@ SEEDS = 14
 """In the normal suite; more with ``--seeds`` or TELGW_SEEDS, a single one with TELGW_SEED."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=None, help="How many seeds the simulation runs.")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", _seeds(metafunc.config))
@@ -22,5 +18,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _seeds(config: pytest.Config) -> list[int]:
     if single := os.environ.get("TELGW_SEED"):
         return [int(single)]
-    wanted = config.getoption("--seeds", default=None) or int(os.environ.get("TELGW_SEEDS") or SEEDS)
+    wanted = config.getoption("--seeds") or int(os.environ.get("TELGW_SEEDS") or SEEDS)
     return list(range(1, wanted + 1))
