@@ -9,7 +9,7 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes that passed between a gateway and a device, when the gateway read or wrote them (epoch ms)."""
+    """Bytes that passed between a gateway and a device, and when (epoch ms): see `History.from_gateways`."""
 
     at: float
     connection: str
@@ -58,6 +58,9 @@ class History:
         held: commands still in the hands of a living gateway.
         contested: instances in whose name two processes ran at a time; between them there is no order.
         ttl: seconds that a command without a time lives.
+        from_gateways: traffic is as the gateways read and wrote it. As devices see it, a command may cross a
+            report, and a connection whose session is not known has a name that begins with ``?``.
+        clock_error: milliseconds by which the times of traffic may be wrong about the clock of Redis.
         late_acks: what was to be acknowledged at once and was not, as sentences.
     """
 
@@ -77,4 +80,6 @@ class History:
     held: list[str] = field(default_factory=list)
     contested: set[str] = field(default_factory=set)
     late_acks: list[str] = field(default_factory=list)
+    from_gateways: bool = True
+    clock_error: float = 5.0
     ttl: float = 300.0

@@ -281,3 +281,17 @@ def test_what_is_unfinished_is_no_violation_before_rest(good: History) -> None:
     pending_entry(good)
     stale_registry(good)
     assert check(good, at_rest=False) == []
+
+
+def test_as_devices_see_it_a_command_may_cross_a_report(good: History) -> None:
+    write_within_a_frame(good)
+    good.from_gateways = False
+    assert check(good, at_rest=True) == []
+
+
+def test_a_write_on_a_connection_without_a_known_session_needs_some_sent_before_it(good: History) -> None:
+    good.connections["?peer"] = good.connections.pop(SESSION)
+    good.traffic = [replace(data, connection="?peer") for data in good.traffic]
+    assert check(good, at_rest=True) == []
+    write_before_sent(good)
+    assert {violation.rule for violation in check(good, at_rest=True)} == {"I4"}

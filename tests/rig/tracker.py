@@ -1,0 +1,207 @@
+"""A tracker on a real socket, and what it saw: bytes, acknowledged records, received commands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+from tests import wire
+from tests.history import Bytes, History
+
+MANNERS = (*["answer"] * 10, "late", "never", "twice", "nack", "hang up", "answer and hang up", "garbage")
+"""What a tracker may do with a command."""
+LATE = 1.3
+"""Seconds after which a late answer comes: more than the gateways of the rig wait."""
+PATIENCE = 5.0
+"""Seconds that a tracker waits for a greeting or an ack before it tries another connection."""
+
+Address = tuple[str, int]
+
+
+class Line(asyncio.Protocol):
+    """One connection. Its name begins with ``?`` until the log tells which session it was."""
+
+    def __init__(self, tracker: Tracker, address: Address) -> None:
+        self.address = address
+        self.opened = time.time() * 1000
+        self.name = ""
+        self.peer = ""
+        self.ended = False
+        self.down = wire.from_gateway()
+        self.transport: asyncio.Transport | None = None
+        self._tracker = tracker
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        host, port = transport.get_extra_info("sockname")[:2]
+        self.peer = f"{host}:{port}"
+        self.name = f"?{self.peer}>{self.address[1]}@{self.opened:.3f}"
+        self._tracker.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._tracker.record(self, False, data)
+        self._tracker.heard(self, data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended = True
+        self._tracker.changed.set()
+
+    def send(self, data: bytes) -> None:
+        """Write bytes, if the connection still stands."""
+        if not self.ended and self.transport is not None:
+            self._tracker.record(self, True, data)
+            self.transport.write(data)
+
+    def cut(self) -> None:
+        """Break the connection off."""
+        self.ended = True
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Tracker:
+    """One device: connects, reports until it is acknowledged, and obeys, or does not.
+
+    Args:
+        where: the address to connect to now, None while there is none.
+        pause: mean seconds between two reports.
+    """
+
+    def __init__(
+        self,
+        imei: str,
+        history: History,
+        where: Callable[[], Address | None],
+        random: Random,
+        pause: float = 0.3,
+    ) -> None:
+        self.imei = imei
+        self.line: Line | None = None
+        self.lines: list[Line] = []
+        self.manners: tuple[str, ...] = MANNERS
+        self.changed = asyncio.Event()
+        self.acks: list[float] = []
+        self._history = history
+        self._where = where
+        self._random = random
+        self._pause = pause
+        self._clock = int(time.time() * 1000)
+        self._outstanding: list[int] = []
+        self._sent = 0.0
+        self._kept: deque[list[int]] = deque()
+
+    @property
+    def greeted(self) -> bool:
+        """Whether a gateway has accepted it on a connection that stands."""
+        return self.line is not None and not self.line.ended and bool(self.line.down.greeted)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is connected and waits for no ack."""
+        return self.greeted and not self._outstanding
+
+    async def live(self) -> None:
+        """Connect, serve, and begin again; until it is cancelled."""
+        try:
+            while True:
+                address = self._where()
+                if address is not None:
+                    await self._session(address)
+                await asyncio.sleep(self._random.uniform(0.05, 0.25))
+        finally:
+            if self.line is not None:
+                self.line.cut()
+
+    async def _session(self, address: Address) -> None:
+        line = Line(self, address)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: line, *address)
+        except OSError:
+            return
+        self.line = line
+        line.send(wire.hello(self.imei))
+        if await self._until(line, lambda: bool(line.down.greeted)):
+            while await self._report(line):
+                pass
+        line.cut()
+        if self._outstanding:
+            self._kept.append(self._outstanding)
+            self._outstanding = []
+
+    async def _report(self, line: Line) -> bool:
+        self._outstanding = self._kept.popleft() if self._kept else self._measure()
+        self._sent = time.monotonic()
+        frame = wire.avl(self._outstanding)
+        if self._random.random() < 0.2:
+            line.send(frame[:20])
+            await asyncio.sleep(0)
+            line.send(frame[20:])
+        else:
+            line.send(frame)
+        if not await self._until(line, lambda: not self._outstanding):
+            return False
+        await asyncio.sleep(self._pause * self._random.uniform(0.2, 1.8))
+        return not line.ended
+
+    def _measure(self) -> list[int]:
+        count = self._random.choice((1, 1, 2, 3))
+        self._clock += count
+        return list(range(self._clock - count, self._clock))
+
+    async def _until(self, line: Line, condition: Callable[[], bool]) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition() and not line.ended:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return not line.ended
+
+    # What its lines tell
+
+    def opened(self, line: Line) -> None:
+        """A connection stands."""
+        self.lines.append(line)
+        self._history.connections[line.name] = self.imei
+
+    def record(self, line: Line, up: bool, data: bytes) -> None:
+        """Bytes passed."""
+        self._history.traffic.append(Bytes(time.time() * 1000, line.name, up, data))
+
+    def heard(self, line: Line, data: bytes) -> None:
+        """Bytes came."""
+        for item in line.down.feed(data):
+            if isinstance(item, int):
+                self._acked()
+            elif item is not None:
+                self._command(line, item)
+        self.changed.set()
+
+    def _acked(self) -> None:
+        self._history.acked += [(self.imei, timestamp) for timestamp in self._outstanding]
+        self.acks.append(time.monotonic() - self._sent)
+        self._outstanding = []
+
+    def _command(self, line: Line, body: bytes) -> None:
+        found = wire.read_message(body)
+        if found is None or found.kind != wire.COMMAND:
+            return
+        self._history.received.add((self.imei, found.text.decode()))
+        manner = self._random.choice(self.manners)
+        answer = wire.message(found.codec, self.imei, wire.ANSWER, b"done: " + found.text)
+        if manner == "nack" and found.codec == "14":
+            answer = wire.message("14", self.imei, wire.NACK, b"")
+        elif manner == "twice":
+            answer += answer
+        elif manner == "garbage":
+            answer = b"\x47\x45\x54 / HTTP/1.1\r\n\r\n"
+        if manner not in ("never", "hang up"):
+            loop = asyncio.get_running_loop()
+            loop.call_later(LATE if manner == "late" else self._random.choice((0.0, 0.02)), line.send, answer)
+        if manner.endswith("hang up"):
+            asyncio.get_running_loop().call_later(0.03, line.cut)
