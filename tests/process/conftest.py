@@ -9,6 +9,7 @@ import pytest
 
 from store.embedded import EmbeddedServer
 from tests.process.gateway import IMEI, Bus, Device, Gateway
+from tests.rig.rights import least_privilege
 
 
 @pytest.fixture(scope="session")
@@ -24,18 +25,25 @@ def bus(redis_url: str) -> Iterator[Bus]:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    """What is entered here ends with the test."""
+def gateway_url(redis_url: str) -> Iterator[str]:
+    """Gateways work with the rights that the contract prints, in every test."""
+    with least_privilege(redis_url) as url:
+        yield url
+
+
+@pytest.fixture
+def stack(gateway_url: str) -> Iterator[ExitStack]:
+    """What is entered here ends with the test, and before the user of the gateways does."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
-def start(redis_url: str, stack: ExitStack) -> Callable[..., Gateway]:
+def start(gateway_url: str, stack: ExitStack) -> Callable[..., Gateway]:
     """Starts gateways on an empty server."""
 
     def start(instance_id: str = "gw-1", **options: object) -> Gateway:
-        return stack.enter_context(Gateway(redis_url, instance_id, **options))  # type: ignore[arg-type]
+        return stack.enter_context(Gateway(gateway_url, instance_id, **options))  # type: ignore[arg-type]
 
     return start
 

@@ -30,9 +30,9 @@ async def killings(run: Fleet, kills: int) -> None:
 
 @pytest.mark.parametrize("instances", [("gw-1",), ("gw-1", "gw-2")], ids=["alone", "two instances"])
 async def test_no_kill_at_any_moment_breaks_a_promise(
-    redis_url: str, instances: tuple[str, ...], long: bool
+    redis_url: str, gateway_url: str, instances: tuple[str, ...], long: bool
 ) -> None:
-    async with fleet(redis_url, SEED) as run:
+    async with fleet(redis_url, SEED, gateway_url=gateway_url) as run:
         for name in instances:
             await run.start(name)
         run.plug_in(30)

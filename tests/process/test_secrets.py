@@ -47,10 +47,10 @@ class Overheard(Gateway):
 
 
 @pytest.fixture
-def overhear(redis_url: str, stack: ExitStack, free_port: int) -> Callable[..., Overheard]:
+def overhear(gateway_url: str, stack: ExitStack, free_port: int) -> Callable[..., Overheard]:
     def start(**options: object) -> Overheard:
         options = {"log_level": "debug", "metrics": f"127.0.0.1:{free_port}"} | options
-        gateway = stack.enter_context(Overheard(redis_url, **options))  # type: ignore[arg-type]
+        gateway = stack.enter_context(Overheard(gateway_url, **options))  # type: ignore[arg-type]
         gateway.metrics_port = free_port
         return gateway
 

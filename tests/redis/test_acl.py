@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +11,11 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from store.client import connect
 from tests.redis.live import IMEI, Device, running, told
+from tests.rig.rights import refused, rules
 from transport.daemon.gateway import Gateway
 from transport.teltonika.handshake import ACCEPT, REJECT
 
 pytestmark = pytest.mark.redis
-
-PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
-PRINTED = re.compile(r"<!-- acl:(\w+) -->\n```\n(ACL SETUSER .*?)```", re.DOTALL)
-WELCOME_REFUSALS = {"client", "client|setinfo", "config", "config|get"}
-"""What the page says may be refused."""
-
-
-def rules() -> dict[str, list[str]]:
-    """The users on the page: for whom, and the words of the command."""
-    return {name: text.split() for name, text in PRINTED.findall(PAGE.read_text(encoding="utf-8"))}
-
 
 REFUSED = r"(?i)no permissions|can't run this command|can't access at least one of the keys|ACL failure"
 
@@ -64,7 +52,7 @@ async def log_in(users: dict[str, str]) -> AsyncIterator[As]:
 async def refusals(client: Redis) -> set[str]:
     """What the server has refused to anybody."""
     entries: Any = await client.acl_log()
-    return {entry["object"] for entry in entries} - WELCOME_REFUSALS
+    return refused(entries)
 
 
 def errors(gateway: Gateway) -> list[str]:

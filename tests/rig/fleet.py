@@ -52,13 +52,18 @@ async def until(condition: Callable[[], Any], what: str, within: float = 30.0) -
 class Fleet:
     """A run on real processes.
 
+    Args:
+        url: the server as an administrator sees it; gateway_url: as the gateways do, if otherwise.
+
     Attributes:
         gateways: the living processes by instance id.
         history: what the checker will judge.
     """
 
-    def __init__(self, url: str, seed: int = 1, *, prefix: str = "", **options: Any) -> None:
-        self.url = url
+    def __init__(
+        self, url: str, seed: int = 1, *, gateway_url: str = "", prefix: str = "", **options: Any
+    ) -> None:
+        self.gateway_url = gateway_url or url
         self.random = Random(seed)
         self.keys = Keys(prefix)
         self.options = BRISK | ({"key_prefix": prefix} if prefix else {}) | options
@@ -82,7 +87,7 @@ class Fleet:
         """Start a gateway process, on the port it had before if it had one, and wait until it is ready."""
         port = self.ports.get(instance_id, 0)
         given = self.options | {"listen": f"127.0.0.1:{port}"} | options
-        gateway = await asyncio.to_thread(Gateway, self.url, instance_id, **given)
+        gateway = await asyncio.to_thread(Gateway, self.gateway_url, instance_id, **given)
         self.gateways[instance_id] = gateway
         self.ports[instance_id] = int(gateway.port)
         return gateway

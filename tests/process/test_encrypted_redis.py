@@ -1,0 +1,89 @@
+"""Redis over TLS, with the user that the contract prints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tests.conftest import REDIS_SERVER
+from tests.process.gateway import MAIN, Bus, Device, Gateway, until
+from tests.rig.rights import least_privilege
+
+pytestmark = [pytest.mark.redis, pytest.mark.process]
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """A server that speaks nothing but TLS."""
+
+    url: str
+    authority: Path
+
+    def seen_by(self, url: str, authority: Path | None = None) -> str:
+        """`url` with the authority that its client trusts."""
+        return f"{url}?ssl_ca_certs={authority or self.authority}"
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path, unused_tcp_port: int) -> Iterator[Encrypted]:
+    if not REDIS_SERVER.exists():
+        pytest.skip("redis-server is not installed")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    pem = str(tmp_path / "server.pem")
+    options = {
+        **{"port": "0", "tls-port": str(unused_tcp_port), "bind": "127.0.0.1", "tls-auth-clients": "no"},
+        **{"tls-cert-file": pem, "tls-key-file": pem, "tls-ca-cert-file": str(tmp_path / "ca.pem")},
+        **{"dir": str(tmp_path), "save": "", "appendonly": "no"},
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    server = Encrypted(f"rediss://127.0.0.1:{unused_tcp_port}/0", tmp_path / "ca.pem")
+    with subprocess.Popen([REDIS_SERVER, *words], stdout=subprocess.DEVNULL) as process:
+        try:
+            with Redis.from_url(server.seen_by(server.url)) as client:
+                until(lambda: answers(client), "a server that speaks TLS")
+            yield server
+        finally:
+            process.kill()
+
+
+def answers(client: Redis) -> bool:
+    """Whether the server is there."""
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def test_a_command_makes_its_way_over_an_encrypted_redis(encrypted: Encrypted) -> None:
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        url = enter(least_privilege(encrypted.seen_by(encrypted.url)))
+        gateway = enter(Gateway(url))
+        bus = enter(Bus(encrypted.seen_by(encrypted.url)))
+        device = enter(Device(gateway)).ready()
+        bus.ask("c1")
+        device.obey()
+        assert bus.ended("c1") == ["queued not_sent", "sent maybe_sent", "responded answered"]
+
+
+def test_a_server_with_a_certificate_of_somebody_else_is_not_talked_to(
+    encrypted: Encrypted, tmp_path: Path
+) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    url = encrypted.seen_by(encrypted.url.replace("://", "://telgw:secret@"), tmp_path / "other.pem")
+    words = [sys.executable, "-c", MAIN, "check", "--redis", url]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert "CERTIFICATE_VERIFY_FAILED" in told.stdout + told.stderr
+    assert "secret" not in told.stdout + told.stderr
