@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -38,10 +39,13 @@ class Deadlines(Generic[K]):
         """`key` is no longer due; whether it had a deadline."""
         return self._at.pop(key, None) is not None
 
-    def due(self, now: float) -> list[K]:
-        """Take out every key whose deadline is at or before `now`: earliest first, ties as they were set."""
-        keys = []
-        while self._heap and self._heap[0][0] <= now:
+    def due(self, now: float, at_most: int = sys.maxsize) -> list[K]:
+        """Take out the keys whose deadline is at or before `now`: earliest first, ties as they were set.
+
+        What is beyond `at_most` keys stays due.
+        """
+        keys: list[K] = []
+        while self._heap and self._heap[0][0] <= now and len(keys) < at_most:
             at, serial, key = heapq.heappop(self._heap)
             if self._at.get(key) == (at, serial):
                 del self._at[key]

@@ -19,7 +19,11 @@ from fsm.errors import InvalidCommand
 COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 IMEI = re.compile(r"[0-9]{15}")
 PRINTABLE = re.compile(r"[ -~]+")
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# Hours and minutes are bounded here: `fromisoformat` takes an offset of 05:99, and in some releases 24:00.
+_HOUR_MINUTE = r"([01]\d|2[0-3]):[0-5]\d"
+RFC_3339 = re.compile(
+    rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR_MINUTE}:\d\d(\.\d{{1,9}})?([Zz]|[+-]{_HOUR_MINUTE})", re.ASCII
+)
 DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
 ABSENT = frozenset({"", "undefined", "null"})
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")

@@ -16,6 +16,7 @@ from fsm.replay import audit_command
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.keys import Keys
 from store.messages import read_entry
+from store.numbers import whole
 from store.overdue import read_ledgers
 
 PAGE = 1000
@@ -128,8 +129,8 @@ def _frugal(command: Command) -> Command:
 def read_id(entry_id: str) -> EntryId:
     """An id of a stream entry, in the order of the stream; `_ORIGIN` when it is none."""
     milliseconds, _, sequence = entry_id.partition("-")
-    ends = milliseconds.isdecimal() and sequence.isdecimal()
-    return (int(milliseconds), int(sequence)) if ends else _ORIGIN
+    found = whole(milliseconds, -1), whole(sequence, -1)
+    return found if min(found) >= 0 else _ORIGIN
 
 
 async def diagnose_log(client: Redis, keys: Keys) -> list[Finding]:

@@ -15,16 +15,18 @@ from contextlib import suppress
 from hashlib import sha1
 from importlib import resources
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakValueDictionary
 
 import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
+    ClusterDownError,
     ConnectionError,
     NoScriptError,
     OutOfMemoryError,
@@ -32,9 +34,13 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 
 from fsm.errors import GatewayFault
+from store.keys import Keys
+from store.locator import Cluster, LocatedConnection, LocatedPool, LocatedSSLConnection, Locator, Sentinels
+from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, redacted
 
 __all__ = [
     "Backoff",
@@ -49,24 +55,25 @@ __all__ = [
     "redacted",
 ]
 
-SCHEMES = ("redis", "rediss", "unix")
 TIMEOUT = 1.0
 READER_MARGIN = 3.0
 HEALTH_CHECK = 15
 MAX_CONNECTIONS = 16
 
-Unavailable = (ConnectionError, TimeoutError, OSError, OutOfMemoryError, ReadOnlyError)
+Unavailable = (
+    *(ConnectionError, TimeoutError, OSError, OutOfMemoryError, ReadOnlyError),
+    *(AskError, TryAgainError, ClusterDownError),
+)
 """For ``except``: the store cannot be reached, or takes no writes for now. `is_transient` knows more."""
 
-_REFUSALS = re.compile(r"\b(OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN)\b")
-# Words by which a server says "not now". An error that passed through a script has them within its text.
+_REFUSALS = re.compile(
+    r"\b(OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|UNBLOCKED)\b"
+    r"|non local key|while the cluster is down"
+)
+# Words by which a server says "not now". An error that passed through a script has them within its text, and
+# a script that meets a key of a slot on the move says so in words of its own.
 
-_PASSWORD = re.compile(r"(://[^:/?#@]*:).*@")
-_PASSWORD_OPTION = re.compile(r"([?&]password=)[^&#]*")
-
-
-class BadRedisUrl(GatewayFault):
-    """A URL that names no Redis server; the sentence never holds the password."""
+_locators: WeakValueDictionary[tuple[str, str], Locator] = WeakValueDictionary()
 
 
 class NotOwnerYet(ConnectionError):
@@ -86,55 +93,72 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, ResponseError | StoreRefused) and bool(_REFUSALS.search(str(error)))
 
 
-def redacted(url: str) -> str:
-    """`url` as it may be logged: without its password."""
-    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1***@", url))
-
-
-def connect(url: str, *, purpose: str, block: float = 0.0) -> Redis:
+def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> Redis:
     """A client for one purpose, not connected yet.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``; its query may hold ``db``, logins and ``ssl_*`` only.
+        url: as `store.redis_url` has it; of options it may hold logins and ``ssl_*`` only.
         purpose: shown by ``CLIENT LIST`` as ``telgw:{purpose}``.
         block: seconds that a read of this client may block on the server; its socket waits longer than that.
+        key_prefix: of the keys that will be used: in a cluster it decides which server that is.
 
     Raises:
-        BadRedisUrl: the URL names no server.
+        BadRedisUrl: the URL names no server, or a cluster would scatter such keys.
     """
-    _check(url)
+    where = read_url(url)
+    where.check_prefix(key_prefix)
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "decode_responses": False,
+        "socket_timeout": block + READER_MARGIN if block else TIMEOUT,
+        "socket_connect_timeout": TIMEOUT,
+        "health_check_interval": HEALTH_CHECK,
+        "max_connections": MAX_CONNECTIONS,
+        "client_name": f"telgw:{purpose}",
+    }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
     try:
-        return Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            decode_responses=False,
-            socket_timeout=block + READER_MARGIN if block else TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            health_check_interval=HEALTH_CHECK,
-            max_connections=MAX_CONNECTIONS,
-            client_name=f"telgw:{purpose}",
-            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        )
+        if not where.kind:
+            return Redis.from_url(url, **options)
+        given, over_tls = _manners(where)
+        locator = _locators.get((url, key_prefix)) or _locate(where, given, over_tls, key_prefix)
+        _locators[url, key_prefix] = locator
+        connection_class = LocatedSSLConnection if over_tls else LocatedConnection
+        pool = LocatedPool(connection_class=connection_class, locator=locator, **options | given)
+        return Redis.from_pool(pool)
     except (ValueError, TypeError):
         raise BadRedisUrl(f"{redacted(url)!r} is not a usable Redis URL.") from None
 
 
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-        shown, _ = redacted(url), parts.port
-    except ValueError:
-        raise BadRedisUrl("The Redis URL cannot be read: its host or port is malformed.") from None
-    if not usable:
-        raise BadRedisUrl(
-            f"{shown!r} names no Redis server: write redis://, rediss:// or unix:// and where it is."
-        )
-    for name, _ in parse_qsl(parts.query):
-        if name not in ("db", "username", "password") and not name.startswith("ssl_"):
-            raise BadRedisUrl(f"The Redis URL cannot set {name!r}: the gateway chooses it.")
+def _manners(where: RedisUrl) -> tuple[dict[str, Any], bool]:
+    """How to speak to a server of data, wherever it is: login, database, TLS."""
+    given: dict[str, Any] = dict(parse_url(where.server))
+    for name in ("host", "port"):
+        given.pop(name, None)
+    return given, given.pop("connection_class", None) is SSLConnection
+
+
+def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key_prefix: str) -> Locator:
+    in_cluster = where.kind == CLUSTER
+    login = given if in_cluster else where.login
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": TIMEOUT,
+        "socket_connect_timeout": TIMEOUT,
+        **{name: login[name] for name in ("username", "password") if name in login},
+        **{name: value for name, value in given.items() if name.startswith("ssl_")},
+    }
+
+    def dial(node: Address) -> Connection:
+        return (SSLConnection if over_tls else Connection)(host=node[0], port=node[1], **options)
+
+    if in_cluster:
+        return Cluster(where.nodes, dial, Keys(key_prefix).registry)
+    return Sentinels(where.nodes, dial, where.service)
 
 
 class Script:

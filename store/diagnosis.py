@@ -29,6 +29,9 @@ EXAMPLES = 3
 PERMISSIONS = "permissions"
 """The subject of what INFO and CONFIG refused: a warning when it is CONFIG alone."""
 
+REPLICAS = "replicas"
+"""The subject that a server without any has nothing to say about."""
+
 Result = TypeVar("Result")
 
 
@@ -151,7 +154,8 @@ def judge(server: Server) -> list[Finding]:
     looks = {subject: look(server) for subject, look in _LOOKS.items()}
     findings = [finding for finding in looks.values() if finding]
     if server.refused:
-        findings.append(_unseen(server.refused, [subject for subject, seen in looks.items() if not seen]))
+        unseen = [subject for subject, seen in looks.items() if not seen and subject != REPLICAS]
+        findings.append(_unseen(server.refused, unseen))
     return findings
 
 
@@ -184,6 +188,18 @@ def _role(server: Server) -> Finding | None:
     if role == "master":
         return Finding(OK, "role", "takes writes")
     return Finding(CRITICAL, "role", f"{role}: it takes no writes", "Name the primary server with --redis.")
+
+
+def _replicas(server: Server) -> Finding | None:
+    """INFO has a count of good ones where, and only where, writes depend on it."""
+    count, good = int(server.info.get("connected_slaves", 0)), server.info.get("min_slaves_good_slaves")
+    if good is not None:
+        return Finding(OK, REPLICAS, f"{count}, {good} of them in step; without enough of them no writes")
+    if not count or server.info.get("role") != "master":
+        return None
+    found = f"{count}, and no write needs one: a failover may lose what was acknowledged"
+    mend = "Set min-replicas-to-write 1 and min-replicas-max-lag 2 on every server that may take over."
+    return Finding(WARNING, REPLICAS, found, mend)
 
 
 def _appendonly(server: Server) -> Finding | None:
@@ -264,6 +280,7 @@ def _clock(server: Server) -> Finding:
 _LOOKS: dict[str, Callable[[Server], Finding | None]] = {
     "version": _version,
     "role": _role,
+    REPLICAS: _replicas,
     "appendonly": _appendonly,
     "appendfsync": _appendfsync,
     "snapshots": _snapshots,

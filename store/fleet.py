@@ -13,6 +13,7 @@ from fsm.outbound import Limits
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.keys import GROUP, Keys
 from store.ledger import DEADLETTER_MAXLEN
+from store.numbers import whole
 from store.overdue import Backlog, find_overdue
 from store.telemetry import UNDECODABLE_MAXLEN
 
@@ -123,7 +124,7 @@ class _Examination:
         await self.report.attempt(boot, self._client.get(boot), None)
         if beat is None:
             return None
-        return int(beat) if beat.isdigit() else self._now_ms
+        return whole(beat, self._now_ms)
 
     # One instance
 

@@ -56,6 +56,7 @@ class Heartbeat:
         self._on_fenced = on_fenced
         self._script = Script("heartbeat.lua")
         self._stop = asyncio.Event()
+        self._calling = asyncio.Lock()
         self.taken = False
         """Whether the instance id has been taken over by this process."""
 
@@ -120,7 +121,8 @@ class Heartbeat:
 
     async def _call(self, act: str, seen: bytes = b"") -> int | None:
         arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, seen]
-        reply = await self._script(self._client, self._names, arguments)
+        async with self._calling:  # a beat that the release overtakes would revive the name
+            reply = await self._script(self._client, self._names, arguments)
         return None if reply in (b"FENCED", b"CHANGED") else int(reply)
 
     async def _stopped_within(self, seconds: float) -> bool:

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from store.client import RedisError, Script, StoreRefused, is_transient
 from store.estate import Alive
 from store.keys import Keys
+from store.numbers import whole
 from store.retention import Trimmed, trim_stream
 
 JITTER = 0.2
@@ -44,7 +45,7 @@ def info(client: Redis) -> ServerFacts:
 
 @dataclass(slots=True, frozen=True)
 class JanitorSettings:
-    """Seconds, and lengths in entries."""
+    """Seconds, and lengths in entries. `session_events` is a stream of their own, if they have one."""
 
     interval: float
     grace: float
@@ -53,6 +54,7 @@ class JanitorSettings:
     retention: float
     responses_maxlen: int
     telemetry_maxlen: int
+    session_events: str = ""
 
 
 class Janitor:
@@ -62,7 +64,7 @@ class Janitor:
         settle: settles what a dead instance left; raises `Alive` when it is back. Called when the instance is
             found dead, and again for as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms by the clock of Redis.
-        on_trimmed: told how many unread entries of ``responses`` or ``telemetry`` a cap removed.
+        on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``sessions`` a cap removed.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class Janitor:
             self._absolve(forgotten)
         for instance_id, started in known.items():
             if instance_id != self._instance_id:
-                await self._judge_safely(instance_id, int(started) if started.isdigit() else 0)
+                await self._judge_safely(instance_id, whole(started, 0))
 
     async def _judge_safely(self, instance_id: str, started: int) -> None:
         try:
@@ -199,7 +201,10 @@ class Janitor:
         for name, key, maxlen in (
             ("responses", self._keys.responses, settings.responses_maxlen),
             ("telemetry", self._keys.telemetry, settings.telemetry_maxlen),
+            ("sessions", settings.session_events, settings.responses_maxlen),
         ):
+            if not key:
+                continue
             trimmed: Trimmed = await trim_stream(self._client, key, maxlen, retention_ms, self._now_ms())
             if trimmed.unread:
                 self._on_trimmed(name, trimmed.unread)

@@ -12,6 +12,7 @@ from fsm.command import COMMAND, CommandRequest
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
 from store.keys import Keys
+from store.numbers import whole
 
 MARGIN_MS = 5000
 """How much later than its deadline a verdict may reach the ledger."""
@@ -139,5 +140,4 @@ def _deadline(case: _Case, limits: Limits) -> int:
     if request is None:
         entry_ms = int(case.entry_id.partition("-")[0])
         return entry_ms + round((limits.command_ttl + limits.response_timeout) * 1000)
-    expires_at = int(expires) if expires.isdecimal() and expires.isascii() else request.expires_at
-    return expires_at + round(request.response_timeout * 1000)
+    return whole(expires, request.expires_at) + round(request.response_timeout * 1000)

@@ -75,7 +75,7 @@ class Registrar:
         self._client = client
         self._keys = keys
         self._header = {"boot": boot_id, "instance": instance_id, "heartbeat": keys.heartbeat("")}
-        self._names = [keys.registry, keys.sessions, keys.boot(instance_id)]
+        self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances]
         self._on_failure = on_failure
         self._on_fenced = on_fenced
         self._owns = owns

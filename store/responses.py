@@ -115,6 +115,9 @@ class SessionLog:
             for event, at_ms in batch:
                 pipeline.xadd(self._stream, session_fields(event, at_ms))  # type: ignore[arg-type]
             replies = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                reply.__traceback__ = None  # it and the replies of its frame would keep each other alive
         for appended, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 return appended, reply

@@ -11,47 +11,37 @@ It shares nothing with the gateway: its own wire decoder, its own table of moves
     I7 one unanswered command             P7 an acknowledged record is in the stream
 
 Devices of a run repeat a command's text in their answer, and no two commands have the same text.
+
+Where Redis has lost what it confirmed, nobody is asked to know it but the process that did it: each log is
+judged by itself, and a command that is asked again afterwards may have a second life elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
+from tests import wire
+from tests.evidence import Evidence, Violation, each_pair, process_of, time_of
 from tests.history import Fields, History
 from tests.moves import COMMAND_MOVES, SESSION_MOVES
-from tests.wiretap import Wiretap, Written
-
-
-@dataclass(frozen=True, order=True)
-class Violation:
-    """A promise that was not kept."""
-
-    rule: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.text}"
+from tests.settled import Settled
+from tests.wiretap import Written
 
 
 def check(history: History, *, at_rest: bool) -> list[Violation]:
     """Every violation; `at_rest` adds what must hold once faults have ceased for long enough."""
-    judge = Checker(history)
-    found = [violation for rule in judge.always for violation in rule()]
-    if at_rest:
-        found += [violation for rule in judge.rest for violation in rule()]
-    return sorted(set(found))
+    judges = [Checker(history), Settled(history)] if at_rest else [Checker(history)]
+    return sorted({violation for judge in judges for rule in judge.rules for violation in rule()})
 
 
-class Checker:
+class Checker(Evidence):
     """The rules, each a generator of violations."""
 
     def __init__(self, history: History) -> None:
-        self.history = history
-        self.always = (
+        super().__init__(history)
+        self.rules = (
             self.wire_rules,
             self.one_write,
             self.one_verdict,
@@ -68,46 +58,6 @@ class Checker:
             self.acked_is_stored,
             self.acked_in_time,
         )
-        self.rest = (self.verdict_for_all, self.nothing_left, self.registry_is_true)
-
-    # What the rules look at
-
-    @cached_property
-    def texts(self) -> dict[str, str]:
-        """Command text -> command_id."""
-        return {p.fields["payload"]: p.command_id for p in self.history.produced if "payload" in p.fields}
-
-    @cached_property
-    def taps(self) -> list[Wiretap]:
-        """Every connection, replayed."""
-        taps = {name: Wiretap(name, imei) for name, imei in self.history.connections.items()}
-        for data in self.history.traffic:
-            taps[data.connection].hear(data)
-        return list(taps.values())
-
-    @cached_property
-    def writes(self) -> dict[str, list[Written]]:
-        """command_id -> its writes."""
-        found = defaultdict(list)
-        for tap in self.taps:
-            for written in tap.written:
-                found[self.texts.get(written.text, f"? {written.text}")].append(written)
-        return found
-
-    @cached_property
-    def lives(self) -> dict[str, list[tuple[str, Fields]]]:
-        """command_id -> its events in the order of the log."""
-        found = defaultdict(list)
-        for entry, fields in self.history.responses:
-            if fields["kind"] == "command":
-                found[fields["command_id"]].append((entry, fields))
-        return found
-
-    def _verdicts(self) -> Iterator[tuple[str, Fields]]:
-        for command_id, events in self.lives.items():
-            for _, event in events:
-                if event["terminal"] == "1":
-                    yield command_id, event
 
     # Always
 
@@ -124,21 +74,25 @@ class Checker:
     def one_write(self) -> Iterator[Violation]:
         """I1."""
         for command_id, writes in self.writes.items():
-            if len(writes) > 1:
-                places = ", ".join(f"{written.connection} at {written.at:.0f}" for written in writes)
-                yield Violation("I1", f"{command_id} was written {len(writes)} times: {places}")
+            for first, second in each_pair(writes):
+                remembered = process_of(first) == process_of(second)
+                if remembered or not self.forgotten(command_id, self.sent_at(first), second.at):
+                    places = ", ".join(f"{written.connection} at {written.at:.0f}" for written in writes)
+                    yield Violation("I1", f"{command_id} was written {len(writes)} times: {places}")
 
     def one_verdict(self) -> Iterator[Violation]:
         """I2, as far as it holds at any time."""
-        for command_id, count in Counter(command_id for command_id, _ in self._verdicts()).items():
+        for command_id, _, events in self.stretches:
+            count = sum(event["terminal"] == "1" for event in events)
             if count > 1:
                 yield Violation("I2", f"{command_id} has {count} terminal events")
 
     def no_gaps(self) -> Iterator[Violation]:
         """I3."""
-        for command_id, events in self.lives.items():
-            numbers = [int(event["seq"]) for _, event in events]
-            if numbers != list(range(1, len(numbers) + 1)):
+        for command_id, after_loss, events in self.stretches:
+            numbers = [int(event["seq"]) for event in events]
+            first = numbers[0] if after_loss and events[0].get("recovered") == "1" else 1
+            if numbers != list(range(first, first + len(numbers))):
                 yield Violation("I3", f"{command_id} has seq {numbers}")
 
     def sent_before_write(self) -> Iterator[Violation]:
@@ -170,18 +124,28 @@ class Checker:
                     yield Violation("expiry", f"{written.text!r} was written {late:.0f} ms after its time")
 
     def not_sent_is_true(self) -> Iterator[Violation]:
-        """I5."""
-        for command_id, event in self._verdicts():
-            if event["delivery"] == "not_sent" and command_id in self.writes:
-                where = self.writes[command_id][0].connection
-                yield Violation(
-                    "I5", f"{command_id} is {event['reason']}, not_sent, and was written on {where}"
-                )
+        """I5, of writes before the verdict and after it."""
+        for command_id, at, event in self.verdicts:
+            for written in self.writes.get(command_id, ()) if event["delivery"] == "not_sent" else ():
+                if written.at >= at:
+                    forgotten = self.forgotten(command_id, at, written.at)
+                else:
+                    forgotten = self.forgotten(command_id, self.sent_at(written), at)
+                    forgotten &= not self._remembers(written, at, event)
+                if not forgotten:
+                    text = f"is {event['reason']}, not_sent, and was written on {written.connection}"
+                    yield Violation("I5", f"{command_id} {text}")
+
+    def _remembers(self, written: Written, at: float, verdict: Fields) -> bool:
+        """Whether a verdict was given by the very process that had written."""
+        _, sent = self.sent(written) or ("", {})
+        instance, ended = sent.get("instance_id"), self.history.deaths.get(process_of(written), at)
+        return instance == verdict["instance_id"] and instance not in self.history.contested and ended >= at
 
     def certainty_is_true(self) -> Iterator[Violation]:
         """`received` and `answered` are said only of commands that the device has."""
         got = {self.texts.get(text) for _, text in self.history.received}
-        for command_id, event in self._verdicts():
+        for command_id, _, event in self.verdicts:
             if event["delivery"] in ("received", "answered") and command_id not in got:
                 yield Violation("P3", f"{command_id} is {event['delivery']}, and no device received it")
 
@@ -198,16 +162,16 @@ class Checker:
     def log_is_ledger(self) -> Iterator[Violation]:
         """I9."""
         for command_id, ledger in self.history.ledgers.items():
-            _, last = self.lives[command_id][-1] if command_id in self.lives else ("", {})
-            told = (last.get("state"), last.get("seq"))
+            life = [event for entry, event in self.lives.get(command_id, ()) if not self.lost(time_of(entry))]
+            told = (life[-1]["state"], life[-1]["seq"]) if life else (None, None)
             if told != (ledger["state"], ledger["seq"]):
                 yield Violation("I9", f"{command_id}: log {told}, ledger {ledger['state'], ledger['seq']}")
 
     def known_moves(self) -> Iterator[Violation]:
         """I12, with the reason and the delivery that belong to the move."""
-        for command_id, events in self.lives.items():
-            before = ""
-            for _, event in events:
+        for command_id, after_loss, events in self.stretches:
+            before = events[0]["prev"] if after_loss else ""
+            for event in events:
                 move = (event["prev"], event["trigger"], event["state"])
                 reasons, deliveries = COMMAND_MOVES.get(move, ((), ()))
                 if (
@@ -232,18 +196,18 @@ class Checker:
         """P5."""
         last: dict[tuple[str, str], tuple[int, int]] = {}
         for written in sorted((w for tap in self.taps for w in tap.written), key=lambda written: written.at):
-            command_id = self.texts.get(written.text, "")
-            for _, event in self.lives.get(command_id, ()):
-                if event["state"] == "sent" and event["instance_id"] not in self.history.contested:
-                    milliseconds, _, serial = event["outbound_id"].partition("-")
-                    device, place = (event["imei"], event["instance_id"]), (int(milliseconds), int(serial))
-                    if place < last.get(device, (0, 0)):
-                        yield Violation("P5", f"{command_id} was written after a later command of its device")
-                    last[device] = max(place, last.get(device, (0, 0)))
+            _, event = self.sent(written) or ("", {})
+            if event and event["instance_id"] not in self.history.contested:
+                milliseconds, _, serial = event["outbound_id"].partition("-")
+                device, place = (event["imei"], event["instance_id"]), (int(milliseconds), int(serial))
+                if place < last.get(device, (0, 0)):
+                    text = f"{event['command_id']} was written after a later command of its device"
+                    yield Violation("P5", text)
+                last[device] = max(place, last.get(device, (0, 0)))
 
     def acked_is_stored(self) -> Iterator[Violation]:
         """P7."""
-        stored = {(entry["imei"], json.loads(entry["data"])["timestamp"]) for entry in self.history.telemetry}
+        stored = {(entry["imei"], at) for entry in self.history.telemetry for at in _timestamps(entry)}
         for imei, timestamp in self.history.acked:
             if (imei, timestamp) not in stored:
                 yield Violation("P7", f"the record {timestamp} of {imei} was acknowledged and is not stored")
@@ -252,34 +216,9 @@ class Checker:
         """I11."""
         yield from (Violation("I11", text) for text in self.history.late_acks)
 
-    # At rest
 
-    def verdict_for_all(self) -> Iterator[Violation]:
-        """I2, for every command with a readable id."""
-        decided = {command_id for command_id, _ in self._verdicts()}
-        for command_id in {p.command_id for p in self.history.produced if p.is_command} - decided - {""}:
-            life = [event["state"] for _, event in self.lives.get(command_id, ())]
-            yield Violation("I2", f"{command_id} has no verdict: {life}")
-
-    def nothing_left(self) -> Iterator[Violation]:
-        """I8."""
-        for what, lists in (("stream", self.history.left), ("pending list", self.history.pending)):
-            for instance, entries in lists.items():
-                if entries:
-                    yield Violation("I8", f"the {what} of {instance} still holds {entries}")
-        for command_id in self.history.held:
-            yield Violation("I8", f"{command_id} is still held")
-
-    def registry_is_true(self) -> Iterator[Violation]:
-        """I10."""
-        named = {
-            imei: (instance, self.history.tokens.get(imei, ""))
-            for imei, instance in self.history.registry.items()
-        }
-        for imei in self.history.tokens.keys() - named.keys():
-            yield Violation("I10", f"{imei}: a session token stands in no entry of the registry")
-        for imei in named.keys() | self.history.live.keys():
-            if named.get(imei) != self.history.live.get(imei):
-                yield Violation(
-                    "I10", f"{imei}: registry {named.get(imei)}, connected {self.history.live.get(imei)}"
-                )
+def _timestamps(entry: Fields) -> list[int]:
+    """The times of the records in an entry of the telemetry stream."""
+    if "frame" in entry:
+        return wire.read_timestamps(bytes.fromhex(entry["frame"]))
+    return [json.loads(entry["data"])["timestamp"]]

@@ -35,9 +35,22 @@ class Produced:
         """Whether it asks for a command, rather than for its end."""
         return self.fields.get("type", "command") == "command"
 
+    @property
+    def at(self) -> float:
+        """When Redis took it, epoch ms."""
+        return float(self.entry.partition("-")[0])
+
     def expires_at(self, ttl: float) -> float:
         """Epoch ms from which on it must not be written."""
-        return float(self.fields.get("expires_at") or int(self.entry.partition("-")[0]) + ttl * 1000)
+        return float(self.fields.get("expires_at") or self.at + ttl * 1000)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Redis came back at `at` with what it had at `kept`; 0 when that was nothing (epoch ms)."""
+
+    kept: float
+    at: float
 
 
 @dataclass
@@ -51,7 +64,7 @@ class History:
         ledgers: command_id -> ledger.
         registry: imei -> instance; tokens: imei -> session.
         live: imei -> (instance, session) of the sessions that are open.
-        telemetry: entries of the telemetry stream.
+        telemetry: entries of the telemetry stream; ``frame`` in hex.
         acked: (imei, timestamp) of every record that a device saw acknowledged.
         received: command texts that devices received, by imei.
         left, pending: instance -> ids of entries in its stream, and in its pending list.
@@ -62,6 +75,17 @@ class History:
             report, and a connection whose session is not known has a name that begins with ``?``.
         clock_error: milliseconds by which the times of traffic may be wrong about the clock of Redis.
         late_acks: what was to be acknowledged at once and was not, as sentences.
+        losses: when Redis came back without what it had confirmed. The log and the records are all there ever
+            were, lost ones too; everything else is as it was in the end.
+        deaths: process, as the names of its sessions begin -> when it ended (epoch ms).
+        kept: commands in the hands of a process when Redis last lost something, if the process lives on.
+        ready_grace: seconds after the handshake in which nothing is written to a device that has had no ack;
+            0 when that is not known.
+        response_timeout: seconds that a command waits for its answer unless it says otherwise.
+        calm_at: from when on there were no faults (epoch ms); None when there always were.
+        recovery: seconds after that in which every gateway has found back to Redis.
+        adoption: seconds after which what a dead instance left is settled.
+        lost: instances that were dead when it became calm, and stayed so.
     """
 
     connections: dict[str, str] = field(default_factory=dict)
@@ -83,3 +107,12 @@ class History:
     from_gateways: bool = True
     clock_error: float = 5.0
     ttl: float = 300.0
+    losses: list[Loss] = field(default_factory=list)
+    deaths: dict[str, float] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+    ready_grace: float = 0.0
+    response_timeout: float = 30.0
+    calm_at: float | None = None
+    recovery: float = 0.0
+    adoption: float = 0.0
+    lost: set[str] = field(default_factory=set)

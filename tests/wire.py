@@ -1,16 +1,20 @@
 """What devices and gateways say to each other, in a page: written apart from the gateway's own codecs.
 
-Up: the handshake, AVL frames (codec 8), answers (codecs 12 and 14). Down: ``01``, acks of four bytes,
-commands.
+Up: the handshake, AVL frames (codecs 8, 8 Extended and 16), answers (codecs 12 and 14). Down: ``01``, acks of
+four bytes, commands.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 PREAMBLE = bytes(4)
+HELLO = 17
+"""Bytes of a handshake."""
 ANSWER, NACK, COMMAND = 6, 17, 5
 CODECS = {"12": 12, "14": 14}
+AVL_CODECS = {"8": 8, "8E": 0x8E, "16": 16}
 
 
 def _shifted(value: int) -> int:
@@ -22,6 +26,7 @@ def _shifted(value: int) -> int:
 _TABLE = [_shifted(byte) for byte in range(256)]
 
 
+@lru_cache(4096)  # every frame is looked at from both ends, and once more by whoever judges
 def crc(data: bytes) -> int:
     """CRC-16/ARC."""
     value = 0
@@ -40,12 +45,63 @@ def hello(imei: str) -> bytes:
     return b"\0\x0f" + imei.encode()
 
 
-def avl(timestamps: list[int]) -> bytes:
-    """A codec 8 frame with a record per timestamp (epoch ms)."""
-    place = bytes.fromhex("00 0f0ea850 20a3ec5c 0064 005a 0c 0032".replace(" ", ""))
-    records = b"".join(at.to_bytes(8, "big") + place + b"\x01\x01\x01\x01\x01\0\0\0" for at in timestamps)
+PLACE = bytes.fromhex("0f0ea85020a3ec5c0064005a0c0032")
+ELEMENTS = {
+    "8": "01 03  01 01 01  01 42 2fa8  01 43 0000ffff  00",
+    "8E": "0001 0004  0001 0001 01  0001 0042 2fa8  0001 0043 0000ffff  0000  0001 0100 0003 616263",
+    "16": "0001 05 02  01 0001 01  01 0042 2fa8  00  00",
+}
+"""The IO elements of a record: event, count; those of one, two, four and eight bytes, and of any length."""
+
+
+def avl(timestamps: list[int], codec: str = "8") -> bytes:
+    """A frame with a record per timestamp (epoch ms)."""
+    rest = b"\0" + PLACE + bytes.fromhex(ELEMENTS[codec])
+    records = b"".join(at.to_bytes(8, "big") + rest for at in timestamps)
     count = bytes([len(timestamps)])
-    return frame(b"\x08" + count + records + count)
+    return frame(bytes([AVL_CODECS[codec]]) + count + records + count)
+
+
+class _Cursor:
+    """Reads numbers, one after the other."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data = data
+        self.at = at
+
+    def take(self, size: int) -> int:
+        if self.at + size > len(self.data):
+            raise ValueError(f"cut off after {len(self.data)} bytes: {self.data.hex()}")
+        self.at += size
+        return int.from_bytes(self.data[self.at - size : self.at], "big")
+
+
+def read_timestamps(body: bytes) -> list[int]:
+    """The times of the records in an AVL frame's body (epoch ms).
+
+    Raises:
+        ValueError: its records are not as the codec has them, or not as many as it says.
+    """
+    cursor, found = _Cursor(body, 2), []
+    while cursor.at < len(body) - 1:
+        found.append(cursor.take(8))
+        cursor.take(1 + len(PLACE))
+        _pass_elements(cursor, body[0])
+    if not body[1] == body[-1] == len(found):
+        raise ValueError(f"{len(found)} records, {body[1]} said: {body.hex()}")
+    return found
+
+
+def _pass_elements(cursor: _Cursor, codec: int) -> None:
+    head, wide, name = {8: (2, 1, 1), 0x8E: (4, 2, 2), 16: (4, 1, 2)}[codec]
+    cursor.take(head)
+    for width in (1, 2, 4, 8):
+        for _ in range(cursor.take(wide)):
+            cursor.take(name + width)
+    if codec == 0x8E:
+        for _ in range(cursor.take(wide)):
+            cursor.take(name)
+            cursor.take(cursor.take(wide))
 
 
 def message(codec: str, imei: str, kind: int, text: bytes) -> bytes:
@@ -135,7 +191,7 @@ class Stream:
 
 def from_device() -> Stream:
     """What a device sends."""
-    return Stream(greeting=17, acks=False)
+    return Stream(greeting=HELLO, acks=False)
 
 
 def from_gateway() -> Stream:

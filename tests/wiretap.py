@@ -22,9 +22,12 @@ class Written:
 class Wiretap:
     """Listens to one connection from its first byte to its last."""
 
-    def __init__(self, connection: str, imei: str) -> None:
+    def __init__(self, connection: str, imei: str, ready_grace: float = 0.0) -> None:
         self._connection = connection
         self._imei = imei
+        self._grace_ms = ready_grace * 1000
+        self._hello_at: float | None = None
+        self._acks = 0
         self._up, self._down = wire.from_device(), wire.from_gateway()
         self._unacked: deque[int] = deque()
         self._owed: Written | None = None
@@ -33,9 +36,12 @@ class Wiretap:
 
     def hear(self, data: Bytes) -> None:
         """Take the next bytes."""
-        if not data.up and not self._down.greeted and data.data[:1] != b"\x01":
+        if not data.up and not self._down.greeted and data.data[:1] != self._greeting:
             self._fault("wire", f"the device was not greeted before {data.data!r}")
-        for item in (self._up if data.up else self._down).feed(data.data):
+        items = (self._up if data.up else self._down).feed(data.data)
+        if self._hello_at is None and len(self._up.greeted) == wire.HELLO:
+            self._hello_at = data.at
+        for item in items:
             if data.up:
                 self._sent_by_device(item)
             elif isinstance(item, int):
@@ -43,10 +49,15 @@ class Wiretap:
             else:
                 self._command(data.at, item)
 
+    @property
+    def _greeting(self) -> bytes:
+        """The first byte for this device: yes, or no where it has not said who it is."""
+        return b"\x01" if self._up.greeted == wire.hello(self._imei) else b"\0"
+
     def _sent_by_device(self, item: bytes | int | None) -> None:
         if not isinstance(item, bytes):
             return
-        if item[0] in (8, 16, 0x8E):
+        if item[0] in wire.AVL_CODECS.values():
             self._unacked.append(item[1])
         elif self._owed and self._answers(item, self._owed):
             self._owed = None
@@ -60,6 +71,7 @@ class Wiretap:
         return found.kind == wire.NACK or (found.kind == wire.ANSWER and found.imei == self._imei)
 
     def _acked(self, count: int) -> None:
+        self._acks += 1
         if not self._unacked or self._unacked.popleft() != count:
             self._fault("acks", f"an ack of {count} records belongs to no frame that waits for it")
 
@@ -73,6 +85,8 @@ class Wiretap:
             self._fault("I7", f"{command.text!r} was written while {self._owed.text!r} was unanswered")
         if self._unacked or self._up.partial:
             self._fault("quiet", f"{command.text!r} was written between a frame and its ack")
+        if not self._acks and self._hello_at is not None and at - self._hello_at < self._grace_ms:
+            self._fault("ready", f"{command.text!r} was written before the first ack")
         self._owed = command
         self.written.append(command)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from transport.flight import Flight, insert
 
 
@@ -16,7 +18,7 @@ class Absent:
         self._started_at = started_at
         self._grace = grace
         self._flights: dict[str, list[Flight]] = {}
-        self._left_at: dict[str, float] = {}
+        self._left_at: dict[str, float] = {}  # whoever left first comes first
 
     @property
     def imeis(self) -> list[str]:
@@ -25,6 +27,7 @@ class Absent:
 
     def left(self, imei: str, now: float) -> None:
         """The device's connection closed at `now`."""
+        self._left_at.pop(imei, None)
         self._left_at[imei] = now
 
     def expected(self, imei: str, now: float) -> bool:
@@ -63,6 +66,6 @@ class Absent:
 
     def forget(self, now: float) -> None:
         """Drop the memory of devices that are not expected any more."""
-        over = [imei for imei, left in self._left_at.items() if now >= left + self._grace]
+        over = list(takewhile(lambda imei: now >= self._left_at[imei] + self._grace, self._left_at))
         for imei in over:
             del self._left_at[imei]

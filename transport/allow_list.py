@@ -11,15 +11,12 @@ import structlog
 
 from fsm.outbound import IMEI
 from transport.metrics import Metrics
+from transport.seldom import Seldom
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw.sessions")
 
 OFF, REDIS = "off", "redis"
-LOG_AGAIN_AFTER = 60.0
-"""Seconds in which one device's refusal is logged once."""
-LOGGED_AT_ONCE = 1000
-"""Devices whose refusals are remembered, and so logged, within that time: IMEIs are easily invented."""
 
 Done = Callable[[bool], None]
 Stamp = tuple[int, int, int]
@@ -86,7 +83,8 @@ class FileAllowList:
 
     def _read(self) -> frozenset[str]:
         imeis, bad = set(), []
-        for number, line in enumerate(self._path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        # `splitlines` would end a line, and a comment, where no editor shows an end: at a form feed, say.
+        for number, line in enumerate(self._path.read_text(encoding="utf-8-sig").split("\n"), 1):
             imei = line.partition("#")[0].strip()
             if IMEI.fullmatch(imei):
                 imeis.add(imei)
@@ -111,7 +109,7 @@ class Gate:
     def __init__(self, allow_list: AllowListPort | None, metrics: Metrics) -> None:
         self._list = allow_list
         self._metrics = metrics
-        self._logged: dict[str, float] = {}  # imei -> when its refusal was logged, oldest first
+        self._refusals = Seldom()
 
     def allows(self, imei: str) -> bool | None:
         """Whether the device may connect; None when it has to be asked for."""
@@ -130,9 +128,5 @@ class Gate:
     def refused(self, imei: str, peer: str, now: float) -> None:
         """A device was sent away: counted always, logged once a minute."""
         self._metrics.refused.inc()
-        logged = self._logged
-        while logged and now - next(iter(logged.values())) >= LOG_AGAIN_AFTER:
-            del logged[next(iter(logged))]
-        if imei not in logged and len(logged) < LOGGED_AT_ONCE:
-            logged[imei] = now
+        if self._refusals.worth(imei, now):
             log.warning("device_refused", imei=imei, peer=peer)

@@ -73,7 +73,7 @@ class Connection(Guest):
     def overdue(self) -> None:
         """The connection's deadline has come: which one it is follows from where the connection stands."""
         if self._handshake is not None:
-            log.info("handshake_refused", peer=self.peer, reason=HANDSHAKE_TIMEOUT)
+            self._hub.no_device(self, HANDSHAKE_TIMEOUT)
             self.shut(HANDSHAKE_TIMEOUT)
         elif self._reader.partial:
             self.shut(PROTOCOL_ERROR)

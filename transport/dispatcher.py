@@ -24,6 +24,7 @@ from transport.notes import Notes
 from transport.ports import LedgerPort, Link
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, Message
+from transport.verdicts import Verdicts
 
 
 class Dispatcher:
@@ -42,6 +43,7 @@ class Dispatcher:
             ledger,
             self.notes,
             metrics,
+            Verdicts(settings.retention, clock.monotonic),
             on_left=self._on_left,
             on_committed=self._on_committed,
             on_displaced=self._on_displaced,

@@ -13,18 +13,20 @@ from typing import Any
 
 import structlog
 
-from fsm.command import QUEUED, SENT, decide, evolve
+from fsm.command import QUEUED, SENT, Command, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.entries import entry_fields
 from fsm.errors import IllegalTransition, WrongReason
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Status, Step
 from fsm.reasons import INTERNAL_ERROR, LEDGER_LOST
+from fsm.retelling import retell
 from transport.clock import Clock
 from transport.flight import Flight
 from transport.metrics import Metrics
 from transport.notes import Notes, ignore
 from transport.ports import LedgerPort
+from transport.verdicts import Verdicts
 
 log = structlog.get_logger("telgw.commands")
 
@@ -33,6 +35,7 @@ class Flights:
     """Every command this process holds.
 
     Args:
+        verdicts: remembers what this process has told.
         on_left: a flight gave up its place, because its verdict is decided or nothing more will become of it.
         on_committed: a flight's `sent` is in the log.
         on_displaced: the registry names another holder of the flight's device.
@@ -44,6 +47,7 @@ class Flights:
         ledger: LedgerPort,
         notes: Notes,
         metrics: Metrics,
+        verdicts: Verdicts,
         *,
         on_left: Callable[[Flight], None],
         on_committed: Callable[[Flight], None],
@@ -53,6 +57,7 @@ class Flights:
         self._ledger = ledger
         self._notes = notes
         self._metrics = metrics
+        self.verdicts = verdicts
         self._on_left = on_left
         self._on_committed = on_committed
         self._on_displaced = on_displaced
@@ -151,12 +156,30 @@ class Flights:
         if result.status is Status.MISSING:
             self._ledger_lost(flight, event, remove)
         elif result.status is Status.CONFLICT:
-            self._overruled(flight, event)
+            if not self._told_again(flight, event, remove, result):
+                self._overruled(flight, event)
         elif result.status is Status.HELD_ELSEWHERE:
             self._on_displaced(flight)
         elif result.status is Status.ERROR:
             self.give_up(flight, result.detail, event)
         self.resume(flight)
+
+    def _told_again(
+        self, flight: Flight, event: CommandEvent, remove: tuple[Entry, ...], result: MoveResult
+    ) -> bool:
+        """The ledger stands where it stood before a move that it had confirmed: Redis has lost that.
+
+        Once; when it conflicts again, the command is somebody else's by now.
+        """
+        if event.recovered or not event.terminal or not 0 < result.seq < flight.command.seq:
+            return False
+        found = Command(event.command_id, result.state, result.seq)
+        *before, verdict = retell(event, found, flight.request) or [event]
+        self._ledger.submit(
+            *(Step(lost, flight.entry, ignore) for lost in before), self.step(flight, verdict, remove)
+        )
+        log.warning("told_again", command_id=event.command_id, found=result.state)
+        return True
 
     def resume(self, flight: Flight) -> None:
         """Offer the inputs that waited for an outcome."""
@@ -168,6 +191,7 @@ class Flights:
         flight.command = evolve(flight.command, event)
         self._metrics.command(event)
         if event.terminal:
+            self.verdicts.add(event)
             self.release(flight)
             log_verdict(event)
         elif event.state == SENT:
@@ -187,6 +211,7 @@ class Flights:
         """
         self.release(flight)
         if event.terminal and flight.written:
+            self.verdicts.add(event)
             self._notes.late_outcome(flight, event)
 
     def _reject_cancels(self, flight: Flight, entries: tuple[Entry, ...]) -> None:
@@ -210,6 +235,8 @@ class Flights:
             events.append(refused)
         elif not command.terminal:
             events.append(decide(command, "fail", reason=INTERNAL_ERROR, request=flight.request))
+        if events:
+            self.verdicts.add(events[-1])
         self.release(flight)
         self._metrics.deadletters.inc()
         fields = entry_fields(flight.request)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import structlog
-
 from fsm.reasons import PROTOCOL_ERROR, REJECTED, SUPERSEDED
 from fsm.registration import Registered, RegisterResult
 from transport.hub import Hub
 from transport.link import DeviceLink
 from transport.teltonika.errors import BadHandshake
 from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
-
-log = structlog.get_logger("telgw.sessions")
 
 GREETING_PATIENCE = 0.05
 """Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
@@ -76,7 +72,7 @@ class Guest(DeviceLink):
             self._read(rest)
 
     def _reject(self, error: BadHandshake) -> None:
-        log.info("handshake_refused", peer=self.peer, reason=error.reason)
+        self._hub.no_device(self, error.reason)
         self._transport.write(REJECT)
         self.shut(PROTOCOL_ERROR)
 

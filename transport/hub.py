@@ -17,6 +17,7 @@ from transport.clock import Clock
 from transport.dispatcher import Dispatcher
 from transport.metrics import Metrics
 from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
+from transport.seldom import Seldom
 from transport.settings import Settings
 from transport.takeovers import Takeovers
 from transport.tcp import raise_descriptor_limit
@@ -29,6 +30,8 @@ log = structlog.get_logger("telgw.sessions")
 BACKLOG_HIGH = 16 * 1024 * 1024
 """Bytes of telemetry not yet confirmed above which sockets are not read: what a stalled store may cost us."""
 BACKLOG_LOW = BACKLOG_HIGH // 2
+DUE_AT_ONCE = 50
+"""Connections whose deadlines are dealt with in one turn of the loop: thousands may fall due together."""
 STORE_PATIENCE = 60.0
 """Seconds that a device waits for an acknowledgement before its connection is closed."""
 
@@ -41,7 +44,7 @@ class Hub:
         sessions: identified connections, by imei.
         strangers: connections that have not said who they are.
         closing: connections we have closed and whose sockets are not gone yet.
-        connected: sockets open, those of superseded sessions included.
+        connected: sockets open, those of superseded sessions and those that negotiate TLS included.
         frames, records: AVL frames and records acknowledged since the start.
     """
 
@@ -82,6 +85,7 @@ class Hub:
         self._paused: set[DeviceLink] = set()
         self._per_host: Counter[str] = Counter()
         self._look_at = 0.0
+        self._refusals = Seldom()
         self._refusing = False
         self._deaf = False
 
@@ -92,28 +96,49 @@ class Hub:
 
     # Admission
 
-    def admit(self, connection: DeviceLink, host: str) -> bool:
-        """Count a new connection in, unless it would be one too many."""
+    def reserve(self, host: str) -> bool:
+        """Count a new connection, unless it would be one too many."""
         per_host = self.settings.max_connections_per_ip
         if self._refusing or self.connected >= self._room or (per_host and self._per_host[host] >= per_host):
             self.metrics.turned_away.inc()
             return False
-        self.strangers.add(connection)
         self.connected += 1
         self._per_host[host] += 1
         self.metrics.connections.inc()
         return True
 
+    def vacate(self, host: str) -> None:
+        """A connection that was counted is gone."""
+        self.connected -= 1
+        self._per_host[host] -= 1
+        if self._per_host[host] <= 0:
+            del self._per_host[host]
+
+    def admit(self, connection: DeviceLink, host: str) -> bool:
+        """Take a new connection in, unless it would be one too many."""
+        if not self.reserve(host):
+            return False
+        self.strangers.add(connection)
+        return True
+
+    def admit_counted(self, connection: DeviceLink) -> bool:
+        """Take in a connection that was counted before, unless the gateway has begun to stop."""
+        if not self._refusing:
+            self.strangers.add(connection)
+        return not self._refusing
+
     def discharge(self, connection: DeviceLink, host: str) -> None:
         """The connection's socket is closed."""
         self.strangers.discard(connection)
         self.closing.discard(connection)
-        self.connected -= 1
         self._paused.discard(connection)
         self.deadlines.cancel(connection)
-        self._per_host[host] -= 1
-        if self._per_host[host] <= 0:
-            del self._per_host[host]
+        self.vacate(host)
+
+    def no_device(self, connection: DeviceLink, reason: str) -> None:
+        """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
+        if self._refusals.worth((connection.host, reason), self.now):
+            log.info("handshake_refused", peer=connection.peer, reason=reason)
 
     # Sessions
 
@@ -185,16 +210,18 @@ class Hub:
 
     # Time
 
-    def sweep(self, now: float) -> None:
-        """What is due by `now`, monotonic seconds."""
+    def sweep(self, now: float) -> bool:
+        """What is due by `now`, monotonic seconds; whether more of it waits for the next turn of the loop."""
         self.now = now
-        for connection in self.deadlines.due(now):
+        due = self.deadlines.due(now, at_most=DUE_AT_ONCE)
+        for connection in due:
             connection.overdue()
         self.progress()
         if now >= self._look_at:
             self._look_at = now + 1.0
             self.gate.look()
             self._look(now)
+        return len(due) == DUE_AT_ONCE
 
     def _look(self, now: float) -> None:
         """Once a second, walk over the sessions for what is not worth a deadline each."""

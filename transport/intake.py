@@ -29,6 +29,7 @@ from transport.flight import Flight
 from transport.flights import log_verdict
 from transport.notes import ignore
 from transport.ports import LedgerPort
+from transport.repeats import Repeats
 
 log = structlog.get_logger("telgw.commands")
 
@@ -46,6 +47,7 @@ class Intake:
         self._clock = dispatcher.clock
         self._ledger = ledger
         self._cancels = Cancels(dispatcher, ledger)
+        self._repeats = Repeats(dispatcher, ledger, partial(self._begin, fresh=False))
         self._answering: set[str] = set()  # entries that are being answered without a flight
         self._paused = False
 
@@ -62,6 +64,7 @@ class Intake:
                 self._flights.holds(outbound_id)
                 or outbound_id in self._answering
                 or self._cancels.answering(outbound_id)
+                or self._repeats.answering(outbound_id)
             )
             if not in_hand:
                 self._take(outbound_id, fields, fresh)
@@ -81,7 +84,7 @@ class Intake:
             return
         if isinstance(request, CancelRequest):
             self._cancels.take(request, entry)
-        else:
+        elif not self._repeats.take(request, entry):
             self._begin(request, fresh)
 
     # Entries that are no command
@@ -138,6 +141,7 @@ class Intake:
 
         def opened(result: MoveResult) -> None:
             ours = any(result.token == move.token for move in moves if isinstance(move, Open | Step))
+            moves.clear()  # or they and this function keep each other alive
             self._opened(flight, event, folded, ours, result)
 
         moves.append(Open(event, flight.entry, opened, request))
@@ -213,6 +217,7 @@ class Intake:
         flight.command = evolve(flight.command, event)
         self._dispatcher.metrics.command(event)
         if event.terminal:
+            self._flights.verdicts.add(event)
             self._flights.release(flight)
             log_verdict(event)
 

@@ -14,6 +14,7 @@ from fsm.registration import RegisterResult
 from fsm.session import SESSION, Session
 from fsm.telemetry import Batch
 from transport.hub import Hub
+from transport.settings import Address
 from transport.tcp import unacknowledged
 
 log = structlog.get_logger("telgw.sessions")
@@ -70,16 +71,23 @@ class DeviceLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        address = transport.get_extra_info("peername") or ("", 0)
-        # Thousands of devices come through one carrier's address: keep it once.
-        self._host, self._port = sys.intern(address[0]), address[1]
-        if not self._hub.admit(self, self._host):
+        if not self._host:
+            self._come_from(transport.get_extra_info("peername") or ("", 0))
+        if not self._admitted():
             self.closed = True
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
         self.advance("accept")
         self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.handshake_timeout)
+
+    def _come_from(self, address: Address) -> None:
+        # Thousands of devices come through one carrier's address: keep it once.
+        self._host, self._port = sys.intern(address[0]), address[1]
+
+    def _admitted(self) -> bool:
+        """Whether there is room for the connection; if so it is counted."""
+        return self._hub.admit(self, self._host)
 
     def pause_writing(self) -> None:
         self.shut(WRITE_OVERFLOW)

@@ -30,6 +30,7 @@ class Metrics:
 
         self.connections = counter("connections_total", "TCP connections accepted")
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
+        self.tls_failures = counter("tls_failures_total", "TLS handshakes that came to nothing")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
         self.refused = counter("devices_refused_total", "Devices that the allow-list does not name")
         self.takeovers_suspicious = counter(

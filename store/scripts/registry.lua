@@ -1,17 +1,27 @@
 -- Register and unregister sessions, in order.
 --
--- KEYS  1 registry  2 sessions  3 our boot
+-- KEYS  1 registry  2 sessions  3 our boot  4 instances
 -- ARGV  1 JSON: {boot, instance, heartbeat = prefix of heartbeat keys, calls = [[act, imei, session_id], ...]}
 -- Returns {{status, instance_id}, ...}, one per call, or 'FENCED' when another process owns our instance id.
 --   first     REGISTERED, who held the entry before ('' for nobody)
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
 --   remove    REMOVED, or KEPT because the entry is another instance's or another session's
 
-local registry, sessions, boot = KEYS[1], KEYS[2], KEYS[3]
+local registry, sessions, boot, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local input = cjson.decode(ARGV[1])
 local us = input.instance
+local known = false
+
+-- Producers write to whomever the registry names, and janitors iterate the known instances: when Redis has lost its
+-- data we may be named before our next heartbeat, and die before it.
+local function be_known()
+  local clock = redis.call('TIME')
+  redis.call('HSETNX', instances, us, string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000)))
+  known = true
+end
 
 local function take(imei, session, holder)
+  if not known then be_known() end
   if holder ~= us then redis.call('HSET', registry, imei, us) end
   redis.call('HSET', sessions, imei, session)
   return {'REGISTERED', holder or ''}

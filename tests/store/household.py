@@ -21,6 +21,7 @@ SETTINGS = JanitorSettings(
     retention=3600,
     responses_maxlen=300,
     telemetry_maxlen=300,
+    session_events="sessions:events",
 )
 
 

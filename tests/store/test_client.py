@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from redis.asyncio.connection import SSLConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     ConnectionError,
     DataError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 
 from store.client import BadRedisUrl, Script, StoreRefused, connect, is_transient, redacted
+from store.redis_url import RedisUrl, read_url
 
 
 @pytest.mark.parametrize(
@@ -30,11 +36,22 @@ from store.client import BadRedisUrl, Script, StoreRefused, connect, is_transien
         "redis://:secret@127.0.0.1?decode_responses=yes",
         "redis://:secret@127.0.0.1?db=secret",
         "rediss+weird://user:secret@127.0.0.1",
+        "redis+sentinel://user:secret@127.0.0.1",
+        "redis+sentinel://user:secret@127.0.0.1/fleet/one",
+        "redis+sentinel://user:secret@127.0.0.1/fleet/1/2",
+        "redis+sentinel://127.0.0.1/fleet?sentinel_password=secret&db=1",
+        "redis+sentinel://user:secret@127.0.0.1:99999/fleet",
+        "redis+sentinel://user:secret@127.0.0.1,/fleet",
+        "redis+sentinel://user:sec/ret@127.0.0.1/fleet",
+        "redis+cluster://",
+        "redis+cluster://user:secret@127.0.0.1/1",
+        "redis+cluster://user:secret@127.0.0.1?sentinel_password=secret",
+        "redis+cluster://user:secret@127.0.0.1:7000:7001",
     ],
 )
 def test_a_url_that_names_no_server_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(BadRedisUrl) as caught:
-        connect(url, purpose="test")
+        connect(url, purpose="test", key_prefix="{fleet}:")
     if "db=" not in url:
         assert "secret" not in str(caught.value)
 
@@ -47,6 +64,16 @@ def test_a_url_that_names_no_server_is_refused_without_its_password(url: str) ->
         ("rediss://user:se@cret@host:1/2", "rediss://user:***@host:1/2"),
         ("redis://:se/cret@host", "redis://:***@host"),
         ("unix:///run/redis.sock?db=1&password=secret", "unix:///run/redis.sock?db=1&password=***"),
+        ("redis+cluster://user:secret@a:1,b:2", "redis+cluster://user:***@a:1,b:2"),
+        ("redis+sentinel://a:1,b:2/fleet", "redis+sentinel://a:1,b:2/fleet"),
+        (
+            "redis+sentinel://user:secret@a,b/fleet/1?sentinel_username=u&sentinel_password=sec@ret",
+            "redis+sentinel://user:***@a,b/fleet/1?sentinel_username=u&sentinel_password=***",
+        ),
+        (
+            "redis+sentinel://a:1/fleet?sentinel_password=se@cret",
+            "redis+sentinel://a:1/fleet?sentinel_password=***",
+        ),
     ],
 )
 def test_a_url_is_logged_without_its_password(url: str, shown: str) -> None:
@@ -66,6 +93,13 @@ def test_a_url_is_logged_without_its_password(url: str, shown: str) -> None:
         (ResponseError("Error running script: @user_script:1: -OOM command not allowed"), True),
         (StoreRefused("CLUSTERDOWN Hash slot not served"), True),
         (StoreRefused("NOREPLICAS Not enough good replicas to write."), True),
+        (TryAgainError("Multiple keys request during rehashing of slot"), True),
+        (AskError("42 127.0.0.1:7000"), True),
+        (MovedError("42 127.0.0.1:7000"), True),
+        (ClusterDownError("The cluster is down"), True),
+        (ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"), True),
+        (StoreRefused("ERR Script attempted to access a non local key in a cluster node script: 0"), True),
+        (StoreRefused("ERR Script attempted to execute a command while the cluster is down"), True),
         (StoreRefused("WRONGTYPE Operation against a key"), False),
         (ResponseError("BUSYGROUP Consumer Group name already exists"), False),
         (AuthenticationError("wrong password"), False),
@@ -75,6 +109,63 @@ def test_a_url_is_logged_without_its_password(url: str, shown: str) -> None:
 )
 def test_what_passes_by_waiting_is_told_from_what_does_not(error: Exception, transient: bool) -> None:
     assert is_transient(error) is transient
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("redis://host/1", RedisUrl("redis://host/1")),
+        (
+            "redis+sentinel://a/fleet",
+            RedisUrl("redis://server/0", "sentinel", (("a", 26379),), "fleet"),
+        ),
+        (
+            "rediss+sentinel://u:p%40@a,[::1]:1,c:2/my%2Ffleet/3?sentinel_password=x%26&ssl_ca_certs=/ca",
+            RedisUrl(
+                "rediss://u:p%40@server/3?ssl_ca_certs=%2Fca",
+                "sentinel",
+                (("a", 26379), ("::1", 1), ("c", 2)),
+                "my/fleet",
+                {"password": "x&"},
+            ),
+        ),
+        ("REDIS+CLUSTER://a,b:1/", RedisUrl("redis://server/0", "cluster", (("a", 6379), ("b", 1)))),
+    ],
+)
+def test_a_url_of_several_servers_is_read_as_it_is_meant(url: str, read: RedisUrl) -> None:
+    assert read_url(url) == read
+
+
+def test_every_server_is_spoken_to_as_the_url_says() -> None:
+    url = "rediss+sentinel://user:secret@a/fleet/3?sentinel_username=s&ssl_ca_certs=/ca&ssl_check_hostname=no"
+    pool = connect(url, purpose="test", block=1.0).connection_pool
+    connection, sentinel = pool.make_connection(), pool.connection_kwargs["locator"]._dial(("a", 26379))
+    for one in (connection, sentinel):
+        assert isinstance(one, SSLConnection)
+        assert (one.ca_certs, one.check_hostname, one.protocol) == ("/ca", False, 2)
+        assert one.retry.get_retries() == 0
+    assert (connection.username, connection.password, connection.db) == ("user", "secret", 3)
+    assert (sentinel.username, sentinel.password, sentinel.db) == ("s", None, 0)
+    assert (connection.socket_timeout, sentinel.socket_timeout) == (4.0, 1.0)
+    assert (connection.client_name, pool.max_connections) == ("telgw:test", 16)
+
+
+def test_nodes_of_a_cluster_are_asked_with_the_login_of_the_data() -> None:
+    pool = connect("redis+cluster://user:secret@a", purpose="test", key_prefix="{f}").connection_pool
+    node = pool.connection_kwargs["locator"]._dial(("a", 6379))
+    assert (node.username, node.password, isinstance(node, SSLConnection)) == ("user", "secret", False)
+
+
+@pytest.mark.parametrize("prefix", ["", "fleet:", "{}fleet:", "{fleet:", "fleet}:", "}{"])
+def test_a_cluster_wants_a_prefix_that_keeps_keys_together(prefix: str) -> None:
+    with pytest.raises(BadRedisUrl, match=r"--key-prefix .*\{fleet\}:"):
+        connect("redis+cluster://127.0.0.1", purpose="test", key_prefix=prefix)
+    connect("redis+sentinel://127.0.0.1/fleet", purpose="test", key_prefix=prefix)
+
+
+@pytest.mark.parametrize("prefix", ["{fleet}:", "a{fleet}", "{{x}", "{a}{}"])
+def test_a_cluster_takes_any_prefix_with_a_hash_tag(prefix: str) -> None:
+    connect("redis+cluster://127.0.0.1", purpose="test", key_prefix=prefix)
 
 
 def test_every_script_ships_with_the_package() -> None:

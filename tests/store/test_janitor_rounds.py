@@ -174,12 +174,13 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
 # Trimming
 
 
-async def test_both_streams_are_trimmed_and_what_nobody_had_read_is_reported(household: Household) -> None:
+async def test_every_stream_is_trimmed_and_what_nobody_had_read_is_reported(household: Household) -> None:
     now_ms = round(time.time() * 1000)
-    for key in (KEYS.responses, KEYS.telemetry):
+    streams = (KEYS.responses, KEYS.telemetry, SETTINGS.session_events)
+    for key in streams:
         for number in range(1000):
             await household.client.xadd(key, {"n": str(number)}, id=f"{now_ms - 2000 + number}-0")
     await household.client.xgroup_create(KEYS.telemetry, "group", "0")
     await household.janitor.trim()
     assert household.trimmed == [("telemetry", 700)]
-    assert [await household.client.xlen(key) for key in (KEYS.responses, KEYS.telemetry)] == [300, 300]
+    assert [await household.client.xlen(key) for key in streams] == [300, 300, 300]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import fakeredis
+import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
@@ -47,3 +49,24 @@ async def test_a_holder_whose_name_is_not_text_ends_neither_the_registrar_nor_a_
     await one.until(lambda: len(one.results) == 2)
     assert one.results["s1"] == RegisterResult(Registered.REGISTERED, "\ufffd\ufffd")
     assert await entry(fake_redis) == (b"gw-1", b"s1")
+
+
+async def test_whoever_the_registry_names_is_known_to_the_janitors_even_when_redis_has_lost_all(
+    fake_redis: Redis,
+) -> None:
+    one, other = Gateway(fake_redis, "gw-1"), Gateway(fake_redis, "gw-2")
+    other.registrar.unregister("another", "gone")
+    one.register("s1")
+    for gateway in (one, other):
+        await gateway.finish()
+    (found,) = (await fake_redis.hgetall(KEYS.instances)).items()
+    assert found[0] == b"gw-1"
+    assert int(found[1]) == pytest.approx(time.time() * 1000, abs=60_000)
+
+
+async def test_a_registration_leaves_the_start_that_is_known(fake_redis: Redis) -> None:
+    await fake_redis.hset(KEYS.instances, "gw-1", "7")
+    one = Gateway(fake_redis, "gw-1")
+    one.register("s1")
+    await one.finish()
+    assert await fake_redis.hgetall(KEYS.instances) == {b"gw-1": b"7"}

@@ -1,13 +1,18 @@
-"""What the tests of the command side share."""
+"""What the tests of the transport share."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import trustme
+import uvloop
 from freezegun.api import FrozenDateTimeFactory
 
 from tests.transport.desk import Desk
+from tests.transport.door import Run
 
 
 @pytest.fixture
@@ -28,3 +33,30 @@ def make_desk(frozen: FrozenDateTimeFactory) -> Iterator[Callable[..., Desk]]:
 def desk(make_desk: Callable[..., Desk]) -> Desk:
     """A desk with the default settings."""
     return make_desk()
+
+
+# TLS
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """The authority of the gateway's certificate."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
+    """The certificate of the gateway, its key, and its authority."""
+    cert = authority.issue_cert("127.0.0.1")
+    paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key", "ca")}
+    cert.cert_chain_pems[0].write_to_path(paths["tls_cert"])
+    cert.private_key_pem.write_to_path(paths["tls_key"])
+    authority.cert_pem.write_to_path(paths["ca"])
+    return paths
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, frozen: FrozenDateTimeFactory) -> Iterator[Run]:
+    """Runs a scenario on each event loop."""
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run

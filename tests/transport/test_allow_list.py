@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.allow_list import LOGGED_AT_ONCE, FileAllowList, Gate, file_list
+from transport.allow_list import FileAllowList, Gate, file_list
 from transport.metrics import Metrics
+from transport.seldom import REMEMBERED
 from transport.settings import Settings
 from transport.teltonika.handshake import REJECT, encode_handshake
 
@@ -237,9 +238,9 @@ def test_invented_imeis_fill_neither_the_memory_nor_the_log() -> None:
     metrics = Metrics()
     gate = Gate(None, metrics)
     with capture_logs() as logs:
-        for number in range(3 * LOGGED_AT_ONCE):
+        for number in range(3 * REMEMBERED):
             gate.refused(f"{number:015}", "10.0.0.1:1", 1.0)
-        assert len(logs) == LOGGED_AT_ONCE
+        assert len(logs) == REMEMBERED
         gate.refused(IMEI, "10.0.0.1:1", 61.0)
-    assert len(logs) == LOGGED_AT_ONCE + 1
-    assert counted(metrics, "devices_refused_total") == 3 * LOGGED_AT_ONCE + 1
+    assert len(logs) == REMEMBERED + 1
+    assert counted(metrics, "devices_refused_total") == 3 * REMEMBERED + 1

@@ -117,11 +117,34 @@ def test_an_unknown_key_is_an_error_that_names_it_and_the_file(
     refused(telgw("send", "--config", file, IMEI, "getinfo"), "'listn'", str(file))
 
 
-@pytest.mark.parametrize("text", ["listen = ", "\xff", 'queue-limit = "many"', "metrics = false"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen = ",
+        "\xff",
+        'queue-limit = "many"',
+        "queue-limit = 1e999",
+        "queue-limit = true",
+        "metrics = false",
+        "allow-verbs = {}",
+        "allow-verbs = 2020-01-01",
+        "tls-cert = [1]",
+        "listen = {}",
+        'state-dir = "a\\u0000b"',
+    ],
+)
 def test_a_file_that_says_nonsense_is_named(telgw: Callable[..., Result], tmp_path: Path, text: str) -> None:
     file = tmp_path / "telgw.toml"
     file.write_bytes(text.encode("latin-1"))
     refused(telgw("run", "--config", file), str(file))
+
+
+def test_a_gateway_to_which_no_device_could_connect_is_not_started(
+    telgw: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "telgw.toml"
+    file.write_text("listen = []\n")
+    refused(telgw("run", "--config", file), "--listen", "--tls-listen")
 
 
 def test_the_command_line_stands_above_the_environment_and_that_above_the_file(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
 
 from fsm.reasons import STORE_UNAVAILABLE
+from tests.transport.desk import START
 from tests.transport.wire import FRAME, Wire
 from transport import hub
 from transport.connection import READ_BUDGET, UNACKED_LIMIT
@@ -77,6 +80,30 @@ async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open
     assert wire.desk.metrics.registry.get_sample_value("teltonika_connections_turned_away_total") == 1
     visitors[0][0].connection_lost(None)
     assert not wire.accept()[1].aborted
+
+
+async def test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns(
+    wire: Wire, frozen: FrozenDateTimeFactory
+) -> None:
+    visitors = [wire.accept()[0] for _ in range(2 * hub.DUE_AT_ONCE + 1)]
+    frozen.move_to(START + timedelta(seconds=10))
+    now, told = wire.desk.clock.monotonic(), []
+    while wire.hub.sweep(now):
+        told.append(sum(visitor.closed for visitor in visitors))
+    assert told == [hub.DUE_AT_ONCE, 2 * hub.DUE_AT_ONCE]
+    assert all(visitor.closed for visitor in visitors)
+
+
+async def test_strangers_of_one_address_are_told_once_a_minute_for_each_reason(wire: Wire) -> None:
+    with capture_logs() as logs:
+        for second in (0, 1, 59, 61):
+            wire.at(second)
+            for words in (b"GET / HTTP/1.1", b"\x16\x03\x01"):
+                stranger, _ = wire.accept()
+                stranger.data_received(words)
+                stranger.connection_lost(None)
+    told = [(line["event"], line["reason"]) for line in logs]
+    assert told == [("handshake_refused", "garbage"), ("handshake_refused", "tls")] * 2
 
 
 # Frames that the store refuses

@@ -6,20 +6,19 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-import uvloop
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from freezegun.api import FrozenDateTimeFactory
 
 from tests.transport.desk import IMEI
-from tests.transport.wire import FRAME, Wire
+from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting
+from tests.transport.wire import FRAME
 from transport.cli import cli
 from transport.daemon.listeners import CannotListen, Listeners
 from transport.settings import Settings
@@ -27,89 +26,10 @@ from transport.tcp import unacknowledged
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 from transport.tls import BadTlsFiles, context_for
 
-LOCAL = ("127.0.0.1", 0)
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def files(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
-    """The certificate of the gateway, its key, and its authority."""
-    cert = authority.issue_cert("127.0.0.1")
-    paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key", "ca")}
-    cert.cert_chain_pems[0].write_to_path(paths["tls_cert"])
-    cert.private_key_pem.write_to_path(paths["tls_key"])
-    authority.cert_pem.write_to_path(paths["ca"])
-    return paths
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest, frozen: FrozenDateTimeFactory) -> Iterator[Run]:
-    """Runs a scenario on each event loop."""
-    with asyncio.Runner(loop_factory=request.param) as runner:
-        yield runner.run
-
-
-class Door:
-    """A hub behind a plain listener and one that speaks TLS."""
-
-    def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
-        given = {"listen": (LOCAL,), "tls_listen": (LOCAL,)} | given
-        self.wire = Wire(frozen, **given)
-        self.listeners = Listeners(self.wire.desk.settings)
-
-    async def __aenter__(self) -> Door:
-        self.listeners.bind()
-        self.listeners.bind()
-        [self.plain], [self.tls] = await self.listeners.open(self.wire.hub)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.listeners.close()
-        self.wire.hub.close_all("shutdown")
-        self.wire.hub.kill_all()
-
-    @asynccontextmanager
-    async def device(self, context: ssl.SSLContext | None) -> AsyncIterator[Streams]:
-        """A device at the listener with TLS, or at the plain one; it leaves without a word."""
-        host, port = self.tls if context else self.plain
-        reader, writer = await asyncio.open_connection(host, port, ssl=context)
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-
-
-def trusting(files: dict[str, Path]) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=files["ca"])
-
-
-def gateway_files(files: dict[str, Path]) -> dict[str, Path]:
-    return {"tls_cert": files["tls_cert"], "tls_key": files["tls_key"]}
-
-
-async def greet(streams: Streams) -> None:
-    reader, writer = streams
-    writer.write(encode_handshake(IMEI))
-    assert await reader.readexactly(1) == ACCEPT
-
 
 async def visit(door: Door, context: ssl.SSLContext) -> None:
     async with door.device(context) as streams:
         await greet(streams)
-
-
-async def answer(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the connection is closed."""
-    try:
-        return await reader.read()
-    except OSError:
-        return b""
 
 
 def test_a_device_reports_and_is_acknowledged_over_tls(
@@ -186,7 +106,7 @@ def test_who_speaks_no_tls_is_never_taken_for_a_device(
     run(scenario())
 
 
-def test_a_socket_with_tls_notices_a_dead_peer_as_a_plain_one_does(
+def test_a_socket_with_tls_has_the_options_of_a_plain_one(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -196,6 +116,7 @@ def test_a_socket_with_tls_notices_a_dead_peer_as_a_plain_one_does(
             sock = door.wire.hub.sessions[IMEI]._transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(scenario())
 

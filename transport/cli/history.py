@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fsm.command import COMMAND
 from fsm.diagram import command_diagram, path
@@ -22,26 +26,25 @@ FOUND, UNKNOWN = 0, 4
 @click.command(short_help="Show what became of a command, and the path it took.")
 @click.argument("command_id")
 @click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
-@click.option("--mermaid", "chart", is_flag=True, help="The diagram as Mermaid, for a page.")
+@click.option("--mermaid", is_flag=True, help="The diagram as Mermaid, for a page.")
 @with_streams
-def command(where: Where, command_id: str, raw: bool, chart: bool) -> int:
+def command(where: Where, command_id: str, raw: bool, mermaid: bool) -> int:
     """Show the events and notes of the command COMMAND_ID, and the state diagram with its path.
 
     Exit status: 0 found; 2 wrong use; 4 nothing is known of it (any more).
     """
-    return complete(_history(where, command_id, raw, chart))
+    return complete(_history(where, command_id, raw, mermaid))
 
 
-async def _history(where: Where, command_id: str, raw: bool, chart: bool) -> int:
+async def _history(where: Where, command_id: str, raw: bool, mermaid: bool) -> int:
     async with producer(where, "history") as streams:
         entries = await streams.history(command_id)
     if not entries:
         click.echo(f"telgw: Nothing is known of the command {render.printable(command_id)}.", err=True)
         return UNKNOWN
     console = Console(highlight=False)
-    if chart:
-        events = [event for _, fields in entries if isinstance(event := read_entry(fields), CommandEvent)]
-        click.echo(command_diagram(path(COMMAND, events)))
+    if mermaid:
+        click.echo(chart(entries))
         return FOUND
     if raw:
         for entry in entries:
@@ -56,18 +59,37 @@ def table(entries: list[LogEntry]) -> Table:
     """The events and notes, one a row."""
     first = entries[0][1]
     title = "  ".join(render.printable(first.get(name, ""), 64) for name in ("command_id", "imei", "at"))
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=Text(title), title_justify="left")
     for heading in ("#", "at (UTC)", "event", "reason", "delivery", "after"):
         shown.add_column(heading, no_wrap=True)
     shown.add_column("answer or detail", overflow="fold", min_width=16)
     for _, fields in entries:
-        shown.add_row(
-            render.printable(fields.get("seq", "note"), 8),
-            render.time_of(fields),
-            render.styled(fields.get("note") or fields.get("state", "")),
+        cells = (
             render.printable(fields.get("reason", ""), 32),
             render.printable(fields.get("delivery", ""), 32),
             f"{render.printable(fields['age_ms'], 12)} ms" if fields.get("age_ms") else "",
             render.answer_text(fields) or render.printable(fields.get("detail", "")),
         )
+        # As `Text`, or the brackets in it would be taken for markup: a device answers what it likes.
+        shown.add_row(
+            Text(render.printable(fields.get("seq", "note"), 8)),
+            Text(render.time_of(fields)),
+            render.styled(fields.get("note") or fields.get("state", "")),
+            *map(Text, cells),
+        )
     return shown
+
+
+def chart(entries: list[LogEntry]) -> str:
+    """The diagram of the table as Mermaid, with the path; what others wrote into the log is left out."""
+    return command_diagram(path(COMMAND, filter(None, (_event(fields) for _, fields in entries))))
+
+
+def _event(fields: Mapping[str, str]) -> CommandEvent | None:
+    try:
+        event = read_entry(fields)
+    except (KeyError, ValueError):
+        return None
+    if not isinstance(event, CommandEvent):
+        return None
+    return replace(event, reason=render.printable(event.reason, 32))

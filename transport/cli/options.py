@@ -14,7 +14,7 @@ import click
 from fsm.outbound import Limits
 from transport.settings import Settings
 
-from .parameters import KeyPrefix, RedisUrl, show
+from .parameters import KeyPrefix, RedisUrl, Verbs, show
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -75,13 +75,17 @@ def with_redis(function: Decorated) -> Decorated:
         show_default="the user's state directory",
     )(function)
     function = setting(
-        "Redis", "--key-prefix", KeyPrefix(), "What every Redis name begins with, for example `{fleet}:`."
+        "Redis",
+        "--key-prefix",
+        KeyPrefix(),
+        "What every Redis name begins with, for example `{fleet}:`, whose braces a cluster needs.",
     )(function)
     return setting(
         "Redis",
         "--redis",
         RedisUrl(),
-        "redis://, rediss:// or unix:// URL; `embedded` for the server that `telgw run` starts itself.",
+        "redis://, unix://, redis+sentinel:// or redis+cluster:// URL, rediss for TLS; `embedded` for the "
+        "server that `telgw run` starts itself.",
     )(function)
 
 
@@ -107,14 +111,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The keys of a configuration file, ``-`` written as ``_``.
 
     Raises:
-        click.UsageError: the file cannot be read, is no TOML, or holds a key that is no option.
+        click.UsageError: the file cannot be read, is no TOML, or holds a key that is no option or a value
+            that no option could have.
     """
     from .run import command
 
     known = {option.name: option for option in command.params if isinstance(option, Setting)}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise click.UsageError(f"{path}: {error}") from None
     values = {}
     for key, value in table.items():
@@ -123,8 +128,22 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise click.UsageError(f"{path}: {key!r} is no option of `telgw run`.")
         if value == "" and option.default is None:
             continue  # the template's way to write that there is no default
-        values[key.replace("-", "_")] = [value] if option.multiple and isinstance(value, str) else value
+        given = _as_typed(value, option)
+        if given is None:
+            raise click.UsageError(f"{path}: The value of {key!r} is none that the option could have.")
+        values[key.replace("-", "_")] = given
     return values
+
+
+def _as_typed(value: Any, option: Setting) -> str | list[str] | None:
+    """What a key of the file says, as the command line would have it: text; None when that cannot be."""
+    items = value if isinstance(value, list) else [value]
+    texts = [str(item) for item in items if type(item) in (str, int, float)]  # `true` is an int too
+    if len(texts) != len(items) or "\0" in "".join(texts):
+        return None
+    if option.multiple:
+        return texts
+    return ",".join(texts) if isinstance(option.type, Verbs) or items is not value else None
 
 
 def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:

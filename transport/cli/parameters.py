@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
+from store.redis_url import BadRedisUrl, read_url
 from transport.settings import Address
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VERB = re.compile(r"[!-+\--~]+")  # printable, without a blank or a comma
-SCHEMES = ("redis", "rediss", "unix")
 
 
 class Duration(Kind):
@@ -75,15 +74,17 @@ class InstanceId(Kind):
 
 
 class RedisUrl(Kind):
-    """Where Redis is, or ``embedded``. A URL may hold a password and is never repeated in an error."""
+    """Where Redis is, or ``embedded``. A URL may hold a password, which is never repeated in an error."""
 
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if text != "embedded" and not _is_redis_url(text):
-            schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-            self.fail(f"is neither a URL of {schemes} nor the word embedded.", param, ctx)
+        if text != "embedded":
+            try:
+                read_url(text)
+            except BadRedisUrl as error:
+                self.fail(str(error), param, ctx)
         return text
 
 
@@ -157,21 +158,3 @@ def show(value: Any) -> Any:
         case float() if value.is_integer():
             return int(value)
     return value
-
-
-def _is_redis_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    if parts.scheme == "unix":
-        return bool(parts.path)
-    database = parts.path.strip("/")
-    return (
-        parts.scheme in SCHEMES
-        and bool(parts.hostname)
-        and port != 0
-        and (not database or database.isdigit())
-        and text.isprintable()
-    )

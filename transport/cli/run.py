@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from fsm.outbound import Limits
+from store.redis_url import read_url
 from transport.settings import Address, Settings
 from transport.tls import context_for
 
@@ -140,13 +141,18 @@ def settings_of(values: dict[str, Any]) -> Settings:
 
     Raises:
         click.UsageError: two options contradict each other.
+        BadRedisUrl: a cluster cannot hold a fleet of this --key-prefix.
         BadTlsFiles: a certificate or a key cannot be used.
     """
     if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
         raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
+    if not (values["listen"] or values["tls_listen"]):
+        raise click.UsageError("Without --listen and --tls-listen no device could connect.")
+    if values["redis"] != "embedded":
+        read_url(values["redis"]).check_prefix(values["key_prefix"])
     given = dict(values)
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
-    given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"])
+    given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"] + given["tls_listen"])
     settings = Settings(limits=limits, **given)
     if not settings.tls_listen and (settings.tls_cert or settings.tls_key or settings.tls_client_ca):
         raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca do nothing without --tls-listen.")

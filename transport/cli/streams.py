@@ -31,7 +31,7 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
         BadRedisUrl: the URL names no server.
         StoreUnreachable: nobody answers there; with ``embedded`` the sentence says who starts that server.
     """
-    client = connect(url(where), purpose=purpose, block=BLOCK)
+    client = connect(url(where), purpose=purpose, block=BLOCK, key_prefix=where.key_prefix)
     try:
         yield client
     except StoreUnreachable as error:

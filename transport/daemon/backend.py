@@ -27,6 +27,12 @@ from transport.settings import Settings
 
 log = structlog.get_logger("telgw.store")
 
+PURPOSES = {
+    **dict.fromkeys(("ledger", "registry", "heartbeat", "sessions", "janitor"), 0.0),
+    "telemetry": 2.0,  # more patience than the rest: what is in flight when it ends is stored a second time
+    "reader": BLOCK_MS / 1000,
+}
+"""The clients of a gateway, and for how many seconds each may block on the server."""
 REPORT_EVERY = 10.0
 """Seconds between two log lines about the same kind of error: an outage fails many calls a second."""
 
@@ -55,12 +61,9 @@ class Backend:
         self.keys = Keys(settings.key_prefix)
         instance_id = settings.instance_id
         self.clients = {
-            name: connect(url, purpose=f"{instance_id}:{name}")
-            for name in ("ledger", "registry", "heartbeat", "sessions", "janitor")
+            name: connect(url, purpose=f"{instance_id}:{name}", key_prefix=settings.key_prefix, block=block)
+            for name, block in PURPOSES.items()
         }
-        # More patience than the rest: what is in flight when it ends is stored a second time.
-        self.clients["telemetry"] = connect(url, purpose=f"{instance_id}:telemetry", block=2.0)
-        self.clients["reader"] = connect(url, purpose=f"{instance_id}:reader", block=BLOCK_MS / 1000)
         self.ledger = Ledger(
             self.clients["ledger"],
             self.keys,
@@ -99,17 +102,20 @@ class Backend:
             on_refused=on_refused,
         )
         self.session_log: SessionLog | None = None
+        sessions = f"{settings.key_prefix}{settings.session_events}"
         if settings.session_events != "off":
             self.session_log = SessionLog(
                 self.clients["sessions"],
-                f"{settings.key_prefix}{settings.session_events}",
+                sessions,
                 now_ms=clock.now_ms,
                 on_error=partial(self.report, "sessions"),
             )
 
         self.allow_list: RedisAllowList | None = None
         if settings.allow_list == REDIS:
-            self.clients["allow_list"] = connect(url, purpose=f"{instance_id}:allow-list")
+            self.clients["allow_list"] = connect(
+                url, purpose=f"{instance_id}:allow-list", key_prefix=settings.key_prefix
+            )
             self.allow_list = RedisAllowList(
                 self.clients["allow_list"],
                 self.keys,
@@ -128,6 +134,7 @@ class Backend:
                 retention=settings.retention,
                 responses_maxlen=settings.responses_maxlen,
                 telemetry_maxlen=settings.telemetry_maxlen,
+                session_events=sessions if self.session_log and sessions != self.keys.responses else "",
             ),
             settle=self._settle,
             monotonic=clock.monotonic,
@@ -172,6 +179,7 @@ class Backend:
     def _trimmed(self, stream: str, unread: int) -> None:
         counter = {
             "responses": self._metrics.trimmed_unread,
+            "sessions": self._metrics.trimmed_unread,
             "telemetry": self._metrics.telemetry_trimmed_unread,
         }[stream]
         counter.inc(unread)

@@ -186,7 +186,9 @@ class Gateway:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             now = self.clock.monotonic()
-            self.hub.sweep(now)
+            while self.hub.sweep(now):
+                await asyncio.sleep(0)  # the other connections are read in between
+                now = self.clock.monotonic()
             self.dispatcher.sweep(now)
 
     async def _reconcile(self) -> None:

@@ -11,8 +11,9 @@ from fsm.errors import GatewayFault
 from transport.connection import Connection
 from transport.hub import Hub
 from transport.settings import Address, Settings
-from transport.tcp import BACKLOG, bind
+from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.tls import context_for
+from transport.tls_listener import TlsListener
 
 TLS_GOODBYE = 2.0
 """Seconds that a device has to answer the end of TLS; most have gone without a word."""
@@ -39,7 +40,7 @@ class Listeners:
         self._sockets: list[socket.socket] = []
         self._plain: list[socket.socket] = []
         self._secure: list[socket.socket] = []
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._tls: dict[str, Any] = {}
         if (context := context_for(settings)) is not None:
             self._tls = {
@@ -77,24 +78,33 @@ class Listeners:
         Raises:
             CannotListen: another process has begun to listen on an address meanwhile.
         """
-        plain = await self._open(hub, self._plain, {})
-        return plain, await self._open(hub, self._secure, self._tls)
+        return await self._open(hub, self._plain, {}), await self._open(hub, self._secure, self._tls)
 
     async def _open(self, hub: Hub, sockets: Sequence[socket.socket], tls: dict[str, Any]) -> list[Address]:
-        loop, bound = asyncio.get_running_loop(), []
+        bound: list[Address] = []
         for sock in sockets:
             address = sock.getsockname()[:2]
             try:
-                server = await loop.create_server(lambda: Connection(hub), sock=sock, backlog=BACKLOG, **tls)
+                self._servers.append(await self._listen(hub, sock, tls))
             except OSError as error:
                 raise CannotListen(address[0], address[1], error) from error
-            self._servers.append(server)
             bound.append(address)
         return bound
 
+    async def _listen(
+        self, hub: Hub, sock: socket.socket, tls: dict[str, Any]
+    ) -> asyncio.Server | TlsListener:
+        if tls:
+            return TlsListener(hub, sock, tls)
+        loop = asyncio.get_running_loop()
+        # asyncio accepts as many in one turn as it takes the backlog for: it is enlarged behind its back.
+        server = await loop.create_server(lambda: Connection(hub), sock=sock, backlog=ACCEPTED_AT_ONCE)
+        sock.listen(BACKLOG)
+        return server
+
     def close(self) -> None:
         """Accept nobody any more."""
-        for server in self._servers:
-            server.close()
+        while self._servers:
+            self._servers.pop().close()
         for sock in self._sockets:  # last: the event loop looks for the servers by them
             sock.close()

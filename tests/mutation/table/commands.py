@@ -1,0 +1,168 @@
+"""Mechanisms of what becomes due, and who waits for whom."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P2",
+        name="response timeout",
+        what="A command whose answer does not come in time ends.",
+        file="transport/dispatcher.py",
+        text='            self.propose(flight, "time_out", reason=reason, acknowledged=flight.received)\n',
+        mutant="            pass\n",
+        without="it waits for ever",
+        tests=("transport/test_timeouts.py::test_a_command_without_an_answer_times_out",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="expiry in line",
+        what="A command that expires while it waits ends then.",
+        file="transport/dispatcher.py",
+        text="        for flight in self.flights.expiries.due(now):\n            self._expire(flight)\n",
+        mutant="",
+        without="it waits for its turn to be told",
+        tests=("transport/test_timeouts.py::test_a_command_expires_while_it_waits_in_line",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="the expiry of what is out says nothing",
+        what="A written command has its answer to wait for, whatever its time to live.",
+        file="transport/dispatcher.py",
+        text=(
+            "        elif not flight.written and flight.pending is None:\n"
+            '            self.propose(flight, "withdraw", reason=EXP'
+        ),
+        mutant=(
+            '        elif flight.pending is None:\n            self.propose(flight, "withdraw", reason=EXP'
+        ),
+        without="a command that is out ends `expired`, `not_sent`",
+        tests=("transport/test_timeouts.py::test_the_expiry_of_a_written_command_changes_nothing",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="reconnect grace",
+        what="The commands of a device that has left wait for it.",
+        file="transport/dispatcher.py",
+        text="            for flight in lane.close(reason):\n                self.await_device(flight)\n",
+        mutant=(
+            "            for flight in lane.close(reason):\n"
+            '                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)\n'
+        ),
+        without="they fail with the connection",
+        tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="the grace ends",
+        what=(
+            "A device that does not come back within the grace costs its commands their life, "
+            "not their verdict."
+        ),
+        file="transport/dispatcher.py",
+        text='                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)\n        self.absent',
+        mutant="                pass\n        self.absent",
+        without="they wait until they expire",
+        tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
+    ),
+    Mechanism(
+        promise="P5",
+        name="a newer connection keeps the line",
+        what="The old connection's end does not hide the new one.",
+        file="transport/dispatcher.py",
+        text="        if self.links.get(link.imei) is link:\n            del self.links[link.imei]\n",
+        mutant="        if link.imei in self.links:\n            del self.links[link.imei]\n",
+        without="the device looks gone while it is here",
+        tests=(
+            "transport/test_lane_guards.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a lost device is let go",
+        what="A connection whose device another living instance holds is closed `superseded`.",
+        file="transport/dispatcher.py",
+        text="            lane.link.shut(SUPERSEDED)\n",
+        mutant="            pass\n",
+        without="two instances keep the same device",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_connection_whose_device_another_instance_holds_is_superseded",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a stop spares what is out",
+        what="At SIGTERM a written command goes on until its answer or the end of the time to drain.",
+        file="transport/dispatcher.py",
+        text="        if flight.written or flight.decided:\n            return\n",
+        mutant="        if flight.decided:\n            return\n",
+        without="it is told `not_sent`",
+        tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a stop ends what waits",
+        what="At SIGTERM the commands that wait fail `gateway_shutdown`.",
+        file="transport/dispatcher.py",
+        text=(
+            "        elif state == QUEUED:\n"
+            '            self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)\n'
+        ),
+        mutant="",
+        without="they are left to an heir",
+        tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a stop waits so long",
+        what="What is out when the time to drain is over gets its verdict.",
+        file="transport/dispatcher.py",
+        text=(
+            '                self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN, '
+            "acknowledged=flight.received)\n"
+        ),
+        mutant="                pass\n",
+        without="it is left to the next start",
+        tests=("transport/test_shutdown.py::test_when_the_time_to_drain_is_over_the_rest_fails",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a device that is back gets its commands",
+        what="What waited for a device gets in line when it is here.",
+        file="transport/dispatcher.py",
+        text="            self._graces.cancel(flight)\n            self.lane_of(link).join(flight)\n",
+        mutant="            self._graces.cancel(flight)\n",
+        without="it is forgotten",
+        tests=(
+            "transport/test_connections.py::test_a_device_that_comes_back_in_time_gets_its_commands_in_order",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="nothing waits in a gateway that stops",
+        what="A command that loses its place while the gateway stops ends.",
+        file="transport/dispatcher.py",
+        text="        if self.stopping:\n            self._stop_flight(flight)\n        elif",
+        mutant="        if",
+        without="it is left to an heir",
+        tests=(
+            "transport/test_shutdown.py::"
+            "test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a grace is judged when all is known",
+        what="The end of the grace waits for a move that is on its way: the device may come back first.",
+        file="transport/dispatcher.py",
+        text="            if flight.pending is not None or flight.moving:\n",
+        mutant="            if False:\n",
+        without="a command of a device that is here fails as not connected",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes_back_first",
+        ),
+    ),
+)

@@ -1,0 +1,215 @@
+"""Mechanisms of a device's connection: which one is the device's, and when it is written to."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="registry",
+        name="the newest connection wins",
+        what="A device that connects again takes the place of its older connection, which is closed.",
+        file="transport/hub.py",
+        text="        if older is not None:\n            older.shut(SUPERSEDED)\n",
+        mutant="",
+        without="both stay open, and commands go to one of them",
+        tests=("transport/test_session_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="only the newest unregisters",
+        what="The end of a superseded connection takes nothing from the registry.",
+        file="transport/hub.py",
+        text=(
+            "        if self.sessions.get(connection.imei) is connection:\n"
+            "            self._registrar.unregister("
+        ),
+        mutant="        if True:\n            self._registrar.unregister(",
+        without="the entry of the live connection goes with it",
+        tests=(
+            "transport/test_connection_guards.py::"
+            "test_the_end_of_an_older_connection_leaves_the_newer_one_registered",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="reconciled away",
+        what="A session that the registry gives to another living instance is closed `superseded`.",
+        file="transport/hub.py",
+        text=(
+            "        if result.status is Registered.SUPERSEDED and connection and "
+            "connection.session_id == session_id:\n"
+        ),
+        mutant="        if False:\n",
+        without="two instances keep the device",
+        tests=(
+            "transport/test_connection_guards.py::"
+            "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="only the session that asked",
+        what="The registry's late word on a session does not close the newer one.",
+        file="transport/hub.py",
+        text=(
+            "        if result.status is Registered.SUPERSEDED and connection and "
+            "connection.session_id == session_id:\n"
+        ),
+        mutant="        if result.status is Registered.SUPERSEDED and connection:\n",
+        without="a device that has just come back is sent away",
+        tests=(
+            "transport/test_connection_guards.py::"
+            "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="a device whose frame is not stored is let go",
+        what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
+        file="transport/hub.py",
+        text=(
+            "            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:\n"
+        ),
+        mutant="            if False:\n",
+        without="a device waits for an acknowledgement that does not come",
+        tests=("transport/test_session_deadlines.py::test_a_device_whose_frame_is_not_stored_is_let_go",),
+    ),
+    Mechanism(
+        promise="P7",
+        name="a refused frame closes its connection",
+        what="The device of a frame that the store will never take is sent away.",
+        file="transport/hub.py",
+        text="        if connection is not None and connection.awaits(batch):\n",
+        mutant="        if False:\n",
+        without="its later frames are acknowledged in the place of that one",
+        tests=("transport/test_floods.py::test_a_refused_frame_closes_the_session_that_waits_for_it",),
+    ),
+    Mechanism(
+        promise="P7",
+        name="commands come after the records",
+        what="A connection is ready after its first acknowledged frame.",
+        file="transport/connection.py",
+        text=(
+            "            self.session.state == READY and not self.closed and not self._unacked "
+            "and not self._reader.partial\n"
+        ),
+        mutant="            not self.closed and not self._unacked and not self._reader.partial\n",
+        without="a command stands before the first acknowledgement",
+        tests=(
+            "transport/test_connection_guards.py::test_no_command_comes_before_the_first_acknowledgement",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="not before an acknowledgement",
+        what="No command is written while a frame waits for its acknowledgement.",
+        file="transport/connection.py",
+        text=(
+            "            self.session.state == READY and not self.closed and not self._unacked "
+            "and not self._reader.partial\n"
+        ),
+        mutant="            self.session.state == READY and not self.closed and not self._reader.partial\n",
+        without="the device reads it as the acknowledgement",
+        tests=(
+            "transport/test_session_deadlines.py::"
+            "test_a_command_is_not_written_between_a_frame_and_its_acknowledgement",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="not into a frame",
+        what="No command is written while a frame is arriving.",
+        file="transport/connection.py",
+        text=(
+            "            self.session.state == READY and not self.closed and not self._unacked "
+            "and not self._reader.partial\n"
+        ),
+        mutant="            self.session.state == READY and not self.closed and not self._unacked\n",
+        without="the device reads it as the acknowledgement of the frame it is sending",
+        tests=(
+            "transport/test_connection_guards.py::test_a_command_is_not_written_into_a_frame_that_has_begun",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="messages are not acknowledged",
+        what="A codec 12 to 15 frame gets no acknowledgement.",
+        file="transport/connection.py",
+        text="            self._hub.metrics.skipped.inc()\n",
+        mutant="            self._hub.metrics.skipped.inc()\n            self._write(encode_ack(1))\n",
+        without="the device reads four bytes that nobody asked for",
+        tests=(
+            "transport/test_connection_guards.py::"
+            "test_a_frame_of_a_codec_that_is_skipped_is_not_acknowledged",
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="commands to devices without records",
+        what="A device that has nothing to report gets commands after `--ready-grace`.",
+        file="transport/connection.py",
+        text=(
+            "        elif self.session.state == session.IDENTIFIED and not self._unacked:\n"
+            "            self._open()\n"
+        ),
+        mutant="",
+        without="it never gets one",
+        tests=(
+            "transport/test_session_deadlines.py::"
+            "test_a_device_without_records_gets_commands_after_the_grace",
+        ),
+    ),
+    Mechanism(
+        promise="P4",
+        name="taint is a state",
+        what="A session becomes tainted, and ready again, by edges of its table.",
+        file="fsm/session.py",
+        text='        Edge(trigger="taint", source=READY, dest=TAINTED),\n',
+        mutant="",
+        without="a session cannot be tainted",
+        tests=(
+            "fsm/test_session.py::test_the_machine_has_exactly_the_states_and_triggers_of_the_specification",
+            "transport/test_session_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="nobody comes in while the gateway stops",
+        what="A gateway that stops takes no new connection.",
+        file="transport/hub.py",
+        text="        if self._refusing or self.connected",
+        mutant="        if self.connected",
+        without="a device that names itself stays in the registry",
+        tests=(
+            "transport/test_session_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="deaf stays deaf",
+        what="Nothing that resumes reading makes a gateway read that stops.",
+        file="transport/hub.py",
+        text="        return self._deaf or connection in self._paused\n",
+        mutant="        return connection in self._paused\n",
+        without="a frame is read that will not be acknowledged",
+        tests=(
+            "transport/test_shutdown.py::"
+            "test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored",
+        ),
+    ),
+    Mechanism(
+        promise="security",
+        name="an answer that comes too late lets nobody in",
+        what="The list's answer for a connection that is gone changes nothing.",
+        file="transport/guest.py",
+        text=(
+            "        if not self.closed:\n"
+            "            self._transport.resume_reading()\n"
+            "            self._judge(imei, allowed)\n"
+        ),
+        mutant="        self._transport.resume_reading()\n        self._judge(imei, allowed)\n",
+        without="a session is registered that has no connection",
+        tests=("transport/test_allow_list.py::test_an_answer_for_a_connection_that_is_gone_changes_nothing",),
+    ),
+)

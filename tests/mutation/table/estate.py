@@ -1,0 +1,175 @@
+"""Mechanisms of bringing the commands of a dead instance to their end."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P1",
+        name="hands off the living",
+        what="An heir that learns that the instance is back touches nothing more.",
+        file="store/estate.py",
+        text="        if result.status is Status.ALIVE:\n",
+        mutant="        if False:\n",
+        without="it goes on through the stream",
+        tests=(
+            "redis/test_heirs.py::test_an_instance_that_comes_back_in_the_middle_keeps_the_rest[fake-Step]",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="what is out is not handed on",
+        what="A command that the dead instance had committed as `sent` is not given to another.",
+        file="store/estate.py",
+        text="        elif command.state != QUEUED or not await self._hand_on(request, command, entry):\n",
+        mutant="        elif not await self._hand_on(request, command, entry):\n",
+        without="it is written a second time",
+        tests=(
+            "redis/test_ownership.py::test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody[fake]",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="not handed on when its time is over",
+        what="An expired command is ended, not handed on.",
+        file="store/estate.py",
+        text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
+        mutant="        if request.hops >= MAX_HOPS:\n",
+        without="it travels on although it will never be sent",
+        tests=("redis/test_estate.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="three moves at most",
+        what="A command that has moved three times is ended, not handed on.",
+        file="store/estate.py",
+        text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
+        mutant="        if self._now_ms() >= request.expires_at:\n",
+        without="it moves for ever",
+        tests=("redis/test_estate.py::test_a_command_moves_three_times_and_no_more[fake]",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="expired, not lost",
+        what="A command whose time is over ends as `expired`.",
+        file="store/estate.py",
+        text="        expired = command.state == QUEUED and self._now_ms() >= request.expires_at\n",
+        mutant="        expired = False\n",
+        without="it ends as `instance_lost`",
+        tests=("redis/test_estate.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="who holds it is dead too",
+        what="A command whose new holder is dead as well is ended.",
+        file="store/estate.py",
+        text="        return result.status is not Status.HELD_ELSEWHERE\n",
+        mutant="        return True\n",
+        without="it stays without a verdict",
+        tests=(
+            "redis/test_estate.py::"
+            "test_a_queued_command_whose_device_nobody_alive_holds_is_lost[fake-silent]",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="an heir's tokens are its own",
+        what="The tokens of an heir are unlike those of the process it works in.",
+        file="store/estate.py",
+        text='        return f"{self._name}:{next(self._tokens)}"\n',
+        mutant='        return f"{self._ledger._boot_id}:{next(self._tokens)}"\n',
+        without="what an heir hands to itself looks like its own repeated move",
+        tests=(
+            "redis/test_heirs.py::test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move[fake]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="one entry spares the others",
+        what="An entry that cannot be settled does not hold up those behind it.",
+        file="store/estate.py",
+        text=(
+            "                if is_transient(error):\n"
+            "                    raise\n"
+            "                failure = failure or error\n"
+        ),
+        mutant="                raise\n",
+        without="one broken ledger keeps all commands behind it from their verdict",
+        tests=(
+            "redis/test_heirs.py::test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others[fake]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a full Redis ends the round",
+        what="An heir whose moves are refused for want of memory leaves everything as it is.",
+        file="store/estate.py",
+        text="        if is_transient(refusal):\n            raise refusal\n        await",
+        mutant="        await",
+        without="commands are given up because Redis is full",
+        tests=("redis/test_heirs.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="what has ended is only removed",
+        what="Of a command with a verdict, the heir removes the entry.",
+        file="store/estate.py",
+        text=(
+            "        if command.terminal:\n"
+            "            await self._move(Discard(entry, _nothing))\n"
+            "        elif"
+        ),
+        mutant="        if command.terminal:\n            pass\n        elif",
+        without="it is looked at for ever",
+        tests=("redis/test_estate.py::test_of_a_command_that_has_ended_only_the_entry_is_removed[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="unread commands too",
+        what="An heir settles what nobody has read as well as what is pending.",
+        file="store/estate.py",
+        text="        if result.status is Status.OK:\n            command = evolve(command, opening)\n",
+        mutant="        if result.status is Status.OK:\n            return\n",
+        without="what was not read yet is accepted and has no verdict",
+        tests=("redis/test_estate.py::test_an_unread_command_is_accepted_and_then_lost[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a command that our limits refuse",
+        what="A command that the dead instance took and our own limits refuse ends all the same.",
+        file="store/estate.py",
+        text="            await self._end_unreadable(command, entry)\n",
+        mutant="            return\n",
+        without="it stays without a verdict",
+        tests=(
+            "redis/test_estate.py::"
+            "test_a_command_that_only_the_dead_instance_would_have_taken_ends_all_the_same[fake]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="cancels are inherited",
+        what="A cancel on the stream of a dead instance calls its command off.",
+        file="store/estate.py",
+        text=(
+            "            await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))\n"
+            "            return\n"
+        ),
+        mutant='            verdict = "unknown"\n',
+        without="it is rejected",
+        tests=("redis/test_heirs.py::test_a_cancel_calls_off_what_waits_on_a_living_instance[fake]",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="the end of a lost session is told",
+        what="Each registry entry of a dead instance that is removed is told as the end of its session.",
+        file="store/estate.py",
+        text="        for imei, session_id in zip(removed[::2], removed[1::2], strict=True):\n",
+        mutant="        for imei, session_id in ():\n",
+        without="consumers believe the device is still there",
+        tests=(
+            "redis/test_estate.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
+        ),
+    ),
+)

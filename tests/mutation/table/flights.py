@@ -1,0 +1,142 @@
+"""Mechanisms of commands in flight: one uncommitted move, and what the ledger answers."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P2",
+        name="one uncommitted move",
+        what="While a move of a command is uncommitted, other inputs wait for its outcome.",
+        file="transport/flights.py",
+        text="        if flight.pending is not None or flight.moving:\n            flight.backlog",
+        mutant="        if False:\n            flight.backlog",
+        without="two moves are decided from the same state",
+        tests=(
+            "transport/test_cancels.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="inputs that waited are heard",
+        what="Inputs that waited for an outcome are offered again.",
+        file="transport/flights.py",
+        text="            self.propose(flight, trigger, **facts)\n\n    def _apply",
+        mutant="            pass\n\n    def _apply",
+        without="an answer that came while a move was on its way is forgotten",
+        tests=(
+            "transport/test_cancels.py::"
+            "test_a_cancel_that_comes_before_queued_is_committed_is_heard_before_anything_is_sent",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="only what is stored has happened",
+        what="A command is what it was until the ledger has said yes.",
+        file="transport/flights.py",
+        text="        if result.applied:\n            self._apply(flight, event)\n",
+        mutant="        if True:\n            self._apply(flight, event)\n",
+        without="a move that was refused counts, and the command is written",
+        tests=(
+            "transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",
+            "transport/test_dispatcher.py::test_a_fenced_process_writes_nothing",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="the fence is asked for",
+        what="The move to `sent` asks that no other living instance hold the device.",
+        file="transport/flights.py",
+        text='            held_imei=flight.request.imei if event.state == SENT else "",\n',
+        mutant="",
+        without="the script is not asked to look",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_connection_whose_device_another_instance_holds_is_superseded",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a lost ledger ends what waits",
+        what="A command whose ledger is missing when it should be sent ends as `ledger_lost`.",
+        file="transport/flights.py",
+        text='        if event.state == SENT:\n            self.propose(flight, "fail", reason=LEDGER_LOST',
+        mutant='        if False:\n            self.propose(flight, "fail", reason=LEDGER_LOST',
+        without="its ledger is made anew and it is sent, perhaps again",
+        tests=("transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a verdict is written without a ledger",
+        what="The verdict of a command whose ledger is lost is written all the same.",
+        file="transport/flights.py",
+        text="            self._commit(flight, replace(event, recovered=True), remove)\n",
+        mutant="            self.release(flight)\n",
+        without="what is out when Redis comes back empty has no verdict",
+        tests=(
+            "transport/test_dispatcher.py::"
+            "test_a_sent_command_whose_ledger_is_lost_ends_with_its_real_outcome",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="overruled",
+        what="A process that finds that somebody else has decided lets go of the command.",
+        file="transport/flights.py",
+        text="        self.release(flight)\n        if event.terminal and flight.written:\n",
+        mutant="        if event.terminal and flight.written:\n",
+        without="it keeps the command in line",
+        tests=(
+            "transport/test_dispatcher.py::"
+            "test_a_command_that_an_adopter_ended_before_it_was_sent_is_not_written",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="late outcome",
+        what="What is known beyond another's verdict is published as a note.",
+        file="transport/flights.py",
+        text="            self._notes.late_outcome(flight, event)\n",
+        mutant="            pass\n",
+        without="the answer of a device is lost",
+        tests=("transport/test_dispatcher.py::test_an_outcome_that_comes_after_anothers_verdict_is_a_note",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="what cannot be stored is told",
+        what="A command that the store refuses for good goes to the dead letters with what is known.",
+        file="transport/flights.py",
+        text=(
+            "        elif result.status is Status.ERROR:\n"
+            "            self.give_up(flight, result.detail, event)\n"
+        ),
+        mutant="        elif result.status is Status.ERROR:\n            self.release(flight)\n",
+        without="it is dropped in silence",
+        tests=(
+            "transport/test_dispatcher.py::"
+            "test_a_verdict_that_the_store_refuses_is_published_beside_the_dead_letter",
+        ),
+    ),
+    Mechanism(
+        promise="P5",
+        name="the verdict goes first",
+        what="A verdict is on its way before the place it leaves is taken.",
+        file="transport/flights.py",
+        text=(
+            "        self._ledger.submit(self.step(flight, event, remove))\n"
+            "        if event.terminal:\n"
+            "            self._leave(flight)\n"
+        ),
+        mutant=(
+            "        step = self.step(flight, event, remove)\n"
+            "        if event.terminal:\n"
+            "            self._leave(flight)\n"
+            "        self._ledger.submit(step)\n"
+        ),
+        without="the log tells the next command's `sent` before this one's end",
+        tests=(
+            "transport/test_lane_guards.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
+        ),
+    ),
+)

@@ -1,0 +1,208 @@
+"""Mechanisms of what one device may take of the others' time and memory."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P6",
+        name="accepted without Redis",
+        what="A device gets its `01` after 50 ms, whether Redis has registered it or not.",
+        file="transport/guest.py",
+        text="        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)\n",
+        mutant="",
+        without="while Redis is slow no device is let in",
+        tests=("transport/test_strangers.py::test_a_device_is_let_in_though_the_registry_does_not_answer",),
+    ),
+    Mechanism(
+        promise="P6",
+        name="frames are handed over, not awaited",
+        what="The read path hands a frame to the store and reads on.",
+        file="transport/connection.py",
+        text="        if self.congested or hub.saturated:\n",
+        mutant="        if True:\n",
+        without="a device is not read while one frame of it is being stored",
+        tests=("transport/test_connection_guards.py::test_a_device_is_read_on_while_its_frames_are_stored",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="frames of one device are bounded",
+        what="A device with 32 unacknowledged frames is not read until it has fewer.",
+        file="transport/connection.py",
+        text="        if self.congested or hub.saturated:\n",
+        mutant="        if hub.saturated:\n",
+        without="one device fills the backlog",
+        tests=("transport/test_connection_guards.py::test_a_device_is_read_on_while_its_frames_are_stored",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="the backlog is bounded",
+        what="With 16 MiB of telemetry unconfirmed no device is read.",
+        file="transport/connection.py",
+        text="        if self.congested or hub.saturated:\n",
+        mutant="        if self.congested:\n",
+        without="an outage of Redis fills the memory",
+        tests=(
+            "transport/test_connection_guards.py::test_nobody_is_read_while_too_much_waits_for_the_store",
+        ),
+    ),
+    Mechanism(
+        promise="P6",
+        name="paused devices are read again",
+        what="When the backlog has shrunk, paused connections are read again.",
+        file="transport/hub.py",
+        text="            for connection in ready:\n                connection.resume()\n",
+        mutant="",
+        without="a device that was paused once is never heard again",
+        tests=(
+            "transport/test_floods.py::"
+            "test_a_device_with_too_many_unacknowledged_frames_is_read_again_when_it_has_fewer",
+        ),
+    ),
+    Mechanism(
+        promise="P6",
+        name="turns",
+        what="After 32 frames of one read the other connections have their turn.",
+        file="transport/connection.py",
+        text="        if len(bodies) > READ_BUDGET:\n",
+        mutant="        if False:\n",
+        without="a flood keeps the loop",
+        tests=("transport/test_floods.py::test_a_read_of_many_frames_is_followed_by_the_turn_of_the_others",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="handshake deadline",
+        what="A connection has `--handshake-timeout` to name itself, however it spreads its bytes.",
+        file="transport/link.py",
+        text=(
+            "        self._hub.deadlines.set(self, self._hub.clock.monotonic() + "
+            "self._hub.settings.handshake_timeout)\n"
+        ),
+        mutant="",
+        without="strangers keep their sockets for ever",
+        tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="frame deadline",
+        what="A frame that has begun must end within 30 s.",
+        file="transport/connection.py",
+        text=(
+            "        if begun:\n"
+            "            self._hub.deadlines.set(self, self._hub.clock.monotonic() + FRAME_DEADLINE)\n"
+        ),
+        mutant="        if begun:\n            pass\n",
+        without="half a frame keeps commands and memory for ever",
+        tests=("transport/test_session_deadlines.py::test_a_frame_that_has_begun_must_end_in_time",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="framing lost",
+        what="A connection whose position in the stream is lost is closed.",
+        file="transport/connection.py",
+        text="reason=reader.fault.reason)\n            self.shut(PROTOCOL_ERROR)\n",
+        mutant="reason=reader.fault.reason)\n",
+        without="it stays open, and nothing it sends is read",
+        tests=("transport/test_connection_guards.py::test_noise_that_is_no_frame_ends_the_connection",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="bad checksums in a row",
+        what="After eight bad checksums in a row the connection is closed.",
+        file="transport/connection.py",
+        text="        if self._bad >= BAD_FRAMES_LIMIT:\n",
+        mutant="        if False:\n",
+        without="noise is read for ever",
+        tests=(
+            "transport/test_connection_guards.py::test_so_many_bad_checksums_in_a_row_end_the_connection",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="who does not read is given up",
+        what="A device that leaves 64 KiB unread is closed `write_overflow`.",
+        file="transport/link.py",
+        text="        self.shut(WRITE_OVERFLOW)\n",
+        mutant="        pass\n",
+        without="its acknowledgements fill the memory",
+        tests=(
+            "transport/test_session_deadlines.py::"
+            "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="who does not read is not waited for",
+        what="A connection with unread bytes is aborted, not closed.",
+        file="transport/link.py",
+        text="            self._transport.close()\n        else:\n            self._transport.abort()\n",
+        mutant="            self._transport.close()\n        else:\n            self._transport.close()\n",
+        without="its socket stays until the kernel gives up",
+        tests=(
+            "transport/test_session_deadlines.py::"
+            "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="idle timeout",
+        what="With `--idle-timeout` a silent connection is closed.",
+        file="transport/hub.py",
+        text="            elif idle and now - connection.last_read >= idle:\n",
+        mutant="            elif False:\n",
+        without="the option does nothing",
+        tests=(
+            "transport/test_session_deadlines.py::test_a_silent_device_is_closed_where_the_operator_says_so",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a scanner leaves no trace",
+        what="Of a connection that never named a device nothing is published.",
+        file="transport/link.py",
+        text="        if self.imei:\n            self._hub.publish(event)\n",
+        mutant="        if True:\n            self._hub.publish(event)\n",
+        without="every port scan is written to the log of commands",
+        tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="TLS counts from the accept",
+        what="A connection that negotiates TLS takes its room.",
+        file="transport/tls_listener.py",
+        text="        if not self._hub.reserve(address[0]):\n",
+        mutant="        if not self._hub.reserve(address[0]) and False:\n",
+        without="a flood of unfinished handshakes passes every limit",
+        tests=("transport/test_tls_floods.py::test_who_has_not_come_to_speak_tls_counts_against_the_limits",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="one time for TLS and name",
+        what="The time to name itself begins before TLS is spoken.",
+        file="transport/tls_listener.py",
+        text=(
+            "            self._hub.deadlines.set(self, self._accepted_at + "
+            "self._hub.settings.handshake_timeout)\n"
+        ),
+        mutant="            pass\n",
+        without="a stranger has twice the time",
+        tests=(
+            "transport/test_tls_floods.py::"
+            "test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tls",
+        ),
+    ),
+    Mechanism(
+        promise="P6",
+        name="deadlines in turns",
+        what="Of connections that are overdue together, fifty are dealt with in one turn of the loop.",
+        file="transport/hub.py",
+        text="        due = self.deadlines.due(now, at_most=DUE_AT_ONCE)\n",
+        mutant="        due = self.deadlines.due(now)\n",
+        without="thousands of strangers hold up the devices",
+        tests=(
+            "transport/test_floods.py::"
+            "test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns",
+        ),
+    ),
+)

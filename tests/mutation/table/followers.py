@@ -1,0 +1,233 @@
+"""Mechanisms of cancels, commands that follow their device, notes, and the clock."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="faults",
+        name="a cancel is an input",
+        what="A cancel of a command in hand is judged like anything else that happens to it.",
+        file="transport/cancels.py",
+        text=(
+            '            self._dispatcher.flights.propose(flight, "fail", reason=CANCELLED, '
+            "remove=(entry,))\n"
+            "            return\n"
+        ),
+        mutant=(
+            '            self._dispatcher.notes.cancel_rejected(request.command_id, entry, "unknown")\n'
+            "            return\n"
+        ),
+        without="it is rejected, though the command waits",
+        tests=("transport/test_cancels.py::test_a_queued_command_is_called_off",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a cancel that came too late is told so",
+        what="A cancel that the table has no edge for is rejected with a note.",
+        file="transport/flights.py",
+        text="            self._notes.cancel_rejected(flight.request.command_id, entry, detail)\n",
+        mutant="            pass\n",
+        without="its entry stays pending and nobody is told",
+        tests=("transport/test_cancels.py::test_a_command_that_is_out_is_not_called_off",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a cancel looks again",
+        what="A cancel whose command moved on meanwhile is judged again.",
+        file="transport/cancels.py",
+        text=(
+            "        elif result.status in (Status.CONFLICT, Status.MISSING):\n"
+            "            self.take(request, entry)\n"
+        ),
+        mutant="",
+        without="it is dropped without an answer",
+        tests=(
+            "transport/test_cancels.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="one look-up at a time",
+        what="A storm of cancels takes one connection.",
+        file="transport/cancels.py",
+        text="        if self._task is None:\n            self._begin()\n",
+        mutant="        self._begin()\n",
+        without="each takes its own",
+        tests=("transport/test_cancels.py::test_a_storm_of_cancels_makes_one_look_up_at_a_time",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="one cancel spares the others",
+        what="A cancel whose ledger cannot be read does not keep the others waiting.",
+        file="transport/cancels.py",
+        text="            except Exception as error:\n                # Its",
+        mutant="            except ZeroDivisionError as error:\n                # Its",
+        without="all that wait are let go",
+        tests=(
+            "transport/test_cancels.py::"
+            "test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_waiting",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="only what is settled is moved",
+        what="A command is handed on only while it is `queued` and no move of it is on its way.",
+        file="transport/relocation.py",
+        text="        if not settled or flight.request.hops >= MAX_HOPS:\n",
+        mutant="        if flight.request.hops >= MAX_HOPS:\n",
+        without="it is handed on twice, or before it is accepted",
+        tests=(
+            "transport/test_relocation.py::test_a_command_whose_queued_is_not_committed_is_not_moved_yet",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="hops end",
+        what="A command that has moved three times waits where it is.",
+        file="transport/relocation.py",
+        text="        if not settled or flight.request.hops >= MAX_HOPS:\n",
+        mutant="        if not settled:\n",
+        without="it moves in circles",
+        tests=("transport/test_relocation.py::test_a_command_moves_three_times_at_most",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a hand-over stops everything else",
+        what="While a command is being handed on nothing else happens to it.",
+        file="transport/relocation.py",
+        text="        flight.moving = True\n",
+        mutant="",
+        without="a device that comes back gets what was handed on",
+        tests=("transport/test_relocation.py::test_a_command_is_handed_over_once_at_a_time",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="what was handed on is gone",
+        what="A command that another instance has is let go of.",
+        file="transport/relocation.py",
+        text=(
+            "        if result.applied or result.status is Status.CONFLICT:\n"
+            "            self._dispatcher.flights.release(flight)\n"
+        ),
+        mutant="        if result.applied or result.status is Status.CONFLICT:\n            pass\n",
+        without="it stays in line here too",
+        tests=("transport/test_relocation.py::test_a_command_that_somebody_else_took_is_let_go_of",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="what was said during a hand-over is heard",
+        what="Inputs that waited for the outcome of a hand-over are offered again.",
+        file="transport/relocation.py",
+        text="        self._dispatcher.flights.resume(flight)\n",
+        mutant="",
+        without="a cancel that came meanwhile is forgotten",
+        tests=(
+            "transport/test_lane_guards.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="unsolicited answers are bounded",
+        what="Of what a device says unasked, thirty a minute are published.",
+        file="transport/notes.py",
+        text="        if self._unsolicited[link.imei] > UNSOLICITED_LIMIT or self._ledger.depth > BACKLOG:\n",
+        mutant="        if self._ledger.depth > BACKLOG:\n",
+        without="one device fills the log",
+        tests=(
+            "transport/test_answers.py::test_of_what_a_device_says_unasked_thirty_a_minute_are_published",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="unsolicited answers do not pile up",
+        what="While the ledger is far behind, what a device says unasked is only counted.",
+        file="transport/notes.py",
+        text="        if self._unsolicited[link.imei] > UNSOLICITED_LIMIT or self._ledger.depth > BACKLOG:\n",
+        mutant="        if self._unsolicited[link.imei] > UNSOLICITED_LIMIT:\n",
+        without="devices fill the memory during an outage",
+        tests=(
+            "transport/test_answers.py::"
+            "test_while_the_ledger_is_far_behind_what_a_device_says_unasked_is_only_counted",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="deadlines are monotonic",
+        what="Deadlines are measured by a clock that nobody sets.",
+        file="transport/clock.py",
+        text='        """Seconds that never go back."""\n        return time.monotonic()\n',
+        mutant='        """Seconds that never go back."""\n        return time.time()\n',
+        without="a wall clock that is set ends or prolongs every wait",
+        tests=(
+            "transport/test_clock_jumps.py::"
+            "test_a_wall_clock_that_is_set_moves_neither_deadlines_nor_the_time_of_redis",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a held-up reply does not put the clock back",
+        what="Of the recent measurements of Redis' clock the one that is furthest ahead counts.",
+        file="transport/clock.py",
+        text="        self._best = max(self._best, measured)\n",
+        mutant="        self._best = measured\n",
+        without="a stall makes expired commands young again",
+        tests=(
+            "transport/test_clock_jumps.py::"
+            "test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="the time is that of Redis",
+        what="Expiries are judged by the clock of Redis, measured with every reply.",
+        file="transport/flights.py",
+        text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
+        mutant="",
+        without="a host whose clock is wrong expires, or sends, at the wrong time",
+        tests=("transport/test_lane_guards.py::test_each_word_of_the_ledger_tells_the_time",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="who may come back",
+        what="A device that left within the grace is expected.",
+        file="transport/absent.py",
+        text="        self._left_at[imei] = now\n",
+        mutant="        pass\n",
+        without="commands for it are refused as soon as it is gone",
+        tests=(
+            "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="the absent are forgotten",
+        what="Of a device that is not expected any more nothing is kept.",
+        file="transport/absent.py",
+        text="            del self._left_at[imei]\n",
+        mutant="            pass\n",
+        without="every device that ever was here is remembered",
+        tests=("transport/test_lane_guards.py::test_a_device_that_is_not_expected_any_more_is_forgotten",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="not moved to ourselves",
+        what="A command whose device the registry gives to us waits for it.",
+        file="transport/relocation.py",
+        text="            if holder != self._instance_id:\n",
+        mutant="            if True:\n",
+        without="it is handed to ourselves, hop by hop, and then lost",
+        tests=("transport/test_relocation.py::test_a_device_that_nobody_else_holds_is_waited_for",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a clock that is behind is believed in time",
+        what="A measurement of Redis' clock counts for one to two minutes.",
+        file="transport/clock.py",
+        text="        if now - self._since >= MEMORY_MS:\n",
+        mutant='        if self._since < 0 and now >= 0 and self._best == float("-inf"):\n',
+        without="after a failover to a server whose clock is behind commands expire too early for ever",
+        tests=("transport/test_clock.py::test_a_server_whose_clock_is_behind_is_believed_in_time",),
+    ),
+)

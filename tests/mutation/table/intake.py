@@ -1,0 +1,182 @@
+"""Mechanisms of commands that come, again or for the first time."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P1",
+        name="an entry in hand says nothing new",
+        what="The redelivery of an entry that is in hand is dropped.",
+        file="transport/intake.py",
+        text="            if not in_hand:\n",
+        mutant="            if True:\n",
+        without="a command is begun twice in one process",
+        tests=("transport/test_intake.py::test_what_is_not_answered_yet_is_not_answered_twice",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a redelivery is asked about before it is sent",
+        what="Only a first delivery may have its `sent` travel with its `queued`.",
+        file="transport/intake.py",
+        text="        alone = lane.idle and link.writable and fresh and",
+        mutant="        alone = lane.idle and link.writable and",
+        without="a command that was queued before a restart is judged `sent` in one call with its begin",
+        tests=(
+            "transport/test_refused_before.py::"
+            "test_what_was_refused_in_one_move_is_not_sent_to_a_device_that_is_free",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="sent before a restart",
+        what="A command that an earlier process had committed as `sent` is never written again.",
+        file="transport/intake.py",
+        text=(
+            "        if flight.command.state == SENT:\n"
+            '            self._flights.propose(flight, "fail", reason=GATEWAY_RESTART)\n'
+            "        elif"
+        ),
+        mutant="        if",
+        without="it is left out, without a verdict, or is written again",
+        tests=("transport/test_intake.py::test_a_sent_command_of_an_earlier_process_is_never_written_again",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="whose move is it",
+        what="A redelivery is believed to be our own repeated call only by its token.",
+        file="transport/intake.py",
+        text="(result.status is Status.REDELIVERED and ours):\n",
+        mutant="result.status is Status.REDELIVERED:\n",
+        without="a command from before a restart is taken for one that has just begun",
+        tests=("transport/test_intake.py::test_a_sent_command_that_looks_new_is_not_written_either",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="the entry of an ended command is removed",
+        what="A redelivered entry whose command has its verdict is taken off the stream.",
+        file="transport/intake.py",
+        text=(
+            "            self._flights.release(flight)\n"
+            "            self._ledger.submit(Discard(flight.entry, ignore))\n"
+        ),
+        mutant="            self._flights.release(flight)\n",
+        without="it is read again for ever",
+        tests=("transport/test_intake.py::test_the_entry_of_an_ended_command_is_removed",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="never accepted after its expiry",
+        what="A command that expired on its way is ended when it is read.",
+        file="transport/intake.py",
+        text="        if self._clock.now_ms() >= request.expires_at:\n            return decide(",
+        mutant="        if False:\n            return decide(",
+        without="it is queued first",
+        tests=("transport/test_intake.py::test_an_entry_that_expired_on_the_way_is_ended_at_once",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="not connected here",
+        what="A command for a device that is not expected here is refused at once.",
+        file="transport/intake.py",
+        text=(
+            "        if self._dispatcher.link_of(imei) is None and not "
+            "self._dispatcher.absent.expected(imei, now):\n"
+        ),
+        mutant="        if False:\n",
+        without="its producer waits for the grace",
+        tests=(
+            "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a line is so long",
+        what="Beyond `--queue-limit` a command is refused `queue_full`.",
+        file="transport/intake.py",
+        text="        if self._dispatcher.waiting(imei) >= self._settings.queue_limit:\n",
+        mutant="        if False:\n",
+        without="one device holds any number of commands",
+        tests=("transport/test_intake.py::test_a_line_that_is_full_refuses",),
+    ),
+    Mechanism(
+        promise="security",
+        name="the verb is asked for",
+        what="A command with a verb that is not allowed is refused before anything else.",
+        file="transport/intake.py",
+        text="        if not self._allowed(request):\n",
+        mutant="        if False:\n",
+        without="the option does nothing",
+        tests=("transport/test_verbs.py::test_a_command_that_is_not_allowed_is_refused_and_never_written",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="commands in hand are bounded",
+        what="At `--commands-limit` nothing new is read until a tenth is free.",
+        file="transport/intake.py",
+        text="        return self._ledger.healthy and not self._paused\n",
+        mutant="        return self._ledger.healthy\n",
+        without="the whole stream is taken into memory",
+        tests=("transport/test_intake.py::test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="nothing is read while nothing can be stored",
+        what="While Redis refuses writes nothing new is read.",
+        file="transport/intake.py",
+        text="        return self._ledger.healthy and not self._paused\n",
+        mutant="        return not self._paused\n",
+        without="commands pile up that cannot even be accepted",
+        tests=("transport/test_intake.py::test_while_the_ledger_is_refused_nothing_new_is_read",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a start is a grace",
+        what="A process that has just started expects every device.",
+        file="transport/absent.py",
+        text=(
+            "        return now < max(self._started_at, self._left_at.get(imei, -self._grace)) "
+            "+ self._grace\n"
+        ),
+        mutant="        return now < self._left_at.get(imei, -self._grace) + self._grace\n",
+        without="after a restart commands for devices on their way back are refused",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_command_for_a_device_never_seen_is_taken_within_the_grace_of_the_start",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="expired while nobody was there",
+        what="A queued command whose time ran out between two processes expires.",
+        file="transport/intake.py",
+        text=(
+            "        elif self._clock.now_ms() >= flight.request.expires_at:\n"
+            '            self._flights.propose(flight, "expire", reason=EXPIRED)\n'
+        ),
+        mutant="",
+        without="it is begun",
+        tests=("transport/test_intake.py::test_an_expired_command_of_an_earlier_process_expires",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a command that todays limits refuse",
+        what="A command that an earlier process took and today's limits refuse still comes to its end.",
+        file="transport/intake.py",
+        text="            self._end_of_redelivered(entry, event, result)\n",
+        mutant="            pass\n",
+        without="it is read again for ever",
+        tests=("transport/test_intake.py::test_a_command_that_todays_limits_refuse_still_comes_to_its_end",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="the first word tells the time",
+        what="The reply to a command's first move measures the clock of Redis.",
+        file="transport/intake.py",
+        text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
+        mutant="",
+        without="commands are judged by a clock that is as old as the last heartbeat",
+        tests=("transport/test_lane_guards.py::test_the_first_word_of_the_ledger_tells_the_time",),
+    ),
+)

@@ -1,0 +1,255 @@
+"""Mechanisms of the lane: when a command is begun, written or given up."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P1",
+        name="sent before the write",
+        what="`sent` is in the log before the command is written.",
+        file="transport/lane.py",
+        text='            self._desk.propose(self.queue.begin(), "send", session_id=self.link.session_id)\n',
+        mutant=(
+            "            flight = self.queue.begin()\n"
+            "            self._write()\n"
+            '            self._desk.propose(flight, "send", session_id=self.link.session_id)\n'
+        ),
+        without="it is written first, and a crash in between sends it again",
+        tests=("transport/test_lane.py::test_of_twenty_commands_one_is_out_at_any_time",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="sent before the write, in one call",
+        what="Where `queued` and `sent` travel together the write waits for them too.",
+        file="transport/intake.py",
+        text="        lane.queue.begin()\n        send = decide(",
+        mutant=(
+            "        lane.queue.begin()\n"
+            "        flight.pending = None\n"
+            "        lane._write()\n"
+            "        send = decide("
+        ),
+        without="it is written before anything is stored",
+        tests=("transport/test_dispatcher.py::test_nothing_is_written_before_sent_is_committed",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="nothing uncommitted is written",
+        what="A command of which a move is on its way is not written.",
+        file="transport/lane.py",
+        text="        if flight is None or flight.pending is not None:\n            return\n",
+        mutant="        if flight is None:\n            return\n",
+        without="a command whose verdict is on its way is written",
+        tests=("transport/test_lane_guards.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a closed connection withdraws",
+        what="A command whose connection closed while `sent` was being committed is withdrawn.",
+        file="transport/lane.py",
+        text=(
+            '            self._desk.propose(flight, "withdraw", '
+            "reason=withdrawal_for(self._close_reason))\n"
+            "        elif self._desk.stopping:"
+        ),
+        mutant="            return\n        elif self._desk.stopping:",
+        without="it stays `sent` until it times out",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_command_whose_connection_closes_before_the_commit_is_withdrawn",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a stop withdraws",
+        what="A command that is committed while the gateway stops is withdrawn.",
+        file="transport/lane.py",
+        text=(
+            "        elif self._desk.stopping:\n"
+            '            self._desk.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)\n'
+        ),
+        mutant="",
+        without="it is written by a gateway that will not hear the answer",
+        tests=("transport/test_shutdown.py::test_a_command_whose_sent_is_not_committed_is_withdrawn",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="expired on the way",
+        what="A command that expired while `sent` was being committed is withdrawn.",
+        file="transport/lane.py",
+        text=(
+            "        elif self._expired(flight):\n"
+            '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
+        ),
+        mutant="",
+        without="it waits in the slot of a connection that is between frames",
+        tests=(
+            "transport/test_lane_guards.py::"
+            "test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="never written after its expiry",
+        what="The expiry is looked at in the step that writes.",
+        file="transport/lane.py",
+        text=(
+            "        if self._expired(flight):\n"
+            '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
+            "            return\n"
+            "        request"
+        ),
+        mutant="        request",
+        without="a command that waited for the end of a frame is written too late",
+        tests=(
+            "transport/test_lane_guards.py::"
+            "test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
+        name="only between frames",
+        what="A command is begun and written only while the connection is ready and between frames.",
+        file="transport/lane.py",
+        text="        if not self.link.writable:\n            return\n",
+        mutant="        if self.link.closed:\n            return\n",
+        without="it stands where the device reads an acknowledgement",
+        tests=(
+            "transport/test_lane.py::test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged",
+            "transport/test_lane.py::test_a_committed_command_is_not_written_into_a_frame_that_has_begun",
+        ),
+    ),
+    Mechanism(
+        promise="P5",
+        name="the first in line is awaited",
+        what="Nothing passes the first command in line while a move of it is on its way.",
+        file="transport/lane.py",
+        text=(
+            "        elif self.queue.free and self.queue.waiting and self.queue.waiting[0].pending is None:\n"
+        ),
+        mutant="        elif self.queue.free and self.queue.waiting:\n",
+        without="it is begun twice",
+        tests=(
+            "transport/test_lane_guards.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
+        ),
+    ),
+    Mechanism(
+        promise="P5",
+        name="in stream order",
+        what="A command that comes back from elsewhere takes the place it has in the stream.",
+        file="transport/flight.py",
+        text="    while at and line[at - 1].place > flight.place:\n        at -= 1\n",
+        mutant="",
+        without="it waits at the end",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_place",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="a written command may have been sent",
+        what="A written command whose connection closes fails, an unwritten one is withdrawn.",
+        file="transport/lane.py",
+        text=(
+            "            if flight.written:\n"
+            '                self._desk.propose(flight, "fail", reason=failure_for(reason), '
+            "acknowledged=flight.received)\n"
+            "            elif self.unwritten:\n"
+        ),
+        mutant="            if self.unwritten or flight.written:\n",
+        without="a command that is out is told `not_sent`",
+        tests=("transport/test_connections.py::test_a_written_command_fails_with_its_connection",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="the kernel is asked",
+        what="`received` and `delivered` follow from what the device's TCP has acknowledged.",
+        file="transport/lane.py",
+        text="        if self.link.acknowledged(flight.offset):\n",
+        mutant="        if True:\n",
+        without="what was written was delivered",
+        tests=("transport/test_timeouts.py::test_without_an_answer_wanted_the_devices_tcp_decides",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="all bytes of the command",
+        what="Acknowledged is a command when its last byte is.",
+        file="transport/link.py",
+        text="        return queued is not None and self._sent - queued >= offset\n",
+        mutant="        return queued is not None and self._sent - queued > 0\n",
+        without="an earlier byte is enough",
+        tests=(
+            "transport/test_connection_guards.py::"
+            "test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="TLS tells nothing",
+        what="Over TLS the kernel counts other bytes than were written: nothing follows from them.",
+        file="transport/tcp.py",
+        text='    if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:\n',
+        mutant='    if sys.platform != "linux":\n',
+        without="a command is `delivered` on the word of another layer",
+        tests=("transport/test_tls.py::test_what_tcp_acknowledged_cannot_be_told_over_tls",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="written once",
+        what="What has been written is not waiting to be written.",
+        file="transport/lane.py",
+        text="        self.unwritten = False\n        self.queue.written()\n",
+        mutant="        self.queue.written()\n",
+        without="the next quiet moment writes it again",
+        tests=(
+            "transport/test_lane_guards.py::"
+            "test_what_is_written_is_not_written_again_at_the_next_quiet_moment",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a withdrawn command leaves nothing to write",
+        what="A command that leaves the slot unwritten takes its write along.",
+        file="transport/lane.py",
+        text="            self.unwritten = False\n        self.queue.leave(flight)",
+        mutant="            pass\n        self.queue.leave(flight)",
+        without="the lane waits for ever to write what is gone",
+        tests=("transport/test_lane_guards.py::test_after_a_command_that_was_withdrawn_the_next_is_written",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="written before it is handed over",
+        what="A command counts as written when the socket is given its bytes, not afterwards.",
+        file="transport/lane.py",
+        text=(
+            "        self.queue.written()\n"
+            "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
+            "        self._desk.wrote(flight)\n"
+            "        flight.offset = self.link.send(frame)"
+        ),
+        mutant=(
+            "        flight.offset = self.link.send(frame)\n"
+            "        self.queue.written()\n"
+            "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
+            "        self._desk.wrote(flight) if flight.lane else None"
+        ),
+        without="a connection that breaks within the write leaves it without a verdict",
+        tests=(
+            "transport/test_connections.py::"
+            "test_a_connection_that_closes_within_the_write_fails_the_command_at_once",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="delivered only where no answer is wanted",
+        what="The acknowledgement of the device's TCP is success only for a command that expects no answer.",
+        file="transport/lane.py",
+        text="            if not flight.request.expect_response:\n",
+        mutant="            if True:\n",
+        without="a command ends before its answer",
+        tests=("transport/test_timeouts.py::test_a_timeout_says_that_the_devices_tcp_had_the_command",),
+    ),
+)

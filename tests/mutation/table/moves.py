@@ -1,0 +1,220 @@
+"""Mechanisms of the script that moves commands."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P1",
+        name="compare-and-set by seq",
+        what="A step is taken only from the `seq` it was decided at.",
+        file="store/scripts/moves.lua",
+        text="    if seen.seq ~= move.seq - 1 or seen.instance",
+        mutant="    if seen.instance",
+        without="whoever comes last decides too",
+        tests=("redis/test_moves.py::test_two_verdicts_of_which_one_comes_first[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="compare-and-set by owner",
+        what="A step is taken only by the instance that owns the command.",
+        file="store/scripts/moves.lua",
+        text="move.seq - 1 or seen.instance ~= move.instance or",
+        mutant="move.seq - 1 or",
+        without="the entry id alone names the owner",
+        tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the entry]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="compare-and-set by entry",
+        what="A step is taken only for the entry that owns the command, not one from before a move.",
+        file="store/scripts/moves.lua",
+        text="move.seq - 1 or seen.instance ~= move.instance or seen.entry ~= move.entry then",
+        mutant="move.seq - 1 or seen.instance ~= move.instance then",
+        without="any entry of the instance moves the command",
+        tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the instance]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="an id is used once",
+        what="A second entry with a `command_id` that has a ledger is a duplicate.",
+        file="store/scripts/moves.lua",
+        text="  local seen = read(ledger)\n  if seen then\n    if seen.instance == move.instance",
+        mutant="  local seen = nil\n  if seen then\n    if seen.instance == move.instance",
+        without="it begins a new life, and is sent again",
+        tests=("redis/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="no ledger, no write",
+        what="Without its ledger a command is not moved to `sent`.",
+        file="store/scripts/moves.lua",
+        text="  if not seen and not move.ledger then return report('MISSING') end\n",
+        mutant="  move.ledger = move.ledger or {'instance_id', move.instance, 'outbound_id', move.entry}\n",
+        without="a Redis that came back empty lets it be sent again",
+        tests=("redis/test_moves.py::test_a_step_without_a_ledger_is_refused_unless_it_may_recover[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a step is taken once",
+        what="A step that is repeated after a lost reply is known by its token.",
+        file="store/scripts/moves.lua",
+        text=(
+            "    if seen.token == move.token then return report('ALREADY', seen) end\n"
+            "    if seen.seq ~= move.seq - 1"
+        ),
+        mutant="    if seen.seq ~= move.seq - 1",
+        without="our own move looks like another's",
+        tests=("redis/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a hand-over is made once",
+        what="A hand-over that is repeated after a lost reply is known by its token.",
+        file="store/scripts/moves.lua",
+        text=(
+            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
+            "  if seen.seq ~= move.seq or"
+        ),
+        mutant="  if seen.seq ~= move.seq or",
+        without="our own hand-over looks like another's",
+        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="redelivery is recognised",
+        what="The entry that began a command is answered with where the ledger stands.",
+        file="store/scripts/moves.lua",
+        text="return report('REDELIVERED', seen) end",
+        mutant="return {'OK', move.state, move.seq, '', seen.accepted or now, move.token, ''} end",
+        without="a restart takes a sent command for a new one",
+        tests=("redis/test_moves.py::test_an_entry_that_was_begun_before_is_redelivered[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="pending until the verdict",
+        what="An entry stays pending until the command's terminal event.",
+        file="store/scripts/moves.lua",
+        text="  if move.terminal then\n    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
+        mutant=(
+            "  if move.terminal then redis.call('PEXPIRE', ledger, input.retention) end\n"
+            "  if true then\n"
+            "    remove("
+        ),
+        without="it is acknowledged when it is read: a crash forgets the command",
+        tests=("redis/test_moves.py::test_the_pending_list_is_the_set_of_commands_in_flight[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="the device is still ours",
+        what="`sent` is refused while another living instance holds the device.",
+        file="store/scripts/moves.lua",
+        text=(
+            "    if holder and holder ~= move.instance and redis.call('EXISTS', "
+            "heartbeat(holder)) == 1 then\n"
+        ),
+        mutant="    if false then\n",
+        without="a connection that was superseded elsewhere is written to",
+        tests=(
+            "redis/test_moves.py::"
+            "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-True-HELD_ELSEWHERE-gw-2]",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="the dead hold nothing",
+        what="A holder without a heartbeat does not keep a command from being sent.",
+        file="store/scripts/moves.lua",
+        text=(
+            "    if holder and holder ~= move.instance and redis.call('EXISTS', "
+            "heartbeat(holder)) == 1 then\n"
+        ),
+        mutant="    if holder and holder ~= move.instance then\n",
+        without="the entry of a dead instance takes the device from us",
+        tests=(
+            "redis/test_moves.py::"
+            "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-False-OK-]",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="hand-over by compare-and-set",
+        what="A command is handed on only from the `seq` and entry it was decided at.",
+        file="store/scripts/moves.lua",
+        text="  if seen.seq ~= move.seq or seen.instance ~= move.instance or seen.entry ~= move.entry then\n",
+        mutant="  if false then\n",
+        without="a command that is out is handed to another instance",
+        tests=("redis/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="handed to the living",
+        what="A command is handed on only to an instance that has a heartbeat.",
+        file="store/scripts/moves.lua",
+        text=(
+            "  if redis.call('EXISTS', heartbeat(move.to)) == 0 then return "
+            "report('HELD_ELSEWHERE', seen) end\n"
+        ),
+        mutant="",
+        without="it is put on the stream of a dead instance",
+        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a hand-over changes the owner",
+        what="The script that writes the new entry makes it the command's owner and removes the old one.",
+        file="store/scripts/moves.lua",
+        text=(
+            "  redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, "
+            "'token', move.token, 'last', id)\n"
+        ),
+        mutant="  redis.call('HSET', ledger, 'last', id)\n",
+        without="the old instance still owns it",
+        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a process that was replaced is fenced",
+        what="Every call names its boot id; a process whose instance id has a newer owner moves nothing.",
+        file="store/scripts/moves.lua",
+        text="if owner and owner ~= input.boot then return {now, 'FENCED'} end\n",
+        mutant="",
+        without="two processes decide for one instance",
+        tests=("redis/test_moves.py::test_a_process_whose_instance_id_was_taken_over_does_nothing[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="heartbeat check in the heir's moves",
+        what="The script that settles an estate looks once more whether its instance is alive.",
+        file="store/scripts/moves.lua",
+        text=(
+            "if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return "
+            "{now, 'ALIVE'} end\n"
+        ),
+        mutant="",
+        without="an instance that is back loses its commands",
+        tests=("redis/test_moves.py::test_an_heir_moves_nothing_of_an_instance_that_is_alive[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="no ledger, no hand-over",
+        what="A command without a ledger is not handed on.",
+        file="store/scripts/moves.lua",
+        text=(
+            "  if not seen then return report('MISSING') end\n"
+            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
+            "  if seen.seq ~= move.seq or"
+        ),
+        mutant=(
+            "  if not seen then\n"
+            "    seen = {seq = move.seq, instance = move.instance, entry = move.entry}\n"
+            "    seen.token, seen.state, seen.session = '', '', ''\n"
+            "  end\n"
+            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
+            "  if seen.seq ~= move.seq or"
+        ),
+        without="what was sent before Redis came back empty is sent elsewhere",
+        tests=("redis/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
+    ),
+)

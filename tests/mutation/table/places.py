@@ -1,0 +1,75 @@
+"""Mechanisms of finding the server that takes the writes, behind sentinels and in a cluster."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P2",
+        name="the newest configuration",
+        what="Of sentinels that disagree, the one with the newest configuration is believed.",
+        file="store/locator.py",
+        text="        self._address = max(known, key=lambda answer: answer.weight).address\n",
+        mutant="        self._address = min(known, key=lambda answer: answer.weight).address\n",
+        without="a sentinel that is cut off leads to a server whose writes will be lost",
+        tests=("store/test_locator.py::test_the_sentinel_with_the_newest_configuration_is_believed",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="the answer of a server that was replaced",
+        what="What a server says that was replaced meanwhile is an error.",
+        file="store/locator.py",
+        text="        if not self._locator.trusts(self._peer):\n",
+        mutant="        if False:\n",
+        without="a `sent` counts that will be lost",
+        tests=(
+            "store/test_locator.py::test_the_answer_of_a_server_that_was_replaced_meanwhile_is_not_believed",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="connections follow",
+        what="A connection to a server that was replaced is closed before anything is sent on it.",
+        file="store/locator.py",
+        text="        if self.is_connected and not await self._locator.confirms(self._peer):\n",
+        mutant="        if False:\n",
+        without="idle connections keep writing to it",
+        tests=(
+            "store/test_locator.py::test_what_one_client_learns_moves_the_idle_connections_of_the_others",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="nothing before the answer",
+        what="After a silence of three seconds nothing is sent before the sentinels were asked.",
+        file="store/locator.py",
+        text="            if age >= self.stale:\n",
+        mutant="            if False:\n",
+        without="a process that was frozen writes to a server that was replaced",
+        tests=(
+            "store/test_locator.py::"
+            "test_after_a_long_silence_nothing_is_sent_before_the_sentinels_were_asked",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="keys are followed",
+        what="A cluster's word that the keys are elsewhere is believed.",
+        file="store/locator.py",
+        text="            self._locator.moved(_target(error, self._peer))\n",
+        mutant="",
+        without="every call goes to the node that has lost them",
+        tests=("store/test_locator.py::test_keys_that_have_moved_are_followed_and_the_call_fails_once",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="one slot",
+        what="A cluster is used only with keys that lie in one slot.",
+        file="store/redis_url.py",
+        text="        if self.kind == CLUSTER and not _HASH_TAG.match(key_prefix):\n",
+        mutant="        if False:\n",
+        without="no script can reach all of its keys",
+        tests=("store/test_client.py::test_a_cluster_wants_a_prefix_that_keeps_keys_together",),
+    ),
+)

@@ -1,0 +1,170 @@
+"""Mechanisms of the reader of the stream, and the clients of Redis."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P2",
+        name="read again after an error",
+        what="After a failed read the pending list is read from its beginning.",
+        file="store/outbound.py",
+        text='                self._cursor, self._reclaim_at = "0", 0.0\n',
+        mutant="",
+        without="what a lost reply held is never seen again",
+        tests=("store/test_reader_turns.py::test_after_an_error_it_begins_anew",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="pending first at the start",
+        what="A process begins with what an earlier one left pending.",
+        file="store/outbound.py",
+        text='        self._cursor = "0"\n        self._reclaim_at = 0.0\n',
+        mutant='        self._cursor = ">"\n        self._reclaim_at = float("inf")\n',
+        without="a restart forgets the commands in flight",
+        tests=("store/test_reader_turns.py::test_it_begins_with_what_is_pending_under_any_name",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="the pending list is looked at again",
+        what="Every 30 s all that is pending is handed over again; what is in hand is dropped.",
+        file="store/outbound.py",
+        text=(
+            "        if asyncio.get_running_loop().time() >= self._reclaim_at:\n"
+            "            await self._reclaim()\n"
+        ),
+        mutant="",
+        without="an entry that was let go waits for a restart",
+        tests=("store/test_reader_turns.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a vanished group is made again",
+        what="When the group is gone it is made again.",
+        file="store/outbound.py",
+        text=(
+            "                if isinstance(error, ResponseError):\n"
+            "                    await self._ensure_group_quietly()\n"
+        ),
+        mutant="",
+        without="a Redis that came back empty is never read again",
+        tests=(
+            "store/test_reader_turns.py::"
+            "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a new group reads from the beginning",
+        what="A group is made to read what was written before it.",
+        file="store/outbound.py",
+        text='xgroup_create(self._stream, GROUP, id="0", mkstream=True)',
+        mutant='xgroup_create(self._stream, GROUP, id="$", mkstream=True)',
+        without="commands from before are skipped",
+        tests=(
+            "store/test_reader_turns.py::"
+            "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="nothing new beyond the limit",
+        what="New entries are read only while there is room for them.",
+        file="store/outbound.py",
+        text="        if not draining and not self._may_read():\n",
+        mutant="        if False:\n",
+        without="every command of the stream is taken into memory",
+        tests=("store/test_reader_turns.py::test_without_room_what_is_pending_is_read_and_nothing_new",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="the last look is bounded too",
+        what="At shutdown, too, no more is taken than there is room for.",
+        file="store/outbound.py",
+        text="            while self._may_read() and (entries :=",
+        mutant="            while (entries :=",
+        without="a full stream is taken into a process that ends",
+        tests=("store/test_outbound_sweep.py::test_what_is_too_much_to_hold_is_left_to_the_next_start",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a deleted entry is let go",
+        what="An entry that was deleted while it was pending is acknowledged.",
+        file="store/outbound.py",
+        text="            await self._client.xack(self._stream, GROUP, *gone)\n",
+        mutant="            pass\n",
+        without="it stays pending for ever",
+        tests=(
+            "store/test_reader_turns.py::test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="no client repeats a write",
+        what="The client of Redis never repeats a call by itself.",
+        file="store/client.py",
+        text='"retry": Retry(NoBackoff(), 0),\n        "retry_on_error": [],\n',
+        mutant='"retry": Retry(NoBackoff(), 3),\n        "retry_on_error": [ConnectionError],\n',
+        without="a lost reply stores an entry twice",
+        tests=("store/test_lost_replies.py::test_a_call_whose_reply_is_lost_was_made_once",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a reader waits longer than it blocks",
+        what="The socket of a reader waits longer than its read blocks on the server.",
+        file="store/client.py",
+        text='"socket_timeout": block + READER_MARGIN if block else TIMEOUT,\n',
+        mutant='"socket_timeout": TIMEOUT,\n',
+        without="every quiet read is an error",
+        tests=("store/test_lost_replies.py::test_a_read_may_take_longer_than_it_blocks",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="what passes by waiting",
+        what="A server that takes no writes for now is told from one that never will.",
+        file="store/client.py",
+        text=(
+            "    return isinstance(error, ResponseError | StoreRefused) and "
+            "bool(_REFUSALS.search(str(error)))\n"
+        ),
+        mutant="    return False\n",
+        without="a Redis without memory is taken for a rule against the command",
+        tests=("store/test_client.py::test_what_passes_by_waiting_is_told_from_what_does_not",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a forgotten script is sent again",
+        what="A server that does not know a script is given it.",
+        file="store/client.py",
+        text=(
+            '            return await cast(Any, client).execute_command("EVAL", self.source, '
+            "len(keys), *keys, *args)\n"
+        ),
+        mutant="            raise\n",
+        without="after SCRIPT FLUSH nothing works",
+        tests=("redis/test_store_server.py::test_a_script_that_the_server_forgot_is_sent_whole[valkey]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="failed reads are followed by a pause",
+        what="After an error the reader waits, longer each time.",
+        file="store/outbound.py",
+        text="                await self._pause(backoff * random.uniform(0.5, 1.0))\n",
+        mutant="",
+        without="a group that is gone makes a loop that takes a processor",
+        tests=("store/test_reader_turns.py::test_errors_in_a_row_are_followed_by_ever_longer_pauses",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="bytes stay bytes",
+        what="What others wrote is decoded entry by entry, never by the client.",
+        file="store/client.py",
+        text='"decode_responses": False',
+        mutant='"decode_responses": True',
+        without="one field that is no text stops every command behind it",
+        tests=(
+            "redis/test_outbound_reader.py::test_fields_that_are_no_text_arrive_as_they_were_written[valkey]",
+        ),
+    ),
+)

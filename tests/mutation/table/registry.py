@@ -1,0 +1,234 @@
+"""Mechanisms of the registry and the ownership of an instance id."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="registry",
+        name="session token",
+        what="An entry is removed only by the session that made it.",
+        file="store/scripts/registry.lua",
+        text="  local removed = holder == us and (not token or token == session)\n",
+        mutant="  local removed = holder == us\n",
+        without="the end of an old connection removes the entry of the new one",
+        tests=(
+            "store/test_registry.py::"
+            "test_an_old_session_does_not_delete_the_entry_of_a_live_one_on_the_same_instance",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="only our own entries",
+        what="An entry is removed only by the instance it names.",
+        file="store/scripts/registry.lua",
+        text="  local removed = holder == us and (not token or token == session)\n",
+        mutant="  local removed = not token or token == session\n",
+        without="an instance without tokens loses its entry to our token",
+        tests=("store/test_registry.py::test_a_gateway_that_writes_no_tokens_keeps_its_entry",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="no token stays behind",
+        what="A session that ends takes its token along, whoever holds the entry by then.",
+        file="store/scripts/registry.lua",
+        text="  if token == session then redis.call('HDEL', sessions, imei) end\n",
+        mutant="",
+        without="tokens of sessions long gone pile up",
+        tests=("store/test_registry.py::test_a_gateway_that_writes_no_tokens_keeps_its_entry",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a second try yields",
+        what="A registration that comes late yields to another instance that is alive.",
+        file="store/scripts/registry.lua",
+        text="  if holder and holder ~= us and redis.call('EXISTS', input.heartbeat .. holder) == 1 then\n",
+        mutant="  if false then\n",
+        without="it takes the device back from where it has gone",
+        tests=("store/test_registry.py::test_a_deferred_registration_yields_to_a_living_holder_only",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a second try does not yield to the dead",
+        what="A registration that comes late takes the device from an instance without a heartbeat.",
+        file="store/scripts/registry.lua",
+        text="  if holder and holder ~= us and redis.call('EXISTS', input.heartbeat .. holder) == 1 then\n",
+        mutant="  if holder and holder ~= us then\n",
+        without="a dead instance closes our connection",
+        tests=("store/test_registry.py::test_a_deferred_registration_yields_to_a_living_holder_only",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a replaced process registers nothing",
+        what="A process whose instance id has a newer owner changes no entry.",
+        file="store/scripts/registry.lua",
+        text="if owner and owner ~= input.boot then return 'FENCED' end\n",
+        mutant="",
+        without="two processes share one name in the registry",
+        tests=("store/test_takeover.py::test_a_replaced_process_registers_nobody",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a first try is made once",
+        what="A registration that Redis did not hear is not made later: the device may have gone elsewhere.",
+        file="store/registry.py",
+        text="        self._queue = deque(removals[-RETAINED:])\n",
+        mutant="        self._queue = deque([*failed, *removals[-RETAINED:]])\n",
+        without="an old registration takes the device from where it is by then",
+        tests=(
+            "store/test_registry.py::test_a_registration_that_fails_is_counted_told_and_not_repeated",
+            "store/test_registry_outages.py::"
+            "test_while_redis_is_away_every_first_registration_fails_at_once_and_none_is_made_late",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="an end is told in the end",
+        what="The end of a session is repeated until Redis has heard it.",
+        file="store/registry.py",
+        text="        self._queue = deque(removals[-RETAINED:])\n",
+        mutant="        self._queue = deque()\n",
+        without="the entry of a device that has left stays",
+        tests=("store/test_registry.py::test_the_end_of_a_session_is_repeated_until_redis_has_heard_it",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="registrations wait for the takeover",
+        what="A process that has not taken its instance id over yet does not end when it is fenced.",
+        file="store/registry.py",
+        text=(
+            '            raise _Fenced if self._owns() else NotOwnerYet("The instance id is '
+            'not taken over yet.")\n'
+        ),
+        mutant="            raise _Fenced\n",
+        without="a start while Redis is away ends the process when Redis is back",
+        tests=("store/test_takeover.py::test_before_the_takeover_a_registration_fails_and_ends_nothing",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a storm is coalesced",
+        what="Registrations go out 500 a call, one call in flight.",
+        file="store/registry.py",
+        text="        calls = list(islice(self._queue, BATCH))\n",
+        mutant="        calls = list(islice(self._queue, 1))\n",
+        without="ten thousand devices make ten thousand calls",
+        tests=("store/test_registry_calls.py::test_registrations_that_wait_go_out_together",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a beat fences",
+        what="The heartbeat of a process that was replaced tells it so.",
+        file="store/scripts/heartbeat.lua",
+        text="if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end\n",
+        mutant="",
+        without="two processes beat for one instance",
+        tests=(
+            "store/test_heartbeat.py::test_a_starting_process_takes_the_id_over_and_the_older_one_is_told",
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a late takeover changes nothing",
+        what="A process takes its instance id from the owner it has seen, and from no other.",
+        file="store/scripts/heartbeat.lua",
+        text=(
+            "if act == 'take_over' and owner and owner ~= boot_id and owner ~= ARGV[6] then "
+            "return 'CHANGED' end\n"
+        ),
+        mutant="",
+        without="a call that was held up on its way undoes the takeover of a later process",
+        tests=("store/test_takeover.py::test_a_takeover_that_was_held_up_does_not_undo_a_later_one",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="known before it beats",
+        what="An instance that shows that it is alive is on the list that janitors read.",
+        file="store/scripts/heartbeat.lua",
+        text="  redis.call('HSETNX', instances, instance_id, stamp)\n",
+        mutant="  local _ = stamp\n",
+        without="after a Redis that came back empty its death goes unnoticed",
+        tests=("store/test_heartbeat.py::test_a_beat_makes_a_forgotten_instance_known_again",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a heartbeat expires",
+        what="A heartbeat that is not renewed goes.",
+        file="store/scripts/heartbeat.lua",
+        text="redis.call('SET', heartbeat, stamp, unit, ttl)\n",
+        mutant="redis.call('SET', heartbeat, stamp)\n",
+        without="the dead look alive",
+        tests=("store/test_heartbeat.py::test_it_lives_ninety_seconds_and_not_a_millisecond_more",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a beat that failed is tried again",
+        what="A beat that fails ends nothing; the next tick tries again.",
+        file="store/heartbeat.py",
+        text="            except RedisError as error:\n                self._on_failure(error)\n",
+        mutant=(
+            "            except RedisError as error:\n"
+            "                self._on_failure(error)\n"
+            "                return\n"
+        ),
+        without="the first failure is the last beat",
+        tests=("store/test_takeover.py::test_a_beat_that_fails_is_not_the_last_one",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a takeover is made up for",
+        what="A process that could not take its instance id over at the start does so with its first beat.",
+        file="store/heartbeat.py",
+        text="        if not self.taken:\n            return await self.take_over()\n",
+        mutant="",
+        without="a start while Redis is away never owns its instance id",
+        tests=(
+            "store/test_heartbeat.py::test_a_process_that_could_not_take_over_does_so_with_its_first_beat",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="only our own heartbeat is released",
+        what="A process that ends deletes the heartbeat only while the instance id is its own.",
+        file="store/scripts/heartbeat.lua",
+        text="if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end\n",
+        mutant="if act == 'beat' and owner and owner ~= boot_id then return 'FENCED' end\n",
+        without="it deletes that of its successor",
+        tests=("store/test_heartbeat.py::test_release_leaves_a_newer_process_alone",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="ends that are kept are bounded",
+        what="While Redis is away so many ends of sessions are kept.",
+        file="store/registry.py",
+        text="        self._queue = deque(removals[-RETAINED:])\n",
+        mutant="        self._queue = deque(removals)\n",
+        without="a long outage keeps one for each connection there ever was",
+        tests=(
+            "store/test_registry_calls.py::test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="known before it is named",
+        what="Whoever the registry names is on the list that janitors read.",
+        file="store/scripts/registry.lua",
+        text="  if not known then be_known() end\n",
+        mutant="",
+        without="after a Redis that came back empty the death of a gateway goes unnoticed",
+        tests=(
+            "store/test_registry_outages.py::"
+            "test_whoever_the_registry_names_is_known_to_the_janitors_even_when_redis_has_lost_all",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a release waits for the beat",
+        what="A heartbeat that is released is not revived by a beat that was on its way.",
+        file="store/heartbeat.py",
+        text="        async with self._calling:",
+        mutant="        if True:",
+        without="what is left waits for the heartbeat to expire",
+        tests=("store/test_takeover.py::test_a_release_waits_for_the_beat_that_is_under_way",),
+    ),
+)

@@ -1,0 +1,199 @@
+"""Mechanisms of what the script keeps, writes and removes."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P2",
+        name="a duplicate is answered once",
+        what="A duplicate is noted only while its entry lies on the stream.",
+        file="store/scripts/moves.lua",
+        text=(
+            "    if is_listed(move.instance, move.entry) then\n"
+            "      redis.call('HSET', ledger, 'last', append(move.d"
+        ),
+        mutant="    if true then\n      redis.call('HSET', ledger, 'last', append(move.d",
+        without="every repetition adds a note",
+        tests=("redis/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="the verdict removes the entry",
+        what="The script that stores the verdict acknowledges and deletes the entry.",
+        file="store/scripts/moves.lua",
+        text=(
+            "    remove({{move.instance, move.entry}})\n"
+            "  end\n"
+            "  if move.remove then remove(move.remove) end\n"
+            "end"
+        ),
+        mutant="  end\n  if move.remove then remove(move.remove) end\nend",
+        without="finished commands stay pending",
+        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a cancel leaves with its command",
+        what="The step that calls a command off removes the cancel's own entry too.",
+        file="store/scripts/moves.lua",
+        text="  if move.remove then remove(move.remove) end\nend\n\nlocal function is_listed",
+        mutant="end\n\nlocal function is_listed",
+        without="the cancel stays pending",
+        tests=("redis/test_moves.py::test_a_step_takes_other_entries_with_it[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="the ledger outlives its command",
+        what="A ledger is kept for the retention after the end of its command.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
+        mutant="    redis.call('DEL', ledger)\n    remove(",
+        without="the same id is sent again at once",
+        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="ledgers go",
+        what="The ledger of a finished command goes after the retention.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
+        mutant="    remove(",
+        without="ledgers stay for ever",
+        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="one bad ledger spares the others",
+        what="Each move of a call fails alone.",
+        file="store/scripts/moves.lua",
+        text="  if not result then done, result = pcall(act[move.act], move, ledger) end\n",
+        mutant="  if not result then done, result = true, act[move.act](move, ledger) end\n",
+        without="one key of another type stops every command of the call",
+        tests=("redis/test_moves.py::test_an_error_on_one_key_does_not_stop_the_others[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a move shares the fate of its ground",
+        what="A step that builds on a move of the same call which failed fails as that one did.",
+        file="store/scripts/moves.lua",
+        text="    if ledger then broken[ledger] = tostring(result) end\n",
+        mutant="",
+        without="it finds its ledger missing and ends the command as lost",
+        tests=(
+            "redis/test_ledger_batches.py::"
+            "test_what_builds_on_a_begin_that_found_no_memory_waits_with_it[valkey]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="the log is written first",
+        what="Of a move, the write that memory pressure can refuse comes first.",
+        file="store/scripts/moves.lua",
+        text="  local id = append(move.event, seen and seen.accepted or move.accepted)\n",
+        mutant=(
+            "  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), "
+            "'token', move.token)\n"
+            "  local id = append(move.event, seen and seen.accepted or move.accepted)\n"
+        ),
+        without="a refused move leaves a ledger without its event",
+        tests=("redis/test_ownership.py::test_a_log_that_takes_nothing_leaves_everything_as_it_was[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a note is written once",
+        what="A note that answers an entry is written only while that lies on the stream.",
+        file="store/scripts/moves.lua",
+        text=(
+            "  if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then "
+            "return report('ALREADY') end\n"
+        ),
+        mutant="",
+        without="every repetition adds a note",
+        tests=("redis/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a dead letter is written once",
+        what="An entry is given up only while it lies on the stream.",
+        file="store/scripts/moves.lua",
+        text="  if not is_listed(move.instance, move.entry) then return report('ALREADY') end\n",
+        mutant="",
+        without="every repetition adds a letter and its events",
+        tests=("redis/test_moves.py::test_a_dead_letter_is_written_once[fake]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="dead letters are capped",
+        what="The dead-letter stream keeps so many entries and no more.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))\n",
+        mutant="    redis.call('XADD', deadletter, '*', unpack(move.fields))\n",
+        without="it grows for ever",
+        tests=("redis/test_ownership.py::test_the_dead_letters_are_so_many_and_no_more[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="what is given up is ended",
+        what="A command that cannot be stored leaves no ledger that looks alive.",
+        file="store/scripts/moves.lua",
+        text="  if last then bury(move, ledger, last) end\n",
+        mutant="",
+        without="its ledger says `queued` for ever",
+        tests=("redis/test_ledger_batches.py::test_an_entry_that_is_given_up_ends_its_ledger[fake]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a note makes no ledger",
+        what="A note is listed in the ledger of its command only if there is one.",
+        file="store/scripts/moves.lua",
+        text="  if ledger and redis.call('EXISTS', ledger) == 1 then",
+        mutant="  if ledger then",
+        without="a cancel of an unknown id makes a ledger that never ends",
+        tests=("redis/test_events.py::test_a_note_about_no_command_makes_no_ledger[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an age counts from the first acceptance",
+        what="A command that was moved keeps the time at which a gateway first took it.",
+        file="store/scripts/moves.lua",
+        text="  local accepted = move.accepted > 0 and move.accepted or now\n",
+        mutant="  local accepted = now\n",
+        without="its age begins anew at every move",
+        tests=("redis/test_events.py::test_a_moved_command_keeps_its_age",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="acknowledged",
+        what="An entry that is answered is acknowledged.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('XACK', outbound(entry[1]), input.group, entry[2])\n",
+        mutant="",
+        without="it stays pending under our name",
+        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="deleted",
+        what="An entry that is answered is deleted: the stream is as long as its backlog.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('XDEL', outbound(entry[1]), entry[2])\n",
+        mutant="",
+        without="streams grow for ever, and a group made anew reads all of it again",
+        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a key that is no ledger is left alone",
+        what="A command that is given up because its key is of another type does not touch that key.",
+        file="store/scripts/moves.lua",
+        text="  if redis.call('TYPE', ledger).ok ~= 'hash' then return end\n",
+        mutant="",
+        without="it cannot even be given up",
+        tests=(
+            "redis/test_ownership.py::"
+            "test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone[fake]",
+        ),
+    ),
+)

@@ -1,0 +1,167 @@
+"""Gateways on a Redis cluster of three nodes: the keys of a fleet on one of them, which may change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import REDIS_SERVER
+from tests.redis.sharded import Sharded, sharded
+from tests.rig.fleet import Fleet, fleet, until
+from transport.cli import cli
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.process,
+    pytest.mark.skipif(not REDIS_SERVER.exists(), reason="redis-server is not installed"),
+]
+
+PREFIX = "{fleet}:"
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharded]:
+    with sharded(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def nodes(started: Sharded) -> Sharded:
+    """Three nodes, empty."""
+    for node in started.nodes:
+        node.client.flushall()
+    return started
+
+
+async def some(run: Fleet, what: str, count: int = 5) -> None:
+    """Wait for some more records and some more verdicts."""
+    acked, decided = len(run.history.acked), len(run.memory.decided)
+
+    async def is_so() -> bool:
+        await run.read_on()
+        return len(run.history.acked) >= acked + count and len(run.memory.decided) >= decided + count
+
+    await until(is_so, what)
+
+
+async def test_on_a_cluster_everything_is_as_on_one_server_the_estate_of_the_dead_too(nodes: Sharded) -> None:
+    async with fleet(nodes.url, 1, prefix=PREFIX) as run:
+        await run.start("gw-1")
+        await run.start("gw-2")
+        run.plug_in(4, manners=("answer",))
+        await run.connected()
+        run.producer.begin(run.imeis, 30)
+        await some(run, "commands on two gateways", 20)
+        await run.kill("gw-2")
+        heir = run.gateways["gw-1"]
+        await asyncio.to_thread(heir.said, "instance_lost", dead="gw-2")
+        await some(run, "commands on one gateway")
+        await run.rest()
+        assert await run.verdict() == []
+    owner = nodes.owner(PREFIX)
+    assert [node.client.dbsize() > 0 for node in nodes.nodes] == [node is owner for node in nodes.nodes]
+
+
+async def test_a_slot_that_moves_while_gateways_run_is_followed_and_nothing_is_lost_or_doubled(
+    nodes: Sharded,
+) -> None:
+    async with fleet(nodes.url, 2, prefix=PREFIX) as run:
+        gateway = await run.start()
+        run.plug_in(3)
+        await run.connected()
+        run.producer.begin(run.imeis, 20)
+        await some(run, "commands before")
+        moving = nodes.moving(PREFIX, nodes.other(PREFIX))
+        half = len(moving.keys()) // 2
+        moving.move(half)
+        refused = {"AskError", "TryAgainError"}
+        await until(lambda: refused & {line.get("error") for line in gateway.lines}, "a refused call")
+        moving.move()
+        moving.end()
+        await some(run, "commands after")
+        await run.rest()
+        assert await run.verdict() == []
+    assert nodes.owner(PREFIX) is moving.target
+    assert moving.source.client.dbsize() == 0
+
+
+async def test_a_verdict_that_meets_a_stream_which_has_gone_ahead_is_told_once(nodes: Sharded) -> None:
+    """A script reaches streams that it does not name: it may find them gone when it has already written."""
+    async with fleet(nodes.url, 3, prefix=PREFIX) as run:
+        gateway = await run.start()
+        (tracker,) = run.plug_in(1, manners=("hold",), pause=1000.0)
+        await run.connected()
+        owner = nodes.owner(PREFIX)
+        for name in (run.keys.deadletter, run.keys.undecodable):
+            owner.client.xadd(name, {"any": "entry, for the key to be there"})
+        command_id = await run.producer.ask(run.imeis[0], response_timeout="30", codec="12")
+        await until(lambda: run.history.received, "a command that is out")
+        moving = nodes.moving(PREFIX, nodes.other(PREFIX))
+        moving.move_key(run.keys.outbound("gw-1"))
+        tracker.answer()
+        await until(run._decided, "a verdict in the log")
+        moving.move()
+        moving.end()
+        await asyncio.to_thread(gateway.said, "command", command_id=command_id)
+        refused = gateway.said("redis_error", part="ledger", error="StoreRefused")
+        assert "non local key" in refused["detail"]
+        await run.kill()
+        await run.start()  # reads its stream from the beginning, as every gateway does twice a minute
+        await run.rest()
+        assert await run.verdict() == []
+
+
+async def test_when_the_node_of_the_fleet_dies_its_replica_is_followed(tmp_path: Path) -> None:
+    with sharded(tmp_path) as nodes:
+        await _die_and_follow(nodes)
+
+
+async def _die_and_follow(nodes: Sharded) -> None:
+    async with fleet(nodes.url, 4, prefix=PREFIX) as run:
+        await run.start()
+        run.plug_in(2, manners=("answer",))
+        await run.connected()
+        run.producer.begin(run.imeis, 20)
+        await some(run, "commands before")
+        await run.producer.stop()
+        await until(run._decided, "verdicts on all of it")
+        owner = nodes.owner(PREFIX)
+        replica = nodes.replicate(owner)
+        await asyncio.to_thread(nodes.in_step, owner, replica)
+        owner.kill()
+        run.producer.begin(run.imeis, 20)
+        await until(lambda: replica.client.role()[0] == b"master", "a promotion")
+        await some(run, "commands after")
+        await run.rest()
+        assert await run.verdict() == []
+
+
+def test_verbs_find_the_node_of_the_fleet(nodes: Sharded) -> None:
+    where = ("--redis", nodes.url, "--key-prefix", PREFIX)
+    nodes.owner(PREFIX).client.hset("{fleet}:instances:known", "gw-9", 0)
+    result = CliRunner().invoke(cli, ["check", *where, "--json", "--replay"])
+    found = {one["subject"]: one["level"] for one in map(json.loads, result.stdout.splitlines())}
+    assert (found["role"], found["instance gw-9"], found["replay"]) == ("ok", "ok", "ok")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["run", "--listen", "127.0.0.1:0"],
+        ["send", "352093081452251", "getinfo"],
+        ["cancel", "c-1"],
+        ["watch"],
+        ["history", "c-1"],
+        ["check"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_verb_takes_a_cluster_without_a_prefix_that_keeps_the_keys_together(verb: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*verb, "--redis", "redis+cluster://127.0.0.1:1", "--key-prefix", "f:"])
+    assert result.exit_code == 2
+    assert "--key-prefix with a hash tag, for example {fleet}:" in result.stderr

@@ -1,0 +1,119 @@
+"""A command belongs to one entry of one instance: who is only half of that moves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fsm.moves import Discard, Entry, Open, Status, Step, Transfer
+from fsm.reasons import INVALID_COMMAND
+from store.keys import GROUP
+from store.ledger import DEADLETTER_MAXLEN
+from tests.redis.book import ANSWER, KEYS, US, Book
+from tests.redis.fleet import Fleet, ignore
+
+
+@pytest.mark.parametrize("half", ["the instance", "the entry"])
+async def test_half_an_owner_moves_nothing(book: Book, half: str) -> None:
+    case = await book.sent()
+    owner = case.entry
+    case.entry = Entry(US, "1-1") if half == "the instance" else Entry("gw-2", owner.outbound_id)
+    assert await book.statuses(case.step("respond", answer=ANSWER)) == [Status.CONFLICT]
+    assert await book.states() == ["queued", "sent"]
+    assert await book.pending() == [owner.outbound_id]
+
+
+@pytest.mark.parametrize("half", ["the instance", "the entry"])
+async def test_half_an_owner_hands_nothing_over(book: Book, half: str) -> None:
+    await book.client.set(KEYS.heartbeat("gw-3"), "1")
+    case = await book.case()
+    await book.statuses(case.open())
+    case.entry = Entry(US, "1-1") if half == "the instance" else Entry("gw-2", case.entry.outbound_id)
+    assert await book.statuses(case.transfer("gw-3")) == [Status.CONFLICT]
+    assert await book.client.exists(KEYS.outbound("gw-3")) == 0
+
+
+async def test_what_was_handed_over_belongs_to_whom_it_was_handed_to(book: Book) -> None:
+    await book.client.set(KEYS.heartbeat("gw-2"), "1")
+    case = await book.case()
+    await book.statuses(case.open(), case.transfer("gw-2"))
+    assert await book.statuses(case.step("send", session_id="s-1")) == [Status.CONFLICT]
+    [(entry_id, _)] = await book.client.xrange(KEYS.outbound("gw-2"))
+    row = await book.row()
+    assert (row["instance_id"], row["outbound_id"]) == ("gw-2", entry_id.decode())
+    assert await book.pending() == []
+
+
+async def test_a_hand_over_whose_reply_was_lost_is_made_once(book: Book) -> None:
+    await book.client.set(KEYS.heartbeat("gw-2"), "1")
+    case = await book.case()
+    await book.statuses(case.open())
+    moved = case.transfer("gw-2")
+    assert [await book.statuses(moved) for _ in range(2)] == [[Status.OK], [Status.ALREADY]]
+    assert await book.client.xlen(KEYS.outbound("gw-2")) == 1
+
+
+async def test_nothing_is_handed_to_the_dead(book: Book) -> None:
+    case = await book.case()
+    await book.statuses(case.open())
+    assert await book.statuses(case.transfer("gw-2")) == [Status.HELD_ELSEWHERE]
+    assert await book.client.exists(KEYS.outbound("gw-2")) == 0
+
+
+async def test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody(fleet: Fleet) -> None:
+    await fleet.accept("sent")
+    await fleet.hold("living")
+    await fleet.beat("living")
+    await fleet.estate().settle()
+    assert await fleet.client.exists(KEYS.outbound("living")) == 0
+    assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
+
+
+async def test_the_tokens_of_two_heirs_in_one_process_never_meet(fleet: Fleet) -> None:
+    tokens: list[str] = []
+
+    async def note(move: Any) -> None:
+        if isinstance(move, Open | Step | Transfer):
+            tokens.append(move.token)
+
+    for _ in range(2):
+        await fleet.accept(command_id=f"c{len(tokens)}")
+        ledger = fleet.ledger("heir", "dead")
+        ledger.before = note
+        await fleet.estate(ledger=ledger).settle()
+    assert len(tokens) == len(set(tokens)) == 4
+    assert not any(token.startswith("boot of ") for token in tokens)
+
+
+async def test_the_dead_letters_are_so_many_and_no_more(book: Book) -> None:
+    """The server removes whole nodes of a stream, of a hundred entries each."""
+    entries = [await book.entry("c-1") for _ in range(250)]
+    book.ledger._header["maxlen"] = 100
+    letters = [Discard(entry, ignore, error="bad") for entry in entries]
+    assert set(await book.statuses(*letters)) == {Status.OK}
+    assert await book.client.xlen(KEYS.deadletter) <= 200
+    assert DEADLETTER_MAXLEN == 10_000
+    assert (await book.client.xpending(KEYS.outbound(US), GROUP))["pending"] == 0
+
+
+async def test_a_log_that_takes_nothing_leaves_everything_as_it_was(book: Book) -> None:
+    case, kept = await book.sent(), KEYS.responses + ":kept"
+    before = await book.row()
+    await book.client.rename(KEYS.responses, kept)
+    await book.client.set(KEYS.responses, "not a stream")
+    assert await book.statuses(case.step("respond", answer=ANSWER)) == [Status.ERROR]
+    assert await book.row() == before
+    assert await book.pending() == [case.entry.outbound_id]
+    await book.client.rename(kept, KEYS.responses)
+
+
+async def test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone(book: Book) -> None:
+    await book.client.set(KEYS.ledger("c-1"), "not a ledger")
+    case = await book.case()
+    event = case.open("refuse", reason=INVALID_COMMAND).event
+    given_up = case.discard("unstorable", events=(event,))
+    assert [await book.statuses(given_up) for _ in range(2)] == [[Status.OK], [Status.ALREADY]]
+    assert await book.client.get(KEYS.ledger("c-1")) == b"not a ledger"
+    assert (await book.client.xlen(KEYS.deadletter), await book.pending()) == (1, [])
+    await book.client.delete(KEYS.ledger("c-1"))

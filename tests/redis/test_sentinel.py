@@ -1,0 +1,177 @@
+"""Gateways on a Redis behind sentinels: through failovers, judged by the same checker as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import REDIS_SERVER
+from tests.process.gateway import Gateway
+from tests.redis.nodes import Node
+from tests.redis.watched import Watched, watched
+from tests.rig.fleet import Fleet, fleet, until
+from transport.cli import cli
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.process,
+    pytest.mark.skipif(not REDIS_SERVER.exists(), reason="redis-server is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with watched(tmp_path_factory.mktemp("sentinel")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(started: Watched) -> Iterator[Watched]:
+    """A primary, empty, with its replica in step and three sentinels; what a test breaks is mended."""
+    started.primary.client.flushall()
+    yield started
+    started.mend()
+
+
+async def some(run: Fleet, what: str, count: int = 5) -> None:
+    """Wait for some more records and some more verdicts."""
+    acked, decided = len(run.history.acked), len(run.memory.decided)
+
+    async def is_so() -> bool:
+        await run.read_on()
+        return len(run.history.acked) >= acked + count and len(run.memory.decided) >= decided + count
+
+    await until(is_so, what)
+
+
+async def test_after_a_failover_gateways_go_on_by_themselves(servers: Watched) -> None:
+    old, new = servers.primary, servers.replica
+    async with fleet(servers.url, 1) as run:
+        gateway = await run.start()
+        run.plug_in(3)
+        await run.connected()
+        run.producer.begin(run.imeis, 20)
+        await some(run, "work before")
+        await run.producer.stop()
+        await until(run._decided, "verdicts on all of it")
+        await asyncio.to_thread(servers.in_step)
+        old.kill()
+        run.producer.begin(run.imeis, 20)
+        await asyncio.to_thread(servers.failed_over, new)
+        await some(run, "work after")
+        await run.rest()
+        assert await run.verdict() == []
+        assert {line.ended for tracker in run.trackers for line in tracker.lines[-1:]} == {False}
+        assert gateway.process.poll() is None
+
+
+async def test_a_primary_that_was_frozen_and_replaced_is_written_to_no_more(servers: Watched) -> None:
+    old, new = servers.primary, servers.replica
+    async with fleet(servers.url, 2) as run:
+        await run.start()
+        run.plug_in(2, manners=("answer",))
+        await run.connected()
+        await asyncio.to_thread(servers.in_step)
+        old.freeze()
+        await asyncio.to_thread(servers.failed_over, new)
+        await until(lambda: _visited(new), "the gateway at the new one")
+        old.thaw()
+        run.producer.begin(run.imeis, 20)
+        await some(run, "work after")
+        takes_writes = old.client.role()[0] == b"master"
+        await run.rest()
+        assert await run.verdict() == []
+        assert takes_writes, "the sentinels were too fast for this test"
+        await run.read_on()
+        asked = {produced.command_id for produced in run.history.produced}
+        assert asked & {fields[b"command_id"].decode() for _, fields in _events(old)} == set()
+
+
+def _visited(node: Node) -> bool:
+    return any(found["name"].startswith("telgw:gw-1:") for found in node.client.client_list())
+
+
+def _events(node: Node) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    return [
+        (entry, fields)
+        for entry, fields in node.client.xrange("commands:responses")
+        if fields[b"kind"] == b"command"
+    ]
+
+
+async def test_a_command_whose_answer_a_failover_has_lost_is_not_written_again(servers: Watched) -> None:
+    old, new = servers.primary, servers.replica
+    async with fleet(servers.url, 3) as run:
+        gateway = await run.start()
+        run.plug_in(1, pause=1000.0)
+        await run.connected()
+        run.calm()
+        await asyncio.to_thread(servers.in_step)
+        gateway.process.send_signal(signal.SIGSTOP)
+        command_id = await run.producer.ask(run.imeis[0])
+        await asyncio.to_thread(servers.in_step)
+        _cut_off(old, new)
+        gateway.process.send_signal(signal.SIGCONT)
+        await until(run._decided, "an answer that only the old primary knows")
+        run.memory.decided.clear()
+        old.kill()
+        new.thaw()
+        await asyncio.to_thread(servers.failed_over, new)
+        assert not new.client.exists(f"commands:state:{command_id}"), "nothing was lost"
+        await until(run._decided, "the same verdict once more")
+        await run.rest()
+        broken = {violation.rule for violation in await run.verdict()}
+        assert broken <= {"I4"}, "of the write, only the log of the old primary could tell the time"
+        assert gateway.said("told_again")["command_id"] == command_id
+        told = [fields for _, fields in run.history.responses if fields["kind"] == "command"]
+        assert [event["state"] for event in told] == ["queued", "sent", "responded"]
+        assert told[-1]["recovered"] == "1"
+
+
+def _cut_off(primary: Node, replica: Node) -> None:
+    """Of what the primary is told from here on, the replica learns nothing."""
+    replica.freeze()
+    primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+
+async def test_with_min_replicas_to_write_nothing_is_acknowledged_that_no_replica_has(
+    servers: Watched,
+) -> None:
+    primary, replica = servers.primary, servers.replica
+    primary.client.config_set("min-replicas-to-write", 1)
+    async with fleet(servers.url, 4) as run:
+        gateway = await run.start()
+        (tracker,) = run.plug_in(1)
+        await run.connected()
+        replica.kill()
+        refused = await asyncio.to_thread(gateway.said, "redis_error", part="telemetry")
+        assert "NOREPLICAS" in refused["detail"]
+        acked, stored = len(run.history.acked), primary.client.xlen("telemetry:records")
+        await until(lambda: not tracker.settled, "a record that is not acknowledged")
+        assert (len(run.history.acked), primary.client.xlen("telemetry:records")) == (acked, stored)
+        servers.rejoin(replica)
+        run.producer.begin(run.imeis, 20)
+        await some(run, "work after")
+        await run.rest()
+        assert await run.verdict() == []
+
+
+def test_verbs_find_the_primary_and_the_check_says_what_a_failover_may_lose(servers: Watched) -> None:
+    with Gateway(servers.url):
+        found = checked(servers)
+    assert (found["role"]["level"], found["instance gw-1"]["level"]) == ("ok", "ok")
+    assert found["replicas"]["level"] == "warning"
+    assert "min-replicas-to-write" in found["replicas"]["mend"]
+    servers.primary.client.config_set("min-replicas-to-write", 1)
+    assert checked(servers)["replicas"]["level"] == "ok"
+
+
+def checked(servers: Watched) -> dict[str, dict[str, str]]:
+    """What ``telgw check`` finds, by subject."""
+    result = CliRunner().invoke(cli, ["check", "--redis", servers.url, "--json", "--replay"])
+    return {one["subject"]: one for one in map(json.loads, result.stdout.splitlines())}

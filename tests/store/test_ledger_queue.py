@@ -1,0 +1,154 @@
+"""The ledger's queue in trouble: who has to wait, who is told, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import fakeredis
+import pytest
+from redis.asyncio import Redis
+
+from fsm.moves import MoveResult, Status
+from store.client import NotOwnerYet
+from store.ledger import Ledger
+from tests.redis.book import KEYS, Book, Case
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'."]
+
+
+class Desk:
+    """A ledger of an imitation of Redis, and all that it tells."""
+
+    def __init__(self, client: Redis) -> None:
+        self.book = Book(client)
+        self.owns = True
+        self.fenced = 0
+        self.errors: list[Exception] = []
+        self.results: list[MoveResult] = []
+        self.told = asyncio.Event()
+        self.ledger = Ledger(
+            client,
+            KEYS,
+            "gw-1",
+            "boot-1",
+            retention=60.0,
+            on_error=self._on_error,
+            on_fenced=self._on_fenced,
+            owns=lambda: self.owns,
+        )
+
+    def _on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.told.set()
+
+    def _on_fenced(self) -> None:
+        self.fenced += 1
+
+    def _done(self, result: MoveResult) -> None:
+        self.results.append(result)
+        self.told.set()
+
+    async def submit(self, command_id: str = "c-1") -> Case:
+        """Queue the first move of a new command."""
+        case = await self.book.case(command_id)
+        opened = case.open()
+        opened.done = self._done
+        self.ledger.submit(opened)
+        return case
+
+    async def next(self) -> None:
+        """Wait until an error or a result is told."""
+        await self.told.wait()
+        self.told.clear()
+
+
+@pytest.fixture
+async def desk(fake_redis: Redis) -> Desk:
+    return Desk(fake_redis)
+
+
+async def test_a_process_that_was_replaced_is_told_and_carries_out_nothing_more(
+    desk: Desk, spawn: Spawn
+) -> None:
+    await desk.book.client.set(KEYS.boot("gw-1"), "another")
+    await desk.submit()
+    task = spawn(desk.ledger.run())
+    await desk.next()
+    assert (desk.fenced, [result.status for result in desk.results]) == (1, [Status.FENCED])
+    await task
+    assert await desk.book.log() == []
+
+
+async def test_before_the_takeover_an_earlier_owner_is_waited_out(desk: Desk, spawn: Spawn) -> None:
+    desk.owns = False
+    await desk.book.client.set(KEYS.boot("gw-1"), "earlier")
+    await desk.submit()
+    spawn(desk.ledger.run())
+    await desk.next()
+    assert [type(error) for error in desk.errors] == [NotOwnerYet]
+    assert (desk.fenced, desk.results, desk.ledger.depth) == (0, [], 1)
+    desk.owns = True
+    await desk.book.client.set(KEYS.boot("gw-1"), "boot-1")
+    assert await desk.ledger.flush(10) == 0
+    assert [result.status for result in desk.results] == [Status.OK]
+
+
+async def test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_meanwhile(
+    desk: Desk, spawn: Spawn
+) -> None:
+    script = desk.ledger._script
+
+    async def no_memory(*_: Any) -> Any:
+        desk.ledger._script = script
+        return 1, [NO_MEMORY]
+
+    desk.ledger._script = no_memory  # type: ignore[assignment]
+    await desk.submit()
+    spawn(desk.ledger.run())
+    await desk.next()
+    assert (desk.results, desk.ledger.depth, desk.ledger.healthy) == ([], 1, False)
+    assert await desk.ledger.flush(10) == 0
+    assert ([result.status for result in desk.results], desk.ledger.healthy) == ([Status.OK], True)
+
+
+async def test_a_receiver_that_fails_costs_nobody_else_his_result(desk: Desk, spawn: Spawn) -> None:
+    failing = (await desk.book.case("failing")).open()
+    failing.done = lambda result: {}[result.status]
+    desk.ledger.submit(failing)
+    await desk.submit()
+    task = spawn(desk.ledger.run())
+    await asyncio.wait({task, asyncio.ensure_future(desk.ledger.flush(10))}, return_when="FIRST_COMPLETED")
+    assert not task.done()
+    assert [result.status for result in desk.results] == [Status.OK]
+    assert [type(error) for error in desk.errors] == [KeyError]
+
+
+async def test_a_move_waits_for_redis_and_is_made_then(
+    desk: Desk, fake_server: fakeredis.FakeServer, spawn: Spawn
+) -> None:
+    await desk.submit()
+    fake_server.connected = False
+    spawn(desk.ledger.run())
+    await desk.next()
+    assert (desk.results, desk.ledger.depth, desk.ledger.healthy) == ([], 1, False)
+    fake_server.connected = True
+    assert await desk.ledger.flush(10) == 0
+    assert [result.status for result in desk.results] == [Status.OK]
+
+
+async def test_moves_that_are_refused_together_are_made_in_their_order(desk: Desk, spawn: Spawn) -> None:
+    script = desk.ledger._script
+
+    async def no_memory(*_: Any) -> Any:
+        desk.ledger._script = script
+        return 1, [NO_MEMORY] * 3
+
+    desk.ledger._script = no_memory  # type: ignore[assignment]
+    for command_id in ("c-1", "c-2", "c-3"):
+        await desk.submit(command_id)
+    spawn(desk.ledger.run())
+    assert await desk.ledger.flush(10) == 0
+    assert [entry["command_id"] for entry in await desk.book.log()] == ["c-1", "c-2", "c-3"]

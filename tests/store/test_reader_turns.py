@@ -1,0 +1,142 @@
+"""What the reader of the outbound stream asks its server for, turn by turn."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from redis.exceptions import ConnectionError, ResponseError
+
+from store import outbound
+from store.keys import GROUP, Keys
+from store.outbound import OutboundReader, RawEntry
+
+Raw = list[tuple[bytes, dict[bytes, bytes] | None]]
+ENTRY: Raw = [(b"1-0", {b"command_id": b"c"})]
+
+
+class Server:
+    """Answers reads as it is told, and keeps what it is asked. The last answer ends the reader.
+
+    Attributes:
+        answers: what the next reads get: entries, or an error.
+        cursors: from where each read began.
+    """
+
+    def __init__(self, *answers: Raw | Exception) -> None:
+        self.answers = list(answers)
+        self.cursors: list[str] = []
+        self.groups: list[dict[str, Any]] = []
+        self.claims = 0
+        self.acknowledged: list[bytes] = []
+        self.taken: list[tuple[str, bool]] = []
+        self.errors: list[Exception] = []
+        self.room = True
+        self.reader = OutboundReader(
+            cast(Any, self),
+            Keys(),
+            "gw-1",
+            on_entries=self._take,
+            may_read=self._may_read,
+            on_error=self.errors.append,
+            next_batch=self._next_batch,
+        )
+
+    def _take(self, entries: list[RawEntry], fresh: bool) -> None:
+        self.taken += [(entry_id, fresh) for entry_id, _ in entries]
+
+    def _may_read(self) -> bool:
+        if not self.room:
+            self.reader.stop()
+        return self.room
+
+    async def _next_batch(self, cursor: str, block: bool) -> Raw:
+        self.cursors.append(cursor)
+        answer = self.answers.pop(0) if self.answers else []
+        if not self.answers:
+            self.reader.stop()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def xgroup_create(self, stream: str, group: str, **given: Any) -> None:
+        self.groups.append(given)
+
+    async def xautoclaim(self, *_: Any, **given: Any) -> Any:
+        self.claims += 1
+        assert given["min_idle_time"] == 0
+        return [b"0-0", []]
+
+    async def xack(self, stream: str, group: str, *entries: bytes) -> None:
+        assert group == GROUP
+        self.acknowledged += entries
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again at once."""
+    monkeypatch.setattr(outbound, "_FIRST_BACKOFF", 0.001)
+
+
+async def test_it_begins_with_what_is_pending_under_any_name() -> None:
+    server = Server(ENTRY, [], ENTRY)
+    await server.reader.run()
+    assert server.cursors == ["0", "1-0", ">"]
+    assert server.taken == [("1-0", False), ("1-0", True)]
+    assert server.claims == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reply lost"), ResponseError("NOGROUP No such key")])
+async def test_after_an_error_it_begins_anew(error: Exception) -> None:
+    server = Server([], error, [], [])
+    await server.reader.run()
+    assert server.cursors == ["0", ">", "0", ">"]
+    assert (server.claims, server.errors) == (2, [error])
+
+
+async def test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone() -> None:
+    server = Server(ResponseError("NOGROUP No such key"), [])
+    await server.reader.run()
+    assert server.groups == [{"id": "0", "mkstream": True}] * 2
+
+
+async def test_a_connection_that_is_lost_makes_no_group() -> None:
+    server = Server(ConnectionError("refused"), [])
+    await server.reader.run()
+    assert len(server.groups) == 1
+
+
+async def test_what_is_pending_is_looked_at_again_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.0)
+    server = Server([], [], [])
+    await server.reader.run()
+    assert server.claims == 3
+
+
+async def test_without_room_what_is_pending_is_read_and_nothing_new() -> None:
+    server = Server(ENTRY, [], ENTRY)
+    server.room = False
+    await server.reader.run()
+    assert server.cursors == ["0", "1-0"]
+    assert server.taken == [("1-0", False)]
+
+
+async def test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody() -> None:
+    server = Server([(b"1-0", None), (b"2-0", {}), (b"3-0", {b"command_id": b"c"})], [])
+    await server.reader.run()
+    assert server.acknowledged == [b"1-0", b"2-0"]
+    assert server.taken == [("3-0", False)]
+
+
+async def test_errors_in_a_row_are_followed_by_ever_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ResponseError("NOGROUP No such key")
+    server = Server(error, error, error, [], error, [])
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(server.reader, "_pause", pause)
+    monkeypatch.setattr(outbound.random, "uniform", lambda low, high: high)
+    await server.reader.run()
+    assert pauses == [0.001, 0.002, 0.004, 0.001]

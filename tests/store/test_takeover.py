@@ -1,0 +1,139 @@
+"""Who owns an instance id: calls that come late, and processes that are not the owner yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import fakeredis
+from redis.asyncio import Redis
+
+from fsm.registration import Registered, RegisterResult
+from store.client import Script
+from store.heartbeat import Heartbeat
+from store.keys import Keys
+from store.registry import Registrar
+
+KEYS = Keys()
+NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances]
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+async def call(client: Redis, act: str, boot: str, seen: str = "") -> Any:
+    """One call of the script, as a process with this boot id makes it."""
+    return await Script("heartbeat.lua")(client, NAMES, [act, "gw-1", boot, "EX", 90, seen])
+
+
+async def test_a_takeover_that_was_held_up_does_not_undo_a_later_one(fake_redis: Redis) -> None:
+    await call(fake_redis, "take_over", "boot 1")
+    await call(fake_redis, "take_over", "boot 3", seen="boot 1")
+    assert await call(fake_redis, "take_over", "boot 2", seen="boot 1") == b"CHANGED"
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 3"
+
+
+async def test_a_takeover_that_is_repeated_after_a_lost_reply_is_one(fake_redis: Redis) -> None:
+    await call(fake_redis, "take_over", "boot 1")
+    assert await call(fake_redis, "take_over", "boot 1") > 0
+
+
+async def test_a_replaced_process_neither_beats_nor_ends_its_successor(fake_redis: Redis) -> None:
+    await call(fake_redis, "take_over", "boot 1")
+    await call(fake_redis, "take_over", "boot 2", seen="boot 1")
+    for act in ("beat", "release"):
+        assert await call(fake_redis, act, "boot 1") == b"FENCED"
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
+
+
+async def test_a_beat_that_fails_is_not_the_last_one(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn
+) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    heartbeat = Heartbeat(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 1",
+        0.001,
+        90,
+        on_beat=lambda _: told.put_nowait("beat"),
+        on_failure=lambda _: told.put_nowait("failure"),
+        on_fenced=lambda: told.put_nowait("fenced"),
+    )
+    fake_server.connected = False
+    task = spawn(heartbeat.run())
+    assert await told.get() == "failure"
+    fake_server.connected = True
+    heard = asyncio.ensure_future(told.get())
+    await asyncio.wait({task, heard}, return_when="FIRST_COMPLETED")
+    assert heard.done()
+    heartbeat.stop()
+
+
+async def test_before_the_takeover_a_registration_fails_and_ends_nothing(
+    fake_redis: Redis, spawn: Spawn
+) -> None:
+    fenced: list[bool] = []
+    failures: list[int] = []
+    registrar = Registrar(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 2",
+        on_failure=failures.append,
+        on_fenced=lambda: fenced.append(True),
+        owns=lambda: False,
+    )
+    await fake_redis.set(KEYS.boot("gw-1"), "boot 1")
+    told: asyncio.Queue[RegisterResult] = asyncio.Queue()
+    registrar.register("356307042441013", "s-1", told.put_nowait)
+    spawn(registrar.run())
+    assert (await told.get()).status is Registered.FAILED
+    assert (failures, fenced) == ([1], [])
+
+
+async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spawn) -> None:
+    fenced: list[bool] = []
+    registrar = Registrar(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 1",
+        on_failure=lambda _: None,
+        on_fenced=lambda: fenced.append(True),
+    )
+    await fake_redis.set(KEYS.boot("gw-1"), "boot 2")
+    told: asyncio.Queue[RegisterResult] = asyncio.Queue()
+    registrar.register("356307042441013", "s-1", told.put_nowait)
+    spawn(registrar.run())
+    assert (await told.get()).status is Registered.FENCED
+    assert fenced == [True]
+    assert await fake_redis.hlen(KEYS.registry) == 0
+
+
+async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis) -> None:
+    heartbeat = Heartbeat(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 1",
+        30,
+        90,
+        on_beat=lambda _: None,
+        on_failure=lambda _: None,
+        on_fenced=lambda: None,
+    )
+    await heartbeat.take_over()
+    script, calls = heartbeat._script, list[str]()
+
+    async def noted(client: Redis, names: Any, arguments: Any) -> Any:
+        calls.append(f"{arguments[0]} begins")
+        reply = await script(client, names, arguments)
+        calls.append(f"{arguments[0]} ends")
+        return reply
+
+    heartbeat._script = noted  # type: ignore[assignment]
+    await asyncio.gather(heartbeat.beat(), heartbeat.release())
+    assert calls == ["beat begins", "beat ends", "release begins", "release ends"]
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 0

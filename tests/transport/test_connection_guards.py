@@ -1,0 +1,233 @@
+"""Each rule of a connection alone: limits, acknowledgements, and which connection is the device's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.registration import Registered, RegisterResult
+from tests.transport.desk import IMEI
+from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
+from transport.connection import BAD_FRAMES_LIMIT, UNACKED_LIMIT, Connection
+from transport.hub import BACKLOG_HIGH
+from transport.link import DeviceLink
+from transport.teltonika.avl import encode_ack, encode_avl
+from transport.teltonika.frame import CODEC_8, encode_frame
+from transport.teltonika.handshake import ACCEPT
+
+MakeWire = Callable[..., Wire]
+SUPERSEDED = RegisterResult(Registered.SUPERSEDED, "gw-2")
+
+
+@pytest.fixture
+async def make_wire(frozen: FrozenDateTimeFactory) -> MakeWire:
+    def make(**given: object) -> Wire:
+        return Wire(frozen, **given)
+
+    return make
+
+
+@pytest.fixture
+async def wire(make_wire: MakeWire) -> Wire:
+    return make_wire()
+
+
+def damaged(frame: bytes) -> bytes:
+    """`frame` with a checksum that is wrong."""
+    return frame[:-1] + bytes((frame[-1] ^ 1,))
+
+
+# Frames and their acknowledgements
+
+
+async def test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(encode_avl(CODEC_8, [RECORD] * 3))
+    assert transport.written == []
+    wire.telemetry.confirm()
+    assert transport.written == [encode_ack(3)]
+
+
+async def test_frames_are_acknowledged_in_their_order(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    for count in (2, 1, 3):
+        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+    for _ in range(3):
+        wire.telemetry.confirm()
+    assert transport.written == [encode_ack(2), encode_ack(1), encode_ack(3)]
+
+
+async def test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    body = FRAME[8:-4]
+    connection.data_received(encode_frame(body[:-1] + b"\x02"))
+    [batch] = wire.telemetry.batches
+    assert (batch.kind, batch.reason, transport.written) == ("undecodable", b"count", [])
+    wire.telemetry.confirm()
+    assert transport.written == [encode_ack(1)]
+
+
+@pytest.mark.parametrize("codec", [0x0D, 0x0F])
+async def test_a_frame_of_a_codec_that_is_skipped_is_not_acknowledged(wire: Wire, codec: int) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(encode_frame(bytes((codec, 1, 6, 0, 0, 0, 0, 1))))
+    assert (transport.written, wire.telemetry.batches) == ([], [])
+
+
+async def test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(damaged(FRAME))
+    assert (transport.written, wire.telemetry.batches, connection.closed) == ([], [], False)
+
+
+async def test_a_command_is_not_written_into_a_frame_that_has_begun(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME[:20])
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    assert (connection.writable, transport.written) == (False, [])
+    connection.data_received(FRAME[20:])
+    wire.telemetry.confirm()
+    wire.desk.ledger.settle()
+    assert [len(data) for data in transport.written] == [4, len(transport.written[-1])]
+
+
+async def test_no_command_comes_before_the_first_acknowledgement(wire: Wire) -> None:
+    connection, transport = wire.identify()
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    assert (connection.writable, transport.written) == (False, [])
+    connection.data_received(FRAME)
+    wire.telemetry.confirm()
+    wire.desk.ledger.settle()
+    assert transport.written[:2] == [ACCEPT, encode_ack(1)]
+    assert len(transport.written) == 3
+
+
+async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, _ = wire.ready()
+    unread = 0
+    monkeypatch.setattr("transport.link.unacknowledged", lambda transport: unread)
+    offset = connection.send(b"command")
+    assert connection.acknowledged(offset)
+    unread = 1
+    assert not connection.acknowledged(offset)
+    assert connection.acknowledged(offset - 1)
+
+
+async def test_a_device_reads_01_before_its_first_acknowledgement(wire: Wire) -> None:
+    connection, transport = wire.identify()
+    connection.data_received(FRAME)
+    assert transport.written == []
+    wire.telemetry.confirm()
+    assert transport.written == [ACCEPT, encode_ack(1)]
+
+
+async def test_what_is_not_stored_when_a_connection_ends_may_be_forgotten(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(FRAME * 2)
+    assert [batch.cancelled for batch in wire.telemetry.batches] == [False, False]
+    connection.connection_lost(None)
+    assert [batch.cancelled for batch in wire.telemetry.batches] == [True, True]
+
+
+# How much of a device is read
+
+
+async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * (UNACKED_LIMIT - 1))
+    assert not transport.paused
+    connection.data_received(FRAME)
+    assert transport.paused
+
+
+@pytest.mark.parametrize(("pending", "paused"), [(BACKLOG_HIGH, False), (BACKLOG_HIGH + 1, True)])
+async def test_nobody_is_read_while_too_much_waits_for_the_store(
+    wire: Wire, pending: int, paused: bool
+) -> None:
+    connection, transport = wire.ready()
+    wire.telemetry.pending_bytes = pending
+    connection.data_received(FRAME)
+    assert transport.paused is paused
+
+
+async def test_noise_that_is_no_frame_ends_the_connection(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(b"\x00\x00\x00\x01")
+    assert (connection.close_reason, transport.closing) == ("protocol_error", True)
+
+
+async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1) + FRAME)
+    connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1))
+    assert not connection.closed
+    connection.data_received(damaged(FRAME))
+    assert connection.close_reason == "protocol_error"
+
+
+# How many connections there may be
+
+
+def come(wire: Wire, host: str) -> tuple[Connection, FakeTransport]:
+    """Somebody connects from `host`."""
+    connection, transport = Connection(wire.hub), FakeTransport()
+    transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
+    connection.connection_made(transport)
+    return connection, transport
+
+
+async def test_beyond_the_limit_of_connections_nobody_comes_in(make_wire: MakeWire) -> None:
+    wire = make_wire(max_connections=2)
+    first, _ = come(wire, "10.0.0.1")
+    assert [come(wire, host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
+    first.connection_lost(None)
+    assert [come(wire, host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
+
+
+async def test_beyond_the_limit_of_an_address_nobody_comes_in_from_there(make_wire: MakeWire) -> None:
+    wire = make_wire(max_connections_per_ip=1)
+    first, _ = come(wire, "10.0.0.1")
+    assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
+    first.connection_lost(None)
+    assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
+
+
+async def test_a_connection_that_was_turned_away_takes_no_room(make_wire: MakeWire) -> None:
+    wire = make_wire(max_connections=1)
+    come(wire, "10.0.0.1")
+    second, _ = come(wire, "10.0.0.2")
+    second.connection_lost(None)
+    assert (come(wire, "10.0.0.3")[1].aborted, wire.hub.connected) == (True, 1)
+
+
+# Which connection is the device's
+
+
+async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wire: Wire) -> None:
+    older, _ = wire.ready()
+    newer, _ = wire.identify()
+    assert (older.close_reason, newer.closed) == ("superseded", False)
+    assert wire.registrar.unregistered == []
+    assert wire.desk.dispatcher.link_of(IMEI) is newer
+    older.connection_lost(None)
+    assert wire.registrar.unregistered == []
+    newer.connection_lost(None)
+    assert wire.registrar.unregistered == [(IMEI, newer.session_id)]
+
+
+async def test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one(wire: Wire) -> None:
+    def reconciled(link: DeviceLink) -> None:
+        wire.hub.reconciled(link.session_id, IMEI, SUPERSEDED)
+
+    older, _ = wire.ready()
+    newer, _ = wire.ready()
+    reconciled(older)
+    assert not newer.closed
+    reconciled(newer)
+    assert newer.close_reason == "superseded"

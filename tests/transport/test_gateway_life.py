@@ -1,0 +1,205 @@
+"""What a gateway does between its beginning and its end, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from redis.exceptions import ConnectionError, ResponseError
+
+from fsm.registration import Registered, RegisterResult
+from tests.transport.diary import Diary, idle_gateway
+from transport.daemon import backend as backends
+from transport.daemon import checkup, process
+from transport.daemon import gateway as gateways
+from transport.daemon.gateway import EXIT_CRASHED, Gateway
+from transport.tasks import Tasks
+
+PATIENCE = 1.0
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    return Diary(monkeypatch)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    async with idle_gateway() as gateway:
+        yield gateway
+
+
+# What ends it
+
+
+async def test_a_task_that_fails_ends_the_process(gateway: Gateway) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    gateway._tasks.start("sweep", fail())
+    assert await gateway._tasks.ended("sweep", PATIENCE)
+    assert (gateway.exit_status, gateway._stop.is_set()) == (EXIT_CRASHED, True)
+
+
+async def test_a_task_that_was_cancelled_ends_nothing() -> None:
+    crashed: list[str] = []
+    tasks = Tasks(crashed.append)
+    tasks.start("wait", asyncio.Event().wait())  # type: ignore[arg-type]
+    await tasks.cancel_all()
+    assert crashed == []
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    """Python 3.11 can lose one inside a socket call."""
+    lost: list[bool] = []
+
+    async def work() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(True)
+
+    tasks = Tasks(lambda _: None)
+    tasks.start("work", work())
+    await asyncio.sleep(0)
+    await tasks.cancel_all()
+    assert [task.cancelled() for task in tasks._tasks.values()] == [True]
+
+
+async def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stops: list[str] = []
+    exits: list[int] = []
+    stopped, over = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        stops.append("stop")
+        stopped.set()
+        if len(stops) > 1:
+            over.set()
+
+    async def run(_: object) -> int:
+        await over.wait()
+        return 0
+
+    def leave(status: int) -> None:
+        exits.append(status)
+        over.set()
+
+    monkeypatch.setattr(process, "expose", lambda gateway: None)
+    monkeypatch.setattr(process.os, "_exit", leave)
+    task = asyncio.create_task(process._serve(cast(Any, SimpleNamespace(stop=stop, run=run)), None, None))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stopped.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await task
+    assert exits == [process.EXIT_SECOND_SIGNAL]
+
+
+# In between
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"), [(ConnectionError("refused"), ["trouble"]), (ResponseError("WRONGTYPE"), [])]
+)
+async def test_a_call_that_could_not_be_made_is_trouble_for_the_janitor(
+    gateway: Gateway, diary: Diary, error: Exception, trouble: list[str]
+) -> None:
+    diary.note(gateway.backend.janitor, "trouble")
+    gateway.backend.report("telemetry", error)
+    assert diary.entries == trouble
+
+
+async def test_a_registration_that_failed_is_trouble_for_the_janitor(gateway: Gateway, diary: Diary) -> None:
+    diary.note(gateway.backend.janitor, "trouble")
+    gateway.backend._registration_failed(1)
+    assert diary.entries == ["trouble"]
+
+
+async def test_a_check_that_fails_is_told_and_ends_nothing(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary.note(gateway.backend, "report")
+    diary.await_(checkup, "diagnose_server", KeyError("used_memory"))
+    gateway._beaten.set()
+    await checkup.check_up(gateway.backend, gateway._beaten)
+    assert diary.entries == ["diagnose_server", "report"]
+
+
+async def test_of_many_errors_of_a_kind_one_is_told(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, frozen: FrozenDateTimeFactory
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(
+        backends, "log", SimpleNamespace(warning=lambda _, **fields: lines.append(fields["part"]))
+    )
+    for _ in range(3):
+        gateway.backend.report("ledger", ConnectionError("refused"))
+        gateway.backend.report("telemetry", ConnectionError("refused"))
+    assert lines == ["ledger", "telemetry"]
+    frozen.tick(backends.REPORT_EVERY)
+    gateway.backend.report("ledger", ConnectionError("refused"))
+    assert lines == ["ledger", "telemetry", "ledger"]
+
+
+async def test_a_beat_tells_the_time_of_redis(gateway: Gateway) -> None:
+    gateway._on_beat(4_000_000_000_000)
+    assert 4_000_000_000_000 <= gateway.clock.now_ms() < 4_000_000_010_000
+
+
+async def test_at_a_beat_the_registry_is_told_who_is_here(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
+
+    async def reconcile(sessions: list[tuple[str, str]]) -> list[RegisterResult]:
+        asked.put_nowait(sessions)
+        return [RegisterResult(Registered.REGISTERED) for _ in sessions]
+
+    async def pending() -> int:
+        return 0
+
+    monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
+    monkeypatch.setattr(gateway.reader, "pending", pending)
+    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1"))
+    spawn(gateway._reconcile())
+    gateway._on_beat(1_767_225_600_000)
+    async with asyncio.timeout(PATIENCE):
+        assert await asked.get() == [("1", "s-1")]
+
+
+async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    seen: list[str] = []
+    sleep = asyncio.sleep
+
+    async def stalled(seconds: float) -> None:
+        if seconds:
+            asyncio.get_running_loop().call_soon(seen.append, "read")
+        else:
+            await sleep(0)
+
+    def sweep(now: float) -> None:
+        seen.append("sweep")
+        raise Enough
+
+    monkeypatch.setattr(gateways, "STALL", -1.0)
+    monkeypatch.setattr(gateways.asyncio, "sleep", stalled)
+    monkeypatch.setattr(gateway.hub, "sweep", sweep)
+    with pytest.raises(Enough):
+        await gateway._sweep()
+    assert seen == ["read", "sweep"]

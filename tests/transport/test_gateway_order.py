@@ -1,0 +1,135 @@
+"""The order in which a gateway starts and stops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
+
+from fsm.reasons import FENCED, SHUTDOWN
+from tests.transport.diary import LOCAL, Diary, idle_gateway
+from transport.daemon import gateway as gateways
+from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
+from transport.dispatcher import Dispatcher
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    return Diary(monkeypatch)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    async with idle_gateway() as gateway:
+        yield gateway
+
+
+# The beginning
+
+
+def unstarted(name: str, work: Coroutine[Any, Any, None]) -> None:
+    work.close()
+
+
+@pytest.mark.parametrize("redis", [None, ConnectionError("refused")], ids=["with Redis", "without"])
+async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, redis: Exception | None
+) -> None:
+    diary.note(gateway._listeners, "bind")
+    diary.await_(gateway.backend.heartbeat, "take_over", redis)
+    diary.await_(gateway._listeners, "open", ([LOCAL], []))
+    diary.await_(gateway, "_shut_down")
+    monkeypatch.setattr(gateway._tasks, "start", unstarted)
+    assert await gateway.run(lambda _: gateway.stop()) == 0
+    assert diary.entries == ["bind", "take_over", "open", "_shut_down"]
+
+
+# The end
+
+
+def note_the_end(gateway: Gateway, diary: Diary) -> None:
+    """All that is asked for at the end of `gateway` goes into `diary`."""
+    hub, dispatcher, backend = gateway.hub, gateway.dispatcher, gateway.backend
+    for part, name in ((gateway._listeners, "close"), (hub, "refuse_strangers"), (hub, "drain")):
+        diary.note(part, name)
+    diary.await_(backend.registrar, "unregister_all", 0)
+    diary.note(dispatcher, "stop", entry="stop commands")
+    diary.note(gateway.reader, "stop", entry="stop reader")
+    diary.await_(gateway.reader, "sweep", entry="last look")
+    diary.note(dispatcher, "give_up")
+    diary.note(hub, "deafen")
+    diary.await_(backend.telemetry, "flush", 0, entry="save records")
+    diary.await_(backend.ledger, "flush", 0, entry="save verdicts")
+    diary.await_(backend.session_log, "flush", 0, entry="save session events")
+    diary.note(hub, "close_all")
+    diary.await_(backend.heartbeat, "release")
+    diary.await_(backend, "close", entry="close clients")
+
+
+async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
+    note_the_end(gateway, diary)
+    await gateway._shut_down()
+    assert diary.entries == [
+        *("close", "refuse_strangers", "unregister_all"),
+        *("drain", "stop commands", "stop reader", "last look", "stop commands", "give_up"),
+        *("deafen", "save records", "save verdicts", "close_all", "save session events"),
+        *("release", "close", "close_all", "close clients"),
+    ]
+
+
+async def test_what_is_out_is_waited_for_before_it_is_given_up(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    out = [2, 1, 0]
+    monkeypatch.setattr(Dispatcher, "draining", property(lambda _: out.pop(0)))
+    diary.note(gateway.dispatcher, "give_up")
+    await gateway._drain_commands()
+    assert (out, diary.entries) == ([], ["give_up"])
+
+
+async def test_the_last_verdicts_have_as_long_as_the_last_records(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within: list[float] = []
+
+    async def flush(seconds: float) -> int:
+        within.append(seconds)
+        return 0
+
+    for part in (gateway.backend.telemetry, gateway.backend.ledger):
+        monkeypatch.setattr(part, "flush", flush)
+    monkeypatch.setattr(gateway.backend.session_log, "flush", flush)
+    await gateway._flush()
+    assert within[:2] == [FLUSH_TIMEOUT, FLUSH_TIMEOUT]
+
+
+@pytest.mark.parametrize(("taken", "stops"), [(True, []), (False, ["stop beating"])])
+async def test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops(
+    gateway: Gateway, diary: Diary, taken: bool, stops: list[str]
+) -> None:
+    note_the_end(gateway, diary)
+    diary.note(gateway.backend.heartbeat, "stop", entry="stop beating")
+    gateway.backend.heartbeat.taken = taken
+    await gateway._shut_down()
+    assert diary.entries[: 3 + len(stops)] == ["close", "refuse_strangers", *stops, "unregister_all"]
+
+
+async def test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str] = []
+
+    async def abandon(reason: str = SHUTDOWN) -> None:
+        reasons.append(reason)
+
+    diary.await_(gateway.backend.heartbeat, "take_over")
+    diary.await_(gateway, "_shut_down")
+    monkeypatch.setattr(gateway, "_abandon", abandon)
+    monkeypatch.setattr(gateway._tasks, "start", unstarted)
+    gateway._on_fenced()
+    assert gateway.exit_status == EXIT_FENCED
+    assert await gateway.run() == EXIT_FENCED
+    assert (reasons, diary.entries) == ([FENCED], ["take_over"])

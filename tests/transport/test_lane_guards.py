@@ -1,0 +1,158 @@
+"""The last look before a write: each guard of a lane alone, where another would usually act first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.events import CommandEvent
+from tests.transport.desk import IMEI, Desk, FakeLink
+from tests.transport.fake_ledger import now_ms
+from transport.flight import Flight
+
+MakeDesk = Callable[..., Desk]
+
+
+def soon() -> str:
+    """An expiry a second ahead."""
+    return str(now_ms() + 1000)
+
+
+def committed(desk: Desk, **fields: str) -> FakeLink:
+    """A device whose command is committed and waits for the end of a frame."""
+    link = desk.connect()
+    desk.ask(**fields)
+    desk.frame_begins(link)
+    desk.ledger.settle()
+    assert (desk.life()[-1], link.texts) == ("sent maybe_sent", [])
+    return link
+
+
+def flight_of(desk: Desk, command_id: str = "c-1") -> Flight:
+    flight = desk.dispatcher.flights.find(command_id)
+    assert flight is not None
+    return flight
+
+
+def test_a_command_of_which_a_move_is_on_its_way_is_not_written(desk: Desk) -> None:
+    link = committed(desk)
+    flight_of(desk).pending = desk.ledger.events("c-1")[-1]
+    desk.frame_acked(link)
+    assert link.texts == []
+    flight_of(desk).pending = None
+    desk.dispatcher.quiet(link)
+    assert link.texts == ["c-1"]
+
+
+def test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept(
+    desk: Desk, frozen: FrozenDateTimeFactory
+) -> None:
+    link = committed(desk, expires_at=soon())
+    frozen.tick(timedelta(seconds=1))
+    desk.frame_acked(link)
+    desk.ledger.settle()
+    assert link.texts == []
+    assert desk.life()[-1] == "timeout expired not_sent"
+
+
+def test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept(
+    desk: Desk, frozen: FrozenDateTimeFactory
+) -> None:
+    link = desk.connect()
+    desk.ask(expires_at=soon())
+    desk.frame_begins(link)
+    frozen.tick(timedelta(seconds=1))
+    desk.ledger.settle()
+    assert desk.life()[-1] == "timeout expired not_sent"
+
+
+def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk) -> None:
+    link = desk.connect()
+    desk.frame_begins(link)
+    desk.ask()
+    desk.frame_acked(link)
+    queue = desk.dispatcher.lane_of(link).queue
+    assert (queue.slot, [flight.request.command_id for flight in queue.waiting]) == (None, ["c-1"])
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]
+
+
+def test_the_first_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
+    desk.connect(ready=False)
+    desk.ledger.ahead = 10_000
+    desk.ask()
+    desk.ledger.settle(1)
+    assert desk.clock.now_ms() == now_ms() + 10_000
+
+
+def test_each_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
+    desk.connect()
+    desk.ask()
+    desk.ledger.settle(1)
+    desk.ledger.ahead = 10_000
+    desk.ledger.settle()
+    assert desk.clock.now_ms() == now_ms() + 10_000
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_was_said_during_a_hand_over_is_heard_when_it_fails(desk: Desk, elsewhere: bool) -> None:
+    """Only a command that is still ours can be called off here."""
+    link = desk.connect()
+    desk.hang_up(link)
+    desk.ask()
+    desk.ledger.settle()
+    desk.ledger.alive = {"gw-2"} if elsewhere else set()
+    desk.relocation._move(flight_of(desk), "gw-2")
+    cancel = desk.add(type="cancel")
+    desk.read(cancel)
+    desk.ledger.settle()
+    assert desk.life()[-1] == ("queued not_sent" if elsewhere else "failed cancelled not_sent")
+
+
+def test_a_device_that_is_not_expected_any_more_is_forgotten(make_desk: MakeDesk) -> None:
+    desk = make_desk(reconnect_grace=60.0)
+    desk.hang_up(desk.connect())
+    desk.at(59)
+    assert desk.dispatcher.absent._left_at.keys() == {IMEI}
+    desk.at(60)
+    assert desk.dispatcher.absent._left_at == {}
+
+
+def test_the_end_of_an_older_connection_does_not_hide_the_newer_one(desk: Desk) -> None:
+    older = desk.connect()
+    newer = FakeLink(desk.dispatcher, IMEI, "boot-b-ff")
+    desk.dispatcher.arrived(newer)
+    desk.hang_up(older)
+    assert desk.dispatcher.link_of(IMEI) is newer
+
+
+def test_what_is_written_is_not_written_again_at_the_next_quiet_moment(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.dispatcher.quiet(link)
+    assert [command.payload for command in link.commands] == [b"c-1"]
+
+
+def test_after_a_command_that_was_withdrawn_the_next_is_written(desk: Desk) -> None:
+    link = committed(desk, expires_at=soon())
+    desk.at(1)
+    desk.ask("c-2")
+    desk.ledger.settle()
+    desk.frame_acked(link)
+    desk.ledger.settle()
+    assert link.texts == ["c-2"]
+
+
+def test_the_verdict_of_one_command_is_told_before_the_next_is_sent(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("a", response_timeout="1")
+    desk.ask("b")
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    told = [(event.command_id, event.state) for event in desk.ledger.log if isinstance(event, CommandEvent)]
+    assert told[-2:] == [("a", "responded"), ("b", "sent")]

@@ -1,0 +1,202 @@
+"""Redis loses moves that it had confirmed, as in a failover: what was done is not done twice.
+
+A test remembers what Redis holds at some moment, and later Redis holds that again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from fsm.command import Command, decide
+from fsm.moves import Entry
+from fsm.reasons import QUEUE_FULL
+from tests.transport.desk import IMEI, Desk
+from tests.transport.fake_ledger import Row
+from transport.verdicts import REMEMBERED, Verdicts
+
+MakeDesk = Callable[..., Desk]
+
+
+def saved(desk: Desk) -> dict[str, Any]:
+    """What Redis holds."""
+    return deepcopy({name: getattr(desk.ledger, name) for name in ("rows", "stream", "log")})
+
+
+def fall_back(desk: Desk, to: dict[str, Any]) -> None:
+    """Redis holds what it held then; everything that is on our stream is read again."""
+    for name, value in deepcopy(to).items():
+        setattr(desk.ledger, name, value)
+    desk.redeliver()
+    desk.ledger.settle()
+
+
+def told(desk: Desk, command_id: str = "c-1") -> list[tuple[int, str, bool]]:
+    return [(event.seq, event.state, event.recovered) for event in desk.ledger.events(command_id)]
+
+
+def test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again(desk: Desk) -> None:
+    link = desk.connect()
+    desk.add(imei=IMEI, payload="c-1")
+    before = saved(desk)
+    desk.redeliver()
+    desk.ledger.settle()
+    desk.answer(link, "done")
+    desk.ledger.settle()
+    fall_back(desk, before)
+    assert link.texts == ["c-1"]
+    assert told(desk) == [(1, "queued", False), (2, "sent", False), (3, "responded", True)]
+    assert desk.ledger.events("c-1")[-1].response == "done"
+    assert desk.ledger.stream == {}
+
+
+def test_nor_is_one_whose_ledger_is_left_as_it_was_before_it_was_sent(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    before = saved(desk)
+    desk.ready(link)
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    fall_back(desk, before)
+    assert link.texts == ["c-1"]
+    assert told(desk) == [(1, "queued", False), (2, "sent", False), (3, "responded", True)]
+    assert desk.ledger.stream == {}
+
+
+@pytest.mark.parametrize("ending", ["answer", "silence"])
+def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both(
+    desk: Desk, ending: str
+) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    before = saved(desk)
+    desk.ready(link)
+    desk.ledger.settle()
+    fall_back(desk, before)
+    if ending == "answer":
+        desk.answer(link)
+    else:
+        desk.at(31)
+    desk.ledger.settle()
+    verdict = {"answer": "responded answered", "silence": "timeout response_timeout maybe_sent"}[ending]
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", verdict]
+    assert link.texts == ["c-1"]
+    assert (desk.ledger.stream, len(desk.dispatcher.flights)) == ({}, 0)
+
+
+def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    before = saved(desk)
+    desk.cancel()
+    desk.ledger.settle()
+    desk.ready(link)
+    fall_back(desk, before)
+    assert link.texts == []
+    assert desk.life() == ["queued not_sent", "failed cancelled not_sent"]
+
+
+def test_a_refusal_that_is_forgotten_is_told_again_though_the_device_is_here_by_now(desk: Desk) -> None:
+    desk.at(61)
+    desk.add(imei=IMEI, payload="c-1")
+    before = saved(desk)
+    desk.redeliver()
+    desk.ledger.settle()
+    link = desk.connect()
+    fall_back(desk, before)
+    assert link.texts == []
+    assert desk.life() == ["failed device_not_connected not_sent"]
+    assert desk.ledger.stream == {}
+
+
+def test_a_producer_that_repeats_what_it_believes_lost_gets_the_verdict_that_was_given(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    desk.ledger.forget()
+    again = desk.ask()
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]
+    assert desk.life()[-3:] == ["queued not_sent", "sent maybe_sent", "responded answered"]
+    assert desk.ledger.events("c-1")[-1].outbound_id == again.outbound_id
+    assert desk.ledger.stream == {}
+    desk.ledger.log = desk.ledger.log[3:]  # what Redis still has of it
+
+
+def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.ledger.forget()
+    desk.ledger.log.clear()
+    desk.ask()
+    desk.ledger.settle()
+    desk.redeliver()
+    assert link.texts == ["c-1"]
+    desk.answer(link)
+    desk.ledger.settle()
+    desk.redeliver()
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
+    assert (desk.ledger.stream, len(desk.dispatcher.flights)) == ({}, 0)
+
+
+def test_a_repetition_without_any_loss_is_a_duplicate_as_ever(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    desk.ask()
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    desk.ask()
+    desk.ledger.settle()
+    assert [note for note, *_ in desk.notes()] == ["duplicate_ignored"] * 2
+    assert (link.texts, len(desk.life()), desk.ledger.stream) == (["c-1"], 3, {})
+
+
+def test_a_command_that_fell_back_and_has_another_owner_now_is_left_to_it(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    theirs = Row("queued", 1, "theirs", Entry("gw-2", "5-0"), IMEI)
+    desk.ledger.rows["c-1"] = theirs
+    desk.answer(link)
+    desk.ledger.settle()
+    assert desk.ledger.rows["c-1"] is theirs
+    assert [note for note, *_ in desk.notes()] == ["late_outcome"]
+    assert len(desk.dispatcher.flights) == 0
+
+
+def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:
+    desk = make_desk(retention=3600.0)
+    link = desk.connect()
+    for start in (0, 3600):
+        desk.at(start)
+        desk.ledger.forget()
+        desk.ledger.log.clear()
+        desk.ask()
+        desk.ledger.settle()
+        desk.answer(link)
+        desk.ledger.settle()
+        assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
+    assert link.texts == ["c-1", "c-1"]
+    link.commands.pop()
+
+
+def test_the_verdicts_that_are_remembered_are_the_last_ones() -> None:
+    verdicts = Verdicts(3600.0, lambda: 5.0)
+    for number in range(REMEMBERED + 10):
+        verdicts.add(decide(Command(f"c-{number}"), "refuse", reason=QUEUE_FULL))
+    assert verdicts.find("c-9") is None
+    assert [verdicts.find(f"c-{number}") is not None for number in (10, REMEMBERED + 9)] == [True, True]

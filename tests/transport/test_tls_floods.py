@@ -1,0 +1,256 @@
+"""Strangers at the listener that speaks TLS: what they can cost, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
+
+from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
+from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
+from tests.transport.wire import FakeTransport
+from transport import tls_listener
+from transport.tcp import ACCEPTED_AT_ONCE
+from transport.tls_listener import SecureConnection
+
+Files = dict[str, Path]
+
+
+def knock(door: Door, stack: ExitStack) -> socket.socket:
+    """A stranger connects and says nothing."""
+    sock = stack.enter_context(socket.create_connection(door.tls))
+    sock.setblocking(False)
+    return sock
+
+
+def failures(door: Door) -> float | None:
+    return door.wire.desk.metrics.registry.get_sample_value("teltonika_tls_failures_total")
+
+
+# What counts
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_ip"])
+def test_who_has_not_come_to_speak_tls_counts_against_the_limits(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, limit: str
+) -> None:
+    async def scenario() -> None:
+        door = Door(frozen, **gateway_files(files), **{limit: 2})
+        with ExitStack() as stack:
+            async with door:
+                strangers = [knock(door, stack) for _ in range(2)]
+                await until(lambda: door.wire.hub.connected == 2)
+                for context in (trusting(files), None):
+                    with pytest.raises((OSError, asyncio.IncompleteReadError)):
+                        async with door.device(context) as streams:
+                            await greet(streams)
+                strangers[0].close()
+                await until(lambda: door.wire.hub.connected == 1)
+                async with door.device(trusting(files)) as streams:
+                    await greet(streams)
+                    assert door.wire.hub.connected == 2
+
+    run(scenario())
+
+
+def test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tls(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    async def scenario() -> None:
+        with ExitStack() as stack:
+            async with Door(frozen, **gateway_files(files)) as door:
+                sock, hub = knock(door, stack), door.wire.hub
+                await until(lambda: hub.connected)
+                door.wire.at(6)
+                _, writer = await asyncio.open_connection(
+                    sock=sock, ssl=trusting(files), server_hostname="127.0.0.1"
+                )
+                await until(lambda: hub.strangers)
+                [connection] = hub.strangers
+                door.wire.at(9.999)
+                assert not connection.closed
+                door.wire.at(10)
+                assert connection.close_reason == HANDSHAKE_TIMEOUT
+                writer.transport.abort()
+
+    run(scenario())
+
+
+def test_a_stranger_who_never_speaks_is_sent_away_in_time(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    async def scenario() -> None:
+        with ExitStack() as stack, capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files), handshake_timeout=0.1) as door:
+                host, port = knock(door, stack).getsockname()
+                await until(lambda: failures(door))
+                assert door.wire.hub.connected == 0
+        assert logs == [
+            {
+                "event": "tls_failed",
+                "peer": f"{host}:{port}",
+                "reason": HANDSHAKE_TIMEOUT,
+                "log_level": "warning",
+            }
+        ]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("listener", ["tls", "plain"])
+def test_many_at_once_are_taken_in_a_few_at_a_time(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, listener: str
+) -> None:
+    async def scenario() -> None:
+        with ExitStack() as stack:
+            async with Door(frozen, **gateway_files(files)) as door:
+                door.tls = getattr(door, listener)
+                for _ in range(3 * ACCEPTED_AT_ONCE):
+                    knock(door, stack)
+                seen = [0]
+                while seen[-1] < 3 * ACCEPTED_AT_ONCE:
+                    await asyncio.sleep(0)
+                    seen.append(door.wire.hub.connected)
+                # Some versions of asyncio accept one more.
+                assert max(after - before for before, after in pairwise(seen)) <= ACCEPTED_AT_ONCE + 1
+
+    run(scenario())
+
+
+# What is told
+
+
+def no_certificate(files: Files) -> ssl.SSLContext:
+    return trusting(files)
+
+
+def no_cipher(files: Files) -> ssl.SSLContext:
+    context = trusting(files)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the key of the gateway is none of RSA
+    return context
+
+
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [(no_certificate, "peer_did_not_return_a_certificate"), (no_cipher, "no_shared_cipher")],
+)
+def test_a_tls_handshake_that_fails_is_counted_and_told_with_its_reason(
+    run: Run,
+    frozen: FrozenDateTimeFactory,
+    files: Files,
+    context: Callable[[Files], ssl.SSLContext],
+    reason: str,
+) -> None:
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as door:
+                with pytest.raises((OSError, asyncio.IncompleteReadError)):
+                    async with door.device(context(files)) as streams:
+                        await greet(streams)
+                await until(lambda: failures(door))
+                assert door.wire.hub.connected == 0
+        assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", reason)]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"\x1b[2J\r\nforged", b"\0\x0f352093081452251"])
+def test_what_a_stranger_says_instead_of_tls_is_not_in_the_log(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, words: bytes
+) -> None:
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door:
+                reader, writer = await asyncio.open_connection(*door.tls)
+                writer.write(words)
+                await answer(reader)
+                writer.transport.abort()
+                await until(lambda: failures(door))
+        [line] = logs
+        assert line["event"] == "tls_failed"
+        assert line["reason"].replace("_", "").isalnum()
+
+    run(scenario())
+
+
+def test_many_failures_of_one_address_are_one_line_and_are_counted_one_by_one(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door:
+                for number in range(1, 6):
+                    with ExitStack() as stack:
+                        knock(door, stack)
+                        await until(lambda number=number: door.wire.hub.connected == 1)  # type: ignore[misc]
+                    await until(lambda number=number: failures(door) == number)  # type: ignore[misc]
+        assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", DEVICE_CLOSED)]
+
+    run(scenario())
+
+
+# When nothing more can be taken
+
+
+def test_handshakes_that_are_under_way_end_with_the_listener(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    async def scenario() -> None:
+        with ExitStack() as stack, capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door:
+                knock(door, stack)
+                await until(lambda: door.wire.hub.connected)
+                door.listeners.close()
+                await until(lambda: not door.wire.hub.connected)
+        assert logs == []
+
+    run(scenario())
+
+
+async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
+    frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    hub, transport = Door(frozen, **gateway_files(files)).wire.hub, FakeTransport()
+    hub.refuse_strangers()
+    connection = SecureConnection(hub, ("10.0.0.1", 40_000))
+    connection.connection_made(transport)
+    assert transport.aborted
+    assert hub.strangers == set()
+
+
+class Exhausted(socket.socket):
+    """A listening socket on a system that has no file to spare, once."""
+
+    tried = False
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Fails the first time."""
+        if not self.tried:
+            self.tried = True
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+def test_without_a_file_to_spare_connections_wait_for_one(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 0.01)
+    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as streams:
+                await greet(streams)
+        assert [line["event"] for line in logs][:1] == ["accept_failed"]
+
+    run(scenario())

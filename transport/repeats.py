@@ -1,0 +1,96 @@
+"""Entries of commands that this process has in hand, or has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from fsm.command import Command, CommandRequest, decide, evolve
+from fsm.events import CommandEvent
+from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
+from fsm.retelling import retell
+from transport.dispatcher import Dispatcher
+from transport.notes import ignore
+from transport.ports import LedgerPort
+
+log = structlog.get_logger("telgw.commands")
+
+
+class Repeats:
+    """Lets the ledger answer a repeated entry, and does nothing to the device.
+
+    The ledger knows such a command, and that ends the matter, unless Redis has lost what it had confirmed.
+    Then the entry looks new, or only begun, and what was lost is told again.
+
+    Args:
+        begin: takes a command that turns out to be no repetition: it was moved here while a repetition of it
+            was being looked at.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, ledger: LedgerPort, begin: Callable[[CommandRequest], None]
+    ) -> None:
+        self._begin = begin
+        self._flights = dispatcher.flights
+        self._metrics = dispatcher.metrics
+        self._ledger = ledger
+        self._answering: set[str] = set()
+
+    def answering(self, outbound_id: str) -> bool:
+        """Whether the entry is being answered."""
+        return outbound_id in self._answering
+
+    def take(self, request: CommandRequest, entry: Entry) -> bool:
+        """Answer the entry if its command is known to this process; whether it is."""
+        verdict = self._flights.verdicts.find(request.command_id)
+        if verdict is None and self._flights.find(request.command_id) is None:
+            return False
+        command = Command(request.command_id)
+        first = (
+            retell(verdict, command, request)[0] if verdict else decide(command, "accept", request=request)
+        )
+        self._answering.add(entry.outbound_id)
+        self._ledger.submit(
+            Open(first, entry, partial(self._opened, request, entry, first, verdict), request)
+        )
+        return True
+
+    def _opened(
+        self,
+        request: CommandRequest,
+        entry: Entry,
+        first: CommandEvent,
+        verdict: CommandEvent | None,
+        result: MoveResult,
+    ) -> None:
+        """The ledger answered. What is in hand is ended first: until then its repetition stays pending."""
+        found = Command(request.command_id)
+        if result.status is Status.OK:
+            found = evolve(found, first)
+        else:
+            self._metrics.overruled.labels(result.status).inc()
+        if result.status is Status.REDELIVERED:
+            found = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+            if found.terminal:
+                self._ledger.submit(Discard(entry, ignore))
+        lost = retell(verdict, found, request) if verdict and found.seq else []
+        if not lost:
+            self._answering.discard(entry.outbound_id)
+            if self._is_the_one(result, found, verdict):
+                self._begin(request)
+            return
+        steps = [Step(event, entry, ignore) for event in lost]
+        steps[-1].done = partial(self._told, entry)
+        self._ledger.submit(*steps)
+        log.warning("told_again", command_id=request.command_id, found=found.state)
+
+    def _is_the_one(self, result: MoveResult, found: Command, verdict: CommandEvent | None) -> bool:
+        """Whether the ledger names this entry, and what was in hand was the repetition: it has gone."""
+        in_hand = self._flights.find(found.command_id)
+        redelivered = result.status is Status.REDELIVERED and not found.terminal
+        return redelivered and verdict is None and in_hand is None
+
+    def _told(self, entry: Entry, result: MoveResult) -> None:
+        self._answering.discard(entry.outbound_id)

@@ -1,0 +1,124 @@
+"""A listener with TLS whose connections count, and whose time runs, from the moment they are accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any
+
+import structlog
+
+from fsm import session
+from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
+from transport.connection import Connection
+from transport.hub import Hub
+from transport.seldom import Seldom
+from transport.settings import Address
+from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG
+
+log = structlog.get_logger("telgw.sessions")
+
+NO_FILES_PATIENCE = 1.0
+"""Seconds until the next attempt when the system has no file to spare."""
+
+
+class SecureConnection(Connection):
+    """A connection that was counted before it spoke TLS; that is part of its time to name itself."""
+
+    __slots__ = ("_accepted_at",)
+
+    def __init__(self, hub: Hub, address: Address) -> None:
+        super().__init__(hub)
+        self._come_from(address)
+        self._accepted_at = hub.clock.monotonic()
+
+    def _admitted(self) -> bool:
+        return self._hub.admit_counted(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is spoken."""
+        super().connection_made(transport)
+        if not self.closed:
+            self._hub.deadlines.set(self, self._accepted_at + self._hub.settings.handshake_timeout)
+
+
+class TlsListener:
+    """Accepts on a bound socket; the event loop's own servers tell of a connection only after its handshake.
+
+    Args:
+        sock: stays the caller's to close.
+        tls: what `connect_accepted_socket` is to know of TLS.
+
+    Raises:
+        OSError: another process listens there.
+    """
+
+    def __init__(self, hub: Hub, sock: socket.socket, tls: dict[str, Any]) -> None:
+        self._hub = hub
+        self._sock = sock
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._refusals = Seldom()
+        self._again: asyncio.TimerHandle | None = None
+        sock.listen(BACKLOG)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._sock, self._accept)
+
+    def close(self) -> None:
+        """Accept nobody any more, and give up what has not come to speak TLS."""
+        if self._again:
+            self._again.cancel()
+        self._loop.remove_reader(self._sock)
+        for handshake in self._handshakes:
+            # Soon, not now: one that was never begun would not give back its socket and its place.
+            self._loop.call_soon(handshake.cancel)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("accept_failed", error=error.strerror)
+                self._loop.remove_reader(self._sock)
+                self._again = self._loop.call_later(NO_FILES_PATIENCE, self._listen)
+                return
+            self._take(sock, address[:2])
+
+    def _take(self, sock: socket.socket, address: Address) -> None:
+        if not self._hub.reserve(address[0]):
+            sock.close()
+            return
+        sock.setblocking(False)
+        handshake = self._loop.create_task(self._shake_hands(sock, address))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, sock: socket.socket, address: Address) -> None:
+        connection = SecureConnection(self._hub, address)
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, sock, **self._tls)
+        except OSError as error:
+            self._failed(connection, error)
+        finally:
+            if connection.session.state == session.NEW:
+                self._hub.vacate(address[0])
+
+    def _failed(self, connection: SecureConnection, error: OSError) -> None:
+        """Counted always, logged once a minute for each address and reason."""
+        self._hub.metrics.tls_failures.inc()
+        reason = _reason(error)
+        if self._refusals.worth((connection.host, reason), self._hub.now):
+            log.warning("tls_failed", peer=connection.peer, reason=reason)
+
+
+def _reason(error: OSError) -> str:
+    """One word that says why; of OpenSSL's if it has one, for those are no words of the peer."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "protocol").lower()
+    return HANDSHAKE_TIMEOUT if isinstance(error, ConnectionAbortedError) else DEVICE_CLOSED
