@@ -90,7 +90,7 @@ class Hub:
         self._deaf = False
 
     def new_session_id(self) -> str:
-        """A session id, unique over all processes."""
+        """A session id, unique over all processes; by its number the registry sees which of ours is older."""
         self._serial += 1
         return f"{self._boot_id}-{self._serial:x}"
 

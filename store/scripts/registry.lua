@@ -5,7 +5,7 @@
 -- Returns {{status, instance_id}, ...}, one per call, or 'FENCED' when another process owns our instance id.
 --   first     REGISTERED, who held the entry before ('' for nobody)
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
---   remove    REMOVED, or KEPT because the entry is another instance's or another session's
+--   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
 local registry, sessions, boot, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local input = cjson.decode(ARGV[1])
@@ -27,6 +27,18 @@ local function take(imei, session, holder)
   return {'REGISTERED', holder or ''}
 end
 
+-- The number of a session of this process, whose sessions are named <boot>-<number in hexadecimal digits>.
+local function serial(session)
+  local prefix = input.boot .. '-'
+  if session:sub(1, #prefix) == prefix then return tonumber(session:sub(#prefix + 1), 16) end
+end
+
+-- An entry outlives its session when the device has a newer one that could not be registered.
+local function is_older(token, session)
+  local theirs, ours = serial(token), serial(session)
+  return theirs and ours and theirs < ours
+end
+
 local act = {}
 
 function act.first(imei, session)
@@ -44,6 +56,7 @@ end
 function act.remove(imei, session)
   local holder = redis.call('HGET', registry, imei)
   local token = redis.call('HGET', sessions, imei)
+  if token and is_older(token, session) then token = session end
   local removed = holder == us and (not token or token == session)
   if removed then redis.call('HDEL', registry, imei) end
   -- A gateway that writes no tokens may hold the entry by now: our token must not stay behind it.

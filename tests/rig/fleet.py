@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import signal
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,12 +13,15 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from store.client import connect
 from store.keys import GROUP, Keys
 from tests.checker import Violation, check
 from tests.history import Bytes, History
 from tests.process.gateway import Gateway
+from tests.rig.memory import Log, Memory
 from tests.rig.producer import Producer
 from tests.rig.tracker import Address, Tracker
+from tests.rig.waiting import each, until
 
 BRISK: dict[str, Any] = {
     "heartbeat_interval": 0.5,
@@ -32,21 +36,10 @@ BRISK: dict[str, Any] = {
     "ready_grace": 0.5,
 }
 """Options of gateways whose deaths and deadlines come soon, so that a test need not wait for them."""
+PAGE = 5000
+"""Entries read in one call."""
 DEVICE_SIDE = 500.0
 """Milliseconds by which a device may see a command later than it was written."""
-
-
-async def until(condition: Callable[[], Any], what: str, within: float = 30.0) -> None:
-    """Wait until `condition`, which may be a coroutine function, holds."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        found = condition()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"It did not come to pass within {within} s: {what}")
 
 
 class Fleet:
@@ -58,6 +51,8 @@ class Fleet:
     Attributes:
         gateways: the living processes by instance id.
         history: what the checker will judge.
+        client: of Redis, more patient than those of the gateways.
+        memory: what Redis has lost in the course of the run.
     """
 
     def __init__(
@@ -74,9 +69,10 @@ class Fleet:
         self.ports: dict[str, int] = {}
         self.trackers: list[Tracker] = []
         self.producer = Producer(url, self.history, self.random, keys=self.keys)
+        self.client: Any = connect(url, purpose="judge", block=2.0, key_prefix=prefix)
         self.tasks: list[asyncio.Task[Any]] = []
+        self.memory = Memory()
         self._read_to = "-"
-        self._verdicts: set[str] = set()
 
     @property
     def imeis(self) -> list[str]:
@@ -96,16 +92,43 @@ class Fleet:
         """SIGKILL."""
         await asyncio.to_thread(self.gateways.pop(instance_id).kill)
 
+    async def stop(self, instance_id: str = "gw-1") -> int:
+        """SIGTERM; the exit status."""
+        gateway = self.gateways.pop(instance_id)
+        gateway.terminate()
+        try:
+            return await asyncio.to_thread(gateway.exit_status)
+        finally:
+            await asyncio.to_thread(gateway.kill)
+
+    def freeze(self, instance_id: str = "gw-1") -> None:
+        """SIGSTOP: it does nothing, and its sockets stand."""
+        self.gateways[instance_id].process.send_signal(signal.SIGSTOP)
+
+    def thaw(self, instance_id: str = "gw-1") -> None:
+        """SIGCONT."""
+        self.gateways[instance_id].process.send_signal(signal.SIGCONT)
+
+    async def outlive(self, instance_id: str = "gw-1") -> None:
+        """Let the heartbeat of an instance run out."""
+        await self.client.delete(self.keys.heartbeat(instance_id), self.keys.boot(instance_id))
+
+    def at(self, instance_id: str) -> Callable[[], Address | None]:
+        """The address of one gateway, while it lives: where a tracker may connect."""
+        return lambda: ("127.0.0.1", self.ports[instance_id]) if instance_id in self.gateways else None
+
     def somewhere(self) -> Address | None:
         """The address of a living gateway."""
         found = [self.ports[name] for name in self.gateways]
         return ("127.0.0.1", self.random.choice(found)) if found else None
 
-    def plug_in(self, count: int, **how: Any) -> list[Tracker]:
-        """Let `count` more trackers live."""
+    def plug_in(
+        self, count: int, where: Callable[[], Address | None] | None = None, **how: Any
+    ) -> list[Tracker]:
+        """Let `count` more trackers live, anywhere or `where`."""
         first = len(self.trackers) + 1
         new = [
-            Tracker(f"3567{number:011d}", self.history, self.somewhere, self.random, **how)
+            Tracker(f"3567{number:011d}", self.history, where or self.somewhere, self.random, **how)
             for number in range(first, first + count)
         ]
         self.trackers += new
@@ -120,9 +143,7 @@ class Fleet:
 
     async def connected(self, within: float = 30.0) -> None:
         """Wait until every tracker is greeted and has had its first report acknowledged."""
-        await until(
-            lambda: all(t.settled and t.acks for t in self.trackers), "every tracker connected", within
-        )
+        await each(self.trackers, lambda t: bool(t.settled and t.acks), "every tracker connected", within)
 
     # The end of a run
 
@@ -137,72 +158,94 @@ class Fleet:
         self.calm()
         await until(self._decided, "a verdict for every command", within)
         await until(self._idle, "empty streams", within)
-        await until(lambda: all(tracker.settled for tracker in self.trackers), "trackers at ease", within)
+        await each(self.trackers, lambda tracker: tracker.at_ease, "every tracker at ease", within)
+        await until(self.registered, "a registry that names who is connected", within)
 
     async def _decided(self) -> bool:
         await self.read_on()
-        return {p.command_id for p in self.history.produced if p.is_command} <= self._verdicts
+        asked = {p.command_id for p in self.history.produced if p.is_command}
+        return asked <= self.memory.decided | self.memory.unheard
 
     async def _idle(self) -> bool:
-        client = self.producer.client
-        try:
-            return not any([await client.xlen(self.keys.outbound(name)) for name in self.ports])
-        except RedisError:
-            return False
+        return not any([await self.client.xlen(self.keys.outbound(name)) for name in self.ports])
+
+    async def registered(self) -> bool:
+        """Whether the registry names everybody who is connected, and the log their sessions."""
+        found = await self.client.hgetall(self.keys.registry)
+        await self.read_on()
+        greeted = {(t.imei, t.line.peer) for t in self.trackers if t.greeted and t.line is not None}
+        return _text(found) == self._whereabouts() and greeted <= self.memory.sessions
+
+    def _whereabouts(self) -> dict[str, str]:
+        """Who is connected, and to which instance."""
+        names = {port: name for name, port in self.ports.items()}
+        return {t.imei: names[t.line.address[1]] for t in self.trackers if t.greeted and t.line is not None}
 
     async def read_on(self) -> None:
         """Read the log as far as it goes."""
         try:
-            found = await self.producer.client.xrange(self.keys.responses, self._read_to)
+            found = await self.stream(self.keys.responses, self._read_to)
         except RedisError:
             return
-        for entry, fields in found:
-            self._read_to = f"({entry.decode()}"
-            if fields[b"kind"] == b"command" and fields[b"terminal"] == b"1":
-                self._verdicts.add(fields[b"command_id"].decode())
+        if found:
+            self._read_to = f"({found[-1][0]}"
+            self.memory.hear(found)
 
-    async def _stream(self, key: str) -> list[tuple[str, dict[str, str]]]:
-        found = await self.producer.client.xrange(key)
-        return [(entry.decode(), _text(fields)) for entry, fields in found]
+    def lose(self, log: Log, at: float) -> None:
+        """`at` epoch ms Redis lost everything: `log` was in it, and all that was acknowledged until now."""
+        self.memory.lose(log, self.history.produced, at)
+        self.history.acked.clear()
+        self._read_to = "-"
+
+    async def stream(self, key: str, start: str = "-") -> Log:
+        """The entries of a stream."""
+        log: Log = []
+        while page := await self.client.xrange(key, start, count=PAGE):
+            log += [(entry.decode(), _text(fields)) for entry, fields in page]
+            start = f"({log[-1][0]}"
+        return log
 
     async def verdict(self, *, at_rest: bool = True) -> list[Violation]:
         """Collect what Redis holds, and let the checker judge the run."""
-        client, keys = self.producer.client, self.keys
+        client, keys = self.client, self.keys
         # Trackers go on reporting: what is acknowledged from here on may be younger than what is read.
         self.history = history = replace(self.history, acked=list(self.history.acked))
-        history.responses = await self._stream(keys.responses)
-        history.telemetry = [fields for _, fields in await self._stream(keys.telemetry)]
+        history.responses = self.memory.lost + await self.stream(keys.responses)
+        history.telemetry = [fields for _, fields in await self.stream(keys.telemetry)]
         history.registry = _text(await client.hgetall(keys.registry))
         history.tokens = _text(await client.hgetall(keys.sessions))
         async for key in client.scan_iter(keys.ledger("*"), count=1000):
             history.ledgers[key.decode().removeprefix(keys.ledger(""))] = _text(await client.hgetall(key))
         for name in self.ports:
             stream = keys.outbound(name)
-            history.left[name] = [entry for entry, _ in await self._stream(stream)]
+            history.left[name] = [entry for entry, _ in await self.stream(stream)]
             if await client.exists(stream):
                 found = await client.xpending_range(stream, GROUP, "-", "+", 1000)
                 history.pending[name] = [one["message_id"].decode() for one in found]
         self._name_sessions()
+        history.produced = [p for p in history.produced if p.command_id not in self.memory.unheard]
         return check(history, at_rest=at_rest)
 
     def _name_sessions(self) -> None:
         """Give each connection the id of its session, as the log tells it by the peer's address."""
-        begun = [
-            (fields["peer"], int(entry.partition("-")[0]), fields["session_id"])
-            for entry, fields in self.history.responses
-            if fields["kind"] == "session" and fields["state"] == "identified"
-        ]
+        begun = defaultdict(list)
+        for entry, fields in self.history.responses:
+            if fields["kind"] == "session" and fields["state"] == "identified":
+                moment = (int(entry.partition("-")[0]), fields["session_id"])
+                begun[fields["imei"], fields["peer"]].append(moment)
         names = {}
         for tracker in self.trackers:
-            for line in tracker.lines:
-                found = [(at, session) for peer, at, session in begun if peer == line.peer]
+            for line in reversed(tracker.lines):  # a port may be used again, long after
+                found = begun[tracker.imei, line.peer]
                 after = [(at, session) for at, session in found if at >= line.opened - 1000]
+                begun[tracker.imei, line.peer] = [moment for moment in found if moment not in after]
                 if after:
                     names[line.name] = min(after)[1]
-            if tracker.greeted and tracker.line is not None:
-                instance = next(n for n, port in self.ports.items() if port == tracker.line.address[1])
-                self.history.live[tracker.imei] = (instance, names.get(tracker.line.name, ""))
         history = self.history
+        whereabouts = self._whereabouts()
+        for tracker in self.trackers:
+            if tracker.line is not None and tracker.imei in whereabouts:
+                history.live[tracker.imei] = (whereabouts[tracker.imei], names.get(tracker.line.name, ""))
         history.connections = {names.get(name, name): imei for name, imei in history.connections.items()}
         history.traffic = [
             Bytes(data.at, names.get(data.connection, data.connection), data.up, data.data)
@@ -212,6 +255,7 @@ class Fleet:
     async def end(self) -> None:
         """Stop everything."""
         await self.producer.aclose()
+        await self.client.aclose()
         for task in self.tasks:
             task.cancel()
         outcomes = await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -18,6 +18,9 @@ class Producer:
 
     Args:
         otherwise: the instance asked when nobody holds the device.
+
+    Attributes:
+        again: share of the commands that `begin` asks for twice.
     """
 
     def __init__(
@@ -28,7 +31,8 @@ class Producer:
         self._random = random
         self._otherwise = otherwise
         self._count = 0
-        self.client: Any = connect(url, purpose="producer")
+        self.again = 0.05
+        self.client: Any = connect(url, purpose="producer", key_prefix=self._keys.prefix)
         self._asking: asyncio.Task[None] | None = None
         self._enough = False
         self._closed = False
@@ -68,7 +72,7 @@ class Producer:
             command_id = await self.ask(
                 imei, **({"expect_response": "0"} if self._random.random() < 0.1 else {})
             )
-            if self._random.random() < 0.05:
+            if self._random.random() < self.again:
                 await self._append(imei, self._history.produced[-1].fields)
             if self._random.random() < 0.05:
                 await self._append(imei, {"type": "cancel", "command_id": command_id})

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 
 from tests import wire
 from tests.history import Bytes, History
 
 MANNERS = (*["answer"] * 10, "late", "never", "twice", "nack", "hang up", "answer and hang up", "garbage")
-"""What a tracker may do with a command."""
+"""What a tracker may do with a command, by chance; ``hold`` is to answer when the test says so."""
 LATE = 1.3
 """Seconds after which a late answer comes: more than the gateways of the rig wait."""
 PATIENCE = 5.0
 """Seconds that a tracker waits for a greeting or an ack before it tries another connection."""
 
 Address = tuple[str, int]
+Dial = Callable[[Address], Awaitable[socket.socket]]
 
 
 class Line(asyncio.Protocol):
@@ -30,9 +33,12 @@ class Line(asyncio.Protocol):
         self.name = ""
         self.peer = ""
         self.ended = False
+        self.forsaken = False
         self.down = wire.from_gateway()
         self.transport: asyncio.Transport | None = None
         self._tracker = tracker
+        self._halved = False
+        self._waiting: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -50,11 +56,29 @@ class Line(asyncio.Protocol):
         self.ended = True
         self._tracker.changed.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether the tracker has no use for it any more: it is broken, or left as it stood."""
+        return self.ended or self.forsaken
+
     def send(self, data: bytes) -> None:
-        """Write bytes, if the connection still stands."""
-        if not self.ended and self.transport is not None:
+        """Write bytes, if the connection still stands; between two halves they wait."""
+        if self._halved:
+            self._waiting.append(data)
+        elif not self.over and self.transport is not None:
             self._tracker.record(self, True, data)
             self.transport.write(data)
+
+    async def send_halves(self, data: bytes, at: int) -> None:
+        """Write bytes in two pieces."""
+        self.send(data[:at])
+        self._halved = True
+        await asyncio.sleep(0)
+        self._halved = False
+        self.send(data[at:])
+        waiting, self._waiting = self._waiting, []
+        for late in waiting:
+            self.send(late)
 
     def cut(self) -> None:
         """Break the connection off."""
@@ -69,6 +93,10 @@ class Tracker:
     Args:
         where: the address to connect to now, None while there is none.
         pause: mean seconds between two reports.
+        patience: seconds that it waits for a greeting or an ack.
+        manners: what it may do with a command.
+        mute: it sends no report until `speak`.
+        dial: how it connects, if not in the plain way.
     """
 
     def __init__(
@@ -78,17 +106,25 @@ class Tracker:
         where: Callable[[], Address | None],
         random: Random,
         pause: float = 0.3,
+        patience: float = PATIENCE,
+        manners: tuple[str, ...] = MANNERS,
+        mute: bool = False,
+        dial: Dial | None = None,
     ) -> None:
         self.imei = imei
         self.line: Line | None = None
         self.lines: list[Line] = []
-        self.manners: tuple[str, ...] = MANNERS
+        self.manners = manners
         self.changed = asyncio.Event()
         self.acks: list[float] = []
         self._history = history
         self._where = where
+        self._mute = mute
+        self._dial = dial
+        self._held: list[Callable[[], None]] = []
         self._random = random
         self._pause = pause
+        self._patience = patience
         self._clock = int(time.time() * 1000)
         self._outstanding: list[int] = []
         self._sent = 0.0
@@ -97,12 +133,17 @@ class Tracker:
     @property
     def greeted(self) -> bool:
         """Whether a gateway has accepted it on a connection that stands."""
-        return self.line is not None and not self.line.ended and bool(self.line.down.greeted)
+        return self.line is not None and not self.line.over and bool(self.line.down.greeted)
 
     @property
     def settled(self) -> bool:
         """Whether it is connected and waits for no ack."""
         return self.greeted and not self._outstanding
+
+    @property
+    def at_ease(self) -> bool:
+        """Whether it waits for nothing: settled, or disconnected with nowhere to go."""
+        return self.settled or (self._where() is None and (self.line is None or self.line.over))
 
     async def live(self) -> None:
         """Connect, serve, and begin again; until it is cancelled."""
@@ -113,21 +154,50 @@ class Tracker:
                     await self._session(address)
                 await asyncio.sleep(self._random.uniform(0.05, 0.25))
         finally:
-            if self.line is not None:
+            for line in self.lines:
+                line.cut()
+
+    def move(self, where: Callable[[], Address | None], *, silently: bool = False) -> None:
+        """Leave the connection, `silently` without closing it, and connect where `where` says from now on.
+
+        It connects in the plain way then.
+        """
+        self._where, self._dial = where, None
+        if self.line is not None:
+            self.line.forsaken = True
+            if not silently:
                 self.line.cut()
+        self.changed.set()
+
+    def speak(self) -> None:
+        """Be mute no more."""
+        self._mute = False
+        self.changed.set()
+
+    def answer(self) -> None:
+        """Send the answers that were held."""
+        held, self._held = self._held, []
+        for send in held:
+            send()
 
     async def _session(self, address: Address) -> None:
         line = Line(self, address)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: line, *address)
+            loop = asyncio.get_running_loop()
+            if self._dial is None:
+                await loop.create_connection(lambda: line, *address)
+            else:
+                await loop.create_connection(lambda: line, sock=await self._dial(address))
         except OSError:
             return
         self.line = line
         line.send(wire.hello(self.imei))
-        if await self._until(line, lambda: bool(line.down.greeted)):
+        greeted = await self._until(line, lambda: bool(line.down.greeted))
+        if greeted and await self._until(line, lambda: not self._mute):
             while await self._report(line):
                 pass
-        line.cut()
+        if not line.forsaken:
+            line.cut()
         if self._outstanding:
             self._kept.append(self._outstanding)
             self._outstanding = []
@@ -137,30 +207,29 @@ class Tracker:
         self._sent = time.monotonic()
         frame = wire.avl(self._outstanding)
         if self._random.random() < 0.2:
-            line.send(frame[:20])
-            await asyncio.sleep(0)
-            line.send(frame[20:])
+            await line.send_halves(frame, 20)
         else:
             line.send(frame)
         if not await self._until(line, lambda: not self._outstanding):
             return False
-        await asyncio.sleep(self._pause * self._random.uniform(0.2, 1.8))
-        return not line.ended
+        await self._until(line, lambda: False, self._pause * self._random.uniform(0.2, 1.8))
+        return not line.over
 
     def _measure(self) -> list[int]:
         count = self._random.choice((1, 1, 2, 3))
         self._clock += count
         return list(range(self._clock - count, self._clock))
 
-    async def _until(self, line: Line, condition: Callable[[], bool]) -> bool:
+    async def _until(self, line: Line, condition: Callable[[], bool], within: float | None = None) -> bool:
+        """Wait for `condition`, as long as the connection is of use and patience lasts; whether to go on."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                while not condition() and not line.ended:
+            async with asyncio.timeout(within or self._patience):
+                while not condition() and not line.over:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
             return False
-        return not line.ended
+        return not line.over
 
     # What its lines tell
 
@@ -175,6 +244,8 @@ class Tracker:
 
     def heard(self, line: Line, data: bytes) -> None:
         """Bytes came."""
+        if line.forsaken:
+            return
         for item in line.down.feed(data):
             if isinstance(item, int):
                 self._acked()
@@ -200,7 +271,9 @@ class Tracker:
             answer += answer
         elif manner == "garbage":
             answer = b"\x47\x45\x54 / HTTP/1.1\r\n\r\n"
-        if manner not in ("never", "hang up"):
+        if manner == "hold":
+            self._held.append(partial(line.send, answer))
+        elif manner not in ("never", "hang up"):
             loop = asyncio.get_running_loop()
             loop.call_later(LATE if manner == "late" else self._random.choice((0.0, 0.02)), line.send, answer)
         if manner.endswith("hang up"):

@@ -18,8 +18,8 @@ MANNERS = (
     *("hang up", "answer and hang up", "vanish", "lose framing", "stranger first"),
 )
 """What a device may do with a command."""
-PATIENCE = 12.0
-"""Seconds that a device waits for the greeting or an ack before it tries another connection."""
+PATIENCE = (3.0, 5.0, 12.0)
+"""Seconds that a device may wait for the greeting or an ack before it tries another connection."""
 
 
 class Device:
@@ -30,24 +30,29 @@ class Device:
         self.imei = f"3569{number:011d}"
         self._world = world
         self._random = world.random
+        self._codec = self._random.choice(("8", "8", "8E", "16"))
+        self._patience = self._random.choice(PATIENCE)
+        self._pause = (0.05, 0.5, 2.0)
         self._clock_ms = int(world.clock.wall() * 1000) + number
         self._socket: Socket | None = None
         self._outstanding: deque[list[int]] = deque()
         self._kept: list[list[int]] = []
         self._news = asyncio.Event()
 
-    async def live(self) -> None:
-        """Connect, serve, and begin again."""
+    async def live(self, *, busy: bool = True) -> None:
+        """Connect, serve, and begin again; a device that is not busy reports now and then."""
+        if not busy:
+            self._pause = (4.0, 8.0, 12.0)
         while True:
             process = self._world.gate()
             if process is not None:
                 await self._session(Socket(self, process, self._random.uniform(0.001, 0.3)))
-            await asyncio.sleep(self._random.choice((0.01, 0.5, 2.0, 6.0)) * self._random.uniform(0.5, 1.0))
+            await asyncio.sleep(self._random.choice((0.01, 0.3, 1.5, 4.0)) * self._random.uniform(0.5, 1.0))
 
     @property
-    def settled(self) -> bool:
-        """Whether it is connected, greeted, and owes and is owed nothing."""
-        return self._socket is not None and bool(self._socket.down.greeted) and not self._outstanding
+    def connected(self) -> bool:
+        """Whether it has a connection on which it was greeted."""
+        return self._socket is not None and bool(self._socket.down.greeted)
 
     # A connection
 
@@ -55,12 +60,23 @@ class Device:
         self._socket = socket
         self._kept[:0] = self._outstanding
         self._outstanding.clear()
-        self._send_split(wire.hello(self.imei))
+        self._greet(socket)
         if await self._until(lambda: bool(socket.down.greeted)):
             while self._socket is socket and await self._report():
                 pass
         if self._socket is socket:
             self._part(socket)
+
+    def _greet(self, socket: Socket) -> None:
+        """Say who this is, seldom so that nobody can read it, or too slowly."""
+        hello, what = wire.hello(self.imei), 1.0 if self._world.weather.calm else self._random.random()
+        if what < 0.02:
+            socket.send(b"\0\x0fGET / HTTP/1.1\r")
+        elif what < 0.04:
+            socket.send(hello[:9])
+            socket.send(hello[9:], after=6.0)
+        else:
+            self._send_split(hello)
 
     def _part(self, socket: Socket) -> None:
         """Leave a connection: by closing it, or by going elsewhere while the gateway believes it open."""
@@ -80,7 +96,7 @@ class Device:
             self._send_frame()
         if not await self._until(lambda: not self._outstanding):
             return False
-        await asyncio.sleep(self._random.choice((0.05, 0.5, 2.0, 5.0)))
+        await asyncio.sleep(self._random.choice(self._pause) * self._random.uniform(0.5, 1.5))
         return self._world.weather.calm or self._incident(socket)
 
     def _incident(self, socket: Socket) -> bool:
@@ -94,8 +110,12 @@ class Device:
             socket.send(self._stranger())
         elif what < 0.09:
             socket.send(wire.frame(b"\x0f\x01\x0b\0\0\0\0\x01"))
-        elif what < 0.13:
+        elif what < 0.10:
+            socket.send(wire.avl([self._clock_ms], self._codec)[: self._random.choice((3, 20))])
+        elif what < 0.14:
             socket.reads = False
+            if what < 0.12:
+                asyncio.get_running_loop().call_later(self._random.choice((0.5, 3.0)), socket.read_again)
         return True
 
     async def _until(self, condition: object) -> bool:
@@ -103,7 +123,7 @@ class Device:
         assert callable(condition)
         socket = self._socket
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 while not condition():
                     if self._socket is not socket:
                         return False
@@ -116,7 +136,7 @@ class Device:
     def _send_frame(self) -> None:
         frame = self._kept.pop(0) if self._kept else self._measure()
         self._outstanding.append(frame)
-        self._send_split(wire.avl(frame))
+        self._send_split(wire.avl(frame, self._codec))
 
     def _measure(self) -> list[int]:
         count = self._random.choice((1, 1, 2, 3))
@@ -166,6 +186,7 @@ class Device:
         if not current:
             return
         manner = "answer" if self._world.weather.calm else self._random.choice(MANNERS)
+        self._world.meet("manner", manner)
         self._world.note(f"{self.imei} gets {found.text.decode()!r} and will {manner}")
         delay = self._random.choice((0.0, 0.05, 1.0, 3.0))
         answer = wire.message(found.codec, self.imei, wire.ANSWER, b"done: " + found.text)

@@ -17,22 +17,24 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-def settings(instance_id: str) -> Settings:
+def settings(instance_id: str, payload: str = "json") -> Settings:
     """The defaults, with the times of fleets cut down to those of a run."""
     return Settings(
         instance_id=instance_id,
         listen=(),
-        limits=Limits(command_ttl=30.0, response_timeout=10.0),
-        drain_timeout=5.0,
-        ready_grace=3.0,
-        reconnect_grace=10.0,
+        payload=payload,
+        limits=Limits(command_ttl=12.0, response_timeout=5.0),
+        drain_timeout=3.0,
+        ready_grace=2.0,
+        reconnect_grace=5.0,
         queue_limit=6,
-        shutdown_timeout=5.0,
-        heartbeat_interval=5.0,
-        heartbeat_ttl=15.0,
-        janitor_interval=10.0,
-        janitor_grace=5.0,
-        janitor_min_uptime=30.0,
+        handshake_timeout=4.0,
+        shutdown_timeout=3.0,
+        heartbeat_interval=2.0,
+        heartbeat_ttl=6.0,
+        janitor_interval=4.0,
+        janitor_grace=2.0,
+        janitor_min_uptime=10.0,
         max_connections=1000,
     )
 
@@ -49,10 +51,12 @@ class Process:
         self.held: list[Step] | None = None
         self.frozen: list[tuple[float, float]] = []
         self.sockets: list[Socket] = []
+        self.kept: set[str] = set()
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
         self.context.run(CURRENT.set, self)
-        self.gateway = self.context.run(Gateway, settings(instance_id), world.url_of(self))
+        given = settings(instance_id, world.payload)
+        self.gateway = self.context.run(Gateway, given, world.url_of(self))
         self.gateway.clock._epoch_ms += world.random.choice((0, 0, -3_600_000, 3_600_000))
         self._order_sets()
         self.life = self.context.run(asyncio.get_running_loop().create_task, self._live())
@@ -66,6 +70,7 @@ class Process:
     async def _live(self) -> None:
         status = await self.gateway.run(lambda addresses: setattr(self, "listening", True))
         self.world.note(f"{self.instance_id} exits with {status}")
+        self.world.meet("exit", str(status))
         self.listening = False
         if status == 1:
             self.world.fault("crash", f"a task of {self.instance_id} failed")
@@ -75,7 +80,7 @@ class Process:
         """A device connects."""
         connection = Connection(self.gateway.hub)
         self.sockets.append(socket)
-        self.world.history.connections[connection.session_id] = socket._device.imei
+        self.world.history.connections[connection.session_id] = socket.device.imei
         self.soon(connection.connection_made, socket)
         return connection
 
@@ -102,10 +107,19 @@ class Process:
         """Whether a device can connect."""
         return self.listening and not self.dead and not self.gateway._stop.is_set()
 
+    def serves(self, session_id: str) -> bool:
+        """Whether a session is open here."""
+        return any(one.open and one.protocol.session_id == session_id for one in self.sockets)
+
+    def remember(self) -> None:
+        """Redis has lost everything: what this process has in hand is known to nobody else."""
+        self.kept = {flight.request.command_id for flight in self.gateway.dispatcher.flights}
+
     def tempt(self) -> None:
         """A moment at which a doomed process may crash: just before or after something became true."""
         if self.doomed and not self.dead and self.world.random.random() < self.doomed:
             self.world.note(f"{self.instance_id} crashes")
+            self.world.meet("fate", "a crash")
             self.end()
 
     def end(self) -> None:
@@ -114,6 +128,7 @@ class Process:
             return
         self.dead = True
         self.listening = False
+        self.world.history.deaths[self.gateway.boot_id] = self.world.clock.wall() * 1000
         self.thaw()
         for socket in self.sockets:
             socket.kill()

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+ANSWER_WITHIN = ("0.5", "2", "6")
+"""Seconds that some commands give their device to answer."""
+LONGEST_ANSWER = 6.0
+
+
 class Producer:
     """Asks much, and not always well."""
 
@@ -26,7 +31,7 @@ class Producer:
         """Produce until the run is at rest."""
         while not self._world.weather.calm:
             self._produce()
-            await asyncio.sleep(self._random.choice((0.0, 0.02, 0.5, 2.0)))
+            await asyncio.sleep(self._random.choice((0.0, 0.02, 0.3, 1.0)))
 
     def _produce(self) -> None:
         what = self._random.random()
@@ -43,7 +48,7 @@ class Producer:
     def _command(self) -> None:
         random = self._random
         self._count += 1
-        device = random.choice(self._world.devices)
+        device = random.choice(self._world.busy if random.random() < 0.9 else self._world.devices)
         fields = {
             "command_id": f"c{self._count}",
             "imei": device.imei,
@@ -51,7 +56,7 @@ class Producer:
             "codec": random.choice(("12", "14")),
         }
         if random.random() < 0.3:
-            fields["response_timeout"] = random.choice(("0.5", "2", "6"))
+            fields["response_timeout"] = random.choice(ANSWER_WITHIN)
         if random.random() < 0.3:
             ahead = random.choice((-5.0, 0.05, 1.0, 5.0))
             fields["expires_at"] = str(int((self._world.clock.wall() + ahead) * 1000))
@@ -61,15 +66,23 @@ class Producer:
             fields["codec"] = "13"
         instance = self._world.holder(device.imei)
         if instance is None or random.random() < 0.1:
-            instance = random.choice(self._world.instances)
+            instance = self._anywhere()
         self._append(instance, fields)
+
+    def _anywhere(self) -> str | None:
+        """An instance that Redis knows; where it knows none, there is nowhere to send to."""
+        known = self._known()
+        return self._random.choice(known) if known else None
+
+    def _known(self) -> list[str]:
+        return [name.decode() for name in self._world.server.keys.cmd_hgetall(b"instances:known")[::2]]
 
     def _again(self, cancel: bool) -> None:
         """A cancel, or the same command once more, now and then on another stream or with another text."""
         random = self._random
         instance, fields = random.choice(self._asked[-8:])
-        if random.random() < 0.3:
-            instance = random.choice(self._world.instances)
+        if random.random() < 0.3 or instance not in self._known():
+            instance = self._anywhere()
         if cancel:
             fields = {"command_id": fields["command_id"], "type": "cancel"}
         elif random.random() < 0.5:
@@ -78,10 +91,12 @@ class Producer:
         self._append(instance, fields)
 
     def _nonsense(self) -> None:
-        self._append(self._random.choice(self._world.instances), {"imei": "1", "payload": "no id"})
+        self._append(self._anywhere(), {"imei": "1", "payload": "no id"})
 
-    def _append(self, instance: str, fields: Fields) -> None:
+    def _append(self, instance: str | None, fields: Fields) -> None:
         """What Redis refuses was never asked."""
+        if instance is None or not self._world.server.up:
+            return
         try:
             entry = self._world.server.execute("XADD", f"commands:outbound:{instance}", "*", *_flat(fields))
         except RedisError:

@@ -41,8 +41,9 @@ def _waits(passed: Iterable[Bytes]) -> Iterator[tuple[str, float, float]]:
     hello_at = 0.0
     for data in passed:
         if data.up:
-            frames = [item for item in up.feed(data.data) if isinstance(item, bytes) and item[0] == 8]
-            came.extend([data.at] * len(frames))
+            for item in up.feed(data.data):
+                if isinstance(item, bytes) and item[0] in wire.AVL_CODECS.values():
+                    came.append(data.at)
             if not hello_at and len(up.greeted) == 17:
                 hello_at = data.at
             continue

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.device import Device
     from tests.simulation.process import Process
 
-KERNEL_PATIENCE = 20.0
+KERNEL_PATIENCE = 6.0
 """Seconds after which the gateway's kernel gives up a peer that has vanished."""
 STEP = 1e-6
 
@@ -25,7 +25,7 @@ class Socket:
     """
 
     def __init__(self, device: Device, process: Process, latency: float) -> None:
-        self._device = device
+        self.device = device
         self._process = process
         self._history = process.world.history
         self._loop = asyncio.get_running_loop()
@@ -42,13 +42,19 @@ class Socket:
         self.over = False
         self.protocol: Any = process.accept(self)
 
+    @property
+    def open(self) -> bool:
+        """Whether the gateway has no reason to believe it closed."""
+        return not self.closing and not self.over
+
     # The gateway's side
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return (f"10.0.0.{self._device.number}", 40_000) if name == "peername" else default
+        return (f"10.0.0.{self.device.number}", 40_000) if name == "peername" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = 30  # what an ack and a command can fill: a run is short
+        # A run is short, so an ack and a command can be too much for one that does not read, or they cannot.
+        self._high = self._process.world.random.choice((30, 300))
 
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self._piled))
@@ -76,7 +82,7 @@ class Socket:
         if not self.closing:
             self.closing = True
             self._process.soon(self._lost)
-            self._later("down", self._device.ended, self)
+            self._later("down", self.device.ended, self)
 
     abort = close
 
@@ -91,7 +97,7 @@ class Socket:
     def kill(self) -> None:
         """The gateway's process is gone."""
         self.closing = self.over = True
-        self._later("down", self._device.ended, self)
+        self._later("down", self.device.ended, self)
 
     def _lost(self) -> None:
         if not self.over:
@@ -108,6 +114,13 @@ class Socket:
     def hang_up(self) -> None:
         """Close from the device."""
         self._later("up", self._closed_by_device)
+
+    def read_again(self) -> None:
+        """Read what has piled up, and go on."""
+        self.reads = True
+        piled, self._piled = self._piled, []
+        for data in piled:
+            self._later("down", self._arrive_at_device, data)
 
     def vanish(self) -> None:
         """The device is gone without a word; the gateway's kernel notices in time."""
@@ -128,7 +141,7 @@ class Socket:
 
     def _arrive_at_device(self, data: bytes) -> None:
         self._unread -= len(data)
-        self._device.receive(self, data)
+        self.device.receive(self, data)
 
     def _arrive_at_gateway(self, data: bytes) -> None:
         self._process.soon(self._read, data)

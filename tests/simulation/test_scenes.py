@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests import wire
+from tests.evidence import Evidence
+from tests.simulation.collect import log
 from tests.simulation.device import Device
 from tests.simulation.process import Process
 from tests.simulation.sockets import Socket
@@ -13,6 +15,8 @@ from tests.simulation.weather import Storm
 from tests.simulation.world import World, play
 
 FOREVER = float("inf")
+LATER = "1767226000000"
+"""Some minutes after the begin of a scene, epoch ms."""
 Scene = Callable[[World], Awaitable[None]]
 
 
@@ -38,15 +42,22 @@ async def start(world: World, name: str = "gw-a") -> Process:
     return world.processes[-1]
 
 
-def ask(world: World, device: Device, **more: str) -> None:
+def ask(world: World, device: Device, where: str = "gw-a", **more: str) -> None:
     """The producer wants something of a device."""
     entry = {"command_id": "c1", "imei": device.imei, "payload": "getinfo", **more}
     fields = [text for pair in entry.items() for text in pair]
-    world.server.execute("XADD", "commands:outbound:gw-a", "*", *fields)
+    world.server.execute("XADD", f"commands:outbound:{where}", "*", *fields)
+
+
+def verdicts(world: World) -> list[str]:
+    """The reasons of the last words on the command."""
+    told = [fields for _, fields in log(world) if fields["kind"] == "command"]
+    return [fields["reason"] for fields in told if fields["terminal"] == "1"]
 
 
 def owner(world: World) -> bytes | None:
-    return world.server.redis.get("instance:boot:gw-a")
+    found: bytes | None = world.server.execute("GET", "instance:boot:gw-a")
+    return found
 
 
 def test_a_process_that_cannot_take_its_name_over_at_once_is_not_fenced_by_its_predecessor() -> None:
@@ -105,7 +116,7 @@ def test_a_device_is_greeted_before_anything_else_is_written_by_a_process_that_w
         process.freeze(30.0)
         socket.send(wire.hello(device.imei))
         await asyncio.sleep(1.0)
-        ask(world, device, expires_at="1767226000000")
+        ask(world, device, expires_at=LATER)
         await asyncio.sleep(60.0)
         assert socket.down.greeted == b"\x01"
         assert (device.imei, "getinfo") in world.history.received
@@ -147,7 +158,76 @@ def test_what_a_cut_off_process_learns_of_an_adopted_command_is_a_note_and_not_a
         assert other.open
 
     world = scene(act)
-    log = [fields for _, fields in world.log() if fields.get("command_id") == "c1"]
-    told = [fields.get("note") or (fields["trigger"], fields["reason"], fields["delivery"]) for fields in log]
+    life = [fields for _, fields in log(world) if fields.get("command_id") == "c1"]
+    told = [
+        fields.get("note") or (fields["trigger"], fields["reason"], fields["delivery"]) for fields in life
+    ]
     assert told[2:] == [("fail", "instance_lost", "maybe_sent"), "late_outcome"]
-    assert log[-1]["response"] == "done: getinfo"
+    assert life[-1]["response"] == "done: getinfo"
+
+
+async def lose_everything(world: World) -> None:
+    """Redis dies and comes back empty."""
+    world.server.die()
+    await asyncio.sleep(0.5)
+    world.server.rise(world.server.wipe())
+
+
+def test_an_instance_that_dies_between_the_loss_of_all_data_and_its_next_heartbeat_is_settled() -> None:
+    async def act(world: World) -> None:
+        await start(world, "gw-b")
+        process = await start(world)
+        await lose_everything(world)
+        device = Device(world, 1)
+        Socket(device, process, 0.01).send(wire.hello(device.imei))
+        await asyncio.sleep(0.2)
+        assert world.holder(device.imei) == "gw-a"
+        ask(world, device, expires_at=LATER)
+        process.end()
+        await asyncio.sleep(30.0)
+        assert world.holder(device.imei) is None
+
+    assert verdicts(scene(act)) == ["instance_lost"]
+
+
+def test_a_command_that_is_out_is_not_written_again_when_it_is_asked_again_after_the_loss_of_all_data() -> (
+    None
+):
+    async def act(world: World) -> None:
+        process = await start(world)
+        device = Device(world, 1)
+        socket = Socket(device, process, 0.01)
+        socket.send(wire.hello(device.imei))
+        await asyncio.sleep(5.0)
+        ask(world, device, response_timeout="30")
+        await asyncio.sleep(0.1)
+        await lose_everything(world)
+        await asyncio.sleep(3.0)
+        ask(world, device)
+        await asyncio.sleep(1.0)
+        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        await asyncio.sleep(5.0)
+
+    world = scene(act)
+    assert [len(writes) for writes in Evidence(world.history).writes.values()] == [1]
+    assert verdicts(world) == [""]
+
+
+def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place() -> None:
+    async def act(world: World) -> None:
+        holder = await start(world)
+        device = Device(world, 1)
+        socket = Socket(device, holder, 0.01)
+        socket.send(wire.hello(device.imei))
+        await start(world, "gw-b")
+        ask(world, device, "gw-b")
+        ask(world, device, "gw-b", command_id="c2", payload="getver")
+        holder.freeze(3.0)
+        ask(world, device)
+        await asyncio.sleep(5.0)
+        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        await asyncio.sleep(1.0)
+
+    world = scene(act)
+    (tap,) = Evidence(world.history).taps
+    assert [written.text for written in tap.written] == ["getinfo", "getver"]

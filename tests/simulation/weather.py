@@ -41,7 +41,7 @@ class Weather:
     and then beyond the patience of a client, ``oom`` lets the server take no writes.
     """
 
-    KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "oom")
+    KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "slow", "oom")
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -64,13 +64,17 @@ class Weather:
             "purpose": lambda where, what: what == purpose,
             "commands": lambda where, what: what != "telemetry",
         }[scope if kind != "oom" else "all"]
-        length = random.choice((0.3, 1.0, 3.0, 8.0, 25.0)) * random.uniform(0.5, 1.5)
+        length = random.choice((0.3, 1.0, 2.5, 6.0, 12.0)) * random.uniform(0.5, 1.5)
         storm = Storm(kind, touches, now + length)
         self.storms.append(storm)
         for name in instances:
             if touches(name, "telemetry"):
-                self.trouble.setdefault(name, []).append((now, now + length))
+                self.hinder(name, now, now + length)
         return storm
+
+    def hinder(self, instance: str, begin: float, end: float) -> None:
+        """Remember that the telemetry of `instance` is not stored as it should be."""
+        self.trouble.setdefault(instance, []).append((begin, end))
 
     def clear(self) -> None:
         """The faults cease for good."""
@@ -85,7 +89,8 @@ class Weather:
         """The fate of a request that is made now."""
         random = self._random
         plan = Plan(before=random.uniform(0.0001, 0.002), after=random.uniform(0.0001, 0.002))
-        self.storms = [storm for storm in self.storms if now < storm.until]
+        if self.storms:
+            self.storms = [storm for storm in self.storms if now < storm.until]
         for storm in self.storms:
             if storm.touches(instance, purpose):
                 self._strike(storm.kind, plan)

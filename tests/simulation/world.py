@@ -7,35 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
-import structlog
-
-import store.client
-import store.janitor
-import store.outbound
-import transport.daemon.backend
-import transport.link
 from tests.checker import Violation, check
 from tests.history import History
+from tests.simulation import collect
+from tests.simulation.client import SimulatedRedis
 from tests.simulation.device import Device
+from tests.simulation.fates import Fates
 from tests.simulation.process import Process, settings, task_factory
-from tests.simulation.producer import Producer
-from tests.simulation.punctuality import Intervals, late_acks
-from tests.simulation.store import Server, SimulatedRedis
-from tests.simulation.virtual_time import VirtualClock, VirtualLoop, run
+from tests.simulation.producer import LONGEST_ANSWER, Producer
+from tests.simulation.punctuality import AFTERMATH
+from tests.simulation.server import Disk, Server
+from tests.simulation.stage import installed
+from tests.simulation.virtual_time import START, VirtualClock, VirtualLoop, run
 from tests.simulation.weather import Weather
+from tests.simulation.witness import Witness
 
-STORMY = 45.0
-"""Seconds of faults."""
-SETTLING = 120.0
-"""Seconds in which a fleet without faults comes to rest: the longest life of a command, and then the adoption
-of a dead instance (heartbeat, rounds and grace of the janitor, and its silence after the last error)."""
+DEVICES, BUSY = 50, 5
+"""How many devices there are, and how many of them the producer asks for something again and again."""
+STORMY, ENDLESS = 20.0, 35.0
+"""Seconds of faults in a run that comes to rest, and in one that does not."""
+LOOK_EVERY = 0.5
+LEEWAY = 5.0
+"""Seconds for devices to come back and for the registry to hear of it."""
 
 
 class World:
@@ -48,19 +46,34 @@ class World:
         self.history = History()
         self.context = contextvars.copy_context()
         self.trace: list[str] = []
+        self.met: Counter[tuple[str, str]] = Counter()
         self.faults: list[Violation] = []
         self.instances = ["gw-a", "gw-b"]
         self.processes: list[Process] = []
+        self.devices: list[Device] = []
+        self.busy: list[Device] = []
+        self.payload = self.random.choice(("json", "json", "json", "raw"))
         self._urls: dict[str, Process] = {}
+        self.server = Server(self.clock, lambda: self.weather.oom(self.clock.now))
+        self.witness = Witness(self, settings("").janitor_min_uptime)
 
     # What its inhabitants ask
 
+    def passed(self, moment: float) -> float:
+        """Seconds from the begin of the run to `moment`."""
+        return moment - START
+
     def note(self, line: str) -> None:
         """Remember what happened, for whoever has to understand a failing seed."""
-        self.trace.append(f"{self.clock.now - 1000:9.4f} {line}")
+        self.trace.append(f"{self.passed(self.clock.now):9.4f} {line}")
+
+    def meet(self, kind: str, which: str) -> None:
+        """Count what a run has met, for those who ask whether the runs have met everything."""
+        self.met[kind, which] += 1
 
     def fault(self, rule: str, text: str) -> None:
-        """Something that no promise needs to name went wrong."""
+        """Something went wrong that the history does not tell."""
+        self.note(f"FAULT {rule}: {text}")
         self.faults.append(Violation(rule, text))
 
     def url_of(self, process: Process) -> str:
@@ -69,7 +82,7 @@ class World:
         self._urls[url] = process
         return url
 
-    def connect(self, url: str, *, purpose: str, block: float = 0.0) -> SimulatedRedis:
+    def connect(self, url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> SimulatedRedis:
         """Stands in for `store.client.connect`."""
         return SimulatedRedis(self._urls[url], purpose.partition(":")[2], block)
 
@@ -80,76 +93,56 @@ class World:
 
     def holder(self, imei: str) -> str | None:
         """Whom the registry names."""
-        name = self.server.redis.hget("connections:registry", imei)
+        name = self.server.keys.cmd_hget(b"connections:registry", imei.encode())
         return name.decode() if name else None
 
-    # A run
+    def alive(self, name: str) -> list[Process]:
+        """The living processes of an instance."""
+        return [process for process in self.processes if process.instance_id == name and not process.dead]
 
-    async def live(self, *, settle: bool) -> None:
-        """Storms; then, with `settle`, calm until everything is at rest."""
-        loop = asyncio.get_running_loop()
-        self.devices = [Device(self, number) for number in range(1, 5)]
-        for name in self.instances:
-            self.start(name)
-        tasks = [loop.create_task(device.live()) for device in self.devices]
-        tasks.append(loop.create_task(Producer(self).live()))
-        tasks.append(loop.create_task(self._storms()))
-        tasks.append(loop.create_task(self._fates()))
-        await asyncio.sleep(STORMY)
-        tasks[-1].cancel()
-        if settle:
-            await self._settle()
-        self._collect()
+    # What fate does to it
 
     def start(self, name: str) -> None:
         """Begin a process of the instance."""
         self.note(f"{name} starts")
         if self.alive(name):
             self.history.contested.add(name)
+            self.meet("fate", "two processes of one name")
         self.processes.append(Process(self, name))
 
-    def alive(self, name: str) -> list[Process]:
-        """The living processes of an instance."""
-        return [process for process in self.processes if process.instance_id == name and not process.dead]
+    def revive_redis(self, disk: Disk | None) -> None:
+        """Another process of Redis begins, with the data of before, or with what is on `disk`."""
+        if disk is not None:
+            collect.streams(self)
+            living = [process for process in self.processes if not process.dead]
+            for process in living:
+                process.remember()
+            self.history.kept = {name for process in living for name in process.kept}
+        self.server.rise(disk)
+        self.witness.recount()
 
-    async def _storms(self) -> None:
-        while True:
-            await asyncio.sleep(self.random.choice((0.5, 2.0, 6.0)) * self.random.uniform(0.5, 1.5))
-            if self.weather.calm:
-                return
-            storm = self.weather.brew(asyncio.get_running_loop().time(), self.instances)
-            self.note(f"storm: {storm.kind} until {storm.until - 1000:.1f}")
-            if self.random.random() < 0.2:
-                self.server.redis.script_flush()
+    # A run
 
-    async def _fates(self) -> None:
-        """Crashes, orderly stops, restarts, and two processes of one name."""
-        random = self.random
-        while True:
-            await asyncio.sleep(random.choice((1.0, 4.0, 10.0)) * random.uniform(0.5, 1.5))
-            name = random.choice(self.instances)
-            living = self.alive(name)
-            if not living:
-                self.start(name)
-                continue
-            what = random.random()
-            if what < 0.5:
-                self.note(f"{name} is doomed")
-                living[0].doomed = random.choice((0.5, 0.1, 0.02))
-            elif what < 0.7:
-                self.note(f"{name} is told to stop")
-                living[0].gateway.stop()
-            elif what < 0.8:
-                self.start(name)
-            elif what < 0.95:
-                frozen = random.choice((0.7, 5.0, 25.0)) * random.uniform(0.5, 1.5)
-                self.note(f"{name} is frozen for {frozen:.1f} s")
-                living[0].freeze(frozen)
-            asyncio.get_running_loop().call_later(random.uniform(0.1, 30.0), self._revive, name)
-
-    def _revive(self, name: str) -> None:
-        if not self.alive(name) and not self.weather.calm:
+    async def live(self, *, settle: bool) -> None:
+        """Storms; then, with `settle`, calm until everything is at rest."""
+        loop = asyncio.get_running_loop()
+        fates = Fates(self, STORMY if settle else ENDLESS)
+        self.devices = [Device(self, number) for number in range(1, DEVICES + 1)]
+        self.busy = self.random.sample(self.devices, BUSY)
+        for name in self.instances:
             self.start(name)
+        living = [loop.create_task(device.live(busy=device in self.busy)) for device in self.devices]
+        lots = [loop.create_task(lot()) for lot in (fates.storms, fates.crashes, fates.redis)]
+        producing = loop.create_task(Producer(self).live())
+        await asyncio.sleep(fates.length)
+        if settle:
+            for task in (*lots, producing):
+                task.cancel()
+            fates.relent()
+            await self._settle()
+        collect.everything(self)
+        for task in living:
+            task.cancel()
 
     async def _settle(self) -> None:
         """Faults cease. One instance may be dead for good, the other lives."""
@@ -158,90 +151,64 @@ class World:
         for process in self.processes:
             process.doomed = 0.0
             process.thaw()
-        first, second = self.random.sample(self.instances, 2)
-        lost = self.random.random() < 0.5
-        if lost:
-            for process in self.alive(second):
+        lost = {self.random.choice(self.instances)} if self.random.random() < 0.5 else set()
+        for name in lost:
+            self.meet("fate", "a dead instance at rest")
+            for process in self.alive(name):
                 process.end()
-        for name in [first] if lost else [first, second]:
-            if not any(process.open for process in self.alive(name)):
+        for name in self.instances:
+            if name not in lost and not any(process.open for process in self.alive(name)):
                 self.start(name)
-        await asyncio.sleep(SETTLING)
+        await self._rest(lost)
+
+    async def _rest(self, lost: set[str]) -> None:
+        """Wait until nothing is left to do, as long as that may take; then see whether it stays so."""
+        history, given = self.history, settings("")
+        history.calm_at, history.lost = self.clock.wall() * 1000, lost
+        history.recovery = AFTERMATH / 1000
+        history.adoption = given.heartbeat_ttl + 1.2 * given.janitor_interval + given.janitor_grace
+        longest = given.limits.command_ttl + LONGEST_ANSWER
+        longest = max(longest, history.recovery + history.adoption) + LEEWAY
+        for _ in range(round(longest / LOOK_EVERY)):
+            if self._at_rest():
+                break
+            await asyncio.sleep(LOOK_EVERY)
+        self.note("at rest")
+        await asyncio.sleep(1.2 * given.heartbeat_interval)
         for _ in range(200):
-            if self._at_ease():
+            if all(device.connected for device in self.devices):  # none is between two connections just now
                 return
             await asyncio.sleep(0.05)
 
-    def _at_ease(self) -> bool:
-        """Whether no device is between two connections just now."""
-        return all(device.settled for device in self.devices)
-
-    def log(self) -> list[tuple[str, dict[str, str]]]:
-        """Everything that was published."""
-        found = self.server.redis.xrange("commands:responses")
-        return [(entry.decode(), _decoded(fields)) for entry, fields in found]
-
-    def _collect(self) -> None:
-        redis, history = self.server.redis, self.history
-        text = _decoded
-        history.responses = self.log()
-        history.telemetry = [text(fields) for _, fields in redis.xrange("telemetry:records")]
-        history.registry = text(redis.hgetall("connections:registry"))
-        history.tokens = text(redis.hgetall("connections:sessions"))
-        for key in redis.keys("commands:state:*"):
-            history.ledgers[key.decode().removeprefix("commands:state:")] = text(redis.hgetall(key))
-        for name in self.instances:
-            stream = f"commands:outbound:{name}"
-            history.left[name] = [entry.decode() for entry, _ in redis.xrange(stream)]
-            if redis.exists(stream):
-                found = redis.xpending_range(stream, "ingestion", "-", "+", 100)
-                history.pending[name] = [one["message_id"].decode() for one in found]
-        for process in self.processes:
-            if not process.dead:
-                self._collect_from(process)
-        history.ttl = settings("").limits.command_ttl
-        history.late_acks = list(late_acks(history, *self._trouble()))
-
-    def _trouble(self) -> tuple[dict[str, Intervals], dict[str, Intervals]]:
-        """When the telemetry of each connection was hindered, and when its process was frozen, epoch ms."""
-        trouble, frozen = {}, {}
-        for process in self.processes:
-            for socket in process.sockets:
-                name = socket.protocol.session_id
-                trouble[name] = self._in_epoch_ms(self.weather.trouble.get(process.instance_id, []))
-                frozen[name] = self._in_epoch_ms(process.frozen)
-        return trouble, frozen
-
-    def _in_epoch_ms(self, intervals: Intervals) -> Intervals:
-        epoch = self.clock.wall() - self.clock.now
-        return [((begin + epoch) * 1000, (end + epoch) * 1000) for begin, end in intervals]
-
-    def _collect_from(self, process: Process) -> None:
-        gateway = process.gateway
-        for imei, link in gateway.hub.sessions.items():
-            self.history.live[imei] = (process.instance_id, link.session_id)
-        self.history.held += [flight.request.command_id for flight in gateway.dispatcher.flights]
-
-
-def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in fields.items()}
+    def _at_rest(self) -> bool:
+        losses = self.server.losses
+        kept = [p for p in self.history.produced if not any(one.kept < p.at < one.at for one in losses)]
+        asked = {p.command_id for p in kept if p.is_command} - {""}
+        living = [process for process in self.processes if not process.dead]
+        return (
+            all(device.connected for device in self.devices)
+            and asked <= self.witness.decided
+            and not any(
+                self.server.keys.stream(f"commands:outbound:{name}").length for name in self.instances
+            )
+            and not any(len(process.gateway.dispatcher.flights) for process in living)
+        )
 
 
 def simulate(seed: int, *, settle: bool) -> tuple[list[Violation], World]:
     """Run a seed; what was violated, and the world for a closer look."""
     world = World(seed)
     play(world, lambda world: world.live(settle=settle))
-    return world.faults + check(world.history, at_rest=settle), world
+    return sorted(set(world.faults)) + check(world.history, at_rest=settle), world
 
 
 def play(world: World, act: Callable[[World], Awaitable[None]]) -> None:
     """Let `act` happen in `world`, on its clock."""
 
     async def whole() -> None:
-        world.server = Server(world.weather)
         await act(world)
 
-    with _installed(world):
+    with installed(world):
         loop = VirtualLoop(world.clock)
         loop.set_task_factory(task_factory)
         loop.set_exception_handler(lambda loop, context: world.fault("error", _told(context)))
@@ -250,36 +217,3 @@ def play(world: World, act: Callable[[World], Awaitable[None]]) -> None:
 
 def _told(context: dict[str, Any]) -> str:
     return f"{context.get('message')} {context.get('exception')!r}"
-
-
-@contextmanager
-def _installed(world: World) -> Iterator[None]:
-    """Time, chance, identity and the ways out of the gateway are those of `world`."""
-    replaced: list[tuple[Any, str, Any]] = [
-        (transport.daemon.backend, "connect", world.connect),
-        (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
-        (store.client, "random", world.random),
-        (store.outbound, "random", world.random),
-        (store.janitor, "random", world.random),
-        (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
-    ]
-    before = structlog.get_config()
-    with ExitStack() as stack:
-        stack.enter_context(world.clock.installed())
-        for where, name, stand_in in replaced:
-            stack.enter_context(patch.object(where, name, stand_in))
-        structlog.configure(processors=[_recorder(world)], cache_logger_on_first_use=False)
-        try:
-            yield
-        finally:
-            structlog.configure(**before)
-
-
-def _recorder(world: World) -> Callable[..., Any]:
-    """Log lines of the gateways become part of the trace."""
-
-    def record(logger: object, method: str, event: dict[str, Any]) -> Any:
-        world.note(f"    log {event.pop('event')} {event}")
-        raise structlog.DropEvent
-
-    return record

@@ -70,3 +70,26 @@ async def test_a_registration_leaves_the_start_that_is_known(fake_redis: Redis) 
     one.register("s1")
     await one.finish()
     assert await fake_redis.hgetall(KEYS.instances) == {b"gw-1": b"7"}
+
+
+@pytest.mark.parametrize(("first", "then"), [("9", "a"), ("ff", "100")])
+async def test_the_end_of_a_session_that_could_not_be_registered_ends_the_entry_of_an_older_one(
+    fake_redis: Redis, first: str, then: str
+) -> None:
+    one = Gateway(fake_redis, "gw-1", boot="b00t")
+    one.register(f"b00t-{first}")
+    await one.finish()
+    one.registrar.unregister(IMEI, f"b00t-{then}")
+    await one.finish()
+    assert await entry(fake_redis) == (None, None)
+
+
+@pytest.mark.parametrize("held", ["b00t-b", "b00t-10", "0ther-9", "b00t-", "b00t-x", "foreign"])
+async def test_the_end_of_a_session_leaves_the_entry_of_any_other_that_is_not_an_older_one_of_this_process(
+    fake_redis: Redis, held: str
+) -> None:
+    one = Gateway(fake_redis, "gw-1", boot="b00t")
+    one.register(held)
+    one.registrar.unregister(IMEI, "b00t-a")
+    await one.finish()
+    assert await entry(fake_redis) == (b"gw-1", held.encode())

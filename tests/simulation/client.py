@@ -1,4 +1,4 @@
-"""Redis as a process sees it: a server behind a network that delays, loses and refuses."""
+"""Redis as a process sees it: a client, and a network that delays, loses and refuses."""
 
 from __future__ import annotations
 
@@ -7,64 +7,19 @@ import builtins
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import fakeredis
 import hiredis
-from fakeredis._helpers import SimpleError
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
-from tests.simulation.weather import NEVER, Plan, Weather
+from store.client import READER_MARGIN
+from store.client import TIMEOUT as PATIENCE
+from tests.simulation.weather import NEVER, Plan
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
-DENIED_WHEN_FULL = {"xadd", "hset", "hsetnx", "set", "xgroup create"}
-OOM = "OOM command not allowed when used memory > 'maxmemory'."
-START_UPTIME = 10_000.0
-
-
-class Server:
-    """One Redis. Commands take effect one after the other, each at a moment of the virtual clock."""
-
-    def __init__(self, weather: Weather) -> None:
-        self._weather = weather
-        self.redis = fakeredis.FakeRedis(
-            server=fakeredis.FakeServer(version=(7,)), protocol=2, single_connection_client=True
-        )
-        self.redis.ping()
-        self._refuse_when_full(self.redis.connection._sock)
-        self.blocked: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
-
-    def _refuse_when_full(self, socket: Any) -> None:
-        run = socket._run_command
-
-        def guarded(func: Any, sig: Any, args: Any, from_script: bool) -> Any:
-            if sig.name in DENIED_WHEN_FULL and self._weather.oom(asyncio.get_running_loop().time()):
-                return SimpleError(OOM)
-            return run(func, sig, args, from_script)
-
-        socket._run_command = guarded
-
-    def execute(self, *args: Any, **options: Any) -> Any:
-        """One command; an error of the server is raised. Blocked readers are served after it."""
-        try:
-            return self.redis.execute_command(*args, **options)
-        finally:
-            if args[0] in ("XADD", "EVALSHA", "EVAL"):
-                self._serve_blocked()
-
-    def _serve_blocked(self) -> None:
-        for waiter in list(self.blocked):
-            attempt, deliver = waiter
-            found = attempt()
-            if found:
-                self.blocked.remove(waiter)
-                deliver(found)
-
-    def info(self) -> dict[str, Any]:
-        """What INFO says."""
-        uptime = START_UPTIME + asyncio.get_running_loop().time()
-        return {"run_id": "one", "uptime_in_seconds": int(uptime)}
+RESET = 0.001
+"""Seconds until a connection that breaks, or that nobody takes, is seen to be none."""
 
 
 class Wire:
@@ -88,13 +43,13 @@ class Wire:
             await reply
         self._process.tempt()
         plan = self._process.world.weather.plan(self._process.instance_id, self._purpose, loop.time())
-        if plan.refused:
-            await asyncio.sleep(plan.before if plan.before > 0 else 0)
+        if plan.refused or not self.server.up:
+            await asyncio.sleep(RESET)
             raise ConnectionError("Error 111 connecting: refused.")
         if plan.before != NEVER:
-            self._later(plan.before, self._arrive, effect, plan, reply, block)
+            self._later(plan.before, self._arrive, effect, plan, reply, block, self.server.life)
         elif plan.reset:
-            self._later(0.001, self._settle, reply, ConnectionError("Connection reset."))
+            self._later(RESET, self._settle, reply, ConnectionError("Connection reset."))
         return await self._wait(reply)
 
     async def _wait(self, reply: asyncio.Future[Any]) -> Any:
@@ -109,8 +64,11 @@ class Wire:
         return outcome
 
     def _arrive(
-        self, effect: Callable[[], Any], plan: Plan, reply: asyncio.Future[Any], block: float
+        self, effect: Callable[[], Any], plan: Plan, reply: asyncio.Future[Any], block: float, life: int
     ) -> None:
+        if not self.server.up or self.server.life != life:
+            self._settle(reply, ConnectionError("Connection reset."))
+            return
         try:
             outcome = effect()
         except RedisError as error:
@@ -121,19 +79,13 @@ class Wire:
             self._answer(plan, reply, outcome)
 
     def _block(self, effect: Callable[[], Any], plan: Plan, reply: asyncio.Future[Any], block: float) -> None:
-        def attempt() -> Any:
-            # The server knows that a process has died, and not that a client has lost its patience.
-            try:
-                return None if self._process.dead else effect()
-            except RedisError as error:
-                return error
-
-        waiter = (attempt, lambda found: self._answer(plan, reply, found))
-        self.server.blocked.append(waiter)
+        """The server knows that a process has died, and not that a client has lost its patience."""
+        stop = self.server.block(
+            lambda: None if self._process.dead else effect(), lambda found: self._answer(plan, reply, found)
+        )
 
         def expire() -> None:
-            if waiter in self.server.blocked:
-                self.server.blocked.remove(waiter)
+            if stop():
                 self._answer(plan, reply, [])
 
         self._later(block, expire)
@@ -145,7 +97,7 @@ class Wire:
         if plan.after != NEVER:
             self._later(plan.after, self._settle, reply, outcome)
         elif plan.reset:
-            self._later(0.001, self._settle, reply, ConnectionError("Connection reset."))
+            self._later(RESET, self._settle, reply, ConnectionError("Connection reset."))
 
     def _later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
         """Outside of the process: what is on its way goes on while that is frozen, or dead."""
@@ -159,25 +111,16 @@ class Wire:
 
 
 class SimulatedRedis(AsyncCoreCommands):
-    """A client as the store uses it."""
+    """A client as the store uses it; all that is not a real client's is the way its commands go."""
 
     def __init__(self, process: Process, purpose: str, block: float) -> None:
-        self._wire = Wire(process, purpose, block + 3.0 if block else 1.0)
+        self._wire = Wire(process, purpose, block + READER_MARGIN if block else PATIENCE)
         self.connection_pool = self
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         server = self._wire.server
-        return await self._wire.call(lambda: server.execute(*args, **options))
-
-    async def xreadgroup(self, *args: Any, block: int | None = None, **options: Any) -> Any:
-        """A read that blocks as a real server's does."""
-        redis = self._wire.server.redis
-        return await self._wire.call(
-            lambda: redis.xreadgroup(*args, **options), block=(block or 0) / 1000 if block else 0.0
-        )
-
-    async def info(self, section: str | None = None) -> Any:
-        return await self._wire.call(self._wire.server.info)
+        block = int(args[args.index(b"BLOCK") + 1]) / 1000 if b"BLOCK" in args else 0.0
+        return await self._wire.call(lambda: server.execute(*args, **options), block)
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
         return Pipeline(self._wire)
@@ -232,7 +175,8 @@ class Pipeline:
         return await self._wire.call(lambda: [self._add(stream, fields) for stream, fields in entries])
 
     def _add(self, stream: str, fields: dict[str, str]) -> Any:
+        flat = [text for pair in fields.items() for text in pair]
         try:
-            return self._wire.server.redis.xadd(stream, fields)
+            return self._wire.server.execute("XADD", stream, "*", *flat)
         except RedisError as error:
             return error

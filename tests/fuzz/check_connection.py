@@ -1,0 +1,263 @@
+"""A whole connection: whatever a device sends, at whatever moment the rest of the gateway does its part.
+
+The first four bytes of an input are the weather: the seed of how the bytes are cut, when the store confirms,
+when commands come. The rest is what the device sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+from fsm.events import CommandEvent
+from fsm.reasons import CLOSE_REASONS
+from fsm.registration import Registered, RegisterResult
+from fsm.replay import audit_session
+from fsm.telemetry import Batch
+from tests.fuzz.check_wire import read_json
+from tests.fuzz.expected import Expected, Stored, expect
+from tests.fuzz.smiths import IMEI
+from tests.fuzz.stand_ins import Doorman, Socket, Store
+from tests.transport.wire import Wire
+from tests.wire import ANSWER, COMMAND, NACK, message, read_message
+from transport.connection import Connection
+
+MOST_PIECES = 60
+PATIENCE = 400
+"""Rounds in which a connection that is not read must be read again."""
+UNACKED = 32
+"""Frames that wait for the store beyond which a device is not read."""
+LATER = 31.0
+"""Seconds by which every deadline of a connection has passed."""
+
+Met = set[str]
+
+
+def connection(data: bytes) -> Met:
+    """Each frame is stored as the protocol says, then acknowledged, in order, and nothing is left."""
+    return asyncio.run(_Meeting(data).run())
+
+
+class _Meeting:
+    """One connection, its weather, and what is known of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.weather = Random(data[:4])
+        self.sent, self.rest = b"", data[4:]
+        self.raw = self.weather.random() < 0.2
+        self.wire = Wire(None, payload="raw" if self.raw else "json")  # type: ignore[arg-type]
+        self.door = Doorman(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
+        self.wire.hub.gate._list = self.door
+        self.store = self.wire.hub.telemetry = self.wire.telemetry = Store()
+        self.socket = Socket(self._written)
+        self.device = Connection(self.wire.hub)
+        self.acks: list[int] = []
+        self.due_acks: list[int] = []
+        self.asked: dict[str, bytes] = {}
+        self.commands: list[bytes] = []
+        self.closable: set[str] = set() if self.door.allows("") is not False else {"rejected"}
+        self.met: Met = set()
+
+    async def run(self) -> Met:
+        trouble: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+        self.socket.protocol = self.device
+        self.device.connection_made(self.socket)
+        for piece in self._pieces():
+            if not self.door.asked or self.weather.random() < 0.7:  # a piece may have been on its way
+                await self._until_read()
+            if self.device.closed:
+                self.device.data_received(piece)  # what was on its way means nothing any more
+                break
+            self._receive(piece)
+            self._something_happens()
+        for _ in range(self.weather.choice((0, 2, 8))):
+            await self._until_read()
+            self._something_happens()
+        self._end()
+        assert not trouble, trouble
+        return self.met
+
+    def _pieces(self) -> list[bytes]:
+        cut, at = [], 0
+        largest = self.weather.choice((8, 60, 1500, 65_536))
+        while at < len(self.rest):
+            size = self.weather.randint(1, largest) if len(cut) < MOST_PIECES else len(self.rest)
+            cut.append(self.rest[at : at + size])
+            at += size
+        return cut
+
+    def _receive(self, piece: bytes) -> None:
+        self.sent += piece
+        self.device.data_received(piece)
+        self._compare()
+
+    # What others do
+
+    def _something_happens(self) -> None:
+        settle = self.wire.desk.ledger.settle
+        often = (self._confirm, self._confirm, settle, settle, self._ask, self._answer)
+        while self.weather.random() < 0.6 and not self.device.closed:
+            self.weather.choice((*often, *often, self._register, self._seldom))()
+            self._compare()
+
+    def _confirm(self) -> None:
+        """The store has the oldest frame."""
+        if self.store.batches:
+            if not self.device.closed:
+                done = len(self.store.given) - len(self.store.batches)
+                self.due_acks.append(expect(self.sent, raw=self.raw).stored[done].count)
+            self.store.confirm()
+
+    def _ask(self) -> None:
+        """A producer asks for a command."""
+        name = f"c-{len(self.asked)}"
+        self.asked[name] = text = b"getinfo %d" % len(self.asked)
+        codec, answer = self.weather.choice(("12", "12", "14")), self.weather.choice(("1", "1", "1", "0"))
+        self.wire.desk.ask(
+            name, self.device.imei or IMEI, payload=text.decode(), codec=codec, expect_response=answer
+        )
+
+    def _answer(self) -> None:
+        """Between two frames the device answers a command, or says that it is another's."""
+        if self.commands and not self.socket.paused and not self._now().partial:
+            codec, kind = self.weather.choice(("12", "12", "14")), self.weather.choice((ANSWER, ANSWER, NACK))
+            self._receive(message(codec, self.device.imei, kind, b"OK"))
+
+    def _register(self) -> None:
+        """The registry answers."""
+        if self.device.imei:
+            status = self.weather.choice(
+                (*[Registered.REGISTERED] * 9, Registered.FAILED, Registered.SUPERSEDED)
+            )
+            self.closable |= {"superseded"} if status is Registered.SUPERSEDED else set()
+            self.device.registered(RegisterResult(status))
+
+    def _seldom(self) -> None:
+        self.weather.choice((self._time_passes, self._stops_reading, self._comes_again, lambda: None))()
+
+    def _time_passes(self) -> None:
+        """All deadlines pass."""
+        self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
+        self.wire.hub.sweep(self.wire.desk.clock.monotonic() + LATER)
+        assert self.device.closed == (not self.device.imei or self._now().partial)
+
+    def _stops_reading(self) -> None:
+        """The device reads no more, which the next write shows."""
+        if self.acks:
+            self.closable.add("write_overflow")
+            self.socket.unread = 100_000
+
+    def _comes_again(self) -> None:
+        """The device opens another connection."""
+        if self.device.imei:
+            self.closable.add("superseded")
+            self.wire.hub.gate._list = None
+            other, socket = self.wire.identify(self.device.imei)
+            assert self.device.closed
+            assert not other.closed
+            socket.close()
+            other.connection_lost(None)
+
+    async def _until_read(self) -> None:
+        """The kernel hands nothing over while the connection is not read; it must not stay so."""
+        for _ in range(PATIENCE):
+            if not self.socket.paused or self.device.closed:
+                return
+            self.met.add("paused")
+            await asyncio.sleep(0)
+            if self.door.asked:
+                self._judged(self.weather.random() < 0.8)
+            self._confirm()
+            self.wire.hub.progress()
+            self._compare()
+        raise AssertionError("the connection is never read again")
+
+    def _judged(self, welcome: bool) -> None:
+        """The allow-list has been asked."""
+        assert self.door.asked is not None
+        asked, self.door.asked = self.door.asked, None
+        self.closable |= set() if welcome else {"rejected"}
+        asked(welcome)
+
+    # What must be
+
+    def _now(self) -> Expected:
+        """What the bytes so far amount to; what follows a greeting waits for the door."""
+        expected = expect(self.sent, raw=self.raw)
+        return expected if self.device.imei else Expected(lost=expected.lost and not expected.imei)
+
+    def _written(self, data: bytes) -> None:
+        """One write is one thing: the greeting, an acknowledgement, or a command."""
+        if not self.socket.written:
+            assert data == (b"\x01" if self.device.imei else b"\x00"), "the first byte is no greeting"
+        elif len(data) == 4:
+            self.acks.append(int.from_bytes(data, "big"))
+        else:
+            self._command(data)
+
+    def _command(self, data: bytes) -> None:
+        assert len(self.acks) == len(self.store.given), "a command is written before an acknowledgement"
+        assert not self._now().partial, "a command is written into a frame"
+        told = read_message(data[8:-4])
+        assert told is not None
+        assert told.kind == COMMAND
+        assert told.text in self.asked.values()
+        assert told.text not in self.commands, "a command is written twice"
+        assert told.codec == "12" or told.imei == self.device.imei
+        self.commands.append(told.text)
+
+    def _compare(self) -> None:
+        expected, closed = self._now(), self.device.closed
+        given = self.store.given
+        assert len(given) <= len(expected.stored)
+        assert closed or len(given) == len(expected.stored), "a frame is not stored"
+        for batch, wanted in zip(given, expected.stored, strict=False):
+            _check_batch(batch, wanted, expected.imei)
+        assert self.acks == self.due_acks[: len(self.acks)], "the wrong thing is acknowledged"
+        assert closed or len(self.acks) == len(self.due_acks), "what is stored is not acknowledged"
+        assert closed or not expected.lost, "it goes on though nobody knows where"
+        assert self.socket.closing == closed
+        assert closed or self.socket.paused or len(self.store.batches) < UNACKED, "it is read without end"
+        if closed:
+            ours = {"protocol_error"} if expected.lost else set()
+            assert self.device.close_reason in ours | self.closable
+
+    def _end(self) -> None:
+        """The socket is gone; what is still stored then is acknowledged to nobody."""
+        self._compare()
+        self.device.connection_lost(None)
+        while self.store.batches:
+            self._confirm()
+        self.wire.desk.ledger.settle()
+        hub, states = self.wire.hub, self.wire.session_log
+        assert (hub.connected, len(hub.strangers), len(hub.sessions), len(hub.closing)) == (0, 0, 0, 0)
+        own = [event for event in states if event.session_id == self.device.session_id]
+        assert audit_session(own) == []
+        assert bool(own) == bool(self.device.imei)
+        assert not own or (own[-1].state, own[-1].reason) == ("closed", self.device.close_reason)
+        assert self.device.close_reason in CLOSE_REASONS
+        self.wire.desk.audit()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.met.add(f"closed: {self.device.close_reason}")
+        self.met |= {batch.kind for batch in self.store.given}
+        self.met |= {"acknowledged"} if self.acks else set()
+        self.met |= {"command"} if self.commands else set()
+        events = [event for event in self.wire.desk.ledger.log if isinstance(event, CommandEvent)]
+        self.met |= {f"{event.state} {event.reason}".strip() for event in events if event.terminal}
+        written = {f"c-{int(text.split()[1])}" for text in self.commands}
+        for event in events:
+            assert event.delivery == "not_sent" or not event.terminal or event.command_id in written
+
+
+def _check_batch(batch: Batch, wanted: Stored, imei: str) -> None:
+    told = batch.kind, batch.codec.decode(), batch.reason.decode()
+    assert told == (wanted.kind, wanted.codec, wanted.reason)
+    assert batch.imei.decode() == imei
+    if wanted.kind == "record":
+        assert [read_json(body) for body in batch.bodies] == wanted.records
+    else:
+        assert batch.bodies == [wanted.body]

@@ -1,0 +1,89 @@
+"""What operators write: the list of devices, and the configuration file."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from fsm.errors import GatewayFault
+from transport.allow_list import FileAllowList
+from transport.cli.run import command, settings_of
+from transport.settings import Settings
+
+Met = set[str]
+
+
+def device_list(data: bytes) -> Met:
+    """Whoever stands alone on a line may come in, and nobody else; of a file that is no text, nobody."""
+    path = _written(data)
+    closed, opened = (FileAllowList(path, when_unavailable=anybody) for anybody in (False, True))
+    seen = {match[1] for match in re.finditer(rb"(?=([0-9]{15}))", data)} | {b"999999999999999"}
+    try:
+        listed: set[str] | None = _listed(data)
+    except UnicodeDecodeError:
+        listed = None
+    for imei in (found.decode() for found in seen):
+        assert closed.allows(imei) == (imei in (listed or ()))
+        assert opened.allows(imei) == (listed is None or imei in listed)
+    if listed is None:
+        return {"not UTF-8"}
+    return {"some" if listed else "nobody"}
+
+
+def _listed(data: bytes) -> set[str]:
+    """One IMEI a line, and a line ends where an editor ends it."""
+    mark = b"\xef\xbb\xbf"
+    if mark.startswith(data):
+        return set()  # Python takes the beginning of a mark for a mark
+    text = data.removeprefix(mark).decode()
+    lines = (line.partition("#")[0].strip() for line in re.split("\r\n|\r|\n", text))
+    return {line for line in lines if re.fullmatch("[0-9]{15}", line)}
+
+
+def config(data: bytes) -> Met:
+    """A file gives settings within their bounds, or a sentence that says what is wrong with it."""
+    path = _written(data)
+    try:
+        context = command.make_context("run", ["--config", str(path), "--instance-id", "gw-1"])
+        settings = settings_of(context.params)
+    except (click.UsageError, GatewayFault) as error:
+        sentence = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        assert sentence
+        return {"refused"}
+    _check(settings)
+    return {"settings" if settings != _defaults() else "defaults"}
+
+
+def _check(settings: Settings) -> None:
+    limits = settings.limits
+    assert 1 <= limits.command_ttl <= 86_400
+    assert 0.1 <= limits.response_timeout <= 3600
+    assert 1 <= limits.max_payload <= 4096
+    assert settings.heartbeat_interval < settings.heartbeat_ttl <= 86_400
+    assert settings.listen or settings.tls_listen
+    for host, port in (*settings.listen, *settings.tls_listen):
+        assert isinstance(host, str)
+        assert 0 <= port <= 65_535
+    numbers = [getattr(settings, name) for name in Settings.__dataclass_fields__]
+    assert all(isfinite(number) and number >= 0 for number in numbers if isinstance(number, (int, float)))
+
+
+@cache
+def _defaults() -> Settings:
+    return settings_of(command.make_context("run", ["--instance-id", "gw-1"]).params)
+
+
+@cache
+def _room() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="telgw-fuzz-")
+
+
+def _written(data: bytes) -> Path:
+    path = Path(_room().name) / "input"
+    path.write_bytes(data)
+    return path

@@ -1,0 +1,50 @@
+"""What stands around a connection in place of the store, the allow-list and the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fsm.telemetry import Batch
+from tests.transport.wire import FakeTelemetry, FakeTransport
+
+
+class Store(FakeTelemetry):
+    """A store that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Batch] = []
+
+    def store(self, batch: Batch) -> None:
+        super().store(batch)
+        self.given.append(batch)
+
+
+class Doorman:
+    """An allow-list that lets in at once, or when it is told to, or not at all."""
+
+    def __init__(self, answer: bool | None) -> None:
+        self._answer = answer
+        self.asked: Callable[[bool], None] | None = None
+
+    def allows(self, imei: str) -> bool | None:
+        return self._answer
+
+    def ask(self, imei: str, done: Callable[[bool], None]) -> None:
+        self.asked = done
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+
+class Socket(FakeTransport):
+    """A socket that tells when something is written."""
+
+    def __init__(self, on_write: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._on_write = on_write
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closing, "something is written to a connection that is closed"
+        self._on_write(bytes(data))
+        super().write(data)

@@ -1,0 +1,49 @@
+"""Hostile crowds on the real daemon, and one real device among them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.load.daemon import Daemon
+from tests.load.outside import Outside, open_files
+from tests.process.gateway import until
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
+
+SLOW = 5000
+AT_ONCE = 400
+HANDSHAKE_TIMEOUT = 3
+"""Seconds; the sockets that dribble their handshake are thrown out all at once, twice in each round."""
+ROUND = 5.0
+ROUNDS = 4
+"""The machine has other work than the gateway's: that can only make a round worse, never better."""
+BOUND = 100.0
+"""Milliseconds within which a device's record is acknowledged."""
+
+
+@pytest.mark.timeout(120)
+def test_a_device_is_acknowledged_at_once_among_thousands_that_dribble_and_a_flood_of_handshakes(
+    redis_url: str, stack: ExitStack
+) -> None:
+    if not open_files(SLOW + AT_ONCE + 500):
+        pytest.skip(f"{SLOW} sockets need a higher limit of open files (ulimit -n) than is allowed here")
+    gateway = stack.enter_context(Daemon(redis_url, handshake_timeout=HANDSHAKE_TIMEOUT))
+    port = int(gateway.port)
+    device = stack.enter_context(Outside("device", port=port, imei="352093081452251"))
+    slow = stack.enter_context(Outside("dribble", nice=10, port=port, count=SLOW))
+    until(lambda: slow.ask()["connected"] == SLOW, "every slow socket connected")
+    flood = stack.enter_context(Outside("handshakes", nice=10, port=port, at_once=AT_ONCE))
+    rounds = []
+    for _ in range(ROUNDS):
+        latencies = device.ask(seconds=ROUND)["latencies"]
+        rounds.append((latencies[-1], latencies[-1 - len(latencies) // 100], len(latencies)))
+        if latencies[-1] < BOUND:
+            break
+    counts = slow.ask() | flood.ask()
+    print(f"Worst, 99th percentile (ms), reports of each round: {rounds}; {counts}")
+    assert min(rounds)[0] < BOUND
+    assert counts["connected"] > SLOW * 0.9
+    assert counts["thrown_out"] >= SLOW / 2
+    assert counts["greeted"] > AT_ONCE

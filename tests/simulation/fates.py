@@ -1,0 +1,101 @@
+"""What befalls a run: storms, crashes, stops, freezes, two processes of one name, new lives of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.server import Disk
+    from tests.simulation.world import World
+
+RESTARTS = ("", "", "with its data", "with its data", "empty", "as it was")
+"""How Redis comes back in a run, if it goes."""
+
+
+class Fates:
+    """Draws lots, until it is calm.
+
+    Args:
+        length: seconds of the run in which faults come.
+    """
+
+    def __init__(self, world: World, length: float) -> None:
+        self._world = world
+        self._random = world.random
+        self.length = length
+        self._disk: Disk | None = None
+
+    async def storms(self) -> None:
+        """Bad weather, again and again."""
+        random, world = self._random, self._world
+        while True:
+            await asyncio.sleep(random.choice((0.5, 1.5, 4.0)) * random.uniform(0.5, 1.5))
+            if world.weather.calm:
+                return
+            storm = world.weather.brew(world.clock.now, world.instances)
+            world.meet("fate", storm.kind)
+            world.note(f"storm: {storm.kind} until {world.passed(storm.until):.1f}")
+            if random.random() < 0.2:
+                world.meet("fate", "forgotten scripts")
+                world.server.scripts.flush()
+
+    async def redis(self) -> None:
+        """In some runs Redis dies once, and comes back with its data, with what it had a while ago, or with
+        none."""
+        random, world = self._random, self._world
+        how = random.choice(RESTARTS)
+        if not how:
+            return
+        await asyncio.sleep(random.uniform(0.2, 0.8) * self.length)
+        if how == "as it was":
+            self._disk = world.server.save()
+            await asyncio.sleep(random.choice((0.05, 1.0, 3.0)) * random.uniform(0.5, 1.0))
+        elif how == "empty":
+            self._disk = world.server.wipe()
+        away = random.choice((0.05, 1.0, 5.0)) * random.uniform(0.5, 1.5)
+        world.meet("redis", how)
+        world.note("redis dies")
+        world.server.die()
+        for name in world.instances:
+            world.weather.hinder(name, world.clock.now, world.clock.now + away)
+        await asyncio.sleep(away)
+        world.note(f"redis is back, {how}")
+        self.relent()
+
+    def relent(self) -> None:
+        """Let Redis come back if it is away."""
+        if not self._world.server.up:
+            self._world.revive_redis(self._disk)
+
+    async def crashes(self) -> None:
+        """Crashes, orderly stops, restarts, and two processes of one name."""
+        random, world = self._random, self._world
+        while True:
+            await asyncio.sleep(random.choice((0.7, 2.5, 6.0)) * random.uniform(0.5, 1.5))
+            name = random.choice(world.instances)
+            living = world.alive(name)
+            if not living:
+                world.start(name)
+                continue
+            what = random.random()
+            if what < 0.4:
+                world.note(f"{name} is doomed")
+                living[0].doomed = random.choice((0.5, 0.1, 0.02))
+            elif what < 0.6:
+                world.meet("fate", "an orderly stop")
+                world.note(f"{name} is told to stop")
+                living[0].gateway.stop()
+            elif what < 0.7:
+                world.start(name)
+            elif what < 0.9:
+                frozen = random.choice((0.7, 3.0, 14.0)) * random.uniform(0.5, 1.5)
+                world.meet("fate", "a freeze")
+                world.note(f"{name} is frozen for {frozen:.1f} s")
+                living[0].freeze(frozen)
+            later = random.choice((0.1, 3.0, 14.0)) * random.uniform(0.5, 1.5)
+            asyncio.get_running_loop().call_later(later, self._revive, name)
+
+    def _revive(self, name: str) -> None:
+        if not self._world.alive(name) and not self._world.weather.calm:
+            self._world.start(name)

@@ -1,0 +1,273 @@
+"""The data of an imitation of Redis and the commands on it: those that gateways and their scripts use.
+
+Replies are as RESP2 has them: bytes, int, None, lists, `Status`; errors are raised. What is imitated is held
+against a real server by `test_imitation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+from tests.simulation.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
+
+GROWING = frozenset({"XADD", "HSET", "HSETNX", "SET", "XGROUP CREATE"})
+"""Commands that a server without memory refuses."""
+OOM = "OOM command not allowed when used memory > 'maxmemory'."
+WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+
+class Status(bytes):
+    """A reply that is a status, such as ``OK``."""
+
+
+OK = Status(b"OK")
+
+
+class Refusal(Exception):
+    """A reply that is an error, as it is on the wire."""
+
+
+class Keyspace:
+    """Keys with their values and their ends.
+
+    Args:
+        wall: seconds since 1970.
+        full: whether the server takes no writes that need memory.
+    """
+
+    def __init__(self, wall: Callable[[], float], full: Callable[[], bool]) -> None:
+        self._wall = wall
+        self._full = full
+        self._values: dict[bytes, Any] = {}
+        self._ends: dict[bytes, int] = {}
+        self._commands: dict[str, Callable[..., Any]] = {
+            name[4:].replace("_", " ").upper(): getattr(self, name)
+            for name in dir(self)
+            if name[:4] == "cmd_"
+        }
+
+    def run(self, name: str, arguments: Sequence[bytes]) -> Any:
+        """Carry out one command.
+
+        Raises:
+            Refusal: the server says no.
+        """
+        command = self._commands.get(name)
+        if command is None:
+            raise Refusal(f"ERR unknown command '{name}'")
+        if name in GROWING and self._full():
+            raise Refusal(OOM)
+        return command(*arguments)
+
+    @property
+    def now_ms(self) -> int:
+        """Epoch ms."""
+        return int(self._wall() * 1000)
+
+    # For those who look at it from outside
+
+    def copy(self) -> Keyspace:
+        """What would be on a disk now."""
+        other = Keyspace(self._wall, self._full)
+        other._values, other._ends = deepcopy(self._values), dict(self._ends)
+        return other
+
+    def names(self) -> list[bytes]:
+        """Every key."""
+        return [key for key in list(self._values) if self.cmd_exists(key)]
+
+    def stream(self, key: str) -> Stream:
+        """A stream; an empty one when there is none."""
+        found = self._find(key.encode(), Stream)
+        return Stream() if found is None else found
+
+    # Within
+
+    def _find(self, key: bytes, kind: type) -> Any:
+        """The value of `key`, None when there is none."""
+        self._expire(key)
+        value = self._values.get(key)
+        if value is not None and type(value) is not kind:
+            raise Refusal(WRONG_TYPE)
+        return value
+
+    def _expire(self, key: bytes) -> None:
+        end = self._ends.get(key)
+        if end is not None and end <= self.now_ms:
+            self.cmd_del(key)
+
+    def _make(self, key: bytes, kind: type) -> Any:
+        value = self._find(key, kind)
+        if value is None:
+            value = self._values[key] = kind()
+        return value
+
+    # Keys
+
+    def cmd_get(self, key: bytes) -> Any:
+        return self._find(key, bytes)
+
+    def cmd_set(self, key: bytes, value: bytes, unit: bytes = b"", length: bytes = b"") -> Any:
+        self._values[key] = value
+        self._ends.pop(key, None)
+        if unit:
+            self._ends[key] = self.now_ms + int(length) * {b"EX": 1000, b"PX": 1}[unit]
+        return OK
+
+    def cmd_del(self, *keys: bytes) -> Any:
+        found = 0
+        for key in keys:
+            self._ends.pop(key, None)
+            found += self._values.pop(key, None) is not None
+        return found
+
+    def cmd_exists(self, key: bytes) -> Any:
+        return int(self.cmd_type(key) != b"none")
+
+    def cmd_type(self, key: bytes) -> Any:
+        self._expire(key)
+        kinds = {bytes: b"string", dict: b"hash", Stream: b"stream", type(None): b"none"}
+        return Status(kinds[type(self._values.get(key))])
+
+    def cmd_pexpire(self, key: bytes, length: bytes) -> Any:
+        if not self.cmd_exists(key):
+            return 0
+        self._ends[key] = self.now_ms + int(length)
+        return 1
+
+    def cmd_time(self) -> Any:
+        micros = int(self._wall() * 1_000_000)
+        return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
+
+    # Hashes
+
+    def cmd_hget(self, key: bytes, name: bytes) -> Any:
+        return (self._find(key, dict) or {}).get(name)
+
+    def cmd_hmget(self, key: bytes, *names: bytes) -> Any:
+        found = self._find(key, dict) or {}
+        return [found.get(name) for name in names]
+
+    def cmd_hgetall(self, key: bytes) -> Any:
+        return [text for pair in (self._find(key, dict) or {}).items() for text in pair]
+
+    def cmd_hscan(self, key: bytes, cursor: bytes, *more: bytes) -> Any:
+        return [b"0", self.cmd_hgetall(key)]
+
+    def cmd_hset(self, key: bytes, *pairs: bytes) -> Any:
+        if not pairs or len(pairs) % 2:
+            raise Refusal("ERR wrong number of arguments for 'hset' command")
+        found = self._make(key, dict)
+        before = len(found)
+        found.update(zip(pairs[::2], pairs[1::2], strict=True))
+        return len(found) - before
+
+    def cmd_hsetnx(self, key: bytes, name: bytes, value: bytes) -> Any:
+        return 0 if self.cmd_hget(key, name) is not None else self.cmd_hset(key, name, value)
+
+    def cmd_hdel(self, key: bytes, *names: bytes) -> Any:
+        found = self._find(key, dict)
+        if found is None:
+            return 0
+        removed = sum(found.pop(name, None) is not None for name in names)
+        if not found:
+            self.cmd_del(key)
+        return removed
+
+    # Streams
+
+    def cmd_xadd(self, key: bytes, *rest: bytes) -> Any:
+        """XADD key [MAXLEN ~ most] id field value ..."""
+        most, rest = (int(rest[2]), rest[3:]) if rest[0] == b"MAXLEN" else (None, rest)
+        if len(rest) < 3 or not len(rest) % 2:
+            raise Refusal("ERR wrong number of arguments for 'xadd' command")
+        stream = self.stream(key.decode())
+        entry_id = stream.next_id(self.now_ms) if rest[0] == b"*" else read_id(rest[0])
+        if entry_id <= stream.last:
+            raise Refusal("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+        self._values[key] = stream
+        stream.add(entry_id, list(rest[1:]))
+        if most is not None:
+            stream.trim(most, whole_nodes=True)
+        return spell_id(entry_id)
+
+    def cmd_xlen(self, key: bytes) -> Any:
+        return self.stream(key.decode()).length
+
+    def cmd_xdel(self, key: bytes, *ids: bytes) -> Any:
+        stream = self.stream(key.decode())
+        return sum(stream.remove(read_id(one)) for one in ids)
+
+    def cmd_xrange(self, key: bytes, first: bytes, last: bytes, *count: bytes) -> Any:
+        limit = int(count[1]) if count else None
+        return self.stream(key.decode()).between(_bound(first, 0), _bound(last, LAST[0]), limit)
+
+    def cmd_xtrim(self, key: bytes, how: bytes, about: bytes, bound: bytes, *limit: bytes) -> Any:
+        """XTRIM key MAXLEN|MINID ~|= bound [LIMIT count]"""
+        stream = self.stream(key.decode())
+        keep = int(bound) if how == b"MAXLEN" else stream.younger(read_id(bound))
+        return stream.trim(keep, whole_nodes=about == b"~")
+
+    def cmd_xinfo_groups(self, key: bytes) -> Any:
+        stream = self._find(key, Stream)
+        if stream is None:
+            raise Refusal("ERR no such key")
+        return [
+            [b"name", name, b"pending", len(group.pending), b"last-delivered-id", spell_id(group.delivered)]
+            for name, group in sorted(stream.groups.items())
+        ]
+
+    # Groups
+
+    def cmd_xgroup_create(self, key: bytes, name: bytes, start: bytes, *mkstream: bytes) -> Any:
+        stream = self._make(key, Stream) if mkstream else self._find(key, Stream)
+        if stream is None:
+            raise Refusal("ERR The XGROUP subcommand requires the key to exist.")
+        if name in stream.groups:
+            raise Refusal("BUSYGROUP Consumer Group name already exists")
+        stream.groups[name] = Group(stream.last if start == b"$" else read_id(start))
+        return OK
+
+    def cmd_xreadgroup(self, word: bytes, name: bytes, consumer: bytes, *rest: bytes) -> Any:
+        """XREADGROUP GROUP name consumer COUNT count [BLOCK ms] STREAMS key id"""
+        count, key, start = int(rest[rest.index(b"COUNT") + 1]), rest[-2], rest[-1]
+        stream, group = self._group(key, name, "in XREADGROUP with GROUP option")
+        if start != b">":
+            return [[key, stream.redeliver(group, consumer, read_id(start), count)]]
+        fresh = stream.deliver(group, consumer, count)
+        return [[key, fresh]] if fresh else None
+
+    def cmd_xautoclaim(self, key: bytes, name: bytes, consumer: bytes, *rest: bytes) -> Any:
+        """XAUTOCLAIM key name consumer 0 start COUNT count"""
+        stream, group = self._group(key, name, "")
+        return stream.claim(group, consumer, read_id(rest[1]), int(rest[3]))
+
+    def cmd_xpending(self, key: bytes, name: bytes) -> Any:
+        stream, group = self._group(key, name, "")
+        return stream.summary(group)
+
+    def cmd_xack(self, key: bytes, name: bytes, *ids: bytes) -> Any:
+        groups = self.stream(key.decode()).groups
+        pending = groups[name].pending if name in groups else {}
+        return sum(pending.pop(read_id(one), None) is not None for one in ids)
+
+    def _group(self, key: bytes, name: bytes, where: str) -> tuple[Stream, Group]:
+        stream = self._find(key, Stream)
+        if stream is None or name not in stream.groups:
+            text = f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}' {where}"
+            raise Refusal(text.strip())
+        return stream, stream.groups[name]
+
+
+def _bound(text: bytes, missing: int) -> EntryId:
+    """One end of a range; ``(`` leaves the entry itself out."""
+    if text in (b"-", b"+"):
+        return FIRST if text == b"-" else LAST
+    if text[:1] != b"(":
+        return read_id(text, missing)
+    milliseconds, serial = read_id(text[1:])
+    if missing:  # the end of the range
+        return (milliseconds, serial - 1) if serial else (milliseconds - 1, LAST[0])
+    return milliseconds, serial + 1

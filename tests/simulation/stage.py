@@ -1,0 +1,58 @@
+"""What a run replaces around the gateway: time, chance, identity, and the ways out of the process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import structlog
+
+import store.client
+import store.janitor
+import store.outbound
+import transport.connection
+import transport.daemon.backend
+import transport.hub
+import transport.link
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@contextmanager
+def installed(world: World) -> Iterator[None]:
+    """While it lasts, gateways live in `world`; times that no setting has are cut down to those of a run."""
+    replaced: list[tuple[Any, str, Any]] = [
+        (transport.daemon.backend, "connect", world.connect),
+        (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
+        (store.client, "random", world.random),
+        (store.outbound, "random", world.random),
+        (store.janitor, "random", world.random),
+        (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
+        (store.outbound, "RECLAIM_EVERY", 5.0),
+        (transport.hub, "STORE_PATIENCE", 8.0),
+        (transport.connection, "FRAME_DEADLINE", 5.0),
+    ]
+    before = structlog.get_config()
+    with ExitStack() as stack:
+        stack.enter_context(world.clock.installed())
+        for where, name, stand_in in replaced:
+            stack.enter_context(patch.object(where, name, stand_in))
+        structlog.configure(processors=[_recorder(world)], cache_logger_on_first_use=False)
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+
+def _recorder(world: World) -> Callable[..., Any]:
+    """Log lines of the gateways become part of the trace."""
+
+    def record(logger: object, method: str, event: dict[str, Any]) -> Any:
+        world.note(f"    log {event.pop('event')} {event}")
+        raise structlog.DropEvent
+
+    return record
