@@ -82,19 +82,12 @@ local function is_listed(instance, entry)
   return #redis.call('XRANGE', outbound(instance), entry, entry) > 0
 end
 
--- Ledgers of entries that this call was to open, and that somebody else has: a move that travels with such an
--- opening has nothing to build on, whatever the number of the last event is.
-local foreign = {}
-
 local act = {}
 
 function act.open(move, ledger)
   local seen = read(ledger)
   if seen then
-    if seen.instance == move.instance and seen.entry == move.entry then
-      foreign[ledger] = seen.token ~= move.token
-      return report('REDELIVERED', seen)
-    end
+    if seen.instance == move.instance and seen.entry == move.entry then return report('REDELIVERED', seen) end
     if is_listed(move.instance, move.entry) then
       redis.call('HSET', ledger, 'last', append(move.duplicate))
       remove({{move.instance, move.entry}})
@@ -113,7 +106,6 @@ function act.step(move, ledger)
   local seen = read(ledger)
   if not seen and not move.ledger then return report('MISSING') end
   if seen then
-    if foreign[ledger] and seen.token ~= move.token then return report('CONFLICT', seen) end
     if seen.token == move.token then return report('ALREADY', seen) end
     if seen.seq ~= move.seq - 1 or seen.instance ~= move.instance or seen.entry ~= move.entry then
       return report('CONFLICT', seen)
