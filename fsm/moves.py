@@ -73,7 +73,7 @@ class Open:
 
 @dataclass(slots=True)
 class Step:
-    """Move a command on, if the ledger stands at ``event.seq - 1`` and still belongs to ``entry``.
+    """Move a command on, if the ledger stands where the event departs from and still belongs to ``entry``.
 
     Attributes:
         remove: further entries that leave their pending list with this step (a cancel's own entry).

@@ -118,6 +118,7 @@ def _spell_step(move: Step, key: int) -> dict[str, Any]:
         "instance": move.entry.instance_id,
         "entry": move.entry.outbound_id,
         "token": move.token,
+        "prev": event.prev,
         "state": event.state,
         "seq": event.seq,
         "terminal": event.terminal,

@@ -6,7 +6,8 @@
 -- or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose estate is being settled has a heartbeat again.
 --
--- The script compares `seq`, owner and token. It does not know the states of a command or its edges.
+-- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
+-- which a move takes it for begun. It does not know the states of a command or its edges.
 -- Within one move the write that memory pressure can refuse (XADD to the log) comes first: a refused move
 -- leaves nothing behind.
 
@@ -82,12 +83,14 @@ local function is_listed(instance, entry)
   return #redis.call('XRANGE', outbound(instance), entry, entry) > 0
 end
 
+local function owns(move, seen) return seen.instance == move.instance and seen.entry == move.entry end
+
 local act = {}
 
 function act.open(move, ledger)
   local seen = read(ledger)
   if seen then
-    if seen.instance == move.instance and seen.entry == move.entry then return report('REDELIVERED', seen) end
+    if owns(move, seen) then return report('REDELIVERED', seen) end
     if is_listed(move.instance, move.entry) then
       redis.call('HSET', ledger, 'last', append(move.duplicate))
       remove({{move.instance, move.entry}})
@@ -107,9 +110,8 @@ function act.step(move, ledger)
   if not seen and not move.ledger then return report('MISSING') end
   if seen then
     if seen.token == move.token then return report('ALREADY', seen) end
-    if seen.seq ~= move.seq - 1 or seen.instance ~= move.instance or seen.entry ~= move.entry then
-      return report('CONFLICT', seen)
-    end
+    local stands = seen.seq == move.seq - 1 and seen.state == move.prev
+    if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
   end
   if move.imei then
     local holder = redis.call('HGET', registry, move.imei)
@@ -139,9 +141,7 @@ function act.transfer(move, ledger)
   local seen = read(ledger)
   if not seen then return report('MISSING') end
   if seen.token == move.token then return report('ALREADY', seen) end
-  if seen.seq ~= move.seq or seen.instance ~= move.instance or seen.entry ~= move.entry then
-    return report('CONFLICT', seen)
-  end
+  if seen.seq ~= move.seq or not owns(move, seen) then return report('CONFLICT', seen) end
   if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end
   local id = append(move.event)
   local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))

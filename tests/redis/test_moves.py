@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsm.moves import Entry, Status
-from fsm.reasons import CANCELLED, CONNECTION_LOST, INVALID_COMMAND
+from fsm.reasons import CANCELLED, CONNECTION_LOST, DEVICE_NOT_CONNECTED, INVALID_COMMAND
 from store.keys import GROUP
 from tests.redis.book import ANSWER, BOOT, IMEI, KEYS, US, Book
 
@@ -85,6 +85,27 @@ async def test_two_verdicts_of_which_one_comes_first(book: Book) -> None:
     [result] = await book.ledger.execute(lost.step("fail", reason=CONNECTION_LOST))
     assert (result.status, result.state, result.seq) == (Status.CONFLICT, "responded", 3)
     assert await book.states() == ["queued", "sent", "responded"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("seq", "5"), ("state", "failed")])
+async def test_a_step_from_where_the_command_is_not_conflicts(book: Book, field: str, value: str) -> None:
+    case = await book.sent()
+    before = await book.row()
+    await book.client.hset(KEYS.ledger("c-1"), field, value)
+    assert await book.statuses(case.step("respond", answer=ANSWER)) == [Status.CONFLICT]
+    await book.client.hset(KEYS.ledger("c-1"), field, before[field])
+    assert await book.row() == before
+
+
+async def test_what_another_process_has_ended_is_not_sent_by_one_that_takes_it_for_new(book: Book) -> None:
+    case = await book.case()
+    late = type(case)(case.request)
+    await book.statuses(case.open("refuse", reason=DEVICE_NOT_CONNECTED))
+    assert await book.statuses(late.open(), late.step("send", session_id="s-1")) == [
+        Status.REDELIVERED,
+        Status.CONFLICT,
+    ]
+    assert await book.states() == ["failed"]
 
 
 async def test_a_step_from_an_entry_that_does_not_own_the_command_conflicts(book: Book) -> None:

@@ -231,3 +231,28 @@ def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place(
     world = scene(act)
     (tap,) = Evidence(world.history).taps
     assert [written.text for written in tap.written] == ["getinfo", "getver"]
+
+
+def test_what_another_process_has_ended_is_not_sent_by_one_that_has_just_been_given_the_entry() -> None:
+    async def act(world: World) -> None:
+        process = await start(world)
+        device = Device(world, 1)
+        Socket(device, process, 0.01).send(wire.hello(device.imei))
+        await asyncio.sleep(5.0)
+        entry = f"{world.clock.wall() * 1000:.0f}-0"
+        ledger = {
+            "state": "failed",
+            "seq": "1",
+            "token": "another:1",
+            "instance_id": "gw-a",
+            "outbound_id": entry,
+        }
+        world.server.execute("HSET", "commands:state:c1", *[text for pair in ledger.items() for text in pair])
+        fields = ("command_id", "c1", "imei", device.imei, "payload", "getinfo")
+        world.server.execute("XADD", "commands:outbound:gw-a", entry, *fields)
+        await asyncio.sleep(5.0)
+        assert world.server.execute("HGET", "commands:state:c1", "seq") == b"1"
+        assert world.server.execute("XLEN", "commands:outbound:gw-a") == 0
+
+    world = scene(act)
+    assert Evidence(world.history).writes == {}

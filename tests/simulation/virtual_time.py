@@ -113,5 +113,6 @@ def run(main: Coroutine[Any, Any, Any], loop: VirtualLoop) -> Any:
         for task in left:
             task.cancel()
         loop.set_exception_handler(lambda loop, context: None)
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()

@@ -184,7 +184,8 @@ class FakeLedger:
             return self._report(Status.MISSING)
         if row is not None and row.token == move.token:
             return self._report(Status.ALREADY, row)
-        if row is not None and (row.seq != event.seq - 1 or row.entry != move.entry):
+        stands = row is None or (row.seq, row.state, row.entry) == (event.seq - 1, event.prev, move.entry)
+        if not stands:
             return self._report(Status.CONFLICT, row)
         holder = self.holders.get(move.held_imei)
         if holder and holder != US and holder in self.alive:
