@@ -23,6 +23,8 @@ COUNT = 64
 BLOCK_MS = 250
 """How long one read waits on the server, and so how long a stop may wait for the reader."""
 RECLAIM_EVERY = 30.0
+"""Seconds between two looks at all that is pending, in quiet times."""
+_FIRST_RECLAIM = 1.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 2.0
 _PAUSE = 0.1
 
@@ -49,7 +51,8 @@ class OutboundReader:
     """Hands entries to `on_entries` as they come: first what is pending, then what is new.
 
     After any error the pending list is read again from its beginning, for a lost reply leaves entries there
-    that would never be offered again. The receiver drops those it already holds.
+    that would never be offered again. At first, and after an error, it is looked at more often: a read that
+    we, or an earlier process of our id, gave up can still be carried out. The receiver drops what it holds.
 
     Args:
         client: a client of its own, whose socket timeout is longer than the block.
@@ -79,6 +82,7 @@ class OutboundReader:
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
         self._cursor = "0"
         self._reclaim_at = 0.0
+        self._reclaim_in = _FIRST_RECLAIM
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,7 +94,7 @@ class OutboundReader:
                 await self._turn()
                 backoff = _FIRST_BACKOFF
             except (RedisError, OSError) as error:
-                self._cursor, self._reclaim_at = "0", 0.0
+                self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM
                 self._on_error(error)
                 await self._pause(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _LAST_BACKOFF)
@@ -156,7 +160,8 @@ class OutboundReader:
             start = reply[0]
             if start in (b"0-0", "0-0"):
                 break
-        self._reclaim_at = asyncio.get_running_loop().time() + RECLAIM_EVERY
+        self._reclaim_at = asyncio.get_running_loop().time() + min(self._reclaim_in, RECLAIM_EVERY)
+        self._reclaim_in = min(self._reclaim_in * 2, RECLAIM_EVERY)
 
     async def _ensure_group_quietly(self) -> None:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fsm.command import Command, CommandRequest
+from fsm.command import QUEUED, Command, CommandRequest
 from fsm.events import CommandEvent
 from fsm.moves import Entry
 
@@ -28,6 +28,8 @@ class Flight:
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
         received: the device's TCP was seen to have acknowledged the whole command.
+        follower: takes the entry that stands for the command when this one has gone, before the next command
+            takes its place.
     """
 
     request: CommandRequest
@@ -40,6 +42,7 @@ class Flight:
     written_at: float = 0.0
     offset: int = 0
     received: bool = False
+    follower: Callable[[], None] | None = None
 
     @property
     def entry(self) -> Entry:
@@ -51,6 +54,11 @@ class Flight:
         """Its place in the stream, by which the commands of one device are ordered."""
         milliseconds, _, serial = self.request.outbound_id.partition("-")
         return int(milliseconds), int(serial or 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is queued, and nothing is being done about it."""
+        return self.command.state == QUEUED and self.pending is None and not self.moving
 
     @property
     def decided(self) -> bool:

@@ -96,6 +96,9 @@ class Flights:
         self._by_entry.pop(flight.request.outbound_id, None)
         if self._by_command.get(flight.request.command_id) is flight:
             del self._by_command[flight.request.command_id]
+        follower, flight.follower = flight.follower, None
+        if follower is not None:
+            follower()
         self._leave(flight)
 
     def _leave(self, flight: Flight) -> None:
@@ -209,9 +212,11 @@ class Flights:
 
         The entry of a cancel stays pending: when it is read again, the ledger tells what became of it all.
         """
-        self.release(flight)
-        if event.terminal and flight.written:
+        late = event.terminal and flight.written
+        if late:
             self.verdicts.add(event)
+        self.release(flight)
+        if late:
             self._notes.late_outcome(flight, event)
 
     def _reject_cancels(self, flight: Flight, entries: tuple[Entry, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from fsm.command import QUEUED
 from fsm.entries import entry_fields
 from fsm.moves import MoveResult, Status, Transfer
 from fsm.outbound import MAX_HOPS
@@ -37,8 +36,7 @@ class Relocation:
                     self._move(flight, holder)
 
     def _move(self, flight: Flight, holder: str) -> None:
-        settled = flight.pending is None and not flight.moving and flight.command.state == QUEUED
-        if not settled or flight.request.hops >= MAX_HOPS:
+        if not flight.waits or flight.request.hops >= MAX_HOPS:
             return
         flight.moving = True
         self._ledger.submit(

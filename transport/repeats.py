@@ -22,11 +22,11 @@ class Repeats:
     """Lets the ledger answer a repeated entry, and does nothing to the device.
 
     The ledger knows such a command, and that ends the matter, unless Redis has lost what it had confirmed.
-    Then the entry looks new, or only begun, and what was lost is told again.
+    Then the entry looks new, or only begun, and what was lost is told again. If there is no verdict to tell,
+    the entry stands for the command from then on, and what is in hand makes way for it as soon as it can.
 
     Args:
-        begin: takes a command that turns out to be no repetition: it was moved here while a repetition of it
-            was being looked at.
+        begin: takes the entry of a command that stands for it alone.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Repeats:
         verdict: CommandEvent | None,
         result: MoveResult,
     ) -> None:
-        """The ledger answered. What is in hand is ended first: until then its repetition stays pending."""
+        """The ledger answered."""
         found = Command(request.command_id)
         if result.status is Status.OK:
             found = evolve(found, first)
@@ -78,19 +78,27 @@ class Repeats:
         lost = retell(verdict, found, request) if verdict and found.seq else []
         if not lost:
             self._answering.discard(entry.outbound_id)
-            if self._is_the_one(result, found, verdict):
-                self._begin(request)
+            if found.seq and not found.terminal and verdict is None:
+                self._follow(request)
             return
         steps = [Step(event, entry, ignore) for event in lost]
         steps[-1].done = partial(self._told, entry)
         self._ledger.submit(*steps)
         log.warning("told_again", command_id=request.command_id, found=found.state)
 
-    def _is_the_one(self, result: MoveResult, found: Command, verdict: CommandEvent | None) -> bool:
-        """Whether the ledger names this entry, and what was in hand was the repetition: it has gone."""
-        in_hand = self._flights.find(found.command_id)
-        redelivered = result.status is Status.REDELIVERED and not found.terminal
-        return redelivered and verdict is None and in_hand is None
+    def _follow(self, request: CommandRequest) -> None:
+        """The ledger names this entry: what is in hand of the command was another, and is ended first."""
+        in_hand = self._flights.find(request.command_id)
+        if in_hand is None:
+            self._begin(request)
+            return
+        in_hand.follower = partial(self._take_or_begin, request)
+        if in_hand.waits:
+            self._flights.release(in_hand)
+
+    def _take_or_begin(self, request: CommandRequest) -> None:
+        if not self.take(request, Entry(request.instance_id, request.outbound_id)):
+            self._begin(request)
 
     def _told(self, entry: Entry, result: MoveResult) -> None:
         self._answering.discard(entry.outbound_id)

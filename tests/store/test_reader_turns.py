@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -21,13 +22,14 @@ class Server:
     Attributes:
         answers: what the next reads get: entries, or an error.
         cursors: from where each read began.
+        claims: how many reads there had been at each look at all that is pending.
     """
 
     def __init__(self, *answers: Raw | Exception) -> None:
         self.answers = list(answers)
         self.cursors: list[str] = []
         self.groups: list[dict[str, Any]] = []
-        self.claims = 0
+        self.claims: list[int] = []
         self.acknowledged: list[bytes] = []
         self.taken: list[tuple[str, bool]] = []
         self.errors: list[Exception] = []
@@ -63,7 +65,7 @@ class Server:
         self.groups.append(given)
 
     async def xautoclaim(self, *_: Any, **given: Any) -> Any:
-        self.claims += 1
+        self.claims.append(len(self.cursors))
         assert given["min_idle_time"] == 0
         return [b"0-0", []]
 
@@ -83,7 +85,7 @@ async def test_it_begins_with_what_is_pending_under_any_name() -> None:
     await server.reader.run()
     assert server.cursors == ["0", "1-0", ">"]
     assert server.taken == [("1-0", False), ("1-0", True)]
-    assert server.claims == 1
+    assert len(server.claims) == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionError("reply lost"), ResponseError("NOGROUP No such key")])
@@ -91,7 +93,7 @@ async def test_after_an_error_it_begins_anew(error: Exception) -> None:
     server = Server([], error, [], [])
     await server.reader.run()
     assert server.cursors == ["0", ">", "0", ">"]
-    assert (server.claims, server.errors) == (2, [error])
+    assert (len(server.claims), server.errors) == (2, [error])
 
 
 async def test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone() -> None:
@@ -110,7 +112,22 @@ async def test_what_is_pending_is_looked_at_again_when_it_is_time(monkeypatch: p
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.0)
     server = Server([], [], [])
     await server.reader.run()
-    assert server.claims == 3
+    assert len(server.claims) == 3
+
+
+async def test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quiet: list[Raw | Exception] = [[]] * 100
+    server = Server(*quiet, ConnectionError("reply lost"), *quiet)
+
+    async def pause(seconds: float) -> None:
+        """There is no need to wait."""
+
+    monkeypatch.setattr(server.reader, "_pause", pause)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: float(len(server.cursors)))
+    await server.reader.run()
+    assert server.claims == [0, 1, 3, 7, 15, 31, 61, 91, 101, 102, 104, 108, 116, 132, 162, 192]
 
 
 async def test_without_room_what_is_pending_is_read_and_nothing_new() -> None:

@@ -144,11 +144,62 @@ def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(
     assert link.texts == ["c-1"]
     desk.answer(link)
     desk.ledger.settle()
-    desk.redeliver()
-    desk.ledger.settle()
     assert link.texts == ["c-1"]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert (desk.ledger.stream, len(desk.dispatcher.flights)) == ({}, 0)
+
+
+def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it(
+    desk: Desk,
+) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    desk.ledger.forget()
+    desk.ledger.log.clear()
+    desk.ask()
+    desk.ask("c-2")
+    desk.ledger.settle()
+    desk.ready(link)
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    assert link.texts == ["c-1", "c-2"]
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
+
+
+def test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask(expires_at="2026-01-01T00:00:10Z")
+    desk.ledger.settle()
+    desk.ledger.forget()
+    desk.ledger.log.clear()
+    desk.ask(expires_at="2026-01-01T00:00:20Z")
+    desk.ask("c-2")
+    desk.ledger.settle()
+    desk.at(15)
+    desk.ready(link)
+    desk.ledger.settle()
+    assert link.texts == ["c-1"]
+    assert desk.life() == ["queued not_sent", "sent maybe_sent"]
+
+
+def test_a_command_that_is_repeated_while_it_is_on_its_way_is_written_once_and_before_the_next(
+    desk: Desk,
+) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    desk.ledger.forget()
+    desk.ledger.log.clear()
+    desk.ask()
+    desk.ready(link)
+    desk.ask("c-2")
+    desk.ledger.settle()
+    desk.answer(link)
+    desk.ledger.settle()
+    assert link.texts == ["c-1", "c-2"]
+    assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
 
 
 def test_a_repetition_without_any_loss_is_a_duplicate_as_ever(desk: Desk) -> None:

@@ -48,6 +48,45 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
+        promise="P5",
+        name="a repetition takes the place of what it repeats",
+        what="When Redis has lost a waiting command, the entry that asks for it again takes its place.",
+        file="transport/repeats.py",
+        text="        in_hand.follower = partial(self._take_or_begin, request)\n",
+        mutant="",
+        without="the next command goes out first, and the repetition waits for the next look",
+        tests=(
+            "transport/test_lost_moves.py::"
+            "test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it",
+        ),
+    ),
+    Mechanism(
+        promise="P5",
+        name="what only waits makes way",
+        what="What waits for its turn makes way for its repetition without being tried.",
+        file="transport/repeats.py",
+        text="        if in_hand.waits:\n            self._flights.release(in_hand)\n",
+        mutant="",
+        without="its time to live ends first, and the next command passes it",
+        tests=(
+            "transport/test_lost_moves.py::"
+            "test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a verdict is known before its repetition is looked at",
+        what="The outcome of a command that was overruled is remembered before the repetition is taken.",
+        file="transport/flights.py",
+        text="        if late:\n            self.verdicts.add(event)\n        self.release(flight)\n",
+        mutant="        self.release(flight)\n        if late:\n            self.verdicts.add(event)\n",
+        without="a command that was answered is written again for its repetition",
+        tests=(
+            "transport/test_lost_moves.py::"
+            "test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict",
+        ),
+    ),
+    Mechanism(
         promise="faults",
         name="an id is new after the retention",
         what="A verdict older than the retention says nothing.",

@@ -23,7 +23,9 @@ MECHANISMS = (
         text="move.seq - 1 and seen.state == move.prev\n",
         mutant="move.seq - 1\n",
         without="an entry that another process has ended is sent by one that has just read it",
-        tests=("redis/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",),
+        tests=(
+            "redis/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",
+        ),
     ),
     Mechanism(
         promise="P1",
@@ -70,10 +72,7 @@ MECHANISMS = (
         name="a step is taken once",
         what="A step that is repeated after a lost reply is known by its token.",
         file="store/scripts/moves.lua",
-        text=(
-            "    if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "    local stands"
-        ),
+        text=("    if seen.token == move.token then return report('ALREADY', seen) end\n    local stands"),
         mutant="    local stands",
         without="our own move looks like another's",
         tests=("redis/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),

@@ -39,6 +39,32 @@ MECHANISMS = (
         tests=("store/test_reader_turns.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
     ),
     Mechanism(
+        promise="P5",
+        name="it is looked at soon at first",
+        what="At first the pending list is looked at after a second, and then ever more seldom.",
+        file="store/outbound.py",
+        text="        self._reclaim_in = _FIRST_RECLAIM\n",
+        mutant="        self._reclaim_in = RECLAIM_EVERY\n",
+        without="what an earlier process of our id read in its last moment waits for 30 s",
+        tests=(
+            "store/test_reader_turns.py::"
+            "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
+        ),
+    ),
+    Mechanism(
+        promise="P5",
+        name="it is looked at soon after an error",
+        what="After an error the pending list is looked at again after a second.",
+        file="store/outbound.py",
+        text='self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM',
+        mutant='self._cursor, self._reclaim_at = "0", 0.0',
+        without="a read that we gave up and Redis carried out later waits for 30 s",
+        tests=(
+            "store/test_reader_turns.py::"
+            "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
+        ),
+    ),
+    Mechanism(
         promise="P2",
         name="a vanished group is made again",
         what="When the group is gone it is made again.",
