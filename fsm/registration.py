@@ -1,4 +1,4 @@
-"""What the registry answers when a session asks to be the holder of its device."""
+"""What the registry answers when a session asks to be the holder of its device, or to be it no longer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from enum import StrEnum
 
 
 class Registered(StrEnum):
-    """What became of a registration."""
+    """What became of a registration; the last two, of its end."""
 
     REGISTERED = "REGISTERED"
     SUPERSEDED = "SUPERSEDED"
     FAILED = "FAILED"
     FENCED = "FENCED"
+    REMOVED = "REMOVED"
+    KEPT = "KEPT"
 
 
 @dataclass(slots=True, frozen=True)

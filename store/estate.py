@@ -30,10 +30,10 @@ from fsm.reasons import (
     INVALID_COMMAND,
     MOVED,
 )
-from fsm.session import CLOSED
 from store.client import Script, StoreRefused, is_transient
 from store.keys import Keys
 from store.ledger import Ledger
+from store.leftovers import held_by, lost_session
 
 PAGE = 100
 
@@ -87,7 +87,7 @@ class Estate:
             Alive: the instance has come back.
             RedisError, StoreRefused: a call failed. An error of a single entry is raised after the others.
         """
-        async for imeis in self._held():
+        async for imeis in held_by(self._client, self._keys, self._dead):
             await self._remove(imeis)
         failure: ResponseError | StoreRefused | None = None
         async for outbound_id, fields in self._entries():
@@ -102,35 +102,14 @@ class Estate:
 
     # Registry
 
-    async def _held(self) -> AsyncIterator[list[bytes]]:
-        cursor, dead = 0, self._dead.encode()
-        while True:
-            cursor, found = await self._client.hscan(self._keys.registry, cursor, count=1000)
-            imeis = [imei for imei, holder in found.items() if holder == dead]
-            if imeis:
-                yield imeis
-            if not cursor:
-                return
-
     async def _remove(self, imeis: Sequence[bytes]) -> None:
         names = [self._keys.registry, self._keys.sessions, self._keys.heartbeat(self._dead)]
         removed = await self._disown(self._client, names, [self._dead, *imeis])
         if removed == b"ALIVE":
             raise Alive(f"Instance {self._dead!r} is alive again.")
         for imei, session_id in zip(removed[::2], removed[1::2], strict=True):
-            self._on_closed(
-                SessionEvent(
-                    session_id=session_id.decode(errors="replace"),
-                    seq=0,
-                    state=CLOSED,
-                    prev="",
-                    trigger="close",
-                    reason=INSTANCE_LOST,
-                    imei=imei.decode(errors="replace"),
-                    instance_id=self._dead,
-                    terminal=True,
-                )
-            )
+            ended = session_id.decode(errors="replace")
+            self._on_closed(lost_session(ended, imei.decode(errors="replace"), self._dead))
 
     # Commands
 

@@ -96,9 +96,9 @@ class Registrar:
         """Queue the first registration of a session; `done` is told its outcome."""
         self._add(_Call(_FIRST, imei, session_id, done))
 
-    def unregister(self, imei: str, session_id: str) -> None:
+    def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
         """Queue the end of a session; repeated until Redis has heard it. Entries of others stay."""
-        self._add(_Call(_REMOVE, imei, session_id))
+        self._add(_Call(_REMOVE, imei, session_id, done))
 
     def reconcile(self, sessions: Iterable[tuple[str, str]]) -> Awaitable[list[RegisterResult]]:
         """Queue deferred registrations of live (imei, session_id) pairs; await the results, in their order.

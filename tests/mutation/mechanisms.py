@@ -18,6 +18,7 @@ from tests.mutation.table import (
     janitor,
     lanes,
     ledger,
+    leftovers,
     lost,
     moves,
     places,
@@ -34,7 +35,7 @@ AREAS = (
     *(rules, entries),
     *(moves, trace, ledger, reader),
     *(lanes, answers, flights, commands, intake, followers),
-    *(registry, janitor, estate, lost, places, daemon),
+    *(registry, leftovers, janitor, estate, lost, places, daemon),
     *(telemetry, trimming, connections, flow, framing, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(

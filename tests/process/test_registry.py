@@ -117,6 +117,20 @@ def test_of_two_processes_with_one_instance_id_the_first_gives_way(
     assert bus.client.exists(KEYS.heartbeat("gw-1")) == 1
 
 
+def test_a_device_that_does_not_come_back_after_a_crash_is_registered_no_longer_than_the_grace(
+    start: Start, plug_in: PlugIn, bus: Bus
+) -> None:
+    before = start()
+    plug_in(before).ready()
+    plug_in(before, "352093081452252").hello()
+    before.kill()
+    after = start(reconnect_grace=0.5, janitor_interval=0.2)
+    plug_in(after).ready()
+    until(lambda: bus.client.hgetall(KEYS.registry) == {IMEI: "gw-1"}, "the end of the other")
+    until(lambda: bus.log("session")[-1]["reason"] == "instance_lost", "its session closed")
+    assert bus.log("session")[-1]["imei"] == "352093081452252"
+
+
 def test_strangers_are_turned_away_and_leave_no_trace(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start(handshake_timeout=0.4)
     for hello in STRANGERS.values():

@@ -20,7 +20,7 @@ from tests.history import Bytes, History
 from tests.process.gateway import Gateway
 from tests.rig.memory import Log, Memory
 from tests.rig.producer import Producer
-from tests.rig.tracker import Address, Tracker
+from tests.rig.tracker import Address, Line, Tracker
 from tests.rig.waiting import each, until
 
 BRISK: dict[str, Any] = {
@@ -53,7 +53,10 @@ class Fleet:
         history: what the checker will judge.
         client: of Redis, more patient than those of the gateways.
         memory: what Redis has lost in the course of the run.
+        process: what a gateway is started as.
     """
+
+    process: type[Gateway] = Gateway
 
     def __init__(
         self, url: str, seed: int = 1, *, gateway_url: str = "", prefix: str = "", **options: Any
@@ -73,6 +76,7 @@ class Fleet:
         self.tasks: list[asyncio.Task[Any]] = []
         self.memory = Memory()
         self._read_to = "-"
+        self._processes: list[Gateway] = []
 
     @property
     def imeis(self) -> list[str]:
@@ -83,7 +87,10 @@ class Fleet:
         """Start a gateway process, on the port it had before if it had one, and wait until it is ready."""
         port = self.ports.get(instance_id, 0)
         given = self.options | {"listen": f"127.0.0.1:{port}"} | options
-        gateway = await asyncio.to_thread(Gateway, self.gateway_url, instance_id, **given)
+        gateway = self.process(self.gateway_url, instance_id, ready=False, **given)
+        self._processes = [one for one in self._processes if one.process.returncode is None] + [gateway]
+        ready = await asyncio.to_thread(gateway.said, "ready")
+        gateway.port = ready["listen"][0].rpartition(":")[2]
         self.gateways[instance_id] = gateway
         self.ports[instance_id] = int(gateway.port)
         return gateway
@@ -159,7 +166,12 @@ class Fleet:
         await until(self._decided, "a verdict for every command", within)
         await until(self._idle, "empty streams", within)
         await each(self.trackers, lambda tracker: tracker.at_ease, "every tracker at ease", within)
-        await until(self.registered, "a registry that names who is connected", within)
+        await until(self.named, "a registry that names who is connected", within)
+        await self.told(within)
+
+    async def told(self, within: float) -> None:
+        """Wait until the log tells of the sessions of all who are connected."""
+        await until(self.registered, "a log that names who is connected", within)
 
     async def _decided(self) -> bool:
         await self.read_on()
@@ -171,10 +183,17 @@ class Fleet:
 
     async def registered(self) -> bool:
         """Whether the registry names everybody who is connected, and the log their sessions."""
-        found = await self.client.hgetall(self.keys.registry)
+        return await self.named() and not await self.untold()
+
+    async def named(self) -> bool:
+        """Whether the registry names everybody who is connected, and nobody else."""
+        return _text(await self.client.hgetall(self.keys.registry)) == self._whereabouts()
+
+    async def untold(self) -> list[Line]:
+        """The connections of whose session the log does not tell."""
         await self.read_on()
-        greeted = {(t.imei, t.line.peer) for t in self.trackers if t.greeted and t.line is not None}
-        return _text(found) == self._whereabouts() and greeted <= self.memory.sessions
+        here = [(tracker.imei, tracker.line) for tracker in self.trackers if tracker.greeted]
+        return [line for imei, line in here if line and (imei, line.peer) not in self.memory.sessions]
 
     def _whereabouts(self) -> dict[str, str]:
         """Who is connected, and to which instance."""
@@ -253,15 +272,16 @@ class Fleet:
         ]
 
     async def end(self) -> None:
-        """Stop everything."""
-        await self.producer.aclose()
-        await self.client.aclose()
+        """Stop everything, also processes that never were ready."""
         for task in self.tasks:
             task.cancel()
         outcomes = await asyncio.gather(*self.tasks, return_exceptions=True)
-        for gateway in self.gateways.values():
-            await asyncio.to_thread(gateway.kill)
-        for outcome in outcomes:
+        everyone = dict.fromkeys([*self.gateways.values(), *self._processes])
+        dying = [asyncio.to_thread(one.kill) for one in everyone]
+        killed = await asyncio.gather(*dying, return_exceptions=True)
+        await self.producer.aclose()
+        await self.client.aclose()
+        for outcome in (*outcomes, *killed[: len(self.gateways)]):  # of the others `start` has told
             if isinstance(outcome, Exception):
                 raise outcome
 

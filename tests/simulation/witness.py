@@ -85,13 +85,15 @@ class Witness:
             self._tell("janitor", text)
 
     def _unregistered(self, imei: bytes) -> None:
-        """Only of a session that has ended, or whose gateway stops or counts as dead."""
+        """Only of a session that has ended, or whose gateway stops, counts as dead, or was replaced."""
         keys = self._world.server.keys
         holder, token = keys.cmd_hget(REGISTRY, imei), keys.cmd_hget(TOKENS, imei)
         if not holder or not token or not keys.cmd_exists(HEARTBEAT + holder):
             return
+        owner = (keys.cmd_get(BOOT + holder) or b"").decode()
         for process in self._world.alive(holder.decode()):
-            if process.open and process.serves(token.decode()):
+            replaced = owner not in ("", process.gateway.boot_id)
+            if process.open and not replaced and process.serves(token.decode()):
                 self._tell(
                     "registry", f"{imei.decode()} is unregistered from its open session {token.decode()}"
                 )

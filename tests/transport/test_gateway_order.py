@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -46,7 +47,43 @@ async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
     assert diary.entries == ["bind", "take_over", "open", "_shut_down"]
 
 
+async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledger_first(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def start(name: str, work: Coroutine[Any, Any, None]) -> None:
+        begun.append(name)
+        work.close()
+
+    diary.await_(gateway.backend.heartbeat, "take_over")
+    monkeypatch.setattr(gateway._tasks, "start", start)
+    await gateway._begin()
+    assert begun == [
+        *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader"),
+        *("janitor", "leftovers", "check", "sweep", "reconcile", "relocation"),
+    ]
+
+
 # The end
+
+
+async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unregistered(
+    gateway: Gateway, diary: Diary
+) -> None:
+    note_the_end(gateway, diary)
+    recurring = ("reconcile", "relocation", "janitor", "leftovers")
+    for name in recurring:
+        gateway._tasks.start(name, asyncio.Event().wait())  # type: ignore[arg-type]
+    running: list[str] = []
+
+    async def unregister_all(*_: object, within: float) -> int:
+        running.extend(name for name in recurring if not gateway._tasks._tasks[name].done())
+        return 0
+
+    gateway.backend.registrar.unregister_all = unregister_all  # type: ignore[method-assign]
+    await gateway._shut_down()
+    assert running == []
 
 
 def note_the_end(gateway: Gateway, diary: Diary) -> None:

@@ -16,6 +16,7 @@ from store.heartbeat import Heartbeat
 from store.janitor import Janitor, JanitorSettings
 from store.keys import Keys
 from store.ledger import Ledger
+from store.leftovers import Leftovers
 from store.outbound import BLOCK_MS
 from store.registry import Registrar
 from store.responses import SessionLog
@@ -141,6 +142,21 @@ class Backend:
             now_ms=clock.now_ms,
             on_error=partial(self.report, "janitor"),
             on_trimmed=self._trimmed,
+        )
+
+    def leftovers(self, is_here: Callable[[str], bool]) -> Leftovers:
+        """Who takes the entries of earlier processes of our id out of the registry."""
+        return Leftovers(
+            self.clients["janitor"],
+            self.keys,
+            self._settings.instance_id,
+            self._boot_id,
+            self.registrar,
+            grace=self._settings.reconnect_grace,
+            every=self._settings.janitor_interval,
+            is_here=is_here,
+            on_closed=self._session_lost,
+            on_error=partial(self.report, "janitor"),
         )
 
     def _owns(self) -> bool:

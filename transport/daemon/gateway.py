@@ -168,6 +168,7 @@ class Gateway:
             start("allow-list", backend.allow_list.run())
         start("reader", self.reader.run())
         start("janitor", backend.janitor.run())
+        start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run())
         start("check", check_up(backend, self._beaten))  # before `reconcile`, which clears the event
         start("sweep", self._sweep())
         start("reconcile", self._reconcile())
@@ -182,7 +183,8 @@ class Gateway:
             stall = self.clock.monotonic() - before - SWEEP_EVERY
             self.metrics.loop_stall.set(stall)
             if stall > STALL:
-                # What arrived meanwhile is read first: an answer that is here is not late.
+                # What arrived meanwhile is read first: an answer that is here is not late, nor a device idle.
+                self.hub.now = self.clock.monotonic()
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             now = self.clock.monotonic()
@@ -227,7 +229,7 @@ class Gateway:
         self.hub.refuse_strangers()
         if not self.backend.heartbeat.taken:
             self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
-        for name in ("reconcile", "relocation", "janitor"):
+        for name in ("reconcile", "relocation", "janitor", "leftovers"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
         await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)

@@ -86,6 +86,19 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
+        promise="faults",
+        name="what is read after a stall is young",
+        what="After a stall the hub's clock is set before the sockets are read.",
+        file="transport/daemon/gateway.py",
+        text="                self.hub.now = self.clock.monotonic()\n",
+        mutant="",
+        without="with `--idle-timeout` a frozen gateway sends away devices that report",
+        tests=(
+            "transport/test_gateway_life.py::"
+            "test_after_a_stall_what_has_arrived_is_read_before_the_deadlines",
+        ),
+    ),
+    Mechanism(
         promise="P1",
         name="fenced means over",
         what="A process that was replaced closes its sessions `fenced` and exits 3.",

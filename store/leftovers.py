@@ -1,0 +1,125 @@
+"""What the registry says of an instance: the devices it names it for, and those it should not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from fsm.events import SessionEvent
+from fsm.reasons import INSTANCE_LOST
+from fsm.registration import Registered, RegisterResult
+from fsm.session import CLOSED
+from store.client import RedisError
+from store.keys import Keys
+from store.registry import Registrar
+
+
+async def held_by(client: Redis, keys: Keys, instance_id: str) -> AsyncIterator[list[bytes]]:
+    """The devices for which the registry names the instance, page by page, as they are written there.
+
+    Raises:
+        RedisError: a call failed.
+    """
+    cursor, name = 0, instance_id.encode()
+    while True:
+        cursor, found = await cast(Any, client).hscan(keys.registry, cursor, count=1000)
+        imeis = [imei for imei, holder in found.items() if holder == name]
+        if imeis:
+            yield imeis
+        if not cursor:
+            return
+
+
+def lost_session(session_id: str, imei: str, instance_id: str) -> SessionEvent:
+    """The end of a session that ended with its process: nobody knows how far it had counted."""
+    return SessionEvent(
+        session_id=session_id,
+        seq=0,
+        state=CLOSED,
+        prev="",
+        trigger="close",
+        reason=INSTANCE_LOST,
+        imei=imei,
+        instance_id=instance_id,
+        terminal=True,
+    )
+
+
+class Leftovers:
+    """Removes entries that name us for devices which are not here.
+
+    An earlier process of our id died with them, and was followed so soon that nobody missed it; or Redis has
+    lost that they were removed. Unlike the estate of a dead instance they would stay for good.
+
+    Args:
+        client: of the server; registrar: ours, which alone writes entries that name us.
+        boot_id: of this process, whose sessions end by themselves.
+        grace: seconds in which the devices of an earlier process may come back; every: seconds between looks.
+        is_here: whether a device has a session on this process.
+        on_closed: told of every session of an earlier process that has thereby ended.
+        on_error: told of every call that failed.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        instance_id: str,
+        boot_id: str,
+        registrar: Registrar,
+        *,
+        grace: float,
+        every: float,
+        is_here: Callable[[str], bool],
+        on_closed: Callable[[SessionEvent], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._instance_id = instance_id
+        self._boot_id = boot_id
+        self._registrar = registrar
+        self._grace = grace
+        self._every = every
+        self._is_here = is_here
+        self._on_closed = on_closed
+        self._on_error = on_error
+
+    async def run(self) -> None:
+        """Look again and again, first when the grace is over."""
+        await asyncio.sleep(self._grace)
+        while True:
+            try:
+                await self.look()
+            except RedisError as error:
+                self._on_error(error)
+            await asyncio.sleep(self._every)
+
+    async def look(self) -> None:
+        """Have every entry removed that names us and stands for nobody.
+
+        Raises:
+            RedisError: a call failed.
+        """
+        async for imeis in held_by(self._client, self._keys, self._instance_id):
+            texts = [imei.decode(errors="replace") for imei in imeis]
+            await self._remove([imei for imei in texts if not self._is_here(imei)])
+
+    async def _remove(self, imeis: Sequence[str]) -> None:
+        """A device that comes from now on is registered after the removal, or has another token by then."""
+        if not imeis:
+            return
+        tokens: Any = await cast(Any, self._client).hmget(self._keys.sessions, imeis)
+        for imei, token in zip(imeis, tokens, strict=True):
+            if not self._is_here(imei):
+                session_id = (token or b"").decode(errors="replace")
+                self._registrar.unregister(imei, session_id, partial(self._removed, imei, session_id))
+
+    def _removed(self, imei: str, session_id: str, result: RegisterResult) -> None:
+        ours = session_id.startswith(f"{self._boot_id}-")
+        if result.status is Registered.REMOVED and session_id and not ours:
+            self._on_closed(lost_session(session_id, imei, self._instance_id))

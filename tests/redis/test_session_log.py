@@ -1,0 +1,39 @@
+"""The log of sessions on real servers: what an outage leaves in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from fsm.events import SessionEvent
+from store.responses import SessionLog
+
+pytestmark = pytest.mark.redis
+
+STREAM = "commands:responses"
+
+
+async def test_the_errors_of_an_outage_do_not_stay_until_somebody_looks_for_garbage(
+    client: Redis, spawn: Any
+) -> None:
+    told = asyncio.Event()
+    log = SessionLog(client, STREAM, now_ms=lambda: 1, on_error=lambda error: told.set())
+    await client.set(STREAM, "no stream")
+    for number in range(100):
+        log.append(SessionEvent("s1", number, "closed", "ready", "close", "idle", "1", "", "gw-1", True))
+    gc.collect()
+    gc.disable()
+    try:
+        task = spawn(log.run())
+        await told.wait()
+        log.stop()
+        await task
+        left = [thing for thing in gc.get_objects() if isinstance(thing, ResponseError)]
+    finally:
+        gc.enable()
+    assert left == []

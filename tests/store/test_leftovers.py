@@ -1,0 +1,175 @@
+"""Entries that name us for devices which are not here are taken out of the registry, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
+
+from fsm.events import SessionEvent
+from store.client import RedisError
+from store.keys import Keys
+from store.leftovers import Leftovers
+from store.registry import Registrar
+
+KEYS = Keys()
+US, BOOT = "gw-1", "abc123"
+GONE, HERE = "356307042441013", "356307042441021"
+
+
+class Desk:
+    """The registrar and the look of one process, whose devices are in `here`."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client: Any = client
+        self.here: set[str] = set()
+        self.closed: list[SessionEvent] = []
+        self.errors: list[Exception] = []
+        self.registrar = Registrar(
+            client, KEYS, US, BOOT, on_failure=lambda count: None, on_fenced=lambda: None
+        )
+        self.leftovers = Leftovers(
+            client,
+            KEYS,
+            US,
+            BOOT,
+            self.registrar,
+            grace=0.001,
+            every=0.001,
+            is_here=self.is_here,
+            on_closed=self.closed.append,
+            on_error=self._on_error,
+        )
+        self.failed = asyncio.Event()
+
+    def is_here(self, imei: str) -> bool:
+        return imei in self.here
+
+    def _on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.failed.set()
+
+    async def hold(self, imei: str, holder: str = US, session: str | None = "earlier-1") -> None:
+        await self.client.hset(KEYS.registry, imei, holder)
+        if session is not None:
+            await self.client.hset(KEYS.sessions, imei, session)
+
+    async def look(self) -> None:
+        """One look, and what follows from it."""
+        await self.leftovers.look()
+        self.registrar.stop()
+        await self.registrar.run()
+
+    async def entries(self) -> dict[str, str]:
+        found = await self.client.hgetall(KEYS.registry)
+        return {imei.decode(): holder.decode() for imei, holder in found.items()}
+
+
+@pytest.fixture
+def desk(fake_redis: Redis) -> Desk:
+    return Desk(fake_redis)
+
+
+async def test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_registered_any_more(
+    desk: Desk,
+) -> None:
+    await desk.hold(GONE)
+    await desk.look()
+    assert await desk.entries() == {}
+    assert await desk.client.exists(KEYS.sessions) == 0
+    [event] = desk.closed
+    assert (event.session_id, event.imei, event.instance_id) == ("earlier-1", GONE, US)
+    assert (event.state, event.reason, event.seq, event.terminal) == ("closed", "instance_lost", 0, True)
+
+
+async def test_a_device_that_is_here_stays_whatever_session_the_registry_knows(desk: Desk) -> None:
+    await desk.hold(HERE)
+    desk.here.add(HERE)
+    await desk.look()
+    assert (await desk.entries(), desk.closed) == ({HERE: US}, [])
+
+
+async def test_the_devices_of_others_are_left_to_them(desk: Desk) -> None:
+    await desk.hold(GONE, "gw-2")
+    await desk.look()
+    assert (await desk.entries(), desk.closed) == ({GONE: "gw-2"}, [])
+
+
+@pytest.mark.parametrize(("imei", "holder"), [(HERE, US), (GONE, "gw-2")])
+async def test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, imei: str, holder: str
+) -> None:
+    await desk.hold(imei, holder)
+    desk.here.add(HERE)
+    monkeypatch.setattr(desk.client, "hmget", None)
+    await desk.look()
+
+
+async def test_a_session_of_this_process_has_told_its_end_itself(desk: Desk) -> None:
+    await desk.hold(GONE, session=f"{BOOT}-1f")
+    await desk.look()
+    assert (await desk.entries(), desk.closed) == ({}, [])
+
+
+async def test_an_entry_without_a_session_is_removed_without_a_word(desk: Desk) -> None:
+    await desk.hold(GONE, session=None)
+    await desk.look()
+    assert (await desk.entries(), desk.closed) == ({}, [])
+
+
+async def test_of_many_entries_none_is_missed(desk: Desk) -> None:
+    await desk.client.hset(KEYS.registry, mapping={f"{number:015d}": US for number in range(3000)})
+    await desk.look()
+    assert await desk.entries() == {}
+
+
+async def test_a_device_that_comes_back_during_the_look_is_registered_in_the_end(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.hold(GONE)
+    remove = desk.registrar.unregister
+
+    def then_it_comes(*call: Any) -> None:
+        remove(*call)
+        desk.registrar.register(GONE, f"{BOOT}-2", lambda result: None)
+
+    monkeypatch.setattr(desk.registrar, "unregister", then_it_comes)
+    await desk.look()
+    assert await desk.entries() == {GONE: US}
+    assert await desk.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
+
+
+async def test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.hold(GONE)
+    hmget = desk.client.hmget
+
+    async def meanwhile(*args: Any) -> Any:
+        desk.here.add(GONE)
+        return await hmget(*args)
+
+    monkeypatch.setattr(desk.client, "hmget", meanwhile)
+    await desk.look()
+    assert await desk.entries() == {GONE: US}
+
+
+async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    error: RedisError = ConnectionError("refused")
+    looks: list[None] = []
+    again = asyncio.Event()
+
+    async def look() -> None:
+        looks.append(None)
+        if len(looks) == 1:
+            raise error
+        again.set()
+
+    monkeypatch.setattr(desk.leftovers, "look", look)
+    task = asyncio.create_task(desk.leftovers.run())
+    await asyncio.wait_for(again.wait(), 20)
+    task.cancel()
+    assert desk.errors == [error]
