@@ -59,7 +59,7 @@ class Connection(Guest):
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self._unacked: list[tuple[int, Batch]] | None = None  # made with the first frame
+        self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
         self._bad = 0
         self._reader = FrameReader()
 
@@ -170,10 +170,9 @@ class Connection(Guest):
 
     def _store(self, count: int, batch: Batch) -> None:
         hub = self._hub
-        if not self._unacked:
-            self.unacked_since = hub.now
         if self._unacked is None:
             self._unacked = []
+            self.unacked_since = hub.now
         self._unacked.append((count, batch))
         hub.telemetry.store(batch)
         if self.congested or hub.saturated:
@@ -184,6 +183,7 @@ class Connection(Guest):
         """The oldest unacknowledged frame is stored whole."""
         assert self._unacked
         count, _ = self._unacked.pop(0)
+        self._unacked = self._unacked or None
         hub = self._hub
         self.unacked_since = hub.now if self._unacked else 0.0
         hub.records += count

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from itertools import cycle
 from typing import Any
+from urllib.request import urlopen
 
 from redis.exceptions import RedisError
 
@@ -15,8 +16,10 @@ from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
 from tests.load.outside import Outside
 from tests.load.swarm import FIRST
+from tests.redis.nodes import free_port
 from tests.rig.fleet import Fleet
 from tests.rig.memory import Log
+from tests.rig.waiting import until
 
 PAGE = 5000
 """Entries of a stream read at a time: Redis serves the gateway in between."""
@@ -37,14 +40,16 @@ ROOMY: dict[str, Any] = {
 class Endurance(Fleet):
     """A fleet whose streams hold more than a test wants to look at."""
 
+    process = Daemon
     _cursor = "-"
 
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._metrics = free_port()
+
     async def start(self, instance_id: str = "gw-1", **options: Any) -> Daemon:
-        """Start the gateway."""
-        given = self.options | options
-        daemon = await asyncio.to_thread(Daemon, self.gateway_url, instance_id, **given)
-        self.gateways[instance_id] = daemon
-        self.ports[instance_id] = int(daemon.port)
+        daemon = await super().start(instance_id, metrics=f"127.0.0.1:{self._metrics}", **options)
+        assert isinstance(daemon, Daemon)
         return daemon
 
     async def pages(self, key: str, start: str = "-") -> Log:
@@ -67,6 +72,22 @@ class Endurance(Fleet):
             self.memory.hear(await self.pages(self.keys.responses, self._cursor))
         except RedisError:
             return
+
+    async def told(self, within: float) -> None:
+        """Whose session is missing comes again: the log is bounded, and the gateway counts what it lost."""
+        await until(self._counted, "a log that names every session but those that the gateway counts", within)
+        for line in await self.untold():
+            line.cut()
+        await super().told(within)
+
+    async def _counted(self) -> bool:
+        return len(await self.untold()) <= await self.dropped()
+
+    async def dropped(self) -> int:
+        """Events of sessions that the log had no room for, as the gateway counts them."""
+        with await asyncio.to_thread(urlopen, f"http://127.0.0.1:{self._metrics}") as page:
+            [line] = [line for line in page if line.startswith(b"teltonika_session_events_dropped_total")]
+        return int(float(line.split()[1]))
 
     async def unplug(self) -> None:
         """Every tracker leaves, for good."""

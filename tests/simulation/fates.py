@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from tests.simulation.witness import HEARTBEAT
 
 if TYPE_CHECKING:
     from tests.simulation.server import Disk
@@ -25,6 +28,7 @@ class Fates:
         self._random = world.random
         self.length = length
         self._disk: Disk | None = None
+        world.server.watch(self.see)
 
     async def storms(self) -> None:
         """Bad weather, again and again."""
@@ -95,6 +99,25 @@ class Fates:
                 living[0].freeze(frozen)
             later = random.choice((0.1, 3.0, 14.0)) * random.uniform(0.5, 1.5)
             asyncio.get_running_loop().call_later(later, self._revive, name)
+
+    def see(self, name: str, arguments: Sequence[bytes]) -> None:
+        """Somebody is about to miss the heartbeat of an instance: of all moments, it is back in this."""
+        for key in arguments if name == "EXISTS" else ():
+            instance = key.removeprefix(HEARTBEAT).decode()
+            missed = key.startswith(HEARTBEAT) and not self._world.server.keys.cmd_exists(key)
+            if missed and self._random.random() < 0.1:
+                moment, context = self._random.choice((0.0, 0.001, 0.05)), self._world.context
+                asyncio.get_running_loop().call_later(moment, self._come_back, instance, context=context)
+
+    def _come_back(self, name: str) -> None:
+        frozen = [process for process in self._world.alive(name) if process.held is not None]
+        if frozen and not self._world.weather.calm:
+            self._world.meet("fate", "awake when it is missed")
+            self._world.note(f"{name} wakes up")
+            frozen[0].thaw()
+        elif not self._world.alive(name):
+            self._world.meet("fate", "back when it is missed")
+            self._revive(name)
 
     def _revive(self, name: str) -> None:
         if not self._world.alive(name) and not self._world.weather.calm:

@@ -75,7 +75,7 @@ def test_a_seed_is_a_run() -> None:
 MOVES = {" ".join(move) for move in COMMAND_MOVES}
 REASONS = {
     *("cancelled", "device_not_connected", "expired", "invalid_command", "instance_lost", "gateway_restart"),
-    *("gateway_shutdown", "connection_lost", "session_superseded", "response_timeout", "delivery_timeout"),
+    *("gateway_shutdown", "connection_lost", "session_superseded", "response_timeout"),
     *("nack", "queue_full", "ledger_lost", "protocol_error", "write_error"),
 }
 NOTES = {
@@ -88,6 +88,7 @@ CLOSES = {
 }
 FATES = {
     *("a crash", "an orderly stop", "a freeze", "two processes of one name", "a dead instance at rest"),
+    *("back when it is missed", "awake when it is missed"),
     *("forgotten scripts", "down", "black", "flaky", "slow", "oom"),
 }
 

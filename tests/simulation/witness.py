@@ -24,6 +24,7 @@ class Witness:
         self._world = world
         self._min_uptime = min_uptime
         self.decided: set[str] = set()
+        self._sent_before: set[tuple[str, str]] = set()
         world.server.watch(self.see)
 
     def recount(self) -> None:
@@ -60,7 +61,14 @@ class Witness:
             self._lost(event)
 
     def _sent(self, event: dict[str, str]) -> None:
-        """To a device that another instance holds nothing is sent; nor by a process that has a successor."""
+        """To a device that another instance holds nothing is sent; nor by a process that has a successor.
+
+        What is told again because Redis has lost it was sent long ago.
+        """
+        once = (event["command_id"], event["session_id"])
+        if once in self._sent_before:
+            return
+        self._sent_before.add(once)
         where, keys = event["instance_id"], self._world.server.keys
         holder = keys.cmd_hget(REGISTRY, event["imei"].encode())
         if holder and holder.decode() != where and keys.cmd_exists(HEARTBEAT + holder):

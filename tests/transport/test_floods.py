@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from freezegun.api import FrozenDateTimeFactory
@@ -11,9 +12,9 @@ from structlog.testing import capture_logs
 
 from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
-from tests.transport.wire import FRAME, Wire
+from tests.transport.wire import FRAME, FakeTransport, Wire
 from transport import hub
-from transport.connection import READ_BUDGET, UNACKED_LIMIT
+from transport.connection import READ_BUDGET, UNACKED_LIMIT, Connection
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12
 
@@ -58,6 +59,18 @@ async def test_a_device_with_too_many_unacknowledged_frames_is_read_again_when_i
     assert not transport.paused
 
 
+@pytest.mark.parametrize(("pending", "paused"), [(hub.BACKLOG_LOW, True), (hub.BACKLOG_LOW - 1, False)])
+async def test_who_is_paused_for_the_backlog_is_read_again_when_half_of_it_is_stored(
+    wire: Wire, pending: int, paused: bool
+) -> None:
+    connection, transport = wire.ready()
+    wire.telemetry.pending_bytes = hub.BACKLOG_HIGH + 1
+    connection.data_received(FRAME)
+    wire.telemetry.pending_bytes = pending
+    wire.hub.progress()
+    assert transport.paused is paused
+
+
 async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
@@ -94,16 +107,19 @@ async def test_thousands_that_are_overdue_together_are_dealt_with_over_many_turn
     assert all(visitor.closed for visitor in visitors)
 
 
-async def test_strangers_of_one_address_are_told_once_a_minute_for_each_reason(wire: Wire) -> None:
+async def test_strangers_are_told_once_a_minute_for_each_address_and_reason(wire: Wire) -> None:
+    hosts, words = ("10.0.0.1", "10.0.0.2"), (b"GET / HTTP/1.1", b"\x16\x03\x01")
     with capture_logs() as logs:
-        for second in (0, 1, 59, 61):
+        for second, host, word in product((0, 1, 59, 61), hosts, words):
             wire.at(second)
-            for words in (b"GET / HTTP/1.1", b"\x16\x03\x01"):
-                stranger, _ = wire.accept()
-                stranger.data_received(words)
-                stranger.connection_lost(None)
-    told = [(line["event"], line["reason"]) for line in logs]
-    assert told == [("handshake_refused", "garbage"), ("handshake_refused", "tls")] * 2
+            stranger, transport = Connection(wire.hub), FakeTransport()
+            transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
+            stranger.connection_made(transport)
+            stranger.data_received(word)
+            stranger.connection_lost(None)
+    assert {line["event"] for line in logs} == {"handshake_refused"}
+    told = [(line["peer"].partition(":")[0], line["reason"]) for line in logs]
+    assert told == list(product(hosts, ("garbage", "tls"))) * 2
 
 
 # Frames that the store refuses

@@ -1,4 +1,4 @@
-"""An entry that is handed over again after this very process has refused it."""
+"""An entry that is handed over again, after this process has refused it or an earlier one has begun it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from fsm.moves import Entry, Status
 from tests.transport.desk import IMEI, Desk
+from tests.transport.fake_ledger import US, Row
 
 MakeDesk = Callable[..., Desk]
 
@@ -57,3 +58,15 @@ def test_a_begin_whose_reply_was_lost_is_still_believed(desk: Desk, moves: int) 
         desk.ledger.lose_reply()
     desk.ledger.settle()
     assert (link.texts, desk.life()) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
+
+
+def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: Desk) -> None:
+    """It may be out, and what is proposed for a command that is out is its verdict."""
+    entry = Entry(US, "1767225600000-1")
+    desk.ledger.rows["c-1"] = Row("sent", 2, "boot-a:1", entry, IMEI)
+    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1"}
+    link = desk.connect()
+    desk.redeliver()
+    assert desk.ledger.depth == 1
+    desk.ledger.settle()
+    assert (desk.life(), link.texts) == (["failed gateway_restart maybe_sent"], [])

@@ -254,3 +254,41 @@ def test_without_a_file_to_spare_connections_wait_for_one(
         assert [line["event"] for line in logs][:1] == ["accept_failed"]
 
     run(scenario())
+
+
+def test_for_a_file_to_spare_is_looked_seldom(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 3600.0)
+    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+
+    async def scenario() -> None:
+        with ExitStack() as stack, capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door:
+                knock(door, stack)
+                await until(lambda: logs)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert door.wire.hub.connected == 0
+
+    run(scenario())
+
+
+def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 0.05)
+    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+
+    async def scenario() -> None:
+        loop, faults, later = asyncio.get_running_loop(), [], asyncio.Event()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        with ExitStack() as stack, capture_logs() as logs:
+            async with Door(frozen, **gateway_files(files)) as door:
+                knock(door, stack)
+                await until(lambda: logs)
+            loop.call_later(2 * tls_listener.NO_FILES_PATIENCE, later.set)
+            await later.wait()
+        assert faults == []
+
+    run(scenario())

@@ -280,4 +280,17 @@ MECHANISMS = (
         without="the gateway ends a moment after it has begun",
         tests=("transport/test_gateway_life.py::test_a_check_that_fails_is_told_and_ends_nothing",),
     ),
+    Mechanism(
+        promise="P6",
+        name="garbage is looked for seldom",
+        what="What lives as long as the process is not looked through, and old objects are seldom.",
+        file="transport/daemon/process.py",
+        text="        _look_for_garbage_seldom()\n",
+        mutant="",
+        without="every device waits while Python looks through thousands of connections",
+        tests=(
+            "transport/test_garbage.py::"
+            "test_what_lives_as_long_as_the_process_is_not_looked_through_and_old_objects_are_seldom",
+        ),
+    ),
 )

@@ -84,8 +84,8 @@ MECHANISMS = (
         name="overruled",
         what="A process that finds that somebody else has decided lets go of the command.",
         file="transport/flights.py",
-        text="        self.release(flight)\n        if event.terminal and flight.written:\n",
-        mutant="        if event.terminal and flight.written:\n",
+        text="        self.release(flight)\n        if late:\n",
+        mutant="        if late:\n",
         without="it keeps the command in line",
         tests=(
             "transport/test_dispatcher.py::"

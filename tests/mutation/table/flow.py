@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutation.mechanism import Mechanism
+from transport.hub import BACKLOG_LOW
 
 MECHANISMS = (
     Mechanism(
@@ -203,6 +204,20 @@ MECHANISMS = (
         tests=(
             "transport/test_floods.py::"
             "test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="read again when there is room",
+        what="Connections paused for the backlog are read again when half of it is stored.",
+        file="transport/hub.py",
+        text="        if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:\n",
+        mutant="        if self._paused:\n",
+        without="a store that stalls is given more and more to hold",
+        tests=(
+            "transport/test_floods.py::"
+            "test_who_is_paused_for_the_backlog_is_read_again_when_half_of_it_is_stored"
+            f"[{BACKLOG_LOW}-True]",
         ),
     ),
 )

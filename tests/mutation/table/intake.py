@@ -24,8 +24,8 @@ MECHANISMS = (
         mutant="        alone = lane.idle and link.writable and",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
-            "transport/test_refused_before.py::"
-            "test_what_was_refused_in_one_move_is_not_sent_to_a_device_that_is_free",
+            "transport/test_redeliveries.py::"
+            "test_where_a_redelivery_stands_is_asked_before_anything_is_proposed",
         ),
     ),
     Mechanism(

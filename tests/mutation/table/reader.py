@@ -10,7 +10,7 @@ MECHANISMS = (
         name="read again after an error",
         what="After a failed read the pending list is read from its beginning.",
         file="store/outbound.py",
-        text='                self._cursor, self._reclaim_at = "0", 0.0\n',
+        text='                self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM\n',
         mutant="",
         without="what a lost reply held is never seen again",
         tests=("store/test_reader_turns.py::test_after_an_error_it_begins_anew",),
