@@ -184,11 +184,12 @@ class Ledger:
         moves = [spell(move, ledgers) for move in batch]
         argument = _encode({**self._header, "moves": moves})
         keys = self._fixed_keys + [self._keys.ledger(command_id) for command_id in ledgers]
+        owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         now_ms, results = await self._script(self._client, keys, [argument])
         if isinstance(results, bytes):
             status = Status(results.decode())
             if status is Status.FENCED:
-                if not self._owns():
+                if not owned:
                     raise NotOwnerYet("The instance id is not taken over yet.")
                 self.stop()
                 self._on_fenced()

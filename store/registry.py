@@ -175,11 +175,12 @@ class Registrar:
 
     async def _send(self, calls: Sequence[_Call]) -> list[tuple[bytes, bytes]]:
         spelt = [(call.act, call.imei, call.session_id) for call in calls]
+        owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
             self._client, self._names, [_encode({**self._header, "calls": spelt})]
         )
         if reply == b"FENCED":
-            raise _Fenced if self._owns() else NotOwnerYet("The instance id is not taken over yet.")
+            raise _Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")
         return cast("list[tuple[bytes, bytes]]", reply)
 
     def _fail(self) -> None:

@@ -96,6 +96,26 @@ async def test_before_the_takeover_an_earlier_owner_is_waited_out(desk: Desk, sp
     assert [result.status for result in desk.results] == [Status.OK]
 
 
+async def test_a_refusal_from_before_the_takeover_is_no_fence(
+    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.owns = False
+    await desk.book.client.set(KEYS.boot("gw-1"), "earlier")
+    script = desk.ledger._script
+
+    async def slow(*call: Any) -> Any:
+        reply = await script(*call)
+        await desk.book.client.set(KEYS.boot("gw-1"), "boot-1")
+        desk.owns = True
+        return reply
+
+    monkeypatch.setattr(desk.ledger, "_script", slow)
+    await desk.submit()
+    spawn(desk.ledger.run())
+    assert await desk.ledger.flush(10) == 0
+    assert (desk.fenced, [result.status for result in desk.results]) == (0, [Status.OK])
+
+
 async def test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_meanwhile(
     desk: Desk, spawn: Spawn
 ) -> None:

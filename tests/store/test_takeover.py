@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import fakeredis
+import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
@@ -91,6 +92,35 @@ async def test_before_the_takeover_a_registration_fails_and_ends_nothing(
     spawn(registrar.run())
     assert (await told.get()).status is Registered.FAILED
     assert (failures, fenced) == ([1], [])
+
+
+async def test_a_refusal_from_before_the_takeover_is_no_fence(
+    fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fenced, owned = list[bool](), list[bool]()
+    registrar = Registrar(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 2",
+        on_failure=lambda _: None,
+        on_fenced=lambda: fenced.append(True),
+        owns=lambda: bool(owned),
+    )
+    await fake_redis.set(KEYS.boot("gw-1"), "boot 1")
+    script = registrar._script
+
+    async def slow(*call: Any) -> Any:
+        reply = await script(*call)
+        owned.append(True)
+        return reply
+
+    monkeypatch.setattr(registrar, "_script", slow)
+    told: asyncio.Queue[RegisterResult] = asyncio.Queue()
+    registrar.register("356307042441013", "s-1", told.put_nowait)
+    spawn(registrar.run())
+    assert (await told.get()).status is Registered.FAILED
+    assert fenced == []
 
 
 async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spawn) -> None:

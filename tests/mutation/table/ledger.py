@@ -117,10 +117,20 @@ MECHANISMS = (
             "when it is fenced."
         ),
         file="store/ledger.py",
-        text="                if not self._owns():\n",
+        text="                if not owned:\n",
         mutant="                if False:\n",
         without="a start while Redis is away ends the process when Redis is back",
         tests=("store/test_ledger_queue.py::test_before_the_takeover_an_earlier_owner_is_waited_out",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an old refusal says nothing",
+        what="Who owned the instance id is looked at before a call and not after it.",
+        file="store/ledger.py",
+        text="                if not owned:\n",
+        mutant="                if not self._owns():\n",
+        without="a reply from before the takeover ends the process that has taken over",
+        tests=("store/test_ledger_queue.py::test_a_refusal_from_before_the_takeover_is_no_fence",),
     ),
     Mechanism(
         promise="P2",

@@ -98,12 +98,21 @@ MECHANISMS = (
         what="A process that has not taken its instance id over yet does not end when it is fenced.",
         file="store/registry.py",
         text=(
-            '            raise _Fenced if self._owns() else NotOwnerYet("The instance id is '
-            'not taken over yet.")\n'
+            '            raise _Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")\n'
         ),
         mutant="            raise _Fenced\n",
         without="a start while Redis is away ends the process when Redis is back",
         tests=("store/test_takeover.py::test_before_the_takeover_a_registration_fails_and_ends_nothing",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="an old refusal fences nobody",
+        what="Who owned the instance id is looked at before a call and not after it.",
+        file="store/registry.py",
+        text="raise _Fenced if owned else",
+        mutant="raise _Fenced if self._owns() else",
+        without="a reply from before the takeover ends the process that has taken over",
+        tests=("store/test_takeover.py::test_a_refusal_from_before_the_takeover_is_no_fence",),
     ),
     Mechanism(
         promise="bounds",
