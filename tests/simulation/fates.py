@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tests.simulation.witness import HEARTBEAT
+from tests.simulation.process import FREEZES
+from tests.simulation.witness import HEARTBEAT, RESPONSES
 
 if TYPE_CHECKING:
     from tests.simulation.server import Disk
@@ -28,6 +30,7 @@ class Fates:
         self._random = world.random
         self.length = length
         self._disk: Disk | None = None
+        self._written = asyncio.Event()
         world.server.watch(self.see)
 
     async def storms(self) -> None:
@@ -52,6 +55,8 @@ class Fates:
         if not how:
             return
         await asyncio.sleep(random.uniform(0.2, 0.8) * self.length)
+        if random.random() < 0.5:
+            await self._a_write()
         if how == "as it was":
             self._disk = world.server.save()
             await asyncio.sleep(random.choice((0.05, 1.0, 3.0)) * random.uniform(0.5, 1.0))
@@ -66,6 +71,13 @@ class Fates:
         await asyncio.sleep(away)
         world.note(f"redis is back, {how}")
         self.relent()
+
+    async def _a_write(self) -> None:
+        """The moment after the next event of a command, of which nobody may ever hear."""
+        self._written.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3.0):
+                await self._written.wait()
 
     def relent(self) -> None:
         """Let Redis come back if it is away."""
@@ -92,8 +104,11 @@ class Fates:
                 living[0].gateway.stop()
             elif what < 0.7:
                 world.start(name)
+            elif what < 0.8:
+                world.note(f"{name} is drowsy")
+                living[0].drowsy = random.choice((0.1, 0.02))
             elif what < 0.9:
-                frozen = random.choice((0.7, 3.0, 14.0)) * random.uniform(0.5, 1.5)
+                frozen = random.choice(FREEZES) * random.uniform(0.5, 1.5)
                 world.meet("fate", "a freeze")
                 world.note(f"{name} is frozen for {frozen:.1f} s")
                 living[0].freeze(frozen)
@@ -102,6 +117,8 @@ class Fates:
 
     def see(self, name: str, arguments: Sequence[bytes]) -> None:
         """Somebody is about to miss the heartbeat of an instance: of all moments, it is back in this."""
+        if name == "XADD" and arguments[0] == RESPONSES:
+            self._written.set()
         for key in arguments if name == "EXISTS" else ():
             instance = key.removeprefix(HEARTBEAT).decode()
             missed = key.startswith(HEARTBEAT) and not self._world.server.keys.cmd_exists(key)

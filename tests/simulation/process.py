@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+FREEZES = (0.7, 3.0, 14.0)
+"""About how many seconds a process is stopped."""
+
+
 def settings(instance_id: str, payload: str = "json") -> Settings:
     """The defaults, with the times of fleets cut down to those of a run."""
     return Settings(
@@ -48,6 +52,7 @@ class Process:
         self.dead = False
         self.listening = False
         self.doomed = 0.0
+        self.drowsy = 0.0
         self.held: list[Step] | None = None
         self.frozen: list[tuple[float, float]] = []
         self.sockets: list[Socket] = []
@@ -92,9 +97,9 @@ class Process:
         """Stop the process; when it goes on, it does not know that it was stopped."""
         if self.held is None:
             self.held = []
-            now = asyncio.get_running_loop().time()
-            self.frozen.append((now, now + seconds))
-            asyncio.get_running_loop().call_later(seconds, self.thaw)
+            loop = asyncio.get_running_loop()
+            self.frozen.append((loop.time(), loop.time() + seconds))
+            loop.call_later(seconds, self.thaw, context=self.world.context)  # whoever sleeps wakes nobody
 
     def thaw(self) -> None:
         """Everything that was due meanwhile happens now, in its order."""
@@ -116,11 +121,20 @@ class Process:
         self.kept = {flight.request.command_id for flight in self.gateway.dispatcher.flights}
 
     def tempt(self) -> None:
-        """A moment at which a doomed process may crash: just before or after something became true."""
-        if self.doomed and not self.dead and self.world.random.random() < self.doomed:
+        """A moment at which a doomed process may crash, and a drowsy one freeze: just before or after
+        something became true."""
+        if self.dead:
+            return
+        random = self.world.random
+        if self.doomed and random.random() < self.doomed:
             self.world.note(f"{self.instance_id} crashes")
             self.world.meet("fate", "a crash")
             self.end()
+        elif self.drowsy and random.random() < self.drowsy:
+            self.drowsy = 0.0
+            self.world.note(f"{self.instance_id} falls asleep")
+            self.world.meet("fate", "asleep over a call")
+            self.freeze(random.choice(FREEZES) * random.uniform(0.5, 1.5))
 
     def end(self) -> None:
         """Nothing of this process reaches the world any more."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from tests import wire
 from tests.evidence import Evidence
 from tests.simulation.collect import log
@@ -211,6 +213,22 @@ def test_a_command_that_is_out_is_not_written_again_when_it_is_asked_again_after
     world = scene(act)
     assert [len(writes) for writes in Evidence(world.history).writes.values()] == [1]
     assert verdicts(world) == [""]
+
+
+@pytest.mark.parametrize("off", [-3_600_000, 3_600_000])
+def test_a_wall_clock_that_is_wrong_expires_no_command_of_a_process_that_finds_no_redis(off: int) -> None:
+    async def act(world: World) -> None:
+        ask(world, Device(world, 1))
+        away = storm(world, "down")
+        away.touches = lambda instance, purpose: purpose == "heartbeat"
+        process = await start(world)
+        process.gateway.clock._epoch_ms += off
+        await asyncio.sleep(2.0)
+        away.until = 0.0
+        await asyncio.sleep(10.0)
+
+    world = scene(act)
+    assert verdicts(world) == ["device_not_connected"]
 
 
 def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place() -> None:

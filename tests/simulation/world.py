@@ -149,7 +149,7 @@ class World:
         self.note("calm")
         self.weather.clear()
         for process in self.processes:
-            process.doomed = 0.0
+            process.doomed = process.drowsy = 0.0
             process.thaw()
         lost = {self.random.choice(self.instances)} if self.random.random() < 0.5 else set()
         for name in lost:

@@ -16,9 +16,10 @@ LOCAL = ("127.0.0.1", 0)
 
 @asynccontextmanager
 async def idle_gateway() -> AsyncIterator[Gateway]:
-    """A gateway for whose Redis nobody answers."""
+    """A gateway that owns its instance id, and for whose Redis nobody answers."""
     settings = Settings(instance_id="gw-1", listen=(LOCAL,), metrics=None, max_connections=10)
     gateway = Gateway(settings, "redis://127.0.0.1:1")
+    gateway._owns.set()
     yield gateway
     gateway._listeners.close()
     await gateway._tasks.cancel_all()

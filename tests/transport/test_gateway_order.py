@@ -65,6 +65,25 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     ]
 
 
+async def test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_of_redis_known(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def run() -> None:
+        reading.set()
+
+    monkeypatch.setattr(gateway.reader, "run", run)
+    gateway._owns.clear()
+    gateway._tasks.start("reader", gateway._read())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not reading.is_set()
+    gateway._on_beat(1_767_225_600_000)
+    async with asyncio.timeout(20):
+        await reading.wait()
+
+
 # The end
 
 
@@ -150,8 +169,11 @@ async def test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_whi
     note_the_end(gateway, diary)
     diary.note(gateway.backend.heartbeat, "stop", entry="stop beating")
     gateway.backend.heartbeat.taken = taken
+    if not taken:
+        gateway._owns.clear()
     await gateway._shut_down()
     assert diary.entries[: 3 + len(stops)] == ["close", "refuse_strangers", *stops, "unregister_all"]
+    assert ("last look" in diary.entries) is taken
 
 
 async def test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3(

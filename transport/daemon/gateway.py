@@ -98,6 +98,7 @@ class Gateway:
         self._tasks = Tasks(self._on_crash)
         self._stop = asyncio.Event()
         self._beaten = asyncio.Event()
+        self._owns = asyncio.Event()
 
     # What ends the process
 
@@ -119,6 +120,7 @@ class Gateway:
         self.clock.sync(redis_ms)
         self.beat_at = self.clock.monotonic()
         self._beaten.set()
+        self._owns.set()
         if self.backend.allow_list is not None:
             self.backend.allow_list.refresh()
 
@@ -166,7 +168,7 @@ class Gateway:
             start("session log", backend.session_log.run())
         if backend.allow_list is not None:
             start("allow-list", backend.allow_list.run())
-        start("reader", self.reader.run())
+        start("reader", self._read())
         start("janitor", backend.janitor.run())
         start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run())
         start("check", check_up(backend, self._beaten))  # before `reconcile`, which clears the event
@@ -175,6 +177,11 @@ class Gateway:
         start("relocation", self._relocate())
 
     # Recurring work
+
+    async def _read(self) -> None:
+        """Read commands when the instance id is ours and the time of Redis known, by which they expire."""
+        await self._owns.wait()
+        await self.reader.run()
 
     async def _sweep(self) -> None:
         while True:
@@ -244,10 +251,11 @@ class Gateway:
         self.hub.drain()
         self.dispatcher.stop()
         self.reader.stop()
-        await self._tasks.ended("reader", LAST_LOOK)
-        with suppress(RedisError, TimeoutError):
-            async with asyncio.timeout(LAST_LOOK):
-                await self.reader.sweep()
+        if self._owns.is_set():
+            await self._tasks.ended("reader", LAST_LOOK)
+            with suppress(RedisError, TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    await self.reader.sweep()
         self.dispatcher.stop()
 
     async def _drain_commands(self) -> None:

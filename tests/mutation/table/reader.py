@@ -193,4 +193,31 @@ MECHANISMS = (
             "redis/test_outbound_reader.py::test_fields_that_are_no_text_arrive_as_they_were_written[valkey]",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="read when the time is known",
+        what="Commands are read from when the instance id is ours and the time of Redis known.",
+        file="transport/daemon/gateway.py",
+        text="        await self._owns.wait()\n",
+        mutant="",
+        without="with a wall clock that is wrong a command expires at once, or hours late",
+        tests=(
+            "transport/test_gateway_order.py::"
+            "test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_of_redis_known",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="no last look of another's commands",
+        what="A process that never owned its instance id takes no last look at its commands.",
+        file="transport/daemon/gateway.py",
+        text="        if self._owns.is_set():\n",
+        mutant="        if True:\n",
+        without="it ends commands of the process that does",
+        tests=(
+            "transport/test_gateway_order.py::"
+            "test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops"
+            "[False-stops1]",
+        ),
+    ),
 )
