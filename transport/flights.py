@@ -174,12 +174,15 @@ class Flights:
 
         Once; when it conflicts again, the command is somebody else's by now.
         """
-        if event.recovered or not event.terminal or not 0 < result.seq < flight.command.seq:
+        if event.recovered or not event.terminal:
             return False
         found = Command(event.command_id, result.state, result.seq)
-        *before, verdict = retell(event, found, flight.request) or [event]
+        lost = retell(event, found, flight.request)
+        if not lost:
+            return False
+        *before, verdict = lost
         self._ledger.submit(
-            *(Step(lost, flight.entry, ignore) for lost in before), self.step(flight, verdict, remove)
+            *(Step(one, flight.entry, ignore) for one in before), self.step(flight, verdict, remove)
         )
         log.warning("told_again", command_id=event.command_id, found=result.state)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.mechanism import PROMISES, Mechanism
 from tests.mutation.table import (
     answers,
+    books,
     commands,
     connections,
     daemon,
@@ -29,14 +30,16 @@ from tests.mutation.table import (
     telemetry,
     trace,
     trimming,
+    turns,
+    wiring,
 )
 
 AREAS = (
     *(rules, entries),
     *(moves, trace, ledger, reader),
-    *(lanes, answers, flights, commands, intake, followers),
-    *(registry, leftovers, janitor, estate, lost, places, daemon),
-    *(telemetry, trimming, connections, flow, framing, security),
+    *(lanes, turns, answers, flights, commands, intake, followers),
+    *(registry, leftovers, janitor, estate, lost, places, daemon, wiring),
+    *(telemetry, trimming, connections, books, flow, framing, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(
     sorted(

@@ -96,10 +96,12 @@ async def test_sentinels_that_are_away_or_silent_cost_no_more_than_patience(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locator, "PATIENCE", 0.1)
+    monkeypatch.setattr("store.client.TIMEOUT", 60.0)
     server = await start(named("it"))
     silent, one = await start(lambda words: ...), await start(Watcher(server))
     url = sentinel_url(silent, one).replace("//", "//127.0.0.1:1,")
-    assert await client_of(url).get("who") == b"it"
+    async with asyncio.timeout(10):
+        assert await client_of(url).get("who") == b"it"
     assert silent.calls
 
 

@@ -165,4 +165,51 @@ MECHANISMS = (
             "test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes_back_first",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="what was decided elsewhere does not time out",
+        what="With its place a command gives up its response timeout.",
+        file="transport/dispatcher.py",
+        text="        self._responses.cancel(flight)\n",
+        mutant="",
+        without="a command that somebody else decided times out here and is told of again",
+        tests=(
+            ("transport/test_line_guards.py::test_a_command_that_another_has_decided_does_not_time_out_here"),
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="closed lanes are not looked at",
+        what="A lane that closes is not looked at any more.",
+        file="transport/dispatcher.py",
+        text="        if lane is not None:\n            self._out.discard(lane)\n",
+        mutant="        if lane is not None:\n",
+        without="every connection that ends with a command out is kept for ever",
+        tests=("transport/test_line_guards.py::test_lanes_are_looked_at_only_while_something_is_out",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a stop waits for answers only",
+        what="Commands that are answered are not waited for at a stop.",
+        file="transport/dispatcher.py",
+        text="flight.written and not flight.decided for",
+        mutant="flight.written for",
+        without="without Redis a gateway waits its whole time to drain for nothing",
+        tests=("transport/test_line_guards.py::test_a_stop_does_not_wait_for_what_is_answered_already",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a cancel that failed is taken again",
+        what="A cancel that could not be carried out is taken when its entry is read again.",
+        file="transport/cancels.py",
+        text="        self._moving.discard(entry.outbound_id)\n",
+        mutant="",
+        without="it is taken for one that is being answered, for ever",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_a_cancel_that_could_not_be_carried_out_is_taken_when"
+                "_it_is_read_again"
+            ),
+        ),
+    ),
 )

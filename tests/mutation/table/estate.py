@@ -172,4 +172,43 @@ MECHANISMS = (
             "redis/test_estate.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
         ),
     ),
+    Mechanism(
+        promise="registry",
+        name="an instance that is back is not settled",
+        what="Who is back when its devices are removed is not settled.",
+        file="store/estate.py",
+        text=(
+            '        if removed == b"ALIVE":\n'
+            '            raise Alive(f"Instance {self._dead!r} is alive again.")\n'
+            "        for"
+        ),
+        mutant='        if removed == b"ALIVE":\n            return\n        for',
+        without="the janitor takes it for settled",
+        tests=(
+            (
+                "store/test_estate_guards.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
+                "no_commands"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an unreadable command that has ended",
+        what="The entry of a command that has ended is only removed, though our limits refuse it.",
+        file="store/estate.py",
+        text=(
+            "        if command.terminal:\n"
+            "            await self._move(Discard(entry, _nothing))\n"
+            "            return\n"
+            "        event"
+        ),
+        mutant="        event",
+        without="the janitor ends with an error, and the process with it",
+        tests=(
+            (
+                "store/test_estate_guards.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
+                "though_our_limits_refuse_it"
+            ),
+        ),
+    ),
 )

@@ -139,4 +139,54 @@ MECHANISMS = (
             "transport/test_lane_guards.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="inputs that waited keep their order",
+        what="Inputs that waited for an outcome are heard in the order in which they came.",
+        file="transport/flights.py",
+        text="flight.backlog.pop(0)",
+        mutant="flight.backlog.pop()",
+        without="what came last decides",
+        tests=("transport/test_line_guards.py::test_inputs_that_waited_are_heard_in_their_order",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="what others decided is remembered too",
+        what="A process remembers what it has done with a command that somebody else decided.",
+        file="transport/flights.py",
+        text="        if late:\n            self.verdicts.add(event)\n",
+        mutant="",
+        without="after a failover the command is written again",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_what_was_done_with_a_command_that_another_has_decide"
+                "d_is_remembered"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="given up once",
+        what="A command that cannot be stored is given up once, for all of its moves.",
+        file="transport/flights.py",
+        text="        if not self.holds(flight.request.outbound_id):\n            return\n",
+        mutant="",
+        without="it is counted and told for each of its moves",
+        tests=("transport/test_line_guards.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="what was given up is remembered",
+        what="A process remembers which commands it has given up.",
+        file="transport/flights.py",
+        text="            self.verdicts.add(events[-1])\n",
+        mutant="            pass\n",
+        without="it is sent when its entry comes again, after `not_sent`",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_a_command_that_was_given_up_is_not_sent_when_it_is_a"
+                "sked_for_again"
+            ),
+        ),
+    ),
 )

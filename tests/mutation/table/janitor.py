@@ -215,4 +215,47 @@ MECHANISMS = (
             "test_the_end_of_each_grace_is_a_time_to_look_and_the_dead_need_none",
         ),
     ),
+    Mechanism(
+        promise="registry",
+        name="a verdict goes with its suspicion",
+        what="Of an instance that is back nothing is settled any more.",
+        file="store/janitor.py",
+        text="        self._suspects.pop(instance_id, None)\n        self._dead.pop(instance_id, None)",
+        mutant="        self._suspects.pop(instance_id, None)",
+        without="devices that it held before it died again stay registered",
+        tests=(
+            (
+                "store/test_janitor_guards.py::test_an_instance_that_woke_up_after_it_was_settled_is_sett"
+                "led_again"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="settled amid trouble is not settled",
+        what="What was settled while there was trouble is settled again.",
+        file="store/janitor.py",
+        text=(
+            "            if instance_id in self._dead:  # not when there was trouble meanwhile\n"
+            "                self._dead[instance_id] = started"
+        ),
+        mutant="            self._dead[instance_id] = started",
+        without="what could not be seen then is never looked at again",
+        tests=("store/test_janitor_guards.py::test_what_was_settled_amid_trouble_counts_as_not_settled",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a round that fails ends nothing",
+        what="A round that a server refuses is told, and another comes.",
+        file="store/janitor.py",
+        text=(
+            "        except (RedisError, StoreRefused, OSError) as error:\n"
+            "            self._on_error(error)\n"
+            "\n"
+            "    def stop"
+        ),
+        mutant="        except RedisError as error:\n            self._on_error(error)\n\n    def stop",
+        without="one refusal ends the process",
+        tests=("store/test_janitor_guards.py::test_a_round_that_fails_is_told_and_ends_nothing",),
+    ),
 )

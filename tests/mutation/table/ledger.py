@@ -175,4 +175,39 @@ MECHANISMS = (
         without="thousands go out in one script",
         tests=("redis/test_ledger.py::test_moves_of_many_commands_go_out_a_hundred_a_call[fake]",),
     ),
+    Mechanism(
+        promise="bounds",
+        name="a flush has a bound",
+        what="The last moves are waited for only so long.",
+        file="store/ledger.py",
+        text="            async with asyncio.timeout(within):\n                await self._idle.wait()",
+        mutant="            if True:\n                await self._idle.wait()",
+        without="a gateway never ends while Redis is away",
+        tests=("store/test_queues.py::test_what_cannot_be_saved_is_waited_for_only_so_long[ledger]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="calls that fail are followed by a wait",
+        what="Between two calls that fail there is a wait.",
+        file="store/ledger.py",
+        text="                await self._backoff.wait(self._stop)",
+        mutant="                await asyncio.sleep(0)",
+        without="Redis is called without end while it is away",
+        tests=(
+            (
+                "store/test_queues.py::test_between_calls_that_fail_there_is_a_wait_and_the_first_that_do"
+                "es_not_ends_them[ledger]"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="tries are forgotten",
+        what="The tries of a move are forgotten with it.",
+        file="store/ledger.py",
+        text="                self._tries.pop(id(move), None)\n",
+        mutant="                pass\n",
+        without="a later move at its place in memory is given up too soon",
+        tests=("store/test_queues.py::test_the_tries_of_a_move_are_forgotten_with_it[4-OK]",),
+    ),
 )

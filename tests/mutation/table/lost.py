@@ -87,6 +87,16 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
+        promise="P2",
+        name="another's end is not told again",
+        what="A verdict that finds the command ended by somebody else is a note.",
+        file="transport/flights.py",
+        text="        if not lost:\n            return False\n        *before, verdict = lost\n",
+        mutant="        *before, verdict = lost or [event]\n",
+        without="it is proposed again and again, for ever",
+        tests=("transport/test_line_guards.py::test_a_verdict_that_finds_an_earlier_one_is_told_once",),
+    ),
+    Mechanism(
         promise="faults",
         name="an id is new after the retention",
         what="A verdict older than the retention says nothing.",

@@ -226,4 +226,14 @@ MECHANISMS = (
         without="what was sent before Redis came back empty is sent elsewhere",
         tests=("redis/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
     ),
+    Mechanism(
+        promise="bounds",
+        name="what is given up goes in time",
+        what="The ledger of a command that was given up expires.",
+        file="store/scripts/moves.lua",
+        text="'token', '', 'last', last)\n  redis.call('PEXPIRE', ledger, input.retention)",
+        mutant="'token', '', 'last', last)",
+        without="it stays for ever",
+        tests=("store/test_estate_guards.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
+    ),
 )

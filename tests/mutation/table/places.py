@@ -72,4 +72,44 @@ MECHANISMS = (
         without="no script can reach all of its keys",
         tests=("store/test_client.py::test_a_cluster_wants_a_prefix_that_keeps_keys_together",),
     ),
+    Mechanism(
+        promise="registry",
+        name="a release is final",
+        what="After a release there is no further beat.",
+        file="store/heartbeat.py",
+        text='        self.stop()\n        await self._call("release")',
+        mutant='        await self._call("release")',
+        without="a gateway that is gone looks alive for 90 s",
+        tests=("store/test_heartbeat_guards.py::test_after_its_release_a_heartbeat_beats_no_more",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a takeover looks again",
+        what="An id that changes hands during the takeover is looked at again.",
+        file="store/heartbeat.py",
+        text="        for _ in range(TRIES):",
+        mutant="        for _ in range(1):",
+        without="a start beside another fails to take over",
+        tests=(
+            (
+                "store/test_heartbeat_guards.py::test_an_id_that_changes_hands_during_the_takeover_is_loo"
+                "ked_at_again"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a search is shared",
+        what="Who stops waiting for the address of the server ends nobody else's search.",
+        file="store/locator.py",
+        text="            return await asyncio.shield(self._ask())",
+        mutant="            return await self._ask()",
+        without="one call that is given up fails all the others",
+        tests=(
+            (
+                "store/test_client_guards.py::test_who_stops_waiting_for_the_address_of_the_server_ends_n"
+                "obody_elses_search"
+            ),
+        ),
+    ),
 )

@@ -220,4 +220,14 @@ MECHANISMS = (
             "[False-stops1]",
         ),
     ),
+    Mechanism(
+        promise="bounds",
+        name="a reader waits so long at most",
+        what="The waits of a reader grow to two seconds.",
+        file="store/outbound.py",
+        text="                backoff = min(backoff * 2, _LAST_BACKOFF)",
+        mutant="                backoff = backoff * 2",
+        without="after an outage of minutes commands wait for minutes",
+        tests=("store/test_client_guards.py::test_the_waits_of_a_reader_grow_to_the_longest",),
+    ),
 )

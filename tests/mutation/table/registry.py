@@ -240,4 +240,19 @@ MECHANISMS = (
         without="what is left waits for the heartbeat to expire",
         tests=("store/test_takeover.py::test_a_release_waits_for_the_beat_that_is_under_way",),
     ),
+    Mechanism(
+        promise="registry",
+        name="who stops waiting ends nothing",
+        what="A registration that nobody waits for any more is carried out all the same.",
+        file="store/registry.py",
+        text="            if not outcome.done():\n                outcome.set_result(result)",
+        mutant="            outcome.set_result(result)",
+        without="a stop in the middle of telling the registry leaves the devices registered",
+        tests=(
+            (
+                "store/test_registrar_guards.py::test_who_stops_waiting_for_the_registry_ends_nobody_else"
+                "s_registration"
+            ),
+        ),
+    ),
 )

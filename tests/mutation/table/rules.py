@@ -41,7 +41,10 @@ MECHANISMS = (
         text="        seq=command.seq + 1,\n",
         mutant="        seq=command.seq + (1 if command.seq < 2 else 2),\n",
         without="the verdict skips a number",
-        tests=("transport/test_dispatcher.py::test_a_command_is_queued_sent_and_responded",),
+        tests=(
+            "fsm/test_command.py::"
+            "test_every_state_trigger_and_reason_does_what_the_specification_says[sent-respond]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -235,5 +238,15 @@ MECHANISMS = (
             "fsm/test_replay.py::"
             "test_the_fold_knows_no_rules_but_the_audit_names_a_move_the_table_does_not_have",
         ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="only what leads to the verdict is told again",
+        what="Where the ledger stands on another way nothing is told.",
+        file="fsm/retelling.py",
+        text="    if found.state != (verdict.prev or NEW):\n        return []\n",
+        mutant="",
+        without="a verdict is told that does not follow from what stands",
+        tests=("fsm/test_retelling.py::test_what_is_missing_is_told_and_nothing_where_the_way_is_another",),
     ),
 )

@@ -272,4 +272,29 @@ MECHANISMS = (
         without="a device reads another frame's count and sends again, or worse, does not",
         tests=("transport/test_connection_guards.py::test_frames_are_acknowledged_in_their_order",),
     ),
+    Mechanism(
+        promise="bounds",
+        name="a flush of records has a bound",
+        what="The last records are waited for only so long.",
+        file="store/telemetry.py",
+        text="            async with asyncio.timeout(within):\n                await self._idle.wait()",
+        mutant="            if True:\n                await self._idle.wait()",
+        without="a gateway never ends while Redis is away",
+        tests=("store/test_queues.py::test_what_cannot_be_saved_is_waited_for_only_so_long[telemetry]",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="stores that fail are followed by a wait",
+        what="Between two calls that fail there is a wait.",
+        file="store/telemetry.py",
+        text="        await self._backoff.wait(self._stop)",
+        mutant="        await asyncio.sleep(0)",
+        without="Redis is called without end while it is away",
+        tests=(
+            (
+                "store/test_queues.py::test_between_calls_that_fail_there_is_a_wait_and_the_first_that_do"
+                "es_not_ends_them[telemetry]"
+            ),
+        ),
+    ),
 )

@@ -1,0 +1,63 @@
+"""What is told a second time: only what leads from where the ledger stands to the verdict that was given."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsm.command import Command, CommandRequest, decide, evolve
+from fsm.events import CommandEvent
+from fsm.outbound import Limits, parse_entry
+from fsm.retelling import retell
+
+
+def request_of(instance_id: str = "gw-1", outbound_id: str = "1767225600000-0") -> CommandRequest:
+    raw = {b"command_id": b"c-1", b"imei": b"352093081452251", b"payload": b"getinfo"}
+    at = {"instance_id": instance_id, "outbound_id": outbound_id}
+    found = parse_entry(raw, **at, now_ms=1_767_225_600_000, limits=Limits())  # type: ignore[arg-type]
+    assert isinstance(found, CommandRequest)
+    return found
+
+
+REQUEST = request_of()
+
+
+def verdict_of(trigger: str, *before: str, **facts: str) -> CommandEvent:
+    """The verdict that `trigger` gives to a command after `before`."""
+    command = Command("c-1")
+    for step in before:
+        command = evolve(command, decide(command, step, request=REQUEST))
+    return decide(command, trigger, request=REQUEST, **facts)  # type: ignore[arg-type]
+
+
+ANSWERED = verdict_of("respond", "accept", "send")
+CANCELLED = verdict_of("fail", "accept", reason="cancelled")
+REFUSED = verdict_of("refuse", reason="queue_full")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state", "seq", "told"),
+    [
+        (ANSWERED, "new", 0, [(1, "queued"), (2, "sent"), (3, "responded")]),
+        (ANSWERED, "queued", 1, [(2, "sent"), (3, "responded")]),
+        (ANSWERED, "sent", 2, [(3, "responded")]),
+        (ANSWERED, "failed", 1, []),
+        (ANSWERED, "responded", 3, []),
+        (CANCELLED, "new", 0, [(1, "queued"), (2, "failed")]),
+        (CANCELLED, "queued", 1, [(2, "failed")]),
+        (CANCELLED, "sent", 2, []),
+        (REFUSED, "new", 0, [(1, "failed")]),
+        (REFUSED, "queued", 1, []),
+    ],
+)
+def test_what_is_missing_is_told_and_nothing_where_the_way_is_another(
+    verdict: CommandEvent, state: str, seq: int, told: list[tuple[int, str]]
+) -> None:
+    events = retell(verdict, Command("c-1", state, seq), REQUEST)
+    assert [(event.seq, event.state) for event in events] == told
+    assert [event.recovered for event in events] == [False] * (len(told) - 1) + [True] * bool(told)
+
+
+def test_a_verdict_that_is_told_again_belongs_to_the_entry_that_came_again() -> None:
+    again = request_of("gw-2", "1767225700000-0")
+    [event] = retell(ANSWERED, Command("c-1", "sent", 2), again)
+    assert (event.instance_id, event.outbound_id) == ("gw-2", "1767225700000-0")

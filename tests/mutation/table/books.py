@@ -1,0 +1,128 @@
+"""Mechanisms of what is kept of connections, and of what is read and written at their ends."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="bounds",
+        name="nothing is kept of who is gone",
+        what="A connection that is gone is taken out of those that are closing.",
+        file="transport/hub.py",
+        text="        self.closing.discard(connection)\n",
+        mutant="",
+        without="every connection that we close is kept for ever",
+        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="nobody who is gone is paused",
+        what="A connection that is gone is taken out of those that are paused.",
+        file="transport/hub.py",
+        text="        self._paused.discard(connection)\n",
+        mutant="",
+        without="every device that leaves while Redis is away is kept for ever",
+        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="addresses are forgotten",
+        what="An address without a connection is not counted any more.",
+        file="transport/hub.py",
+        text="            del self._per_host[host]",
+        mutant="            pass",
+        without="every address that ever connected is kept for ever",
+        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_stranger_that_is_gone",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="who does not close is closed by force",
+        what="At the end connections are closed whatever is still to be written.",
+        file="transport/hub.py",
+        text="            connection.kill()",
+        mutant="            pass",
+        without="a device that does not read holds its socket",
+        tests=(
+            (
+                "transport/test_hub_books.py::test_what_did_not_close_by_itself_is_closed_whatever_is_sti"
+                "ll_to_be_written"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="behind an end nothing is read",
+        what="What comes behind the frame that ends a connection is not read.",
+        file="transport/connection.py",
+        text="            if self.closed:\n                return\n        if reader.fault",
+        mutant="        if reader.fault",
+        without="it is stored, for a device that gets no acknowledgement",
+        tests=(
+            (
+                "transport/test_frame_guards.py::test_behind_the_frame_that_ends_a_connection_nothing_is_"
+                "stored"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="commands behind frames of any kind",
+        what="The end of any frame is a moment to write.",
+        file="transport/connection.py",
+        text=(
+            "            self._hub.deadlines.cancel(self)\n"
+            "            self._hub.dispatcher.quiet(self)\n"
+            "\n"
+            "    def _bad"
+        ),
+        mutant="            self._hub.deadlines.cancel(self)\n\n    def _bad",
+        without="a command waits for the next frame of records",
+        tests=("transport/test_frame_guards.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="the grace outlives other frames",
+        what="A frame without records leaves a device its grace until it gets commands.",
+        file="transport/connection.py",
+        text=(
+            "        elif self.session.state == session.IDENTIFIED:\n"
+            "            self._hub.deadlines.set(self, self._hub.clock.monotonic() + "
+            "self._hub.settings.ready_grace)\n"
+            "        else"
+        ),
+        mutant="        else",
+        without="a device that sends no records but something else never gets a command",
+        tests=(
+            (
+                "transport/test_frame_guards.py::test_a_device_without_records_gets_commands_though_it_ha"
+                "s_sent_something_else"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="who sends is not idle",
+        what="Whatever a device sends, it is not idle then.",
+        file="transport/guest.py",
+        text="        self.last_read = self._hub.now\n",
+        mutant="",
+        without="every device is idle after its time",
+        tests=("transport/test_frame_guards.py::test_a_device_that_sends_is_not_idle",),
+    ),
+    Mechanism(
+        promise="P7",
+        name="a close that has to be read",
+        what="At a stop devices still get the acknowledgements that are on their way.",
+        file="transport/link.py",
+        text="_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)",
+        mutant="_FLUSHED = (PROTOCOL_ERROR, REJECTED)",
+        without="a device whose network is slow sends again what is stored",
+        tests=(
+            (
+                "transport/test_frame_guards.py::test_a_close_of_ours_is_read_by_a_device_that_is_slow_wh"
+                "ere_it_has_to_know[shutdown-False]"
+            ),
+        ),
+    ),
+)

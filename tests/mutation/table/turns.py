@@ -1,0 +1,85 @@
+"""Mechanisms of turns in a lane: who has one, keeps it, and gives it up."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="P1",
+        name="a lane that waits is not idle",
+        what="A command whose begin is on its way keeps its place from those behind it.",
+        file="transport/lane.py",
+        text="        return self.queue.free and not self.queue.waiting",
+        mutant="        return self.queue.free",
+        without="the second takes the turn of the first, which is written before it is queued",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_a_command_does_not_take_the_place_of_one_whose_begin"
+                "_is_on_its_way"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="only who leaves the slot gives up its turn",
+        what="Who leaves the line does not undo the turn of the committed command.",
+        file="transport/lane.py",
+        text="        if self.queue.slot is flight:\n            self.unwritten = False",
+        mutant="        self.unwritten = False",
+        without="a committed command is never written when one behind it is called off",
+        tests=(
+            ("transport/test_line_guards.py::test_who_leaves_the_line_does_not_undo_the_turn_of_the_first"),
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a closed lane is empty",
+        what="What waited in a lane that closed waits elsewhere only.",
+        file="transport/lane.py",
+        text="        self.queue.waiting.clear()\n",
+        mutant="",
+        without="what waited behind a command that is held elsewhere waits twice",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_what_waited_behind_a_command_that_is_held_elsewhere_"
+                "waits_once"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="nothing begins in a gateway that stops",
+        what="While the gateway stops no command is begun.",
+        file="transport/lane.py",
+        text="        elif self._desk.stopping:\n            return\n        elif self.queue.free",
+        mutant="        elif self.queue.free",
+        without="a device that becomes ready gets another command",
+        tests=("transport/test_line_guards.py::test_nothing_is_begun_in_a_gateway_that_stops",),
+    ),
+    Mechanism(
+        promise="P3",
+        name="tcp is asked of what was written",
+        what="Of a command that is not written yet the kernel is not asked.",
+        file="transport/lane.py",
+        text="        if flight is None or not flight.offset or",
+        mutant="        if flight is None or",
+        without="a command is `delivered` before it is written",
+        tests=("transport/test_line_guards.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a taint counts once",
+        what="A taint counts from the verdict that made it, whoever leaves the line afterwards.",
+        file="transport/lane.py",
+        text="        if self.queue.tainted and not was_tainted and not self.link.closed:",
+        mutant="        if self.queue.tainted and not self.link.closed:",
+        without="each command that is called off gives the device more time",
+        tests=(
+            (
+                "transport/test_line_guards.py::test_a_taint_counts_from_the_write_that_got_no_answer_who"
+                "ever_leaves_the_line"
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,141 @@
+"""Mechanisms of how the parts of a gateway are joined, and of its last seconds."""
+
+from __future__ import annotations
+
+from tests.mutation.mechanism import Mechanism
+
+MECHANISMS = (
+    Mechanism(
+        promise="faults",
+        name="a registry that is away ends nothing",
+        what="Devices that cannot be looked up are looked up again.",
+        file="transport/daemon/gateway.py",
+        text=(
+            "            except RedisError as error:\n"
+            '                self.backend.report("relocation", error)\n'
+        ),
+        mutant=(
+            "            except ZeroDivisionError as error:\n"
+            '                self.backend.report("relocation", error)\n'
+        ),
+        without="the first failed call ends the process",
+        tests=("transport/test_gateway_tasks.py::test_a_registry_that_cannot_be_asked_is_asked_again",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a count that fails ends nothing",
+        what="The registry is told at each beat, though the pending commands cannot be counted.",
+        file="transport/daemon/gateway.py",
+        text="            with suppress(RedisError):\n                self.pending",
+        mutant="            if True:\n                self.pending",
+        without="the first failed call ends the process",
+        tests=(
+            (
+                "transport/test_gateway_tasks.py::test_who_is_here_is_told_at_each_beat_whether_the_pendi"
+                "ng_can_be_counted_or_not"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="the last look is bounded",
+        what="The last look at the stream may take so long and no longer.",
+        file="transport/daemon/gateway.py",
+        text="async with asyncio.timeout(LAST_LOOK):",
+        mutant="if True:",
+        without="a Redis that hangs holds up the stop",
+        tests=("transport/test_gateway_tasks.py::test_a_last_look_that_hangs_is_given_up",),
+    ),
+    Mechanism(
+        promise="P5",
+        name="one reader at a time",
+        what="The last look is taken when the reader has ended.",
+        file="transport/daemon/gateway.py",
+        text='await self._tasks.ended("reader", LAST_LOOK)',
+        mutant="pass",
+        without="two read at once, and commands come in an order of their own",
+        tests=("transport/test_gateway_tasks.py::test_the_last_look_is_taken_when_the_reader_has_ended",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a stop without Redis",
+        what="A release that cannot be made is left out.",
+        file="transport/daemon/gateway.py",
+        text="        with suppress(RedisError):\n            await self.backend.heartbeat.release()",
+        mutant="        if True:\n            await self.backend.heartbeat.release()",
+        without="a stop while Redis is away ends with an error",
+        tests=("transport/test_gateway_tasks.py::test_without_redis_a_gateway_ends_all_the_same",),
+    ),
+    Mechanism(
+        promise="P7",
+        name="sockets close by themselves first",
+        what="Sockets have a second to send what is written.",
+        file="transport/daemon/gateway.py",
+        text="        await _until(lambda: not self.hub.connected, 1.0)\n",
+        mutant="",
+        without="the last acknowledgements are cut off",
+        tests=(
+            (
+                "transport/test_gateway_tasks.py::test_sockets_have_a_while_to_close_before_they_are_clos"
+                "ed_by_force"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="an heir works for the dead",
+        what="What an heir moves is judged as the dead instance's.",
+        file="transport/daemon/backend.py",
+        text="            owns=self._owns,\n            dead=dead,\n",
+        mutant="            owns=self._owns,\n",
+        without="it moves commands of an instance that is alive",
+        tests=(
+            (
+                "transport/test_backend.py::test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_"
+                "its_own"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P1",
+        name="moves wait for the takeover",
+        what="The ledger of a gateway carries out nothing before the instance id is its own.",
+        file="transport/daemon/backend.py",
+        text=(
+            "            on_fenced=on_fenced,\n"
+            "            owns=self._owns,\n"
+            "        )\n"
+            "        self.registrar"
+        ),
+        mutant="            on_fenced=on_fenced,\n        )\n        self.registrar",
+        without="a process that could not take over yet takes an earlier owner for a newer one, and ends",
+        tests=("transport/test_backend.py::test_nothing_is_carried_out_before_the_instance_id_is_ours",),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a port can be had again",
+        what="A restart has the port at once, though connections of before linger.",
+        file="transport/tcp.py",
+        text="        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n",
+        mutant="",
+        without="a restart fails for a minute",
+        tests=(
+            (
+                "transport/test_sockets.py::test_a_port_can_be_had_again_at_once_and_what_is_written_goes"
+                "_out_at_once"
+            ),
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="unsent is unacknowledged",
+        what="What has not reached the kernel is not acknowledged either.",
+        file="transport/tcp.py",
+        text="    return int(queued) + transport.get_write_buffer_size()",
+        mutant="    return int(queued)",
+        without="a command that was never sent is `delivered`",
+        tests=(
+            ("transport/test_sockets.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),
+        ),
+    ),
+)

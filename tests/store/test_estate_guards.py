@@ -1,0 +1,53 @@
+"""An estate alone with each of its surprises: somebody is back, or was faster, or had other limits."""
+
+from __future__ import annotations
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from redis.asyncio import Redis
+
+from fsm.command import Command, decide
+from fsm.moves import Discard, Step
+from fsm.outbound import Limits
+from store.estate import Alive
+from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
+
+
+@pytest.fixture
+async def fleet(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Fleet:
+    seconds, _ = await fake_redis.time()
+    return Fleet(fake_redis, seconds * 1000)
+
+
+async def test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands(fleet: Fleet) -> None:
+    """Its janitors would take it for settled, and look at it no more."""
+    await fleet.hold("dead", IMEI, "s1")
+    await fleet.beat("dead")
+    with pytest.raises(Alive):
+        await fleet.estate().settle()
+    assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
+
+
+async def test_of_a_command_that_has_ended_only_the_entry_is_removed_though_our_limits_refuse_it(
+    fleet: Fleet,
+) -> None:
+    fields = {"payload": "x" * 1000}
+    entry = await fleet.accept("sent", **fields)
+    command = Command("c1", "sent", 2, session_id="s1")
+    event = decide(command, "fail", reason="gateway_restart", entry=entry)
+    await fleet.ledger().execute(Step(event, entry, ignore))
+    again = await fleet.client.xadd(
+        KEYS.outbound("dead"), {"command_id": "c1", "imei": IMEI, **fields}, id="*"
+    )
+    await fleet.client.hset(KEYS.ledger("c1"), "outbound_id", again)
+    before = await fleet.log()
+    await fleet.estate(limits=Limits(max_payload=512)).settle()
+    assert (await fleet.log(), await fleet.left()) == (before, 0)
+
+
+async def test_the_ledger_of_a_command_that_was_given_up_goes_in_time(fleet: Fleet) -> None:
+    entry = await fleet.accept()
+    event = decide(Command("c1", "queued", 1), "fail", reason="internal_error", entry=entry)
+    await fleet.ledger().execute(Discard(entry, ignore, error="internal_error", events=(event,)))
+    assert await fleet.client.hget(KEYS.ledger("c1"), "state") == b"failed"
+    assert 59_000 < await fleet.client.pttl(KEYS.ledger("c1")) <= 60_000

@@ -1,0 +1,95 @@
+"""The heartbeat at its beginning and its end: how often a takeover is tried, and that a release is final."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from store.client import NotOwnerYet
+from store.heartbeat import RETRY, TRIES, Heartbeat
+from store.keys import Keys
+
+KEYS = Keys()
+PATIENCE = 2.0
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+def ignore(*_: object) -> None:
+    """A hook that nobody listens to."""
+
+
+def heartbeat_of(client: Redis, interval: float = 30.0) -> Heartbeat:
+    hooks: Any = {"on_beat": ignore, "on_failure": ignore, "on_fenced": ignore}
+    return Heartbeat(client, KEYS, "gw-1", "boot-1", interval, 90.0, **hooks)
+
+
+async def test_after_its_release_a_heartbeat_beats_no_more(fake_redis: Redis, spawn: Spawn) -> None:
+    heartbeat = heartbeat_of(fake_redis, interval=0.001)
+    await heartbeat.take_over()
+    task = spawn(heartbeat.run())
+    await heartbeat.release()
+    async with asyncio.timeout(PATIENCE):
+        await task
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+
+
+@pytest.mark.parametrize("changes", range(TRIES + 1))
+async def test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again(
+    fake_redis: Redis, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    heartbeat = heartbeat_of(fake_redis)
+    get, left = fake_redis.get, changes
+
+    async def look(name: str) -> Any:
+        nonlocal left
+        seen = await get(name)
+        if left:
+            left -= 1
+            await fake_redis.set(name, f"another {left}")
+        return seen
+
+    monkeypatch.setattr(fake_redis, "get", look)
+    if changes < TRIES:
+        await heartbeat.take_over()
+    else:
+        with pytest.raises(NotOwnerYet):
+            await heartbeat.take_over()
+    assert heartbeat.taken is (changes < TRIES)
+
+
+@pytest.mark.parametrize(
+    ("interval", "taken", "wait"),
+    [(30.0, False, RETRY), (0.5, False, 0.5), (30.0, True, 30.0)],
+)
+async def test_an_id_that_is_not_ours_yet_is_tried_for_more_often(
+    fake_redis: Redis, monkeypatch: pytest.MonkeyPatch, interval: float, taken: bool, wait: float
+) -> None:
+    heartbeat = heartbeat_of(fake_redis, interval)
+    heartbeat.taken = taken
+    waits: list[float] = []
+
+    async def stopped_within(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    monkeypatch.setattr(heartbeat, "_stopped_within", stopped_within)
+    await heartbeat.run()
+    assert waits == [wait]
+
+
+async def test_a_later_start_is_known_by_its_own_time(fake_redis: Redis) -> None:
+    """Janitors tell by it whether the estate of this start was settled."""
+    await fake_redis.hset(KEYS.instances, "gw-1", "1")
+    await heartbeat_of(fake_redis).take_over()
+    assert int((await fake_redis.hget(KEYS.instances, "gw-1")) or 0) > 1
+
+
+async def test_a_release_that_finds_nobody_in_possession_leaves_a_heartbeat_alone(fake_redis: Redis) -> None:
+    """It may be that of a process that is just taking over."""
+    await fake_redis.set(KEYS.heartbeat("gw-1"), "1")
+    await heartbeat_of(fake_redis).release()
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1

@@ -1,0 +1,58 @@
+"""The registrar when somebody stops waiting for it, or Redis does not answer at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from store.keys import Keys
+from store.registry import Registrar
+
+KEYS = Keys()
+PATIENCE = 2.0
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+def ignore(*_: object) -> None:
+    """A hook that nobody listens to."""
+
+
+@pytest.fixture
+def registrar(fake_redis: Redis) -> Registrar:
+    return Registrar(fake_redis, KEYS, "gw-1", "boot-1", on_failure=ignore, on_fenced=ignore)
+
+
+async def test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration(
+    registrar: Registrar, fake_redis: Redis
+) -> None:
+    """As a gateway does that stops: what is to be unregistered comes behind what nobody waits for."""
+    waiting = asyncio.ensure_future(registrar.reconcile([("1", "s-1")]))
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    assert await registrar.unregister_all([("1", "s-1")], PATIENCE) == 0
+    assert await fake_redis.exists(KEYS.registry) == 0
+
+
+async def test_a_redis_that_does_not_answer_is_waited_for_only_so_long(
+    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(registrar, "_script", hang)
+    async with asyncio.timeout(PATIENCE):
+        assert await registrar.unregister_all([("1", "s-1"), ("2", "s-2")], 0.01) == 2
+
+
+async def test_a_registrar_that_has_nothing_to_do_stops_at_once(registrar: Registrar, spawn: Spawn) -> None:
+    task = spawn(registrar.run())
+    await asyncio.sleep(0)
+    registrar.stop()
+    async with asyncio.timeout(PATIENCE):
+        await task

@@ -1,0 +1,115 @@
+"""How the Redis side of a gateway is put together: who owns what, who is patient, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fsm.telemetry import UNDECODABLE, Batch
+from store.client import READER_MARGIN
+from store.embedded import EmbeddedServer
+from tests.transport.diary import Diary, idle_gateway
+from transport.daemon import backend as backends
+from transport.daemon import process
+from transport.daemon.gateway import EXIT_FENCED, Gateway
+from transport.settings import Settings
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    async with idle_gateway() as gateway:
+        yield gateway
+    await gateway.backend.close()
+
+
+def test_nothing_is_carried_out_before_the_instance_id_is_ours(gateway: Gateway) -> None:
+    backend = gateway.backend
+    for taken in (False, True):
+        backend.heartbeat.taken = taken
+        assert (backend.ledger._owns(), backend.registrar._owns()) == (taken, taken)
+
+
+async def test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def ledger(*_: object, **given: Any) -> object:
+        made.append(given)
+        return SimpleNamespace()
+
+    class Estate:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        async def settle(self) -> None:
+            made.append({"settled": True})
+
+    monkeypatch.setattr(backends, "Ledger", ledger)
+    monkeypatch.setattr(backends, "Estate", Estate)
+    await gateway.backend._settle("gw-2")
+    given, settled = made
+    assert (given["dead"], given["owns"](), settled) == ("gw-2", False, {"settled": True})
+    given["on_fenced"]()
+    assert gateway.exit_status == EXIT_FENCED
+
+
+def test_who_blocks_on_the_server_or_stores_records_is_more_patient_than_others(gateway: Gateway) -> None:
+    clients = gateway.backend.clients
+    patience = {
+        name: client.connection_pool.connection_kwargs["socket_timeout"] for name, client in clients.items()
+    }
+    usual = patience["ledger"]
+    assert patience["reader"] == backends.BLOCK_MS / 1000 + READER_MARGIN
+    assert patience["telemetry"] > 2 * usual
+    assert {patience[name] for name in patience.keys() - {"reader", "telemetry"}} == {usual}
+
+
+@pytest.mark.parametrize(
+    ("stream", "trimmed"), [("commands:responses", ""), ("sessions:events", "sessions:events"), ("off", "")]
+)
+async def test_a_stream_of_session_events_is_trimmed_once(stream: str, trimmed: str) -> None:
+    settings = Settings(instance_id="gw-1", metrics=None, max_connections=10, session_events=stream)
+    gateway = Gateway(settings, "redis://127.0.0.1:1")
+    assert gateway.backend.janitor._settings.session_events == trimmed
+    await gateway.backend.close()
+
+
+def test_a_frame_that_redis_refuses_for_good_is_told_to_the_hub(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Batch] = []
+    monkeypatch.setattr(gateway.hub, "refused", refused.append)
+    batch = Batch(b"1", b"8", 1, [b"{}"], lambda: None, UNDECODABLE)
+    assert gateway.backend.telemetry._on_refused is not None
+    gateway.backend.telemetry._on_refused(batch)
+    assert refused == [batch]
+
+
+async def test_every_client_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    diary = Diary(monkeypatch)
+    for name, client in gateway.backend.clients.items():
+        diary.await_(client, "aclose", entry=name)
+    await gateway.backend.close()
+    assert sorted(diary.entries) == sorted(gateway.backend.clients)
+    monkeypatch.undo()
+
+
+async def test_an_embedded_server_ends_with_its_gateway_however_that_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped: list[str] = []
+    server = SimpleNamespace(url="redis://127.0.0.1:1", directory="here", stop=lambda: stopped.append("stop"))
+
+    async def fail(*_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(EmbeddedServer, "start", lambda directory: cast(Any, server))
+    monkeypatch.setattr(process, "_look_for_garbage_seldom", lambda: None)
+    monkeypatch.setattr(process, "_serve", fail)
+    with pytest.raises(ZeroDivisionError):
+        await process.serve(Settings(instance_id="gw-1", metrics=None, max_connections=10))
+    assert stopped == ["stop"]

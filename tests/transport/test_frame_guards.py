@@ -1,0 +1,176 @@
+"""The rules of frames one by one: what is read behind an end, and what every wait of a device counts from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.registration import Registered, RegisterResult
+from fsm.session import IDENTIFIED, READY
+from tests.transport.wire import FRAME, Wire
+from transport.connection import BAD_FRAMES_LIMIT
+from transport.hub import STORE_PATIENCE
+from transport.teltonika.avl import encode_ack
+from transport.teltonika.frame import encode_frame
+from transport.teltonika.handshake import ACCEPT
+
+DAMAGED = FRAME[:-1] + bytes((FRAME[-1] ^ 1,))
+SKIPPED = encode_frame(bytes((0x0D, 1, 6, 0, 0, 0, 0, 1)))
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen, reconnect_grace=600.0)
+
+
+async def test_behind_the_frame_that_ends_a_connection_nothing_is_stored(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(DAMAGED * BAD_FRAMES_LIMIT + FRAME)
+    assert (connection.close_reason, wire.telemetry.batches) == ("protocol_error", [])
+
+
+async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME)
+    connection.shut("idle")
+    wire.telemetry.confirm()
+    assert (transport.written, wire.hub.frames) == ([], 2)
+
+
+# When a device gets its commands
+
+
+async def test_a_device_without_records_gets_commands_though_it_has_sent_something_else(wire: Wire) -> None:
+    connection, transport = wire.identify()
+    connection.data_received(SKIPPED[:5])
+    connection.data_received(SKIPPED[5:])
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    wire.at(9.9)
+    assert connection.session.state == IDENTIFIED
+    wire.at(10)
+    wire.desk.ledger.settle()
+    assert (connection.session.state, transport.written[0], len(transport.written)) == (READY, ACCEPT, 2)
+
+
+async def test_a_command_is_written_behind_a_frame_of_any_kind(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(SKIPPED[:5])
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    assert transport.written == []
+    connection.data_received(SKIPPED[5:])
+    wire.desk.ledger.settle()
+    assert len(transport.written) == 1
+
+
+@pytest.mark.parametrize("grace", [5.0, 20.0])
+async def test_the_grace_of_a_device_without_records_is_its_own(
+    frozen: FrozenDateTimeFactory, grace: float
+) -> None:
+    """Shorter or longer than the time that it had to name itself."""
+    wire = Wire(frozen, ready_grace=grace)
+    connection, _ = wire.identify()
+    wire.at(grace - 0.1)
+    assert connection.session.state == IDENTIFIED
+    wire.at(grace)
+    assert connection.session.state == READY
+
+
+async def test_what_is_written_behind_a_command_does_not_hide_that_it_has_arrived(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, transport = wire.ready()
+    monkeypatch.setattr("transport.link.unacknowledged", lambda _: len(transport.written[-1]))
+    offset = connection.send(b"command")
+    assert not connection.acknowledged(offset)
+    connection.data_received(FRAME)
+    wire.telemetry.confirm()
+    assert (transport.written[-1], connection.acknowledged(offset)) == (encode_ack(1), True)
+
+
+# The first byte and the last
+
+
+async def test_a_device_is_greeted_as_soon_as_it_is_registered(wire: Wire) -> None:
+    connection, transport = wire.identify()
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    assert transport.written == [ACCEPT]
+
+
+async def test_a_device_that_has_gone_is_not_greeted(wire: Wire) -> None:
+    connection, transport = wire.identify()
+    connection.shut("idle")
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    assert transport.written == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "aborted"),
+    [("shutdown", False), ("protocol_error", False), ("rejected", False), ("idle", True), ("fenced", True)],
+)
+async def test_a_close_of_ours_is_read_by_a_device_that_is_slow_where_it_has_to_know(
+    wire: Wire, reason: str, aborted: bool
+) -> None:
+    connection, transport = wire.ready()
+    transport.unread = 1
+    connection.shut(reason)
+    assert (transport.closing, transport.aborted) == (True, aborted)
+
+
+async def test_a_connection_that_is_gone_is_not_closed_again(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.connection_lost(None)
+    connection.shut("idle")
+    assert (wire.hub.closing, connection.close_reason) == (set(), "device_closed")
+
+
+# How long a device waits for the store
+
+
+@pytest.fixture
+def stalled(wire: Wire) -> Wire:
+    wire.telemetry.healthy = False
+    return wire
+
+
+async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled: Wire) -> None:
+    connection, transport = stalled.ready()
+    connection.data_received(FRAME * 2)
+    stalled.at(30)
+    stalled.telemetry.confirm()
+    stalled.at(30 + STORE_PATIENCE - 1)
+    assert (transport.written, connection.closed) == ([encode_ack(1)], False)
+    stalled.at(30 + STORE_PATIENCE)
+    assert connection.close_reason == "store_unavailable"
+
+
+async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: Wire) -> None:
+    connection, _ = stalled.ready()
+    connection.data_received(FRAME)
+    stalled.at(30)
+    connection.data_received(FRAME)
+    stalled.at(STORE_PATIENCE)
+    assert connection.close_reason == "store_unavailable"
+
+
+async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: Wire) -> None:
+    connection, _ = stalled.ready()
+    connection.data_received(FRAME)
+    stalled.telemetry.confirm()
+    stalled.at(STORE_PATIENCE)
+    assert not connection.closed
+
+
+async def test_a_device_that_sends_is_not_idle(frozen: FrozenDateTimeFactory) -> None:
+    wire = Wire(frozen, idle_timeout=60.0)
+    connection, _ = wire.ready()
+    wire.at(40)
+    connection.data_received(SKIPPED)
+    frozen.tick(timedelta(seconds=40))
+    wire.hub.sweep(wire.desk.clock.monotonic())
+    assert not connection.closed
+    wire.at(100)
+    assert connection.close_reason == "idle"

@@ -1,0 +1,264 @@
+"""The tasks of a gateway: what is begun, what an error of Redis ends, and what has ended before what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from redis.exceptions import ConnectionError
+
+from tests.transport.diary import Diary, idle_gateway
+from transport.daemon import gateway as gateways
+from transport.daemon.gateway import Gateway
+from transport.daemon.listeners import CannotListen
+from transport.settings import Settings
+
+PATIENCE = 1.0
+AWAY = ConnectionError("refused")
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    return Diary(monkeypatch)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    async with idle_gateway() as gateway:
+        yield gateway
+
+
+def run_idly(gateway: Gateway, *names: str) -> None:
+    """Tasks that end when they are cancelled."""
+    for name in names:
+        gateway._tasks.start(name, asyncio.Event().wait())  # type: ignore[arg-type]
+
+
+def running(gateway: Gateway) -> set[str]:
+    return {name for name, task in gateway._tasks._tasks.items() if not task.done()}
+
+
+# The beginning
+
+
+async def test_the_copy_of_an_allow_list_in_redis_is_kept(
+    monkeypatch: pytest.MonkeyPatch, diary: Diary
+) -> None:
+    gateway = Gateway(Settings(instance_id="gw-1", metrics=None, allow_list="redis"), "redis://127.0.0.1:1")
+    begun: list[str] = []
+
+    def note(name: str, work: Coroutine[Any, Any, None]) -> None:
+        begun.append(name)
+        work.close()
+
+    monkeypatch.setattr(gateway._tasks, "start", note)
+    diary.await_(gateway.backend.heartbeat, "take_over")
+    await gateway._begin()
+    await gateway.backend.close()
+    assert "allow-list" in begun
+
+
+async def test_a_gateway_that_cannot_listen_lets_go_of_what_it_has_begun(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diary.await_(gateway.backend.heartbeat, "take_over")
+    diary.await_(gateway._listeners, "open", CannotListen("127.0.0.1", 1, OSError("in use")))
+    with pytest.raises(CannotListen):
+        await gateway.run()
+    assert running(gateway) == set()
+
+
+# In between
+
+
+@pytest.mark.parametrize(("answer", "told"), [(7, 7), (AWAY, 0)])
+async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_counted_or_not(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn, answer: object, told: int
+) -> None:
+    asked: asyncio.Queue[list[str]] = asyncio.Queue()
+    diary.await_(gateway.reader, "pending", answer)
+    monkeypatch.setattr(gateway, "_reconcile_some", asked.put)
+    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace())
+    spawn(gateway._reconcile())
+    for _ in range(2):
+        gateway._on_beat(1_767_225_600_000)
+        async with asyncio.timeout(PATIENCE):
+            assert await asked.get() == ["1"]
+    assert (gateway.pending, gateway._beaten.is_set()) == (told, False)
+
+
+async def test_a_registry_that_cannot_be_asked_is_asked_again(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    asked = asyncio.Semaphore(0)
+    sleep = asyncio.sleep
+
+    async def look() -> None:
+        asked.release()
+        raise AWAY
+
+    monkeypatch.setattr(gateways.asyncio, "sleep", lambda _: sleep(0))
+    monkeypatch.setattr(gateway.relocation, "look", look)
+    diary.note(gateway.backend, "report")
+    spawn(gateway._relocate())
+    async with asyncio.timeout(PATIENCE):
+        await asked.acquire()
+        await asked.acquire()
+    assert diary.entries[0] == "report"
+
+
+async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_commands(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    seen: list[str] = []
+    more = [True, False]
+    swept = asyncio.Event()
+
+    def sweep_hub(_: float) -> bool:
+        seen.append("connections")
+        return more.pop(0) if more else False
+
+    def sweep_commands(_: float) -> None:
+        seen.append("commands")
+        swept.set()
+
+    monkeypatch.setattr(gateways, "SWEEP_EVERY", 0.001)
+    monkeypatch.setattr(gateway.hub, "sweep", sweep_hub)
+    monkeypatch.setattr(gateway.dispatcher, "sweep", sweep_commands)
+    spawn(gateway._sweep())
+    async with asyncio.timeout(PATIENCE):
+        await swept.wait()
+    assert seen[:3] == ["connections", "connections", "commands"]
+
+
+async def test_a_beat_makes_the_copy_of_the_allow_list_anew() -> None:
+    gateway = Gateway(Settings(instance_id="gw-1", metrics=None, allow_list="redis"), "redis://127.0.0.1:1")
+    allow_list = gateway.backend.allow_list
+    assert allow_list is not None
+    allow_list._stale.clear()
+    gateway._on_beat(1_767_225_600_000)
+    assert allow_list._stale.is_set()
+    await gateway.backend.close()
+
+
+# The end
+
+
+def end_quietly(gateway: Gateway, diary: Diary) -> None:
+    """What the end of `gateway`, whose heart has beaten, asks of Redis is noted, and answered at once."""
+    backend = gateway.backend
+    gateway._on_beat(1_767_225_600_000)
+    diary.await_(backend.registrar, "unregister_all", 0)
+    diary.await_(gateway.reader, "sweep")
+    for part in (backend.telemetry, backend.ledger, backend.session_log):
+        diary.await_(part, "flush", 0)
+    diary.await_(backend.heartbeat, "release")
+    diary.await_(backend, "close")
+
+
+async def test_every_device_that_is_here_is_unregistered(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_quietly(gateway, diary)
+    told: list[tuple[str, str]] = []
+
+    async def unregister_all(held: list[tuple[str, str]], within: float) -> int:
+        told.extend(held)
+        return 0
+
+    monkeypatch.setattr(gateway.backend.registrar, "unregister_all", unregister_all)
+    device = SimpleNamespace(imei="1", session_id="s-1", shut=lambda _: None, drain=lambda _: None)
+    device.deafen = lambda: None
+    gateway.hub.sessions["1"] = cast(Any, device)
+    await gateway._shut_down()
+    assert told == [("1", "s-1")]
+
+
+async def test_the_last_look_is_taken_when_the_reader_has_ended(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two readers at once would take entries in an order of their own."""
+    end_quietly(gateway, diary)
+    left: list[set[str]] = []
+
+    async def sweep() -> None:
+        left.append(running(gateway))
+
+    monkeypatch.setattr(gateway.reader, "sweep", sweep)
+    monkeypatch.setattr(gateways, "LAST_LOOK", 0.01)
+    run_idly(gateway, "reader", "ledger")
+    await gateway._stop_commands()
+    assert left == [{"ledger"}]
+
+
+async def test_a_last_look_that_hangs_is_given_up(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway._on_beat(1_767_225_600_000)
+    diary.note(gateway.dispatcher, "stop")
+    monkeypatch.setattr(gateway.reader, "sweep", asyncio.Event().wait)
+    monkeypatch.setattr(gateways, "LAST_LOOK", 0.01)
+    async with asyncio.timeout(PATIENCE):
+        await gateway._stop_commands()
+    assert diary.entries == ["stop", "stop"]
+
+
+async def test_without_redis_a_gateway_ends_all_the_same(gateway: Gateway, diary: Diary) -> None:
+    end_quietly(gateway, diary)
+    diary.await_(gateway.reader, "sweep", AWAY, entry="last look")
+    diary.await_(gateway.backend.heartbeat, "release", AWAY)
+    await gateway._shut_down()
+    told = [entry for entry in diary.entries if entry in ("last look", "release", "close")]
+    assert told == ["last look", "release", "close"]
+
+
+async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    open_at_the_end: list[int] = []
+    gateway.hub.connected = 1
+
+    def close_all(_: str) -> None:
+        asyncio.get_running_loop().call_later(0.01, setattr, gateway.hub, "connected", 0)
+
+    monkeypatch.setattr(gateway.hub, "close_all", close_all)
+    monkeypatch.setattr(gateway.hub, "kill_all", lambda: open_at_the_end.append(gateway.hub.connected))
+    await gateway._close_sockets("shutdown")
+    assert open_at_the_end == [0]
+
+
+async def test_sockets_that_are_closed_by_force_tell_of_it_before_the_last_events_are_saved(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        gateway.hub, "kill_all", lambda: asyncio.get_running_loop().call_soon(told.append, "closed")
+    )
+    await gateway._close_sockets("shutdown")
+    assert told == ["closed"]
+
+
+async def test_nothing_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    looks: list[None] = []
+    async with asyncio.timeout(PATIENCE):
+        await gateways._until(lambda: looks.append(None), 0.01)  # type: ignore[func-returns-value, arg-type]
+    assert len(looks) == 10
+
+
+async def test_letting_go_ends_listeners_sockets_tasks_and_clients(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway._listeners.bind()
+    monkeypatch.setattr(gateway.hub, "close_all", diary.entries.append)
+    diary.note(gateway.hub, "kill_all")
+    diary.await_(gateway.backend, "close", entry="close clients")
+    run_idly(gateway, "ledger", "sweep")
+    await gateway._abandon("fenced")
+    assert diary.entries == ["fenced", "kill_all", "close clients"]
+    assert ([sock.fileno() for sock in gateway._listeners._sockets], running(gateway)) == ([-1], set())

@@ -1,0 +1,114 @@
+"""The books of a hub: what it keeps of each connection, and that it keeps nothing of those that are gone."""
+
+from __future__ import annotations
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from tests.transport.desk import IMEI
+from tests.transport.wire import FRAME, Wire
+from transport.connection import UNACKED_LIMIT
+from transport.hub import BACKLOG_HIGH, BACKLOG_LOW
+from transport.teltonika.handshake import encode_handshake
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen)
+
+
+def kept(wire: Wire) -> list[int]:
+    """How many connections each book names."""
+    hub = wire.hub
+    books = (hub.strangers, hub.sessions, hub.closing, hub._paused, hub._per_host, hub.deadlines)
+    return [len(book) for book in books]
+
+
+async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    connection.data_received(FRAME + FRAME[:20])
+    assert kept(wire) == [0, 1, 0, 1, 1, 1]
+    connection.shut("idle")
+    assert kept(wire) == [0, 0, 1, 1, 1, 1]
+    connection.connection_lost(None)
+    assert (kept(wire), wire.hub.connected) == ([0] * 6, 0)
+
+
+async def test_nothing_is_kept_of_a_stranger_that_is_gone(wire: Wire) -> None:
+    connection, _ = wire.accept()
+    assert kept(wire) == [1, 0, 0, 0, 1, 1]
+    connection.connection_lost(None)
+    assert (kept(wire), wire.hub.connected) == ([0] * 6, 0)
+
+
+async def test_who_has_said_who_it_is_is_no_stranger(wire: Wire) -> None:
+    wire.identify()
+    assert kept(wire)[:2] == [0, 1]
+
+
+# The last of it
+
+
+async def test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_written(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.shut("shutdown")
+    assert not transport.aborted
+    wire.hub.kill_all()
+    assert transport.aborted
+
+
+async def test_strangers_are_closed_with_all_others(wire: Wire) -> None:
+    stranger, _ = wire.accept()
+    device, _ = wire.ready()
+    wire.hub.close_all("fenced")
+    assert (stranger.close_reason, device.close_reason) == ("fenced", "fenced")
+
+
+# Who is read
+
+
+@pytest.mark.parametrize(("pending", "read"), [(BACKLOG_LOW - 1, True), (BACKLOG_LOW, False)])
+async def test_who_is_paused_is_read_when_half_of_the_backlog_is_gone(
+    wire: Wire, pending: int, read: bool
+) -> None:
+    connection, transport = wire.ready()
+    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    connection.data_received(FRAME)
+    wire.telemetry.pending_bytes = pending
+    wire.at(0.1)
+    assert transport.paused is not read
+
+
+async def test_who_waits_for_too_many_acknowledgements_is_not_read_though_there_is_room(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * UNACKED_LIMIT)
+    wire.at(0.1)
+    assert transport.paused
+    wire.telemetry.confirm()
+    wire.at(0.2)
+    assert not transport.paused
+
+
+async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    connection.data_received(FRAME)
+    connection.resume()
+    assert transport.paused
+
+
+async def test_only_the_connection_whose_frame_is_refused_is_closed(wire: Wire) -> None:
+    """The frame of an earlier connection of the device is no fault of the newer one."""
+    older, _ = wire.ready()
+    older.data_received(FRAME)
+    [batch] = wire.telemetry.batches
+    newer, _ = wire.identify()
+    wire.hub.refused(batch)
+    assert not newer.closed
+
+
+async def test_all_that_comes_with_the_name_of_a_device_is_read(wire: Wire) -> None:
+    connection, _ = wire.accept()
+    connection.data_received(encode_handshake(IMEI) + FRAME)
+    assert len(wire.telemetry.batches) == 1

@@ -1,0 +1,64 @@
+"""What a process remembers for a while, and in which order it forgets."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsm.command import Command, decide
+from fsm.moves import Entry
+from fsm.reasons import QUEUE_FULL
+from tests.transport.desk import IMEI, Desk
+from transport import seldom, takeovers, verdicts
+from transport.absent import Absent
+from transport.metrics import Metrics
+from transport.seldom import AGAIN_AFTER, Seldom
+from transport.takeovers import Takeovers
+from transport.verdicts import Verdicts
+
+
+def test_a_device_that_left_twice_is_expected_from_the_second_time_on() -> None:
+    """Whoever left first is forgotten first: one that stays in front would keep all others behind it."""
+    absent = Absent(0.0, 60.0)
+    for imei, at in (("1", 100.0), ("2", 110.0), ("1", 150.0)):
+        absent.left(imei, at)
+    absent.forget(170.0)
+    assert (absent.expected("1", 170.0), list(absent._left_at)) == (True, ["1"])
+
+
+def test_a_device_that_is_here_is_not_remembered_as_one_that_left() -> None:
+    absent = Absent(0.0, 60.0)
+    absent.left("1", 100.0)
+    absent.take("1")
+    assert list(absent._left_at) == []
+
+
+def test_a_command_whose_device_has_left_has_no_connection(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    desk.hang_up(link)
+    [flight] = desk.dispatcher.absent.waiting(IMEI)
+    assert flight.lane is None
+
+
+def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "REMEMBERED", 2)
+    remembered = Verdicts(60.0, lambda: 0.0)
+    for name in ("a", "b", "a", "c"):
+        remembered.add(decide(Command(name), "refuse", reason=QUEUE_FULL, entry=Entry("gw-1", "1-1")))
+    assert [name for name in "abc" if remembered.find(name)] == ["a", "c"]
+
+
+def test_what_was_told_makes_room_for_others_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seldom, "REMEMBERED", 2)
+    lines = Seldom()
+    assert [lines.worth(what, 0.0) for what in "aabc"] == [True, False, True, False]
+    assert [lines.worth(what, AGAIN_AFTER) for what in "ca"] == [True, True]
+
+
+def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeovers, "REMEMBERED", 3)
+    seen = Takeovers(Metrics())
+    for number in range(10):
+        seen.note(str(number), "10.0.0.1", 0.0)
+    assert list(seen._seen) == ["7", "8", "9"]

@@ -1,0 +1,115 @@
+"""What is asked of the kernel for the sockets of devices, and what becomes of sockets that cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from tests.transport.door import gateway_files
+from tests.transport.wire import FakeTransport, Wire
+from transport import tcp
+from transport.daemon.listeners import TLS_GOODBYE, CannotListen, Listeners
+from transport.settings import Settings
+from transport.tcp import RESERVED_DESCRIPTORS, bind, raise_descriptor_limit, unacknowledged
+from transport.tls_listener import TlsListener
+
+LOCAL = ("127.0.0.1", 0)
+
+
+def test_a_port_can_be_had_again_at_once_and_what_is_written_goes_out_at_once() -> None:
+    with bind(*LOCAL) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_socket_that_cannot_be_bound_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    class Kept(socket.socket):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    with bind(*LOCAL) as taken:
+        taken.listen()
+        monkeypatch.setattr(tcp.socket, "socket", Kept)
+        with pytest.raises(OSError, match="in use"):
+            bind(*taken.getsockname())
+    assert [sock.fileno() for sock in made] == [-1]
+
+
+def test_when_one_address_cannot_be_had_none_is_kept() -> None:
+    with bind(*LOCAL) as taken:
+        taken.listen()
+        listeners = Listeners(Settings(instance_id="gw-1", listen=(LOCAL, taken.getsockname())))
+        with pytest.raises(CannotListen):
+            listeners.bind()
+    assert [sock.fileno() for sock in listeners._sockets] == [-1]
+
+
+def test_who_does_not_answer_the_end_of_tls_is_not_waited_for(files: dict[str, Path]) -> None:
+    settings = Settings(instance_id="gw-1", tls_listen=(LOCAL,), **cast(Any, gateway_files(files)))
+    assert Listeners(settings)._tls["ssl_shutdown_timeout"] == TLS_GOODBYE
+
+
+async def test_a_listener_that_is_closed_while_there_are_no_files_does_not_listen_again(
+    frozen: FrozenDateTimeFactory,
+) -> None:
+    def accept() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with bind(*LOCAL) as sock:
+        listener = TlsListener(Wire(frozen).hub, sock, {})
+        loop = asyncio.get_running_loop()
+        listener._sock = cast(Any, SimpleNamespace(accept=accept, fileno=sock.fileno))
+        listener._accept()
+        assert not loop.remove_reader(sock)  # a port that is always ready would keep the loop busy
+        assert listener._again is not None
+        listener.close()
+        assert listener._again.cancelled()
+
+
+# What TCP has still to carry
+
+
+class Unread(FakeTransport):
+    """A socket of which some bytes have not even reached the kernel."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._extra = {"socket": sock}
+        self.unread = 7
+
+
+def test_what_has_not_reached_the_kernel_is_not_acknowledged_either() -> None:
+    with bind(*LOCAL) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()) as sock:
+            assert unacknowledged(Unread(sock)) == 7
+
+
+def test_of_a_socket_that_is_closed_nothing_can_be_told() -> None:
+    with socket.socket() as sock:
+        pass
+    assert unacknowledged(Unread(sock)) is None
+
+
+# How many there may be
+
+
+def test_as_many_connections_come_in_as_there_are_files_beside_our_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 5000))
+    monkeypatch.setattr(resource, "setrlimit", lambda *given: raised.append(given))
+    assert raise_descriptor_limit() == 5000 - RESERVED_DESCRIPTORS
+    assert raised == [(resource.RLIMIT_NOFILE, (5000, 5000))]
