@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from fsm.reasons import PROTOCOL_ERROR, REJECTED, SUPERSEDED
-from fsm.registration import Registered, RegisterResult
+from fsm.reasons import PROTOCOL_ERROR, REJECTED
+from fsm.registration import RegisterResult
 from transport.hub import Hub
 from transport.link import DeviceLink
 from transport.teltonika.errors import BadHandshake
@@ -89,8 +89,6 @@ class Guest(DeviceLink):
             self._write(ACCEPT)
 
     def registered(self, result: RegisterResult) -> None:
-        if result.status is Registered.SUPERSEDED:
-            self.shut(SUPERSEDED)
         self._greet()
 
     def _read(self, data: bytes) -> None:

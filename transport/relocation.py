@@ -56,6 +56,4 @@ class Relocation:
             self._dispatcher.flights.release(flight)
         elif result.status is Status.MISSING:
             self._dispatcher.flights.propose(flight, "fail", reason=LEDGER_LOST, recovered=True)
-        elif self._dispatcher.link_of(flight.request.imei) is not None and flight.lane is None:
-            self._dispatcher.await_device(flight)
         self._dispatcher.flights.resume(flight)
