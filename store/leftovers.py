@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -16,6 +17,10 @@ from fsm.session import CLOSED
 from store.client import RedisError
 from store.keys import Keys
 from store.registry import Registrar
+
+JITTER = 0.2
+SELDOM = 3600.0
+"""Seconds: to look through a registry of a million devices takes Redis a second."""
 
 
 async def held_by(client: Redis, keys: Keys, instance_id: str) -> AsyncIterator[list[bytes]]:
@@ -58,7 +63,8 @@ class Leftovers:
     Args:
         client: of the server; registrar: ours, which alone writes entries that name us.
         boot_id: of this process, whose sessions end by themselves.
-        grace: seconds in which the devices of an earlier process may come back; every: seconds between looks.
+        grace: seconds in which the devices of an earlier process may come back.
+        every: seconds between two looks, while there is something to be found.
         is_here: whether a device has a session on this process.
         on_closed: told of every session of an earlier process that has thereby ended.
         on_error: told of every call that failed.
@@ -90,29 +96,35 @@ class Leftovers:
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Look again and again, first when the grace is over."""
+        """Look again and again, first when the grace is over, and ever more seldom while nothing is found."""
         await asyncio.sleep(self._grace)
+        pause = self._every
         while True:
+            found = 0
             try:
-                await self.look()
+                found = await self.look()
             except RedisError as error:
                 self._on_error(error)
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
+            pause = self._every if found else min(2 * pause, SELDOM)
 
-    async def look(self) -> None:
-        """Have every entry removed that names us and stands for nobody.
+    async def look(self) -> int:
+        """Have every entry removed that names us and stands for nobody; how many there were.
 
         Raises:
             RedisError: a call failed.
         """
+        count = 0
         async for imeis in held_by(self._client, self._keys, self._instance_id):
             texts = [imei.decode(errors="replace") for imei in imeis]
-            await self._remove([imei for imei in texts if not self._is_here(imei)])
+            gone = [imei for imei in texts if not self._is_here(imei)]
+            count += len(gone)
+            if gone:
+                await self._remove(gone)
+        return count
 
     async def _remove(self, imeis: Sequence[str]) -> None:
         """A device that comes from now on is registered after the removal, or has another token by then."""
-        if not imeis:
-            return
         tokens: Any = await cast(Any, self._client).hmget(self._keys.sessions, imeis)
         for imei, token in zip(imeis, tokens, strict=True):
             if not self._is_here(imei):

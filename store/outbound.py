@@ -23,8 +23,8 @@ COUNT = 64
 BLOCK_MS = 250
 """How long one read waits on the server, and so how long a stop may wait for the reader."""
 RECLAIM_EVERY = 30.0
-"""Seconds between two looks at all that is pending, in quiet times."""
-_FIRST_RECLAIM = 1.0
+"""Seconds between two looks at all that is pending, under any consumer's name."""
+_FIRST_LOOK = 1.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 2.0
 _PAUSE = 0.1
 
@@ -51,8 +51,9 @@ class OutboundReader:
     """Hands entries to `on_entries` as they come: first what is pending, then what is new.
 
     After any error the pending list is read again from its beginning, for a lost reply leaves entries there
-    that would never be offered again. At first, and after an error, it is looked at more often: a read that
-    we, or an earlier process of our id, gave up can still be carried out. The receiver drops what it holds.
+    that would never be offered again. Soon after the start and after an error it is read again and again: a
+    read that we, or an earlier process of our id, gave up can still be carried out. The receiver drops what
+    it holds.
 
     Args:
         client: a client of its own, whose socket timeout is longer than the block.
@@ -82,19 +83,22 @@ class OutboundReader:
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
         self._cursor = "0"
         self._reclaim_at = 0.0
-        self._reclaim_in = _FIRST_RECLAIM
+        self._look_at = float("inf")
+        self._look_in = _FIRST_LOOK
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Read until `stop`."""
         backoff = _FIRST_BACKOFF
         await self._ensure_group_quietly()
+        self._plan_look()
         while not self._stop.is_set():
             try:
                 await self._turn()
                 backoff = _FIRST_BACKOFF
             except (RedisError, OSError) as error:
-                self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM
+                self._cursor, self._look_in = "0", _FIRST_LOOK
+                self._plan_look()
                 self._on_error(error)
                 await self._pause(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _LAST_BACKOFF)
@@ -127,8 +131,12 @@ class OutboundReader:
         return int(found["pending"])
 
     async def _turn(self) -> None:
-        if asyncio.get_running_loop().time() >= self._reclaim_at:
+        now = asyncio.get_running_loop().time()
+        if now >= self._reclaim_at:
             await self._reclaim()
+        if now >= self._look_at and self._cursor == ">":
+            self._cursor = "0"
+            self._plan_look()
         draining = self._cursor != ">"
         if not draining and not self._may_read():
             await self._pause(_PAUSE)
@@ -149,6 +157,12 @@ class OutboundReader:
         if present:
             self._on_entries(present, fresh)
 
+    def _plan_look(self) -> None:
+        """Each look at our own pending list comes later than the one before, until the others suffice."""
+        seldom = self._look_in >= RECLAIM_EVERY
+        self._look_at = float("inf") if seldom else asyncio.get_running_loop().time() + self._look_in
+        self._look_in *= 2
+
     async def _reclaim(self) -> None:
         """Take over what lies pending under any other consumer name, and look at all of ours again."""
         start: Any = "0-0"
@@ -160,8 +174,7 @@ class OutboundReader:
             start = reply[0]
             if start in (b"0-0", "0-0"):
                 break
-        self._reclaim_at = asyncio.get_running_loop().time() + min(self._reclaim_in, RECLAIM_EVERY)
-        self._reclaim_in = min(self._reclaim_in * 2, RECLAIM_EVERY)
+        self._reclaim_at = asyncio.get_running_loop().time() + RECLAIM_EVERY
 
     async def _ensure_group_quietly(self) -> None:
         try:

@@ -97,7 +97,10 @@ class Registrar:
         self._add(_Call(_FIRST, imei, session_id, done))
 
     def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
-        """Queue the end of a session; repeated until Redis has heard it. Entries of others stay."""
+        """Queue the end of a session; repeated until Redis has heard it. Entries of others stay.
+
+        `done` is told REMOVED or KEPT, and nothing if Redis is away for so long that the end is given up.
+        """
         self._add(_Call(_REMOVE, imei, session_id, done))
 
     def reconcile(self, sessions: Iterable[tuple[str, str]]) -> Awaitable[list[RegisterResult]]:
@@ -189,8 +192,8 @@ class Registrar:
         A first registration that went out when Redis is back would take the device from where it is by then.
         """
         failed = [call for call in self._queue if call.act != _REMOVE]
-        removals = [call for call in self._queue if call.act == _REMOVE]
-        self._queue = deque(removals[-RETAINED:])
+        removals = {(call.imei, call.session_id): call for call in self._queue if call.act == _REMOVE}
+        self._queue = deque(list(removals.values())[-RETAINED:])
         if failed:
             self._on_failure(len(failed))
         self._tell(failed, _FAILED)

@@ -142,6 +142,7 @@ def _spell_transfer(move: Transfer, key: int) -> dict[str, Any]:
         "instance": move.entry.instance_id,
         "entry": move.entry.outbound_id,
         "token": move.token,
+        "prev": move.note.state,
         "seq": move.seq,
         "to": move.to_instance,
         "event": note_fields(move.note),

@@ -40,7 +40,8 @@ class Hub:
     """The connections, by device; the limits; and the ways into the rest of the gateway.
 
     Attributes:
-        now: the monotonic second of the last sweep, fine enough for idle times and cheap to read.
+        now: the monotonic second of the last sweep, or of the end of a stall: fine enough for idle times, and
+            cheap to read.
         sessions: identified connections, by imei.
         strangers: connections that have not said who they are.
         closing: connections we have closed and whose sockets are not gone yet.

@@ -78,19 +78,23 @@ class Repeats:
         lost = retell(verdict, found, request) if verdict and found.seq else []
         if not lost:
             self._answering.discard(entry.outbound_id)
-            if found.seq and not found.terminal and verdict is None:
-                self._follow(request)
+            if found.seq and not found.terminal:
+                self._follow(request, verdict)
             return
         steps = [Step(event, entry, ignore) for event in lost]
         steps[-1].done = partial(self._told, entry)
         self._ledger.submit(*steps)
         log.warning("told_again", command_id=request.command_id, found=found.state)
 
-    def _follow(self, request: CommandRequest) -> None:
-        """The ledger names this entry: what is in hand of the command was another, and is ended first."""
+    def _follow(self, request: CommandRequest, known: CommandEvent | None) -> None:
+        """The ledger names this entry: what is in hand of the command was another, and is ended first.
+
+        `known` is the verdict that we knew when the ledger was asked; one that has come since is to be told.
+        """
         in_hand = self._flights.find(request.command_id)
         if in_hand is None:
-            self._begin(request)
+            news = self._flights.verdicts.find(request.command_id) is not known
+            (self._take_or_begin if news else self._begin)(request)
             return
         in_hand.follower = partial(self._take_or_begin, request)
         if in_hand.waits:

@@ -141,7 +141,8 @@ function act.transfer(move, ledger)
   local seen = read(ledger)
   if not seen then return report('MISSING') end
   if seen.token == move.token then return report('ALREADY', seen) end
-  if seen.seq ~= move.seq or not owns(move, seen) then return report('CONFLICT', seen) end
+  local stands = seen.seq == move.seq and seen.state == move.prev
+  if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
   if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end
   local id = append(move.event)
   local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))

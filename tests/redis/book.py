@@ -66,7 +66,7 @@ class Case:
 
     def transfer(self, to: str, fields: tuple[tuple[str, str], ...] = (("command_id", "c-1"),)) -> Transfer:
         """The move to another instance."""
-        note = Note("moved", "n-1", self.request.command_id, detail=to)
+        note = Note("moved", "n-1", self.request.command_id, detail=to, state=self.command.state)
         return Transfer(note, self.entry, self.command.seq, to, fields, self.results.append)
 
     def discard(self, error: str = "", **given: Any) -> Discard:

@@ -34,6 +34,18 @@ async def test_half_an_owner_hands_nothing_over(book: Book, half: str) -> None:
     assert await book.client.exists(KEYS.outbound("gw-3")) == 0
 
 
+@pytest.mark.parametrize(("field", "value"), [("seq", "5"), ("state", "failed")])
+async def test_a_command_is_not_handed_over_from_where_it_is_not(book: Book, field: str, value: str) -> None:
+    await book.client.set(KEYS.heartbeat("gw-2"), "1")
+    case = await book.case()
+    await book.statuses(case.open())
+    before = await book.row()
+    await book.client.hset(KEYS.ledger("c-1"), field, value)
+    assert await book.statuses(case.transfer("gw-2")) == [Status.CONFLICT]
+    await book.client.hset(KEYS.ledger("c-1"), field, before[field])
+    assert await book.client.exists(KEYS.outbound("gw-2")) == 0
+
+
 async def test_what_was_handed_over_belongs_to_whom_it_was_handed_to(book: Book) -> None:
     await book.client.set(KEYS.heartbeat("gw-2"), "1")
     case = await book.case()

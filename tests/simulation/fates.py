@@ -31,6 +31,7 @@ class Fates:
         self.length = length
         self._disk: Disk | None = None
         self._written = asyncio.Event()
+        self._fair = False
         world.server.watch(self.see)
 
     async def storms(self) -> None:
@@ -40,6 +41,8 @@ class Fates:
             await asyncio.sleep(random.choice((0.5, 1.5, 4.0)) * random.uniform(0.5, 1.5))
             if world.weather.calm:
                 return
+            if self._fair:
+                continue
             storm = world.weather.brew(world.clock.now, world.instances)
             world.meet("fate", storm.kind)
             world.note(f"storm: {storm.kind} until {world.passed(storm.until):.1f}")
@@ -112,6 +115,8 @@ class Fates:
                 world.meet("fate", "a freeze")
                 world.note(f"{name} is frozen for {frozen:.1f} s")
                 living[0].freeze(frozen)
+            else:
+                await self._cut_off(name)
             later = random.choice((0.1, 3.0, 14.0)) * random.uniform(0.5, 1.5)
             asyncio.get_running_loop().call_later(later, self._revive, name)
 
@@ -135,6 +140,18 @@ class Fates:
         elif not self._world.alive(name):
             self._world.meet("fate", "back when it is missed")
             self._revive(name)
+
+    async def _cut_off(self, name: str) -> None:
+        """One instance reaches Redis no more, and lives on; the other has time to take it for dead."""
+        world = self._world
+        await self._a_write()
+        world.meet("fate", "cut off")
+        length = self._random.uniform(14.0, 20.0)
+        storm = world.weather.cut_off(name, world.clock.now, length)
+        world.note(f"{name} is cut off until {world.passed(storm.until):.1f}")
+        self._fair = True
+        await asyncio.sleep(length)
+        self._fair = False
 
     def _revive(self, name: str) -> None:
         if not self._world.alive(name) and not self._world.weather.calm:

@@ -12,6 +12,7 @@ import structlog
 
 import store.client
 import store.janitor
+import store.leftovers
 import store.outbound
 import transport.connection
 import transport.daemon.backend
@@ -31,6 +32,7 @@ def installed(world: World) -> Iterator[None]:
         (store.client, "random", world.random),
         (store.outbound, "random", world.random),
         (store.janitor, "random", world.random),
+        (store.leftovers, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.outbound, "RECLAIM_EVERY", 5.0),
         (transport.hub, "STORE_PATIENCE", 8.0),

@@ -88,7 +88,7 @@ CLOSES = {
 }
 FATES = {
     *("a crash", "an orderly stop", "a freeze", "two processes of one name", "a dead instance at rest"),
-    *("back when it is missed", "awake when it is missed", "asleep over a call"),
+    *("back when it is missed", "awake when it is missed", "asleep over a call", "cut off"),
     *("forgotten scripts", "down", "black", "flaky", "slow", "oom"),
 }
 

@@ -65,11 +65,18 @@ class Weather:
             "commands": lambda where, what: what != "telemetry",
         }[scope if kind != "oom" else "all"]
         length = random.choice((0.3, 1.0, 2.5, 6.0, 12.0)) * random.uniform(0.5, 1.5)
-        storm = Storm(kind, touches, now + length)
+        return self._pass(Storm(kind, touches, now + length), now, instances)
+
+    def cut_off(self, instance: str, now: float, length: float) -> Storm:
+        """One instance reaches nothing, for so long that others take it for dead."""
+        storm = Storm("down", lambda where, what: where == instance, now + length)
+        return self._pass(storm, now, [instance])
+
+    def _pass(self, storm: Storm, now: float, instances: list[str]) -> Storm:
         self.storms.append(storm)
         for name in instances:
-            if touches(name, "telemetry"):
-                self.hinder(name, now, now + length)
+            if storm.touches(name, "telemetry"):
+                self.hinder(name, now, storm.until)
         return storm
 
     def hinder(self, instance: str, begin: float, end: float) -> None:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from fsm.events import SessionEvent
+from store import leftovers
 from store.client import RedisError
 from store.keys import Keys
 from store.leftovers import Leftovers
@@ -162,14 +163,44 @@ async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.Mon
     looks: list[None] = []
     again = asyncio.Event()
 
-    async def look() -> None:
+    async def look() -> int:
         looks.append(None)
         if len(looks) == 1:
             raise error
         again.set()
+        return 0
 
     monkeypatch.setattr(desk.leftovers, "look", look)
     task = asyncio.create_task(desk.leftovers.run())
     await asyncio.wait_for(again.wait(), 20)
     task.cancel()
     assert desk.errors == [error]
+
+
+async def test_it_looks_ever_more_seldom_while_nothing_is_found(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    found = iter([2, 0, 0, 1, *[0] * 30])
+
+    async def look() -> int:
+        return next(found)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(desk.leftovers, "look", look)
+    monkeypatch.setattr(leftovers.asyncio, "sleep", sleep)
+    monkeypatch.setattr(leftovers.random, "uniform", lambda low, high: high)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await desk.leftovers.run()
+    looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]
+    assert looks[:8] == [1, 1, 2, 4, 1, 2, 4, 8]
+    assert max(pauses) == 1.2 * leftovers.SELDOM
+
+
+async def test_it_tells_how_many_it_has_found(desk: Desk) -> None:
+    await desk.hold(GONE)
+    await desk.hold(HERE)
+    desk.here.add(HERE)
+    assert [await desk.leftovers.look(), desk.registrar.depth] == [1, 1]

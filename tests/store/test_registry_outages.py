@@ -37,6 +37,20 @@ async def test_while_redis_is_away_every_first_registration_fails_at_once_and_no
     assert await fake_redis.hgetall(KEYS.registry) == {IMEI.encode(): b"gw-2"}
 
 
+async def test_the_end_of_a_session_is_kept_once_however_often_it_is_asked_for_while_redis_is_away(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
+) -> None:
+    one = Gateway(fake_redis, "gw-1")
+    fake_server.connected = False
+    for _ in range(3):
+        one.registrar.unregister(IMEI, "gone")
+        one.registrar.unregister("another", "gone")
+    one.register("s1")
+    spawn(one.registrar.run())
+    await one.until(lambda: bool(one.failures))
+    assert one.registrar.depth == 2
+
+
 async def test_a_holder_whose_name_is_not_text_ends_neither_the_registrar_nor_a_look(
     fake_redis: Redis, spawn: Any
 ) -> None:

@@ -116,6 +116,13 @@ class FakeLedger:
             move.done(self._carry_out(move))
             moves = None if moves is None else moves - 1
 
+    def call(self) -> None:
+        """Commit all there is now, as one call does: its results are handed out when all of it is done."""
+        moves = list(self._queue)
+        self._queue.clear()
+        for move, result in [(move, self._carry_out(move)) for move in moves]:
+            move.done(result)
+
     def lose_reply(self) -> None:
         """The next move takes effect, its reply is lost, and it is sent again: ALREADY, or REDELIVERED."""
         move = self._queue[0]

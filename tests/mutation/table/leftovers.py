@@ -26,8 +26,8 @@ MECHANISMS = (
         name="whoever is here stays",
         what="A device that has a session here keeps its entry.",
         file=FILE,
-        text="            await self._remove([imei for imei in texts if not self._is_here(imei)])\n",
-        mutant="            await self._remove(texts)\n",
+        text="            gone = [imei for imei in texts if not self._is_here(imei)]\n",
+        mutant="            gone = texts\n",
         without="a device whose registration waits is asked about again and again",
         tests=(
             "store/test_leftovers.py::"
@@ -72,5 +72,15 @@ MECHANISMS = (
             "store/test_leftovers.py::"
             "test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_registered_any_more",
         ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a look that finds nothing is followed by fewer",
+        what="While nothing is found the registry is looked through ever more seldom.",
+        file=FILE,
+        text="            pause = self._every if found else min(2 * pause, SELDOM)\n",
+        mutant="            pass\n",
+        without="a large registry is looked through by every instance every minute",
+        tests=("store/test_leftovers.py::test_it_looks_ever_more_seldom_while_nothing_is_found",),
     ),
 )

@@ -116,4 +116,30 @@ MECHANISMS = (
         without="every command there ever was stays in memory",
         tests=("transport/test_lost_moves.py::test_the_verdicts_that_are_remembered_are_the_last_ones",),
     ),
+    Mechanism(
+        promise="P1",
+        name="a verdict that came meanwhile is told",
+        what="A verdict that was given while the ledger was asked about a repetition is told to it.",
+        file="transport/repeats.py",
+        text="            news = self._flights.verdicts.find(request.command_id) is not known\n",
+        mutant="            news = False\n",
+        without="a command that has just been answered is written again for its repetition",
+        tests=(
+            "transport/test_repetitions.py::"
+            "test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an old refusal does not leave a command undone",
+        what="A command that was refused here and begun elsewhere is carried out when it is moved here.",
+        file="transport/repeats.py",
+        text="            if found.seq and not found.terminal:\n",
+        mutant="            if found.seq and not found.terminal and verdict is None:\n",
+        without="it is asked about at every look, and never ends",
+        tests=(
+            "transport/test_repetitions.py::"
+            "test_what_was_refused_here_and_begun_elsewhere_is_carried_out_when_it_is_moved_here",
+        ),
+    ),
 )

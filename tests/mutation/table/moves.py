@@ -84,9 +84,9 @@ MECHANISMS = (
         file="store/scripts/moves.lua",
         text=(
             "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  if seen.seq ~= move.seq or"
+            "  local stands = seen.seq == move.seq and"
         ),
-        mutant="  if seen.seq ~= move.seq or",
+        mutant="  local stands = seen.seq == move.seq and",
         without="our own hand-over looks like another's",
         tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
@@ -151,7 +151,10 @@ MECHANISMS = (
         name="hand-over by compare-and-set",
         what="A command is handed on only from the `seq` and entry it was decided at.",
         file="store/scripts/moves.lua",
-        text="  if seen.seq ~= move.seq or not owns(move, seen) then return report('CONFLICT', seen) end\n",
+        text=(
+            "  local stands = seen.seq == move.seq and seen.state == move.prev\n"
+            "  if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end\n"
+        ),
         mutant="",
         without="a command that is out is handed to another instance",
         tests=("redis/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
@@ -213,15 +216,15 @@ MECHANISMS = (
         text=(
             "  if not seen then return report('MISSING') end\n"
             "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  if seen.seq ~= move.seq or"
+            "  local stands = seen.seq == move.seq and"
         ),
         mutant=(
             "  if not seen then\n"
             "    seen = {seq = move.seq, instance = move.instance, entry = move.entry}\n"
-            "    seen.token, seen.state, seen.session = '', '', ''\n"
+            "    seen.token, seen.state, seen.session = '', move.prev, ''\n"
             "  end\n"
             "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  if seen.seq ~= move.seq or"
+            "  local stands = seen.seq == move.seq and"
         ),
         without="what was sent before Redis came back empty is sent elsewhere",
         tests=("redis/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
@@ -235,5 +238,18 @@ MECHANISMS = (
         mutant="'token', '', 'last', last)",
         without="it stays for ever",
         tests=("store/test_estate_guards.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="hand-over from the state it was decided in",
+        what="A command is handed on only from the state it was decided in.",
+        file="store/scripts/moves.lua",
+        text="  local stands = seen.seq == move.seq and seen.state == move.prev\n",
+        mutant="  local stands = seen.seq == move.seq\n",
+        without="what another process has ended is handed on",
+        tests=(
+            "redis/test_ownership.py::"
+            "test_a_command_is_not_handed_over_from_where_it_is_not[fake-state-failed]",
+        ),
     ),
 )

@@ -10,8 +10,8 @@ MECHANISMS = (
         name="read again after an error",
         what="After a failed read the pending list is read from its beginning.",
         file="store/outbound.py",
-        text='                self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM\n',
-        mutant="",
+        text='                self._cursor, self._look_in = "0", _FIRST_LOOK\n',
+        mutant="                self._look_in = _FIRST_LOOK\n",
         without="what a lost reply held is never seen again",
         tests=("store/test_reader_turns.py::test_after_an_error_it_begins_anew",),
     ),
@@ -30,10 +30,7 @@ MECHANISMS = (
         name="the pending list is looked at again",
         what="Every 30 s all that is pending is handed over again; what is in hand is dropped.",
         file="store/outbound.py",
-        text=(
-            "        if asyncio.get_running_loop().time() >= self._reclaim_at:\n"
-            "            await self._reclaim()\n"
-        ),
+        text=("        if now >= self._reclaim_at:\n            await self._reclaim()\n"),
         mutant="",
         without="an entry that was let go waits for a restart",
         tests=("store/test_reader_turns.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
@@ -43,8 +40,8 @@ MECHANISMS = (
         name="it is looked at soon at first",
         what="At first the pending list is looked at after a second, and then ever more seldom.",
         file="store/outbound.py",
-        text="        self._reclaim_in = _FIRST_RECLAIM\n",
-        mutant="        self._reclaim_in = RECLAIM_EVERY\n",
+        text="        await self._ensure_group_quietly()\n        self._plan_look()\n",
+        mutant="        await self._ensure_group_quietly()\n",
         without="what an earlier process of our id read in its last moment waits for 30 s",
         tests=(
             "store/test_reader_turns.py::"
@@ -56,8 +53,8 @@ MECHANISMS = (
         name="it is looked at soon after an error",
         what="After an error the pending list is looked at again after a second.",
         file="store/outbound.py",
-        text='self._cursor, self._reclaim_at, self._reclaim_in = "0", 0.0, _FIRST_RECLAIM',
-        mutant='self._cursor, self._reclaim_at = "0", 0.0',
+        text='self._cursor, self._look_in = "0", _FIRST_LOOK\n                self._plan_look()',
+        mutant='self._cursor = "0"',
         without="a read that we gave up and Redis carried out later waits for 30 s",
         tests=(
             "store/test_reader_turns.py::"

@@ -73,8 +73,8 @@ MECHANISMS = (
         name="a first try is made once",
         what="A registration that Redis did not hear is not made later: the device may have gone elsewhere.",
         file="store/registry.py",
-        text="        self._queue = deque(removals[-RETAINED:])\n",
-        mutant="        self._queue = deque([*failed, *removals[-RETAINED:]])\n",
+        text="        self._queue = deque(list(removals.values())[-RETAINED:])\n",
+        mutant="        self._queue = deque([*failed, *removals.values()])\n",
         without="an old registration takes the device from where it is by then",
         tests=(
             "store/test_registry.py::test_a_registration_that_fails_is_counted_told_and_not_repeated",
@@ -87,7 +87,7 @@ MECHANISMS = (
         name="an end is told in the end",
         what="The end of a session is repeated until Redis has heard it.",
         file="store/registry.py",
-        text="        self._queue = deque(removals[-RETAINED:])\n",
+        text="        self._queue = deque(list(removals.values())[-RETAINED:])\n",
         mutant="        self._queue = deque()\n",
         without="the entry of a device that has left stays",
         tests=("store/test_registry.py::test_the_end_of_a_session_is_repeated_until_redis_has_heard_it",),
@@ -210,8 +210,8 @@ MECHANISMS = (
         name="ends that are kept are bounded",
         what="While Redis is away so many ends of sessions are kept.",
         file="store/registry.py",
-        text="        self._queue = deque(removals[-RETAINED:])\n",
-        mutant="        self._queue = deque(removals)\n",
+        text="        self._queue = deque(list(removals.values())[-RETAINED:])\n",
+        mutant="        self._queue = deque(removals.values())\n",
         without="a long outage keeps one for each connection there ever was",
         tests=(
             "store/test_registry_calls.py::test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept",
@@ -253,6 +253,22 @@ MECHANISMS = (
                 "store/test_registrar_guards.py::test_who_stops_waiting_for_the_registry_ends_nobody_else"
                 "s_registration"
             ),
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="an end is kept once",
+        what="While Redis is away the end of a session is kept once, however often it is asked for.",
+        file="store/registry.py",
+        text=(
+            "        removals = {(call.imei, call.session_id): call for call in self._queue "
+            "if call.act == _REMOVE}\n"
+        ),
+        mutant=("        removals = {object(): call for call in self._queue if call.act == _REMOVE}\n"),
+        without="what is looked for again and again pushes out what really ended",
+        tests=(
+            "store/test_registry_outages.py::"
+            "test_the_end_of_a_session_is_kept_once_however_often_it_is_asked_for_while_redis_is_away",
         ),
     ),
 )
