@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -61,6 +61,10 @@ class OutboundReader:
         on_entries: told synchronously of entries, in stream order, and whether they are delivered for the
             first time.
         on_error: told of every failed call.
+        owns: asked before new entries are taken. A process that wakes up and was replaced must not take what
+            its successor would find out of order.
+        shared_for: seconds from the start in which a process that we have replaced may still read. What it
+            has taken comes before what we are given then: all is taken from the pending list, in its order.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class OutboundReader:
         on_entries: Callable[[list[RawEntry], bool], None],
         may_read: Callable[[], bool],
         on_error: Callable[[Exception], None],
+        owns: Callable[[], Awaitable[bool]] | None = None,
+        shared_for: float = 0.0,
         next_batch: NextBatch | None = None,
     ) -> None:
         self._client = client
@@ -81,7 +87,10 @@ class OutboundReader:
         self._may_read = may_read
         self._on_error = on_error
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
+        self._owns = owns
+        self._shared_for = self._shared_until = shared_for
         self._cursor = "0"
+        self._last = "0"  # the entry up to which all that is pending has been handed over
         self._reclaim_at = 0.0
         self._look_at = float("inf")
         self._look_in = _FIRST_LOOK
@@ -90,6 +99,7 @@ class OutboundReader:
     async def run(self) -> None:
         """Read until `stop`."""
         backoff = _FIRST_BACKOFF
+        self._shared_until = asyncio.get_running_loop().time() + self._shared_for
         await self._ensure_group_quietly()
         self._plan_look()
         while not self._stop.is_set():
@@ -138,13 +148,21 @@ class OutboundReader:
             self._cursor = "0"
             self._plan_look()
         draining = self._cursor != ">"
-        if not draining and not self._may_read():
+        if not draining and not await self._may_take():
             await self._pause(_PAUSE)
             return
         entries = await self._next_batch(self._cursor, not draining)
+        if entries and not draining and now < self._shared_until:
+            self._cursor = self._last
+            return
         await self._hand_over(entries, fresh=not draining)
+        if entries:
+            self._last = entries[-1][0].decode()
         if draining:
-            self._cursor = entries[-1][0].decode() if entries else ">"
+            self._cursor = self._last if entries else ">"
+
+    async def _may_take(self) -> bool:
+        return self._may_read() and (self._owns is None or await self._owns())
 
     async def _hand_over(
         self, entries: list[tuple[bytes, dict[bytes, bytes] | None]], fresh: bool = False
@@ -161,7 +179,8 @@ class OutboundReader:
         """Each look at our own pending list comes later than the one before, until the others suffice."""
         seldom = self._look_in >= RECLAIM_EVERY
         self._look_at = float("inf") if seldom else asyncio.get_running_loop().time() + self._look_in
-        self._look_in *= 2
+        if asyncio.get_running_loop().time() >= self._shared_until:
+            self._look_in *= 2
 
     async def _reclaim(self) -> None:
         """Take over what lies pending under any other consumer name, and look at all of ours again."""

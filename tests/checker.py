@@ -193,13 +193,15 @@ class Checker(Evidence):
                     yield Violation("I12", f"session {event['session_id']}: {move}")
 
     def stream_order(self) -> Iterator[Violation]:
-        """P5."""
-        last: dict[tuple[str, str], tuple[int, int]] = {}
+        """P5, within each log: what an heir has ended comes up again when Redis has lost that."""
+        last: dict[tuple[str, str, int], tuple[int, int]] = {}
         for written in sorted((w for tap in self.taps for w in tap.written), key=lambda written: written.at):
             _, event = self.sent(written) or ("", {})
             if event and event["instance_id"] not in self.history.contested:
                 milliseconds, _, serial = event["outbound_id"].partition("-")
-                device, place = (event["imei"], event["instance_id"]), (int(milliseconds), int(serial))
+                log = sum(loss.at <= written.at for loss in self.history.losses)
+                device = (event["imei"], event["instance_id"], log)
+                place = (int(milliseconds), int(serial))
                 if place < last.get(device, (0, 0)):
                     text = f"{event['command_id']} was written after a later command of its device"
                     yield Violation("P5", text)

@@ -21,12 +21,9 @@ if act == 'release' then
   return now
 end
 
--- Janitors iterate the known instances: one that beats without being known would never be cleaned up after.
-if act == 'take_over' then
-  redis.call('HSET', instances, instance_id, stamp)
-else
-  redis.call('HSETNX', instances, instance_id, stamp)
-end
+-- Janitors iterate the known instances: one that beats without being known would never be cleaned up after. It is
+-- forgotten a retention after its last sign of life: until then producers may write to its stream.
+redis.call('HSET', instances, instance_id, stamp)
 redis.call('SET', boot, boot_id, unit, ttl)
 redis.call('SET', heartbeat, stamp, unit, ttl)
 return now

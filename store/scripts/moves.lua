@@ -51,6 +51,15 @@ local function append(fields, accepted)
   return redis.call('XADD', responses, '*', unpack(fields))
 end
 
+-- What the ledger does not take has not happened: its event is taken back, and the move can be made again.
+local function keep(id, ledger, ...)
+  local reply = redis.pcall('HSET', ledger, ...)
+  if type(reply) == 'table' and reply.err then
+    redis.call('XDEL', responses, id)
+    error(reply.err, 0)
+  end
+end
+
 local function remove(entries)
   for _, entry in ipairs(entries) do
     redis.call('XACK', outbound(entry[1]), input.group, entry[2])
@@ -99,7 +108,7 @@ function act.open(move, ledger)
   end
   local accepted = move.accepted > 0 and move.accepted or now
   local id = append(move.event, accepted)
-  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
+  keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
     whole(accepted), 'first', id, 'last', id, unpack(move.ledger))
   settle(ledger, move)
   return {'OK', move.state, move.seq, '', accepted, move.token, ''}
@@ -121,9 +130,9 @@ function act.step(move, ledger)
   end
   local id = append(move.event, seen and seen.accepted or move.accepted)
   if not seen then
-    redis.call('HSET', ledger, 'accepted_at', whole(move.accepted), 'first', id, unpack(move.ledger))
+    keep(id, ledger, 'accepted_at', whole(move.accepted), 'first', id, unpack(move.ledger))
   end
-  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
+  keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
     move.session, 'last', id)
   settle(ledger, move)
   return {'OK', move.state, move.seq, move.session, 0, move.token, ''}
@@ -151,9 +160,16 @@ function act.transfer(move, ledger)
   return report('OK', seen)
 end
 
--- A command given up must not leave a ledger that looks alive, unless its key is not a ledger at all.
+-- A command given up must not leave a ledger that looks alive, nor none, or its id would count as new when it is
+-- asked again; unless its key is not a ledger at all.
 local function bury(move, ledger, last)
-  if redis.call('TYPE', ledger).ok ~= 'hash' then return end
+  local kind = redis.call('TYPE', ledger).ok
+  if kind == 'none' then
+    redis.call('HSET', ledger, 'instance_id', move.instance, 'outbound_id', move.entry, 'session_id', '',
+      'accepted_at', whole(now), 'first', last)
+  elseif kind ~= 'hash' then
+    return
+  end
   redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', '', 'last', last)
   redis.call('PEXPIRE', ledger, input.retention)
 end

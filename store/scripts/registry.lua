@@ -11,12 +11,15 @@ local registry, sessions, boot, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local input = cjson.decode(ARGV[1])
 local us = input.instance
 local known = false
+local owner = redis.call('GET', boot)
 
 -- Producers write to whomever the registry names, and janitors iterate the known instances: when Redis has lost its
--- data we may be named before our next heartbeat, and die before it.
+-- data we may be named before our next heartbeat, and die before it. When nobody owns our id we may be dead already
+-- and settled, and this a call that was held up: by another stamp janitors see that there is something to settle.
 local function be_known()
   local clock = redis.call('TIME')
-  redis.call('HSETNX', instances, us, string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000)))
+  local stamp = string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
+  redis.call(owner and 'HSETNX' or 'HSET', instances, us, stamp)
   known = true
 end
 
@@ -64,7 +67,6 @@ function act.remove(imei, session)
   return {removed and 'REMOVED' or 'KEPT', holder or ''}
 end
 
-local owner = redis.call('GET', boot)
 if owner and owner ~= input.boot then return 'FENCED' end
 
 local results = {}

@@ -9,7 +9,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from fsm.moves import Status
 from store.client import connect
+from tests.redis.book import KEYS, Book
 from tests.redis.live import IMEI, Device, running, told
 from tests.rig.rights import refused, rules
 from transport.daemon.gateway import Gateway
@@ -47,6 +49,27 @@ async def log_in(users: dict[str, str]) -> AsyncIterator[As]:
     yield client_of
     for client in clients:
         await client.aclose()
+
+
+async def test_a_right_that_is_taken_away_leaves_no_event_without_its_ledger(
+    client: Redis, log_in: As
+) -> None:
+    book = Book(log_in("gateway"))
+    name = rules()["gateway"][2]
+    moves = []
+    for lacks in ("the begin", "the step"):
+        case = await book.case(lacks)
+        moves.append(case.open())
+        if lacks == "the step":
+            await book.statuses(moves.pop())
+            moves.append(case.step("send", session_id="s-1"))
+    before = await client.xlen(KEYS.responses)
+    await client.execute_command("ACL", "SETUSER", name, "-hset")  # type: ignore[no-untyped-call]
+    assert await book.statuses(*moves) == [Status.ERROR] * 2
+    assert await client.xlen(KEYS.responses) == before
+    await client.execute_command("ACL", "SETUSER", name, "+hset")  # type: ignore[no-untyped-call]
+    assert await book.statuses(*moves) == [Status.OK] * 2
+    await book.audit()
 
 
 async def refusals(client: Redis) -> set[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from fsm.moves import Discard, Entry, Open, Status, Step, Transfer
 from fsm.reasons import INVALID_COMMAND
+from store import spelling
 from store.keys import GROUP
 from store.ledger import DEADLETTER_MAXLEN
 from tests.redis.book import ANSWER, KEYS, US, Book
@@ -118,6 +119,28 @@ async def test_a_log_that_takes_nothing_leaves_everything_as_it_was(book: Book) 
     assert await book.row() == before
     assert await book.pending() == [case.entry.outbound_id]
     await book.client.rename(kept, KEYS.responses)
+
+
+async def test_an_event_whose_ledger_is_refused_has_not_happened(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = await book.case()
+    opening = case.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(spelling, "_ledger_fields", lambda move: ["a name without a value"])
+        assert await book.statuses(opening) == [Status.ERROR]
+    assert await book.log() == []
+    assert await book.statuses(opening) == [Status.OK]
+
+
+async def test_the_id_of_a_command_that_was_given_up_without_a_ledger_is_used_up(book: Book) -> None:
+    case = await book.case()
+    event = case.open("refuse", reason=INVALID_COMMAND).event
+    assert await book.statuses(case.discard("unstorable", events=(event,))) == [Status.OK]
+    again = await book.case()
+    assert await book.statuses(again.open()) == [Status.DUPLICATE]
+    assert await book.states() == ["failed"]
+    assert await book.client.pttl(KEYS.ledger("c-1")) > 0
 
 
 async def test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone(book: Book) -> None:

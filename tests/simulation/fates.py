@@ -61,6 +61,8 @@ class Fates:
         if random.random() < 0.5:
             await self._a_write()
         if how == "as it was":
+            # Entries are known by the millisecond: what is saved and what is lost must not share one.
+            await asyncio.sleep((1.001 - world.clock.wall() * 1000 % 1) / 1000)
             self._disk = world.server.save()
             await asyncio.sleep(random.choice((0.05, 1.0, 3.0)) * random.uniform(0.5, 1.0))
         elif how == "empty":

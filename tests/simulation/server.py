@@ -68,8 +68,8 @@ class Server:
     # Lives
 
     def save(self) -> Disk:
-        """Write everything to the disk."""
-        return Disk(self._clock.wall() * 1000, self.keys.copy())
+        """Write everything to the disk; what is written from this millisecond on is not on it."""
+        return Disk(int(self._clock.wall() * 1000) - 0.5, self.keys.copy())
 
     def wipe(self) -> Disk:
         """A disk with nothing on it."""

@@ -25,7 +25,7 @@ class Server:
         claims: how many reads there had been at each look at all that is pending.
     """
 
-    def __init__(self, *answers: Raw | Exception) -> None:
+    def __init__(self, *answers: Raw | Exception, shared_for: float = 0.0) -> None:
         self.answers = list(answers)
         self.cursors: list[str] = []
         self.groups: list[dict[str, Any]] = []
@@ -42,6 +42,7 @@ class Server:
             may_read=self._may_read,
             on_error=self.errors.append,
             next_batch=self._next_batch,
+            shared_for=shared_for,
         )
 
     def _take(self, entries: list[RawEntry], fresh: bool) -> None:
@@ -169,3 +170,35 @@ async def test_errors_in_a_row_are_followed_by_ever_longer_pauses(monkeypatch: p
     monkeypatch.setattr(outbound.random, "uniform", lambda low, high: high)
     await server.reader.run()
     assert pauses == [0.001, 0.002, 0.004, 0.001]
+
+
+async def test_while_a_replaced_process_may_read_too_what_it_has_taken_comes_first() -> None:
+    """It took the second entry, between two of ours."""
+    first, second, third = [[(f"{number}-0".encode(), {b"command_id": b"c"})] for number in (1, 2, 3)]
+    server = Server([], first, first, [], third, [*second, *third], [], [], shared_for=30.0)
+    await server.reader.run()
+    assert server.cursors == ["0", ">", "0", "1-0", ">", "1-0", "3-0", ">"]
+    assert server.taken == [("1-0", False), ("2-0", False), ("3-0", False)]
+
+
+async def test_while_a_replaced_process_may_read_too_the_pending_list_is_looked_at_each_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(*[[]] * 20, shared_for=10.0)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: len(server.cursors) / 2)
+    await server.reader.run()
+    looks = [number / 2 for number, cursor in enumerate(server.cursors) if cursor == "0"]
+    assert looks == [float(second) for second in range(10)]
+
+
+async def test_a_process_that_was_replaced_takes_nothing_new() -> None:
+    server = Server(ENTRY, [], ENTRY)
+
+    async def owns() -> bool:
+        server.reader.stop()
+        return False
+
+    server.reader._owns = owns
+    await server.reader.run()
+    assert server.cursors == ["0", "1-0"]
+    assert server.taken == [("1-0", False)]

@@ -78,12 +78,18 @@ async def test_whoever_the_registry_names_is_known_to_the_janitors_even_when_red
     assert int(found[1]) == pytest.approx(time.time() * 1000, abs=60_000)
 
 
-async def test_a_registration_leaves_the_start_that_is_known(fake_redis: Redis) -> None:
+@pytest.mark.parametrize("owned", [True, False])
+async def test_a_registration_that_nobody_owns_any_more_is_a_sign_of_life_that_janitors_have_not_seen(
+    fake_redis: Redis, owned: bool
+) -> None:
+    """It was held up until its process was dead and settled."""
     await fake_redis.hset(KEYS.instances, "gw-1", "7")
+    if owned:
+        await fake_redis.set(KEYS.boot("gw-1"), "boot of gw-1")
     one = Gateway(fake_redis, "gw-1")
     one.register("s1")
     await one.finish()
-    assert await fake_redis.hgetall(KEYS.instances) == {b"gw-1": b"7"}
+    assert (await fake_redis.hgetall(KEYS.instances) == {b"gw-1": b"7"}) is owned
 
 
 @pytest.mark.parametrize(("first", "then"), [("9", "a"), ("ff", "100")])

@@ -208,3 +208,20 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
     with pytest.raises(Enough):
         await gateway._sweep()
     assert seen == ["read", "sweep"]
+
+
+@pytest.mark.parametrize(("slept", "asks"), [(0.0, False), (29.0, False), (31.0, True)])
+@pytest.mark.parametrize("owner", [True, False])
+async def test_a_process_that_has_slept_over_a_beat_asks_whether_it_was_replaced_before_it_takes_commands(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, slept: float, asks: bool, owner: bool
+) -> None:
+    asked: list[None] = []
+
+    async def beat() -> int | None:
+        asked.append(None)
+        return 1_767_225_600_000 if owner else None
+
+    monkeypatch.setattr(gateway.backend.heartbeat, "beat", beat)
+    gateway.beat_at = gateway.clock.monotonic() - slept
+    assert await gateway._still_owns() is (owner or not asks)
+    assert bool(asked) is asks

@@ -91,6 +91,8 @@ class Gateway:
             on_entries=self.intake.receive,
             may_read=self.intake.may_read,
             on_error=lambda error: self.backend.report("reader", error),
+            owns=self._still_owns,
+            shared_for=settings.heartbeat_interval + 1.0,
         )
         self.exit_status = 0
         self.beat_at = self.clock.monotonic()
@@ -123,6 +125,12 @@ class Gateway:
         self._owns.set()
         if self.backend.allow_list is not None:
             self.backend.allow_list.refresh()
+
+    async def _still_owns(self) -> bool:
+        """Whether the instance id is ours. Who has slept over a beat asks, for it may have a successor."""
+        if self.clock.monotonic() - self.beat_at <= self.settings.heartbeat_interval + 0.5:
+            return True
+        return await self.backend.heartbeat.beat() is not None
 
     # Life
 

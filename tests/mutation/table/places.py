@@ -112,4 +112,28 @@ MECHANISMS = (
             ),
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="a retention after the last sign of life",
+        what="A dead instance is remembered for a retention after its last beat, not after its start.",
+        file="store/scripts/heartbeat.lua",
+        text="redis.call('HSET', instances, instance_id, stamp)\n",
+        mutant="redis.call('HSETNX', instances, instance_id, stamp)\n",
+        without="one that ran for a week is forgotten at once, and who writes to its stream hears nothing",
+        tests=("store/test_heartbeat.py::test_every_beat_gives_ninety_seconds_more",),
+    ),
+    Mechanism(
+        promise="registry",
+        name="a late registration is settled",
+        what="A registration of a process that owns nothing has janitors look at its instance again.",
+        file="store/scripts/registry.lua",
+        text="redis.call(owner and 'HSETNX' or 'HSET', instances, us, stamp)\n",
+        mutant="redis.call('HSETNX', instances, us, stamp)\n",
+        without="a call that was held up names a dead instance for good",
+        tests=(
+            "store/test_registry_outages.py::"
+            "test_a_registration_that_nobody_owns_any_more_is_a_sign_of_life_that_janitors_have_not_seen"
+            "[False]",
+        ),
+    ),
 )

@@ -188,12 +188,35 @@ MECHANISMS = (
         name="a key that is no ledger is left alone",
         what="A command that is given up because its key is of another type does not touch that key.",
         file="store/scripts/moves.lua",
-        text="  if redis.call('TYPE', ledger).ok ~= 'hash' then return end\n",
+        text="  elseif kind ~= 'hash' then\n    return\n",
         mutant="",
         without="it cannot even be given up",
         tests=(
             "redis/test_ownership.py::"
             "test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone[fake]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="no event without its ledger",
+        what="An event whose ledger cannot be written is taken back.",
+        file="store/scripts/moves.lua",
+        text="    redis.call('XDEL', responses, id)\n",
+        mutant="",
+        without="while a right is missing every try publishes the event once more",
+        tests=("redis/test_ownership.py::test_an_event_whose_ledger_is_refused_has_not_happened[fake]",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="what was given up is known",
+        what="A command that is given up without a ledger gets one.",
+        file="store/scripts/moves.lua",
+        text="  if kind == 'none' then\n",
+        mutant="  if kind == 'none' then\n    return\n  elseif false then\n",
+        without="its id, asked again, counts as new: it is written after a verdict that it was not",
+        tests=(
+            "redis/test_ownership.py::"
+            "test_the_id_of_a_command_that_was_given_up_without_a_ledger_is_used_up[fake]",
         ),
     ),
 )
