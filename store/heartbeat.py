@@ -59,6 +59,7 @@ class Heartbeat:
         self._calling = asyncio.Lock()
         self.taken = False
         """Whether the instance id has been taken over by this process."""
+        self._replaced = False
 
     async def take_over(self) -> int:
         """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
@@ -71,12 +72,17 @@ class Heartbeat:
         """
         for _ in range(TRIES):
             seen: Any = await self._client.get(self._names[1])
+            self._replaced |= seen not in (None, self._identity[1].encode())
             now_ms = await self._call("take_over", seen or b"")
             if now_ms is not None:
                 self.taken = True
                 self._on_beat(now_ms)
                 return now_ms
         raise NotOwnerYet("The instance id changes hands all the time.")
+
+    def shared_for(self) -> float:
+        """Seconds for which a process that we have replaced may live on: it learns of it at its next beat."""
+        return self._interval + 1.0 if self._replaced else 0.0
 
     async def beat(self) -> int | None:
         """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id.

@@ -63,8 +63,9 @@ class OutboundReader:
         on_error: told of every failed call.
         owns: asked before new entries are taken. A process that wakes up and was replaced must not take what
             its successor would find out of order.
-        shared_for: seconds from the start in which a process that we have replaced may still read. What it
-            has taken comes before what we are given then: all is taken from the pending list, in its order.
+        shared_for: asked at the start for how many seconds a process that we have replaced may still read.
+            What it has taken comes before what we are given then: all is taken from the pending list, that is
+            in its order.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class OutboundReader:
         may_read: Callable[[], bool],
         on_error: Callable[[Exception], None],
         owns: Callable[[], Awaitable[bool]] | None = None,
-        shared_for: float = 0.0,
+        shared_for: Callable[[], float] = float,
         next_batch: NextBatch | None = None,
     ) -> None:
         self._client = client
@@ -88,7 +89,8 @@ class OutboundReader:
         self._on_error = on_error
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
         self._owns = owns
-        self._shared_for = self._shared_until = shared_for
+        self._shared_for = shared_for
+        self._shared_until = 0.0
         self._cursor = "0"
         self._last = "0"  # the entry up to which all that is pending has been handed over
         self._reclaim_at = 0.0
@@ -99,7 +101,7 @@ class OutboundReader:
     async def run(self) -> None:
         """Read until `stop`."""
         backoff = _FIRST_BACKOFF
-        self._shared_until = asyncio.get_running_loop().time() + self._shared_for
+        self._shared_until = asyncio.get_running_loop().time() + self._shared_for()
         await self._ensure_group_quietly()
         self._plan_look()
         while not self._stop.is_set():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from store.client import NotOwnerYet
 from store.heartbeat import RETRY, TRIES, Heartbeat
@@ -93,3 +94,31 @@ async def test_a_release_that_finds_nobody_in_possession_leaves_a_heartbeat_alon
     await fake_redis.set(KEYS.heartbeat("gw-1"), "1")
     await heartbeat_of(fake_redis).release()
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
+
+
+@pytest.mark.parametrize(("before", "seconds"), [(None, 0.0), ("boot-1", 0.0), ("earlier", 31.0)])
+async def test_who_replaces_a_process_knows_for_how_long_that_may_live_on(
+    fake_redis: Redis, before: str | None, seconds: float
+) -> None:
+    if before:
+        await fake_redis.set(KEYS.boot("gw-1"), before)
+    heartbeat = heartbeat_of(fake_redis)
+    await heartbeat.take_over()
+    assert heartbeat.shared_for() == seconds
+
+
+async def test_who_replaces_a_process_knows_it_although_the_reply_was_lost(fake_redis: Redis) -> None:
+    await fake_redis.set(KEYS.boot("gw-1"), "earlier")
+    heartbeat = heartbeat_of(fake_redis)
+    script = heartbeat._script
+
+    async def lose(*call: Any) -> Any:
+        await script(*call)
+        heartbeat._script = script
+        raise ConnectionError("reply lost")
+
+    heartbeat._script = lose  # type: ignore[assignment]
+    with pytest.raises(ConnectionError):
+        await heartbeat.take_over()
+    await heartbeat.take_over()
+    assert heartbeat.shared_for() == 31.0

@@ -42,7 +42,7 @@ class Server:
             may_read=self._may_read,
             on_error=self.errors.append,
             next_batch=self._next_batch,
-            shared_for=shared_for,
+            shared_for=lambda: shared_for,
         )
 
     def _take(self, entries: list[RawEntry], fresh: bool) -> None:

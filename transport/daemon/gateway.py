@@ -92,7 +92,7 @@ class Gateway:
             may_read=self.intake.may_read,
             on_error=lambda error: self.backend.report("reader", error),
             owns=self._still_owns,
-            shared_for=settings.heartbeat_interval + 1.0,
+            shared_for=self.backend.heartbeat.shared_for,
         )
         self.exit_status = 0
         self.beat_at = self.clock.monotonic()

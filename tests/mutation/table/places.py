@@ -136,4 +136,19 @@ MECHANISMS = (
             "[False]",
         ),
     ),
+    Mechanism(
+        promise="P5",
+        name="who was there before",
+        what="A process that takes an instance id over knows whether another may live on.",
+        file="store/heartbeat.py",
+        text="            self._replaced |= seen not in (None, self._identity[1].encode())\n",
+        mutant="",
+        without="what the other takes in its last moments is overtaken",
+        tests=(
+            "store/test_heartbeat_guards.py::"
+            "test_who_replaces_a_process_knows_for_how_long_that_may_live_on[earlier-31.0]",
+            "store/test_heartbeat_guards.py::"
+            "test_who_replaces_a_process_knows_it_although_the_reply_was_lost",
+        ),
+    ),
 )
