@@ -85,7 +85,7 @@ async def test_an_undecodable_frame_that_is_refused_for_good_is_let_go(
     desk.store("behind")
     spawn(desk.telemetry.run())
     await desk.next()
-    assert (len(refused), desk.telemetry.pending_entries) == (1, 1)
+    assert len(refused) == 1
     assert await desk.telemetry.flush(10) == 0
     assert desk.confirmed == ["behind"]
 
