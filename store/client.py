@@ -52,6 +52,7 @@ __all__ = [
     "Unavailable",
     "connect",
     "is_transient",
+    "jittered",
     "redacted",
 ]
 
@@ -197,6 +198,11 @@ class Script:
 async def _exchange(connection: AbstractConnection, command: Any) -> Any:
     await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
     return await connection.read_response()
+
+
+def jittered(seconds: float) -> float:
+    """About `seconds`, a fifth more or less: a fleet must not do everything at the same moment."""
+    return seconds * random.uniform(0.8, 1.2)
 
 
 class Backoff:

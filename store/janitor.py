@@ -8,7 +8,6 @@ living instance to have beaten again, and no error on our own connections for a 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from store.client import RedisError, Script, StoreRefused, is_transient
+from store.client import RedisError, Script, StoreRefused, is_transient, jittered
 from store.estate import Alive
 from store.keys import Keys
 from store.numbers import whole
 from store.retention import Trimmed, trim_stream
 
-JITTER = 0.2
 _NOT_YET = -1
 
 
@@ -210,7 +208,7 @@ class Janitor:
                 self._on_trimmed(name, trimmed.unread)
 
     def _next_interval(self) -> float:
-        return self._settings.interval * random.uniform(1 - JITTER, 1 + JITTER)
+        return jittered(self._settings.interval)
 
     def _due_times(self) -> list[float]:
         """When the grace of each suspect is over. Of the dead, a round each interval is enough."""

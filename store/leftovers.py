@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -14,11 +13,10 @@ from fsm.events import SessionEvent
 from fsm.reasons import INSTANCE_LOST
 from fsm.registration import Registered, RegisterResult
 from fsm.session import CLOSED
-from store.client import RedisError
+from store.client import RedisError, jittered
 from store.keys import Keys
 from store.registry import Registrar
 
-JITTER = 0.2
 SELDOM = 3600.0
 """Seconds: to look through a registry of a million devices takes Redis a second."""
 
@@ -105,7 +103,7 @@ class Leftovers:
                 found = await self.look()
             except RedisError as error:
                 self._on_error(error)
-            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
+            await asyncio.sleep(jittered(pause))
             pause = self._every if found else min(2 * pause, SELDOM)
 
     async def look(self) -> int:

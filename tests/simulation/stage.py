@@ -11,8 +11,6 @@ from unittest.mock import patch
 import structlog
 
 import store.client
-import store.janitor
-import store.leftovers
 import store.outbound
 import transport.connection
 import transport.daemon.backend
@@ -31,8 +29,6 @@ def installed(world: World) -> Iterator[None]:
         (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
         (store.client, "random", world.random),
         (store.outbound, "random", world.random),
-        (store.janitor, "random", world.random),
-        (store.leftovers, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.outbound, "RECLAIM_EVERY", 5.0),
         (transport.hub, "STORE_PATIENCE", 8.0),

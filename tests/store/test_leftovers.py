@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from fsm.events import SessionEvent
-from store import leftovers
+from store import client, leftovers
 from store.client import RedisError
 from store.keys import Keys
 from store.leftovers import Leftovers
@@ -191,7 +191,7 @@ async def test_it_looks_ever_more_seldom_while_nothing_is_found(
 
     monkeypatch.setattr(desk.leftovers, "look", look)
     monkeypatch.setattr(leftovers.asyncio, "sleep", sleep)
-    monkeypatch.setattr(leftovers.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(client.random, "uniform", lambda low, high: high)
     with pytest.raises(RuntimeError, match="StopIteration"):
         await desk.leftovers.run()
     looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]

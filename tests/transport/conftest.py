@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ import uvloop
 from freezegun.api import FrozenDateTimeFactory
 
 from tests.transport.desk import Desk
+from tests.transport.diary import Diary, idle_gateway
 from tests.transport.door import Run
+from transport.daemon.gateway import Gateway
 
 
 @pytest.fixture
@@ -33,6 +35,19 @@ def make_desk(frozen: FrozenDateTimeFactory) -> Iterator[Callable[..., Desk]]:
 def desk(make_desk: Callable[..., Desk]) -> Desk:
     """A desk with the default settings."""
     return make_desk()
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    """Keeps what the parts of a gateway are asked for."""
+    return Diary(monkeypatch)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """One that has not begun."""
+    async with idle_gateway() as gateway:
+        yield gateway
 
 
 # TLS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.exceptions import ConnectionError, ResponseError
 
 from fsm.registration import Registered, RegisterResult
-from tests.transport.diary import Diary, idle_gateway
+from tests.transport.diary import Diary
 from transport.daemon import backend as backends
 from transport.daemon import checkup, process
 from transport.daemon import gateway as gateways
@@ -23,17 +23,6 @@ from transport.tasks import Tasks
 
 PATIENCE = 1.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-
-
-@pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    return Diary(monkeypatch)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    async with idle_gateway() as gateway:
-        yield gateway
 
 
 # What ends it

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError
 
 from fsm.reasons import FENCED, SHUTDOWN
-from tests.transport.diary import LOCAL, Diary, idle_gateway
+from tests.transport.diary import LOCAL, Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
 from transport.dispatcher import Dispatcher
-
-
-@pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    return Diary(monkeypatch)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    async with idle_gateway() as gateway:
-        yield gateway
-
 
 # The beginning
 

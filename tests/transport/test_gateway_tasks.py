@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from redis.exceptions import ConnectionError
 
-from tests.transport.diary import Diary, idle_gateway
+from tests.transport.diary import Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import Gateway
 from transport.daemon.listeners import CannotListen
@@ -19,17 +19,6 @@ from transport.settings import Settings
 PATIENCE = 1.0
 AWAY = ConnectionError("refused")
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-
-
-@pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    return Diary(monkeypatch)
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    async with idle_gateway() as gateway:
-        yield gateway
 
 
 def run_idly(gateway: Gateway, *names: str) -> None:
