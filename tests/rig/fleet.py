@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from tests.history import Bytes, History
 from tests.process.gateway import Gateway
 from tests.rig.memory import Log, Memory
 from tests.rig.producer import Producer
+from tests.rig.sessions import session_names
 from tests.rig.tracker import Address, Line, Tracker
 from tests.rig.waiting import each, until
 
@@ -38,6 +38,8 @@ BRISK: dict[str, Any] = {
 """Options of gateways whose deaths and deadlines come soon, so that a test need not wait for them."""
 PAGE = 5000
 """Entries read in one call."""
+LAST_WORDS = 40
+"""Lines of a gateway's log that are shown when a run fails."""
 DEVICE_SIDE = 500.0
 """Milliseconds by which a device may see a command later than it was written."""
 
@@ -159,7 +161,7 @@ class Fleet:
         for tracker in self.trackers:
             tracker.manners = ("answer",)
 
-    async def rest(self, within: float = 60.0) -> None:
+    async def rest(self, within: float = 40.0) -> None:
         """No more commands, calm, and wait until each has a verdict and nothing is left in any stream."""
         await self.producer.stop()
         self.calm()
@@ -247,19 +249,7 @@ class Fleet:
 
     def _name_sessions(self) -> None:
         """Give each connection the id of its session, as the log tells it by the peer's address."""
-        begun = defaultdict(list)
-        for entry, fields in self.history.responses:
-            if fields["kind"] == "session" and fields["state"] == "identified":
-                moment = (int(entry.partition("-")[0]), fields["session_id"])
-                begun[fields["imei"], fields["peer"]].append(moment)
-        names = {}
-        for tracker in self.trackers:
-            for line in reversed(tracker.lines):  # a port may be used again, long after
-                found = begun[tracker.imei, line.peer]
-                after = [(at, session) for at, session in found if at >= line.opened - 1000]
-                begun[tracker.imei, line.peer] = [moment for moment in found if moment not in after]
-                if after:
-                    names[line.name] = min(after)[1]
+        names = session_names(self.history.responses, self.trackers)
         history = self.history
         whereabouts = self._whereabouts()
         for tracker in self.trackers:
@@ -292,9 +282,13 @@ def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
 
 @asynccontextmanager
 async def fleet(url: str, seed: int = 1, **options: Any) -> AsyncIterator[Fleet]:
-    """A run, whose processes and tasks end with the block."""
+    """A run, whose processes and tasks end with the block; when that fails, it prints what they said last."""
     run = Fleet(url, seed, **options)
     try:
         yield run
+    except BaseException:
+        for name, gateway in run.gateways.items():
+            print(name, *gateway.lines[-LAST_WORDS:], sep="\n")
+        raise
     finally:
         await run.end()
