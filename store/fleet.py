@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,8 +62,13 @@ class Instance:
         return self.beat is not None
 
 
+def _literal(text: str) -> str:
+    """The pattern that matches `text` alone; a key prefix may hold any character."""
+    return re.sub(r"([\\*?[\]^-])", r"\\\1", text)
+
+
 async def diagnose_fleet(client: Redis, keys: Keys, bounds: Bounds) -> list[Finding]:
-    """Look at every instance that is known or holds a device, and at the streams all of them share.
+    """Look at every instance that is known, holds a device or has a stream, and at what all of them share.
 
     Raises:
         RedisError: the server cannot be reached, or serves nobody for now.
@@ -102,12 +108,24 @@ class _Examination:
         attempt, keys = self.report.attempt, self._keys
         known: Any = await attempt(keys.instances, self._client.hgetall(keys.instances), {})
         devices = await attempt(keys.registry, self._devices(), {})
+        addressed = await attempt("streams", self._addressed(), set())
         await attempt(keys.sessions, self._client.hget(keys.sessions, ""), None)  # for its type alone
         listed = {name.decode(errors="replace") for name in known}
         return [
             Instance(name, name in listed, await self._beat(name), devices.get(name, 0))
-            for name in sorted(listed | devices.keys())
+            for name in sorted(listed | devices.keys() | addressed)
         ]
+
+    async def _addressed(self) -> set[str]:
+        """To whom commands were sent: a name may be misspelt, or its gateway never have been started."""
+        prefix = self._keys.outbound("")
+        found: set[str] = set()
+        cursor = 0
+        while True:
+            cursor, page = await self._client.scan(cursor, match=f"{_literal(prefix)}*", count=_PAGE)
+            found |= {key.decode(errors="replace").removeprefix(prefix) for key in page}
+            if not cursor:
+                return found
 
     async def _devices(self) -> Mapping[str, int]:
         held: Counter[str] = Counter()
@@ -141,8 +159,10 @@ class _Examination:
         elif instance.devices:
             found = f"no heartbeat, yet {devices} are registered to it: their commands wait there"
             self.report.add(self._left(instance), instance.subject, found, self._undertaker(instance))
-        else:
+        elif instance.known:
             self.report.add(OK, instance.subject, "stopped, no devices")
+        else:
+            self.report.add(OK, instance.subject, "no gateway of this name is known, only its stream")
 
     def _left(self, instance: Instance) -> Level:
         """How bad it is that a dead instance has left something."""
@@ -153,7 +173,7 @@ class _Examination:
         if not instance.known:
             return (
                 f"No gateway will tidy up after it: start it once more, or HSET {self._keys.instances} "
-                f"{instance.instance_id} 0."
+                f"{instance.instance_id} 0; and see that producers take the name from {self._keys.registry}."
             )
         if self._heirs:
             return "Another gateway tidies up within some minutes; if it stays so, look at the logs."

@@ -28,7 +28,7 @@ class Keys:
 
     @property
     def instances(self) -> str:
-        """Hash: instance_id -> last start, epoch ms."""
+        """Hash: instance_id -> last sign of life, epoch ms."""
         return f"{self.prefix}instances:known"
 
     @property

@@ -255,6 +255,29 @@ async def test_what_a_dead_gateway_left_is_critical_when_nobody_will_tidy_up(
     assert found == {"instance dead": level, KEYS.outbound("dead"): level}
 
 
+async def test_commands_for_a_name_that_no_gateway_ever_had_are_found(site: Site) -> None:
+    await site.gateway()
+    await site.entry("gw-O1", command_id="c1")
+    findings = await site.findings()
+    stray = KEYS.outbound("gw-O1")
+    assert bad(findings) == {stray: CRITICAL}
+    assert about(findings, "instance gw-O1").startswith("no gateway of this name is known")
+    assert "1 entries, and no heartbeat of its gateway" in about(findings, stray)
+    (mend,) = {found.mend for found in findings if found.level == CRITICAL}
+    assert f"HSET {KEYS.instances} gw-O1 0" in mend
+
+
+@pytest.mark.parametrize("prefix", ["", "a*b?[c]\\:", "{fleet}:"])
+async def test_streams_of_other_fleets_are_none_of_ours(site: Site, prefix: str) -> None:
+    keys = Keys(prefix)
+    for other in ("aXbYc:", "{flee}:", "other:"):
+        await site.client.xadd(Keys(other).outbound("gw-8"), {"imei": IMEI})
+    await site.client.xadd(keys.outbound("gw-9"), {"imei": IMEI})
+    findings = await diagnose_fleet(site.client, keys, Bounds())
+    about_instances = {found.subject for found in findings if found.subject.endswith(("gw-8", "gw-9"))}
+    assert about_instances == {"instance gw-9", keys.outbound("gw-9")}
+
+
 async def test_a_gateway_that_is_not_listed_would_die_unnoticed(site: Site) -> None:
     await site.gateway(known=False)
     await site.hold("gw-1")

@@ -141,6 +141,31 @@ async def test_of_many_errors_of_a_kind_one_is_told(
     assert lines == ["ledger", "telemetry", "ledger"]
 
 
+async def test_the_first_beat_after_an_outage_tells_how_long_that_was(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, frozen: FrozenDateTimeFactory
+) -> None:
+    lines: list[tuple[str, Any]] = []
+
+    def note(event: str, **fields: Any) -> None:
+        lines.append((event, fields.get("after_s")))
+
+    monkeypatch.setattr(backends, "log", SimpleNamespace(warning=note, info=note))
+    beat = gateway.backend.heartbeat._on_beat
+    beat(1)
+    gateway.backend.report("telemetry", ResponseError("WRONGTYPE"))
+    beat(1)
+    assert lines == [("redis_error", None)], "a server that says no is there"
+    gateway.backend.report("ledger", ConnectionError("refused"))
+    frozen.tick(1.5)
+    gateway.backend.report("ledger", ConnectionError("refused"))
+    frozen.tick(0.7)
+    beat(1)
+    beat(1)
+    assert lines[1:] == [("redis_error", None), ("redis_back", 2.2)]
+    gateway.backend.report("ledger", ConnectionError("refused"))
+    assert lines[3:] == [("redis_error", None)], "the next outage is news"
+
+
 async def test_a_beat_tells_the_time_of_redis(gateway: Gateway) -> None:
     gateway._on_beat(4_000_000_000_000)
     assert 4_000_000_000_000 <= gateway.clock.now_ms() < 4_000_000_010_000

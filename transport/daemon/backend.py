@@ -57,8 +57,10 @@ class Backend:
         self._boot_id = boot_id
         self._clock = clock
         self._metrics = metrics
+        self._on_beat = on_beat
         self._on_fenced = on_fenced
         self._reported: dict[tuple[str, str], float] = {}
+        self._troubled_since: float | None = None
         self.keys = Keys(settings.key_prefix)
         instance_id = settings.instance_id
         self.clients = {
@@ -91,7 +93,7 @@ class Backend:
             boot_id,
             settings.heartbeat_interval,
             settings.heartbeat_ttl,
-            on_beat=on_beat,
+            on_beat=self._beaten,
             on_failure=partial(self.report, "heartbeat"),
             on_fenced=on_fenced,
         )
@@ -203,14 +205,25 @@ class Backend:
 
     def report(self, part: str, error: Exception) -> None:
         """A call to Redis failed: counted always, logged when it is news."""
+        now = self._clock.monotonic()
         if is_transient(error):
             self.janitor.trouble()
+            if self._troubled_since is None:
+                self._troubled_since = now
         name = type(error).__name__
         self._metrics.store_errors.labels(part, name).inc()
-        now = self._clock.monotonic()
         if now - self._reported.get((part, name), -REPORT_EVERY) >= REPORT_EVERY:
             self._reported[part, name] = now
             log.warning("redis_error", part=part, error=name, detail=str(error)[:200])
+
+    def _beaten(self, redis_ms: int) -> None:
+        """A beat came through: the end of an outage is told, and the next one will be news."""
+        if self._troubled_since is not None:
+            lasted = self._clock.monotonic() - self._troubled_since
+            self._troubled_since = None
+            self._reported.clear()
+            log.info("redis_back", after_s=round(lasted, 1))
+        self._on_beat(redis_ms)
 
     def _registration_failed(self, count: int) -> None:
         self.janitor.trouble()

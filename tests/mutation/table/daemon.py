@@ -200,8 +200,8 @@ MECHANISMS = (
         name="errors are trouble",
         what="A call that failed anywhere in the process is told to the janitor.",
         file="transport/daemon/backend.py",
-        text="        if is_transient(error):\n            self.janitor.trouble()\n",
-        mutant="",
+        text="            self.janitor.trouble()\n            if self._troubled_since",
+        mutant="            if self._troubled_since",
         without="a janitor that is cut off takes the fleet for dead",
         tests=(
             "transport/test_gateway_life.py::test_a_call_that_could_not_be_made_is_trouble_for_the_janitor",
