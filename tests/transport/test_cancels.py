@@ -49,6 +49,17 @@ def test_a_command_that_waits_for_its_device_is_called_off(desk: Desk) -> None:
     assert desk.dispatcher.absent.imeis == []
 
 
+def test_of_several_commands_that_wait_for_their_device_one_is_called_off(desk: Desk) -> None:
+    for command_id in ("c-1", "c-2"):
+        desk.ask(command_id)
+    desk.ledger.settle()
+    desk.cancel("c-1")
+    desk.ledger.settle()
+    link = desk.connect()
+    desk.ledger.settle()
+    assert (desk.life("c-1")[-1], link.texts) == ("failed cancelled not_sent", ["c-2"])
+
+
 def test_a_cancel_that_comes_before_queued_is_committed_is_heard_before_anything_is_sent(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)

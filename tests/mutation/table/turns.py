@@ -82,4 +82,16 @@ MECHANISMS = (
             ),
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="one that is called off takes no other with it",
+        what="Commands that wait for the same device are given up one by one.",
+        file="transport/absent.py",
+        text="            if not flights:\n                del",
+        mutant="            if True:\n                del",
+        without="the others are not written when the device comes",
+        tests=(
+            "transport/test_cancels.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",
+        ),
+    ),
 )
