@@ -118,7 +118,7 @@ def test_a_command_that_an_adopter_ended_still_owes_its_answer(desk: Desk) -> No
     assert (link.tainted, link.texts) == (True, ["c-1"])
     desk.answer(link, "late")
     desk.ledger.settle()
-    assert [note[:2] for note in desk.notes()] == [("late_outcome", "c-1"), ("late_response", "c-1")]
+    assert desk.notes() == [("late_outcome", "c-1", "response_timeout"), ("late_response", "c-1", "late")]
     assert link.texts == ["c-1", "c-2"]
 
 
