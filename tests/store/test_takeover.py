@@ -159,6 +159,7 @@ async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis)
 
     async def noted(client: Redis, names: Any, arguments: Any) -> Any:
         calls.append(f"{arguments[0]} begins")
+        await asyncio.sleep(0)  # whoever does not wait for it has its turn
         reply = await script(client, names, arguments)
         calls.append(f"{arguments[0]} ends")
         return reply
