@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fsm.moves import Status
 from tests.transport.desk import OTHER_IMEI, Desk
 
@@ -105,6 +107,16 @@ def test_a_command_that_an_adopter_ended_before_it_was_sent_is_not_written(desk:
     desk.ledger.settle()
     assert link.texts == ["c-2"]
     assert desk.notes() == []
+
+
+def test_what_the_ledger_refuses_is_counted_and_nothing_else(desk: Desk) -> None:
+    desk.connect()
+    desk.ledger.refuse(Status.DUPLICATE, "queued")
+    for command_id in ("c-1", "c-2"):
+        desk.ask(command_id)
+        desk.ledger.settle()
+    count = partial(desk.metrics.registry.get_sample_value, "teltonika_ledger_refusals_total")
+    assert [count({"status": status}) for status in ("DUPLICATE", "OK")] == [1, None]
 
 
 def test_a_command_that_an_adopter_ended_still_owes_its_answer(desk: Desk) -> None:

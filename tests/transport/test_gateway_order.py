@@ -123,6 +123,16 @@ async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
     ]
 
 
+async def test_a_gateway_that_tells_no_sessions_ends_all_the_same(
+    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_the_end(gateway, diary)
+    monkeypatch.setattr(gateway.backend, "session_log", None)
+    await gateway._shut_down()
+    assert diary.entries[-1] == "close clients"
+    assert "save session events" not in diary.entries
+
+
 async def test_what_is_out_is_waited_for_before_it_is_given_up(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
