@@ -161,6 +161,14 @@ async def test_a_command_that_cannot_be_stored_is_tried_five_times_while_others_
     assert await book.states("good") == ["queued"]
 
 
+async def test_a_dead_letter_that_cannot_be_stored_keeps_nothing_else_from_being_stored(book: Book) -> None:
+    await book.client.set(KEYS.deadletter, "not a stream")
+    junk, good = await book.case("junk"), await book.case("good")
+    letter = junk.discard("command_id: is missing", fields=(("junk", "1"),))
+    assert await book.statuses(letter, good.open()) == [Status.ERROR, OK]
+    assert junk.entry.outbound_id in await book.pending(), "it is tried again when it is read again"
+
+
 async def test_a_command_that_becomes_storable_meanwhile_is_stored(book: Book, spawn: Spawn) -> None:
     await book.client.set(KEYS.ledger("c-1"), "not a hash")
     case = await book.case()

@@ -78,6 +78,22 @@ async def test_a_stream_of_session_events_is_trimmed_once(stream: str, trimmed: 
     await gateway.backend.close()
 
 
+def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        backends, "log", SimpleNamespace(warning=lambda event, **facts: lines.append({event: facts}))
+    )
+    for stream in ("telemetry", "responses", "sessions"):
+        gateway.backend.janitor._on_trimmed(stream, 3)
+    count = gateway.backend._metrics.registry.get_sample_value
+    assert count("teltonika_telemetry_trimmed_unread_total") == 3
+    assert count("teltonika_responses_trimmed_unread_total") == 6
+    assert lines[0] == {"trimmed_unread": {"stream": "telemetry", "entries": 3}}
+    assert len(lines) == 3
+
+
 def test_a_frame_that_redis_refuses_for_good_is_told_to_the_hub(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,4 +252,17 @@ MECHANISMS = (
             "test_a_command_is_not_handed_over_from_where_it_is_not[fake-state-failed]",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="a failure without a ledger is one move's",
+        what="A dead letter that cannot be stored fails alone.",
+        file="store/scripts/moves.lua",
+        text="    if ledger then broken[ledger] =",
+        mutant="    if true then broken[ledger] =",
+        without="the whole call fails, and with it every command of this gateway, for good",
+        tests=(
+            "redis/test_ledger.py::test_a_dead_letter_that_cannot_be_stored_keeps_nothing_else_from_being_stored"
+            "[fake]",
+        ),
+    ),
 )
