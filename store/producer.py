@@ -131,5 +131,5 @@ def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _flat(fields: Mapping[Any, Any] | None) -> dict[str, str]:
-    return {_text(name): _text(value) for name, value in (fields or {}).items()}
+def _flat(fields: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in fields.items()}
