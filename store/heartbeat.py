@@ -60,6 +60,7 @@ class Heartbeat:
         self.taken = False
         """Whether the instance id has been taken over by this process."""
         self._replaced = False
+        self._renounced = False
 
     async def take_over(self) -> int:
         """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
@@ -90,11 +91,13 @@ class Heartbeat:
         Raises:
             RedisError: the call failed.
         """
+        if self._renounced:
+            return None
         if not self.taken:
             return await self.take_over()
         now_ms = await self._call("beat")
         if now_ms is None:
-            self.stop()
+            self.renounce()
             self._on_fenced()
         else:
             self._on_beat(now_ms)
@@ -111,6 +114,14 @@ class Heartbeat:
                 await self.beat()
             except RedisError as error:
                 self._on_failure(error)
+
+    def renounce(self) -> None:
+        """Another process owns the instance id: never beat again.
+
+        If that one cannot reach Redis its ownership expires, and a beat of ours would take the id from it.
+        """
+        self._renounced = True
+        self.stop()
 
     def stop(self) -> None:
         """Let `run` end."""

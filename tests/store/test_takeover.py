@@ -142,6 +142,28 @@ async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spa
     assert await fake_redis.hlen(KEYS.registry) == 0
 
 
+async def test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_be_seen(
+    fake_redis: Redis,
+) -> None:
+    heartbeat = Heartbeat(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        "boot 1",
+        30,
+        90,
+        on_beat=lambda _: None,
+        on_failure=lambda _: None,
+        on_fenced=lambda: None,
+    )
+    await heartbeat.take_over()
+    await fake_redis.set(KEYS.boot("gw-1"), "boot 2")
+    heartbeat.renounce()
+    await fake_redis.delete(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1"))
+    assert await heartbeat.beat() is None
+    assert await fake_redis.exists(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1")) == 0
+
+
 async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis) -> None:
     heartbeat = Heartbeat(
         fake_redis,

@@ -18,7 +18,7 @@ from tests.transport.diary import Diary
 from transport.daemon import backend as backends
 from transport.daemon import checkup, process
 from transport.daemon import gateway as gateways
-from transport.daemon.gateway import EXIT_CRASHED, Gateway
+from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
 PATIENCE = 1.0
@@ -35,6 +35,19 @@ async def test_a_task_that_fails_ends_the_process(gateway: Gateway) -> None:
     gateway._tasks.start("sweep", fail())
     assert await gateway._tasks.ended("sweep", PATIENCE)
     assert (gateway.exit_status, gateway._stop.is_set()) == (EXIT_CRASHED, True)
+
+
+async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
+    gateway: Gateway, diary: Diary
+) -> None:
+    """Its reader and its last look ask who owns the id, and a beat would claim what has no visible owner."""
+    diary.await_(gateway.backend.heartbeat, "_call")
+    gateway.stop()
+    gateway.backend.heartbeat.taken = True
+    gateway.backend.ledger._on_fenced()
+    gateway.beat_at -= 1000.0
+    assert not await gateway._still_owns()
+    assert (diary.entries, gateway.exit_status) == ([], EXIT_FENCED)
 
 
 async def test_a_task_that_was_cancelled_ends_nothing() -> None:

@@ -182,4 +182,28 @@ MECHANISMS = (
         without="an operator does not see that another process decides for this one",
         tests=("transport/test_dispatcher.py::test_what_the_ledger_refuses_is_counted_and_nothing_else",),
     ),
+    Mechanism(
+        promise="registry",
+        name="who has a successor beats no more",
+        what="A process that any part of Redis has told of its successor ends its heartbeat.",
+        file="transport/daemon/gateway.py",
+        text="        self.backend.heartbeat.renounce()\n",
+        mutant="        pass\n",
+        without="while it stops it takes the id from a successor that is cut off, and both end",
+        tests=(
+            "transport/test_gateway_life.py::test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more",
+        ),
+    ),
+    Mechanism(
+        promise="registry",
+        name="renounced is renounced",
+        what="A heartbeat that was renounced is not revived by who asks for one beat.",
+        file="store/heartbeat.py",
+        text="        if self._renounced:\n            return None\n",
+        mutant="",
+        without="a process that slept takes the id from a successor that is cut off",
+        tests=(
+            "store/test_takeover.py::test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_be_seen",
+        ),
+    ),
 )
