@@ -64,7 +64,7 @@ class Instance:
 
 def _literal(text: str) -> str:
     """The pattern that matches `text` alone; a key prefix may hold any character."""
-    return re.sub(r"([\\*?[\]^-])", r"\\\1", text)
+    return re.sub(r"([\\*?[])", r"\\\1", text)
 
 
 async def diagnose_fleet(client: Redis, keys: Keys, bounds: Bounds) -> list[Finding]:
@@ -119,22 +119,14 @@ class _Examination:
     async def _addressed(self) -> set[str]:
         """To whom commands were sent: a name may be misspelt, or its gateway never have been started."""
         prefix = self._keys.outbound("")
-        found: set[str] = set()
-        cursor = 0
-        while True:
-            cursor, page = await self._client.scan(cursor, match=f"{_literal(prefix)}*", count=_PAGE)
-            found |= {key.decode(errors="replace").removeprefix(prefix) for key in page}
-            if not cursor:
-                return found
+        streams = self._client.scan_iter(f"{_literal(prefix)}*", count=_PAGE)
+        return {key.decode(errors="replace").removeprefix(prefix) async for key in streams}
 
     async def _devices(self) -> Mapping[str, int]:
         held: Counter[str] = Counter()
-        cursor = 0
-        while True:
-            cursor, page = await self._client.hscan(self._keys.registry, cursor, count=_PAGE)
-            held.update(name.decode(errors="replace") for name in page.values())
-            if not cursor:
-                return held
+        async for _, name in self._client.hscan_iter(self._keys.registry, count=_PAGE):
+            held[name.decode(errors="replace")] += 1
+        return held
 
     async def _beat(self, instance_id: str) -> int | None:
         key, boot = self._keys.heartbeat(instance_id), self._keys.boot(instance_id)

@@ -60,7 +60,6 @@ class Heartbeat:
         self.taken = False
         """Whether the instance id has been taken over by this process."""
         self._replaced = False
-        self._renounced = False
 
     async def take_over(self) -> int:
         """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
@@ -86,18 +85,19 @@ class Heartbeat:
         return self._interval + 1.0 if self._replaced else 0.0
 
     async def beat(self) -> int | None:
-        """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id.
+        """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id, or after
+        `stop`.
 
         Raises:
             RedisError: the call failed.
         """
-        if self._renounced:
+        if self._stop.is_set():
             return None
         if not self.taken:
             return await self.take_over()
         now_ms = await self._call("beat")
         if now_ms is None:
-            self.renounce()
+            self.stop()
             self._on_fenced()
         else:
             self._on_beat(now_ms)
@@ -115,16 +115,11 @@ class Heartbeat:
             except RedisError as error:
                 self._on_failure(error)
 
-    def renounce(self) -> None:
-        """Another process owns the instance id: never beat again.
-
-        If that one cannot reach Redis its ownership expires, and a beat of ours would take the id from it.
-        """
-        self._renounced = True
-        self.stop()
-
     def stop(self) -> None:
-        """Let `run` end."""
+        """Let `run` end, and never beat again.
+
+        If a successor cannot reach Redis its ownership expires, and a beat of ours would take the id from it.
+        """
         self._stop.set()
 
     async def release(self) -> None:

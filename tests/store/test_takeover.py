@@ -26,6 +26,23 @@ async def call(client: Redis, act: str, boot: str, seen: str = "") -> Any:
     return await Script("heartbeat.lua")(client, NAMES, [act, "gw-1", boot, "EX", 90, seen])
 
 
+async def beating(client: Redis) -> Heartbeat:
+    """The heartbeat of a process that owns its id."""
+    heartbeat = Heartbeat(
+        client,
+        KEYS,
+        "gw-1",
+        "boot 1",
+        30,
+        90,
+        on_beat=lambda _: None,
+        on_failure=lambda _: None,
+        on_fenced=lambda: None,
+    )
+    await heartbeat.take_over()
+    return heartbeat
+
+
 async def test_a_takeover_that_was_held_up_does_not_undo_a_later_one(fake_redis: Redis) -> None:
     await call(fake_redis, "take_over", "boot 1")
     await call(fake_redis, "take_over", "boot 3", seen="boot 1")
@@ -145,38 +162,16 @@ async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spa
 async def test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_be_seen(
     fake_redis: Redis,
 ) -> None:
-    heartbeat = Heartbeat(
-        fake_redis,
-        KEYS,
-        "gw-1",
-        "boot 1",
-        30,
-        90,
-        on_beat=lambda _: None,
-        on_failure=lambda _: None,
-        on_fenced=lambda: None,
-    )
-    await heartbeat.take_over()
+    heartbeat = await beating(fake_redis)
     await fake_redis.set(KEYS.boot("gw-1"), "boot 2")
-    heartbeat.renounce()
+    heartbeat.stop()
     await fake_redis.delete(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1"))
     assert await heartbeat.beat() is None
     assert await fake_redis.exists(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1")) == 0
 
 
 async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis) -> None:
-    heartbeat = Heartbeat(
-        fake_redis,
-        KEYS,
-        "gw-1",
-        "boot 1",
-        30,
-        90,
-        on_beat=lambda _: None,
-        on_failure=lambda _: None,
-        on_fenced=lambda: None,
-    )
-    await heartbeat.take_over()
+    heartbeat = await beating(fake_redis)
     script, calls = heartbeat._script, list[str]()
 
     async def noted(client: Redis, names: Any, arguments: Any) -> Any:

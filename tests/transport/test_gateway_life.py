@@ -40,7 +40,7 @@ async def test_a_task_that_fails_ends_the_process(gateway: Gateway) -> None:
 async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
     gateway: Gateway, diary: Diary
 ) -> None:
-    """Its reader and its last look ask who owns the id, and a beat would claim what has no visible owner."""
+    """Its reader asks who owns the id, and a beat would claim what has no visible owner."""
     diary.await_(gateway.backend.heartbeat, "_call")
     gateway.stop()
     gateway.backend.heartbeat.taken = True

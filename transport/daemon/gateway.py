@@ -113,7 +113,7 @@ class Gateway:
         self._stop.set()
 
     def _on_fenced(self) -> None:
-        self.backend.heartbeat.renounce()
+        self.backend.heartbeat.stop()
         if self.exit_status != EXIT_FENCED:
             self.exit_status = EXIT_FENCED
             log.critical("fenced", instance_id=self.settings.instance_id)

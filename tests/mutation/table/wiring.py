@@ -187,8 +187,8 @@ MECHANISMS = (
         name="who has a successor beats no more",
         what="A process that any part of Redis has told of its successor ends its heartbeat.",
         file="transport/daemon/gateway.py",
-        text="        self.backend.heartbeat.renounce()\n",
-        mutant="        pass\n",
+        text="    def _on_fenced(self) -> None:\n        self.backend.heartbeat.stop()\n",
+        mutant="    def _on_fenced(self) -> None:\n",
         without="while it stops it takes the id from a successor that is cut off, and both end",
         tests=(
             "transport/test_gateway_life.py::test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more",
@@ -196,10 +196,10 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="renounced is renounced",
-        what="A heartbeat that was renounced is not revived by who asks for one beat.",
+        name="a heartbeat that has stopped is not revived",
+        what="A heartbeat that was stopped is not revived by who asks for one beat.",
         file="store/heartbeat.py",
-        text="        if self._renounced:\n            return None\n",
+        text="        if self._stop.is_set():\n            return None\n",
         mutant="",
         without="a process that slept takes the id from a successor that is cut off",
         tests=(
