@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="a long round; --long runs it"))
+        elif item.get_closest_marker("ci") and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="the rest of a table; CI=1 in the environment runs it"))
 
 
 @pytest.fixture(scope="session")

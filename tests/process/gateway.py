@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -46,13 +46,25 @@ def until(condition: Callable[[], T | None], what: str = "", within: float = PAT
     raise AssertionError(f"It did not come to pass within {within} s: {what or condition}")
 
 
+def clean_environment() -> dict[str, str]:
+    """The environment of the tests, without what would be taken for options."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TELGW_")}
+
+
 class Gateway:
     """A gateway process. A context manager: leaving it kills what is left of the process.
 
     Attributes:
         lines: what it logged, each line a dictionary.
         port: where devices connect, once it is ready.
+        main: the program of the process.
+        before: words of a command line that come before those of the process itself.
+        environment: variables that it has beyond those of the tests.
     """
+
+    main = MAIN
+    before: Sequence[str] = ()
+    environment: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, redis: str, instance_id: str = "gw-1", *, ready: bool = True, **options: Any) -> None:
         given = {"listen": "127.0.0.1:0", "metrics": "off", "redis": redis, "instance_id": instance_id}
@@ -64,9 +76,9 @@ class Gateway:
         self.instance_id = instance_id
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, "run", *arguments],
+            [*self.before, sys.executable, "-c", self.main, "run", *arguments],
             stderr=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if not name.startswith("TELGW_")},
+            env=clean_environment() | self.environment,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pytest
 
 from tests.process.gateway import Gateway
-from tests.rig.fleet import Fleet, fleet, until
+from tests.rig.fleet import Fleet, until
 from tests.rig.outage import (
     OBEDIENT,
     assert_beating,
@@ -22,43 +19,10 @@ from tests.rig.outage import (
     caught_up,
     keep_waiting,
 )
-from tests.rig.proxy import Proxy, Request, Wanted, proxy
-from tests.rig.redis import RedisServer, redis_server
+from tests.rig.proxy import Wanted
+from tests.rig.wired import load, of, wired
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
-
-MANNERS = (*["answer"] * 5, "hang up")
-
-
-def of(purpose: str, *texts: str) -> Wanted:
-    """Requests of the client for `purpose` that say all `texts`."""
-
-    def wanted(request: Request) -> bool:
-        return request.purpose.endswith(f":{purpose}") and all(map(request.says, texts))
-
-    return wanted
-
-
-@asynccontextmanager
-async def wired(directory: Path, **options: Any) -> AsyncIterator[tuple[RedisServer, Proxy, Fleet]]:
-    """A server, the proxy in front of it, and a fleet whose gateways know only the proxy."""
-    options = {"heartbeat_interval": 0.2} | options
-    async with (
-        redis_server(directory) as server,
-        proxy(server.port) as wire,
-        fleet(server.url, gateway_url=wire.url, **options) as run,
-    ):
-        yield server, wire, run
-
-
-async def load(run: Fleet) -> None:
-    """Trackers, and commands at work."""
-    run.plug_in(2, manners=OBEDIENT)
-    run.plug_in(8, manners=MANNERS)
-    await run.connected()
-    run.producer.begin(run.imeis, per_second=50)
-    await until(lambda: len(run.history.produced) > 10, "commands")
-
 
 AT_WORK = {
     "first moves of commands": of("ledger", '"act":"open"'),
