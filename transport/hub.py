@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -12,6 +11,7 @@ from fsm.events import SessionEvent
 from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
 from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import Batch
+from transport.admission import Admission
 from transport.allow_list import AllowListPort, Gate
 from transport.clock import Clock
 from transport.dispatcher import Dispatcher
@@ -20,7 +20,6 @@ from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
 from transport.seldom import Seldom
 from transport.settings import Settings
 from transport.takeovers import Takeovers
-from transport.tcp import raise_descriptor_limit
 
 if TYPE_CHECKING:
     from transport.link import DeviceLink
@@ -45,7 +44,7 @@ class Hub:
         sessions: identified connections, by imei.
         strangers: connections that have not said who they are.
         closing: connections we have closed and whose sockets are not gone yet.
-        connected: sockets open, those of superseded sessions and those that negotiate TLS included.
+        admission: the places for connections; whoever listens asks it for one.
         frames, records: AVL frames and records acknowledged since the start.
     """
 
@@ -75,19 +74,16 @@ class Hub:
         self.sessions = cast("dict[str, DeviceLink]", dispatcher.links)
         self.strangers: set[DeviceLink] = set()
         self.closing: set[DeviceLink] = set()
-        self.connected = 0
+        self.admission = Admission(settings, metrics)
         self.frames = 0
         self.records = 0
-        self._room = settings.max_connections or raise_descriptor_limit()
         self._boot_id = boot_id
         self._registrar = registrar
         self._session_log = session_log
         self._serial = 0
         self._paused: set[DeviceLink] = set()
-        self._per_host: Counter[str] = Counter()
         self._look_at = 0.0
         self._refusals = Seldom()
-        self._refusing = False
         self._deaf = False
 
     def new_session_id(self) -> str:
@@ -97,44 +93,31 @@ class Hub:
 
     # Admission
 
-    def reserve(self, host: str) -> bool:
-        """Count a new connection, unless it would be one too many."""
-        per_host = self.settings.max_connections_per_ip
-        if self._refusing or self.connected >= self._room or (per_host and self._per_host[host] >= per_host):
-            self.metrics.turned_away.inc()
-            return False
-        self.connected += 1
-        self._per_host[host] += 1
-        self.metrics.connections.inc()
-        return True
-
-    def vacate(self, host: str) -> None:
-        """A connection that was counted is gone."""
-        self.connected -= 1
-        self._per_host[host] -= 1
-        if self._per_host[host] <= 0:
-            del self._per_host[host]
+    @property
+    def connected(self) -> int:
+        """Sockets open, those of superseded sessions and those that negotiate TLS included."""
+        return self.admission.connected
 
     def admit(self, connection: DeviceLink, host: str) -> bool:
         """Take a new connection in, unless it would be one too many."""
-        if not self.reserve(host):
+        if not self.admission.enter(host, self.now):
             return False
         self.strangers.add(connection)
         return True
 
     def admit_counted(self, connection: DeviceLink) -> bool:
         """Take in a connection that was counted before, unless the gateway has begun to stop."""
-        if not self._refusing:
+        if not self.admission.refusing:
             self.strangers.add(connection)
-        return not self._refusing
+        return not self.admission.refusing
 
-    def discharge(self, connection: DeviceLink, host: str) -> None:
+    def discharge(self, connection: DeviceLink) -> None:
         """The connection's socket is closed."""
         self.strangers.discard(connection)
         self.closing.discard(connection)
         self._paused.discard(connection)
         self.deadlines.cancel(connection)
-        self.vacate(host)
+        self.admission.leave(connection.place)
 
     def no_device(self, connection: DeviceLink, reason: str) -> None:
         """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
@@ -146,6 +129,7 @@ class Hub:
     def identified(self, connection: DeviceLink) -> None:
         """The device said who it is: it takes the place of its older session, here and in the registry."""
         self.strangers.discard(connection)
+        self.admission.release(connection.host)
         self.takeovers.note(connection.imei, connection.host, self.now)
         older = self.sessions.get(connection.imei)
         self.sessions[connection.imei] = connection
@@ -221,6 +205,7 @@ class Hub:
         if now >= self._look_at:
             self._look_at = now + 1.0
             self.gate.look()
+            self.admission.look(now)
             self._look(now)
         return len(due) == DUE_AT_ONCE
 
@@ -239,7 +224,7 @@ class Hub:
 
     def refuse_strangers(self) -> None:
         """From now on no device can name itself: it would be registered by a gateway that stops."""
-        self._refusing = True
+        self.admission.refusing = True
         for connection in (*self.strangers, *self.sessions.values()):
             if not connection.imei:
                 connection.shut(SHUTDOWN)

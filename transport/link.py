@@ -65,6 +65,11 @@ class DeviceLink(asyncio.Protocol):
         return self._host
 
     @property
+    def place(self) -> str | None:
+        """The address of which the connection has a place: until it has named its device."""
+        return None if self.imei else self._host
+
+    @property
     def peer(self) -> str:
         """The device's end of the connection, ``host:port``."""
         return f"{self._host}:{self._port}"
@@ -97,7 +102,7 @@ class DeviceLink(asyncio.Protocol):
             return
         self._leave(DEVICE_CLOSED)
         self.advance("close", self.close_reason)
-        self._hub.discharge(self, self._host)
+        self._hub.discharge(self)
         self._hub.metrics.closed.labels(self.close_reason).inc()
         if self.imei:
             log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)

@@ -91,7 +91,7 @@ class TlsListener:
             self._take(sock, address[:2])
 
     def _take(self, sock: socket.socket, address: Address) -> None:
-        if not self._hub.reserve(address[0]):
+        if not self._hub.admission.enter(address[0], self._hub.now):
             sock.close()
             return
         sock.setblocking(False)
@@ -107,7 +107,7 @@ class TlsListener:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._hub.vacate(address[0])
+                self._hub.admission.leave(address[0])
 
     def _failed(self, connection: SecureConnection, error: OSError) -> None:
         """Counted always, logged once a minute for each address and reason."""

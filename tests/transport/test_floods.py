@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
 from tests.transport.wire import FRAME, FakeTransport, Wire
-from transport import hub
+from transport import admission, hub
 from transport.connection import READ_BUDGET, UNACKED_LIMIT, Connection
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12
@@ -86,7 +86,7 @@ async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire)
 async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open_files(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "raise_descriptor_limit", lambda: 2)
+    monkeypatch.setattr(admission, "raise_descriptor_limit", lambda: 2)
     wire = Wire(frozen, max_connections=0)
     visitors = [wire.accept() for _ in range(3)]
     assert [transport.aborted for _, transport in visitors] == [False, False, True]

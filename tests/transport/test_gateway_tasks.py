@@ -210,10 +210,10 @@ async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
 ) -> None:
     monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
     open_at_the_end: list[int] = []
-    gateway.hub.connected = 1
+    gateway.hub.admission.connected = 1
 
     def close_all(_: str) -> None:
-        asyncio.get_running_loop().call_later(0.01, setattr, gateway.hub, "connected", 0)
+        asyncio.get_running_loop().call_later(0.01, setattr, gateway.hub.admission, "connected", 0)
 
     monkeypatch.setattr(gateway.hub, "close_all", close_all)
     monkeypatch.setattr(gateway.hub, "kill_all", lambda: open_at_the_end.append(gateway.hub.connected))

@@ -20,7 +20,8 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 def kept(wire: Wire) -> list[int]:
     """How many connections each book names."""
     hub = wire.hub
-    books = (hub.strangers, hub.sessions, hub.closing, hub._paused, hub._per_host, hub.deadlines)
+    at_addresses = hub.admission._unidentified
+    books = (hub.strangers, hub.sessions, hub.closing, hub._paused, at_addresses, hub.deadlines)
     return [len(book) for book in books]
 
 
@@ -28,9 +29,9 @@ async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.ready()
     wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
     connection.data_received(FRAME + FRAME[:20])
-    assert kept(wire) == [0, 1, 0, 1, 1, 1]
+    assert kept(wire) == [0, 1, 0, 1, 0, 1]
     connection.shut("idle")
-    assert kept(wire) == [0, 0, 1, 1, 1, 1]
+    assert kept(wire) == [0, 0, 1, 1, 0, 1]
     connection.connection_lost(None)
     assert (kept(wire), wire.hub.connected) == ([0] * 6, 0)
 

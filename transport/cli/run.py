@@ -49,7 +49,12 @@ class Sectioned(click.Command):
 @setting("Network", "--listen", HostPort(), "Where devices connect; repeatable.", multiple=True)
 @setting("Network", "--metrics", HostPort(off=True), "Where Prometheus reads, or `off`.")
 @setting("Network", "--max-connections", COUNT, "Devices at once; 0 for as many as the system allows.")
-@setting("Network", "--max-connections-per-ip", COUNT, "Devices at once from one address; 0 for no limit.")
+@setting(
+    "Network",
+    "--max-connections-per-ip",
+    COUNT,
+    "Connections at once from one address that have not named their device; 0 for no limit.",
+)
 @setting("Network", "--handshake-timeout", Duration(0.1, 3600), "Time a device has to name itself.")
 @setting("Network", "--idle-timeout", Duration(), "A silent connection is closed after this; 0 for never.")
 @setting("Security", "--tls-listen", HostPort(), "Where devices connect with TLS; repeatable.", multiple=True)

@@ -177,9 +177,9 @@ MECHANISMS = (
         promise="registry",
         name="nobody comes in while the gateway stops",
         what="A gateway that stops takes no new connection.",
-        file="transport/hub.py",
-        text="        if self._refusing or self.connected",
-        mutant="        if self.connected",
+        file="transport/admission.py",
+        text="        if self.refusing:\n",
+        mutant="        if False:\n",
         without="a device that names itself stays in the registry",
         tests=(
             "transport/test_session_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",

@@ -1,0 +1,97 @@
+"""Places for connections: what counts against the limits, and what is told of those who were turned away."""
+
+from __future__ import annotations
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
+
+from fsm.reasons import HANDSHAKE_TIMEOUT
+from tests.transport.wire import FakeTransport, Wire
+from transport import seldom
+from transport.connection import Connection
+from transport.seldom import AGAIN_AFTER, Tally
+from transport.teltonika.handshake import encode_handshake
+
+LIMIT = 3
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen, max_connections_per_ip=LIMIT)
+
+
+def come(wire: Wire, host: str) -> tuple[Connection, FakeTransport]:
+    """Somebody connects from `host`."""
+    connection, transport = Connection(wire.hub), FakeTransport()
+    transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
+    connection.connection_made(transport)
+    return connection, transport
+
+
+async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
+    for number in range(10 * LIMIT):
+        connection, transport = come(wire, "10.0.0.1")
+        connection.data_received(encode_handshake(f"{number:015}"))
+        assert not transport.aborted
+    assert (wire.hub.connected, len(wire.hub.sessions)) == (10 * LIMIT, 10 * LIMIT)
+
+
+async def test_who_says_nothing_holds_a_place_of_its_address_until_the_time_to_name_itself_is_over(
+    wire: Wire,
+) -> None:
+    silent = [come(wire, "10.0.0.1")[0] for _ in range(LIMIT)]
+    assert come(wire, "10.0.0.1")[1].aborted
+    wire.at(10)
+    for connection in silent:
+        assert connection.close_reason == HANDSHAKE_TIMEOUT
+        connection.connection_lost(None)
+    assert not come(wire, "10.0.0.1")[1].aborted
+
+
+async def test_the_end_of_a_device_frees_no_place_of_its_address(wire: Wire) -> None:
+    device, _ = come(wire, "10.0.0.1")
+    device.data_received(encode_handshake("352093081452251"))
+    for _ in range(LIMIT):
+        come(wire, "10.0.0.1")
+    device.connection_lost(None)
+    assert come(wire, "10.0.0.1")[1].aborted
+
+
+async def test_who_is_turned_away_is_told_at_once_and_then_once_a_minute_with_the_number(wire: Wire) -> None:
+    with capture_logs() as logs:
+        for host in ("10.0.0.1", "10.0.0.2"):
+            for _ in range(LIMIT + 4):
+                come(wire, host)
+        wire.at(9)
+        assert [line["count"] for line in logs if line["event"] == "turned_away"] == [1, 1]
+        wire.at(AGAIN_AFTER + 1)
+        wire.at(2 * AGAIN_AFTER + 2)
+    told = [line for line in logs if line["event"] == "turned_away"]
+    assert [(line["address"], line["count"]) for line in told] == [
+        *(("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.1", 3), ("10.0.0.2", 3))
+    ]
+    assert {(line["limit"], line["allowed"], line["log_level"]) for line in told} == {
+        ("max-connections-per-ip", LIMIT, "warning")
+    }
+    turned_away = wire.desk.metrics.registry.get_sample_value("teltonika_connections_turned_away_total")
+    assert turned_away == 8
+
+
+async def test_a_gateway_that_is_full_is_one_line_whoever_is_turned_away(
+    frozen: FrozenDateTimeFactory,
+) -> None:
+    wire = Wire(frozen, max_connections=1)
+    with capture_logs() as logs:
+        for number in range(5):
+            come(wire, f"10.0.0.{number}")
+    assert [(line["limit"], line["allowed"], line["count"]) for line in logs] == [("max-connections", 1, 1)]
+
+
+def test_a_tally_remembers_so_many_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seldom, "REMEMBERED", 2)
+    tally: Tally[str] = Tally()
+    assert [tally.add(what, 0.0) for what in "abcca"] == [True, True, False, False, False]
+    assert tally.due(AGAIN_AFTER) == [("a", 1)]
+    assert tally.due(2 * AGAIN_AFTER) == []
+    assert (tally._since, tally._untold) == ({}, {})
