@@ -182,11 +182,24 @@ def _record(codec: str, cursor: _Cursor) -> Record:
 def published(record: Record) -> dict[str, Any]:
     """The JSON of a record as docs/contract.md has it; coordinates in units of 1e-7 degree."""
     io: dict[str, Any] = {}
-    for number, _, value in record.io:
-        io[str(number)] = str(value) if value > SAFE else value
+    signed: dict[str, Any] = {}
+    for number, width, value in record.io:
+        io[str(number)] = _json_number(value)
+        signed.pop(str(number), None)
+        read = int.from_bytes(value.to_bytes(width, "big"), "big", signed=True)
+        if read < 0:
+            signed[str(number)] = _json_number(read)
     for number, content in record.variable:
         io[str(number)] = "".join(f"{byte:02x}" for byte in content)
-    return record.numbers | {"io": io}
+        signed.pop(str(number), None)
+    texts = [str(number) for number, _ in record.variable]
+    some = {"signed": signed, "hex": list(dict.fromkeys(texts))}
+    time = {"timestamp": _json_number(record.numbers["timestamp"])}
+    return record.numbers | time | {"io": io} | {name: value for name, value in some.items() if value}
+
+
+def _json_number(value: int) -> int | str:
+    return str(value) if abs(value) > SAFE else value
 
 
 def spell_avl(codec: int, records: list[Record]) -> bytes:

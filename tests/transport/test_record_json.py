@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.teltonika.avl import Record
+from transport.teltonika.avl import Record, decode_avl, encode_avl
+from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
 from transport.teltonika.record_json import SAFE_INTEGER, record_json
 
 
@@ -28,7 +30,7 @@ def test_the_json_of_a_record_has_exactly_these_keys() -> None:
         331: b"",
         256: b"\xde\xad",
     }
-    wanted: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "timestamp": 5,
         "priority": 1,
         "longitude": 25.2797001,
@@ -38,9 +40,92 @@ def test_the_json_of_a_record_has_exactly_these_keys() -> None:
         "satellites": 11,
         "speed": 12,
         "event_id": 1,
-        "io": {"1": 255, "11": 9007199254740991, "12": "9007199254740992", "331": "", "256": "dead"},
     }
-    fields = {key: value for key, value in wanted.items() if key != "io"}
-    assert json.loads(record_json(Record.of(**fields, io=io))) == wanted
+    numbers = {"io": {"1": 255, "11": 9007199254740991, "12": "9007199254740992", "331": "", "256": "dead"}}
+    notes = {"signed": {"1": -1}, "hex": ["331", "256"]}
+    assert json.loads(record_json(Record.of(**fields, io=io))) == fields | numbers | notes
     with_type = json.loads(record_json(Record.of(**fields, generation_type=7)))
-    assert with_type == {**wanted, "generation_type": 7, "io": {}}
+    assert with_type == fields | {"generation_type": 7, "io": {}}
+
+
+def read_back(codec: int, record: Record) -> dict[str, Any]:
+    """The JSON of a record that came over the wire twice, so that its layout is known the second time."""
+    body = encode_avl(codec, [record, record])[8:-4]
+    first, second = (json.loads(record_json(read)) for read in decode_avl(body))
+    assert first == second == json.loads(record_json(record))
+    return first
+
+
+WIDTHS = st.sampled_from([1, 2, 4, 8])
+CODECS = st.sampled_from([CODEC_8, CODEC_8E, CODEC_16])
+VALUES = WIDTHS.flatmap(
+    lambda width: st.tuples(
+        st.just(width),
+        st.one_of(
+            st.integers(0, 256**width - 1),
+            st.sampled_from([0, 256**width // 2 - 1, 256**width // 2, 256**width - 1]),
+        ),
+    )
+)
+
+
+@given(CODECS, st.dictionaries(st.integers(0, 255), VALUES, max_size=8))
+def test_a_value_whose_sign_bit_is_set_is_also_read_as_twos_complement(
+    codec: int, io: dict[int, tuple[int, int]]
+) -> None:
+    record = Record.of(timestamp=5, generation_type=7 if codec == CODEC_16 else None, io=io)
+    data = read_back(codec, record)
+    for number, (width, value) in io.items():
+        assert int(data["io"][str(number)]) == value
+        read = int.from_bytes(value.to_bytes(width, "big"), "big", signed=True)
+        assert int(data.get("signed", {}).get(str(number), value)) == read
+    assert len(data.get("signed", {})) == sum(value >= 256**width // 2 for width, value in io.values())
+    assert data.get("signed") != {}
+    for number in (*data["io"].values(), *data.get("signed", {}).values()):
+        assert isinstance(number, str) is (abs(int(number)) > SAFE_INTEGER)
+
+
+def test_the_width_tells_minus_two_from_65534() -> None:
+    assert read_back(CODEC_8, Record.of(timestamp=0, io={72: (2, 65534)}))["signed"] == {"72": -2}
+    assert "signed" not in read_back(CODEC_8, Record.of(timestamp=0, io={72: (4, 65534)}))
+
+
+def test_a_number_that_javascript_would_round_is_text() -> None:
+    io: dict[int, tuple[int, int] | bytes] = {1: (8, 2**64 - 1), 2: (8, 2**63), 3: (8, 2**53), 4: (8, 5)}
+    data = read_back(CODEC_8E, Record.of(timestamp=2**64 - 1, io=io))
+    assert data["timestamp"] == "18446744073709551615"
+    assert data["io"] == {"1": str(2**64 - 1), "2": str(2**63), "3": str(2**53), "4": 5}
+    assert data["signed"] == {"1": -1, "2": str(-(2**63))}
+    assert read_back(CODEC_8E, Record.of(timestamp=SAFE_INTEGER))["timestamp"] == SAFE_INTEGER
+
+
+def test_hex_text_and_digits_are_told_apart() -> None:
+    io: dict[int, tuple[int, int] | bytes] = {78: (8, 2**60), 256: b"\x11\x52\x92"}
+    data = read_back(CODEC_8E, Record.of(timestamp=0, io=io))
+    assert data["io"] == {"78": str(2**60), "256": "115292"}
+    assert data["hex"] == ["256"]
+    assert "hex" not in read_back(CODEC_8E, Record.of(timestamp=0, io={78: (8, 2**60)}))
+
+
+@pytest.mark.parametrize(
+    ("groups", "signed"),
+    [
+        ("0002 0001 0007 ff 0001 0007 0001 0000 0000 0000", None),  # -1 in one byte, then 1 in two
+        ("0002 0001 0007 01 0001 0007 fffe 0000 0000 0000", {"7": -2}),  # 1 in one byte, then -2 in two
+        ("0002 0001 0007 ff 0000 0000 0000 0001 0007 0001 aa", None),  # -1 in one byte, then hex text
+    ],
+)
+def test_of_a_repeated_id_the_last_value_says_whether_it_is_signed(
+    groups: str, signed: dict[str, int] | None
+) -> None:
+    [record] = decode_avl(bytes.fromhex("8e01" + "00" * 26 + groups + "01"))
+    assert json.loads(record_json(record)).get("signed") == signed
+
+
+def test_a_record_is_looked_at_value_by_value_only_if_its_bits_give_reason_to() -> None:
+    bodies = [
+        encode_avl(CODEC_8E, [Record.of(timestamp=0, io={1: (1, low), 11: (8, high)})])[8:-4]
+        for low, high in [(127, SAFE_INTEGER), (128, 0), (0, SAFE_INTEGER + 1)]
+    ]
+    for _ in range(2):
+        assert [decode_avl(body)[0].layout.plain for body in bodies] == [True, False, False]

@@ -13,6 +13,7 @@ from fsm.errors import DeviceFault
 from transport.teltonika import avl, command, frame, handshake
 from transport.teltonika.errors import BadHandshake, Undecodable
 from transport.teltonika.frame import BadFrame, FrameReader
+from transport.teltonika.record_json import record_json
 
 Vector = dict[str, Any]
 Items = list[bytes | BadFrame | str]
@@ -84,6 +85,18 @@ def assert_record(record: avl.Record, first: Vector) -> None:
     assert widths == first["io_width"]
     assert len(record.layout.ids) + len(record.variable) == first["io_total"]
     assert record.layout.size + sum(4 + len(value) for _, value in record.variable) == first["record_bytes"]
+
+
+@pytest.mark.parametrize("vector", chosen(lambda v: v["kind"] == "avl" and v["valid"]))
+def test_the_json_of_a_record_tells_signed_values_and_hex_text(vector: Vector) -> None:
+    first = vector["expect"]["first_record"]
+    data = json.loads(record_json(avl.decode_avl(one_body(wire(vector)))[0]))
+    widths = {number: width for number, width in first["io_width"].items() if isinstance(width, int)}
+    values = {number: first["io"][number].to_bytes(width, "big") for number, width in widths.items()}
+    signed = {number: int.from_bytes(value, "big", signed=True) for number, value in values.items()}
+    read = {number: int(value) for number, value in data.get("signed", {}).items()}
+    assert read == {number: value for number, value in signed.items() if value < 0}
+    assert set(data.get("hex", [])) == first["io"].keys() - widths.keys()
 
 
 @pytest.mark.parametrize("vector", chosen(lambda v: v["kind"] in MESSAGES and v["valid"]))

@@ -5,6 +5,11 @@ ever, so a shape is worked out once and then reads a whole record with one ``unp
 trusted: before it is used, every count and id of the record at hand is compared with it, in one masked
 comparison of integers.
 
+The same comparison looks at the values. A record is *plain* if each of its values is published as one number:
+no IO value has its sign bit set, and no 8-byte number is above 2^53 - 1. Each shape has two layouts, one for
+plain records and one for all others, so that a plain record costs nothing more: whoever writes it asks
+``layout.plain`` once, in place of looking at each value.
+
 Fixed head of a record: timestamp (8), priority (1), longitude (4), latitude (4), altitude (2), angle (2),
 satellites (1), speed (2). Then: event id, generation type (codec 16 alone), total, and for each width 1, 2,
 4, 8 a count and that many pairs of id and value. Codec 8 Extended adds a count of variable-length values.
@@ -12,7 +17,7 @@ satellites (1), speed (2). Then: event id, generation type (codec 16 alone), tot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -21,6 +26,8 @@ from .frame import CODEC_8, CODEC_8E, CODEC_16
 
 HEAD = Struct(">QBiihHBH")
 WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+SAFE_INTEGER = 2**53 - 1
+"""Largest integer that JavaScript reads exactly."""
 LAYOUT_LIMIT = 4096
 """Shapes remembered per codec; a hostile device invents one per record."""
 ID_LIMIT = 65536
@@ -31,6 +38,8 @@ CANDIDATES = 8
 
 Ids: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int]
 """IO ids and their widths in wire order, and the number of variable-length values."""
+Pair: TypeAlias = "tuple[Layout, Layout]"
+"""The layouts of one shape: of plain records, and of any."""
 
 
 class Shape(NamedTuple):
@@ -61,7 +70,8 @@ class Layout:
 
     ``ids`` and ``widths`` are in wire order, that is by width. ``variable`` is the number of variable-length
     values that follow the ``size`` bytes described here. ``skeleton`` is the record as one integer with all
-    values zero, ``mask`` has the bits of its counts and ids.
+    values zero, ``mask`` has the bits of its counts and ids, ``plain_mask`` also those bits that a plain
+    record has zero.
     """
 
     ids: tuple[int, ...]
@@ -77,8 +87,13 @@ class Layout:
     """Index of the first IO value among the unpacked values."""
     names: tuple[str, ...] = field(compare=False, repr=False)
     """The ids as decimal text."""
-    wide: tuple[tuple[str, int], ...] = field(compare=False, repr=False)
-    """The names of the 8-byte values, each once, with the index of its last value among those unpacked."""
+    limits: tuple[int, ...] = field(compare=False, repr=False)
+    """For each IO value the least that is not plain. No value reaches that of an id which comes again."""
+    moduli: tuple[int, ...] = field(compare=False, repr=False)
+    """256 to the power of the width of each IO value."""
+    plain_mask: int = field(compare=False, repr=False)
+    plain: bool = field(default=False, compare=False)
+    """Whether it was seen that the record is plain. A record that is not may be plain all the same."""
 
 
 class _Drawing:
@@ -88,16 +103,29 @@ class _Drawing:
         self.form = HEAD.format + WIDTHS[shape.id_size] + "B" * shape.generation
         self.constants = bytearray(shape.total_at)
         self.mask = bytearray(shape.total_at)
+        self.notable = bytearray(_not_plain(8) + bytes(shape.total_at - 8))  # a record begins with its time
 
     def constant(self, number: int, size: int) -> None:
         self.form += f"{size}x"
         self.constants += number.to_bytes(size, "big")
         self.mask += b"\xff" * size
+        self.notable += bytes(size)
 
     def value(self, width: int) -> None:
         self.form += WIDTHS[width]
         self.constants += bytes(width)
         self.mask += bytes(width)
+        self.notable += _not_plain(width)
+
+
+def _limit(width: int) -> int:
+    """The least number of so many bytes that is not plain; a power of two."""
+    return 1 << min(8 * width - 1, SAFE_INTEGER.bit_length())
+
+
+def _not_plain(width: int) -> bytes:
+    """The bits that all plain numbers of so many bytes have zero."""
+    return ((1 << 8 * width) - _limit(width)).to_bytes(width, "big")
 
 
 def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
@@ -125,7 +153,7 @@ def _layout(
     struct = Struct(drawing.form)
     generation = SHAPES[codec].generation
     first = 10 if generation else 9
-    names = tuple(map(str, ids))
+    last = {number: index for index, number in enumerate(ids)}
     return Layout(
         ids=ids,
         widths=widths,
@@ -137,8 +165,12 @@ def _layout(
         mask=int.from_bytes(drawing.mask, "big"),
         skeleton=int.from_bytes(drawing.constants, "big"),
         first=first,
-        names=names,
-        wide=tuple({names[i]: first + i for i, width in enumerate(widths) if width == 8}.items()),
+        names=tuple(map(str, ids)),
+        limits=tuple(
+            _limit(w) if last[n] == i else 256**w for i, (n, w) in enumerate(zip(ids, widths, strict=True))
+        ),
+        moduli=tuple(256**width for width in widths),
+        plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
     )
 
 
@@ -156,8 +188,8 @@ class LayoutCache:
         self._codec = codec
         self._from = shape.total_at
         self._to = shape.total_at + 2 * shape.count_size + shape.id_size
-        self._guesses: dict[bytes, list[Layout]] = {}
-        self._drawn: dict[Ids, Layout] = {}
+        self._guesses: dict[bytes, list[Pair]] = {}
+        self._drawn: dict[Ids, Pair] = {}
         self._ids = 0
 
     def __len__(self) -> int:
@@ -173,28 +205,33 @@ class LayoutCache:
 
         Raises ``Undecodable`` if counts and ids do not make a record.
         """
-        for layout in self._guesses.get(body[at + self._from : at + self._to], ()):
-            stop = at + layout.size
-            if stop <= end and int.from_bytes(body[at:stop], "big") & layout.mask == layout.skeleton:
-                return layout
-        layout = self._draw(read_ids(self._codec, body, at, end))
+        for plain, layout in self._guesses.get(body[at + self._from : at + self._to], ()):
+            stop = at + plain.size
+            if stop <= end:
+                record = int.from_bytes(body[at:stop], "big")
+                if record & plain.plain_mask == plain.skeleton:
+                    return plain
+                if record & plain.mask == plain.skeleton:
+                    return layout
+        pair = plain, layout = self._draw(read_ids(self._codec, body, at, end))
         alike = self._guesses.setdefault(body[at + self._from : at + self._to], [])
-        alike.insert(0, layout)
+        alike.insert(0, pair)
         del alike[CANDIDATES:]
-        return layout
+        record = int.from_bytes(body[at : at + plain.size], "big")
+        return plain if record & plain.plain_mask == plain.skeleton else layout
 
-    def _draw(self, key: Ids) -> Layout:
-        layout = self._drawn.get(key)
-        if layout is not None:
-            return layout
+    def _draw(self, key: Ids) -> Pair:
+        pair = self._drawn.get(key)
+        if pair is not None:
+            return pair
         layout = draw_layout(self._codec, *key)
         self._ids += len(layout.ids)
         if self._ids > ID_LIMIT or len(self._drawn) >= LAYOUT_LIMIT:
             self._drawn.clear()
             self._guesses.clear()
             self._ids = len(layout.ids)
-        self._drawn[key] = layout
-        return layout
+        pair = self._drawn[key] = (replace(layout, plain=True), layout)
+        return pair
 
 
 def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:

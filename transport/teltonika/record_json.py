@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import msgspec
 from dataclasses_json import DataClassJsonMixin, config
 from msgspec import UNSET, UnsetType
 
 from .avl import DEGREE, Record
+from .layout import SAFE_INTEGER
 
-SAFE_INTEGER = 2**53 - 1
-"""Largest integer that JavaScript reads exactly."""
+Number: TypeAlias = int | str
+"""An integer; beyond `SAFE_INTEGER` on either side of zero its decimal text."""
 
 
 def _is_unset(value: object) -> bool:
     return value is UNSET
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_OPTIONAL = config(exclude=_is_unset, decoder=_as_it_is)  # dataclasses-json reads no union of containers
 
 
 @dataclass(slots=True)
@@ -24,11 +33,12 @@ class RecordData(DataClassJsonMixin):
 
     ``timestamp`` is in milliseconds since 1970, coordinates are in degrees, ``altitude`` in metres, ``angle``
     in degrees, ``speed`` in km/h. ``generation_type`` exists in codec 16 alone. ``io`` maps an IO id to an
-    unsigned integer, above 2^53 - 1 to its decimal text, or to the lower-case hex text of a variable-length
-    value.
+    unsigned integer, or to the lower-case hex text of a variable-length value. ``signed`` maps the ids whose
+    value has its sign bit set to that value as two's complement; whether it is meant so, the device's list of
+    AVL ids says. ``hex`` names the ids of variable-length values. Either is absent when it would be empty.
     """
 
-    timestamp: int
+    timestamp: Number
     priority: int
     longitude: float
     latitude: float
@@ -38,7 +48,9 @@ class RecordData(DataClassJsonMixin):
     speed: int
     event_id: int
     generation_type: int | UnsetType = field(default=UNSET, metadata=config(exclude=_is_unset))
-    io: dict[str, int | str] = field(default_factory=dict)
+    io: dict[str, Number] = field(default_factory=dict)
+    signed: dict[str, Number] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
+    hex: list[str] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -49,16 +61,43 @@ def record_data(record: Record) -> RecordData:
     layout = record.layout
     values = record.values
     time, priority, longitude, latitude, altitude, angle, satellites, speed, event = values[:9]
-    io: dict[str, int | str] = dict(zip(layout.names, values[layout.first :]))  # noqa: B905 (strict: 20 %)
-    for name, index in layout.wide:
-        if values[index] > SAFE_INTEGER:
-            io[name] = str(values[index])
-    for number, value in record.variable:
-        io[str(number)] = value.hex()
+    io: dict[str, Number] = dict(zip(layout.names, values[layout.first :]))  # noqa: B905 (strict: 20 %)
     generation = values[9] if layout.generation else UNSET
     # A raw coordinate has at most ten digits, so the quotient is the double nearest to its seven decimals.
     x, y = longitude / DEGREE, latitude / DEGREE
-    return RecordData(time, priority, x, y, altitude, angle, satellites, speed, event, generation, io)
+    data = RecordData(time, priority, x, y, altitude, angle, satellites, speed, event, generation, io)
+    if not layout.plain:
+        data.signed = _signed(record, io) or UNSET
+        data.timestamp = _number(time)
+    if record.variable:
+        _add_variable(record, data)
+    return data
+
+
+def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
+    """Return the values whose sign bit is set, as two's complement; write large numbers in ``io`` as text."""
+    layout = record.layout
+    signed: dict[str, Number] = {}
+    values = zip(layout.names, record.values[layout.first :], layout.limits, layout.moduli, strict=True)
+    for name, value, limit, modulus in values:
+        if value >= limit:
+            io[name] = _number(value)
+            if 2 * value >= modulus:
+                signed[name] = _number(value - modulus)
+    return signed
+
+
+def _number(value: int) -> Number:
+    return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else str(value)
+
+
+def _add_variable(record: Record, data: RecordData) -> None:
+    """Add the variable-length values. One whose id is also that of a number stands in its place."""
+    texts = {str(number): value.hex() for number, value in record.variable}
+    data.io.update(texts)
+    data.hex = list(texts)
+    if data.signed:
+        data.signed = {name: value for name, value in data.signed.items() if name not in texts} or UNSET
 
 
 def record_json(record: Record) -> bytes:
