@@ -84,7 +84,6 @@ class CommandRequest:
     accepted_at: int
     response_timeout: float
     expect_response: bool
-    payload_sha256: str
     instance_id: str
     outbound_id: str
     hops: int = 0
@@ -181,7 +180,6 @@ def decide(
         response_hex=answer.hex if answer else None,
         truncated=bool(answer and answer.truncated),
         recovered=recovered,
-        payload_sha256=request.payload_sha256 if request else "",
         echo=request.echo if request else (),
     )
 

@@ -1,17 +1,31 @@
-"""Outbound entries as fields, for the stream of another instance and for the dead-letter stream."""
+"""Outbound entries as fields, for the stream of another instance and for the dead-letter stream.
+
+A dead letter outlives its entry and is read by people, so it holds no text of a command. Only the values of
+fields that are known to hold no text are kept: a misspelt ``payload`` is a text, too.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import islice
 
 from fsm.command import CommandRequest
+from fsm.outbound import ECHOED
 
 Pairs = tuple[tuple[str, str], ...]
 
-FIELDS_KEPT = 1000
-BYTES_KEPT = 16 * 1024
-"""How much of an entry that is no command is kept: enough to see who writes it."""
+FIELDS_KEPT = 100
+VALUE_KEPT = 256
+"""Fields, and bytes of a value, that a dead letter keeps: enough to see who writes what is no command."""
+
+_NAMED = frozenset(
+    (
+        *("command_id", "imei", "codec", "type", "expires_at", "response_timeout", "expect_response"),
+        *("offline", "accepted_at", "hops", *ECHOED),
+    )
+)
+_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def entry_fields(request: CommandRequest) -> Pairs:
@@ -30,19 +44,28 @@ def entry_fields(request: CommandRequest) -> Pairs:
     )
 
 
-def raw_fields(fields: Mapping[bytes, bytes]) -> Pairs:
-    """An entry as it was read: text where it is UTF-8, else hex under the name with ``_hex`` added.
+def letter_of(request: CommandRequest) -> Pairs:
+    """The dead letter of a command that could be read."""
+    return letter_fields({name.encode(): value.encode() for name, value in entry_fields(request)})
 
-    What is beyond `FIELDS_KEPT` fields or `BYTES_KEPT` bytes is cut, and a field ``cut`` says so.
+
+def letter_fields(fields: Mapping[bytes, bytes]) -> Pairs:
+    """What a dead letter tells of an entry as it was read.
+
+    The fields that the contract names are kept, cut at `VALUE_KEPT` bytes, ``payload`` excepted; what is not
+    UTF-8 is in hex under the name with ``_hex`` added. Of any other field the length in bytes is told, under
+    its name with ``_length`` added, if that is an identifier. What is missing then is told by ``cut``.
     """
     pairs: list[tuple[str, str]] = []
-    room, whole = BYTES_KEPT, len(fields) <= FIELDS_KEPT
+    whole = len(fields) <= FIELDS_KEPT
     for name, value in islice(fields.items(), FIELDS_KEPT):
-        kept_name, kept_value = name[: max(0, room)], value[: max(0, room - len(name))]
-        room -= len(name) + len(value)
-        whole = whole and room >= 0
-        if kept_name:
-            pairs.append(_readable(kept_name.decode(errors="replace"), kept_value))
+        if not _NAME.fullmatch(name):
+            whole = False
+        elif (label := name.decode()) in _NAMED:
+            whole = whole and len(value) <= VALUE_KEPT
+            pairs.append(_readable(label, value[:VALUE_KEPT]))
+        else:
+            pairs.append((f"{label}_length", str(len(value))))
     return (*pairs, *(() if whole else (("cut", "1"),)))
 
 

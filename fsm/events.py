@@ -43,7 +43,6 @@ class CommandEvent:
     response_hex: str | None = None
     truncated: bool = False
     recovered: bool = False
-    payload_sha256: str = ""
     echo: tuple[tuple[str, str], ...] = ()
 
 

@@ -7,7 +7,6 @@ silent default.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -167,7 +166,6 @@ def _command(
         accepted_at=_whole(fields, "accepted_at", now_ms),
         response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
         expect_response=fields.choice("expect_response", ("0", "1"), "1") == "1",
-        payload_sha256=hashlib.sha256(payload).hexdigest()[:16],
         instance_id=instance_id,
         outbound_id=outbound_id,
         hops=_whole(fields, "hops", 0),

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from fsm.cancel import Called, judge
 from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
-from fsm.entries import Pairs, entry_fields, raw_fields
+from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
 from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
@@ -154,14 +154,14 @@ class Estate:
 
     async def _refuse(self, entry: Entry, fields: dict[bytes, bytes], error: InvalidCommand) -> None:
         if error.command_id is None:
-            await self._move(Discard(entry, _nothing, error=str(error), fields=raw_fields(fields)))
+            await self._move(Discard(entry, _nothing, error=str(error), fields=letter_fields(fields)))
             return
         command = Command(error.command_id)
         event = decide(command, "refuse", reason=INVALID_COMMAND, detail=str(error), entry=entry)
         try:
             result = await self._move(Open(event, entry, _nothing))
         except StoreRefused as refusal:
-            await self._give_up(entry, raw_fields(fields), (event,), refusal)
+            await self._give_up(entry, letter_fields(fields), (event,), refusal)
             return
         if result.status is Status.OK:
             self._on_adopted()
@@ -184,7 +184,7 @@ class Estate:
             result = await self._move(Open(opening, entry, _nothing, request))
         except StoreRefused as refusal:
             ending = decide(evolve(command, opening), "fail", reason=INTERNAL_ERROR, request=request)
-            await self._give_up(entry, entry_fields(request), (opening, ending), refusal)
+            await self._give_up(entry, letter_of(request), (opening, ending), refusal)
             return
         if result.status is Status.OK:
             command = evolve(command, opening)

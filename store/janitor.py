@@ -206,6 +206,12 @@ class Janitor:
             trimmed: Trimmed = await trim_stream(self._client, key, maxlen, retention_ms, self._now_ms())
             if trimmed.unread:
                 self._on_trimmed(name, trimmed.unread)
+        await self._expire_dead_letters(retention_ms)
+
+    async def _expire_dead_letters(self, retention_ms: int) -> None:
+        """To the entry, whoever has read them: they are few, and told of what may concern somebody."""
+        oldest = max(0, self._now_ms() - retention_ms)
+        await self._client.xtrim(self._keys.deadletter, minid=f"{oldest}-0", approximate=False)
 
     def _next_interval(self) -> float:
         return jittered(self._settings.interval)

@@ -40,8 +40,6 @@ def command_fields(event: CommandEvent) -> Fields:
     ]
     if event.recovered:
         fields += ("recovered", "1")
-    if event.seq == 1 and event.payload_sha256:
-        fields += ("payload_sha256", event.payload_sha256)
     return fields + _extras(event)
 
 
@@ -111,7 +109,6 @@ def _command_event(entry: Mapping[str, str]) -> CommandEvent:
         response_hex=entry.get("response_hex"),
         truncated=entry.get("truncated") == "1",
         recovered=entry.get("recovered") == "1",
-        payload_sha256=entry.get("payload_sha256", ""),
         echo=_echo(entry),
     )
 

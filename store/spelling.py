@@ -75,7 +75,6 @@ def _ledger_fields(move: Open | Step) -> list[str]:
     fields = [
         *("instance_id", move.entry.instance_id, "outbound_id", move.entry.outbound_id),
         *("session_id", event.session_id, "imei", event.imei, "codec", event.codec),
-        *("payload_sha256", event.payload_sha256),
     ]
     if isinstance(move, Open) and move.request:
         fields += ("expires_at", str(move.request.expires_at))

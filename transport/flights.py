@@ -15,7 +15,7 @@ import structlog
 
 from fsm.command import QUEUED, SENT, Command, decide, evolve
 from fsm.deadlines import Deadlines
-from fsm.entries import entry_fields
+from fsm.entries import letter_of
 from fsm.errors import IllegalTransition, WrongReason
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Status, Step
@@ -247,7 +247,7 @@ class Flights:
             self.verdicts.add(events[-1])
         self.release(flight)
         self._metrics.deadletters.inc()
-        fields = entry_fields(flight.request)
+        fields = letter_of(flight.request)
         self._ledger.submit(
             Discard(flight.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=tuple(events))
         )

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from fsm.command import SENT, Command, CommandRequest, decide, evolve
-from fsm.entries import raw_fields
+from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Status, Step
@@ -95,7 +95,7 @@ class Intake:
             self._dispatcher.metrics.deadletters.inc()
             log.warning("deadletter", outbound_id=entry.outbound_id, error=str(error))
             done = partial(self._answered, entry)
-            self._ledger.submit(Discard(entry, done, error=str(error), fields=raw_fields(fields)))
+            self._ledger.submit(Discard(entry, done, error=str(error), fields=letter_fields(fields)))
             return
         command = Command(error.command_id)
         event = decide(command, "refuse", reason=INVALID_COMMAND, detail=str(error), entry=entry)
@@ -111,7 +111,7 @@ class Intake:
         elif result.status is Status.ERROR:
             error = f"{event.detail}; {result.detail}"
             self._ledger.submit(
-                Discard(entry, ignore, error=error, fields=raw_fields(fields), events=(event,))
+                Discard(entry, ignore, error=error, fields=letter_fields(fields), events=(event,))
             )
         elif result.status is Status.REDELIVERED:
             self._end_of_redelivered(entry, event, result)

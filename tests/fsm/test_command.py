@@ -62,7 +62,6 @@ REQUEST = CommandRequest(
     accepted_at=1_900_000_000_000,
     response_timeout=30.0,
     expect_response=True,
-    payload_sha256="0123456789abcdef",
     instance_id="gw-1",
     outbound_id="1-0",
     echo=(("requested_by", "ada"),),
@@ -121,7 +120,6 @@ def test_an_event_carries_what_the_request_said() -> None:
     event = decide(Command("c-1"), "accept", request=REQUEST)
     assert (event.imei, event.codec) == ("352093081452251", "12")
     assert (event.instance_id, event.outbound_id) == ("gw-1", "1-0")
-    assert event.payload_sha256 == "0123456789abcdef"
     assert event.echo == (("requested_by", "ada"),)
 
 

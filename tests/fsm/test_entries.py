@@ -1,33 +1,47 @@
-"""How much of an entry that is no command is kept."""
+"""What a dead letter tells of an entry: enough to find who wrote it, and no text of a command."""
 
 from __future__ import annotations
 
 import pytest
 
-from fsm.entries import BYTES_KEPT, raw_fields
+from fsm.entries import FIELDS_KEPT, VALUE_KEPT, letter_fields
+
+IMEI = "352093081452251"
+TEXT = b"setparam 2004:S3cret"
 
 
-def test_an_entry_that_fits_is_kept_whole() -> None:
-    value = b"x" * (BYTES_KEPT - 4)
-    assert raw_fields({b"junk": value}) == (("junk", value.decode()),)
+def test_the_fields_of_the_contract_are_kept_and_of_the_text_its_length_alone() -> None:
+    raw = {b"command_id": b"no good", b"imei": IMEI.encode(), b"payload": TEXT, b"requested_by": b"me"}
+    assert letter_fields(raw) == (
+        ("command_id", "no good"),
+        ("imei", IMEI),
+        ("payload_length", str(len(TEXT))),
+        ("requested_by", "me"),
+    )
 
 
-def test_a_field_that_does_not_fit_is_cut_and_that_is_said() -> None:
-    kept = raw_fields({b"a": b"b", b"junk": b"x" * 1_000_000, b"later": b"y"})
-    assert kept == (("a", "b"), ("junk", "x" * (BYTES_KEPT - 6)), ("cut", "1"))
+@pytest.mark.parametrize("name", [b"paylod", b"Payload", b"text", b"_payload", b"pay load", TEXT, b"\xff"])
+def test_a_text_under_another_name_is_not_kept_and_nor_is_one_that_stands_for_a_name(name: bytes) -> None:
+    kept = letter_fields({name: TEXT})
+    assert "S3cret" not in str(kept)
+    assert kept in (((f"{name.decode(errors='replace')}_length", str(len(TEXT))),), (("cut", "1"),))
+
+
+def test_what_is_no_text_at_all_is_in_hex() -> None:
+    assert letter_fields({b"command_id": b"\xff\xfe"}) == (("command_id_hex", "fffe"),)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {b"junk": b"\xff" * 2_000_000},
+        {b"command_id": b"\xff" * 2_000_000},
         {b"n" * 2_000_000: b"v"},
-        {b"%05d" % number: b"x" * 1000 for number in range(900)},
+        {b"n%05d" % number: b"x" * 1000 for number in range(900)},
     ],
     ids=["a value", "a name", "many fields"],
 )
 def test_whatever_is_big_is_bounded(fields: dict[bytes, bytes]) -> None:
-    kept = raw_fields(fields)
+    kept = letter_fields(fields)
     assert kept[-1] == ("cut", "1")
-    size = sum(len(text) // (2 if name.endswith("_hex") else 1) + len(name) for name, text in kept)
-    assert size <= BYTES_KEPT + len("_hex") + len("cut1")
+    assert len(kept) <= FIELDS_KEPT + 1
+    assert all(len(name) < 80 and len(value) <= 2 * VALUE_KEPT for name, value in kept)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from fsm.command import CommandRequest
@@ -26,8 +24,3 @@ def test_a_field_longer_than_the_limit_is_refused_for_its_length(field: str) -> 
         read(**{field: b"\xff" * (FIELD_LIMIT + 1)})
     with pytest.raises(InvalidCommand, match=f"^{field}: is not UTF-8$"):
         read(**{field: b"\xff" * FIELD_LIMIT})
-
-
-def test_of_the_text_of_a_command_a_part_of_its_hash_is_told() -> None:
-    request = read()
-    assert request.payload_sha256 == hashlib.sha256(request.payload).hexdigest()[:16]

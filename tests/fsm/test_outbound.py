@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from fsm.command import CommandRequest
@@ -48,7 +46,6 @@ def test_the_least_a_producer_must_say_gets_the_defaults() -> None:
         accepted_at=ENTRY_MS + 5,
         response_timeout=30.0,
         expect_response=True,
-        payload_sha256=hashlib.sha256(b"getinfo").hexdigest()[:16],
         instance_id="gw-1",
         outbound_id=f"{ENTRY_MS}-0",
         hops=0,
@@ -133,7 +130,6 @@ def test_an_imei_needs_no_luhn_digit() -> None:
 def test_a_payload_is_kept_byte_for_byte(payload: bytes) -> None:
     request = command(payload=payload)
     assert request.payload == payload
-    assert request.payload_sha256 == hashlib.sha256(payload).hexdigest()[:16]
 
 
 @pytest.mark.parametrize(

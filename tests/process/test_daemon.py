@@ -200,6 +200,7 @@ def test_entries_that_are_no_command_are_answered_and_the_next_is_served(
     assert len(letters) == len(UNREADABLE)
     assert all(letter["error"].startswith("command_id: ") for letter in letters)
     assert letters[4]["command_id_hex"] == "fffe"
+    assert letters[0] == {"error": letters[0]["error"], "imei": IMEI, "payload_length": "6"}
 
 
 def test_an_id_that_is_used_again_is_ignored(start: Start, plug_in: PlugIn, bus: Bus) -> None:

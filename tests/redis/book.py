@@ -125,7 +125,6 @@ class Book:
             "accepted_at": 1_767_225_600_000,
             "response_timeout": 30.0,
             "expect_response": True,
-            "payload_sha256": "0123456789abcdef",
             "instance_id": entry.instance_id,
             "outbound_id": entry.outbound_id,
             "echo": (("requested_by", "me"),),

@@ -233,7 +233,7 @@ async def test_an_entry_without_a_readable_id_goes_to_the_dead_letters(fleet: Fl
     await fleet.estate().settle()
     letters = [fields for _, fields in await fleet.client.xrange(KEYS.deadletter)]
     assert [letter[b"error"].partition(b":")[0] for letter in letters] == [b"command_id", b"command_id"]
-    assert (letters[0][b"payload"], letters[1][b"payload_hex"]) == (b"getver", b"ff00")
+    assert [letter[b"payload_length"] for letter in letters] == [b"6", b"2"]
     assert (await fleet.log(), await fleet.left()) == ([], 0)
 
 

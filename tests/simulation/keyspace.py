@@ -204,9 +204,10 @@ class Keyspace:
         limit = int(count[1]) if count else None
         return self.stream(key.decode()).between(_bound(first, 0), _bound(last, LAST[0]), limit)
 
-    def cmd_xtrim(self, key: bytes, how: bytes, about: bytes, bound: bytes, *limit: bytes) -> Any:
-        """XTRIM key MAXLEN|MINID ~|= bound [LIMIT count]"""
+    def cmd_xtrim(self, key: bytes, how: bytes, *rest: bytes) -> Any:
+        """XTRIM key MAXLEN|MINID [~|=] bound [LIMIT count]"""
         stream = self.stream(key.decode())
+        about, bound = (rest[0], rest[1]) if rest[0] in (b"~", b"=") else (b"", rest[0])
         keep = int(bound) if how == b"MAXLEN" else stream.younger(read_id(bound))
         return stream.trim(keep, whole_nodes=about == b"~")
 

@@ -456,7 +456,6 @@ async def test_a_key_that_may_not_be_read_is_told_and_the_rest_is_looked_at(
 def request(command_id: str) -> CommandRequest:
     return CommandRequest(
         *(command_id, IMEI, b"getinfo", "12", 2_000_000_000_000, 1_900_000_000_000, 30.0, True),
-        payload_sha256="0" * 16,
         instance_id="gw-1",
         outbound_id="1-1",
     )

@@ -184,3 +184,15 @@ async def test_every_stream_is_trimmed_and_what_nobody_had_read_is_reported(hous
     await household.janitor.trim()
     assert household.trimmed == [("telemetry", 700)]
     assert [await household.client.xlen(key) for key in streams] == [300, 300, 300]
+
+
+async def test_a_dead_letter_goes_after_the_retention_whoever_has_read_it(
+    household: Household,
+) -> None:
+    now_ms, retention_ms = round(time.time() * 1000), round(SETTINGS.retention * 1000)
+    for age_ms in (retention_ms + 1000, retention_ms - 1000):
+        await household.client.xadd(KEYS.deadletter, {"error": str(age_ms)}, id=f"{now_ms - age_ms}-0")
+    await household.client.xgroup_create(KEYS.deadletter, "group", "0")
+    await household.janitor.trim()
+    left = await household.client.xrange(KEYS.deadletter)
+    assert [fields[b"error"] for _, fields in left] == [str(retention_ms - 1000).encode()]
