@@ -31,6 +31,8 @@ DELIVERY_TIMEOUT: Final = "delivery_timeout"
 
 # Reasons of a session's close.
 DEVICE_CLOSED: Final = "device_closed"
+CONNECTION_RESET: Final = "connection_reset"
+NETWORK_TIMEOUT: Final = "network_timeout"
 REJECTED: Final = "rejected"
 HANDSHAKE_TIMEOUT: Final = "handshake_timeout"
 IDLE: Final = "idle"
@@ -44,6 +46,8 @@ FENCED: Final = "fenced"
 CLOSE_REASONS: Final = frozenset(
     {
         DEVICE_CLOSED,
+        CONNECTION_RESET,
+        NETWORK_TIMEOUT,
         REJECTED,
         HANDSHAKE_TIMEOUT,
         IDLE,

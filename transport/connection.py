@@ -11,7 +11,7 @@ import asyncio
 import structlog
 
 from fsm import session
-from fsm.reasons import HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
+from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
 from fsm.session import READY
 from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
 from transport.guest import Guest
@@ -43,6 +43,8 @@ BAD_FRAMES_LIMIT = 8
 """Bad checksums in a row after which the position in the stream is not believed any more."""
 FRAME_DEADLINE = 30.0
 """Seconds from the first byte of a frame to its last."""
+HALF_CLOSED_PATIENCE = 30.0
+"""Seconds that a device which has closed its side is kept for its acknowledgements."""
 
 
 _CODEC_NAMES = {CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"}
@@ -72,7 +74,9 @@ class Connection(Guest):
 
     def overdue(self) -> None:
         """The connection's deadline has come: which one it is follows from where the connection stands."""
-        if self._handshake is not None:
+        if self.half_closed:
+            self._transport.abort()
+        elif self._handshake is not None:
             self._hub.no_device(self, HANDSHAKE_TIMEOUT)
             self.shut(HANDSHAKE_TIMEOUT)
         elif self._reader.partial:
@@ -188,18 +192,49 @@ class Connection(Guest):
         self.unacked_since = hub.now if self._unacked else 0.0
         hub.records += count
         hub.frames += 1
-        if self.closed:
+        if self.closed and not self.half_closed:
             return
         self._greet()
         self._write(encode_ack(count))
-        if self.session.state == session.IDENTIFIED:
+        if self.half_closed:
+            self._finish()
+        elif self.session.state == session.IDENTIFIED:
             self._open()
         elif not self._unacked:
             hub.dispatcher.quiet(self)
 
+    def eof_received(self) -> bool:
+        """The device has closed its side; whether the connection stays open for what it is owed.
+
+        It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
+        command. TLS cannot be closed on one side only.
+        """
+        if self.closed or self._handshake is not None or self.secure:
+            return self.half_closed
+        if self._greeted and not self._unacked:
+            return False
+        self.half_closed = True
+        self.drain(DEVICE_CLOSED)
+        self._leave(DEVICE_CLOSED)
+        self._hub.closing.add(self)
+        self._hub.deadlines.set(self, self._hub.clock.monotonic() + HALF_CLOSED_PATIENCE)
+        return True
+
+    def _finish(self) -> None:
+        if self.half_closed and not self._unacked:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
     def _leave(self, reason: str) -> None:
-        """What the store has not confirmed yet it may forget: the device has kept it."""
         super()._leave(reason)
+        if not self.half_closed:
+            self._forget()
+
+    def _forget(self) -> None:
+        """What the store has not confirmed yet it may forget: the device has kept it."""
         for _, batch in self._unacked or ():
             batch.cancelled = True
 

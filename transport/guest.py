@@ -81,15 +81,23 @@ class Guest(DeviceLink):
         self.advance("identify")
         self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.ready_grace)
         self._hub.identified(self)
-        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
+        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._welcome)
 
     def _greet(self) -> None:
-        if not self._greeted and not self.closed:
+        if not self._greeted and (self.half_closed or not self.closed):
             self._greeted = True
             self._write(ACCEPT)
 
-    def registered(self, result: RegisterResult) -> None:
+    def _welcome(self) -> None:
         self._greet()
+        self._finish()
+
+    def registered(self, result: RegisterResult) -> None:
+        self._welcome()
+
+    def _finish(self) -> None:
+        """Close the connection if the device has closed its side and has got all that it is owed."""
+        raise NotImplementedError
 
     def _read(self, data: bytes) -> None:
         """What the device sends once it is let in."""

@@ -15,7 +15,7 @@ from fsm.session import SESSION, Session
 from fsm.telemetry import Batch
 from transport.hub import Hub
 from transport.settings import Address
-from transport.tcp import unacknowledged
+from transport.tcp import close_reason, unacknowledged
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -37,6 +37,7 @@ class DeviceLink(asyncio.Protocol):
         "_transport",
         "close_reason",
         "closed",
+        "half_closed",
         "imei",
         "last_read",
         "session",
@@ -49,6 +50,7 @@ class DeviceLink(asyncio.Protocol):
         self._host = ""
         self._sent = 0
         self.closed = False
+        self.half_closed = False  # the device sends no more, and still has acknowledgements to get
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.last_read = hub.now
@@ -68,6 +70,11 @@ class DeviceLink(asyncio.Protocol):
     def place(self) -> str | None:
         """The address of which the connection has a place: until it has named its device."""
         return None if self.imei else self._host
+
+    @property
+    def secure(self) -> bool:
+        """Whether the device speaks TLS."""
+        return self._transport.get_extra_info("sslcontext") is not None
 
     @property
     def peer(self) -> str:
@@ -100,7 +107,7 @@ class DeviceLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.session.state == session.NEW:
             return
-        self._leave(DEVICE_CLOSED)
+        self._leave(close_reason(exc))
         self.advance("close", self.close_reason)
         self._hub.discharge(self)
         self._hub.metrics.closed.labels(self.close_reason).inc()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import resource
 import socket
 import struct
 import sys
+
+from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT
 
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 8
@@ -17,6 +20,18 @@ USER_TIMEOUT_MS = 60_000
 RESERVED_DESCRIPTORS = 100
 UNLIMITED_DESCRIPTORS = 1_000_000
 _TIOCOUTQ = 0x5411
+_UNREACHABLE = frozenset(
+    (
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+        errno.ENONET,
+    )
+)
+"""Errors that the kernel reports when the way to the peer is gone: nothing came from the peer itself."""
 
 
 def raise_descriptor_limit() -> int:
@@ -56,6 +71,20 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def close_reason(error: Exception | None) -> str:
+    """Why a connection ended by itself, from the error that the event loop reports.
+
+    No error is an end of the stream (FIN). A time-out is the kernel's: keepalive probes or written bytes that
+    nobody acknowledged, or a router that says that the host is unreachable. Anything else, RST and a write
+    after it included, is a connection that the other side or something on the way has broken off.
+    """
+    if error is None:
+        return DEVICE_CLOSED
+    if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
+        return NETWORK_TIMEOUT
+    return CONNECTION_RESET
 
 
 def unacknowledged(transport: asyncio.Transport) -> int | None:

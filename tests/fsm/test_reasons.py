@@ -48,6 +48,8 @@ def test_every_constant_of_the_module_is_used_by_a_list_or_a_verdict() -> None:
 def test_the_reasons_of_a_close_are_those_of_the_specification() -> None:
     expected = {
         "device_closed",
+        "connection_reset",
+        "network_timeout",
         "rejected",
         "handshake_timeout",
         "idle",

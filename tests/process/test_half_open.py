@@ -47,9 +47,9 @@ def plug_in(run: Fleet, network: Namespace, count: int, **how: Any) -> list[Trac
 
 
 async def closed(run: Fleet, imeis: set[str]) -> bool:
-    """Whether the sessions of these devices are over, as far as the gateway can tell by the device."""
+    """Whether the sessions of these devices are over, because the network is gone."""
     log = await run.stream(run.keys.responses)
-    return imeis <= {fields["imei"] for _, fields in log if fields["reason"] == "device_closed"}
+    return imeis <= {fields["imei"] for _, fields in log if fields["reason"] == "network_timeout"}
 
 
 def nothing_on_the_way(run: Fleet) -> bool:

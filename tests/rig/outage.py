@@ -16,7 +16,7 @@ PATIENT = 120.0
 """Seconds that trackers wait for an ack: longer than any trouble lasts."""
 ON_ITS_WAY = 0.2
 """Seconds in which what Redis confirmed before the trouble reaches those whom it concerns."""
-CLOSES = {"device_closed", "superseded", "tainted", "protocol_error"}
+CLOSES = {"device_closed", "connection_reset", "superseded", "tainted", "protocol_error"}
 """Why connections end that are not ended by the state of Redis."""
 DAMAGE = {"expired", "gateway_restart", "instance_lost", "internal_error", "ledger_lost"}
 """Why commands end that have suffered from the trouble."""

@@ -144,8 +144,8 @@ MECHANISMS = (
         name="an ack says how many",
         what="The acknowledgement is the number of records of its frame.",
         file="transport/connection.py",
-        text="        self._write(encode_ack(count))\n        if self.session.state",
-        mutant="        self._write(encode_ack(1))\n        if self.session.state",
+        text="        self._write(encode_ack(count))\n        if self.half_closed",
+        mutant="        self._write(encode_ack(1))\n        if self.half_closed",
         without="the device sends the frame again for ever",
         tests=(
             "transport/test_connection_guards.py::"
@@ -257,6 +257,19 @@ MECHANISMS = (
         tests=(
             "transport/test_connection_guards.py::"
             "test_what_is_not_stored_when_a_connection_ends_may_be_forgotten",
+        ),
+    ),
+    Mechanism(
+        promise="faults",
+        name="a half-closed connection is acknowledged",
+        what="A device that has closed its side is kept until what it has sent is stored and acknowledged.",
+        file="transport/connection.py",
+        text="        self.half_closed = True\n",
+        mutant="        return False\n",
+        without="its records are stored, or not, and it does not learn which",
+        tests=(
+            "transport/test_closes.py::"
+            "test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minute",
         ),
     ),
     Mechanism(

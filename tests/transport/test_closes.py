@@ -1,0 +1,176 @@
+"""Why a connection ended, as each event loop tells it, with TLS and without."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT
+from tests.rig.namespace import NotPossible, namespace
+from tests.transport.desk import IMEI
+from tests.transport.door import Door, Run, Streams, gateway_files, greet, trusting, until
+from tests.transport.wire import FRAME, Wire
+from transport import tcp
+from transport.teltonika.handshake import ACCEPT, encode_handshake
+
+Files = dict[str, Path]
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER of zero seconds: a close sends RST."""
+
+
+def raw(writer: asyncio.StreamWriter) -> socket.socket:
+    """Another handle of the socket below the streams: the one of uvloop cannot be shut down."""
+    return socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+
+
+async def fin(streams: Streams) -> None:
+    """The device closes as it should."""
+    streams[1].close()
+    await streams[1].wait_closed()
+
+
+async def cut(streams: Streams) -> None:
+    """The device closes its TCP, TLS or not."""
+    with raw(streams[1]) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+async def reset(streams: Streams) -> None:
+    """The connection is broken off with RST."""
+    with raw(streams[1]) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    streams[1].transport.abort()
+
+
+async def reset_in_a_frame(streams: Streams) -> None:
+    """RST, with a part of a frame before it."""
+    streams[1].write(FRAME[:20])
+    await reset(streams)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (fin, DEVICE_CLOSED),
+        (cut, DEVICE_CLOSED),
+        (reset, CONNECTION_RESET),
+        (reset_in_a_frame, CONNECTION_RESET),
+    ],
+)
+def test_the_end_of_a_session_tells_a_close_from_a_reset(
+    run: Run,
+    frozen: FrozenDateTimeFactory,
+    files: Files,
+    tls: bool,
+    end: Callable[[Streams], Coroutine[Any, Any, None]],
+    reason: str,
+) -> None:
+    async def scenario() -> None:
+        context: ssl.SSLContext | None = trusting(files) if tls else None
+        async with Door(frozen, **gateway_files(files)) as door, door.device(context) as streams:
+            await greet(streams)
+            await end(streams)
+            await until(lambda: not door.wire.hub.connected)
+            assert door.wire.session_log[-1].state == "closed"
+            assert door.wire.session_log[-1].reason == reason
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "unacknowledged"])
+def test_a_network_that_is_gone_is_a_timeout(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch, idle: bool
+) -> None:
+    short = {"USER_TIMEOUT_MS": 1000, "KEEPALIVE_IDLE": 1, "KEEPALIVE_INTERVAL": 1, "KEEPALIVE_COUNT": 1}
+    for name, value in short.items():
+        monkeypatch.setattr(tcp, name, value)
+
+    async def scenario() -> None:
+        door = Door(frozen, listen=(("0.0.0.0", 0),), **gateway_files(files))
+        with namespace() as network:
+            async with door:
+                sock = await network.dial((network.host, door.plain[1]))
+                reader, writer = await asyncio.open_connection(sock=sock)
+                await greet((reader, writer))
+                session = door.wire.hub.sessions[IMEI]
+                network.cut()
+                if not idle:
+                    session.send(FRAME)
+                await until(lambda: not door.wire.hub.connected)
+                assert session.close_reason == NETWORK_TIMEOUT
+                writer.transport.abort()
+
+    try:
+        run(scenario())
+    except NotPossible as why:
+        pytest.skip(f"no network namespace: {why}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (None, DEVICE_CLOSED),
+        (ConnectionResetError(104, "reset"), CONNECTION_RESET),
+        (BrokenPipeError(32, "pipe"), CONNECTION_RESET),
+        (ssl.SSLError(1, "bad record"), CONNECTION_RESET),
+        (TimeoutError(), NETWORK_TIMEOUT),
+        (OSError(113, "no route"), NETWORK_TIMEOUT),
+        (OSError(101, "network"), NETWORK_TIMEOUT),
+    ],
+)
+def test_every_error_of_a_loop_has_a_reason(error: Exception | None, reason: str) -> None:
+    assert tcp.close_reason(error) == reason
+
+
+def test_who_closes_one_side_of_tls_is_closed(run: Run, frozen: FrozenDateTimeFactory, files: Files) -> None:
+    async def scenario() -> None:
+        async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as streams:
+            reader, writer = streams
+            writer.write(encode_handshake(IMEI))
+            assert await reader.readexactly(1) == ACCEPT
+            writer.write(FRAME)
+            await until(lambda: door.wire.telemetry.batches)
+            with raw(writer) as sock:
+                sock.shutdown(socket.SHUT_WR)
+            await until(lambda: not door.wire.hub.connected)
+            assert door.wire.telemetry.batches[0].cancelled
+
+    run(scenario())
+
+
+# A device that has closed its side
+
+
+async def test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minute(
+    frozen: FrozenDateTimeFactory,
+) -> None:
+    wire = Wire(frozen)
+    connection, transport = wire.ready()
+    connection.data_received(FRAME)
+    batch = wire.telemetry.batches[0]
+    assert (connection.eof_received(), connection.eof_received()) == (True, True)
+    wire.at(29.9)
+    assert (transport.aborted, batch.cancelled) == (False, False)
+    wire.at(30)
+    assert transport.aborted
+    connection.connection_lost(None)
+    assert (batch.cancelled, connection.close_reason) == (True, DEVICE_CLOSED)
+    assert wire.session_log.states[-2:] == ["draining", "closed"]
+
+
+async def test_who_is_owed_nothing_is_closed_at_once(frozen: FrozenDateTimeFactory) -> None:
+    wire = Wire(frozen)
+    connection, _ = wire.ready()
+    assert not connection.eof_received()
+    stranger, _ = wire.accept()
+    assert not stranger.eof_received()
