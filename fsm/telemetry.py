@@ -1,4 +1,4 @@
-"""What travels from a connection to the telemetry stream, as values."""
+"""What travels from a connection to the telemetry streams, as values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 RECORD = "record"
 FRAME = "frame"
 UNDECODABLE = "undecodable"
+MESSAGE = "message"
+SERIAL = "serial"
 
 
 @dataclass(slots=True, eq=False)
@@ -15,12 +17,17 @@ class Batch:
     """One frame on its way to the store: acknowledged to the device only when it is stored whole.
 
     Attributes:
-        codec: ``8``, ``8E`` or ``16``; for an undecodable frame whatever its first byte is, in hex.
+        codec: ``8``, ``8E`` or ``16``, of messages ``12`` to ``15``; for an undecodable frame whatever its
+            first byte is, in hex.
         received_at: epoch ms.
-        bodies: the records as JSON, or the frame's bytes alone.
-        kind: ``record`` (an entry per body), ``frame`` (the validated bytes) or ``undecodable``.
+        bodies: the records as JSON, the frame's bytes alone, or of each message a JSON array of the names and
+            values of its own fields in turn.
+        kind: ``record`` or ``message`` (an entry per body), ``frame`` (the validated bytes), ``undecodable``,
+            or ``serial``: messages by which a device shows that its serial port speaks.
         done: called once, when every entry of the batch is stored.
-        cancelled: the device is gone; the batch may be dropped while the store cannot be reached.
+        owed: the device waits for an acknowledgement, and keeps the frame until it has come. What is not
+            owed the device never sends again.
+        cancelled: the device is gone and has kept the frame: the batch may be dropped.
     """
 
     imei: bytes
@@ -30,4 +37,5 @@ class Batch:
     done: Callable[[], None]
     kind: str = RECORD
     reason: bytes = b""
+    owed: bool = True
     cancelled: bool = False

@@ -28,6 +28,7 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -45,6 +46,7 @@ from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, r
 __all__ = [
     "Backoff",
     "BadRedisUrl",
+    "NoPermissionError",
     "NotOwnerYet",
     "RedisError",
     "Script",

@@ -33,6 +33,7 @@ class Bounds:
 
     responses_maxlen: int = 1_000_000
     telemetry_maxlen: int = 1_000_000
+    messages_maxlen: int = 1_000_000
     limits: Limits = field(default_factory=Limits)
 
 
@@ -240,10 +241,12 @@ class _Examination:
         for stream, cap in (
             (keys.responses, bounds.responses_maxlen),
             (keys.telemetry, bounds.telemetry_maxlen),
+            (keys.messages, bounds.messages_maxlen),
             (keys.deadletter, DEADLETTER_MAXLEN),
             (keys.undecodable, UNDECODABLE_MAXLEN),
         ):
             await self.report.attempt(stream, self._length(stream, cap), None)
+        await self.report.attempt(keys.serial, self._client.sismember(keys.serial, ""), False)
 
     async def _length(self, stream: str, cap: int) -> None:
         length = await self._client.xlen(stream)

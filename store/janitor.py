@@ -52,6 +52,7 @@ class JanitorSettings:
     retention: float
     responses_maxlen: int
     telemetry_maxlen: int
+    messages_maxlen: int
     session_events: str = ""
 
 
@@ -62,7 +63,8 @@ class Janitor:
         settle: settles what a dead instance left; raises `Alive` when it is back. Called when the instance is
             found dead, and again for as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms by the clock of Redis.
-        on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``sessions`` a cap removed.
+        on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``messages``, ``sessions`` a
+            cap removed.
     """
 
     def __init__(
@@ -199,6 +201,7 @@ class Janitor:
         for name, key, maxlen in (
             ("responses", self._keys.responses, settings.responses_maxlen),
             ("telemetry", self._keys.telemetry, settings.telemetry_maxlen),
+            ("messages", self._keys.messages, settings.messages_maxlen),
             ("sessions", settings.session_events, settings.responses_maxlen),
         ):
             if not key:

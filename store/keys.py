@@ -36,6 +36,11 @@ class Keys:
         """Set: the imeis that may connect, where an operator keeps such a list."""
         return f"{self.prefix}devices:allowed"
 
+    @property
+    def serial(self) -> str:
+        """Set: the imeis of devices whose serial port is known to speak by itself."""
+        return f"{self.prefix}devices:serial"
+
     def heartbeat(self, instance_id: str) -> str:
         """String with expiry: epoch ms of the last beat."""
         return f"{self.prefix}instance:heartbeat:{instance_id}"
@@ -66,6 +71,11 @@ class Keys:
     def telemetry(self) -> str:
         """Stream: one entry per AVL record."""
         return f"{self.prefix}telemetry:records"
+
+    @property
+    def messages(self) -> str:
+        """Stream: one entry per message of a device that is neither a record nor an answer."""
+        return f"{self.prefix}telemetry:messages"
 
     @property
     def undecodable(self) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
-from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
-from store.client import Backoff, RedisError, Script, StoreRefused, is_transient
+from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
+from store.client import Backoff, NoPermissionError, RedisError, Script, StoreRefused, is_transient
 from store.keys import Keys
 
 UNDECODABLE_MAXLEN = 10_000
@@ -21,23 +21,30 @@ CALL_BYTES = 1 << 20
 OVERHEAD = 400
 """Bytes that a waiting batch takes besides its bodies."""
 
-_FIELDS = {RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"}
+_FIELDS = {
+    **{RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"},
+    **{MESSAGE: b"message", SERIAL: b"serial"},
+}
+_MESSAGES = frozenset((MESSAGE, SERIAL))
+_DROPPABLE = _MESSAGES | {UNDECODABLE}
 
 
 class Telemetry:
     """Stores batches in the order they came, one script call in flight, and confirms each that is whole.
 
     A batch whose outcome is unknown stays at the head and is stored again, whole: a record may be stored
-    twice, never zero times. The queue is not bounded here: its owner stops reading by `pending_entries`
-    and `pending_bytes`.
+    twice, never zero times. Records depend on no right to the streams of messages: those keys are named only
+    in calls that carry messages, and after such a call was refused messages travel alone. The queue is not
+    bounded here: its owner stops reading by `pending_entries` and `pending_bytes`.
 
     Args:
         client: a client of its own; one connection is kept from it while `run` lasts.
         call_entries, call_bytes: the most that one call carries (one batch always fits).
         on_error: told of every failed call.
-        on_refused: given an undecodable frame that Redis refuses for a reason which waiting does not cure
-            (an access rule, a key of another type). It is dropped, its ``done`` is never called, and its
-            connection must be closed. Without this hook the frame waits, and the whole fleet behind it.
+        on_refused: given an undecodable frame or messages that Redis refuses for a reason which waiting does
+            not cure (an access rule, a key of another type). They are dropped, ``done`` is never called, and
+            a connection that waits for it must be closed. Without this hook they wait, and the whole fleet
+            behind them.
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class Telemetry:
         self._pool: Any = client.connection_pool
         self._connection: AbstractConnection | None = None
         self._names = (keys.telemetry, keys.undecodable)
+        self._message_names = (*self._names, keys.messages, keys.serial)
+        self._apart = False  # messages travel alone, for a call that carried some was refused as a whole
         self._instance_id = instance_id
         self._on_error = on_error
         self._on_refused = on_refused
@@ -110,42 +119,56 @@ class Telemetry:
 
     async def _turn(self) -> None:
         """Send one call and confirm what it stored; after an error wait a while."""
+        arguments, sent, carries = self._spell()
         try:
             self._connection = self._connection or await self._pool.get_connection()
-            stored, error = await self._call(self._connection)
+            stored, error = await self._call(self._connection, arguments, sent, carries)
         except (RedisError, OSError) as failure:
             stored, error = 0, failure
+            if carries and isinstance(failure, NoPermissionError):
+                if sent > 1:
+                    self._apart = True
+                    return
+                error = StoreRefused(str(failure))
         self._settle(stored)
         if error:
             await self._recover(error)
         else:
             self.healthy = True
+            self._apart = self._apart and not carries
             self._backoff.reset()
 
-    async def _call(self, connection: AbstractConnection) -> tuple[int, Exception | None]:
+    async def _call(
+        self, connection: AbstractConnection, arguments: list[Any], sent: int, carries: bool
+    ) -> tuple[int, Exception | None]:
         """Send the head of the queue; how many of its batches are stored, and what stopped the rest."""
-        arguments, sent = self._spell()
-        reply: Any = await self._script.call_packed(connection, self._names, arguments)
+        names = self._message_names if carries else self._names
+        reply: Any = await self._script.call_packed(connection, names, arguments)
         if isinstance(reply, int):
             return sent, None
         entries, text = reply
         return self._whole(entries), StoreRefused(text.decode(errors="replace"))
 
-    def _spell(self) -> tuple[list[Any], int]:
-        """The arguments of one call, and how many batches they hold."""
+    def _spell(self) -> tuple[list[Any], int, bool]:
+        """The arguments of one call, how many batches they hold, and whether messages are among them."""
         arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
         entries = size = sent = 0
+        carries = False
         for batch in self._queue:
+            is_message = batch.kind in _MESSAGES
+            if self._apart and sent and (is_message or carries):
+                break
             bodies = batch.bodies
             entries += len(bodies)
             size += sum(map(len, bodies))
             if sent and (entries > self._call_entries or size > self._call_bytes):
                 break
             stamp = batch.reason if batch.kind == UNDECODABLE else batch.received_at
+            carries = carries or is_message
             arguments += (_FIELDS[batch.kind], batch.imei, batch.codec, stamp, len(bodies))
             arguments += bodies
             sent += 1
-        return arguments, sent
+        return arguments, sent, carries
 
     def _whole(self, entries: int) -> int:
         """How many batches at the head `entries` entries make whole."""
@@ -172,7 +195,7 @@ class Telemetry:
         """Report a failed call, make room, and wait before the next one."""
         self._on_error(error)
         head = self._queue[0]
-        if self._on_refused and head.kind == UNDECODABLE and _is_refusal(error):
+        if self._on_refused and head.kind in _DROPPABLE and _is_refusal(error):
             self._drop_head()
             self._on_refused(head)
             return

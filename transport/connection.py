@@ -13,24 +13,23 @@ import structlog
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
 from fsm.session import READY
-from fsm.telemetry import FRAME, RECORD, UNDECODABLE, Batch
+from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
 from transport.guest import Guest
 from transport.hub import Hub
 from transport.teltonika.avl import decode_avl, encode_ack
-from transport.teltonika.command import decode_message
+from transport.teltonika.command import Message, decode_messages
 from transport.teltonika.errors import Undecodable
 from transport.teltonika.frame import (
     AVL_CODECS,
     CODEC_8,
     CODEC_8E,
-    CODEC_12,
-    CODEC_13,
     CODEC_14,
-    CODEC_15,
     CODEC_16,
+    MESSAGE_CODECS,
     BadFrame,
     FrameReader,
 )
+from transport.teltonika.message_json import CODEC_NAMES, message_bodies
 from transport.teltonika.record_json import record_json
 
 log = structlog.get_logger("telgw.sessions")
@@ -46,8 +45,10 @@ FRAME_DEADLINE = 30.0
 HALF_CLOSED_PATIENCE = 30.0
 """Seconds that a device which has closed its side is kept for its acknowledgements."""
 
-
-_CODEC_NAMES = {CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"}
+_CODEC_NAMES = {
+    **{CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"},
+    **{codec: name.encode() for codec, name in CODEC_NAMES.items()},
+}
 
 
 class Connection(Guest):
@@ -57,11 +58,13 @@ class Connection(Guest):
         "_bad",
         "_reader",
         "_unacked",
+        "_unstored",
     )
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
         self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
+        self._unstored = 0
         self._bad = 0
         self._reader = FrameReader()
 
@@ -133,22 +136,30 @@ class Connection(Guest):
         codec = body[0]
         if codec in AVL_CODECS:
             self._avl(codec, body)
-        elif codec in (CODEC_12, CODEC_14):
-            self._message(body)
-        elif codec in (CODEC_13, CODEC_15):
-            self._hub.metrics.skipped.inc()
+        elif codec in MESSAGE_CODECS:
+            self._messages(body)
         else:
             self._keep_raw(body, b"codec")
 
-    def _message(self, body: bytes) -> None:
-        """A codec 12 or 14 frame is never acknowledged: the device reads the four bytes as a broken frame."""
+    def _messages(self, body: bytes) -> None:
+        """A frame of messages is never acknowledged: the device reads the four bytes as a broken frame.
+
+        It is not repeated either, so all of it that is no answer is stored, as it is read.
+        """
         try:
-            message = decode_message(body)
+            messages = decode_messages(body)
         except Undecodable as error:
-            self._hub.metrics.undecodable.inc()
-            log.debug("message_undecodable", imei=self.imei, reason=error.reason)
+            self._keep_raw(body, error.reason.encode(), owed=False)
             return
-        self._hub.dispatcher.answer(self, message)
+        answer = self._hub.dispatcher.answer
+        unasked = [message for message in messages if not answer(self, message)]
+        if unasked:
+            self._keep_messages(body[0], unasked)
+
+    def _keep_messages(self, codec: int, messages: list[Message]) -> None:
+        self._hub.metrics.messages.labels(CODEC_NAMES[codec]).inc(len(messages))
+        kind = MESSAGE if codec == CODEC_14 else SERIAL
+        self._keep(self._batch(codec, message_bodies(messages), kind, owed=False))
 
     def _avl(self, codec: int, body: bytes) -> None:
         if self._hub.settings.payload == "raw":
@@ -161,16 +172,33 @@ class Connection(Guest):
             return
         self._store(len(bodies), self._batch(codec, bodies))
 
-    def _batch(self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"") -> Batch:
-        name = _CODEC_NAMES.get(codec) or b"%02X" % codec
+    def _batch(
+        self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"", owed: bool = True
+    ) -> Batch:
+        name = None if kind == UNDECODABLE else _CODEC_NAMES.get(codec)
         imei, now_ms = self.imei.encode("ascii"), self._hub.clock.now_ms()
-        return Batch(imei, name, now_ms, bodies, self._stored, kind, reason)
+        done = self._stored if owed else self._kept
+        return Batch(imei, name or b"%02X" % codec, now_ms, bodies, done, kind, reason, owed)
 
-    def _keep_raw(self, body: bytes, reason: bytes) -> None:
-        """What cannot be decoded is stored as it came and acknowledged, or the device repeats it for ever."""
+    def _keep_raw(self, body: bytes, reason: bytes, owed: bool = True) -> None:
+        """What cannot be decoded is stored as it came. If the device waits for an acknowledgement it gets
+        one, or it would repeat the frame for ever."""
         self._hub.metrics.undecodable.inc()
         log.debug("frame_undecodable", imei=self.imei, reason=reason.decode())
-        self._store(body[1], self._batch(body[0], [body], UNDECODABLE, reason))
+        batch = self._batch(body[0], [body], UNDECODABLE, reason, owed)
+        if owed:
+            self._store(body[1], batch)
+        else:
+            self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        """Store what the device waits for no acknowledgement of; commands go out meanwhile."""
+        self._unstored += 1
+        self._hub.telemetry.store(batch)
+        self._pause_when_full()
+
+    def _kept(self) -> None:
+        self._unstored -= 1
 
     def _store(self, count: int, batch: Batch) -> None:
         hub = self._hub
@@ -179,9 +207,12 @@ class Connection(Guest):
             self.unacked_since = hub.now
         self._unacked.append((count, batch))
         hub.telemetry.store(batch)
-        if self.congested or hub.saturated:
+        self._pause_when_full()
+
+    def _pause_when_full(self) -> None:
+        if not self.closed and (self.congested or self._hub.saturated):
             self._transport.pause_reading()
-            hub.pause(self)
+            self._hub.pause(self)
 
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
@@ -241,7 +272,7 @@ class Connection(Guest):
     @property
     def congested(self) -> bool:
         """Whether so many of its frames wait for the store that no more should be read."""
-        return self._unacked is not None and len(self._unacked) >= UNACKED_LIMIT
+        return len(self._unacked or ()) + self._unstored >= UNACKED_LIMIT
 
     def awaits(self, batch: Batch) -> bool:
         """Whether `batch` is a frame of this connection that is not acknowledged."""

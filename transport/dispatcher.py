@@ -18,12 +18,14 @@ from transport.absent import Absent
 from transport.clock import Clock
 from transport.flight import Flight
 from transport.flights import Flights
-from transport.lane import CODEC_NAMES, Lane, published
+from transport.lane import Lane, published
 from transport.metrics import Metrics
 from transport.notes import Notes
 from transport.ports import LedgerPort, Link
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, Message
+from transport.teltonika.frame import CODEC_12
+from transport.teltonika.message_json import CODEC_NAMES
 from transport.verdicts import Verdicts
 
 
@@ -81,18 +83,18 @@ class Dispatcher:
         if lane is not None:
             lane.pump()
 
-    def answer(self, link: Link, message: Message) -> None:
-        """The device sent a codec 12 or 14 frame."""
-        if message.type == TYPE_ANSWER and not message.payload and message.imei is None:
-            self.metrics.pings.inc()  # the "empty codec 12" network ping of the FM63 family
-            return
+    def answer(self, link: Link, message: Message) -> bool:
+        """The device sent a message. Whether that was an answer or a ping, and has been dealt with."""
+        if _is_ping(message):
+            self.metrics.pings.inc()
+            return True
         lane = self._lanes.get(link.session_id)
-        if lane is not None:
-            lane.answer(message)
-            if lane.idle:
-                self._out.discard(lane)
-        else:
-            self.unsolicited(link, message)
+        if lane is None or not lane.answer(message):
+            self.notes.unsolicited(link, published(message.payload, CODEC_NAMES[message.codec]))
+            return False
+        if lane.idle:
+            self._out.discard(lane)
+        return True
 
     def link_of(self, imei: str) -> Link | None:
         """The device's open connection."""
@@ -172,10 +174,6 @@ class Dispatcher:
         rtt_ms = round((self.clock.monotonic() - flight.written_at) * 1000)
         self.notes.late_response(flight, answer, rtt_ms)
 
-    def unsolicited(self, link: Link, message: Message) -> None:
-        """The device sent an answer that nothing asked for."""
-        self.notes.unsolicited(link, published(message.payload, CODEC_NAMES.get(message.codec, "")))
-
     # Time
 
     def sweep(self, now: float) -> None:
@@ -234,3 +232,9 @@ class Dispatcher:
         for flight in self.flights:
             if flight.written and not flight.decided:
                 self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=flight.received)
+
+
+def _is_ping(message: Message) -> bool:
+    """Whether `message` is the "empty codec 12" network ping of the FM63 family."""
+    alone = message.codec == CODEC_12 and message.quantity == 1
+    return alone and message.type == TYPE_ANSWER and not message.payload

@@ -158,11 +158,21 @@ class Hub:
             connection.shut(SUPERSEDED)
 
     def refused(self, batch: Batch) -> None:
-        """The store will never take this frame: its device is sent away, the others go on."""
+        """The store will never take this frame: a device that waits for it is sent away, the others go on."""
+        if not batch.owed:
+            self._lost(batch)
+            return
         connection = self.sessions.get(batch.imei.decode("ascii"))
         log.error("frame_refused", imei=batch.imei.decode("ascii"))
         if connection is not None and connection.awaits(batch):
             connection.shut(STORE_UNAVAILABLE)
+
+    def _lost(self, batch: Batch) -> None:
+        """What no device sends again is gone: counted, and told once a minute for each kind."""
+        self.metrics.messages_lost.inc(len(batch.bodies))
+        if self._refusals.worth(("lost", batch.kind), self.now):
+            log.error("messages_refused", imei=batch.imei.decode("ascii"), kind=batch.kind)
+        batch.done()
 
     # Flow
 

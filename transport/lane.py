@@ -12,12 +12,12 @@ from transport.flight import Flight, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
 from transport.teltonika.frame import CODEC_12, CODEC_14
+from transport.teltonika.message_json import CODEC_NAMES, as_text
 
 ANSWER_LIMIT = 8192
 """Bytes of an answer that are published; the rest is cut."""
 
 CODEC_IDS = {"12": CODEC_12, "14": CODEC_14}
-CODEC_NAMES = {CODEC_12: "12", CODEC_14: "14"}
 
 
 class Desk(Protocol):
@@ -35,26 +35,23 @@ class Desk(Protocol):
     def late_answer(self, flight: Flight, answer: Answer) -> None:
         """The device answered a command that already has its verdict."""
 
-    def unsolicited(self, link: Link, message: Message) -> None:
-        """The device sent an answer that nothing asked for."""
-
 
 def published(payload: bytes, codec: str) -> Answer:
     """A device's answer as it is published: text when printable ASCII (with line breaks), else hex."""
     kept = payload[:ANSWER_LIMIT]
     truncated = len(payload) > ANSWER_LIMIT
-    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in kept):
-        return Answer(kept.decode("ascii"), None, truncated, codec)
-    return Answer(None, kept.hex(), truncated, codec)
+    text = as_text(kept)
+    return Answer(text, kept.hex() if text is None else None, truncated, codec)
 
 
 def answers(message: Message, codec: str, imei: str) -> bool:
     """Whether `message` can be the answer to a command of `codec` sent to `imei`.
 
     Codec 12: type 06 with a text. Codec 14: type 06 with the device's own IMEI, or type 11 (nACK) whose
-    IMEI says nothing. (Teltonika Data Sending Protocols, Codec 12 and Codec 14.)
+    IMEI says nothing. An answer repeats the quantity of the command, which is 1: several messages in one
+    frame are packets of a serial port. (Teltonika Data Sending Protocols, Codec 12 and Codec 14.)
     """
-    if CODEC_NAMES.get(message.codec) != codec:
+    if CODEC_NAMES.get(message.codec) != codec or message.quantity != 1:
         return False
     if codec == "12":
         return message.type == TYPE_ANSWER and len(message.payload) > 0
@@ -139,12 +136,11 @@ class Lane:
             self.tainted_at = self._desk.clock.monotonic()
             self.link.taint()
 
-    def answer(self, message: Message) -> None:
-        """An answer frame was read."""
+    def answer(self, message: Message) -> bool:
+        """A message was read; whether it is the answer that is owed."""
         owed = self.queue.owed
         if owed is None or not answers(message, owed.request.codec, self.link.imei):
-            self._desk.unsolicited(self.link, message)
-            return
+            return False
         taken = self.queue.answered()
         assert taken is not None
         flight, late = taken
@@ -155,6 +151,7 @@ class Lane:
         else:
             self._verdict(flight, message, answer)
         self.pump()
+        return True
 
     def _verdict(self, flight: Flight, message: Message, answer: Answer) -> None:
         rtt_ms = round((self._desk.clock.monotonic() - flight.written_at) * 1000)

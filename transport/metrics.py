@@ -38,7 +38,12 @@ class Metrics:
         )
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")
-        self.skipped = counter("skipped_frames_total", "Frames of codecs 13 and 15, skipped")
+        self.messages = counter(
+            "device_messages_total", "Messages of devices that are neither records nor answers", "codec"
+        )
+        self.messages_lost = counter(
+            "device_messages_lost_total", "Messages that Redis refused and no device sends again"
+        )
         self.pings = counter("pings_total", "Empty codec 12 frames, a network ping")
         self.commands = counter("command_events_total", "Events of commands", "state", "reason", "delivery")
         self.rtt = Histogram(

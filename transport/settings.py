@@ -22,6 +22,7 @@ class Settings:
     session_events: str = "commands:responses"
     payload: str = "json"
     telemetry_maxlen: int = 1_000_000
+    messages_maxlen: int = 1_000_000
     responses_maxlen: int = 1_000_000
     retention: float = 7 * 86400.0
     commands_limit: int = 10_000

@@ -10,6 +10,18 @@ from typing import Any
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
+from tests.rig.rights import rules
+from tests.serial_port import (
+    BUFFERED,
+    BUFFERED_AT,
+    BUFFERED_TEXT,
+    MERGED,
+    MERGED_TEXTS,
+    SENSOR,
+    SENSOR_TEXT,
+    WRONG_SIZE,
+    spoken,
+)
 from transport.teltonika.frame import encode_frame
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
@@ -109,3 +121,54 @@ def test_a_frame_that_cannot_be_decoded_is_kept_and_acknowledged(
     plug_in(start()).hello().report(encode_frame(body), 2)
     [(_, fields)] = bus.client.xrange(KEYS.undecodable)
     assert (fields["imei"], fields["frame"].encode("latin-1")) == (IMEI, body)
+
+
+# What devices say by themselves
+
+
+def test_what_a_serial_port_says_is_kept_and_not_acknowledged(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    device = plug_in(start()).ready()
+    device.send(SENSOR + BUFFERED + MERGED + WRONG_SIZE)
+    device.report()
+    entries = [fields for _, fields in bus.client.xrange(KEYS.messages)]
+    assert all(abs(time.time() * 1000 - int(fields.pop("received_at"))) < 60_000 for fields in entries)
+    who = {"imei": IMEI, "instance_id": "gw-1", "type": "06"}
+    assert entries == [
+        who | {"codec": "12", "text": SENSOR_TEXT},
+        who | {"codec": "13", "text": BUFFERED_TEXT, "at": str(BUFFERED_AT)},
+        *(who | {"codec": "12", "text": text} for text in MERGED_TEXTS),
+    ]
+    [(_, odd)] = bus.client.xrange(KEYS.undecodable)
+    assert (odd["codec"], odd["reason"]) == ("0C", "size")
+    assert bus.client.smembers(KEYS.serial) == {IMEI}
+    assert device.silent()
+
+
+def test_a_thousand_messages_of_a_minute_are_all_kept_in_their_order(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    device = plug_in(start()).ready()
+    texts = [f"line {number}" for number in range(1000)]
+    device.send(b"".join(spoken(12, text.encode()) for text in texts))
+    device.report()
+    assert [fields["text"] for _, fields in bus.client.xrange(KEYS.messages)] == texts
+
+
+def test_records_are_acknowledged_while_the_right_to_messages_is_missing(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
+) -> None:
+    words = rules()["gateway"]
+    device = plug_in(start()).ready()
+    rights = [word for word in words[3:] if word not in (f"~{KEYS.messages}", f"~{KEYS.serial}")]
+    bus.client.execute_command(*words[:3], *rights)
+    device.send(SENSOR)
+    device.report()
+    device.send(BUFFERED)
+    device.report()
+    bus.client.execute_command(*words)
+    device.send(MERGED)
+    device.report()
+    until(lambda: bus.client.xlen(KEYS.messages) == 2)
+    bus.client.execute_command("ACL", "LOG", "RESET")

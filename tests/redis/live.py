@@ -54,6 +54,10 @@ class Device:
         body = await self._reader.readexactly(int.from_bytes(head[4:], "big") + 4)
         return decode_message(body[:-4])
 
+    def say(self, frame: bytes) -> None:
+        """Send a frame."""
+        self._writer.write(frame)
+
     def answer(self, text: bytes) -> None:
         """Answer a codec 12 command."""
         self._writer.write(encode_answer(CODEC_12, IMEI, text))

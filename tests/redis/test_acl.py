@@ -14,6 +14,7 @@ from store.client import connect
 from tests.redis.book import KEYS, Book
 from tests.redis.live import IMEI, Device, running, told
 from tests.rig.rights import refused, rules
+from tests.serial_port import SENSOR
 from transport.daemon.gateway import Gateway
 from transport.teltonika.handshake import ACCEPT, REJECT
 
@@ -99,6 +100,7 @@ async def test_everybody_does_their_work_with_the_rights_that_are_printed(
     await client.sadd("devices:allowed", IMEI)
     await consumer.xgroup_create("commands:responses", "directus", "0", mkstream=True)
     await consumer.xgroup_create("telemetry:records", "directus", "0", mkstream=True)
+    await consumer.xgroup_create("telemetry:messages", "directus", "0", mkstream=True)
     async with running(users["gateway"], allow_list="redis") as (gateway, address):
         async with Device.at(*address) as stranger:
             assert await stranger.name_itself("352093081452252") == REJECT
@@ -111,6 +113,8 @@ async def test_everybody_does_their_work_with_the_rights_that_are_printed(
             await producer.xadd("commands:outbound:gw-1", entry)
             assert (await device.command()).payload == b"getinfo"
             device.answer(b"OK")
+            device.say(SENSOR)
+            assert await device.report() == 1
             await told(client, ("command_id", "c1"), ("state", "responded"))
             assert await producer.hget("commands:state:c1", "instance_id") == b"gw-1"
             await producer.xadd("commands:outbound:gw-1", {"nonsense": "x"})
@@ -126,7 +130,7 @@ async def test_everybody_does_their_work_with_the_rights_that_are_printed(
 
 async def read_all(consumer: Redis) -> None:
     """What a consumer does: read with its group, acknowledge, and claim what another has dropped."""
-    for stream in ("commands:responses", "telemetry:records"):
+    for stream in ("commands:responses", "telemetry:records", "telemetry:messages"):
         [(_, entries)] = await consumer.xreadgroup("directus", "one", {stream: ">"})
         await consumer.xack(stream, "directus", *(entry_id for entry_id, _ in entries))
         await consumer.xautoclaim(stream, "directus", "two", min_idle_time=0)

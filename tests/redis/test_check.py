@@ -141,12 +141,13 @@ async def test_keys_that_a_user_may_not_read_are_findings(
     user = await limited("~connections:*", "~instance*", "~commands:outbound:*")
     found = bad(await diagnose_fleet(user, KEYS, Bounds()))
     assert found.pop("fleet", WARNING) == WARNING
-    assert set(found) == {KEYS.responses, KEYS.telemetry, KEYS.deadletter, KEYS.undecodable, STREAM}
+    seen = {KEYS.responses, KEYS.telemetry, KEYS.messages, KEYS.deadletter, KEYS.undecodable, KEYS.serial}
+    assert set(found) == {*seen, STREAM}
     assert bad(await diagnose_log(user, KEYS)) == {KEYS.responses: WARNING}
 
 
 RIGHTS_OF_A_GATEWAY = """-@all +evalsha +eval +get +set +del +exists +pexpire +time
-+hget +hset +hsetnx +hdel +hmget +hgetall +hscan
++hget +hset +hsetnx +hdel +hmget +hgetall +hscan +sismember +sadd
 +xadd +xack +xdel +xrange +xlen +xtrim +xreadgroup +xautoclaim +xpending +xgroup|create +xinfo|groups
 +info +ping +select +client|setname"""
 

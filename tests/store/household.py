@@ -20,6 +20,7 @@ SETTINGS = JanitorSettings(
     heartbeat_ttl=90,
     retention=3600,
     responses_maxlen=300,
+    messages_maxlen=100_000,
     telemetry_maxlen=300,
     session_events="sessions:events",
 )

@@ -410,7 +410,7 @@ async def test_a_group_that_is_far_behind_is_named(site: Site) -> None:
     "key",
     [
         *(KEYS.registry, KEYS.sessions, KEYS.instances, KEYS.responses, KEYS.telemetry, KEYS.deadletter),
-        *(KEYS.undecodable, STREAM),
+        *(KEYS.undecodable, KEYS.messages, KEYS.serial, STREAM),
     ],
 )
 async def test_a_key_of_another_type_is_critical(site: Site, key: str) -> None:

@@ -14,6 +14,7 @@ from transport.teltonika.command import (
     TYPE_NACK,
     Message,
     decode_message,
+    decode_messages,
     encode_answer,
     encode_command,
     encode_nack,
@@ -145,3 +146,38 @@ def test_codec_14_is_not_encoded_for_what_is_no_imei(imei: str) -> None:
 def test_commands_are_not_encoded_in_other_codecs(codec: int) -> None:
     with pytest.raises(ValueError, match="codec 12 or 14"):
         encode_command(codec, IMEI, b"getver")
+
+
+# Several messages in one frame
+
+
+def merged(codec: int, quantity: int, *messages: bytes) -> bytes:
+    parts = (b"\x06" + len(message).to_bytes(4, "big") + message for message in messages)
+    return bytes((codec, quantity)) + b"".join(parts) + bytes((quantity,))
+
+
+def test_merged_messages_are_told_apart_and_keep_their_order() -> None:
+    first, second = decode_messages(merged(12, 2, b"AAA\r\n", b"\x00BBB"))
+    assert (first.payload, second.payload) == (b"AAA\r\n", b"\x00BBB")
+    assert (first.type, first.quantity, second.quantity) == (6, 2, 2)
+
+
+def test_each_merged_codec_13_message_has_its_own_time() -> None:
+    messages = decode_messages(merged(13, 2, b"\x65\x53\xf1\x00A", b"\x65\x53\xf1\x01"))
+    assert [(m.timestamp, m.payload) for m in messages] == [(1_700_000_000, b"A"), (1_700_000_001, b"")]
+
+
+@pytest.mark.parametrize("quantity", [0, 1, 3, 255])
+def test_merged_messages_of_another_number_are_refused(quantity: int) -> None:
+    body = bytearray(merged(12, 2, b"AAA", b"BBB"))
+    body[1] = quantity
+    with pytest.raises(Undecodable) as caught:
+        decode_messages(bytes(body))
+    assert caught.value.reason == ("size" if quantity else "quantity")
+
+
+def test_no_cut_of_merged_messages_is_read_as_something_else() -> None:
+    body = merged(13, 3, b"1111A", b"2222", b"3333CC")
+    for length in range(len(body) - 1):
+        with pytest.raises(Undecodable):
+            decode_messages(body[:length] + b"\x03")

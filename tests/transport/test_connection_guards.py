@@ -69,13 +69,6 @@ async def test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored(
     assert transport.written == [encode_ack(1)]
 
 
-@pytest.mark.parametrize("codec", [0x0D, 0x0F])
-async def test_a_frame_of_a_codec_that_is_skipped_is_not_acknowledged(wire: Wire, codec: int) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(encode_frame(bytes((codec, 1, 6, 0, 0, 0, 0, 1))))
-    assert (transport.written, wire.telemetry.batches) == ([], [])
-
-
 async def test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(damaged(FRAME))

@@ -39,6 +39,7 @@ POSITIVE = click.IntRange(min=1)
     "--connections", type=POSITIVE, default=10_000, show_default=True, help="Devices this host shall hold."
 )
 @setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As the gateways have it.")
+@setting("Telemetry", "--messages-maxlen", POSITIVE, "As the gateways have it.")
 @setting("Commands", "--responses-maxlen", POSITIVE, "As the gateways have it.")
 @setting("Commands", "--command-ttl", Duration(1.0, 86400), "As the gateways have it.")
 @setting("Commands", "--response-timeout", Duration(0.1, 3600), "As the gateways have it.")
@@ -49,6 +50,7 @@ def command(
     raw: bool,
     connections: int,
     telemetry_maxlen: int,
+    messages_maxlen: int,
     responses_maxlen: int,
     command_ttl: float,
     response_timeout: float,
@@ -59,7 +61,7 @@ def command(
     3 something critical: a promise of the gateway does not hold.
     """
     limits = Limits(command_ttl=command_ttl, response_timeout=response_timeout)
-    bounds = Bounds(responses_maxlen, telemetry_maxlen, limits)
+    bounds = Bounds(responses_maxlen, telemetry_maxlen, messages_maxlen, limits)
     return complete(_check(where, bounds, connections, replay, raw))
 
 

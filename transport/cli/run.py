@@ -105,6 +105,7 @@ class Sectioned(click.Command):
     "Telemetry", "--payload", click.Choice(["json", "raw"]), "An entry per record, or the bytes of a frame."
 )
 @setting("Telemetry", "--telemetry-maxlen", POSITIVE, "Entries kept when nobody reads them.")
+@setting("Telemetry", "--messages-maxlen", POSITIVE, "Messages of serial ports kept when nobody reads them.")
 @setting("Commands", "--responses-maxlen", POSITIVE, "Events kept when nobody reads them.")
 @setting("Commands", "--retention", Duration(1.0), "How long a finished command and its events are kept.")
 @setting("Commands", "--commands-limit", POSITIVE, "Commands held at once; more wait in Redis.")

@@ -18,6 +18,7 @@ CHANNELS = {
     "commandsOutbound": (Keys().outbound("{instance_id}"), ("Command", "Cancel")),
     "commandsResponses": (Keys().responses, ("CommandEvent", "Note", "SessionEvent")),
     "telemetryRecords": (Keys().telemetry, ("TelemetryRecord",)),
+    "telemetryMessages": (Keys().messages, ("DeviceMessage",)),
 }
 """Streams and the kinds of entries on them, from the gateway's point of view."""
 

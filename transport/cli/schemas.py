@@ -19,6 +19,7 @@ from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, IMEI, PRINTABLE
 from fsm.session import SESSION
 from store.messages import command_fields, note_fields, session_fields
+from transport.teltonika.message_json import CODEC_NAMES
 from transport.teltonika.record_json import RecordData
 
 Schema = dict[str, Any]
@@ -41,6 +42,7 @@ def entry_schemas(ref: str) -> dict[str, Schema]:
         "Note": _note(),
         "SessionEvent": _session(),
         "TelemetryRecord": _telemetry(ref),
+        "DeviceMessage": _message(),
         **records,
     }
 
@@ -117,6 +119,21 @@ def _telemetry(ref: str) -> Schema:
         "frame": {"description": "With --payload raw, in place of data: the validated bytes."},
     }
     return _object("One AVL record.", properties, ("imei", "codec", "instance_id", "received_at"))
+
+
+def _message() -> Schema:
+    properties: dict[str, Schema] = {
+        "imei": _matching(IMEI),
+        "codec": {"enum": list(CODEC_NAMES.values())},
+        "instance_id": TEXT,
+        "received_at": NUMBER | {"description": "Epoch ms."},
+        "at": NUMBER | {"description": "Epoch ms by the device; codecs 13 and 15 only."},
+        "type": {"type": "string", "pattern": "^[0-9A-F]{2}$"},
+        "text": TEXT | {"description": "The message, when it is printable ASCII, tabs and line breaks."},
+        "hex": {"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "In place of text."},
+    }
+    always = ("imei", "codec", "instance_id", "received_at", "type")
+    return _object("A message of a device that is neither a record nor an answer.", properties, always)
 
 
 def _wire(cls: type) -> dict[str, Schema]:

@@ -137,6 +137,7 @@ class Backend:
                 retention=settings.retention,
                 responses_maxlen=settings.responses_maxlen,
                 telemetry_maxlen=settings.telemetry_maxlen,
+                messages_maxlen=settings.messages_maxlen,
                 session_events=sessions if self.session_log and sessions != self.keys.responses else "",
             ),
             settle=self._settle,
@@ -199,6 +200,7 @@ class Backend:
             "responses": self._metrics.trimmed_unread,
             "sessions": self._metrics.trimmed_unread,
             "telemetry": self._metrics.telemetry_trimmed_unread,
+            "messages": self._metrics.telemetry_trimmed_unread,
         }[stream]
         counter.inc(unread)
         log.warning("trimmed_unread", stream=stream, entries=unread)

@@ -1,10 +1,12 @@
 """Messages: commands to a device, its answers, and the serial data it forwards (codecs 12, 13, 14, 15).
 
-    codec | quantity 1 | type | size (4) | [timestamp (4)] | [IMEI (8)] | text | quantity 2
+    codec | quantity 1 | message ... | quantity 2
+    message = type | size (4) | [timestamp (4)] | [IMEI (8)] | text
 
-``size`` counts everything between itself and the second quantity. Codecs 13 and 15 have the timestamp,
-14 and 15 the IMEI (wiki, "Codec for communication over GPRS messages"). The text is sent as plain ASCII
-without a terminator.
+``size`` counts what follows it in its message. Codecs 13 and 15 have the timestamp, 14 and 15 the IMEI
+(wiki, "Codec for communication over GPRS messages"). The text is sent as plain ASCII without a terminator.
+A command and its answer are one message each. A serial port whose packets are merged sends several in one
+frame (FMB630 and FMx640, "Codec 12/13 packet merge"), each with its own type and size.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ TYPE_ANSWER = 0x06
 TYPE_NACK = 0x11
 
 _HEAD = Struct(">BBBI")
+_MESSAGE = Struct(">BI")
+_BEFORE_FIRST = 2  # codec and quantity 1
 _TIMESTAMP_SIZE = 4
 _IMEI_SIZE = 8
 _QUANTITY = 1
@@ -35,7 +39,7 @@ class Message:
     """One message of a device.
 
     ``payload`` is the text alone, raw: it may be binary. ``imei`` is that of codecs 14 and 15, ``timestamp``
-    that of codecs 13 and 15, in seconds since 1970. ``quantity`` is the first quantity, always 1.
+    that of codecs 13 and 15, in seconds since 1970. ``quantity`` is how many messages its frame carried.
     """
 
     codec: int
@@ -65,53 +69,69 @@ def encode_nack(imei: str) -> bytes:
 
 
 def decode_message(body: bytes) -> Message:
-    """Return the message in ``body`` (codec id to second quantity, CRC already checked).
+    """Return the only message in ``body``. Raises as ``decode_messages`` does, and for more than one."""
+    _check_frame(body)
+    if body[1] != _QUANTITY:
+        raise Undecodable("quantity", f"A frame that is to carry one message carries {body[1]}.")
+    return decode_messages(body)[0]
+
+
+def decode_messages(body: bytes) -> list[Message]:
+    """Return the messages in ``body`` (codec id to second quantity, CRC already checked), in their order.
 
     Codec 13 is read with a timestamp of 4 bytes, as the wiki has it today; older revisions had 8, and no flag
     tells them apart. A text of size 0 is a message as any other. Raises ``Undecodable`` if the codec is not
-    one of these, or if size, quantities and body disagree.
+    one of these, or if sizes, quantities and body disagree.
     """
-    codec, kind = _check(body)
-    at = _HEAD.size
+    codec, quantity = _check_frame(body)
+    messages: list[Message] = []
+    at, end = _BEFORE_FIRST, len(body) - 1
+    for _ in range(quantity):
+        if at + _MESSAGE.size > end:
+            raise Undecodable("size", f"A frame of {quantity} messages ends after {len(messages)} of them.")
+        kind, size = _MESSAGE.unpack_from(body, at)
+        at += _MESSAGE.size
+        _check_size(codec, size, end - at, last=len(messages) + 1 == quantity)
+        messages.append(_read_message(codec, kind, body[at : at + size], quantity))
+        at += size
+    return messages
+
+
+def _read_message(codec: int, kind: int, content: bytes, quantity: int) -> Message:
+    at = 0
     timestamp = imei = None
     if codec in _WITH_TIMESTAMP:
-        timestamp = int.from_bytes(body[at : at + _TIMESTAMP_SIZE], "big")
+        timestamp = int.from_bytes(content[:_TIMESTAMP_SIZE], "big")
         at += _TIMESTAMP_SIZE
     if codec in _WITH_IMEI:
-        imei = _unpack_imei(body[at : at + _IMEI_SIZE])
+        imei = _unpack_imei(content[at : at + _IMEI_SIZE])
         at += _IMEI_SIZE
-    return Message(codec, kind, body[at:-1], imei, timestamp, body[1])
+    return Message(codec, kind, content[at:], imei, timestamp, quantity)
 
 
-def _check(body: bytes) -> tuple[int, int]:
-    """Return codec and type of ``body`` once every field of it fits the others."""
+def _check_frame(body: bytes) -> tuple[int, int]:
+    """Return codec and quantity of ``body`` if it can be a frame of messages."""
     if body[:1] and body[0] not in _CODECS:
         raise Undecodable("codec", f"Codec {body[0]:#04x} is not one of the message codecs 12 to 15.")
     if len(body) < _HEAD.size + 1:
         raise Undecodable(
             "truncated", f"A message has at least {_HEAD.size + 1} bytes; this one has {len(body)}."
         )
-    codec, quantity, kind, size = _HEAD.unpack_from(body)
-    _check_quantities(codec, kind, quantity, body[-1])
-    _check_size(codec, size, len(body) - _HEAD.size - 1)
-    return codec, kind
-
-
-def _check_quantities(codec: int, kind: int, first: int, second: int) -> None:
-    if first != _QUANTITY:
-        raise Undecodable(
-            "quantity", f"A message frame carries {first} messages; 1 is the only quantity known."
-        )
+    codec, quantity, kind, _ = _HEAD.unpack_from(body)
+    if not quantity:
+        raise Undecodable("quantity", "A frame of messages says that it carries none.")
     # Nobody reads the second quantity of codec 12: the wiki recommends that it equal the first, no more.
-    if second != first and (codec, kind) != (CODEC_12, TYPE_ANSWER):
+    if body[-1] != quantity and (codec, kind) != (CODEC_12, TYPE_ANSWER):
         raise Undecodable(
-            "quantity", f"The quantities of a message disagree: {first} in front, {second} at the end."
+            "quantity", f"The quantities of a frame disagree: {quantity} in front, {body[-1]} at the end."
         )
+    return codec, quantity
 
 
-def _check_size(codec: int, declared: int, present: int) -> None:
-    if declared != present:
-        raise Undecodable("size", f"A message declares {declared} bytes and carries {present}.")
+def _check_size(codec: int, declared: int, present: int, *, last: bool) -> None:
+    """Compare the size that a message declares with the bytes that are left in its frame."""
+    if declared > present or (last and declared != present):
+        raise Undecodable("size", f"A message declares {declared} bytes; {present} are left for it.")
     fixed = _TIMESTAMP_SIZE * (codec in _WITH_TIMESTAMP) + _IMEI_SIZE * (codec in _WITH_IMEI)
     if declared < fixed:
         raise Undecodable(

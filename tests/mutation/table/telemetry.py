@@ -99,7 +99,7 @@ MECHANISMS = (
         name="a refused frame does not hold up the fleet",
         what="An undecodable frame that Redis refuses for good is dropped and its connection closed.",
         file="store/telemetry.py",
-        text="        if self._on_refused and head.kind == UNDECODABLE and _is_refusal(error):\n",
+        text="        if self._on_refused and head.kind in _DROPPABLE and _is_refusal(error):\n",
         mutant="        if False:\n",
         without="every device waits behind it",
         tests=(

@@ -1,0 +1,119 @@
+"""Messages of devices share the queue of records, and never stand in their way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from fsm.telemetry import MESSAGE, RECORD, SERIAL, Batch
+from store.keys import Keys
+from store.telemetry import Telemetry
+
+KEYS = Keys()
+IMEI = b"356307042441013"
+SAID = b'["at","1700000000000","type","06","text","hello"]'
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Desk:
+    """Telemetry on an imitation of Redis; what it confirmed and what it gave up."""
+
+    def __init__(self, client: Redis) -> None:
+        self.confirmed: list[str] = []
+        self.refused: list[str] = []
+        self.calls: list[tuple[int, ...]] = []
+        self._names: dict[int, str] = {}
+        self.telemetry = Telemetry(
+            client, KEYS, "gw-1", on_error=lambda error: None, on_refused=self._on_refused
+        )
+
+    def store(self, name: str, kind: str, *bodies: bytes) -> None:
+        batch = Batch(IMEI, b"13", 7, list(bodies) or [SAID], lambda: self.confirmed.append(name), kind)
+        self._names[id(batch)] = name
+        self.telemetry.store(batch)
+
+    def _on_refused(self, batch: Batch) -> None:
+        self.refused.append(self._names[id(batch)])
+
+
+@pytest.fixture
+def desk(fake_redis: Redis) -> Desk:
+    return Desk(fake_redis)
+
+
+async def test_each_message_is_an_entry_with_the_fields_of_the_contract(
+    desk: Desk, fake_redis: Redis, spawn: Spawn
+) -> None:
+    desk.store("two", SERIAL, SAID, b'["type","06","hex","00ff"]')
+    spawn(desk.telemetry.run())
+    assert await desk.telemetry.flush(10) == 0
+    [(_, first), (_, second)] = await fake_redis.xrange(KEYS.messages)
+    head = {b"imei": IMEI, b"codec": b"13", b"instance_id": b"gw-1", b"received_at": b"7"}
+    assert first == head | {b"at": b"1700000000000", b"type": b"06", b"text": b"hello"}
+    assert second == head | {b"type": b"06", b"hex": b"00ff"}
+    assert desk.confirmed == ["two"]
+
+
+@pytest.mark.parametrize(("kind", "known"), [(SERIAL, {IMEI}), (MESSAGE, set()), (RECORD, set())])
+async def test_a_device_is_remembered_with_the_first_message_of_its_serial_port(
+    desk: Desk, fake_redis: Redis, spawn: Spawn, kind: str, known: set[bytes]
+) -> None:
+    desk.store("one", kind)
+    spawn(desk.telemetry.run())
+    assert await desk.telemetry.flush(10) == 0
+    assert await fake_redis.smembers(KEYS.serial) == known
+
+
+async def test_a_message_is_kept_although_its_device_cannot_be_remembered(
+    desk: Desk, fake_redis: Redis, spawn: Spawn
+) -> None:
+    await fake_redis.set(KEYS.serial, "not a set")
+    desk.store("one", SERIAL)
+    spawn(desk.telemetry.run())
+    assert await desk.telemetry.flush(10) == 0
+    assert await fake_redis.xlen(KEYS.messages) == 1
+
+
+async def test_messages_that_are_refused_for_good_are_let_go_and_records_go_on(
+    desk: Desk, fake_redis: Redis, spawn: Spawn
+) -> None:
+    await fake_redis.set(KEYS.messages, "not a stream")
+    for name, kind in (("r1", RECORD), ("m1", SERIAL), ("r2", RECORD), ("m2", MESSAGE), ("r3", RECORD)):
+        desk.store(name, kind)
+    spawn(desk.telemetry.run())
+    assert await desk.telemetry.flush(10) == 0
+    assert (desk.confirmed, desk.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
+
+
+async def test_a_call_refused_for_its_messages_costs_no_record(
+    desk: Desk, fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An access rule judges a call by the keys it names, before anything of it is done."""
+    allowed = False
+    script = desk.telemetry._script.call_packed
+
+    async def guarded(connection: Any, keys: Any, arguments: Any) -> Any:
+        desk.calls.append((len(keys), arguments.count(IMEI)))
+        if len(keys) > 2 and not allowed:
+            raise NoPermissionError("No permissions to access a key")
+        return await script(connection, keys, arguments)
+
+    monkeypatch.setattr(desk.telemetry._script, "call_packed", guarded)
+    for name, kind in (("r1", RECORD), ("m1", SERIAL), ("m2", SERIAL), ("r2", RECORD), ("r3", RECORD)):
+        desk.store(name, kind)
+    spawn(desk.telemetry.run())
+    assert await desk.telemetry.flush(10) == 0
+    assert (desk.confirmed, desk.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
+    assert desk.calls == [(4, 5), (2, 1), (4, 1), (4, 1), (2, 2)]
+    allowed = True
+    desk.store("m3", SERIAL)
+    assert await desk.telemetry.flush(10) == 0
+    for name, kind in (("r4", RECORD), ("m4", SERIAL)):
+        desk.store(name, kind)
+    assert await desk.telemetry.flush(10) == 0
+    assert desk.calls[-1] == (4, 2)

@@ -1,0 +1,175 @@
+"""What a device says by itself is kept, without an acknowledgement, and holds up nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.telemetry import Batch
+from tests.serial_port import (
+    BUFFERED,
+    BUFFERED_AT,
+    BUFFERED_TEXT,
+    MERGED,
+    MERGED_TEXTS,
+    SENSOR,
+    SENSOR_TEXT,
+    WRONG_SIZE,
+    spoken,
+)
+from tests.transport.wire import FRAME, Wire
+from transport.connection import UNACKED_LIMIT
+from transport.hub import BACKLOG_HIGH
+from transport.teltonika.command import encode_answer
+from transport.teltonika.frame import CODEC_14, encode_frame
+
+ANSWER_14 = encode_answer(CODEC_14, "352093081452251", b"hello")
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen)
+
+
+def fields_of(batch: Batch) -> list[dict[str, str]]:
+    rows = [msgspec.json.decode(body) for body in batch.bodies]
+    return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("frame", "codec", "kind", "entries"),
+    [
+        (SENSOR, b"12", "serial", [{"type": "06", "text": SENSOR_TEXT}]),
+        (BUFFERED, b"13", "serial", [{"at": str(BUFFERED_AT), "type": "06", "text": BUFFERED_TEXT}]),
+        (MERGED, b"12", "serial", [{"type": "06", "text": text} for text in MERGED_TEXTS]),
+        (
+            spoken(13, b"\x00\xff", b"", kind=5),
+            b"13",
+            "serial",
+            [{"at": str(BUFFERED_AT), "type": "05", **said} for said in ({"hex": "00ff"}, {"text": ""})],
+        ),
+        (spoken(12, b"\xff\xd8", kind=0x0D), b"12", "serial", [{"type": "0D", "hex": "ffd8"}]),
+        (ANSWER_14, b"14", "message", [{"type": "06", "text": "hello"}]),
+    ],
+    ids=["codec 12", "codec 13", "merged", "merged codec 13", "camera", "codec 14"],
+)
+async def test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged(
+    wire: Wire, frame: bytes, codec: bytes, kind: str, entries: list[dict[str, str]]
+) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(frame)
+    [batch] = wire.telemetry.batches
+    assert (batch.codec, batch.kind, batch.owed) == (codec, kind, False)
+    assert fields_of(batch) == entries
+    wire.telemetry.confirm()
+    assert (transport.written, connection.closed) == ([], False)
+
+
+async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    connection.data_received(spoken(12, b"OK") + SENSOR)
+    wire.desk.ledger.settle()
+    assert wire.desk.ledger.events("c-1")[-1].response == "OK"
+    [batch] = wire.telemetry.batches
+    assert fields_of(batch) == [{"type": "06", "text": SENSOR_TEXT}]
+
+
+async def test_merged_messages_are_no_answer(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    connection.data_received(MERGED)
+    wire.desk.ledger.settle()
+    assert wire.desk.life()[-1] == "sent maybe_sent"
+    assert len(wire.telemetry.batches[0].bodies) == 2
+
+
+async def test_messages_do_not_hold_up_a_command(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(SENSOR)
+    wire.desk.ask()
+    wire.desk.ledger.settle()
+    assert len(transport.written) == 1
+
+
+@pytest.mark.parametrize("codec", [0x0C, 0x0D, 0x0E, 0x0F])
+async def test_a_frame_of_messages_that_cannot_be_read_is_kept_and_not_acknowledged(
+    wire: Wire, codec: int
+) -> None:
+    connection, transport = wire.ready()
+    body = bytes((codec, 1, 6, 0, 0, 0, 9)) + b"short" + b"\x01"
+    connection.data_received(encode_frame(body))
+    [batch] = wire.telemetry.batches
+    assert (batch.kind, batch.reason, batch.codec, batch.bodies) == (
+        "undecodable",
+        b"size",
+        b"%02X" % codec,
+        [body],
+    )
+    wire.telemetry.confirm()
+    assert (transport.written, connection.closed) == ([], False)
+
+
+async def test_the_frame_of_a_wrong_size_from_the_field_is_kept(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(WRONG_SIZE)
+    assert [batch.bodies for batch in wire.telemetry.batches] == [[WRONG_SIZE[8:-4]]]
+
+
+async def test_messages_and_records_of_a_device_are_handed_over_in_their_order(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(SENSOR + FRAME + BUFFERED)
+    assert [batch.kind for batch in wire.telemetry.batches] == ["serial", "record", "serial"]
+
+
+async def test_what_a_device_that_has_left_said_is_not_forgotten_but_its_records_are(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(SENSOR + FRAME + WRONG_SIZE)
+    connection.connection_lost(None)
+    assert [batch.cancelled for batch in wire.telemetry.batches] == [False, True, False]
+    for _ in range(3):
+        wire.telemetry.confirm()
+
+
+async def test_a_device_with_too_many_unstored_messages_is_not_read_until_there_is_room(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    for _ in range(UNACKED_LIMIT):
+        assert not transport.paused
+        connection.data_received(SENSOR)
+    assert transport.paused
+    wire.telemetry.confirm()
+    wire.at(1)
+    assert not transport.paused
+
+
+async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    connection.data_received(BUFFERED)
+    assert transport.paused
+
+
+async def test_messages_that_redis_refuses_are_counted_and_their_device_stays(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    for _ in range(UNACKED_LIMIT - 1):
+        connection.data_received(MERGED)
+        wire.hub.refused(wire.telemetry.batches.pop())
+    connection.data_received(SENSOR)
+    assert (connection.closed, transport.paused) == (False, False)
+    assert _value(wire, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)
+
+
+async def test_messages_are_counted_by_codec(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(MERGED + SENSOR + BUFFERED)
+    assert _value(wire, "device_messages_total", codec="12") == 3
+    assert _value(wire, "device_messages_total", codec="13") == 1
+
+
+def _value(wire: Wire, name: str, **labels: Any) -> float | None:
+    return wire.desk.metrics.registry.get_sample_value(f"teltonika_{name}", labels)
