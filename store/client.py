@@ -125,15 +125,23 @@ def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "")
         options["socket_keepalive"] = True
     try:
         if not where.kind:
-            return Redis.from_url(url, **options)
+            client = Redis.from_url(url, **options)
+            _try_options(client.connection_pool)
+            return client
         given, over_tls = _manners(where)
         locator = _locators.get((url, key_prefix)) or _locate(where, given, over_tls, key_prefix)
         _locators[url, key_prefix] = locator
         connection_class = LocatedSSLConnection if over_tls else LocatedConnection
         pool = LocatedPool(connection_class=connection_class, locator=locator, **options | given)
+        _try_options(pool)
         return Redis.from_pool(pool)
-    except (ValueError, TypeError):
-        raise BadRedisUrl(f"{redacted(url)!r} is not a usable Redis URL.") from None
+    except (ValueError, TypeError, RedisError):
+        raise BadRedisUrl(f"An option of the Redis URL {redacted(url)!r} cannot be used.") from None
+
+
+def _try_options(pool: Any) -> None:
+    """An option that redis-py does not know would raise when a connection is made: let it raise here."""
+    pool.make_connection()
 
 
 def _manners(where: RedisUrl) -> tuple[dict[str, Any], bool]:

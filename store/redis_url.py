@@ -1,5 +1,9 @@
 """Redis URLs: what they may say, how they are read, and how they are shown.
 
+A URL can hold passwords in several places, and a mistyped one can hold a part of a password anywhere. So
+nothing is taken out of a URL that is shown: it is put together from the parts that are known to be harmless,
+which are the scheme, the hosts, the ports, and the path. Of a URL that cannot be read the scheme is shown.
+
 One server is ``redis://``, ``rediss://`` or ``unix://``. More than one is
 
     redis+sentinel://[user:password@]host[:26379][,host[:port]...]/service[/db][?sentinel_password=...]
@@ -10,9 +14,10 @@ and the same with ``rediss+``, which speaks TLS to every server, the sentinels i
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from fsm.errors import GatewayFault
 
@@ -20,19 +25,25 @@ SENTINEL, CLUSTER = "sentinel", "cluster"
 SINGLE = ("redis", "rediss", "unix")
 SEVERAL = {f"{scheme}+{kind}": kind for kind in (SENTINEL, CLUSTER) for scheme in ("redis", "rediss")}
 SCHEMES = (*SINGLE, *SEVERAL)
-PORTS = {SENTINEL: 26379, CLUSTER: 6379}
+PORTS = {"": 6379, SENTINEL: 26379, CLUSTER: 6379}
+LONGEST_SOCKET_PATH = 107
+"""Bytes that the kernel takes for the path of a Unix socket."""
 
 Address = tuple[str, int]
 
-_PASSWORD = re.compile(r"(://[^:/?#@]*:).*@")
-_PASSWORD_OPTION = re.compile(r"([?&](?:sentinel_)?password=)[^&#]*")
-_PARTS = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?")
-_NODE = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]]+))(?::(?P<port>\d{1,5}))?")
+_PARTS = re.compile(
+    r"(?P<scheme>[A-Za-z+]+)://(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
+)
+_NODE = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]%,@]+))(?::(?P<port>\d{1,5}))?", re.ASCII
+)
 _HASH_TAG = re.compile(r"[^{]*\{[^}]+\}")
+_UNREADABLE = "The Redis URL cannot be read: "
+_ENCODE = _UNREADABLE + "in a name or password write %40 for @, %2F for /, %3A for :, %3F for ?, %23 for #."
 
 
 class BadRedisUrl(GatewayFault):
-    """A URL that names no Redis server; the sentence never holds the password."""
+    """A URL that names no Redis server; the sentence repeats nothing of it but its scheme."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,6 +57,7 @@ class RedisUrl:
         nodes: the sentinels, or nodes of the cluster.
         service: the name under which the sentinels know the servers.
         login: what the sentinels want to hear: ``username``, ``password``.
+        shown: the URL as it may be shown: without logins and options.
     """
 
     server: str = field(repr=False)
@@ -53,6 +65,7 @@ class RedisUrl:
     nodes: tuple[Address, ...] = ()
     service: str = ""
     login: dict[str, str] = field(default_factory=dict, repr=False)
+    shown: str = field(default="", compare=False)
 
     def check_prefix(self, key_prefix: str) -> None:
         """Whether every key behind `key_prefix` can be reached here.
@@ -68,8 +81,12 @@ class RedisUrl:
 
 
 def redacted(url: str) -> str:
-    """`url` as it may be logged: without its passwords."""
-    return _PASSWORD.sub(r"\1***@", _PASSWORD_OPTION.sub(r"\1***", url))
+    """`url` as it may be logged: where the server is, and nothing else."""
+    try:
+        return read_url(url).shown
+    except BadRedisUrl:
+        scheme = _scheme(url)
+        return f"{scheme}://***" if scheme in SCHEMES else "***"
 
 
 def read_url(url: str) -> RedisUrl:
@@ -78,46 +95,78 @@ def read_url(url: str) -> RedisUrl:
     Raises:
         BadRedisUrl: it names no server, or sets what the gateway chooses.
     """
-    scheme = url.partition(":")[0].lower()
+    scheme = _scheme(url)
     if not url.isprintable() or scheme not in SCHEMES:
-        raise _nowhere(url)
-    return _several(url, SEVERAL[scheme]) if scheme in SEVERAL else _single(url)
+        raise _nowhere()
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        raise BadRedisUrl(_ENCODE) if "#" in url else _nowhere()
+    login, at, hosts = parts["authority"].rpartition("@")
+    path = parts["path"] or ""
+    if "@" in path and (scheme != "unix" or at):
+        raise BadRedisUrl(_ENCODE)
+    read = _several if scheme in SEVERAL else _socket if scheme == "unix" else _single
+    return read(_Parts(url, scheme, login + at, hosts, path, parts["query"] or ""))
 
 
-def _nowhere(url: str) -> BadRedisUrl:
+@dataclass(slots=True, frozen=True)
+class _Parts:
+    """The pieces of a URL; `login` ends with its ``@`` if there is one."""
+
+    url: str
+    scheme: str
+    login: str
+    hosts: str
+    path: str
+    query: str
+
+    def shown(self, path: str = "") -> str:
+        """The harmless ones; call it when hosts and path are known to be what they should."""
+        return f"{self.scheme}://{'***@' * bool(self.login)}{self.hosts}{path}"
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _nowhere() -> BadRedisUrl:
     return BadRedisUrl(
-        f"{redacted(url)!r} names no Redis server: write redis://, rediss://, unix://, redis+sentinel:// or "
+        "The Redis URL names no server: write redis://, rediss://, unix://, redis+sentinel:// or "
         "redis+cluster:// and where it is."
     )
 
 
-def _single(url: str) -> RedisUrl:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise BadRedisUrl("The Redis URL cannot be read: its host or port is malformed.") from None
+def _socket(parts: _Parts) -> RedisUrl:
+    path = unquote(parts.path)
+    if not path or parts.hosts:
+        raise BadRedisUrl(
+            _UNREADABLE + "a socket is unix:// and its whole path, as in unix:///run/redis.sock."
+        )
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise BadRedisUrl(
+            f"The path of a Unix socket has {LONGEST_SOCKET_PATH} bytes at most: use a shorter one."
+        )
+    options = _options(parts, "db", "username", "password")
+    database = _database(options.get("db", "0"))
+    return RedisUrl(parts.url, shown=parts.shown(parts.path) + f"?db={database}" * (database != "0"))
+
+
+def _single(parts: _Parts) -> RedisUrl:
+    if not parts.hosts:
+        raise _nowhere()
+    _node(parts.hosts, PORTS[""])
+    _database(_options(parts, "db", "username", "password").get("db", "0"))
     database = parts.path.strip("/")
-    if parts.scheme == "unix":
-        usable = bool(parts.path)
-    else:
-        usable = bool(parts.hostname) and port != 0 and (not database or database.isdigit())
-    if not usable:
-        raise _nowhere(url)
-    _options(parts.query, "db", "username", "password")
-    return RedisUrl(url)
+    return RedisUrl(parts.url, shown=parts.shown(f"/{_database(database)}" if database else ""))
 
 
-def _several(url: str, kind: str) -> RedisUrl:
-    parts = _PARTS.fullmatch(url)
-    if parts is None:
-        raise _nowhere(url)
-    login, at, hosts = parts["authority"].rpartition("@")
-    nodes = tuple(_node(text, PORTS[kind]) for text in hosts.split(","))
-    service, database = _path(parts["path"], kind)
+def _several(parts: _Parts) -> RedisUrl:
+    kind = SEVERAL[parts.scheme]
+    nodes = tuple(_node(text, PORTS[kind]) for text in parts.hosts.split(","))
+    service, database = _path(parts.path, kind)
     told = ("sentinel_username", "sentinel_password") if kind == SENTINEL else ()
-    options = _options(parts["query"] or "", "username", "password", *told)
-    server = f"{parts['scheme'].lower().partition('+')[0]}://{login}{at}server/{database}"
+    options = _options(parts, "username", "password", *told)
+    server = f"{parts.scheme.partition('+')[0]}://{parts.login}server/{database}"
     kept = {name: value for name, value in options.items() if name not in told}
     return RedisUrl(
         server=f"{server}?{urlencode(kept)}" if kept else server,
@@ -125,36 +174,50 @@ def _several(url: str, kind: str) -> RedisUrl:
         nodes=nodes,
         service=service,
         login={name.removeprefix("sentinel_"): options[name] for name in told if name in options},
+        shown=parts.shown(parts.path),
     )
 
 
 def _node(text: str, port: int) -> Address:
     found = _NODE.fullmatch(text)
     if found is None or not 0 < int(found["port"] or port) < 65536:
-        raise BadRedisUrl("The Redis URL cannot be read: one of its hosts or ports is malformed.")
-    return unquote(found["v6"] or found["host"]), int(found["port"] or port)
+        raise BadRedisUrl(_UNREADABLE + "one of its hosts or ports is malformed.")
+    return found["v6"] or found["host"], int(found["port"] or port)
+
+
+def _database(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise BadRedisUrl(_UNREADABLE + "its database is not a number.")
+    return text
 
 
 def _path(path: str, kind: str) -> tuple[str, str]:
     """The service and the number of the database."""
     steps = path.strip("/").split("/") if path.strip("/") else []
     service = unquote(steps.pop(0)) if kind == SENTINEL and steps else ""
-    database = steps.pop(0) if steps else "0"
+    database = _database(steps.pop(0)) if steps else "0"
     if kind == SENTINEL and not service:
         raise BadRedisUrl(
             "The Redis URL has to name the service that the sentinels watch: redis+sentinel://host/mymaster."
         )
-    if steps or not database.isdigit():
-        raise BadRedisUrl("The Redis URL cannot be read: its path is malformed.")
+    if steps:
+        raise BadRedisUrl(_UNREADABLE + "its path is malformed.")
     if kind == CLUSTER and int(database):
         raise BadRedisUrl("A cluster has no database but 0.")
     return service, database
 
 
-def _options(query: str, *known: str) -> dict[str, str]:
-    """The options of a URL; besides those `known` it may have the ``ssl_`` ones."""
-    options = dict(parse_qsl(query))
-    for name in options:
-        if name not in known and not name.startswith("ssl_"):
-            raise BadRedisUrl(f"The Redis URL cannot set {name!r}: the gateway chooses it.")
+def _options(parts: _Parts, *known: str) -> dict[str, str]:
+    """The options of a URL; besides those `known` it may have the ``ssl_`` ones, where it speaks TLS."""
+    try:
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise BadRedisUrl(_ENCODE) from None
+    others = [name for name in options if name not in known]
+    if not all(name.startswith("ssl_") for name in others):
+        allowed = ", ".join(known)
+        raise BadRedisUrl(f"A Redis URL can set {allowed} and ssl_...: the gateway chooses everything else.")
+    if others and not parts.scheme.startswith("rediss"):
+        scheme = "rediss" + parts.scheme.removeprefix("redis") if parts.scheme != "unix" else "rediss"
+        raise BadRedisUrl(f"Options that begin with ssl_ are for TLS: write {scheme}:// for it.")
     return options

@@ -47,32 +47,51 @@ from store.redis_url import RedisUrl, read_url
         "redis+cluster://user:secret@127.0.0.1/1",
         "redis+cluster://user:secret@127.0.0.1?sentinel_password=secret",
         "redis+cluster://user:secret@127.0.0.1:7000:7001",
+        "redis:secret@127.0.0.1",
+        "redis://:secret",
+        "redis://user:se#secret@127.0.0.1",
+        "redis://user:se/secret@127.0.0.1",
+        "redis://user:se?secret@127.0.0.1",
+        "redis://user:se?secret=x@127.0.0.1",
+        "redis://user:6379?secret@127.0.0.1",
+        "redis://user:6379/0/secret@127.0.0.1",
+        "redis://127.0.0.1/secret",
+        "redis://127.0.0.1?ssl_password=secret",
+        "unix:///run/redis.sock?ssl_password=secret",
+        "redis+cluster://127.0.0.1?ssl_password=secret",
+        "rediss://:secret@127.0.0.1?retry_on_timeout=1",
+        "rediss://127.0.0.1?ssl_secret=1",
+        "rediss://127.0.0.1?ssl_cert_reqs=secret",
+        "rediss://127.0.0.1?ssl_min_version=secret",
+        "rediss+sentinel://127.0.0.1/fleet?ssl_secret=1",
+        "unix://user:se/secret@/run/redis.sock",
+        "unix://secret/run/redis.sock",
+        f"unix:///{'secret/' * 16}redis.sock",
     ],
 )
 def test_a_url_that_names_no_server_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(BadRedisUrl) as caught:
         connect(url, purpose="test", key_prefix="{fleet}:")
-    if "db=" not in url:
-        assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) + redacted(url)
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
-        ("redis://:secret@host", "redis://:***@host"),
-        ("rediss://user:se@cret@host:1/2", "rediss://user:***@host:1/2"),
-        ("redis://:se/cret@host", "redis://:***@host"),
-        ("unix:///run/redis.sock?db=1&password=secret", "unix:///run/redis.sock?db=1&password=***"),
-        ("redis+cluster://user:secret@a:1,b:2", "redis+cluster://user:***@a:1,b:2"),
+        ("redis://:secret@host", "redis://***@host"),
+        ("rediss://user:se@cret@host:1/2?ssl_password=secret", "rediss://***@host:1/2"),
+        ("redis://us%65r:se%2Fcret@[::1]:1", "redis://***@[::1]:1"),
+        ("redis://:se/cret@host", "redis://***"),
+        ("redis://host?password=secret", "redis://host"),
+        ("secret", "***"),
+        ("unix:///run/redis@1.sock?db=1&password=secret", "unix:///run/redis@1.sock?db=1"),
+        ("unix://:secret@/run/redis.sock", "unix://***@/run/redis.sock"),
+        ("redis+cluster://user:secret@a:1,b:2", "redis+cluster://***@a:1,b:2"),
         ("redis+sentinel://a:1,b:2/fleet", "redis+sentinel://a:1,b:2/fleet"),
         (
             "redis+sentinel://user:secret@a,b/fleet/1?sentinel_username=u&sentinel_password=sec@ret",
-            "redis+sentinel://user:***@a,b/fleet/1?sentinel_username=u&sentinel_password=***",
-        ),
-        (
-            "redis+sentinel://a:1/fleet?sentinel_password=se@cret",
-            "redis+sentinel://a:1/fleet?sentinel_password=***",
+            "redis+sentinel://***@a,b/fleet/1",
         ),
     ],
 )

@@ -215,3 +215,13 @@ def test_without_a_server_the_embedded_one_is_explained(
     assert result.exit_code == 2
     assert "telgw run" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", [b"  getinfo", b"  getinfo\n", b"  getinfo\r\n"])
+def test_the_text_of_a_command_may_come_from_standard_input(
+    telgw: Callable[..., Result], redis: Any, gateway: Script, given: bytes
+) -> None:
+    result = CliRunner().invoke(cli, ["send", IMEI, "-", "--no-wait", *OPTIONS], input=given)
+    assert result.exit_code == 0
+    [(_, fields)] = redis.xrange(KEYS.outbound("gw-1"))
+    assert fields["payload"] == "  getinfo"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -18,6 +19,7 @@ import click
 from click.core import ParameterSource
 
 from fsm.errors import GatewayError
+from store.redis_url import redacted
 
 VERBS = {
     "run": "Run a gateway.",
@@ -36,6 +38,8 @@ VERBS = {
 """Every verb and what it does, so that the help does not have to import them."""
 
 INTERRUPTED = 130
+
+_URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*", re.IGNORECASE)
 
 
 class Telgw(click.Group):
@@ -81,8 +85,21 @@ class Telgw(click.Group):
 
 
 def _complain(sentence: str) -> int:
-    click.echo(f"telgw: {' '.join(sentence.split())}", err=True)
+    click.echo(f"telgw: {' '.join(_without_urls(sentence).split())}", err=True)
     return 2
+
+
+def _without_urls(sentence: str) -> str:
+    """Click repeats a URL in a wrong place as it stands: only what is harmless of it may be shown."""
+    begin = _URL.search(sentence)
+    if begin is None:
+        return sentence
+    before, url, after = sentence[: begin.start()], begin[0], sentence[begin.end() :]
+    core = url.rstrip("'\").,")
+    shown = redacted(core)
+    if shown.endswith("***"):  # nobody knows where it ends: a password may hold blanks
+        return before + shown
+    return before + shown + url[len(core) :] + _without_urls(after)
 
 
 def _describe(error: click.ClickException) -> str:

@@ -7,21 +7,23 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
 from fsm.outbound import Limits
 from transport.settings import Settings
 
+from . import redis_file
 from .parameters import KeyPrefix, RedisUrl, Verbs, show
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     field.name: field.default_factory() if field.default_factory is not MISSING else field.default
     for field in (*fields(Settings), *fields(Limits))
 }
+_DEFAULTS["redis_file"] = None  # no setting: what it holds becomes `redis`
 
 
 class Setting(click.Option):
@@ -65,7 +67,10 @@ def with_config(function: Decorated) -> Decorated:
 
 
 def with_redis(function: Decorated) -> Decorated:
-    """Add ``--redis``, ``--key-prefix`` and ``--state-dir``: where the streams are."""
+    """Add ``--redis``, ``--redis-file``, ``--key-prefix`` and ``--state-dir``: where the streams are.
+
+    The verb gets ``redis``, whichever way it was said, and `EXPOSED` in the meta of its context.
+    """
     function = setting(
         "Redis",
         "--state-dir",
@@ -79,6 +84,14 @@ def with_redis(function: Decorated) -> Decorated:
         "--key-prefix",
         KeyPrefix(),
         "What every Redis name begins with, for example `{fleet}:`, whose braces a cluster needs.",
+    )(_with_url(function))
+    function = setting(
+        "Redis",
+        "--redis-file",
+        click.Path(dir_okay=False, path_type=Path),
+        "A file whose only line is that URL: a list of processes shows no password then.",
+        default=None,
+        show_default="none",
     )(function)
     return setting(
         "Redis",
@@ -86,7 +99,26 @@ def with_redis(function: Decorated) -> Decorated:
         RedisUrl(),
         "redis://, unix://, redis+sentinel:// or redis+cluster:// URL, rediss for TLS; `embedded` for the "
         "server that `telgw run` starts itself.",
+        show_default="embedded",  # and never what the environment or a file says, which may hold a password
     )(function)
+
+
+def _with_url(function: Decorated) -> Decorated:
+    """`function` with the ``redis`` that counts, in place of ``redis`` and ``redis_file``."""
+
+    @wraps(function)
+    def called(redis: str, **rest: Any) -> Any:
+        path, ctx = rest.pop("redis_file"), click.get_current_context()
+        url = redis_file.choose(ctx, redis, path)
+        if path is not None and url != redis and redis_file.exposed(path):
+            ctx.meta[EXPOSED] = str(path)
+        return function(redis=url, **rest)
+
+    return cast(Decorated, called)
+
+
+EXPOSED = "telgw.exposed"
+"""In the meta of a context: the file with the URL of Redis, if others may read it."""
 
 
 class Where(NamedTuple):
@@ -102,6 +134,10 @@ def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(verb)
     def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
+        if path := click.get_current_context().meta.get(EXPOSED):
+            click.echo(
+                f"telgw: Others may read {path}, which holds the URL of Redis: chmod 600 {path}", err=True
+            )
         return verb(where=Where(redis, key_prefix, state_dir), **rest)
 
     return with_config(with_redis(called))

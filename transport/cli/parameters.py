@@ -74,7 +74,7 @@ class InstanceId(Kind):
 
 
 class RedisUrl(Kind):
-    """Where Redis is, or ``embedded``. A URL may hold a password, which is never repeated in an error."""
+    """Where Redis is, or ``embedded``. A URL may hold a password: no error repeats what it says."""
 
     name = "url"
 

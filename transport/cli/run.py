@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
 from fsm.outbound import Limits
 from store.redis_url import read_url
 from transport.settings import Address, Settings
 from transport.tls import context_for
 
-from .options import Setting, setting, with_config, with_redis
+from .options import EXPOSED, Setting, setting, with_config, with_redis
 from .parameters import AllowList, Duration, HostPort, InstanceId, StreamName, Verbs
 
 PEM = click.Path(dir_okay=False, path_type=Path)
@@ -179,6 +180,9 @@ def start(settings: Settings) -> int:
     from transport.logs import configure
 
     configure(settings.log_level, settings.log_format)
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):
+        structlog.get_logger("telgw").warning("secret_exposed", file=exposed, mend=f"chmod 600 {exposed}")
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with suppress(ImportError):
         from uvloop import new_event_loop as loop_factory

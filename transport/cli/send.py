@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -21,6 +22,7 @@ from .parameters import Duration
 from .streams import complete, producer
 
 DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
+STDIN = "-"
 SLACK = 60.0
 """Seconds that a verdict may come later than the command's own times allow, before nobody waits any more."""
 
@@ -45,11 +47,31 @@ SLACK = 60.0
 def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
     """Send the command TEXT to the device IMEI and print each event of it as it comes.
 
-    TEXT is sent byte for byte; quote it. Exit status: 0 responded or delivered (without waiting: handed
+    TEXT is sent byte for byte; quote it. With - it is the line on standard input, where no list of processes
+    shows a password in it. Exit status: 0 responded or delivered (without waiting: handed
     over); 1 failed; 2 wrong use; 3 timeout, or no verdict at all; 4 no gateway holds the device.
     """
+    if wish["text"] == STDIN:
+        wish["text"] = read_line(sys.stdin.buffer)
     entry(0, **wish)  # what is wrong with it is told before Redis is asked for the time
     return complete(_send(where, wait, raw, wish))
+
+
+def read_line(stream: BinaryIO) -> str:
+    """The only line of `stream`, without its end; whether it is a good command is judged like any other text.
+
+    Raises:
+        click.UsageError: there is no line, or more than one, or one that no gateway would read.
+    """
+    data = stream.read(FIELD_LIMIT + 3)
+    line = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not line:
+        raise click.UsageError("TEXT is empty: with - it is read from standard input.")
+    if len(line) > FIELD_LIMIT:
+        raise click.UsageError("TEXT is longer than 64 KiB.")
+    if b"\n" in line:
+        raise click.UsageError("TEXT has more than one line.")
+    return line.decode(errors="surrogateescape")
 
 
 async def _send(where: Where, wait: bool, raw: bool, wish: dict[str, Any]) -> int:

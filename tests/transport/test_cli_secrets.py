@@ -1,0 +1,153 @@
+"""The URL of Redis and the text of a command: given where nobody looks on, and never shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from transport.cli import cli
+
+IMEI = "352093081452251"
+SECRET = "S3cret"
+NOBODY = "127.0.0.1:1"
+"""Where no server is."""
+
+
+@pytest.fixture
+def telgw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a verb in this process, without a terminal."""
+    for name in ("TELGW_CONFIG", "TELGW_REDIS", "TELGW_REDIS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *args, **more: CliRunner().invoke(cli, [str(arg) for arg in args], **more)
+
+
+@pytest.fixture
+def url_file(tmp_path: Path) -> Path:
+    path = tmp_path / "redis-url"
+    path.write_text(f"redis://:{SECRET}@{NOBODY}/0\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("verb", [("run",), ("check",), ("watch",), ("send", IMEI, "getinfo")])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://user:{SECRET}@{NOBODY}x",
+        f"redis://user:a/{SECRET}@{NOBODY}",
+        f"redis://user:a#{SECRET}@{NOBODY}",
+        f"redis://user:a?{SECRET}@{NOBODY}",
+        f"redis://{NOBODY}?ssl_password={SECRET}",
+        f"rediss://{NOBODY}?ssl_{SECRET}=1",
+        f"rediss://{NOBODY}?ssl_cert_reqs={SECRET}",
+        f"redis+sentinel://user:{SECRET}@{NOBODY}",
+        f"unix://user:{SECRET}/redis.sock",
+        f"http://user:{SECRET}@{NOBODY}",
+        f"user:{SECRET}@{NOBODY}",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_sentence_without_its_password(
+    telgw: Callable[..., Result], verb: tuple[str, ...], url: str
+) -> None:
+    for result in (telgw(*verb, "--redis", url), telgw(*verb, env={"TELGW_REDIS": url})):
+        assert result.exit_code == 2
+        assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+        assert SECRET not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [f"redis://u:{SECRET}@h", f"redis://u:two {SECRET}@h", f"rediss://u:{SECRET}/"]
+)
+def test_a_url_in_a_wrong_place_is_not_repeated(telgw: Callable[..., Result], words: str) -> None:
+    for arguments in (("check", words), ("run", "--instance-id", words), ("send", words, "getinfo")):
+        result = telgw(*arguments)
+        assert result.exit_code == 2
+        assert SECRET not in result.output
+
+
+def test_the_help_shows_no_value(telgw: Callable[..., Result], tmp_path: Path) -> None:
+    config = tmp_path / "telgw.toml"
+    config.write_text(f'redis = "redis://:{SECRET}@{NOBODY}"\n')
+    result = telgw("check", "--config", config, "--help", env={"TELGW_REDIS": f"redis://:{SECRET}@{NOBODY}"})
+    assert result.exit_code == 0
+    assert SECRET not in result.output
+
+
+# --redis-file
+
+
+def test_every_verb_takes_the_url_from_a_file(telgw: Callable[..., Result], url_file: Path) -> None:
+    for verb in (("check",), ("watch",), ("history", "c-1"), ("cancel", "c-1"), ("send", IMEI, "getinfo")):
+        for result in (
+            telgw(*verb, "--redis-file", url_file),
+            telgw(*verb, env={"TELGW_REDIS_FILE": str(url_file)}),
+        ):
+            assert NOBODY in result.stderr
+            assert SECRET not in result.output
+
+
+def test_what_is_said_nearer_to_the_command_line_counts(telgw: Callable[..., Result], url_file: Path) -> None:
+    other = "redis://127.0.0.2:1"
+    assert NOBODY in telgw("check", "--redis-file", url_file, env={"TELGW_REDIS": other}).stderr
+    assert "127.0.0.2" in telgw("check", "--redis", other, env={"TELGW_REDIS_FILE": str(url_file)}).stderr
+    both = telgw("check", "--redis", other, "--redis-file", url_file)
+    assert both.stderr == "telgw: --redis and --redis-file contradict each other: give one of them.\n"
+
+
+def test_a_file_that_others_may_read_is_warned_of(telgw: Callable[..., Result], url_file: Path) -> None:
+    assert "chmod" not in telgw("check", "--redis-file", url_file).stderr
+    url_file.chmod(0o640)
+    result = telgw("check", "--redis-file", url_file)
+    assert f"Others may read {url_file}" in result.stderr
+    assert NOBODY in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        f"redis://{NOBODY}\n{SECRET}\n".encode(),
+        SECRET.encode() * 1000,
+        b"\xff" + SECRET.encode(),
+        f"http://{SECRET}".encode(),
+        f"{SECRET}\x00".encode(),
+    ],
+)
+def test_a_file_that_holds_no_url_is_one_sentence(
+    telgw: Callable[..., Result], url_file: Path, content: bytes
+) -> None:
+    url_file.write_bytes(content)
+    result = telgw("check", "--redis-file", url_file)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert str(url_file) in result.stderr
+    assert SECRET not in result.output
+    os.unlink(url_file)
+    assert "No such file" in telgw("check", "--redis-file", url_file).stderr
+
+
+# send IMEI -
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (b"", "TEXT is empty"),
+        (b"\n", "TEXT is empty"),
+        (b"two\nlines\n", "TEXT has more than one line"),
+        (f"{SECRET}\x00".encode(), "TEXT holds a character that is not printable ASCII"),
+        (b"\xff" + SECRET.encode(), "TEXT is not UTF-8"),
+        (SECRET.encode() * 20_000, "TEXT is longer than 64 KiB"),
+    ],
+)
+def test_a_text_on_standard_input_that_is_no_command_is_refused(
+    telgw: Callable[..., Result], given: bytes, sentence: str
+) -> None:
+    result = telgw("send", IMEI, "-", "--redis", f"redis://{NOBODY}", input=given)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert SECRET not in result.output

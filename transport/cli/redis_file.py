@@ -1,0 +1,68 @@
+"""``--redis-file``: the URL of Redis from a file, where no list of processes shows its password."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from .parameters import RedisUrl
+
+LONGEST = 4096
+"""Bytes of a URL in a file."""
+
+_RANK = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT)
+"""Where values come from, the weaker first; what is not listed is the command line."""
+
+
+def choose(ctx: click.Context, redis: str, redis_file: Path | None) -> str:
+    """The URL that counts: of `--redis` and `--redis-file` the one that was said nearer to the command line.
+
+    Raises:
+        click.UsageError: both were said in the same place, or the file holds no URL.
+    """
+    if redis_file is None:
+        return redis
+    said, of_file = _rank(ctx, "redis"), _rank(ctx, "redis_file")
+    if said == of_file:
+        raise click.UsageError("--redis and --redis-file contradict each other: give one of them.")
+    return redis if said > of_file else read(redis_file)
+
+
+def _rank(ctx: click.Context, name: str) -> int:
+    source = ctx.get_parameter_source(name)
+    return _RANK.index(source) if source in _RANK else len(_RANK)
+
+
+def read(path: Path) -> str:
+    """The URL in the only line of a file; nothing of the file is repeated in an error.
+
+    Raises:
+        click.UsageError: the file cannot be read, or is not one line with the URL of a Redis.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(LONGEST + 1).decode()
+    except OSError as error:
+        raise click.UsageError(f"--redis-file {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"--redis-file {path}: The file is not text.") from None
+    line = text.removesuffix("\n").removesuffix("\r")
+    if not line or len(text) > LONGEST or not line.isprintable():
+        raise click.UsageError(f"--redis-file {path}: The file has to be one line, the URL of Redis.")
+    try:
+        return RedisUrl().convert(line, None, None)
+    except click.BadParameter as error:
+        raise click.UsageError(f"--redis-file {path}: {error.message}") from None
+
+
+def exposed(path: Path) -> bool:
+    """Whether others than its owner may read or write the file. What systemd hands over is in order."""
+    handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
+    if handed_over and path.is_relative_to(handed_over):
+        return False
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o077)
