@@ -18,7 +18,7 @@ from transport.guest import Guest
 from transport.hub import Hub
 from transport.teltonika.avl import decode_avl, encode_ack
 from transport.teltonika.command import Message, decode_messages
-from transport.teltonika.errors import Undecodable
+from transport.teltonika.errors import FramingLost, Undecodable
 from transport.teltonika.frame import (
     AVL_CODECS,
     CODEC_8,
@@ -66,7 +66,7 @@ class Connection(Guest):
         self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
         self._unstored = 0
         self._bad = 0
-        self._reader = FrameReader()
+        self._reader = FrameReader(hub.settings.max_frame)
 
     @property
     def writable(self) -> bool:
@@ -107,13 +107,19 @@ class Connection(Guest):
             if self.closed:
                 return
         if reader.fault is not None:
-            log.info("framing_lost", imei=self.imei, peer=self.peer, reason=reader.fault.reason)
-            self.shut(PROTOCOL_ERROR)
+            self._framing_lost(reader.fault)
         elif reader.partial != was_partial or (bodies and was_partial):
             self._watch_frame(reader.partial)
         if len(bodies) > READ_BUDGET:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self.resume)
+
+    def _framing_lost(self, fault: FramingLost) -> None:
+        if fault.length:
+            self._hub.too_long(self, fault.length)
+        else:
+            log.info("framing_lost", imei=self.imei, peer=self.peer, reason=fault.reason)
+        self.shut(PROTOCOL_ERROR)
 
     def _watch_frame(self, begun: bool) -> None:
         """A frame that has begun must end in time."""

@@ -84,6 +84,7 @@ class Hub:
         self._paused: set[DeviceLink] = set()
         self._look_at = 0.0
         self._refusals = Seldom()
+        self._too_long = Seldom()
         self._deaf = False
 
     def new_session_id(self) -> str:
@@ -123,6 +124,19 @@ class Hub:
         """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
         if self._refusals.worth((connection.host, reason), self.now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
+
+    def too_long(self, connection: DeviceLink, length: int) -> None:
+        """A frame declares `length` bytes, more than are allowed; its device repeats it for ever."""
+        self.metrics.frames_too_long.inc()
+        if self._too_long.worth(connection.imei, self.now):
+            log.warning(
+                "frame_too_long",
+                imei=connection.imei,
+                peer=connection.peer,
+                length=length,
+                limit=self.settings.max_frame,
+                advice="raise --max-frame if the device sends such frames of records",
+            )
 
     # Sessions
 

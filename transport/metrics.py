@@ -37,6 +37,7 @@ class Metrics:
             "takeovers_suspicious_total", "Devices that came from ever changing addresses"
         )
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
+        self.frames_too_long = counter("frames_too_long_total", "Frames that declare more than is allowed")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")
         self.messages = counter(
             "device_messages_total", "Messages of devices that are neither records nor answers", "codec"

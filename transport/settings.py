@@ -34,6 +34,7 @@ class Settings:
     allow_verbs: tuple[str, ...] = ()
     handshake_timeout: float = 10.0
     idle_timeout: float = 0.0
+    max_frame: int = 4096
     tls_listen: tuple[Address, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None

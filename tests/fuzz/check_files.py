@@ -66,6 +66,7 @@ def _check(settings: Settings) -> None:
     assert 1 <= limits.max_payload <= 4096
     assert settings.heartbeat_interval < settings.heartbeat_ttl <= 86_400
     assert settings.listen or settings.tls_listen
+    assert 1280 <= settings.max_frame <= 65_536
     for host, port in (*settings.listen, *settings.tls_listen):
         assert isinstance(host, str)
         assert 0 <= port <= 65_535

@@ -173,6 +173,17 @@ def test_the_defaults_of_the_command_line_are_those_of_the_settings(
     assert started == [Settings(instance_id="gw-1")]
 
 
+def test_the_plain_listener_may_be_off_where_another_one_listens(
+    telgw: Callable[..., Result], started: list[Settings], files: dict[str, Path]
+) -> None:
+    tls = ("--tls-listen", "127.0.0.1:5028", "--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"])
+    assert telgw("run", "--listen", "off", *tls).exit_code == 0
+    assert telgw("run", *tls, env={"TELGW_LISTEN": "off"}).exit_code == 0
+    assert [(found.listen, found.tls_listen) for found in started] == [((), (("127.0.0.1", 5028),))] * 2
+    refused(telgw("run", "--listen", "off"), "no device could connect")
+    refused(telgw("run", "--listen", "off", "--listen", "127.0.0.1:1", *tls), "--listen off")
+
+
 def test_the_instance_id_comes_from_the_host_and_the_port(
     telgw: Callable[..., Result], started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
 
+from fsm.reasons import PROTOCOL_ERROR
+from tests.transport.desk import IMEI
+from tests.transport.wire import Wire
 from transport.teltonika.frame import (
     AVL_LIMIT,
     CODEC_8,
     CODEC_12,
     MESSAGE_LIMIT,
+    PACKET_LIMIT,
     FrameReader,
     encode_frame,
 )
@@ -37,3 +43,33 @@ def test_a_frame_is_as_long_as_its_codec_allows_however_it_comes(
 ) -> None:
     frame = encode_frame(bytes((codec,)) + bytes(length - 1))
     assert feed(frame, size) == (frames, frames == 0)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 9], ids=["whole", "in small pieces"])
+@pytest.mark.parametrize(("length", "taken"), [(PACKET_LIMIT, True), (PACKET_LIMIT + 1, False)])
+async def test_an_operator_says_how_long_a_frame_of_records_may_be(
+    frozen: FrozenDateTimeFactory, length: int, taken: bool, size: int
+) -> None:
+    wire = Wire(frozen, max_frame=PACKET_LIMIT, payload="raw")
+    connection, _ = wire.ready()
+    frame = encode_frame(bytes((CODEC_8, 1)) + bytes(length - 2))
+    for at in range(0, len(frame), size):
+        connection.data_received(frame[at : at + size])
+    assert (len(wire.telemetry.batches), connection.closed) == (taken, not taken)
+
+
+async def test_a_frame_that_is_too_long_is_told_with_its_length_once_a_minute(
+    frozen: FrozenDateTimeFactory,
+) -> None:
+    wire = Wire(frozen)
+    with capture_logs() as logs:
+        for imei in (IMEI, IMEI, IMEI[::-1]):
+            connection, _ = wire.identify(imei)
+            connection.data_received(encode_frame(bytes((CODEC_8, 255)) + bytes(AVL_LIMIT)))
+            assert connection.close_reason == PROTOCOL_ERROR
+    told = [line for line in logs if line["event"] == "frame_too_long"]
+    assert [line["imei"] for line in told] == [IMEI, IMEI[::-1]]
+    assert {(line["log_level"], line["length"], line["limit"]) for line in told} == {
+        ("warning", AVL_LIMIT + 2, AVL_LIMIT)
+    }
+    assert wire.desk.metrics.registry.get_sample_value("teltonika_frames_too_long_total") == 3

@@ -13,7 +13,7 @@ from transport.simulator.answers import UNKNOWN, answer_text
 from transport.simulator.downlink import Downlink, DownlinkFault
 from transport.simulator.route import Route
 from transport.simulator.vehicle import DIGITAL_OUTPUT_1, VIN, Vehicle
-from transport.teltonika.avl import Record, decode_avl, encode_ack
+from transport.teltonika.avl import Record, decode_avl, encode_ack, encode_avl
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, decode_message, encode_command
 from transport.teltonika.frame import (
     AVL_CODECS,
@@ -22,6 +22,7 @@ from transport.teltonika.frame import (
     CODEC_12,
     CODEC_14,
     CODEC_16,
+    PACKET_LIMIT,
     BadFrame,
     FrameReader,
 )
@@ -122,6 +123,15 @@ async def test_records_of_every_codec_arrive_as_the_vehicle_measured_them(codec:
         assert records[-1].satellites > 3
         assert (VIN in records[-1].io) == (codec == CODEC_8E)
         assert tracker.counters.records_acked == 3
+
+
+@pytest.mark.parametrize("codec", [CODEC_8, CODEC_8E, CODEC_16])
+async def test_no_frame_of_a_tracker_is_longer_than_those_of_devices(codec: int) -> None:
+    behaviour = Behaviour(codec=codec, interval=0.0, records_per_frame=255, records_limit=255)
+    async with running(behaviour) as (gateway, tracker):
+        await tracker.reached(lambda it: it.counters.records_acked == 255)
+        sizes = [len(encode_avl(codec, frame)) for frame in gateway.frames]
+        assert PACKET_LIMIT - 120 < max(sizes) <= PACKET_LIMIT
 
 
 async def test_a_tracker_ends_when_the_records_asked_for_are_acknowledged() -> None:

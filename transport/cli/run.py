@@ -17,6 +17,7 @@ import structlog
 from fsm.outbound import Limits
 from store.redis_url import read_url
 from transport.settings import Address, Settings
+from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 from transport.tls import context_for
 
 from .options import EXPOSED, Setting, setting, with_config, with_redis
@@ -47,7 +48,13 @@ class Sectioned(click.Command):
     short_help="Run a gateway.",
     epilog="Order: command line, environment, --config, default. Seconds may have units: 500ms, 5m, 7d.",
 )
-@setting("Network", "--listen", HostPort(), "Where devices connect; repeatable.", multiple=True)
+@setting(
+    "Network",
+    "--listen",
+    HostPort(off=True),
+    "Where devices connect; repeatable; `off` where other listeners are enough.",
+    multiple=True,
+)
 @setting("Network", "--metrics", HostPort(off=True), "Where Prometheus reads, or `off`.")
 @setting("Network", "--max-connections", COUNT, "Devices at once; 0 for as many as the system allows.")
 @setting(
@@ -58,6 +65,12 @@ class Sectioned(click.Command):
 )
 @setting("Network", "--handshake-timeout", Duration(0.1, 3600), "Time a device has to name itself.")
 @setting("Network", "--idle-timeout", Duration(), "A silent connection is closed after this; 0 for never.")
+@setting(
+    "Network",
+    "--max-frame",
+    click.IntRange(PACKET_LIMIT, MESSAGE_LIMIT),
+    "Longest frame of records, in bytes of its length field; devices send 1,280 at most.",
+)
 @setting("Security", "--tls-listen", HostPort(), "Where devices connect with TLS; repeatable.", multiple=True)
 @setting(
     "Security", "--tls-cert", PEM, "Certificate and its chain, in PEM.", default=None, show_default="none"
@@ -153,6 +166,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
     """
     if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
         raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
+    values["listen"] = _addresses(values["listen"])
     if not (values["listen"] or values["tls_listen"]):
         raise click.UsageError("Without --listen and --tls-listen no device could connect.")
     if values["redis"] != "embedded":
@@ -165,6 +179,18 @@ def settings_of(values: dict[str, Any]) -> Settings:
         raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca do nothing without --tls-listen.")
     context_for(settings)  # what is wrong with the files is told before anything is started
     return settings
+
+
+def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
+    """The addresses of a repeatable option, of which one may be `off`.
+
+    Raises:
+        click.UsageError: `off` stands beside an address.
+    """
+    found = tuple(address for address in given if address is not None)
+    if found and len(found) < len(given):
+        raise click.UsageError("--listen off cannot stand beside an address.")
+    return found
 
 
 def default_instance_id(listen: tuple[Address, ...]) -> str:

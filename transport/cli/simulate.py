@@ -46,7 +46,11 @@ SPREAD = 2.0
     "--interval", type=Duration(0.01), default=5.0, show_default=True, help="Time between two frames."
 )
 @click.option(
-    "--frame", type=click.IntRange(1, 255), default=1, show_default=True, help="Records in each frame."
+    "--frame",
+    type=click.IntRange(1, 255),
+    default=1,
+    show_default=True,
+    help="Records in each frame, or as many as fit in the 1,280 bytes of a device's packet.",
 )
 @click.option("--records", type=click.IntRange(1), help="End when each has had so many acknowledged.")
 @click.option(

@@ -16,7 +16,8 @@ class Behaviour:
     Attributes:
         codec: AVL codec of its records: 0x08, 0x8E or 0x10.
         interval: time between two frames.
-        records_per_frame: new records in each frame; a backlog of more is sent in frames of this size.
+        records_per_frame: records measured together and sent in one frame, or in more frames where they are
+            too long for a packet of 1,280 bytes, as devices do.
         records_limit: the tracker ends when so many records are acknowledged; None for never.
         answers: ``normal``; ``late`` (`late_by` after it was due); ``never``; ``twice``; ``nack`` (a codec 14
             command is refused as meant for another device, a codec 12 command is answered).

@@ -13,7 +13,7 @@ from typing import Any
 from transport.teltonika.avl import Record, encode_avl
 from transport.teltonika.command import TYPE_COMMAND, Message, encode_answer, encode_nack
 from transport.teltonika.errors import WireFault
-from transport.teltonika.frame import CODEC_14
+from transport.teltonika.frame import CODEC_14, PACKET_LIMIT
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 
 from .answers import answer_text
@@ -179,8 +179,8 @@ class Tracker:
 
     async def _deliver(self) -> None:
         """Send the oldest records and wait for their acknowledgement; with another number they stay."""
-        frame = list(self._unacked)[: self.behaviour.records_per_frame]
-        await self._write(encode_avl(self.behaviour.codec, frame))
+        frame, data = self._next_frame()
+        await self._write(data)
         self.counters.frames_sent += 1
         self.counters.records_sent += len(frame)
         self._tell()
@@ -195,6 +195,13 @@ class Tracker:
                 self._unacked.popleft()
             self.counters.records_acked += acked
         self._tell()
+
+    def _next_frame(self) -> tuple[list[Record], bytes]:
+        """The oldest records, and the frame of them: as many as are wanted and as a device's packet holds."""
+        records = list(self._unacked)[: self.behaviour.records_per_frame]
+        while len(data := encode_avl(self.behaviour.codec, records)) > PACKET_LIMIT and len(records) > 1:
+            del records[max(1, len(records) * PACKET_LIMIT // len(data)) :]
+        return records, data
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         downlink = Downlink()

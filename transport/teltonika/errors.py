@@ -20,8 +20,13 @@ class WireFault(DeviceFault):
 class FramingLost(WireFault):
     """Nobody knows any more where the next frame begins: the connection has to be closed.
 
-    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``.
+    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``. ``length`` is the size in bytes of a body that
+    is too long, as the frame declares it; of any other fault it is 0.
     """
+
+    def __init__(self, reason: str, detail: str, length: int = 0) -> None:
+        super().__init__(reason, detail)
+        self.length = length
 
 
 class BadHandshake(WireFault):

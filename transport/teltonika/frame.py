@@ -28,7 +28,9 @@ PREAMBLE = b"\x00\x00\x00\x00"
 PING = 0xFF
 
 AVL_LIMIT = 4096
-"""Largest body of an AVL frame, in bytes. The wiki gives 1280 as the largest packet; the rest is mercy."""
+"""Largest body of an AVL frame, in bytes, unless an operator says otherwise."""
+PACKET_LIMIT = 1280
+"""Largest AVL frame that a device sends, in bytes (Teltonika Data Sending Protocols, "AVL data packet")."""
 MESSAGE_LIMIT = 65536
 """Largest body of any other frame, in bytes. Camera frames (codec 12, type 0x0D) of 2 KiB are known."""
 MINIMUM = 3
@@ -62,12 +64,16 @@ class FrameReader:
     ``pings`` counts the 0xFF bytes consumed. ``fault`` is set once the position in the stream is lost; from
     then on the reader keeps no bytes and returns nothing. At most one incomplete frame is ever buffered, and
     its declared length is judged before any of its body is kept.
+
+    Args:
+        limit: largest body of an AVL frame, in bytes; other frames may have `MESSAGE_LIMIT`.
     """
 
-    __slots__ = ("_needed", "_tail", "fault", "pings")
+    __slots__ = ("_limit", "_needed", "_tail", "fault", "pings")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = AVL_LIMIT) -> None:
         self.pings = 0
+        self._limit = limit
         self.fault: FramingLost | None = None
         self._tail: bytearray | None = None  # most connections are between frames most of the time
         self._needed = 0  # size the tail must reach before looking again; 0 while the header is incomplete
@@ -94,7 +100,7 @@ class FrameReader:
         if size < _OVERHEAD + MINIMUM:
             return None
         zeros, length = _HEADER.unpack_from(data)
-        if zeros or length + _OVERHEAD != size or length > AVL_LIMIT:
+        if zeros or length + _OVERHEAD != size or length > self._limit:
             return None
         return [_body(data, 0, length)]
 
@@ -103,7 +109,7 @@ class FrameReader:
         at = size = 0
         try:
             while (at := self._skip_pings(data, at)) < len(data):
-                size = wire_size(data, at)
+                size = wire_size(data, at, self._limit)
                 if not size or at + size > len(data):
                     break
                 frames.append(_body(data, at, size - _OVERHEAD))
@@ -125,8 +131,10 @@ class FrameReader:
         return match.end()
 
 
-def wire_size(data: bytes, at: int) -> int:
+def wire_size(data: bytes, at: int, limit: int = AVL_LIMIT) -> int:
     """Return the size of the frame that begins at ``at``, preamble and CRC included; 0 if not known yet.
+
+    ``limit`` is the largest body of an AVL frame, in bytes.
 
     Raises ``FramingLost`` as soon as the bytes present rule a frame out.
     """
@@ -136,19 +144,17 @@ def wire_size(data: bytes, at: int) -> int:
     if len(data) < at + _HEADER.size:
         return 0
     length: int = _HEADER.unpack_from(data, at)[1]
-    if not MINIMUM <= length <= MESSAGE_LIMIT:
-        raise FramingLost(
-            "length", f"A frame declares {length} bytes; {MINIMUM} to {MESSAGE_LIMIT} are possible."
-        )
-    if length <= AVL_LIMIT:
+    if length < MINIMUM:
+        raise FramingLost("length", f"A frame declares {length} bytes; the least is {MINIMUM}.")
+    if length > MESSAGE_LIMIT:
+        raise _too_long(length, MESSAGE_LIMIT)
+    if length <= limit:
         return length + _OVERHEAD
     if len(data) == at + _HEADER.size:
         return 0  # whether so much is allowed depends on the codec, which is the next byte
     codec = data[at + _HEADER.size]
     if codec not in MESSAGE_CODECS:
-        raise FramingLost(
-            "length", f"A frame of codec {codec:#04x} declares {length} bytes; the limit is {AVL_LIMIT}."
-        )
+        raise _too_long(length, limit)
     return length + _OVERHEAD
 
 
@@ -167,6 +173,10 @@ def _body(data: bytes, at: int, length: int) -> bytes | BadFrame:
     # "The first two bytes are zeroes" (FM64 Protocols): a value above 16 bits cannot be a checksum.
     reason = "crc_padding" if declared > 0xFFFF else "crc"
     return BadFrame(reason, body[0], length, declared, computed)
+
+
+def _too_long(length: int, limit: int) -> FramingLost:
+    return FramingLost("length", f"A frame declares {length} bytes; the limit is {limit}.", length)
 
 
 def _not_a_frame(start: bytes) -> FramingLost:
