@@ -39,6 +39,9 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    tls_crl: Path | None = None
+    tls_min_version: str = "1.2"
+    tls_ciphers: str | None = None
     allow_list: str = "off"
     allow_list_when_unavailable: str = "closed"
     shutdown_timeout: float = 15.0

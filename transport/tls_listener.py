@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from typing import Any
@@ -119,6 +120,9 @@ class TlsListener:
 
 def _reason(error: OSError) -> str:
     """One word that says why; of OpenSSL's if it has one, for those are no words of the peer."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # Its reason is always the same. The message is one of a table: "certificate revoked", for example.
+        return "_".join(re.findall(r"[a-z0-9]+", error.verify_message.lower()))
     if isinstance(error, ssl.SSLError):
         return (error.reason or "protocol").lower()
     return HANDSHAKE_TIMEOUT if isinstance(error, ConnectionAbortedError) else DEVICE_CLOSED

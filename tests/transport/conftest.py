@@ -11,6 +11,7 @@ import trustme
 import uvloop
 from freezegun.api import FrozenDateTimeFactory
 
+from tests.rig.certificates import revocation_list, write_pair
 from tests.transport.desk import Desk
 from tests.transport.diary import Diary, idle_gateway
 from tests.transport.door import Run
@@ -61,12 +62,11 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def files(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
-    """The certificate of the gateway, its key, and its authority."""
-    cert = authority.issue_cert("127.0.0.1")
-    paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key", "ca")}
-    cert.cert_chain_pems[0].write_to_path(paths["tls_cert"])
-    cert.private_key_pem.write_to_path(paths["tls_key"])
+    """The certificate of the gateway, its key, its authority, and an empty revocation list of that."""
+    paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key", "ca", "crl")}
+    write_pair(authority, paths["tls_cert"], paths["tls_key"])
     authority.cert_pem.write_to_path(paths["ca"])
+    paths["crl"].write_bytes(revocation_list(authority))
     return paths
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,19 @@ import trustme
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
 
+from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_pair
 from tests.transport.desk import IMEI
-from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting
+from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME
 from transport.cli import cli
 from transport.daemon.listeners import CannotListen, Listeners
+from transport.file_reader import NotRead
 from transport.settings import Settings
 from transport.tcp import unacknowledged
 from transport.teltonika.handshake import ACCEPT, encode_handshake
-from transport.tls import BadTlsFiles, context_for
+from transport.tls import BadTlsFiles, TlsFiles, load
 
 
 async def visit(door: Door, context: ssl.SSLContext) -> None:
@@ -131,7 +136,147 @@ async def test_an_address_in_use_is_told(frozen: FrozenDateTimeFactory, files: d
             second.bind()
 
 
+# Versions and ciphers
+
+
+def old_device(files: dict[str, Path], ciphers: str) -> ssl.SSLContext:
+    """The side of a device that knows TLS 1.2 and a few ciphers."""
+    context = trusting(files)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    return context
+
+
+async def fails(door: Door, context: ssl.SSLContext) -> str:
+    """A device does not come in; the reason that is logged."""
+    with capture_logs() as logs:
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await visit(door, context)
+        await until(lambda: logs)
+    [line] = logs
+    assert (line["event"], line["log_level"]) == ("tls_failed", "warning")
+    return str(line["reason"])
+
+
+def test_a_device_that_knows_nothing_but_an_old_cipher_comes_in_if_the_operator_says_so(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
+) -> None:
+    async def scenario() -> None:
+        pair = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+        pair.cert_chain_pems[0].write_to_path(files["tls_cert"])
+        pair.private_key_pem.write_to_path(files["tls_key"])
+        device = old_device(files, "AES128-SHA")
+        async with Door(frozen, **gateway_files(files)) as door:
+            assert await fails(door, device) == "no_shared_cipher"
+        async with Door(frozen, **gateway_files(files), tls_ciphers="ECDHE+AESGCM:RSA+AES") as door:
+            await visit(door, device)
+            await visit(door, trusting(files))
+
+    run(scenario())
+
+
+def test_no_cipher_without_authentication_is_spoken_whatever_the_operator_says(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
+) -> None:
+    async def scenario() -> None:
+        device = old_device(files, "aNULL:@SECLEVEL=0")
+        device.check_hostname, device.verify_mode = False, ssl.CERT_NONE
+        async with Door(frozen, **gateway_files(files), tls_ciphers="ALL:aNULL:@SECLEVEL=0") as door:
+            assert await fails(door, device) == "no_shared_cipher"
+
+    run(scenario())
+
+
+def test_an_operator_may_ask_for_tls_1_3(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
+) -> None:
+    async def scenario() -> None:
+        async with Door(frozen, **gateway_files(files), tls_min_version="1.3") as door:
+            assert await fails(door, old_device(files, "DEFAULT")) == "unsupported_protocol"
+            await visit(door, trusting(files))
+
+    run(scenario())
+
+
+# Revoked certificates
+
+
+def with_certificate(files: dict[str, Path], leaf: trustme.LeafCert) -> ssl.SSLContext:
+    """The side of a device that has a certificate."""
+    context = trusting(files)
+    leaf.configure_cert(context)
+    return context
+
+
+def test_a_device_whose_certificate_is_revoked_is_refused_and_another_is_not(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
+) -> None:
+    async def scenario() -> None:
+        good, bad = (authority.issue_cert(f"{name}.example") for name in ("good", "bad"))
+        files["crl"].write_bytes(revocation_list(authority, bad))
+        given = {"tls_client_ca": files["ca"], "tls_crl": files["crl"]}
+        async with Door(frozen, **gateway_files(files), **given) as door:
+            assert await fails(door, with_certificate(files, bad)) == "certificate_revoked"
+            assert door.wire.desk.metrics.registry.get_sample_value("teltonika_tls_failures_total") == 1
+            with capture_logs() as logs, pytest.raises((OSError, asyncio.IncompleteReadError)):
+                await visit(door, with_certificate(files, bad))
+            assert logs == []  # once a minute for an address and a reason
+            await visit(door, with_certificate(files, good))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("issuer", "until", "reason"),
+    [
+        ("ours", RECENTLY, "crl_has_expired"),
+        ("another", FAR_AHEAD, "unable_to_get_certificate_crl"),
+    ],
+)
+def test_without_a_list_that_is_valid_nobody_comes_in(
+    run: Run,
+    frozen: FrozenDateTimeFactory,
+    files: dict[str, Path],
+    authority: trustme.CA,
+    issuer: str,
+    until: datetime,
+    reason: str,
+) -> None:
+    async def scenario() -> None:
+        signer = authority if issuer == "ours" else trustme.CA()
+        files["crl"].write_bytes(revocation_list(signer, until=until))
+        given = {"tls_client_ca": files["ca"], "tls_crl": files["crl"]}
+        async with Door(frozen, **gateway_files(files), **given) as door:
+            device = with_certificate(files, authority.issue_cert("device.example"))
+            assert await fails(door, device) == reason
+
+    run(scenario())
+
+
 # The files
+
+
+def test_what_is_out_of_date_is_named(files: dict[str, Path], authority: trustme.CA) -> None:
+    write_pair(authority, files["tls_cert"], files["tls_key"], until=RECENTLY)
+    files["crl"].write_bytes(revocation_list(authority, since=datetime(2030, 1, 1, tzinfo=UTC)))
+    tls = load(settings(**gateway_files(files), tls_client_ca=files["ca"], tls_crl=files["crl"]))
+    assert tls
+    assert tls.faults(datetime(2025, 1, 1, tzinfo=UTC)) == [
+        f"{files['tls_cert']} is not valid since 2020-01-01 00:00 UTC.",
+        f"{files['crl']} is not valid before 2030-01-01 00:00 UTC.",
+    ]
+    assert tls.faults(datetime(2019, 1, 1, tzinfo=UTC)) == [
+        f"{files['crl']} is not valid before 2030-01-01 00:00 UTC."
+    ]
+
+
+def test_a_file_that_hangs_is_given_up(files: dict[str, Path]) -> None:
+    files["tls_key"].unlink()
+    os.mkfifo(files["tls_key"])
+    reader = TlsFiles(settings(**gateway_files(files)), patience=0.1)
+    for _ in range(2):
+        with pytest.raises(NotRead, match=r"The files of TLS could not be read within 0\.1 s\."):
+            reader.load_now()
 
 
 def settings(**given: Any) -> Settings:
@@ -139,19 +284,19 @@ def settings(**given: Any) -> Settings:
 
 
 def test_without_a_listener_there_is_nothing_to_load() -> None:
-    assert context_for(Settings(instance_id="gw-1")) is None
+    assert load(Settings(instance_id="gw-1")) is None
 
 
 def test_old_versions_of_tls_are_not_spoken(files: dict[str, Path]) -> None:
-    context = context_for(settings(**gateway_files(files)))
-    assert context
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    tls = load(settings(**gateway_files(files)))
+    assert tls
+    assert tls.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_one_file_may_hold_the_certificate_and_its_key(files: dict[str, Path]) -> None:
     both = files["tls_cert"]
     both.write_bytes(files["tls_key"].read_bytes() + both.read_bytes())
-    assert context_for(settings(tls_cert=both))
+    assert load(settings(tls_cert=both))
 
 
 def protect(files: dict[str, Path]) -> None:
@@ -181,6 +326,19 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Path]], object], str]] = {
         lambda files: trustme.CA().issue_cert("x.example").private_key_pem.write_to_path(files["tls_key"]),
         r"tls_key.pem is not the key of the certificate",
     ),
+    "no revocation list": (lambda files: files["crl"].unlink(), r"crl.pem cannot be read: No such file"),
+    "not a revocation list": (
+        lambda files: files["crl"].write_text("hello"),
+        r"crl.pem does not hold a revocation list",
+    ),
+    "a revocation list cut short": (
+        lambda files: files["crl"].write_bytes(files["crl"].read_bytes()[:-40]),
+        r"crl.pem does not hold a revocation list",
+    ),
+    "authorities in the place of a revocation list": (
+        lambda files: files["crl"].write_bytes(files["crl"].read_bytes() + files["ca"].read_bytes()),
+        r"crl.pem holds certificates",
+    ),
 }
 
 
@@ -191,8 +349,9 @@ def test_a_file_that_cannot_be_used_is_told_in_one_sentence_and_nothing_starts(
     break_it, words = BREAKS[name]
     break_it(files)
     with pytest.raises(BadTlsFiles, match=words):
-        context_for(settings(**gateway_files(files), tls_client_ca=files["ca"]))
+        load(settings(**gateway_files(files), tls_client_ca=files["ca"], tls_crl=files["crl"]))
     args = ["run", "--tls-listen", "127.0.0.1:0", "--tls-client-ca", str(files["ca"])]
+    args += ["--tls-crl", str(files["crl"])]
     args += ["--tls-cert", str(files["tls_cert"]), "--tls-key", str(files["tls_key"])]
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 2
@@ -207,6 +366,15 @@ def test_a_file_that_cannot_be_used_is_told_in_one_sentence_and_nothing_starts(
         (["--tls-listen", "127.0.0.1:0"], "--tls-cert"),
         (["--tls-listen", "nowhere"], "--tls-listen"),
         (["--tls-cert", "cert.pem"], "--tls-listen"),
+        (["--tls-ciphers", "AES128-SHA"], "--tls-listen"),
+        (["--tls-listen", "127.0.0.1:0", "--tls-crl", "crl.pem"], "--tls-client-ca"),
+        (["--tls-min-version", "1.1"], "1.2"),
+        (["--tls-ciphers", "BOGUS"], "OpenSSL finds no cipher in 'BOGUS'"),
+        (["--tls-ciphers", ""], "OpenSSL finds no cipher in ''"),
+        (["--tls-ciphers", "aNULL:eNULL"], "authenticates and encrypts"),
+        (["--tls-ciphers", "ECDHE-RSA-AES128-GCM-SHA256:AES128-SHAA"], "no cipher 'AES128-SHAA'"),
+        (["--tls-ciphers", "HIGH:TLS_AES_128_GCM_SHA256"], "TLS 1.3 cannot be chosen"),
+        (["--tls-listen", "127.0.0.1:0", "--tls-ciphers", "HIGH", "--tls-min-version", "1.3"], "rules out"),
     ],
 )
 def test_options_that_contradict_each_other_are_told(args: list[str], words: str) -> None:

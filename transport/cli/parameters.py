@@ -10,6 +10,7 @@ import click
 
 from store.redis_url import BadRedisUrl, read_url
 from transport.settings import Address
+from transport.tls import cipher_fault
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -130,6 +131,18 @@ class Verbs(Kind):
             if not _VERB.fullmatch(verb):
                 self.fail(f"{verb!r} is not one word of printable ASCII.", param, ctx)
         return verbs
+
+
+class Ciphers(Kind):
+    """A cipher string of OpenSSL that selects something."""
+
+    name = "CIPHERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if fault := cipher_fault(text):
+            self.fail(fault, param, ctx)
+        return text
 
 
 class KeyPrefix(Kind):

@@ -18,10 +18,10 @@ from fsm.outbound import Limits
 from store.redis_url import read_url
 from transport.settings import Address, Settings
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
-from transport.tls import context_for
+from transport.tls import VERSIONS, TlsFiles
 
 from .options import EXPOSED, Setting, setting, with_config, with_redis
-from .parameters import AllowList, Duration, HostPort, InstanceId, StreamName, Verbs
+from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, StreamName, Verbs
 
 PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -85,6 +85,25 @@ class Sectioned(click.Command):
     "Devices must have a certificate of this authority.",
     default=None,
     show_default="none",
+)
+@setting(
+    "Security",
+    "--tls-crl",
+    PEM,
+    "Revocation list of that authority, in PEM; whose certificate is on it may not connect.",
+    default=None,
+    show_default="none",
+)
+@setting(
+    "Security", "--tls-min-version", click.Choice(list(VERSIONS)), "Least version of TLS that is spoken."
+)
+@setting(
+    "Security",
+    "--tls-ciphers",
+    Ciphers(),
+    "Ciphers of TLS 1.2, as OpenSSL spells them.",
+    default=None,
+    show_default="Python's choice",
 )
 @setting(
     "Security",
@@ -162,7 +181,8 @@ def settings_of(values: dict[str, Any]) -> Settings:
     Raises:
         click.UsageError: two options contradict each other.
         BadRedisUrl: a cluster cannot hold a fleet of this --key-prefix.
-        BadTlsFiles: a certificate or a key cannot be used.
+        BadTlsFiles: a certificate, a key or a revocation list cannot be used.
+        NotRead: one of these could not be read in time.
     """
     if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
         raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
@@ -175,9 +195,8 @@ def settings_of(values: dict[str, Any]) -> Settings:
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
     given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"] + given["tls_listen"])
     settings = Settings(limits=limits, **given)
-    if not settings.tls_listen and (settings.tls_cert or settings.tls_key or settings.tls_client_ca):
-        raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca do nothing without --tls-listen.")
-    context_for(settings)  # what is wrong with the files is told before anything is started
+    _check_tls(settings)
+    TlsFiles(settings).load_now()  # what is wrong with the files is told before anything is started
     return settings
 
 
@@ -191,6 +210,16 @@ def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
     if found and len(found) < len(given):
         raise click.UsageError("--listen off cannot stand beside an address.")
     return found
+
+
+def _check_tls(settings: Settings) -> None:
+    files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_crl)
+    if not settings.tls_listen and any((*files, settings.tls_ciphers)):
+        raise click.UsageError("The options --tls-... do nothing without --tls-listen.")
+    if settings.tls_crl and not settings.tls_client_ca:
+        raise click.UsageError("--tls-crl does nothing without --tls-client-ca.")
+    if settings.tls_ciphers and settings.tls_min_version == "1.3":
+        raise click.UsageError("--tls-ciphers is about TLS 1.2, which --tls-min-version 1.3 rules out.")
 
 
 def default_instance_id(listen: tuple[Address, ...]) -> str:

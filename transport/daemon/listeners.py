@@ -12,7 +12,7 @@ from transport.connection import Connection
 from transport.hub import Hub
 from transport.settings import Address, Settings
 from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
-from transport.tls import context_for
+from transport.tls import TlsFiles
 from transport.tls_listener import TlsListener
 
 TLS_GOODBYE = 2.0
@@ -42,9 +42,9 @@ class Listeners:
         self._secure: list[socket.socket] = []
         self._servers: list[asyncio.Server | TlsListener] = []
         self._tls: dict[str, Any] = {}
-        if (context := context_for(settings)) is not None:
+        if (tls := TlsFiles(settings).load_now()) is not None:
             self._tls = {
-                "ssl": context,
+                "ssl": tls.context,
                 "ssl_handshake_timeout": settings.handshake_timeout,
                 "ssl_shutdown_timeout": TLS_GOODBYE,
             }

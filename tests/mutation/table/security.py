@@ -94,12 +94,24 @@ MECHANISMS = (
     Mechanism(
         promise="security",
         name="no old TLS",
-        what="TLS 1.2 is the least that is spoken.",
+        what="TLS 1.2 is the least that is spoken, or what `--tls-min-version` says.",
         file="transport/tls.py",
-        text="    context.minimum_version = ssl.TLSVersion.TLSv1_2\n",
+        text="    context.minimum_version = VERSIONS[settings.tls_min_version]\n",
         mutant="    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED\n",
         without="versions with known holes are spoken",
         tests=("transport/test_tls.py::test_old_versions_of_tls_are_not_spoken",),
+    ),
+    Mechanism(
+        promise="security",
+        name="revoked certificates",
+        what="With `--tls-crl` the certificate of a device is looked for on the list of its authority.",
+        file="transport/tls.py",
+        text="    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF\n",
+        mutant="",
+        without="a device whose certificate was taken back comes in",
+        tests=(
+            "transport/test_tls.py::test_a_device_whose_certificate_is_revoked_is_refused_and_another_is_not",
+        ),
     ),
     Mechanism(
         promise="bounds",
