@@ -27,7 +27,8 @@ class Batch:
         done: called once, when every entry of the batch is stored.
         owed: the device waits for an acknowledgement, and keeps the frame until it has come. What is not
             owed the device never sends again.
-        cancelled: the device is gone and has kept the frame: the batch may be dropped.
+        cancelled: the connection is closed and the device has kept the frame: the batch may be dropped.
+        size: bytes of all bodies, as the store has counted them.
     """
 
     imei: bytes
@@ -39,3 +40,4 @@ class Batch:
     reason: bytes = b""
     owed: bool = True
     cancelled: bool = False
+    size: int = 0

@@ -1,18 +1,27 @@
-"""Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call."""
+"""Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call.
+
+Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a
+ring of devices (`store.device_ring`), are in flight while a call carries them, and go back to where they were
+when the call fails. A frame of a connection that has closed is dropped at once, unless it is in flight: its
+device has not read an acknowledgement, and keeps the records.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
+from fsm.backlog import Backlog
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
 from store.client import Backoff, NoPermissionError, RedisError, Script, StoreRefused, is_transient
+from store.device_ring import DeviceRing
 from store.keys import Keys
 
 UNDECODABLE_MAXLEN = 10_000
@@ -30,21 +39,24 @@ _DROPPABLE = _MESSAGES | {UNDECODABLE}
 
 
 class Telemetry:
-    """Stores batches in the order they came, one script call in flight, and confirms each that is whole.
+    """Stores frames, of each device in the order they came, and confirms each that is stored whole.
 
-    A batch whose outcome is unknown stays at the head and is stored again, whole: a record may be stored
-    twice, never zero times. Records depend on no right to the streams of messages: those keys are named only
-    in calls that carry messages, and after such a call was refused messages travel alone. The queue is not
-    bounded here: its owner stops reading by `pending_entries` and `pending_bytes`.
+    One script call is in flight at a time. It carries a frame of each device in turn. A frame whose outcome
+    is unknown is stored again, whole: a record may be stored twice, never zero times. Records depend on no
+    right to the streams of messages: those keys are named only in calls that carry messages, and after such a
+    call was refused messages travel alone. The queue is not bounded here: whoever reads from devices asks
+    `backlog` first.
 
     Args:
         client: a client of its own; one connection is kept from it while `run` lasts.
-        call_entries, call_bytes: the most that one call carries (one batch always fits).
+        backlog: the count of what is not stored yet, shared with whatever else is stored for devices.
+        call_entries, call_bytes: the most that one call carries (one frame always fits).
         on_error: told of every failed call.
         on_refused: given an undecodable frame or messages that Redis refuses for a reason which waiting does
             not cure (an access rule, a key of another type). They are dropped, ``done`` is never called, and
-            a connection that waits for it must be closed. Without this hook they wait, and the whole fleet
+            a connection that waits for it must be closed. Without this hook they wait, and their device
             behind them.
+        on_progress: told after each call that confirmed something.
     """
 
     def __init__(
@@ -54,7 +66,9 @@ class Telemetry:
         instance_id: str,
         *,
         on_error: Callable[[Exception], None],
+        backlog: Backlog | None = None,
         on_refused: Callable[[Batch], None] | None = None,
+        on_progress: Callable[[], None] | None = None,
         call_entries: int = CALL_ENTRIES,
         call_bytes: int = CALL_BYTES,
     ) -> None:
@@ -66,10 +80,12 @@ class Telemetry:
         self._instance_id = instance_id
         self._on_error = on_error
         self._on_refused = on_refused
+        self._on_progress = on_progress
         self._call_entries = call_entries
         self._call_bytes = call_bytes
         self._script = Script("telemetry.lua")
-        self._queue: deque[Batch] = deque()
+        self._ring = DeviceRing()
+        self._in_flight: deque[Batch] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,25 +93,45 @@ class Telemetry:
         self._backoff = Backoff()
         self.healthy = True
         """False from a failed call until one succeeds."""
+        self.backlog = backlog or Backlog()
+        """Bytes not yet confirmed, about, of this store and of whoever shares it."""
         self.pending_entries = 0
         """Entries not yet confirmed."""
-        self.pending_bytes = 0
-        """Bytes not yet confirmed, about."""
+        self.dropped = 0
+        """Frames of closed connections that were not stored."""
 
     def store(self, batch: Batch) -> None:
-        """Queue a batch; returns at once."""
+        """Queue a frame; returns at once."""
+        batch.size = sum(map(len, batch.bodies))
         self.pending_entries += len(batch.bodies)
-        self.pending_bytes += _weight(batch)
-        if not self._queue:
+        self.backlog.bytes += OVERHEAD + batch.size
+        if not self._ring:
             self._idle.clear()
             self._wake.set()
-        self._queue.append(batch)
+        self._ring.add(batch)
+
+    def drop(self, batch: Batch) -> None:
+        """Forget a frame of a connection that is closed; at once, unless it is being stored."""
+        batch.cancelled = True
+        if self._ring.remove(batch):
+            self._drop(batch)
+
+    def _drop(self, batch: Batch) -> None:
+        self.dropped += 1
+        self._release(batch)
+
+    def _release(self, batch: Batch) -> None:
+        """The frame is not pending any more."""
+        self.pending_entries -= len(batch.bodies)
+        self.backlog.bytes -= OVERHEAD + batch.size
+        if not self._ring and not self._in_flight:
+            self._idle.set()
 
     async def run(self) -> None:
         """Store batches until `stop`."""
         try:
             while not self._stop.is_set():
-                if self._queue:
+                if self._ring:
                     await self._turn()
                 else:
                     self._wake.clear()
@@ -118,102 +154,108 @@ class Telemetry:
         return self.pending_entries
 
     async def _turn(self) -> None:
-        """Send one call and confirm what it stored; after an error wait a while."""
-        arguments, sent, carries = self._spell()
+        """Send one call and confirm what it stored; what it did not store waits again, whatever happens."""
+        batches = self._next()
+        self._in_flight.extend(batches)
+        try:
+            error = await self._attempt(batches)
+            failed = self._in_flight[0] if self._in_flight else None
+        finally:
+            self._give_back()
+        if failed is None:
+            self.healthy = True
+            self._apart = self._apart and not _carries_messages(batches)
+            self._backoff.reset()
+        elif error:
+            await self._recover(error, failed)
+
+    def _next(self) -> list[Batch]:
+        """What the next call carries."""
+        batches = self._ring.take(self._call_entries, self._call_bytes)
+        if self._apart:
+            alike = list(takewhile(lambda batch: batch.kind not in _MESSAGES, batches)) or batches[:1]
+            self._ring.put_back(batches[len(alike) :])
+            return alike
+        return batches
+
+    async def _attempt(self, batches: Sequence[Batch]) -> Exception | None:
+        """Send a call and confirm what it stored; what stopped the rest, unless that can go out at once."""
         try:
             self._connection = self._connection or await self._pool.get_connection()
-            stored, error = await self._call(self._connection, arguments, sent, carries)
+            stored, error = await self._call(self._connection, batches)
+        except NoPermissionError as refusal:
+            if not _carries_messages(batches):
+                return refusal
+            self._apart = True
+            return StoreRefused(str(refusal)) if len(batches) == 1 else None
         except (RedisError, OSError) as failure:
-            stored, error = 0, failure
-            if carries and isinstance(failure, NoPermissionError):
-                if sent > 1:
-                    self._apart = True
-                    return
-                error = StoreRefused(str(failure))
-        self._settle(stored)
-        if error:
-            await self._recover(error)
-        else:
-            self.healthy = True
-            self._apart = self._apart and not carries
-            self._backoff.reset()
+            return failure
+        self._confirm(stored)
+        return error
 
     async def _call(
-        self, connection: AbstractConnection, arguments: list[Any], sent: int, carries: bool
+        self, connection: AbstractConnection, batches: Sequence[Batch]
     ) -> tuple[int, Exception | None]:
-        """Send the head of the queue; how many of its batches are stored, and what stopped the rest."""
-        names = self._message_names if carries else self._names
-        reply: Any = await self._script.call_packed(connection, names, arguments)
+        """Send frames; how many of them are stored, and what stopped the rest."""
+        names = self._message_names if _carries_messages(batches) else self._names
+        reply: Any = await self._script.call_packed(connection, names, self._spell(batches))
         if isinstance(reply, int):
-            return sent, None
+            return len(batches), None
         entries, text = reply
-        return self._whole(entries), StoreRefused(text.decode(errors="replace"))
+        return _whole(batches, entries), StoreRefused(text.decode(errors="replace"))
 
-    def _spell(self) -> tuple[list[Any], int, bool]:
-        """The arguments of one call, how many batches they hold, and whether messages are among them."""
+    def _spell(self, batches: Sequence[Batch]) -> list[Any]:
+        """The arguments of one call."""
         arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
-        entries = size = sent = 0
-        carries = False
-        for batch in self._queue:
-            is_message = batch.kind in _MESSAGES
-            if self._apart and sent and (is_message or carries):
-                break
+        for batch in batches:
             bodies = batch.bodies
-            entries += len(bodies)
-            size += sum(map(len, bodies))
-            if sent and (entries > self._call_entries or size > self._call_bytes):
-                break
             stamp = batch.reason if batch.kind == UNDECODABLE else batch.received_at
-            carries = carries or is_message
             arguments += (_FIELDS[batch.kind], batch.imei, batch.codec, stamp, len(bodies))
             arguments += bodies
-            sent += 1
-        return arguments, sent, carries
+        return arguments
 
-    def _whole(self, entries: int) -> int:
-        """How many batches at the head `entries` entries make whole."""
-        for whole, batch in enumerate(self._queue):
-            entries -= len(batch.bodies)
-            if entries < 0:
-                return whole
-        return len(self._queue)
-
-    def _settle(self, stored: int) -> None:
-        """Confirm the first `stored` batches."""
+    def _confirm(self, stored: int) -> None:
+        """The first `stored` frames in flight are stored."""
         for _ in range(stored):
-            self._drop_head().done()
+            batch = self._in_flight.popleft()
+            self._release(batch)
+            batch.done()
+        if stored and self._on_progress:
+            self._on_progress()
 
-    def _drop_head(self) -> Batch:
-        batch = self._queue.popleft()
-        self.pending_entries -= len(batch.bodies)
-        self.pending_bytes -= _weight(batch)
-        if not self._queue:
-            self._idle.set()
-        return batch
+    def _give_back(self) -> None:
+        """What is still in flight is not stored: it waits again, unless its connection has closed."""
+        if self._in_flight:
+            batches = list(self._in_flight)
+            self._in_flight.clear()
+            self._ring.put_back(batch for batch in batches if not batch.cancelled)
+            for batch in batches:
+                if batch.cancelled:
+                    self._drop(batch)
 
-    async def _recover(self, error: Exception) -> None:
-        """Report a failed call, make room, and wait before the next one."""
+    async def _recover(self, error: Exception, failed: Batch) -> None:
+        """Report a failed call, whose first frame that is not stored is `failed`, and wait a while."""
         self._on_error(error)
-        head = self._queue[0]
-        if self._on_refused and head.kind in _DROPPABLE and _is_refusal(error):
-            self._drop_head()
-            self._on_refused(head)
+        if self._on_refused and failed.kind in _DROPPABLE and _is_refusal(error):
+            if self._ring.remove(failed):
+                self._release(failed)
+                self._on_refused(failed)
             return
         self.healthy = False
-        self._forget_cancelled()
         await self._backoff.wait(self._stop)
 
-    def _forget_cancelled(self) -> None:
-        self._queue = deque(batch for batch in self._queue if not batch.cancelled)
-        self.pending_entries = sum(len(batch.bodies) for batch in self._queue)
-        self.pending_bytes = sum(map(_weight, self._queue))
-        if not self._queue:
-            self._idle.set()
+
+def _carries_messages(batches: Iterable[Batch]) -> bool:
+    return any(batch.kind in _MESSAGES for batch in batches)
 
 
-def _weight(batch: Batch) -> int:
-    """Bytes that a batch costs while it waits, however small its bodies are."""
-    return OVERHEAD + sum(map(len, batch.bodies))
+def _whole(batches: Sequence[Batch], entries: int) -> int:
+    """How many of the first `batches` `entries` entries make whole."""
+    for whole, batch in enumerate(batches):
+        entries -= len(batch.bodies)
+        if entries < 0:
+            return whole
+    return len(batches)
 
 
 def _is_refusal(error: Exception) -> bool:

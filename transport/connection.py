@@ -271,9 +271,9 @@ class Connection(Guest):
             self._forget()
 
     def _forget(self) -> None:
-        """What the store has not confirmed yet it may forget: the device has kept it."""
+        """What the store has not confirmed yet is dropped, for the device keeps what is not acknowledged."""
         for _, batch in self._unacked or ():
-            batch.cancelled = True
+            self._hub.telemetry.drop(batch)
 
     @property
     def congested(self) -> bool:

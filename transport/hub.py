@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("telgw.sessions")
 
-BACKLOG_HIGH = 16 * 1024 * 1024
-"""Bytes of telemetry not yet confirmed above which sockets are not read: what a stalled store may cost us."""
-BACKLOG_LOW = BACKLOG_HIGH // 2
 DUE_AT_ONCE = 50
 """Connections whose deadlines are dealt with in one turn of the loop: thousands may fall due together."""
 STORE_PATIENCE = 60.0
@@ -65,6 +62,7 @@ class Hub:
         self.metrics = metrics
         self.dispatcher = dispatcher
         self.telemetry = telemetry
+        self.backlog = telemetry.backlog
         self.gate = Gate(allow_list, metrics)
         self.takeovers = Takeovers(metrics)
         self.instance_id = settings.instance_id
@@ -193,7 +191,7 @@ class Hub:
     @property
     def saturated(self) -> bool:
         """Whether so much telemetry is unconfirmed that nothing more should be read."""
-        return self.telemetry.pending_bytes > BACKLOG_HIGH
+        return self.backlog.full
 
     def pause(self, connection: DeviceLink) -> None:
         """The connection is not read until the backlog has shrunk."""
@@ -211,7 +209,7 @@ class Hub:
 
     def progress(self) -> None:
         """Telemetry was confirmed: read paused connections again when there is room."""
-        if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:
+        if self._paused and self.backlog.bytes < self.backlog.limit // 2:
             ready = [connection for connection in self._paused if not connection.congested]
             self._paused.difference_update(ready)
             for connection in ready:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from fsm.backlog import Backlog
 from fsm.events import SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
@@ -75,8 +76,8 @@ class TelemetryPort(Protocol):
     """Stores frames and tells when they are stored."""
 
     @property
-    def pending_bytes(self) -> int:
-        """Bytes taken and not yet confirmed."""
+    def backlog(self) -> Backlog:
+        """How much is taken and not yet confirmed."""
 
     @property
     def healthy(self) -> bool:
@@ -84,6 +85,9 @@ class TelemetryPort(Protocol):
 
     def store(self, batch: Batch) -> None:
         """Take one frame; its ``done`` is called when it is stored whole."""
+
+    def drop(self, batch: Batch) -> None:
+        """Forget a frame of a connection that is closed; at once, unless it is being stored."""
 
 
 class RegistrarPort(Protocol):

@@ -35,10 +35,8 @@ def log_of(client: Redis, **given: Any) -> SessionLog:
     return SessionLog(client, KEYS.responses, now_ms=lambda: 1, on_error=ignore, **given)
 
 
-def batch(*, cancelled: bool = False) -> Batch:
-    made = Batch(b"1", b"8", 1, [b"{}"], ignore, RECORD)
-    made.cancelled = cancelled
-    return made
+def batch() -> Batch:
+    return Batch(b"1", b"8", 1, [b"{}"], ignore, RECORD)
 
 
 class Queue:
@@ -126,10 +124,13 @@ async def test_nobody_waits_for_frames_of_devices_that_have_left(
 ) -> None:
     telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=ignore)
     fake_server.connected = False
-    telemetry.store(batch(cancelled=True))
+    gone = batch()
+    telemetry.store(gone)
     spawn(telemetry.run())
+    await asyncio.sleep(0)
+    telemetry.drop(gone)
     assert await in_time(telemetry.flush(60)) == 0
-    assert telemetry.pending_bytes == 0
+    assert telemetry.backlog.bytes == 0
 
 
 async def test_events_that_come_during_a_call_are_not_taken_for_those_it_has_appended(

@@ -190,34 +190,95 @@ async def test_what_waits_is_counted_so_that_reading_can_pause(
 ) -> None:
     telemetry.store(seen.batch("one", b"12345", b"678"))
     telemetry.store(seen.batch("two", b"9"))
-    assert (telemetry.pending_entries, telemetry.pending_bytes) == (3, 9 + 2 * OVERHEAD)
+    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (3, 9 + 2 * OVERHEAD)
     spawn(telemetry.run())
     await telemetry.flush(10)
-    assert (telemetry.pending_entries, telemetry.pending_bytes) == (0, 0)
+    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (0, 0)
 
 
-async def test_frames_of_devices_that_left_are_forgotten_while_redis_is_away(
-    telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
-) -> None:
-    fake_server.connected = False
-    gone = seen.batch("gone", b"12345")
-    telemetry.store(gone)
-    telemetry.store(seen.batch("here", b"1"))
-    gone.cancelled = True
-    spawn(telemetry.run())
-    await seen.until(lambda: telemetry.pending_bytes == 1 + OVERHEAD)
-    fake_server.connected = True
-    await telemetry.flush(10)
-    assert seen.confirmed == ["here"]
-
-
-async def test_a_queued_frame_of_a_device_that_left_is_stored_while_redis_is_there(
+async def test_a_frame_of_a_connection_that_closed_is_dropped_at_once(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
-    telemetry.store(seen.batch("gone", cancelled=True))
+    gone = seen.batch("gone", b"12345")
+    telemetry.store(seen.batch("before", b"1"))
+    telemetry.store(gone)
+    telemetry.store(seen.batch("after", b"2"))
+    telemetry.drop(gone)
+    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (2, 2 + 2 * OVERHEAD)
     spawn(telemetry.run())
-    await telemetry.flush(10)
-    assert await bodies(fake_redis) == [b"gone"]
+    assert await telemetry.flush(10) == 0
+    assert (seen.confirmed, telemetry.dropped) == (["before", "after"], 1)
+    assert await bodies(fake_redis) == [b"1", b"2"]
+
+
+async def test_a_frame_that_is_being_stored_when_its_connection_closes_counts_until_its_fate_is_known(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = seen.batch("gone", b"12345")
+    call = telemetry._call
+    counted: list[int] = []
+
+    async def close_meanwhile(*given: Any) -> Any:
+        telemetry.drop(gone)
+        counted.append(telemetry.backlog.bytes)
+        return await call(*given)
+
+    monkeypatch.setattr(telemetry, "_call", close_meanwhile)
+    telemetry.store(gone)
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert (counted, telemetry.backlog.bytes, telemetry.dropped) == ([5 + OVERHEAD], 0, 0)
+    assert await bodies(fake_redis) == [b"12345"]
+
+
+async def test_an_error_that_nobody_expects_loses_nothing_that_was_in_flight(
+    telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*given: Any) -> Any:
+        raise ZeroDivisionError
+
+    for name in ("one", "two"):
+        telemetry.store(seen.batch(name))
+    with monkeypatch.context() as patched:
+        patched.setattr(telemetry, "_call", fail)
+        with pytest.raises(ZeroDivisionError):
+            await telemetry.run()
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert seen.confirmed == ["one", "two"]
+    assert await bodies(fake_redis) == [b"one", b"two"]
+
+
+async def test_the_backlog_of_one_device_makes_no_other_wait(
+    fake_redis: Redis, seen: Recorder, spawn: Any
+) -> None:
+    telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error, call_entries=2)
+    for number in range(5):
+        telemetry.store(seen.batch(f"greedy {number}"))
+    for name in ("b", "c"):
+        modest = seen.batch(name)
+        modest.imei = name.encode()
+        telemetry.store(modest)
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert seen.confirmed == ["greedy 0", "b", "c", *(f"greedy {number}" for number in range(1, 5))]
+
+
+async def test_progress_is_told_once_a_call(fake_redis: Redis, seen: Recorder, spawn: Any) -> None:
+    told: list[int] = []
+    telemetry = Telemetry(
+        fake_redis,
+        KEYS,
+        "gw-1",
+        on_error=seen.on_error,
+        on_progress=lambda: told.append(len(seen.confirmed)),
+        call_entries=2,
+    )
+    for number in range(4):
+        telemetry.store(seen.batch(str(number)))
+    spawn(telemetry.run())
+    assert await telemetry.flush(10) == 0
+    assert told == [2, 4]
 
 
 async def test_a_flush_that_runs_out_of_time_says_what_is_left(telemetry: Telemetry, seen: Recorder) -> None:
@@ -240,4 +301,4 @@ async def test_stop_ends_the_task_though_redis_is_away(
 def test_a_small_batch_weighs_more_than_its_bytes(telemetry: Telemetry, seen: Recorder) -> None:
     for number in range(100):
         telemetry.store(seen.batch(str(number), b"x"))
-    assert telemetry.pending_bytes == 100 * (OVERHEAD + 1)
+    assert telemetry.backlog.bytes == 100 * (OVERHEAD + 1)

@@ -27,10 +27,10 @@ class Desk:
         self.told = asyncio.Event()
         self.telemetry = Telemetry(client, KEYS, "gw-1", on_error=self._on_error, **given)
 
-    def store(self, name: str, *bodies: bytes, kind: str = RECORD, cancelled: bool = False) -> None:
+    def store(self, name: str, *bodies: bytes, kind: str = RECORD) -> Batch:
         batch = Batch(b"1", b"8", 1, list(bodies) or [b"{}"], lambda: self._confirm(name), kind)
-        batch.cancelled = cancelled
         self.telemetry.store(batch)
+        return batch
 
     def _confirm(self, name: str) -> None:
         self.confirmed.append(name)
@@ -51,16 +51,39 @@ async def test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten(
 ) -> None:
     desk = Desk(fake_redis)
     desk.store("here", b"1", b"2")
-    desk.store("gone", b"3", cancelled=True)
+    gone = desk.store("gone", b"3")
     fake_server.connected = False
     spawn(desk.telemetry.run())
     await desk.next()
+    desk.telemetry.drop(gone)
     assert (desk.confirmed, desk.telemetry.pending_entries, desk.telemetry.healthy) == ([], 2, False)
-    assert desk.telemetry.pending_bytes == OVERHEAD + 2
+    assert desk.telemetry.backlog.bytes == OVERHEAD + 2
     fake_server.connected = True
     assert await desk.telemetry.flush(10) == 0
     assert desk.confirmed == ["here"]
     assert await fake_redis.xlen(KEYS.telemetry) == 2
+
+
+async def test_a_frame_whose_connection_closes_while_it_is_sent_in_vain_is_forgotten(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(fake_redis)
+    gone = desk.store("gone", b"3")
+    desk.store("here", b"1", b"2")
+    fake_server.connected = False
+    attempt = desk.telemetry._attempt
+
+    async def close_meanwhile(*given: Any) -> Any:
+        desk.telemetry.drop(gone)
+        return await attempt(*given)
+
+    monkeypatch.setattr(desk.telemetry, "_attempt", close_meanwhile)
+    spawn(desk.telemetry.run())
+    await desk.next()
+    assert (desk.telemetry.pending_entries, desk.telemetry.backlog.bytes) == (2, OVERHEAD + 2)
+    fake_server.connected = True
+    assert await desk.telemetry.flush(10) == 0
+    assert (desk.confirmed, desk.telemetry.dropped) == (["here"], 1)
 
 
 async def test_behind_a_refused_entry_nothing_is_stored_or_confirmed(fake_redis: Redis, spawn: Spawn) -> None:

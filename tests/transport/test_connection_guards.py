@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
+from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection import BAD_FRAMES_LIMIT, UNACKED_LIMIT, Connection
-from transport.hub import BACKLOG_HIGH
 from transport.link import DeviceLink
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
@@ -120,7 +120,7 @@ async def test_a_device_reads_01_before_its_first_acknowledgement(wire: Wire) ->
     assert transport.written == [ACCEPT, encode_ack(1)]
 
 
-async def test_what_is_not_stored_when_a_connection_ends_may_be_forgotten(wire: Wire) -> None:
+async def test_what_is_not_stored_when_a_connection_ends_is_dropped(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.data_received(FRAME * 2)
     assert [batch.cancelled for batch in wire.telemetry.batches] == [False, False]
@@ -139,12 +139,12 @@ async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> No
     assert transport.paused
 
 
-@pytest.mark.parametrize(("pending", "paused"), [(BACKLOG_HIGH, False), (BACKLOG_HIGH + 1, True)])
+@pytest.mark.parametrize(("pending", "paused"), [(LIMIT, False), (LIMIT + 1, True)])
 async def test_nobody_is_read_while_too_much_waits_for_the_store(
     wire: Wire, pending: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.telemetry.pending_bytes = pending
+    wire.hub.backlog.bytes = pending
     connection.data_received(FRAME)
     assert transport.paused is paused
 

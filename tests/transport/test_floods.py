@@ -10,6 +10,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
+from fsm.backlog import LIMIT
 from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
 from tests.transport.wire import FRAME, FakeTransport, Wire
@@ -59,14 +60,14 @@ async def test_a_device_with_too_many_unacknowledged_frames_is_read_again_when_i
     assert not transport.paused
 
 
-@pytest.mark.parametrize(("pending", "paused"), [(hub.BACKLOG_LOW, True), (hub.BACKLOG_LOW - 1, False)])
+@pytest.mark.parametrize(("pending", "paused"), [(LIMIT // 2, True), (LIMIT // 2 - 1, False)])
 async def test_who_is_paused_for_the_backlog_is_read_again_when_half_of_it_is_stored(
     wire: Wire, pending: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.telemetry.pending_bytes = hub.BACKLOG_HIGH + 1
+    wire.hub.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME)
-    wire.telemetry.pending_bytes = pending
+    wire.hub.backlog.bytes = pending
     wire.hub.progress()
     assert transport.paused is paused
 

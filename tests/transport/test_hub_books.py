@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
+from fsm.backlog import LIMIT
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.connection import UNACKED_LIMIT
-from transport.hub import BACKLOG_HIGH, BACKLOG_LOW
 from transport.teltonika.handshake import encode_handshake
 
 
@@ -27,7 +27,7 @@ def kept(wire: Wire) -> list[int]:
 
 async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.ready()
-    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    wire.hub.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME + FRAME[:20])
     assert kept(wire) == [0, 1, 0, 1, 0, 1]
     connection.shut("idle")
@@ -69,14 +69,14 @@ async def test_strangers_are_closed_with_all_others(wire: Wire) -> None:
 # Who is read
 
 
-@pytest.mark.parametrize(("pending", "read"), [(BACKLOG_LOW - 1, True), (BACKLOG_LOW, False)])
+@pytest.mark.parametrize(("pending", "read"), [(LIMIT // 2 - 1, True), (LIMIT // 2, False)])
 async def test_who_is_paused_is_read_when_half_of_the_backlog_is_gone(
     wire: Wire, pending: int, read: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    wire.hub.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME)
-    wire.telemetry.pending_bytes = pending
+    wire.hub.backlog.bytes = pending
     wire.at(0.1)
     assert transport.paused is not read
 
@@ -93,7 +93,7 @@ async def test_who_waits_for_too_many_acknowledgements_is_not_read_though_there_
 
 async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
     connection, transport = wire.ready()
-    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    wire.hub.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME)
     connection.resume()
     assert transport.paused

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
+from fsm.backlog import LIMIT
 from fsm.telemetry import Batch
 from tests.serial_port import (
     BUFFERED,
@@ -22,7 +23,6 @@ from tests.serial_port import (
 )
 from tests.transport.wire import FRAME, Wire
 from transport.connection import UNACKED_LIMIT
-from transport.hub import BACKLOG_HIGH
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_14, encode_frame
 
@@ -149,7 +149,7 @@ async def test_a_device_with_too_many_unstored_messages_is_not_read_until_there_
 
 async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
     connection, transport = wire.ready()
-    wire.telemetry.pending_bytes = BACKLOG_HIGH + 1
+    wire.hub.backlog.bytes = LIMIT + 1
     connection.data_received(BUFFERED)
     assert transport.paused
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 
+from fsm.backlog import Backlog
 from fsm.events import SessionEvent
 from fsm.registration import RegisterResult
 from fsm.telemetry import Batch
@@ -71,10 +72,13 @@ class FakeTelemetry:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.healthy = True
-        self.pending_bytes = 0
+        self.backlog = Backlog()
 
     def store(self, batch: Batch) -> None:
         self.batches.append(batch)
+
+    def drop(self, batch: Batch) -> None:
+        batch.cancelled = True
 
     def confirm(self) -> None:
         """The oldest frame is stored."""

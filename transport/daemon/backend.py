@@ -52,6 +52,7 @@ class Backend:
         on_beat: Callable[[int], None],
         on_fenced: Callable[[], None],
         on_refused: Callable[[Batch], None],
+        on_progress: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._boot_id = boot_id
@@ -103,6 +104,7 @@ class Backend:
             instance_id,
             on_error=partial(self.report, "telemetry"),
             on_refused=on_refused,
+            on_progress=on_progress,
         )
         self.session_log: SessionLog | None = None
         sessions = f"{settings.key_prefix}{settings.session_events}"

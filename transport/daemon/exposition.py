@@ -36,11 +36,16 @@ def _read(gateway: Gateway) -> None:
     gauge("commands_held", "Commands in hand", lambda: len(flights))
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
-    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: backend.telemetry.pending_bytes)
+    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: hub.backlog.bytes)
     gauge("heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.beat_at)
     gauge("oldest_queued_seconds", "Age of the oldest queued command", lambda: _age(gateway))
     reading("frames_total", "AVL frames acknowledged", lambda: hub.frames)
     reading("records_total", "AVL records acknowledged", lambda: hub.records)
+    reading(
+        "telemetry_dropped_frames_total",
+        "Frames not stored because their connection closed first",
+        lambda: backend.telemetry.dropped,
+    )
     log_ = backend.session_log
     reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
 

@@ -68,6 +68,7 @@ class Gateway:
             on_beat=self._on_beat,
             on_fenced=self._on_fenced,
             on_refused=lambda batch: self.hub.refused(batch),
+            on_progress=lambda: self.hub.progress(),
         )
         ledger = self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)

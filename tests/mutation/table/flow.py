@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fsm.backlog import LIMIT
 from tests.mutation.mechanism import Mechanism
-from transport.hub import BACKLOG_LOW
 
 MECHANISMS = (
     Mechanism(
@@ -211,13 +211,13 @@ MECHANISMS = (
         name="read again when there is room",
         what="Connections paused for the backlog are read again when half of it is stored.",
         file="transport/hub.py",
-        text="        if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:\n",
+        text="        if self._paused and self.backlog.bytes < self.backlog.limit // 2:\n",
         mutant="        if self._paused:\n",
         without="a store that stalls is given more and more to hold",
         tests=(
             "transport/test_floods.py::"
             "test_who_is_paused_for_the_backlog_is_read_again_when_half_of_it_is_stored"
-            f"[{BACKLOG_LOW}-True]",
+            f"[{LIMIT // 2}-True]",
         ),
     ),
     Mechanism(
@@ -225,7 +225,7 @@ MECHANISMS = (
         name="half the backlog goes first",
         what="Devices that were paused are read again when half of the backlog is stored.",
         file="transport/hub.py",
-        text="        if self._paused and self.telemetry.pending_bytes < BACKLOG_LOW:",
+        text="        if self._paused and self.backlog.bytes < self.backlog.limit // 2:",
         mutant="        if self._paused:",
         without="they are read while nothing is stored, and fill the memory",
         tests=("transport/test_hub_books.py::test_who_is_paused_is_read_when_half_of_the_backlog_is_gone",),

@@ -23,8 +23,8 @@ MECHANISMS = (
         name="confirmed after the call",
         what="A batch is confirmed when the script has stored all of it.",
         file="store/telemetry.py",
-        text="        self._settle(stored)\n        if error:\n",
-        mutant="        self._settle(len(self._queue))\n        if error:\n",
+        text="            return failure\n",
+        mutant="            stored, error = len(batches), failure\n",
         without="it is confirmed whatever became of the call",
         tests=(
             "store/test_telemetry_outages.py::"
@@ -36,8 +36,8 @@ MECHANISMS = (
         name="a frame is whole or not stored",
         what="A batch of which a part is stored is not confirmed, and is stored again.",
         file="store/telemetry.py",
-        text="            if entries < 0:\n                return whole\n",
-        mutant="            if entries < 0:\n                return whole + 1\n",
+        text="        if entries < 0:\n            return whole\n",
+        mutant="        if entries < 0:\n            return whole + 1\n",
         without="the rest of its records is lost",
         tests=(
             "store/test_telemetry_outages.py::test_behind_a_refused_entry_nothing_is_stored_or_confirmed",
@@ -58,10 +58,10 @@ MECHANISMS = (
     Mechanism(
         promise="P7",
         name="frames wait for Redis",
-        what="A batch whose outcome is unknown stays at the head of the queue.",
+        what="A batch whose outcome is unknown waits again.",
         file="store/telemetry.py",
-        text="        self._forget_cancelled()\n        await",
-        mutant="        self._queue.clear()\n        await",
+        text="            self._ring.put_back(batch for batch in batches if not batch.cancelled)\n",
+        mutant="            self._ring.put_back(())\n",
         without="an outage loses what was on its way, and no device is told",
         tests=(
             "store/test_telemetry_outages.py::"
@@ -71,35 +71,41 @@ MECHANISMS = (
     Mechanism(
         promise="bounds",
         name="frames of those who left are dropped",
-        what="While the store cannot be reached, frames of closed connections are forgotten.",
+        what="A frame that waits when its connection closes is dropped at once.",
         file="store/telemetry.py",
-        text="        self._queue = deque(batch for batch in self._queue if not batch.cancelled)\n",
-        mutant="        self._queue = deque(self._queue)\n",
-        without="a long outage fills the memory with frames that their devices have kept",
+        text="        if self._ring.remove(batch):\n            self._drop(batch)\n",
+        mutant="        pass\n",
+        without="whoever connects, sends and closes again and again fills the memory",
+        tests=("store/test_telemetry.py::test_a_frame_of_a_connection_that_closed_is_dropped_at_once",),
+    ),
+    Mechanism(
+        promise="P6",
+        name="one frame of each device in turn",
+        what="A device that had its turn waits behind the others.",
+        file="store/device_ring.py",
+        text="                lines[imei] = line\n",
+        mutant="                self._lines = lines = {imei: line} | lines\n",
+        without="the backlog of one device holds up all others",
         tests=(
-            "store/test_telemetry_outages.py::"
-            "test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten",
+            "store/test_device_ring.py::test_of_devices_that_wait_none_is_served_twice_before_all_are_once",
         ),
     ),
     Mechanism(
         promise="P7",
-        name="only frames of those who left",
-        what="While the store cannot be reached, no frame of an open connection is dropped.",
-        file="store/telemetry.py",
-        text="        self._queue = deque(batch for batch in self._queue if not batch.cancelled)\n",
-        mutant="        self._queue = deque()\n",
-        without="everything is forgotten",
-        tests=(
-            "store/test_telemetry_outages.py::"
-            "test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten",
-        ),
+        name="what was in flight comes first again",
+        what="The frames of a device that were sent in vain are stored before its later ones.",
+        file="store/device_ring.py",
+        text="            line += self._lines.pop(imei, ())\n",
+        mutant="            line[:0] = self._lines.pop(imei, ())\n",
+        without="a later frame is stored first, and the acknowledgement is taken for the earlier one",
+        tests=("store/test_device_ring.py::test_what_is_put_back_comes_before_what_came_after_it",),
     ),
     Mechanism(
         promise="P6",
         name="a refused frame does not hold up the fleet",
         what="An undecodable frame that Redis refuses for good is dropped and its connection closed.",
         file="store/telemetry.py",
-        text="        if self._on_refused and head.kind in _DROPPABLE and _is_refusal(error):\n",
+        text="        if self._on_refused and failed.kind in _DROPPABLE and _is_refusal(error):\n",
         mutant="        if False:\n",
         without="every device waits behind it",
         tests=(
@@ -110,12 +116,9 @@ MECHANISMS = (
         promise="bounds",
         name="a call of telemetry is bounded",
         what="One call carries 1000 entries or 1 MiB.",
-        file="store/telemetry.py",
-        text=(
-            "            if sent and (entries > self._call_entries or size > self._call_bytes):\n"
-            "                break\n"
-        ),
-        mutant="",
+        file="store/device_ring.py",
+        text="                if taken and (entries < 0 or size < 0):\n",
+        mutant="                if False:\n",
         without="a backlog goes out in one call, which never ends in time",
         tests=("store/test_telemetry_outages.py::test_a_backlog_goes_out_in_calls_of_a_bounded_size",),
     ),
@@ -124,8 +127,8 @@ MECHANISMS = (
         name="a waiting frame has its weight",
         what="What waits for the store is counted in bytes, small frames with what they really cost.",
         file="store/telemetry.py",
-        text="    return OVERHEAD + sum(map(len, batch.bodies))\n",
-        mutant="    return sum(map(len, batch.bodies))\n",
+        text="        self.backlog.bytes += OVERHEAD + batch.size\n",
+        mutant="        self.backlog.bytes += batch.size\n",
         without="a flood of tiny frames passes below the bound",
         tests=("store/test_telemetry.py::test_a_small_batch_weighs_more_than_its_bytes",),
     ),
@@ -216,8 +219,8 @@ MECHANISMS = (
         name="a store that fails is not healthy",
         what="While frames are not stored, devices are looked at that wait for theirs.",
         file="store/telemetry.py",
-        text="        self.healthy = False\n        self._forget",
-        mutant="        self._forget",
+        text="        self.healthy = False\n",
+        mutant="",
         without="a device waits for its acknowledgement for ever",
         tests=(
             "store/test_telemetry_outages.py::"
@@ -249,14 +252,13 @@ MECHANISMS = (
     Mechanism(
         promise="bounds",
         name="the frames of a connection that ends",
-        what="What the store has not confirmed when a connection ends may be forgotten.",
+        what="What the store has not confirmed when a connection ends is dropped.",
         file="transport/connection.py",
-        text="            batch.cancelled = True\n",
+        text="            self._hub.telemetry.drop(batch)\n",
         mutant="            pass\n",
         without="an outage keeps the frames of devices that come and go",
         tests=(
-            "transport/test_connection_guards.py::"
-            "test_what_is_not_stored_when_a_connection_ends_may_be_forgotten",
+            "transport/test_connection_guards.py::test_what_is_not_stored_when_a_connection_ends_is_dropped",
         ),
     ),
     Mechanism(

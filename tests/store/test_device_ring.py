@@ -1,0 +1,100 @@
+"""Frames of many devices that wait: each device in turn, and each in its own order."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from fsm.telemetry import Batch
+from store.device_ring import DeviceRing
+
+PLENTY = 1000
+
+
+def frame(imei: str, bodies: int = 1) -> Batch:
+    made = Batch(imei.encode(), b"8", 0, [b"x"] * bodies, lambda: None)
+    made.size = bodies
+    return made
+
+
+def ring_of(*frames: Batch) -> DeviceRing:
+    ring = DeviceRing()
+    for one in frames:
+        ring.add(one)
+    return ring
+
+
+def test_of_devices_that_wait_none_is_served_twice_before_all_are_once() -> None:
+    a, b, c = [frame("a") for _ in range(4)], [frame("b") for _ in range(2)], [frame("c")]
+    ring = ring_of(*a, *b, *c)
+    assert ring.take(PLENTY, PLENTY) == [a[0], b[0], c[0], a[1], b[1], a[2], a[3]]
+    assert not ring
+
+
+def test_whose_turn_it_is_does_not_change_from_one_call_to_the_next() -> None:
+    a, b, c = [frame("a") for _ in range(3)], [frame("b") for _ in range(2)], [frame("c")]
+    ring = ring_of(*a, *b, *c)
+    assert [ring.take(2, PLENTY) for _ in range(3)] == [[a[0], b[0]], [c[0], a[1]], [b[1], a[2]]]
+
+
+@pytest.mark.parametrize(("entries", "size"), [(5, PLENTY), (PLENTY, 5)])
+def test_no_more_is_taken_than_fits_and_never_nothing(entries: int, size: int) -> None:
+    large, small = frame("a", 6), frame("b", 3)
+    ring = ring_of(large, small)
+    assert [ring.take(entries, size) for _ in range(2)] == [[large], [small]]
+
+
+def test_what_is_put_back_comes_before_what_came_after_it() -> None:
+    a, b = [frame("a") for _ in range(3)], frame("b")
+    ring = ring_of(a[0], a[1], b)
+    taken = ring.take(PLENTY, PLENTY)
+    late = frame("c")
+    for one in (late, a[2]):
+        ring.add(one)
+    ring.put_back(taken)
+    assert ring.take(PLENTY, PLENTY) == [a[0], b, late, a[1], a[2]]
+
+
+def test_a_frame_is_removed_wherever_it_waits_and_only_once() -> None:
+    a = [frame("a") for _ in range(3)]
+    ring = ring_of(*a)
+    assert [ring.remove(a[1]), ring.remove(a[1]), ring.remove(frame("a")), ring.remove(frame("b"))] == [
+        True,
+        *[False] * 3,
+    ]
+    assert ring.take(PLENTY, PLENTY) == [a[0], a[2]]
+
+
+def test_a_device_of_which_nothing_is_left_takes_no_turn() -> None:
+    a, b = frame("a"), frame("b")
+    ring = ring_of(a, b)
+    ring.remove(a)
+    assert ring.take(PLENTY, PLENTY) == [b]
+    assert not ring
+
+
+def test_whatever_happens_each_device_has_its_frames_in_their_order_and_none_twice() -> None:
+    random = Random(1)
+    ring, waiting, sent = DeviceRing(), 0, []
+    names = {imei: iter(range(10**6)) for imei in "abcd"}
+    for _ in range(3000):
+        act = random.choice(("add", "add", "take", "fail"))
+        if act == "add":
+            imei = random.choice("aaabcd")
+            one = frame(imei, random.randint(1, 3))
+            one.received_at = next(names[imei])
+            ring.add(one)
+            waiting += 1
+        elif waiting:
+            taken = ring.take(random.randint(1, 9), PLENTY)
+            if act == "fail":
+                ring.put_back(taken)
+            else:
+                sent += taken
+                waiting -= len(taken)
+    sent += ring.take(10**6, 10**6)
+    for imei in "abcd":
+        numbers = [one.received_at for one in sent if one.imei == imei.encode()]
+        assert numbers == list(range(len(numbers)))
+    assert sum(next(left) for left in names.values()) == len(sent)
