@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -39,6 +39,7 @@ from redis.exceptions import (
 )
 
 from fsm.errors import GatewayFault
+from store.connection import LossyConnection, TcpConnection, TlsConnection, pool_of
 from store.keys import Keys
 from store.locator import Cluster, LocatedConnection, LocatedPool, LocatedSSLConnection, Locator, Sentinels
 from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, redacted
@@ -125,7 +126,7 @@ def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "")
         options["socket_keepalive"] = True
     try:
         if not where.kind:
-            client = Redis.from_url(url, **options)
+            client = Redis.from_pool(pool_of(url, options))
             _try_options(client.connection_pool)
             return client
         given, over_tls = _manners(where)
@@ -165,7 +166,7 @@ def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key_prefix: 
     }
 
     def dial(node: Address) -> Connection:
-        return (SSLConnection if over_tls else Connection)(host=node[0], port=node[1], **options)
+        return (TlsConnection if over_tls else TcpConnection)(host=node[0], port=node[1], **options)
 
     if in_cluster:
         return Cluster(where.nodes, dial, Keys(key_prefix).registry)
@@ -191,7 +192,7 @@ class Script:
             return await cast(Any, client).execute_command("EVAL", self.source, len(keys), *keys, *args)
 
     async def call_packed(
-        self, connection: AbstractConnection, keys: Sequence[str], args: Sequence[str | bytes | int]
+        self, connection: LossyConnection, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`__call__` on a connection of one's own, with the arguments packed in C: a quarter of the cost.
 
@@ -205,7 +206,8 @@ class Script:
             return await _exchange(connection, ("EVAL", self.source, *rest))
 
 
-async def _exchange(connection: AbstractConnection, command: Any) -> Any:
+async def _exchange(connection: LossyConnection, command: Any) -> Any:
+    await connection.drop_if_stale()
     await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
     return await connection.read_response()
 

@@ -13,7 +13,7 @@ from store.client import NotOwnerYet, RedisError, Script
 from store.keys import Keys
 
 RETRY = 1.0
-"""Seconds between attempts to take over."""
+"""Seconds between attempts to take over, and between beats while calls to Redis fail."""
 TRIES = 3
 
 
@@ -56,6 +56,8 @@ class Heartbeat:
         self._on_fenced = on_fenced
         self._script = Script("heartbeat.lua")
         self._stop = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._hastened = False
         self._calling = asyncio.Lock()
         self.taken = False
         """Whether the instance id has been taken over by this process."""
@@ -109,11 +111,20 @@ class Heartbeat:
         An instance id that could not be taken over at the start is tried for more often: until then it may
         belong to an earlier process, and nothing of ours is carried out.
         """
-        while not await self._stopped_within(self._interval if self.taken else min(RETRY, self._interval)):
+        while await self._due():
             try:
                 await self.beat()
             except RedisError as error:
                 self._on_failure(error)
+
+    def hasten(self) -> None:
+        """Beat within `RETRY` seconds, whatever the interval says.
+
+        Called after any call to Redis that failed: the first beat that comes through tells everybody that
+        Redis is back, and the registry is set right then.
+        """
+        self._hastened = True
+        self._wake.set()
 
     def stop(self) -> None:
         """Let `run` end, and never beat again.
@@ -121,6 +132,7 @@ class Heartbeat:
         If a successor cannot reach Redis its ownership expires, and a beat of ours would take the id from it.
         """
         self._stop.set()
+        self._wake.set()
 
     async def release(self) -> None:
         """Stop, and say that this instance is gone, unless another process owns its id by now.
@@ -137,8 +149,22 @@ class Heartbeat:
             reply = await self._script(self._client, self._names, arguments)
         return None if reply in (b"FENCED", b"CHANGED") else int(reply)
 
-    async def _stopped_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        return self._stop.is_set()
+    @property
+    def pause(self) -> float:
+        """Seconds between this beat and the next."""
+        return min(RETRY, self._interval) if self._hastened or not self.taken else self._interval
+
+    async def _due(self) -> bool:
+        """Wait until the next beat is due; False after `stop`."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while not self._stop.is_set():
+            left = begun + self.pause - loop.time()
+            if left <= 0:
+                self._hastened = False
+                return True
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+        return False

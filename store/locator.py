@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
@@ -27,6 +27,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from store.connection import TcpConnection, TlsConnection
 from store.redis_url import Address
 
 PATIENCE = 1.0
@@ -211,7 +212,7 @@ def _target(error: MovedError, asked: Address) -> Address:
     return (asked[0] if error.host in ("", "?") else error.host, error.port)
 
 
-class LocatedConnection(Connection):
+class LocatedConnection(TcpConnection):
     """A connection to wherever the locator says."""
 
     def __init__(self, *, locator: Locator, **given: Any) -> None:
@@ -263,7 +264,7 @@ class LocatedConnection(Connection):
         return Elsewhere(f"{self.host}:{self.port} does not take the writes any more: {why}")
 
 
-class LocatedSSLConnection(LocatedConnection, SSLConnection):
+class LocatedSSLConnection(LocatedConnection, TlsConnection):
     """The same over TLS."""
 
 

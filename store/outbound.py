@@ -99,7 +99,8 @@ class OutboundReader:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Read until `stop`."""
+        """Read until `stop`; what is pending comes first, at each start."""
+        self._cursor = "0"
         backoff = _FIRST_BACKOFF
         self._shared_until = asyncio.get_running_loop().time() + self._shared_for()
         await self._ensure_group_quietly()

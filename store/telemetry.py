@@ -16,11 +16,11 @@ from itertools import takewhile
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 
 from fsm.backlog import Backlog
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
 from store.client import Backoff, NoPermissionError, RedisError, Script, StoreRefused, is_transient
+from store.connection import LossyConnection
 from store.device_ring import DeviceRing
 from store.keys import Keys
 
@@ -73,7 +73,7 @@ class Telemetry:
         call_bytes: int = CALL_BYTES,
     ) -> None:
         self._pool: Any = client.connection_pool
-        self._connection: AbstractConnection | None = None
+        self._connection: LossyConnection | None = None
         self._names = (keys.telemetry, keys.undecodable)
         self._message_names = (*self._names, keys.messages, keys.serial)
         self._apart = False  # messages travel alone, for a call that carried some was refused as a whole
@@ -194,7 +194,7 @@ class Telemetry:
         return error
 
     async def _call(
-        self, connection: AbstractConnection, batches: Sequence[Batch]
+        self, connection: LossyConnection, batches: Sequence[Batch]
     ) -> tuple[int, Exception | None]:
         """Send frames; how many of them are stored, and what stopped the rest."""
         names = self._message_names if _carries_messages(batches) else self._names

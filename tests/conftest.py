@@ -10,6 +10,7 @@ from typing import Any
 
 import fakeredis
 import pytest
+from fakeredis._clients._async import FakeAsyncRedisConnection
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 from redis import Redis as BlockingRedis
@@ -55,10 +56,18 @@ def fake_server() -> fakeredis.FakeServer:
     return fakeredis.FakeServer(version=(7,))
 
 
+class FakeConnection(FakeAsyncRedisConnection):
+    """A connection of the imitation, which is never stale."""
+
+    async def drop_if_stale(self) -> None:
+        """Nothing to drop."""
+
+
 @pytest.fixture
 async def fake_redis(fake_server: fakeredis.FakeServer) -> AsyncIterator[Redis]:
     """A client of an imitation of Redis 7. It blocks wrongly and never runs out of memory."""
     client = fakeredis.FakeAsyncRedis(server=fake_server)
+    client.connection_pool.connection_class = FakeConnection
     yield client
     fake_server.connected = True
     await client.aclose()

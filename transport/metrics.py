@@ -57,6 +57,7 @@ class Metrics:
         self.deadletters = counter("deadletters_total", "Outbound entries put on the dead-letter stream")
         self.registry_failures = counter("registry_failures_total", "Registrations that failed")
         self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")
+        self.task_failures = counter("task_failures_total", "Unexpected errors of tasks", "task")
         self.adoptions = counter("adoptions_total", "Commands of dead instances brought to an end or moved")
         self.trimmed_unread = counter(
             "responses_trimmed_unread_total", "Entries of the log trimmed before every group had read them"

@@ -144,6 +144,9 @@ class Connection:
         self._wire = wire
         self._args: list[bytes] = []
 
+    async def drop_if_stale(self) -> None:
+        """A connection of the imitation is never stale."""
+
     async def send_packed_command(self, packed: bytes, check_health: bool = True) -> None:
         reader = hiredis.Reader()
         reader.feed(packed)

@@ -63,23 +63,22 @@ async def test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again(
 
 
 @pytest.mark.parametrize(
-    ("interval", "taken", "wait"),
-    [(30.0, False, RETRY), (0.5, False, 0.5), (30.0, True, 30.0)],
+    ("interval", "taken", "hastened", "pause"),
+    [
+        (30.0, False, False, RETRY),
+        (0.5, False, False, 0.5),
+        (30.0, True, False, 30.0),
+        (30.0, True, True, RETRY),
+    ],
 )
-async def test_an_id_that_is_not_ours_yet_is_tried_for_more_often(
-    fake_redis: Redis, monkeypatch: pytest.MonkeyPatch, interval: float, taken: bool, wait: float
+async def test_an_id_not_ours_yet_and_a_beat_after_an_error_are_tried_for_more_often(
+    fake_redis: Redis, interval: float, taken: bool, hastened: bool, pause: float
 ) -> None:
     heartbeat = heartbeat_of(fake_redis, interval)
     heartbeat.taken = taken
-    waits: list[float] = []
-
-    async def stopped_within(seconds: float) -> bool:
-        waits.append(seconds)
-        return True
-
-    monkeypatch.setattr(heartbeat, "_stopped_within", stopped_within)
-    await heartbeat.run()
-    assert waits == [wait]
+    if hastened:
+        heartbeat.hasten()
+    assert heartbeat.pause == pause
 
 
 async def test_a_later_start_is_known_by_its_own_time(fake_redis: Redis) -> None:

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from fsm.registration import Registered, RegisterResult
 from tests.transport.diary import Diary
+from transport import tasks as tasks_module
 from transport.daemon import backend as backends
 from transport.daemon import checkup, process
 from transport.daemon import gateway as gateways
@@ -22,19 +23,39 @@ from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
 PATIENCE = 1.0
+FAILED = "teltonika_task_failures_total"
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 # What ends it
 
 
-async def test_a_task_that_fails_ends_the_process(gateway: Gateway) -> None:
+async def test_a_task_that_keeps_failing_ends_the_process(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 
-    gateway._tasks.start("sweep", fail())
+    monkeypatch.setattr(tasks_module, "PAUSES", (0.0, 0.0))
+    gateway._tasks.start("sweep", fail)
     assert await gateway._tasks.ended("sweep", PATIENCE)
     assert (gateway.exit_status, gateway._stop.is_set()) == (EXIT_CRASHED, True)
+    assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 3
+
+
+async def test_a_task_that_failed_is_started_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[str] = []
+
+    async def fail_twice() -> None:
+        starts.append("start")
+        if len(starts) < 3:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(tasks_module, "PAUSES", (0.0, 0.0))
+    gateway._tasks.start("sweep", fail_twice)
+    assert await gateway._tasks.ended("sweep", PATIENCE)
+    assert (len(starts), gateway._stop.is_set()) == (3, False)
+    assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 2
 
 
 async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
@@ -52,8 +73,8 @@ async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
 
 async def test_a_task_that_was_cancelled_ends_nothing() -> None:
     crashed: list[str] = []
-    tasks = Tasks(crashed.append)
-    tasks.start("wait", asyncio.Event().wait())  # type: ignore[arg-type]
+    tasks = Tasks(crashed.append, crashed.append)
+    tasks.start("wait", asyncio.Event().wait)  # type: ignore[arg-type]
     await tasks.cancel_all()
     assert crashed == []
 
@@ -71,8 +92,8 @@ async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
                     raise
                 lost.append(True)
 
-    tasks = Tasks(lambda _: None)
-    tasks.start("work", work())
+    tasks = Tasks(lambda _: None, lambda _: None)
+    tasks.start("work", work)
     await asyncio.sleep(0)
     await tasks.cancel_all()
     assert [task.cancelled() for task in tasks._tasks.values()] == [True]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError
@@ -14,12 +12,13 @@ from tests.transport.diary import LOCAL, Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
 from transport.dispatcher import Dispatcher
+from transport.tasks import Work
 
 # The beginning
 
 
-def unstarted(name: str, work: Coroutine[Any, Any, None]) -> None:
-    work.close()
+def unstarted(name: str, work: Work) -> None:
+    pass
 
 
 @pytest.mark.parametrize("redis", [None, ConnectionError("refused")], ids=["with Redis", "without"])
@@ -40,9 +39,8 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
 ) -> None:
     begun: list[str] = []
 
-    def start(name: str, work: Coroutine[Any, Any, None]) -> None:
+    def start(name: str, work: Work) -> None:
         begun.append(name)
-        work.close()
 
     diary.await_(gateway.backend.heartbeat, "take_over")
     monkeypatch.setattr(gateway._tasks, "start", start)
@@ -63,7 +61,7 @@ async def test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_
 
     monkeypatch.setattr(gateway.reader, "run", run)
     gateway._owns.clear()
-    gateway._tasks.start("reader", gateway._read())
+    gateway._tasks.start("reader", gateway._read)
     for _ in range(10):
         await asyncio.sleep(0)
     assert not reading.is_set()
@@ -81,7 +79,7 @@ async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unr
     note_the_end(gateway, diary)
     recurring = ("reconcile", "relocation", "janitor", "leftovers")
     for name in recurring:
-        gateway._tasks.start(name, asyncio.Event().wait())  # type: ignore[arg-type]
+        gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
     running: list[str] = []
 
     async def unregister_all(*_: object, within: float) -> int:

@@ -15,6 +15,7 @@ from transport.daemon import gateway as gateways
 from transport.daemon.gateway import Gateway
 from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
+from transport.tasks import Work
 
 PATIENCE = 1.0
 AWAY = ConnectionError("refused")
@@ -24,7 +25,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 def run_idly(gateway: Gateway, *names: str) -> None:
     """Tasks that end when they are cancelled."""
     for name in names:
-        gateway._tasks.start(name, asyncio.Event().wait())  # type: ignore[arg-type]
+        gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
 
 
 def running(gateway: Gateway) -> set[str]:
@@ -40,9 +41,8 @@ async def test_the_copy_of_an_allow_list_in_redis_is_kept(
     gateway = Gateway(Settings(instance_id="gw-1", metrics=None, allow_list="redis"), "redis://127.0.0.1:1")
     begun: list[str] = []
 
-    def note(name: str, work: Coroutine[Any, Any, None]) -> None:
+    def note(name: str, work: Work) -> None:
         begun.append(name)
-        work.close()
 
     monkeypatch.setattr(gateway._tasks, "start", note)
     diary.await_(gateway.backend.heartbeat, "take_over")

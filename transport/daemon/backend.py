@@ -212,6 +212,7 @@ class Backend:
         now = self._clock.monotonic()
         if is_transient(error):
             self.janitor.trouble()
+            self.heartbeat.hasten()
             if self._troubled_since is None:
                 self._troubled_since = now
         name = type(error).__name__
@@ -231,6 +232,7 @@ class Backend:
 
     def _registration_failed(self, count: int) -> None:
         self.janitor.trouble()
+        self.heartbeat.hasten()
         self._metrics.registry_failures.inc(count)
         log.warning("registry_failed", registrations=count)
 

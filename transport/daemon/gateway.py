@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -98,7 +99,7 @@ class Gateway:
         self.exit_status = 0
         self.beat_at = self.clock.monotonic()
         self.pending = 0
-        self._tasks = Tasks(self._on_crash)
+        self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
         self._stop = asyncio.Event()
         self._beaten = asyncio.Event()
         self._owns = asyncio.Event()
@@ -170,21 +171,21 @@ class Gateway:
             self.backend.report("heartbeat", error)
             log.warning("degraded", redis=redacted(self.url), meaning="devices are served, nothing is stored")
         start, backend = self._tasks.start, self.backend
-        start("ledger", backend.ledger.run())
-        start("registrar", backend.registrar.run())
-        start("telemetry", backend.telemetry.run())
-        start("heartbeat", backend.heartbeat.run())
+        start("ledger", backend.ledger.run)
+        start("registrar", backend.registrar.run)
+        start("telemetry", backend.telemetry.run)
+        start("heartbeat", backend.heartbeat.run)
         if backend.session_log is not None:
-            start("session log", backend.session_log.run())
+            start("session log", backend.session_log.run)
         if backend.allow_list is not None:
-            start("allow-list", backend.allow_list.run())
-        start("reader", self._read())
-        start("janitor", backend.janitor.run())
-        start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run())
-        start("check", check_up(backend, self._beaten))  # before `reconcile`, which clears the event
-        start("sweep", self._sweep())
-        start("reconcile", self._reconcile())
-        start("relocation", self._relocate())
+            start("allow-list", backend.allow_list.run)
+        start("reader", self._read)
+        start("janitor", backend.janitor.run)
+        start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run)
+        start("check", partial(check_up, backend, self._beaten))  # before `reconcile`, which clears the event
+        start("sweep", self._sweep)
+        start("reconcile", self._reconcile)
+        start("relocation", self._relocate)
 
     # Recurring work
 

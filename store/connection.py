@@ -1,0 +1,197 @@
+"""Connections to Redis on which every kind of loss looks the same.
+
+A connection is lost in many ways: a reset or an end of the stream while it was idle, an exception of the
+event loop's transport, of `ssl` or of the resolver, a reply that is none, or unread bytes of an earlier call.
+redis-py asks only for unread bytes and for the end of the stream. It hands out a connection that was reset,
+and the transport then raises an error of its own: uvloop a RuntimeError, asyncio a TypeError or an
+AttributeError.
+
+Two rules hold here, and only here:
+
+* A connection that is `unusable` is closed before a call, never written to and never handed out.
+* What a call raises because its connection failed is a `ConnectionError` or `TimeoutError` of redis-py, and
+  the connection is closed. `never_sent` tells whether the call can have reached the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.exceptions import ConnectionError, RedisError
+
+if TYPE_CHECKING:
+    _Base = AbstractConnection
+else:
+    _Base = object
+
+_NEVER_SENT = "_telgw_never_sent"
+_CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
+# redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
+
+
+def never_sent(error: BaseException) -> bool:
+    """Whether the call that raised `error` is known not to have been written to any connection."""
+    return bool(getattr(error, _NEVER_SENT, False))
+
+
+@contextmanager
+def _before_the_write() -> Iterator[None]:
+    """Marks what is raised within the block: the call was not written."""
+    try:
+        yield
+    except Exception as error:
+        setattr(error, _NEVER_SENT, True)
+        raise
+
+
+class LossyConnection(_Base):
+    """What each kind of connection adds to that of redis-py.
+
+    Only asyncio's own attributes are read here (`StreamReader.at_eof`, `exception`, `Transport.is_closing`),
+    and one of redis-py: the pair of streams.
+    """
+
+    _reader: Any
+    _writer: Any
+
+    def unusable(self) -> bool:
+        """Whether the peer, the network or an error has ended this connection. False when not connected."""
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            return False
+        return bool(writer.transport.is_closing() or reader.at_eof() or reader.exception() is not None)
+
+    async def connect(self) -> None:
+        """Connect, unless there is a usable connection.
+
+        Raises:
+            RedisError: there is none, and nothing was sent.
+        """
+        with _before_the_write():
+            await self._drop_unusable()
+            async with _Losses(self):
+                await super().connect()  # type: ignore[no-untyped-call]
+
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        """As of redis-py, for those who connect on their way to a call."""
+        with _before_the_write():
+            async with _Losses(self):
+                await super().connect_check_health(*args, **options)
+
+    async def check_health(self) -> None:
+        """PING when the connection was idle; a call waits for its reply before it is written."""
+        with _before_the_write():
+            await super().check_health()  # type: ignore[no-untyped-call]
+
+    async def can_read(self) -> bool:
+        """Whether there are unread bytes, which makes a pool connect anew.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        if self.unusable():
+            await self.disconnect(nowait=True)
+            raise ConnectionError("The connection was lost while it was idle.")
+        return await self._has_unread()
+
+    can_read_destructive = can_read
+
+    async def drop_if_stale(self) -> None:
+        """Close the connection if it must not carry another call: it has ended, or holds unread bytes.
+
+        For whoever keeps a connection; a pool asks by itself.
+        """
+        if self.is_connected and (self.unusable() or await self._has_unread()):
+            await self.disconnect(nowait=True)
+
+    async def _has_unread(self) -> bool:
+        async with _Losses(self):
+            return bool(await getattr(super(), _CAN_READ)())
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """Write a call, on a new connection when this one has ended.
+
+        Raises:
+            RedisError: the connection failed.
+        """
+        await self._drop_unusable()
+        async with _Losses(self):
+            await super().send_packed_command(*args, **options)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read the response to a call.
+
+        Raises:
+            RedisError: the connection failed, or the server answered with an error.
+        """
+        async with _Losses(self):
+            return await super().read_response(*args, **options)
+
+    async def disconnect(self, nowait: bool = False, *args: Any, **options: Any) -> None:
+        """Close at once, whatever the transport says: nobody waits for a peer that may be gone."""
+        writer = self._writer
+        with suppress(Exception):  # closing what is lost fails in as many ways as using it
+            await super().disconnect(True, *args, **options)
+        self._reader = self._writer = None
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _drop_unusable(self) -> None:
+        if self.unusable():
+            await self.disconnect(nowait=True)
+
+
+class _Losses:
+    """Closes `connection` when the block fails with an error unknown to redis-py: a ConnectionError then."""
+
+    def __init__(self, connection: LossyConnection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, RedisError) or not isinstance(error, Exception):
+            return
+        await self._connection.disconnect(nowait=True)
+        lost = ConnectionError(f"The connection was lost: {error or type(error).__name__}")
+        raise lost from error
+
+
+class TcpConnection(LossyConnection, Connection):
+    """A connection over TCP."""
+
+
+class TlsConnection(LossyConnection, SSLConnection):
+    """A connection over TLS."""
+
+
+class UnixConnection(LossyConnection, UnixDomainSocketConnection):
+    """A connection over a Unix socket."""
+
+
+_OURS: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: TcpConnection,
+    SSLConnection: TlsConnection,
+    UnixDomainSocketConnection: UnixConnection,
+}
+
+
+def pool_of(url: str, options: dict[str, Any]) -> ConnectionPool:
+    """A pool of such connections to the one server that `url` names.
+
+    Raises:
+        ValueError, TypeError: the URL is unusable.
+    """
+    pool = ConnectionPool.from_url(url, **options)
+    pool.connection_class = _OURS[cast(Any, pool.connection_class)]
+    return pool
