@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from transport.logs import configure
+from transport.logs import capture_python, configure
 
 EVIL = [
     "a\r\nINFO forged line",
@@ -72,3 +77,54 @@ def test_lines_below_the_level_are_not_written() -> None:
     log.info("quiet")
     log.warning("loud")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["loud"]
+
+
+class Unreadable:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not even this")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+@pytest.mark.parametrize("value", [Unreadable(), "\ud800", {Unreadable(): 1}])
+def test_a_value_that_cannot_be_shown_costs_nobody_more_than_the_value(format: str, value: object) -> None:
+    out = io.StringIO()
+    configure("info", format, out)
+    structlog.get_logger("new").bind().info("said", value=value)
+    assert "said" in out.getvalue()
+
+
+@pytest.fixture
+def hooks() -> Iterator[None]:
+    """Python's own ways to standard error come back."""
+    before = sys.excepthook, threading.excepthook, sys.unraisablehook
+    handlers, level, showwarning = logging.root.handlers[:], logging.root.level, warnings.showwarning
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = before
+    logging.captureWarnings(False)
+    logging.root.handlers[:], warnings.showwarning = handlers, showwarning
+    logging.root.setLevel(level)
+    logging.raiseExceptions = True
+
+
+@pytest.mark.usefixtures("hooks")
+def test_what_python_and_libraries_say_is_part_of_the_log() -> None:
+    capture_python()
+    with capture_logs() as lines:
+        logging.getLogger("asyncio").error("it failed: %s", "so", exc_info=ValueError("why"))
+        logging.getLogger("redis").warning("%s", Unreadable())
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            logging.captureWarnings(False)  # `catch_warnings` puts back what Python has itself
+            logging.captureWarnings(True)
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+        sys.excepthook(ValueError, ValueError("uncaught"), None)
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    assert [line["event"] for line in lines] == ["library"] * 3 + ["uncaught"] * 2
+    assert [line["text"] for line in lines[:2]] == ["it failed: so", "unreadable (RuntimeError)"]
+    assert [line["log_level"] for line in lines] == ["error", "warning", "warning", "critical", "critical"]

@@ -21,6 +21,8 @@ from click.core import ParameterSource
 from fsm.errors import GatewayError
 from store.redis_url import redacted
 
+from .ending import complain, leave
+
 VERBS = {
     "run": "Run a gateway.",
     "demo": "See a gateway, five trackers and eight commands at work, in a few seconds.",
@@ -85,7 +87,7 @@ class Telgw(click.Group):
 
 
 def _complain(sentence: str) -> int:
-    click.echo(f"telgw: {' '.join(_without_urls(sentence).split())}", err=True)
+    complain(_without_urls(sentence))
     return 2
 
 
@@ -121,7 +123,18 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of ``telgw``."""
+    _hold_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows ? in its place
             stream.reconfigure(errors="replace")
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 1)
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what was closed before us: else a socket gets the number, and what is printed goes into it."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(lowest)

@@ -12,9 +12,10 @@ from fsm.reasons import CANCEL_REJECTED, CANCELLED
 from store.producer import Producer
 
 from . import render
+from .ending import complete
 from .options import Where, with_streams
 from .parameters import Duration
-from .streams import complete, producer
+from .streams import producer
 
 DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 

@@ -20,9 +20,10 @@ from transport.clock import Clock
 from transport.tcp import RESERVED_DESCRIPTORS
 
 from . import render
+from .ending import complete
 from .options import Where, setting, with_streams
 from .parameters import Duration
-from .streams import complete, server
+from .streams import server
 
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
 STYLES = {OK: "green", WARNING: "yellow", CRITICAL: "bold red"}

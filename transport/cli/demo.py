@@ -23,15 +23,16 @@ from store.embedded import EmbeddedServer
 from store.producer import Producer
 from transport.clock import Clock
 from transport.daemon import serve
-from transport.logs import configure
+from transport.logs import logging_to_stderr
 from transport.settings import Settings
 from transport.simulator import Tracker
 
 from . import render, scenes
+from .ending import complete
 from .options import Where
 from .render import STYLES
 from .send import entry
-from .streams import complete, producer
+from .streams import producer
 
 INSTANCE = "demo"
 READY_WITHIN = 10.0
@@ -65,8 +66,8 @@ def command() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    configure("error")
     with (
+        logging_to_stderr("error", "auto"),
         tempfile.TemporaryDirectory(prefix="telgw-demo-") as directory,
         EmbeddedServer.start(Path(directory), port=0) as server,
     ):

@@ -17,8 +17,9 @@ from store.messages import read_entry
 from store.producer import LogEntry
 
 from . import render, way
+from .ending import complete
 from .options import Where, with_streams
-from .streams import complete, producer
+from .streams import producer
 
 FOUND, UNKNOWN = 0, 4
 

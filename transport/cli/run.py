@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from transport.settings import Address, Settings
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 from transport.tls import VERSIONS, TlsFiles
 
+from .ending import complete
 from .options import EXPOSED, Setting, setting, with_config, with_redis
 from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, StreamName, Verbs
 
@@ -232,14 +231,12 @@ def default_instance_id(listen: tuple[Address, ...]) -> str:
 def start(settings: Settings) -> int:
     """Run a gateway on the fastest event loop there is; its exit status."""
     from transport.daemon import serve
-    from transport.logs import configure
+    from transport.logs import logging_to_stderr
 
-    configure(settings.log_level, settings.log_format)
-    ctx = click.get_current_context(silent=True)
-    if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):
-        structlog.get_logger("telgw").warning("secret_exposed", file=exposed, mend=f"chmod 600 {exposed}")
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with suppress(ImportError):
-        from uvloop import new_event_loop as loop_factory
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(serve(settings))
+    if sys.stderr is None:
+        click.echo("telgw: There is no log, for standard error is closed.")
+    with logging_to_stderr(settings.log_level, settings.log_format):
+        ctx = click.get_current_context(silent=True)
+        if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):
+            structlog.get_logger("telgw").warning("secret_exposed", file=exposed, mend=f"chmod 600 {exposed}")
+        return complete(serve(settings), fast=True)

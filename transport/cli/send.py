@@ -17,9 +17,10 @@ from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
 from store.producer import Producer
 
 from . import render
+from .ending import complete
 from .options import Where, with_streams
 from .parameters import Duration
-from .streams import complete, producer
+from .streams import producer
 
 DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
 STDIN = "-"

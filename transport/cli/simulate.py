@@ -17,8 +17,8 @@ from transport.simulator.behaviour import ANSWERS, Behaviour
 from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
 
+from .ending import complete
 from .parameters import Duration, HostPort
-from .streams import complete
 
 CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}
 REFRESH = 0.25

@@ -1,9 +1,8 @@
-"""How a verb reaches the streams, and the shape of an asynchronous verb."""
+"""How a verb reaches the streams."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -56,8 +55,3 @@ async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
     """
     async with server(where, purpose) as client:
         yield Producer(client, Keys(where.key_prefix))
-
-
-def complete(work: Coroutine[Any, Any, int]) -> int:
-    """Do the work of a verb; its exit status."""
-    return asyncio.run(work)

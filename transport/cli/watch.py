@@ -11,8 +11,9 @@ from rich.console import Console
 from store.producer import LogEntry, Producer, StoreUnreachable
 
 from . import render
+from .ending import complete
 from .options import Where, with_streams
-from .streams import complete, producer
+from .streams import producer
 
 RETRY = 1.0
 """Seconds to wait after Redis did not answer."""

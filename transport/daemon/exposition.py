@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from transport.daemon.gateway import Gateway
+from transport.logs import lines_dropped
 
 log = structlog.get_logger("telgw")
 
@@ -46,6 +47,7 @@ def _read(gateway: Gateway) -> None:
         "Frames not stored because their connection closed first",
         lambda: backend.telemetry.dropped,
     )
+    reading("log_lines_dropped_total", "Lines of the log that could not be written", lines_dropped)
     log_ = backend.session_log
     reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
 

@@ -303,4 +303,17 @@ MECHANISMS = (
             "test_what_lives_as_long_as_the_process_is_not_looked_through_and_old_objects_are_seldom",
         ),
     ),
+    Mechanism(
+        promise="faults",
+        name="a log is nobody's business",
+        what="Lines of the log are written by a thread of their own.",
+        file="transport/logs.py",
+        text='    return lambda line: writer.write(line.encode(encoding, errors="backslashreplace"))\n',
+        mutant="    assert out is not None\n    return lambda line: (out.write(line), out.flush())\n",
+        without="a reader that dies, or does not read, stops the gateway",
+        tests=(
+            "process/test_log_faults.py::"
+            "test_a_log_that_cannot_be_written_breaks_no_promise_and_holds_up_no_end[Full]",
+        ),
+    ),
 )
