@@ -16,6 +16,7 @@ from store.keys import GROUP, Keys
 from store.ledger import DEADLETTER_MAXLEN
 from store.numbers import whole
 from store.overdue import Backlog, find_overdue
+from store.ownership import Holder
 from store.telemetry import UNDECODABLE_MAXLEN
 
 SLOW_READER_MS = 60_000
@@ -45,12 +46,14 @@ class Instance:
         known: it is listed in ``instances:known``, where janitors find it.
         beat: epoch ms of its last heartbeat; None without one.
         devices: how many devices the registry gives to it.
+        holder: the process that owns its id, in its own words.
     """
 
     instance_id: str
     known: bool
     beat: int | None
     devices: int
+    holder: Holder | None = None
 
     @property
     def subject(self) -> str:
@@ -113,7 +116,9 @@ class _Examination:
         await attempt(keys.sessions, self._client.hget(keys.sessions, ""), None)  # for its type alone
         listed = {name.decode(errors="replace") for name in known}
         return [
-            Instance(name, name in listed, await self._beat(name), devices.get(name, 0))
+            Instance(
+                name, name in listed, await self._beat(name), devices.get(name, 0), await self._holder(name)
+            )
             for name in sorted(listed | devices.keys() | addressed)
         ]
 
@@ -130,12 +135,21 @@ class _Examination:
         return held
 
     async def _beat(self, instance_id: str) -> int | None:
-        key, boot = self._keys.heartbeat(instance_id), self._keys.boot(instance_id)
+        key = self._keys.heartbeat(instance_id)
         beat: bytes | None = await self.report.attempt(key, self._client.get(key), None)
-        await self.report.attempt(boot, self._client.get(boot), None)
         if beat is None:
             return None
         return whole(beat, self._now_ms)
+
+    async def _holder(self, instance_id: str) -> Holder | None:
+        attempt, holder, boot = (
+            self.report.attempt,
+            self._keys.holder(instance_id),
+            self._keys.boot(instance_id),
+        )
+        owner: bytes | None = await attempt(boot, self._client.get(boot), None)
+        words: Any = await attempt(holder, self._client.hgetall(holder), {})
+        return Holder.read(owner.decode(errors="replace"), words) if owner else None
 
     # One instance
 
@@ -144,7 +158,10 @@ class _Examination:
         devices = f"{instance.devices} devices"
         if instance.alive and instance.known:
             seconds = max(0, self._now_ms - (instance.beat or 0)) / 1000
-            self.report.add(OK, instance.subject, f"alive, last beat {seconds:.1f} s ago, {devices}")
+            found = f"alive, last beat {seconds:.1f} s ago, {devices}"
+            if instance.holder is not None:
+                found += f"; {instance.holder}"
+            self.report.add(OK, instance.subject, found)
         elif instance.alive:
             found = f"alive, {devices}, but not in {self._keys.instances}: no gateway would notice its death"
             mend = "Restart it; if it is no telgw, add it there."

@@ -1,4 +1,7 @@
-"""The heartbeat: how other instances know that this one lives, and how it learns that it was replaced."""
+"""The heartbeat: how other instances know that this one lives, and how it learns that it was replaced.
+
+When the instance id may be taken from another process is decided by `store.ownership`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from redis.asyncio import Redis
 
 from store.client import NotOwnerYet, RedisError, Script
 from store.keys import Keys
+from store.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
 
 RETRY = 1.0
 """Seconds between attempts to take over, and between beats while calls to Redis fail."""
 TRIES = 3
+NOBODY = Seen()
 
 
 def expiry(ttl: float) -> tuple[str, int]:
@@ -31,6 +36,9 @@ class Heartbeat:
         on_beat: told the time of Redis, epoch ms, at each beat.
         on_failure: told of a beat that failed; the next tick tries again.
         on_fenced: told once another process has taken over the instance id.
+        on_watched: told by `run` at each look that another process owns the instance id.
+        on_held: told by `run` that a living process owns the instance id, which this one has not had yet.
+        watch: decides when the instance id may be taken.
     """
 
     def __init__(
@@ -45,15 +53,24 @@ class Heartbeat:
         on_beat: Callable[[int], None],
         on_failure: Callable[[Exception], None],
         on_fenced: Callable[[], None],
+        on_watched: Callable[[HolderWatched], None] = lambda _: None,
+        on_held: Callable[[InstanceHeld], None] = lambda _: None,
+        watch: Watch | None = None,
     ) -> None:
         self._client = client
-        self._names = [keys.heartbeat(instance_id), keys.boot(instance_id), keys.instances]
+        self._names = [
+            *(keys.heartbeat(instance_id), keys.boot(instance_id)),
+            *(keys.instances, keys.holder(instance_id)),
+        ]
+        self._watch = watch or Watch(instance_id, lambda: Holder(boot_id, interval=interval))
         self._identity = (instance_id, boot_id)
         self._interval = interval
         self._expiry = expiry(ttl)
         self._on_beat = on_beat
         self._on_failure = on_failure
         self._on_fenced = on_fenced
+        self._on_watched = on_watched
+        self._on_held = on_held
         self._script = Script("heartbeat.lua")
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
@@ -61,37 +78,67 @@ class Heartbeat:
         self._calling = asyncio.Lock()
         self.taken = False
         """Whether the instance id has been taken over by this process."""
-        self._replaced = False
+        self.displaced: tuple[Holder, str] | None = None
+        """The process that had the instance id before this one took it, and why it could be taken."""
 
     async def take_over(self) -> int:
-        """Make the instance id ours, whoever had it, and beat; the time of Redis, epoch ms.
+        """Make the instance id ours if that displaces nobody who lives, and beat; the time of Redis.
 
-        We look who has it and replace that one only: a call that reaches Redis when we are gone and another
-        process has started in our place changes nothing.
+        The time is in epoch ms. We look who has it and replace that one only: a call that reaches Redis when
+        we are gone and another process has started in our place changes nothing.
 
         Raises:
+            InstanceHeld: a living process has it.
+            HolderWatched: another process has it, and must be looked at again: call this again.
             RedisError: the call failed. The next beat takes over instead.
         """
         for _ in range(TRIES):
-            seen: Any = await self._client.get(self._names[1])
-            self._replaced |= seen not in (None, self._identity[1].encode())
-            now_ms = await self._call("take_over", seen or b"")
+            now_ms = await self._take(await self.look())
             if now_ms is not None:
                 self.taken = True
                 self._on_beat(now_ms)
                 return now_ms
         raise NotOwnerYet("The instance id changes hands all the time.")
 
+    async def look(self) -> Seen:
+        """Who owns the instance id now.
+
+        Raises:
+            RedisError: the call failed.
+        """
+        client: Any = self._client
+        heartbeat, boot, _, holder = self._names
+        try:
+            owner = await client.get(boot) or b""
+            beat = await client.get(heartbeat) or b"" if owner else b""
+            words = await client.hgetall(holder) if owner else {}
+        except RedisError:
+            self._watch.restart()
+            raise
+        return Seen(owner, beat, Holder.read(owner.decode(errors="replace"), words))
+
+    async def _take(self, seen: Seen) -> int | None:
+        """Take the instance id from the owner that was seen; None when that has changed meanwhile."""
+        why = self._watch.judge(seen)
+        if seen.boot not in (b"", self._identity[1].encode()):
+            self.displaced = (seen.holder, why)
+        try:
+            return await self._call("take_over", seen)
+        except RedisError:
+            self._watch.restart()
+            raise
+
     def shared_for(self) -> float:
         """Seconds for which a process that we have replaced may live on: it learns of it at its next beat."""
-        return self._interval + 1.0 if self._replaced else 0.0
+        return self._interval + 1.0 if self.displaced else 0.0
 
     async def beat(self) -> int | None:
         """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id, or after
         `stop`.
 
         Raises:
-            RedisError: the call failed.
+            InstanceHeld: the instance id is not ours yet, and a living process has it.
+            RedisError: the call failed, or the instance id is not ours yet and its owner is being watched.
         """
         if self._stop.is_set():
             return None
@@ -109,11 +156,16 @@ class Heartbeat:
         """Beat every interval until `stop`; the first time one interval from now.
 
         An instance id that could not be taken over at the start is tried for more often: until then it may
-        belong to an earlier process, and nothing of ours is carried out.
+        belong to another process, and nothing of ours is carried out. If that one lives, `run` ends.
         """
         while await self._due():
             try:
                 await self.beat()
+            except InstanceHeld as held:
+                self.stop()
+                self._on_held(held)
+            except HolderWatched as watched:
+                self._on_watched(watched)
             except RedisError as error:
                 self._on_failure(error)
 
@@ -143,8 +195,9 @@ class Heartbeat:
         self.stop()
         await self._call("release")
 
-    async def _call(self, act: str, seen: bytes = b"") -> int | None:
-        arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, seen]
+    async def _call(self, act: str, seen: Seen = NOBODY) -> int | None:
+        arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, *seen[:2]]
+        arguments += self._watch.own.fields()
         async with self._calling:  # a beat that the release overtakes would revive the name
             reply = await self._script(self._client, self._names, arguments)
         return None if reply in (b"FENCED", b"CHANGED") else int(reply)

@@ -49,6 +49,10 @@ class Keys:
         """String with expiry: boot id of the process that owns the instance id."""
         return f"{self.prefix}instance:boot:{instance_id}"
 
+    def holder(self, instance_id: str) -> str:
+        """Hash with expiry: what that process says of itself, see `store.ownership.Holder`."""
+        return f"{self.prefix}instance:holder:{instance_id}"
+
     def outbound(self, instance_id: str) -> str:
         """Stream: commands for the instance."""
         return f"{self.prefix}commands:outbound:{instance_id}"

@@ -15,6 +15,7 @@ class Settings:
     """Settings of one gateway process; times in seconds, sizes in bytes, lengths in entries."""
 
     instance_id: str
+    take_over: bool = False
     listen: tuple[Address, ...] = (("0.0.0.0", 5027),)
     redis: str = "embedded"
     metrics: Address | None = ("127.0.0.1", 9464)

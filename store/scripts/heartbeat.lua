@@ -1,23 +1,28 @@
 -- Show that an instance is alive, or that it has gone.
 --
--- KEYS  1 heartbeat  2 boot  3 instances
+-- KEYS  1 heartbeat  2 boot  3 instances  4 holder
 -- ARGV  1 act (take_over, beat, release)  2 instance_id  3 boot_id  4 EX or PX  5 time to live in that unit
---       6 for take_over: the boot id that owned the instance id when we looked, '' for none
--- Returns the time in epoch ms, or 'FENCED' when another process owns the instance id, or 'CHANGED' when it
--- is not the one we have seen: a call that was held up on its way must not undo what came after it.
+--       6, 7 for take_over: the boot id that owned the instance id when we looked, and its last heartbeat; '' for none
+--       8.. names and values for the holder: what this process says of itself
+-- Returns the time in epoch ms, or 'FENCED' when another process owns the instance id, or 'CHANGED' when the owner
+-- is not the one we have seen, or has beaten since: a call that was held up on its way must not undo what came after
+-- it, and a process that shows that it lives is not displaced.
 
-local heartbeat, boot, instances = KEYS[1], KEYS[2], KEYS[3]
+local heartbeat, boot, instances, holder = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local act, instance_id, boot_id, unit, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format('%d', now)
 local owner = redis.call('GET', boot)
 
-if act == 'take_over' and owner and owner ~= boot_id and owner ~= ARGV[6] then return 'CHANGED' end
-if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end
+local theirs = owner and owner ~= boot_id
+
+if act == 'take_over' and theirs and owner ~= ARGV[6] then return 'CHANGED' end
+if act == 'take_over' and theirs and (redis.call('GET', heartbeat) or '') ~= ARGV[7] then return 'CHANGED' end
+if act ~= 'take_over' and theirs then return 'FENCED' end
 
 if act == 'release' then
-  if owner then redis.call('DEL', heartbeat, boot) end
+  if owner then redis.call('DEL', heartbeat, boot, holder) end
   return now
 end
 
@@ -26,4 +31,8 @@ end
 redis.call('HSET', instances, instance_id, stamp)
 redis.call('SET', boot, boot_id, unit, ttl)
 redis.call('SET', heartbeat, stamp, unit, ttl)
+if theirs then redis.call('DEL', holder) end
+redis.call('HSET', holder, unpack(ARGV, 8))
+redis.call('HSETNX', holder, 'since', stamp)
+redis.call('PEXPIRE', holder, unit == 'EX' and ttl * 1000 or ttl)
 return now

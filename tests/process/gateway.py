@@ -71,7 +71,7 @@ class Gateway:
         arguments = [
             part
             for name, value in (given | options).items()
-            for part in (f"--{name.replace('_', '-')}", str(value))
+            for part in (f"--{name.replace('_', '-')}", *(() if value is True else (str(value),)))
         ]
         self.instance_id = instance_id
         self.lines: list[dict[str, Any]] = []

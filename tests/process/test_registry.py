@@ -102,21 +102,6 @@ def test_the_heartbeat_is_there_before_a_device_can_connect_and_expires(start: S
     assert bus.client.hexists(KEYS.instances, "gw-1")
 
 
-def test_of_two_processes_with_one_instance_id_the_first_gives_way(
-    start: Start, plug_in: PlugIn, bus: Bus
-) -> None:
-    first = start(heartbeat_interval=0.3)
-    device = plug_in(first).ready()
-    second = start(heartbeat_interval=0.3)
-    assert first.exit_status() == 3
-    assert device.rest() == b""
-    back = plug_in(second).ready()
-    bus.ask("c-1")
-    assert back.obey() == "c-1"
-    assert bus.ended("c-1")[-1] == "responded answered"
-    assert bus.client.exists(KEYS.heartbeat("gw-1")) == 1
-
-
 def test_a_device_that_does_not_come_back_after_a_crash_is_registered_no_longer_than_the_grace(
     start: Start, plug_in: PlugIn, bus: Bus
 ) -> None:

@@ -144,7 +144,7 @@ async def test_two_processes_with_one_instance_id_and_its_commands_do_nothing_tw
         commands = [command for _ in range(10) for command in await ask(run, run.trackers)]
         await until(partial(all_begun, run, commands), "commands accepted")
         with rival(run) as first:
-            await run.start("gw-1")
+            await run.start("gw-1", take_over=True)
             assert await asyncio.to_thread(first.exit_status) == 3
         await run.rest()
         assert await run.verdict() == []

@@ -108,7 +108,7 @@ class Fates:
                 world.note(f"{name} is told to stop")
                 living[0].gateway.stop()
             elif what < 0.7:
-                world.start(name)
+                world.start(name, forced=random.random() < 0.5)
             elif what < 0.8:
                 world.note(f"{name} is drowsy")
                 living[0].drowsy = random.choice((0.1, 0.02))

@@ -7,6 +7,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from fsm.outbound import Limits
+from store.ownership import Holder, InstanceHeld
 from tests.simulation.sockets import Socket
 from tests.simulation.virtual_time import CURRENT, Step
 from transport.connection import Connection
@@ -21,10 +22,11 @@ FREEZES = (0.7, 3.0, 14.0)
 """About how many seconds a process is stopped."""
 
 
-def settings(instance_id: str, payload: str = "json") -> Settings:
+def settings(instance_id: str, payload: str = "json", *, take_over: bool = False) -> Settings:
     """The defaults, with the times of fleets cut down to those of a run."""
     return Settings(
         instance_id=instance_id,
+        take_over=take_over,
         listen=(),
         payload=payload,
         limits=Limits(command_ttl=12.0, response_timeout=5.0),
@@ -44,11 +46,18 @@ def settings(instance_id: str, payload: str = "json") -> Settings:
 
 
 class Process:
-    """One life of an instance."""
+    """One life of an instance.
 
-    def __init__(self, world: World, instance_id: str) -> None:
+    Attributes:
+        place: where it runs; who runs there too can see whether it has ended.
+        forced: it takes its instance id from whoever has it.
+    """
+
+    def __init__(self, world: World, instance_id: str, *, forced: bool = False) -> None:
         self.world = world
         self.instance_id = instance_id
+        self.place = world.random.choice(world.places)
+        self.forced = forced
         self.dead = False
         self.listening = False
         self.doomed = 0.0
@@ -60,7 +69,7 @@ class Process:
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
         self.context.run(CURRENT.set, self)
-        given = settings(instance_id, world.payload)
+        given = settings(instance_id, world.payload, take_over=forced)
         self.gateway = self.context.run(Gateway, given, world.url_of(self))
         self.gateway.clock._epoch_ms += world.random.choice((0, 0, -3_600_000, 3_600_000))
         self._order_sets()
@@ -73,7 +82,10 @@ class Process:
             setattr(self.gateway.hub, name, Ordered())
 
     async def _live(self) -> None:
-        status = await self.gateway.run(lambda addresses: setattr(self, "listening", True))
+        try:
+            status = await self.gateway.run(lambda addresses: setattr(self, "listening", True))
+        except InstanceHeld:
+            status = 2
         self.world.note(f"{self.instance_id} exits with {status}")
         self.world.meet("exit", str(status))
         self.listening = False
@@ -152,6 +164,25 @@ class Process:
         for task in self.tasks:
             if not task.done():
                 task.cancel()
+
+
+class Presence:
+    """Stands in for `transport.daemon.presence.Presence`."""
+
+    def __init__(self, boot_id: str) -> None:
+        self._boot_id = boot_id
+
+    def open(self) -> None:
+        """The world knows who lives."""
+
+    def close(self) -> None:
+        """The same."""
+
+    def describe(self, interval: float) -> Holder:
+        """The process that asks."""
+        process = CURRENT.get()
+        assert isinstance(process, Process)
+        return Holder(self._boot_id, process.place, 1, process.place, interval)
 
 
 class Ordered(dict[Any, None]):

@@ -14,8 +14,11 @@ import store.client
 import store.outbound
 import transport.connection
 import transport.daemon.backend
+import transport.daemon.gateway
+import transport.daemon.presence
 import transport.hub
 import transport.link
+from tests.simulation.process import Presence
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -26,6 +29,8 @@ def installed(world: World) -> Iterator[None]:
     """While it lasts, gateways live in `world`; times that no setting has are cut down to those of a run."""
     replaced: list[tuple[Any, str, Any]] = [
         (transport.daemon.backend, "connect", world.connect),
+        (transport.daemon.gateway, "Presence", Presence),
+        (transport.daemon.presence, "is_gone", world.is_gone),
         (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
         (store.client, "random", world.random),
         (store.outbound, "random", world.random),

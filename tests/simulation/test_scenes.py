@@ -25,6 +25,7 @@ Scene = Callable[[World], Awaitable[None]]
 def scene(act: Scene) -> World:
     """Play one scene in fair weather."""
     world = World(1)
+    world.places = ("here",)
     play(world, act)
     assert world.faults == []
     return world
@@ -99,15 +100,75 @@ def test_a_take_over_that_arrives_after_its_process_died_does_not_fence_the_succ
     async def act(world: World) -> None:
         first = await start(world)
         heartbeat = first.gateway.backend.heartbeat
-        late = ["take_over", *heartbeat._identity, *heartbeat._expiry, b""]
+        words = ["boot", first.gateway.boot_id]
+        late = ["take_over", *heartbeat._identity, *heartbeat._expiry, b"", b"", *words]
         first.end()
         successor = await start(world)
-        world.server.execute("EVALSHA", heartbeat._script.sha, 3, *heartbeat._names, *late)
+        world.server.execute("EVALSHA", heartbeat._script.sha, 4, *heartbeat._names, *late)
         await asyncio.sleep(20.0)
         assert successor.open
         assert owner(world) == successor.gateway.boot_id.encode()
 
     scene(act)
+
+
+@pytest.mark.parametrize("frozen", [0.0, 1.5, 3.0], ids=["awake", "late by a beat", "silent in the end"])
+def test_a_process_starts_beside_one_that_has_its_name_and_ends(frozen: float) -> None:
+    async def act(world: World) -> None:
+        first = await start(world)
+        if frozen:
+            first.freeze(frozen)
+        world.start("gw-a")
+        second = world.processes[-1]
+        await asyncio.sleep(10.0)
+        assert first.open
+        assert second.dead
+        assert not second.listening
+        assert owner(world) == first.gateway.boot_id.encode()
+
+    assert scene(act).met["exit", "2"] == 1
+
+
+def test_a_process_that_freezes_for_longer_than_its_interval_loses_its_name_and_is_fenced() -> None:
+    async def act(world: World) -> None:
+        first = await start(world)
+        first.freeze(10.0)
+        second = await start(world)
+        assert not second.open
+        await asyncio.sleep(2.0)
+        assert second.open
+        await asyncio.sleep(10.0)
+        assert first.dead
+        assert owner(world) == second.gateway.boot_id.encode()
+
+    assert scene(act).met["exit", "3"] == 1
+
+
+def test_a_process_that_begins_without_redis_beside_one_that_lives_ends_when_redis_is_back() -> None:
+    async def act(world: World) -> None:
+        first = await start(world)
+        away = storm(world, "down")
+        second = await start(world)
+        assert second.open
+        away.until = 0.0
+        await asyncio.sleep(10.0)
+        assert first.open
+        assert second.dead
+        assert owner(world) == first.gateway.boot_id.encode()
+
+    assert scene(act).met["exit", "3"] == 1
+
+
+def test_who_takes_the_name_of_a_process_that_has_just_beaten_is_found_out() -> None:
+    world = World(1)
+
+    async def act(world: World) -> None:
+        first = await start(world)
+        await asyncio.sleep(first.gateway.settings.heartbeat_interval)
+        world.server.execute("SET", "instance:boot:gw-a", "another")
+
+    play(world, act)
+    assert [fault.rule for fault in world.faults] == ["displaced"]
 
 
 def test_a_device_is_greeted_before_anything_else_is_written_by_a_process_that_was_frozen() -> None:

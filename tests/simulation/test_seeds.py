@@ -89,6 +89,7 @@ CLOSES = {
 FATES = {
     *("a crash", "an orderly stop", "a freeze", "two processes of one name", "a dead instance at rest"),
     *("back when it is missed", "awake when it is missed", "asleep over a call", "cut off"),
+    "a silent owner displaced",
     *("forgotten scripts", "down", "black", "flaky", "slow", "oom"),
 }
 
@@ -105,7 +106,7 @@ FATES = {
         ("recovered", {"1"}),
         ("fate", FATES),
         ("manner", set(MANNERS)),
-        ("exit", {"0", "3"}),
+        ("exit", {"0", "2", "3"}),
         ("redis", set(RESTARTS) - {""}),
     ],
 )

@@ -25,6 +25,7 @@ class Witness:
         self._min_uptime = min_uptime
         self.decided: set[str] = set()
         self._sent_before: set[tuple[str, str]] = set()
+        self._beaten: dict[bytes, float] = {}
         world.server.watch(self.see)
 
     def recount(self) -> None:
@@ -47,6 +48,10 @@ class Witness:
                 self._unregistered(imei)
         elif name == "HSET" and arguments[0] == TOKENS:
             self._registered(*arguments[1:])
+        elif name == "SET" and arguments[0].startswith(HEARTBEAT):
+            self._beaten[arguments[0].removeprefix(HEARTBEAT)] = self._world.clock.now
+        elif name == "SET" and arguments[0].startswith(BOOT):
+            self._owned(arguments[0].removeprefix(BOOT), arguments[1].decode())
 
     def _event(self, event: dict[str, str]) -> None:
         if event["kind"] != "command":
@@ -114,6 +119,20 @@ class Witness:
                 owner = self._world.server.keys.cmd_get(BOOT + process.instance_id.encode())
                 if owner and owner.decode() != process.gateway.boot_id:
                     self._tell("fence", f"{imei.decode()} is registered by a process that is replaced")
+
+    def _owned(self, instance: bytes, boot_id: str) -> None:
+        """A process takes an id from one that lives by force, or when that has missed its heartbeat."""
+        world, name = self._world, instance.decode()
+        owner = (world.server.keys.cmd_get(BOOT + instance) or b"").decode()
+        if any(one.gateway.boot_id != boot_id for one in world.alive(name)):
+            world.history.contested.add(name)
+        before, after = world.process_of(owner), world.process_of(boot_id)
+        if owner == boot_id or before is None or before.dead or (after is not None and after.forced):
+            return
+        silent = world.clock.now - self._beaten[instance]
+        world.meet("fate", "a silent owner displaced")
+        if silent < before.gateway.settings.heartbeat_interval:
+            self._tell("displaced", f"{owner} of {name} lives, {silent:.1f} s after its heartbeat: {boot_id}")
 
     def _tell(self, rule: str, text: str) -> None:
         self._world.fault(rule, text)

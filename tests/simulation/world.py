@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
+from store.ownership import Holder
 from tests.checker import Violation, check
 from tests.history import History
 from tests.simulation import collect
@@ -23,7 +24,7 @@ from tests.simulation.producer import LONGEST_ANSWER, Producer
 from tests.simulation.punctuality import AFTERMATH
 from tests.simulation.server import Disk, Server
 from tests.simulation.stage import installed
-from tests.simulation.virtual_time import START, VirtualClock, VirtualLoop, run
+from tests.simulation.virtual_time import CURRENT, START, VirtualClock, VirtualLoop, run
 from tests.simulation.weather import Weather
 from tests.simulation.witness import Witness
 
@@ -32,8 +33,8 @@ DEVICES, BUSY = 50, 5
 STORMY, ENDLESS = 20.0, 35.0
 """Seconds of faults in a run that comes to rest, and in one that does not."""
 LOOK_EVERY = 0.5
-LEEWAY = 5.0
-"""Seconds for devices to come back and for the registry to hear of it."""
+LEEWAY = 10.0
+"""Seconds for gateways to have their names, for devices to come back, and for the registry to hear of it."""
 
 
 class World:
@@ -49,6 +50,7 @@ class World:
         self.met: Counter[tuple[str, str]] = Counter()
         self.faults: list[Violation] = []
         self.instances = ["gw-a", "gw-b"]
+        self.places = ("here", "here", "there")
         self.processes: list[Process] = []
         self.devices: list[Device] = []
         self.busy: list[Device] = []
@@ -100,15 +102,24 @@ class World:
         """The living processes of an instance."""
         return [process for process in self.processes if process.instance_id == name and not process.dead]
 
+    def process_of(self, boot_id: str) -> Process | None:
+        """The process with this boot id."""
+        return next((one for one in self.processes if one.gateway.boot_id == boot_id), None)
+
+    def is_gone(self, holder: Holder) -> bool:
+        """Stands in for `transport.daemon.presence.is_gone`."""
+        asks, asked = CURRENT.get(), self.process_of(holder.boot_id)
+        assert isinstance(asks, Process)
+        return asked is not None and asked.dead and asks.place == holder.place
+
     # What fate does to it
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, forced: bool = False) -> None:
         """Begin a process of the instance."""
-        self.note(f"{name} starts")
+        self.note(f"{name} starts{' with --take-over' * forced}")
         if self.alive(name):
-            self.history.contested.add(name)
             self.meet("fate", "two processes of one name")
-        self.processes.append(Process(self, name))
+        self.processes.append(Process(self, name, forced=forced))
 
     def revive_redis(self, disk: Disk | None) -> None:
         """Another process of Redis begins, with the data of before, or with what is on `disk`."""
@@ -158,7 +169,7 @@ class World:
                 process.end()
         for name in self.instances:
             if name not in lost and not any(process.open for process in self.alive(name)):
-                self.start(name)
+                self.start(name, forced=True)
         await self._rest(lost)
 
     async def _rest(self, lost: set[str]) -> None:
@@ -172,6 +183,9 @@ class World:
         for _ in range(round(longest / LOOK_EVERY)):
             if self._at_rest():
                 break
+            for name in set(self.instances) - lost:
+                if not self.alive(name):
+                    self.start(name)  # as a supervisor does
             await asyncio.sleep(LOOK_EVERY)
         self.note("at rest")
         await asyncio.sleep(1.2 * given.heartbeat_interval)

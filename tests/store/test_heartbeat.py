@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError
 
 from store.heartbeat import Heartbeat, expiry
 from store.keys import Keys
+from store.ownership import Holder, Watch
 
 KEYS = Keys()
 NEW_YEAR_MS = 1_767_225_600_000
@@ -22,7 +23,14 @@ NEW_YEAR_MS = 1_767_225_600_000
 class Pulse:
     """A heartbeat and what its hooks were told."""
 
-    def __init__(self, client: Redis, boot: str = "boot 1", interval: float = 30, ttl: float = 90) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        boot: str = "boot 1",
+        interval: float = 30,
+        ttl: float = 90,
+        watch: Watch | None = None,
+    ) -> None:
         self.beats: list[int] = []
         self.failures: list[Exception] = []
         self.fenced = 0
@@ -37,6 +45,7 @@ class Pulse:
             on_beat=self.on_beat,
             on_failure=self.on_failure,
             on_fenced=self.on_fenced,
+            watch=watch,
         )
 
     def on_beat(self, now_ms: int) -> None:
@@ -75,7 +84,7 @@ async def test_it_lives_ninety_seconds_and_not_a_millisecond_more(
     frozen.tick(89)
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
     frozen.tick(timedelta(seconds=1, milliseconds=1))
-    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.holder("gw-1")) == 0
 
 
 async def test_every_beat_gives_ninety_seconds_more(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> None:
@@ -98,8 +107,15 @@ async def test_a_beat_makes_a_forgotten_instance_known_again(fake_redis: Redis) 
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
 
 
-async def test_a_starting_process_takes_the_id_over_and_the_older_one_is_told(fake_redis: Redis) -> None:
-    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2")
+def forced(boot: str) -> Watch:
+    """A process that takes the id whoever has it."""
+    return Watch("gw-1", lambda: Holder(boot), forced=True)
+
+
+async def test_a_process_that_takes_the_id_by_force_has_it_and_the_older_one_is_told(
+    fake_redis: Redis,
+) -> None:
+    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2", watch=forced("boot 2"))
     await older.heartbeat.take_over()
     await newer.heartbeat.take_over()
     assert await older.heartbeat.beat() is None
@@ -111,7 +127,7 @@ async def test_a_starting_process_takes_the_id_over_and_the_older_one_is_told(fa
 async def test_the_task_of_a_replaced_process_ends(fake_redis: Redis) -> None:
     older = Pulse(fake_redis, "boot 1", interval=0.001)
     await older.heartbeat.take_over()
-    await Pulse(fake_redis, "boot 2").heartbeat.take_over()
+    await Pulse(fake_redis, "boot 2", watch=forced("boot 2")).heartbeat.take_over()
     await older.heartbeat.run()
     assert older.fenced == 1
 
@@ -136,7 +152,8 @@ async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
     fake_redis: Redis, fake_server: fakeredis.FakeServer
 ) -> None:
     await Pulse(fake_redis, "a dead process").heartbeat.take_over()
-    pulse = Pulse(fake_redis)
+    dead = Watch("gw-1", lambda: Holder("boot 1"), is_gone=lambda holder: holder.boot_id == "a dead process")
+    pulse = Pulse(fake_redis, watch=dead)
     fake_server.connected = False
     with pytest.raises(ConnectionError):
         await pulse.heartbeat.take_over()
@@ -149,16 +166,16 @@ async def test_release_says_that_the_instance_is_gone(fake_redis: Redis) -> None
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     await pulse.heartbeat.release()
-    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.holder("gw-1")) == 0
     assert await fake_redis.hexists(KEYS.instances, "gw-1")
 
 
 async def test_release_leaves_a_newer_process_alone(fake_redis: Redis) -> None:
-    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2")
+    older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2", watch=forced("boot 2"))
     await older.heartbeat.take_over()
     await newer.heartbeat.take_over()
     await older.heartbeat.release()
-    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 2
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.holder("gw-1")) == 3
 
 
 async def test_stop_ends_the_task_at_once(fake_redis: Redis) -> None:

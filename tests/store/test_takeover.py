@@ -9,21 +9,25 @@ from typing import Any
 import fakeredis
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from fsm.registration import Registered, RegisterResult
 from store.client import Script
 from store.heartbeat import Heartbeat
 from store.keys import Keys
+from store.ownership import Holder, HolderWatched, InstanceHeld, Watch
 from store.registry import Registrar
 
 KEYS = Keys()
-NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances]
+NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances, KEYS.holder("gw-1")]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-async def call(client: Redis, act: str, boot: str, seen: str = "") -> Any:
-    """One call of the script, as a process with this boot id makes it."""
-    return await Script("heartbeat.lua")(client, NAMES, [act, "gw-1", boot, "EX", 90, seen])
+async def call(client: Redis, act: str, boot: str, seen: str = "", beat: str | None = None) -> Any:
+    """One call of the script, as a process with this boot id makes it that has seen the last heartbeat."""
+    last = await client.get(KEYS.heartbeat("gw-1")) or b"" if beat is None else beat
+    arguments = [act, "gw-1", boot, "EX", 90, seen, last, "boot", boot]
+    return await Script("heartbeat.lua")(client, NAMES, arguments)
 
 
 async def beating(client: Redis) -> Heartbeat:
@@ -48,6 +52,14 @@ async def test_a_takeover_that_was_held_up_does_not_undo_a_later_one(fake_redis:
     await call(fake_redis, "take_over", "boot 3", seen="boot 1")
     assert await call(fake_redis, "take_over", "boot 2", seen="boot 1") == b"CHANGED"
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 3"
+
+
+async def test_a_takeover_of_an_owner_that_has_beaten_since_it_was_looked_at_changes_nothing(
+    fake_redis: Redis,
+) -> None:
+    await call(fake_redis, "take_over", "boot 1")
+    assert await call(fake_redis, "take_over", "boot 2", seen="boot 1", beat="1") == b"CHANGED"
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
 
 
 async def test_a_takeover_that_is_repeated_after_a_lost_reply_is_one(fake_redis: Redis) -> None:
@@ -87,6 +99,51 @@ async def test_a_beat_that_fails_is_not_the_last_one(
     await asyncio.wait({task, heard}, return_when="FIRST_COMPLETED")
     assert heard.done()
     heartbeat.stop()
+
+
+async def test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer
+) -> None:
+    clock = [0.0]
+    watch = Watch("gw-1", lambda: Holder("boot 2", interval=5.0), monotonic=lambda: clock[0])
+    await call(fake_redis, "take_over", "boot 1")
+    hooks: Any = {"on_beat": print, "on_failure": print, "on_fenced": print, "watch": watch}
+    heartbeat = Heartbeat(fake_redis, KEYS, "gw-1", "boot 2", 5, 90, **hooks)
+    for seconds, answers, raised in (
+        (0.0, True, HolderWatched),
+        (6.9, True, HolderWatched),
+        (6.95, False, ConnectionError),
+        (7.0, True, HolderWatched),
+        (13.9, True, HolderWatched),
+    ):
+        clock[0], fake_server.connected = seconds, answers
+        with pytest.raises(raised):
+            await heartbeat.take_over()
+    clock[0] = 14.0
+    await heartbeat.take_over()
+    assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
+
+
+async def test_a_process_that_finds_its_id_with_one_that_lives_ends_its_heartbeat_and_tells(
+    fake_redis: Redis,
+) -> None:
+    """It has begun while Redis was away."""
+    told: list[Exception] = []
+    owner = await beating(fake_redis)
+    hooks: Any = {"on_beat": print, "on_failure": told.append, "on_fenced": print, "on_held": told.append}
+
+    async def beat_between(watched: HolderWatched) -> None:
+        told.append(watched)
+        await fake_redis.set(KEYS.heartbeat("gw-1"), "another")
+
+    tasks: list[asyncio.Task[None]] = []
+    hooks["on_watched"] = lambda watched: tasks.append(asyncio.create_task(beat_between(watched)))
+    heartbeat = Heartbeat(fake_redis, KEYS, "gw-1", "boot 2", 0.001, 90, **hooks)
+    async with asyncio.timeout(5):
+        await heartbeat.run()
+    assert [type(one) for one in told] == [HolderWatched, InstanceHeld]
+    assert (heartbeat.taken, await heartbeat.beat()) == (False, None)
+    assert await owner.beat() is not None
 
 
 async def test_before_the_takeover_a_registration_fails_and_ends_nothing(

@@ -17,8 +17,7 @@ from fsm.registration import Registered, RegisterResult
 from tests.transport.diary import Diary
 from transport import tasks as tasks_module
 from transport.daemon import backend as backends
-from transport.daemon import checkup, process
-from transport.daemon import gateway as gateways
+from transport.daemon import checkup, process, recurring
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
@@ -250,11 +249,11 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
         raise Enough
 
     gateway.hub.now = long_ago = gateway.clock.monotonic() - 100.0
-    monkeypatch.setattr(gateways, "STALL", -1.0)
-    monkeypatch.setattr(gateways.asyncio, "sleep", stalled)
+    monkeypatch.setattr(recurring, "STALL", -1.0)
+    monkeypatch.setattr(recurring.asyncio, "sleep", stalled)
     monkeypatch.setattr(gateway.hub, "sweep", sweep)
     with pytest.raises(Enough):
-        await gateway._sweep()
+        await recurring.sweep(gateway.clock, gateway.metrics, gateway.hub, gateway.dispatcher)
     assert seen == ["read", "sweep"]
 
 

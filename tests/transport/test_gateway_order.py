@@ -44,7 +44,7 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
 
     diary.await_(gateway.backend.heartbeat, "take_over")
     monkeypatch.setattr(gateway._tasks, "start", start)
-    await gateway._begin()
+    gateway._begin()
     assert begun == [
         *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader"),
         *("janitor", "leftovers", "check", "sweep", "reconcile", "relocation"),
@@ -182,9 +182,9 @@ async def test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3(
 
     diary.await_(gateway.backend.heartbeat, "take_over")
     diary.await_(gateway, "_shut_down")
+    diary.await_(gateway._listeners, "open", ([LOCAL], []))
+    diary.await_(gateway._claim, "lost", entry="tell by whom")
     monkeypatch.setattr(gateway, "_abandon", abandon)
     monkeypatch.setattr(gateway._tasks, "start", unstarted)
-    gateway._on_fenced()
-    assert gateway.exit_status == EXIT_FENCED
-    assert await gateway.run() == EXIT_FENCED
-    assert (reasons, diary.entries) == ([FENCED], ["take_over"])
+    assert await gateway.run(lambda _: gateway._on_fenced()) == EXIT_FENCED
+    assert (reasons, diary.entries) == ([FENCED], ["take_over", "open", "tell by whom"])

@@ -10,8 +10,10 @@ from typing import Any, cast
 import pytest
 from redis.exceptions import ConnectionError
 
+from fsm.registration import Registered, RegisterResult
 from tests.transport.diary import Diary
 from transport.daemon import gateway as gateways
+from transport.daemon import recurring
 from transport.daemon.gateway import Gateway
 from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
@@ -45,8 +47,7 @@ async def test_the_copy_of_an_allow_list_in_redis_is_kept(
         begun.append(name)
 
     monkeypatch.setattr(gateway._tasks, "start", note)
-    diary.await_(gateway.backend.heartbeat, "take_over")
-    await gateway._begin()
+    gateway._begin()
     await gateway.backend.close()
     assert "allow-list" in begun
 
@@ -68,15 +69,20 @@ async def test_a_gateway_that_cannot_listen_lets_go_of_what_it_has_begun(
 async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_counted_or_not(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn, answer: object, told: int
 ) -> None:
-    asked: asyncio.Queue[list[str]] = asyncio.Queue()
+    asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
+
+    async def reconcile(sessions: list[tuple[str, str]]) -> list[RegisterResult]:
+        await asked.put(sessions)
+        return [RegisterResult(Registered.REGISTERED) for _ in sessions]
+
     diary.await_(gateway.reader, "pending", answer)
-    monkeypatch.setattr(gateway, "_reconcile_some", asked.put)
-    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace())
+    monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
+    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1"))
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_beat(1_767_225_600_000)
         async with asyncio.timeout(PATIENCE):
-            assert await asked.get() == ["1"]
+            assert await asked.get() == [("1", "s-1")]
     assert (gateway.pending, gateway._beaten.is_set()) == (told, False)
 
 
@@ -90,10 +96,10 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
         asked.release()
         raise AWAY
 
-    monkeypatch.setattr(gateways.asyncio, "sleep", lambda _: sleep(0))
+    monkeypatch.setattr(recurring.asyncio, "sleep", lambda _: sleep(0))
     monkeypatch.setattr(gateway.relocation, "look", look)
     diary.note(gateway.backend, "report")
-    spawn(gateway._relocate())
+    spawn(recurring.relocate(gateway.relocation, gateway.backend))
     async with asyncio.timeout(PATIENCE):
         await asked.acquire()
         await asked.acquire()
@@ -115,10 +121,10 @@ async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_comman
         seen.append("commands")
         swept.set()
 
-    monkeypatch.setattr(gateways, "SWEEP_EVERY", 0.001)
+    monkeypatch.setattr(recurring, "SWEEP_EVERY", 0.001)
     monkeypatch.setattr(gateway.hub, "sweep", sweep_hub)
     monkeypatch.setattr(gateway.dispatcher, "sweep", sweep_commands)
-    spawn(gateway._sweep())
+    spawn(recurring.sweep(gateway.clock, gateway.metrics, gateway.hub, gateway.dispatcher))
     async with asyncio.timeout(PATIENCE):
         await swept.wait()
     assert seen[:3] == ["connections", "connections", "commands"]

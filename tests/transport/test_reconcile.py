@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from fsm.registration import Registered, RegisterResult
-from transport.daemon.gateway import Gateway
+from transport.daemon.recurring import reconcile_some
 
 
 class Registrar:
@@ -24,7 +24,6 @@ async def test_a_device_that_has_left_meanwhile_is_not_registered_again() -> Non
     registrar, closed = Registrar(), []
     here = SimpleNamespace(imei="1", session_id="s-1")
     hub = SimpleNamespace(sessions={"1": here}, reconciled=lambda *told: closed.append(told))
-    gateway = cast(Any, SimpleNamespace(hub=hub, backend=SimpleNamespace(registrar=registrar)))
-    await Gateway._reconcile_some(gateway, ["1", "2"])
+    await reconcile_some(cast(Any, hub), cast(Any, registrar), ["1", "2"])
     assert registrar.asked == [("1", "s-1")]
     assert closed == [("s-1", "1", RegisterResult(Registered.SUPERSEDED, "gw-2"))]

@@ -132,6 +132,11 @@ class Sectioned(click.Command):
     default=None,
     show_default="{hostname}-{port}",
 )
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take the instance id even from a gateway that lives, which then ends. For this start only.",
+)
 @setting("Redis", "--session-events", StreamName(), "Stream for the events of sessions, or `off`.")
 @setting(
     "Telemetry", "--payload", click.Choice(["json", "raw"]), "An entry per record, or the bytes of a frame."
@@ -168,8 +173,9 @@ class Sectioned(click.Command):
 def command(**values: Any) -> int:
     """Run a gateway until SIGTERM.
 
-    Exit status: 0 after a shutdown; 2 when it cannot start; 3 when another process took over its instance id;
-    130 when told twice to stop.
+    Exit status: 0 after a shutdown; 2 when it cannot start, also when a living gateway has its instance id;
+    3 when another gateway has taken its instance id, or had it while Redis was away; 130 when told twice to
+    stop.
     """
     return start(settings_of(values))
 

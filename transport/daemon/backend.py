@@ -18,11 +18,13 @@ from store.keys import Keys
 from store.ledger import Ledger
 from store.leftovers import Leftovers
 from store.outbound import BLOCK_MS
+from store.ownership import HolderWatched, InstanceHeld, Watch
 from store.registry import Registrar
 from store.responses import SessionLog
 from store.telemetry import Telemetry
 from transport.allow_list import REDIS
 from transport.clock import Clock
+from transport.daemon import presence as presences
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -48,9 +50,12 @@ class Backend:
         boot_id: str,
         clock: Clock,
         metrics: Metrics,
+        presence: presences.Presence,
         *,
         on_beat: Callable[[int], None],
         on_fenced: Callable[[], None],
+        on_watched: Callable[[HolderWatched], None],
+        on_held: Callable[[InstanceHeld], None],
         on_refused: Callable[[Batch], None],
         on_progress: Callable[[], None],
     ) -> None:
@@ -97,6 +102,15 @@ class Backend:
             on_beat=self._beaten,
             on_failure=partial(self.report, "heartbeat"),
             on_fenced=on_fenced,
+            on_watched=on_watched,
+            on_held=on_held,
+            watch=Watch(
+                instance_id,
+                partial(presence.describe, settings.heartbeat_interval),
+                forced=settings.take_over,
+                is_gone=presences.is_gone,
+                monotonic=clock.monotonic,
+            ),
         )
         self.telemetry = Telemetry(
             self.clients["telemetry"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -13,11 +13,15 @@ import structlog
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client import RedisError, redacted
 from store.outbound import OutboundReader
+from store.ownership import InstanceHeld
 from transport.allow_list import file_list
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
+from transport.daemon.claim import Claim
 from transport.daemon.listeners import CannotListen, Listeners
+from transport.daemon.presence import Presence
+from transport.daemon.recurring import reconcile, relocate, sweep
 from transport.dispatcher import Dispatcher
 from transport.hub import Hub
 from transport.intake import Intake
@@ -28,12 +32,7 @@ from transport.tasks import Tasks
 
 log = structlog.get_logger("telgw")
 
-SWEEP_EVERY = 0.1
 LOOK_EVERY = 0.02
-RECONCILE = 200
-"""Sessions told to the registry in one go: a few at a time cost little memory and hold nobody up."""
-STALL = 0.5
-"""Seconds of delay after which sockets are read once before deadlines are judged."""
 FLUSH_TIMEOUT = 5.0
 LAST_LOOK = 1.5
 """Seconds for the read in flight to end, and for the last one; a supervisor's patience is 30 in all."""
@@ -60,14 +59,18 @@ class Gateway:
         self.boot_id = uuid.uuid4().hex[:12]
         self.clock = Clock()
         self.metrics = Metrics()
+        self.presence = Presence(self.boot_id)
         self.backend = Backend(
             settings,
             url,
             self.boot_id,
             self.clock,
             self.metrics,
+            self.presence,
             on_beat=self._on_beat,
             on_fenced=self._on_fenced,
+            on_watched=lambda watched: self._claim.watched(watched),
+            on_held=self._on_held,
             on_refused=lambda batch: self.hub.refused(batch),
             on_progress=lambda: self.hub.progress(),
         )
@@ -97,10 +100,12 @@ class Gateway:
             shared_for=self.backend.heartbeat.shared_for,
         )
         self.exit_status = 0
+        self._fenced = False
         self.beat_at = self.clock.monotonic()
         self.pending = 0
         self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
         self._stop = asyncio.Event()
+        self._claim = Claim(settings.instance_id, self.backend, url, self._stop)
         self._beaten = asyncio.Event()
         self._owns = asyncio.Event()
 
@@ -116,16 +121,23 @@ class Gateway:
 
     def _on_fenced(self) -> None:
         self.backend.heartbeat.stop()
-        if self.exit_status != EXIT_FENCED:
-            self.exit_status = EXIT_FENCED
-            log.critical("fenced", instance_id=self.settings.instance_id)
-            self._stop.set()
+        self._fenced = True
+        self.exit_status = EXIT_FENCED
+        self._stop.set()
+
+    def _on_held(self, held: InstanceHeld) -> None:
+        """This one began while Redis was away, with the instance id of a gateway that lives: it ends."""
+        self._claim.held(held)
+        self.exit_status = EXIT_FENCED
+        self._stop.set()
 
     def _on_beat(self, redis_ms: int) -> None:
         self.clock.sync(redis_ms)
         self.beat_at = self.clock.monotonic()
         self._beaten.set()
-        self._owns.set()
+        if not self._owns.is_set():
+            self._owns.set()
+            self._claim.taken()
         if self.backend.allow_list is not None:
             self.backend.allow_list.refresh()
 
@@ -138,14 +150,41 @@ class Gateway:
     # Life
 
     async def run(self, on_ready: OnReady | None = None) -> int:
-        """Serve until stopped; the exit status."""
+        """Serve until stopped; the exit status.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+            InstanceHeld: a living process has the instance id.
+        """
         self._listeners.bind()
-        await self._begin()
+        self.presence.open()
         try:
-            addresses, over_tls = await self._listeners.open(self.hub)
-        except CannotListen:
+            return await self._live(on_ready)
+        except (CannotListen, InstanceHeld):
             await self._abandon()
             raise
+        finally:
+            self.presence.close()
+
+    async def _live(self, on_ready: OnReady | None) -> int:
+        await self._claim.make()
+        if self._stop.is_set() and not self.backend.heartbeat.taken:
+            await self._abandon()  # told to stop while it waited for the instance id
+            return self.exit_status
+        await self._open(on_ready)
+        await self._stop.wait()
+        if self._fenced:
+            await self._claim.lost()
+            await self._abandon(FENCED)
+        else:
+            await self._shut_down()
+        log.info("stopped", exit_status=self.exit_status)
+        return self.exit_status
+
+    async def _open(self, on_ready: OnReady | None) -> None:
+        """The instance id is ours, and the heartbeat is written, before any device can connect."""
+        self._begin()
+        addresses, over_tls = await self._listeners.open(self.hub)
         log.info(
             "ready",
             listen=[f"{host}:{port}" for host, port in addresses],
@@ -155,21 +194,9 @@ class Gateway:
         )
         if on_ready:
             on_ready(addresses + over_tls)
-        await self._stop.wait()
-        if self.exit_status == EXIT_FENCED:
-            await self._abandon(FENCED)
-        else:
-            await self._shut_down()
-        log.info("stopped", exit_status=self.exit_status)
-        return self.exit_status
 
-    async def _begin(self) -> None:
-        """The instance id is ours, and the heartbeat is written, before any device can connect."""
-        try:
-            await self.backend.heartbeat.take_over()
-        except RedisError as error:
-            self.backend.report("heartbeat", error)
-            log.warning("degraded", redis=redacted(self.url), meaning="devices are served, nothing is stored")
+    def _begin(self) -> None:
+        """Everything that goes on beside the devices."""
         start, backend = self._tasks.start, self.backend
         start("ledger", backend.ledger.run)
         start("registrar", backend.registrar.run)
@@ -183,9 +210,9 @@ class Gateway:
         start("janitor", backend.janitor.run)
         start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run)
         start("check", partial(check_up, backend, self._beaten))  # before `reconcile`, which clears the event
-        start("sweep", self._sweep)
+        start("sweep", partial(sweep, self.clock, self.metrics, self.hub, self.dispatcher))
         start("reconcile", self._reconcile)
-        start("relocation", self._relocate)
+        start("relocation", partial(relocate, self.relocation, self.backend))
 
     # Recurring work
 
@@ -194,23 +221,6 @@ class Gateway:
         await self._owns.wait()
         await self.reader.run()
 
-    async def _sweep(self) -> None:
-        while True:
-            before = self.clock.monotonic()
-            await asyncio.sleep(SWEEP_EVERY)
-            stall = self.clock.monotonic() - before - SWEEP_EVERY
-            self.metrics.loop_stall.set(stall)
-            if stall > STALL:
-                # What arrived meanwhile is read first: an answer that is here is not late, nor a device idle.
-                self.hub.now = self.clock.monotonic()
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            now = self.clock.monotonic()
-            while self.hub.sweep(now):
-                await asyncio.sleep(0)  # the other connections are read in between
-                now = self.clock.monotonic()
-            self.dispatcher.sweep(now)
-
     async def _reconcile(self) -> None:
         """At each heartbeat the registry is told again which devices are here."""
         while True:
@@ -218,25 +228,7 @@ class Gateway:
             self._beaten.clear()
             with suppress(RedisError):
                 self.pending = await self.reader.pending()
-            imeis = list(self.hub.sessions)
-            for start in range(0, len(imeis), RECONCILE):
-                await self._reconcile_some(imeis[start : start + RECONCILE])
-
-    async def _reconcile_some(self, imeis: Sequence[str]) -> None:
-        """Of those that are still here: one that has left meanwhile must not be registered again."""
-        links = [link for imei in imeis if (link := self.hub.sessions.get(imei))]
-        held = [(link.imei, link.session_id) for link in links]
-        results = await self.backend.registrar.reconcile(held)
-        for (imei, session_id), result in zip(held, results, strict=True):
-            self.hub.reconciled(session_id, imei, result)
-
-    async def _relocate(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            try:
-                await self.relocation.look()
-            except RedisError as error:
-                self.backend.report("relocation", error)
+            await reconcile(self.hub, self.backend.registrar)
 
     # The end
 

@@ -10,8 +10,8 @@ MECHANISMS = (
         name="ports before the instance id",
         what="A process that cannot have its port finds out before it takes the instance id over.",
         file="transport/daemon/gateway.py",
-        text="        self._listeners.bind()\n        await self._begin()\n",
-        mutant="        await self._begin()\n        self._listeners.bind()\n",
+        text="        self._listeners.bind()\n",
+        mutant="",
         without="a second start by mistake ends the first process",
         tests=(
             "transport/test_gateway_order.py::"
@@ -22,9 +22,9 @@ MECHANISMS = (
         promise="P2",
         name="heartbeat before the listener",
         what="The heartbeat is written before any device can connect.",
-        file="transport/daemon/gateway.py",
-        text="            await self.backend.heartbeat.take_over()\n        except",
-        mutant="            pass\n        except",
+        file="transport/daemon/claim.py",
+        text="        try:\n            await self._backend.heartbeat.take_over()\n        except",
+        mutant="        try:\n            pass\n        except",
         without="a janitor takes a process with devices for dead",
         tests=(
             "transport/test_gateway_order.py::"
@@ -35,9 +35,9 @@ MECHANISMS = (
         promise="P2",
         name="degraded, not down",
         what="A start while Redis is away serves devices all the same.",
-        file="transport/daemon/gateway.py",
-        text='            self.backend.report("heartbeat", error)\n            log.warning("degraded"',
-        mutant='            raise\n            log.warning("degraded"',
+        file="transport/daemon/claim.py",
+        text='            self._backend.report("heartbeat", error)\n            log.warning(\n',
+        mutant="            raise\n            log.warning(\n",
         without="the gateway does not start",
         tests=(
             "transport/test_gateway_order.py::"
@@ -48,9 +48,9 @@ MECHANISMS = (
         promise="registry",
         name="reconcile",
         what="At each heartbeat the registry is told again which devices are here.",
-        file="transport/daemon/gateway.py",
-        text="                await self._reconcile_some(imeis[start : start + RECONCILE])\n",
-        mutant="                pass\n",
+        file="transport/daemon/recurring.py",
+        text="        await reconcile_some(hub, registrar, imeis[start : start + RECONCILE])\n",
+        mutant="        pass\n",
         without="devices that came while Redis was away are never found",
         tests=("transport/test_gateway_life.py::test_at_a_beat_the_registry_is_told_who_is_here",),
     ),
@@ -58,13 +58,13 @@ MECHANISMS = (
         promise="registry",
         name="reconcile those that are still here",
         what="A device that has left meanwhile is not registered again.",
-        file="transport/daemon/gateway.py",
+        file="transport/daemon/recurring.py",
         text=(
-            "        links = [link for imei in imeis if (link := self.hub.sessions.get(imei))]\n"
-            "        held = [(link.imei, link.session_id) for link in links]\n"
+            "    links = [link for imei in imeis if (link := hub.sessions.get(imei))]\n"
+            "    held = [(link.imei, link.session_id) for link in links]\n"
         ),
         mutant=(
-            "        held = [(imei, link.session_id if (link := self.hub.sessions.get(imei)) "
+            "    held = [(imei, link.session_id if (link := hub.sessions.get(imei)) "
             'else "") for imei in imeis]\n'
         ),
         without="its entry names an instance that does not hold it",
@@ -74,11 +74,9 @@ MECHANISMS = (
         promise="faults",
         name="read before the deadlines after a stall",
         what="After a stall the sockets are read once before deadlines are judged.",
-        file="transport/daemon/gateway.py",
-        text=(
-            "                await asyncio.sleep(0)\n                await asyncio.sleep(0)\n            now"
-        ),
-        mutant="                pass\n            now",
+        file="transport/daemon/recurring.py",
+        text="            await asyncio.sleep(0)\n            await asyncio.sleep(0)\n        now",
+        mutant="            pass\n        now",
         without="an answer that is here counts as late",
         tests=(
             "transport/test_gateway_life.py::"
@@ -89,8 +87,8 @@ MECHANISMS = (
         promise="faults",
         name="what is read after a stall is young",
         what="After a stall the hub's clock is set before the sockets are read.",
-        file="transport/daemon/gateway.py",
-        text="                self.hub.now = self.clock.monotonic()\n",
+        file="transport/daemon/recurring.py",
+        text="            hub.now = clock.monotonic()\n",
         mutant="",
         without="with `--idle-timeout` a frozen gateway sends away devices that report",
         tests=(
@@ -104,11 +102,9 @@ MECHANISMS = (
         what="A process that was replaced closes its sessions `fenced` and exits 3.",
         file="transport/daemon/gateway.py",
         text=(
-            "            self.exit_status = EXIT_FENCED\n"
-            '            log.critical("fenced", instance_id=self.settings.instance_id)\n'
-            "            self._stop.set()\n"
+            "        self._fenced = True\n        self.exit_status = EXIT_FENCED\n        self._stop.set()\n"
         ),
-        mutant="            pass\n",
+        mutant="",
         without="it goes on beside its successor",
         tests=(
             "transport/test_gateway_order.py::"

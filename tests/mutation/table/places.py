@@ -141,8 +141,8 @@ MECHANISMS = (
         name="who was there before",
         what="A process that takes an instance id over knows whether another may live on.",
         file="store/heartbeat.py",
-        text="            self._replaced |= seen not in (None, self._identity[1].encode())\n",
-        mutant="",
+        text="            self.displaced = (seen.holder, why)\n",
+        mutant="            pass\n",
         without="what the other takes in its last moments is overtaken",
         tests=(
             "store/test_heartbeat_guards.py::"

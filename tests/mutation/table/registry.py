@@ -129,11 +129,11 @@ MECHANISMS = (
         name="a beat fences",
         what="The heartbeat of a process that was replaced tells it so.",
         file="store/scripts/heartbeat.lua",
-        text="if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end\n",
+        text="if act ~= 'take_over' and theirs then return 'FENCED' end\n",
         mutant="",
         without="two processes beat for one instance",
         tests=(
-            "store/test_heartbeat.py::test_a_starting_process_takes_the_id_over_and_the_older_one_is_told",
+            "store/test_heartbeat.py::test_a_process_that_takes_the_id_by_force_has_it_and_the_older_one_is_told",
         ),
     ),
     Mechanism(
@@ -141,13 +141,58 @@ MECHANISMS = (
         name="a late takeover changes nothing",
         what="A process takes its instance id from the owner it has seen, and from no other.",
         file="store/scripts/heartbeat.lua",
-        text=(
-            "if act == 'take_over' and owner and owner ~= boot_id and owner ~= ARGV[6] then "
-            "return 'CHANGED' end\n"
-        ),
+        text="if act == 'take_over' and theirs and owner ~= ARGV[6] then return 'CHANGED' end\n",
         mutant="",
         without="a call that was held up on its way undoes the takeover of a later process",
         tests=("store/test_takeover.py::test_a_takeover_that_was_held_up_does_not_undo_a_later_one",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="who beats is not displaced",
+        what="A process takes its instance id from an owner that has not beaten since it was looked at.",
+        file="store/scripts/heartbeat.lua",
+        text=(
+            "if act == 'take_over' and theirs and (redis.call('GET', heartbeat) or '') ~= ARGV[7] then "
+            "return 'CHANGED' end\n"
+        ),
+        mutant="",
+        without="a heartbeat between the last look and the take-over does not save a gateway that lives",
+        tests=(
+            "store/test_takeover.py::"
+            "test_a_takeover_of_an_owner_that_has_beaten_since_it_was_looked_at_changes_nothing",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a living owner keeps its id",
+        what="A starting process ends when the owner of its instance id shows a heartbeat.",
+        file="store/ownership.py",
+        text="        if self._first is not None and self._first[:2] != seen[:2]:\n",
+        mutant="        if False:\n",
+        without="a second start by mistake ends the first process",
+        tests=("store/test_ownership.py::test_an_owner_whose_heartbeat_changes_lives[later]",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an outage proves no death",
+        what="The time without a heartbeat counts only while Redis answers.",
+        file="store/heartbeat.py",
+        text="            self._watch.restart()\n            raise\n        return Seen",
+        mutant="            raise\n        return Seen",
+        without="after an outage a start displaces a gateway that could not tell that it lives",
+        tests=("store/test_takeover.py::test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="only the same place proves",
+        what="That a process has ended is concluded only where its socket would be seen.",
+        file="transport/daemon/presence.py",
+        text="    if not holder.place or holder.place != place():\n",
+        mutant="    if not holder.place:\n",
+        without="a gateway in another container counts as dead",
+        tests=(
+            "transport/test_presence.py::test_nothing_is_concluded_about_another_place[another kernel/1]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -200,8 +245,8 @@ MECHANISMS = (
         name="only our own heartbeat is released",
         what="A process that ends deletes the heartbeat only while the instance id is its own.",
         file="store/scripts/heartbeat.lua",
-        text="if act ~= 'take_over' and owner and owner ~= boot_id then return 'FENCED' end\n",
-        mutant="if act == 'beat' and owner and owner ~= boot_id then return 'FENCED' end\n",
+        text="if act ~= 'take_over' and theirs then return 'FENCED' end\n",
+        mutant="if act == 'beat' and theirs then return 'FENCED' end\n",
         without="it deletes that of its successor",
         tests=("store/test_heartbeat.py::test_release_leaves_a_newer_process_alone",),
     ),

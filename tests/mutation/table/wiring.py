@@ -9,14 +9,10 @@ MECHANISMS = (
         promise="faults",
         name="a registry that is away ends nothing",
         what="Devices that cannot be looked up are looked up again.",
-        file="transport/daemon/gateway.py",
-        text=(
-            "            except RedisError as error:\n"
-            '                self.backend.report("relocation", error)\n'
-        ),
+        file="transport/daemon/recurring.py",
+        text='        except RedisError as error:\n            backend.report("relocation", error)\n',
         mutant=(
-            "            except ZeroDivisionError as error:\n"
-            '                self.backend.report("relocation", error)\n'
+            '        except ZeroDivisionError as error:\n            backend.report("relocation", error)\n'
         ),
         without="the first failed call ends the process",
         tests=("transport/test_gateway_tasks.py::test_a_registry_that_cannot_be_asked_is_asked_again",),

@@ -1,0 +1,189 @@
+"""Two processes and one instance id: nobody who lives is displaced, and nobody waits for the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway
+from tests.rig.proxy import Proxy
+
+pytestmark = [pytest.mark.process, pytest.mark.redis]
+
+Start = Callable[..., Gateway]
+PlugIn = Callable[..., Device]
+
+ELSEWHERE = "another kernel/1"
+"""A place of which nobody here can say who lives there."""
+
+
+def ends_by_itself(gateway: Gateway, status: int) -> str:
+    """Wait for its end; the last sentence it said."""
+    assert gateway.exit_status() == status
+    assert not gateway.said_before("ready")
+    told = [line["line"] for line in gateway.lines if line["event"] == "no JSON"]
+    gateway.lines[:] = [line for line in gateway.lines if line["event"] != "no JSON"]
+    return told[-1] if told else ""
+
+
+def test_a_second_process_ends_with_a_sentence_and_the_first_does_not_notice(
+    start: Start, plug_in: PlugIn, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=0.5)
+    device = plug_in(first).ready()
+    bus.ask("out")
+    device.command()
+    second = start(ready=False)
+    second.said("instance_id_held")
+    sentence = ends_by_itself(second, 2)
+    since = bus.client.hget(KEYS.holder("gw-1"), "since")
+    assert f"process {first.process.pid} on host {socket.gethostname()}, since 2" in sentence
+    assert "--take-over" in sentence
+    assert abs(int(since) / 1000 - time.time()) < 60
+    device.answer("still here")
+    assert bus.ended("out")[-1] == "responded answered"
+    bus.ask("after")
+    assert device.obey() == "after"
+    assert {line["event"] for line in first.lines if line["level"] not in ("info", "debug")} <= {"check"}
+
+
+def test_check_shows_the_process_that_has_an_id(start: Start, redis_url: str) -> None:
+    gateway = start()
+    command = [sys.executable, "-c", MAIN, "check", "--json", "--redis", redis_url]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+    [found] = [line for line in map(json.loads, told.splitlines()) if line["subject"] == "instance gw-1"]
+    assert f"process {gateway.process.pid} on host {socket.gethostname()}, since 2" in found["found"]
+
+
+def test_with_take_over_the_first_gives_way_and_both_logs_name_the_other(
+    start: Start, plug_in: PlugIn, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=0.3)
+    device = plug_in(first).ready()
+    second = start(heartbeat_interval=0.3, take_over=True)
+    assert first.exit_status() == 3
+    assert device.rest() == b""
+    taken = second.said("instance_id_taken", because="forced")
+    assert f"process {first.process.pid} on host" in taken["before"]
+    lost = first.said("fenced")
+    assert f"process {second.process.pid} on host" in lost["displaced_by"]
+    assert "advice" in taken
+    assert "advice" in lost
+    back = plug_in(second).ready()
+    bus.ask("c-1")
+    assert back.obey() == "c-1"
+    assert bus.ended("c-1")[-1] == "responded answered"
+    assert bus.client.exists(KEYS.heartbeat("gw-1")) == 1
+
+
+def test_the_id_of_a_process_that_was_killed_on_this_host_is_taken_at_once(start: Start) -> None:
+    start(heartbeat_interval=30).kill()
+    before = time.monotonic()
+    start(heartbeat_interval=30).said("instance_id_taken", because="gone")
+    assert time.monotonic() - before < 10
+
+
+def test_the_id_that_a_process_has_given_back_is_taken_at_once(start: Start) -> None:
+    first = start()
+    first.terminate()
+    assert first.exit_status() == 0
+    second = start()
+    assert not second.said_before("instance_id_held")
+    assert not second.said_before("instance_id_taken")
+
+
+def test_the_id_of_a_process_that_was_killed_elsewhere_is_taken_after_its_interval(
+    start: Start, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=0.5)
+    first.kill()
+    bus.client.hset(KEYS.holder("gw-1"), "place", ELSEWHERE)
+    second = start(heartbeat_interval=20)
+    waits = second.said("instance_id_held")["waits_s"]
+    assert waits == 0.5 + 2.0
+    second.said("instance_id_taken", because="silent")
+
+
+@contextmanager
+def stopped(gateway: Gateway) -> Iterator[None]:
+    """SIGSTOP, and SIGCONT in the end."""
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+
+
+def test_a_process_that_is_stopped_loses_the_id_after_its_interval_and_is_fenced_when_it_wakes(
+    start: Start,
+) -> None:
+    first = start(heartbeat_interval=0.5)
+    with stopped(first):
+        start().said("instance_id_taken", because="silent")
+    assert first.exit_status() == 3
+
+
+def test_a_process_that_wakes_in_time_keeps_the_id(start: Start) -> None:
+    first = start(heartbeat_interval=0.5)
+    with stopped(first):
+        second = start(ready=False)
+        second.said("instance_id_held")
+    assert "belongs to a living gateway" in ends_by_itself(second, 2)
+    assert first.process.poll() is None
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as placeholder:
+        port: int = placeholder.getsockname()[1]
+        return port
+
+
+def test_while_it_waits_for_the_id_nothing_of_a_process_listens_and_a_signal_ends_it(
+    start: Start, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=30)
+    port = free_port()
+    second = start(ready=False, listen=f"127.0.0.1:{port}")
+    second.said("instance_id_held", waits_s=32.0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    second.terminate()
+    assert second.exit_status() == 0
+    assert bus.client.hget(KEYS.holder("gw-1"), "pid") == str(first.process.pid)
+
+
+async def test_a_process_that_began_without_redis_ends_in_order_when_its_id_is_with_one_that_lives(
+    start: Start, stack: ExitStack, gateway_url: str, plug_in: PlugIn, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=0.5)
+    device = plug_in(first).ready()
+    redis, port = urlsplit(gateway_url), free_port()
+    login = redis.netloc.rpartition("@")[0]
+    second = stack.enter_context(Gateway(f"redis://{login}@127.0.0.1:{port}{redis.path}"))
+    second.said("degraded")
+    misled = plug_in(second, "352093081452252").hello()
+    misled.send(TELEMETRY)
+    assert redis.port is not None
+    with socket.create_server(("127.0.0.1", port)) as at:
+        server = await Proxy(redis.port).listen(at)
+        assert await asyncio.to_thread(second.exit_status) == 3
+        server.close()
+    assert (
+        "belongs to a living gateway"
+        in [line for line in second.lines if line["event"] == "instance_id_held"][-1]["meaning"]
+    )
+    assert misled.rest() == (1).to_bytes(4, "big")
+    assert bus.client.hgetall(KEYS.registry) == {device.imei: "gw-1"}
+    bus.ask("after")
+    assert device.obey() == "after"
+    assert first.process.poll() is None

@@ -1,0 +1,129 @@
+"""When a starting process may take an instance id that another process has."""
+
+from __future__ import annotations
+
+import pytest
+
+from store.ownership import (
+    FORCED,
+    FREE,
+    GONE,
+    MARGIN,
+    SILENT,
+    Holder,
+    HolderWatched,
+    InstanceHeld,
+    Seen,
+    Watch,
+)
+
+OTHER = Holder("other", "host-a", 17, "kernel/net", 30.0, 1_767_225_600_000)
+SEEN = Seen(b"other", b"1", OTHER)
+
+
+class Clock:
+    """Monotonic seconds that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watch(clock: Clock, *, forced: bool = False, gone: bool = False) -> Watch:
+    """A process that beats every 5 s and wants the id."""
+    own = Holder("own", interval=5.0)
+    return Watch("gw-1", lambda: own, forced=forced, is_gone=lambda _: gone, monotonic=clock)
+
+
+@pytest.mark.parametrize("seen", [Seen(), Seen(b"own", b"1")], ids=["nobody's", "our own"])
+def test_an_id_that_is_nobodys_or_our_own_is_taken_at_once(seen: Seen) -> None:
+    assert watch(Clock()).judge(seen) == FREE
+
+
+def test_the_id_of_a_process_that_is_proved_dead_is_taken_at_once() -> None:
+    assert watch(Clock(), gone=True).judge(SEEN) == GONE
+
+
+def test_an_id_is_taken_from_anybody_by_force() -> None:
+    assert watch(Clock(), forced=True).judge(SEEN) == FORCED
+
+
+def test_an_owner_without_a_heartbeat_for_its_own_interval_and_a_margin_loses_the_id() -> None:
+    clock = Clock()
+    judge = watch(clock).judge
+    for passed in (0.0, OTHER.interval, OTHER.interval + MARGIN - 0.01):
+        clock.now = Clock.now + passed
+        with pytest.raises(HolderWatched) as watched:
+            judge(SEEN)
+        assert watched.value.patience == OTHER.interval + MARGIN
+    clock.now = Clock.now + OTHER.interval + MARGIN
+    assert judge(SEEN) == SILENT
+
+
+def test_an_owner_that_does_not_say_how_often_it_beats_has_our_interval() -> None:
+    clock = Clock()
+    judge = watch(clock).judge
+    with pytest.raises(HolderWatched):
+        judge(SEEN._replace(holder=Holder("other")))
+    clock.now += 5.0 + MARGIN
+    assert judge(SEEN._replace(holder=Holder("other"))) == SILENT
+
+
+@pytest.mark.parametrize("beat", [b"2", b"0"], ids=["later", "earlier, by another clock"])
+def test_an_owner_whose_heartbeat_changes_lives(beat: bytes) -> None:
+    clock = Clock()
+    judge = watch(clock).judge
+    with pytest.raises(HolderWatched):
+        judge(SEEN)
+    clock.now += 1000.0
+    with pytest.raises(InstanceHeld, match="process 17 on host host-a, since 2026-01-01T00:00:00Z"):
+        judge(SEEN._replace(beat=beat))
+
+
+def test_an_id_that_another_process_has_taken_meanwhile_belongs_to_one_that_lives() -> None:
+    judge = watch(Clock()).judge
+    with pytest.raises(HolderWatched):
+        judge(SEEN)
+    with pytest.raises(InstanceHeld):
+        judge(Seen(b"a third", b"1", Holder("a third")))
+
+
+def test_an_id_that_its_owner_gives_back_meanwhile_is_taken_at_once() -> None:
+    judge = watch(Clock()).judge
+    with pytest.raises(HolderWatched):
+        judge(SEEN)
+    assert judge(Seen()) == FREE
+
+
+def test_a_time_in_which_redis_could_not_be_asked_proves_nothing() -> None:
+    clock = Clock()
+    watching = watch(clock)
+    with pytest.raises(HolderWatched):
+        watching.judge(SEEN)
+    watching.restart()
+    clock.now += 1000.0
+    with pytest.raises(HolderWatched):
+        watching.judge(SEEN)
+
+
+def test_what_a_process_says_of_itself_is_read_as_it_was_written() -> None:
+    words = OTHER.fields()
+    raw = {name.encode(): value.encode() for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert Holder.read("other", raw | {b"since": b"1767225600000"}) == OTHER
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"-1", b"nan", b"inf", b"1e999", b"9" * 400, b"\xff\x1b[31m", b"x" * 999]
+)
+def test_whatever_stands_in_the_place_of_these_words_is_read_and_shown(value: bytes) -> None:
+    names = (b"host", b"pid", b"place", b"interval", b"since")
+    holder = Holder.read("other", {b"boot": b"other"} | dict.fromkeys(names, value))
+    assert str(holder).isprintable()
+    assert len(str(holder)) < 700
+    assert 0 <= holder.interval <= 3600
+
+
+def test_the_words_of_another_process_are_not_believed() -> None:
+    assert Holder.read("other", {b"boot": b"earlier", b"host": b"host-a"}) == Holder("other")
+    assert str(Holder("other")) == "a process that does not say where it runs"

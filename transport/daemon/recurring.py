@@ -1,0 +1,66 @@
+"""What a gateway does again and again beside its devices."""
+
+from __future__ import annotations
+
+import asyncio
+
+from store.client import RedisError
+from store.registry import Registrar
+from transport.clock import Clock
+from transport.daemon.backend import Backend
+from transport.dispatcher import Dispatcher
+from transport.hub import Hub
+from transport.metrics import Metrics
+from transport.relocation import Relocation
+
+SWEEP_EVERY = 0.1
+STALL = 0.5
+"""Seconds of delay after which sockets are read once before deadlines are judged."""
+RECONCILE = 200
+"""Sessions told to the registry in one go: a few at a time cost little memory and hold nobody up."""
+RELOCATE_EVERY = 1.0
+
+
+async def sweep(clock: Clock, metrics: Metrics, hub: Hub, dispatcher: Dispatcher) -> None:
+    """At short intervals act upon every deadline that is due."""
+    while True:
+        before = clock.monotonic()
+        await asyncio.sleep(SWEEP_EVERY)
+        stall = clock.monotonic() - before - SWEEP_EVERY
+        metrics.loop_stall.set(stall)
+        if stall > STALL:
+            # What arrived meanwhile is read first: an answer that is here is not late, nor a device idle.
+            hub.now = clock.monotonic()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        now = clock.monotonic()
+        while hub.sweep(now):
+            await asyncio.sleep(0)  # the other connections are read in between
+            now = clock.monotonic()
+        dispatcher.sweep(now)
+
+
+async def reconcile(hub: Hub, registrar: Registrar) -> None:
+    """Register every session again, and let the hub act on what the registry answers."""
+    imeis = list(hub.sessions)
+    for start in range(0, len(imeis), RECONCILE):
+        await reconcile_some(hub, registrar, imeis[start : start + RECONCILE])
+
+
+async def reconcile_some(hub: Hub, registrar: Registrar, imeis: list[str]) -> None:
+    """Of those that are still here: one that has left meanwhile must not be registered again."""
+    links = [link for imei in imeis if (link := hub.sessions.get(imei))]
+    held = [(link.imei, link.session_id) for link in links]
+    results = await registrar.reconcile(held)
+    for (imei, session_id), result in zip(held, results, strict=True):
+        hub.reconciled(session_id, imei, result)
+
+
+async def relocate(relocation: Relocation, backend: Backend) -> None:
+    """See where the devices are that commands wait for."""
+    while True:
+        await asyncio.sleep(RELOCATE_EVERY)
+        try:
+            await relocation.look()
+        except RedisError as error:
+            backend.report("relocation", error)
