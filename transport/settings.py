@@ -18,6 +18,7 @@ class Settings:
     take_over: bool = False
     listen: tuple[Address, ...] = (("0.0.0.0", 5027),)
     redis: str = "embedded"
+    embedded_port: int = 0
     metrics: Address | None = ("127.0.0.1", 9464)
     key_prefix: str = ""
     session_events: str = "commands:responses"

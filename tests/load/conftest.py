@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from store.embedded import EmbeddedServer
+from tests.rig.local import LocalServer
 
 
 @pytest.fixture(scope="session")
-def server(embedded_server: EmbeddedServer) -> EmbeddedServer:
+def server(embedded_server: LocalServer) -> LocalServer:
     """One kind of server is enough: what is tried here is the gateway."""
     return embedded_server
 

@@ -12,12 +12,12 @@ from urllib.request import urlopen
 
 from redis.exceptions import RedisError
 
-from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
 from tests.load.outside import Outside
 from tests.load.swarm import FIRST
 from tests.redis.nodes import free_port
 from tests.rig.fleet import Fleet
+from tests.rig.local import LocalServer
 from tests.rig.memory import Log
 from tests.rig.waiting import until
 
@@ -110,7 +110,7 @@ class Endurance(Fleet):
 class Trouble:
     """One fault after the other, over and over."""
 
-    def __init__(self, run: Fleet, server: EmbeddedServer, swarm: Outside) -> None:
+    def __init__(self, run: Fleet, server: LocalServer, swarm: Outside) -> None:
         self._client = run.client
         self._server = server
         self._swarm = swarm

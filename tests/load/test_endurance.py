@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon, Scales
 from tests.load.endurance import ROOMY, Endurance, Trouble
 from tests.load.outside import Outside, open_files
 from tests.rig.fleet import until
+from tests.rig.local import LocalServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
 
@@ -64,13 +64,13 @@ def size(long: bool) -> Size:
 
 
 @pytest.fixture
-def server(tmp_path: Path, stack: ExitStack) -> EmbeddedServer:
+def server(tmp_path: Path, stack: ExitStack) -> LocalServer:
     """A server of its own: it is frozen and filled."""
-    return stack.enter_context(EmbeddedServer.start(tmp_path, 0))
+    return stack.enter_context(LocalServer.start(tmp_path, 0))
 
 
 @pytest.fixture
-async def run(server: EmbeddedServer) -> AsyncIterator[Endurance]:
+async def run(server: LocalServer) -> AsyncIterator[Endurance]:
     run = Endurance(server.url, **ROOMY)
     yield run
     await run.end()
@@ -78,7 +78,7 @@ async def run(server: EmbeddedServer) -> AsyncIterator[Endurance]:
 
 @pytest.mark.timeout(1800)
 async def test_a_gateway_under_load_and_in_trouble_neither_grows_nor_breaks_a_promise(
-    size: Size, server: EmbeddedServer, run: Endurance, stack: ExitStack
+    size: Size, server: LocalServer, run: Endurance, stack: ExitStack
 ) -> None:
     daemon = await run.start()
     files = daemon.files()

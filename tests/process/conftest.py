@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from store.embedded import EmbeddedServer
 from tests.process.gateway import IMEI, Bus, Device, Gateway
+from tests.rig.local import LocalServer
 from tests.rig.rights import least_privilege
 
 
 @pytest.fixture(scope="session")
-def server(embedded_server: EmbeddedServer) -> EmbeddedServer:
+def server(embedded_server: LocalServer) -> LocalServer:
     """One kind of server is enough here: what differs between them is tested script by script."""
     return embedded_server
 

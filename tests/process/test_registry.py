@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from store.embedded import EmbeddedServer
 from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
+from tests.rig.local import LocalServer
 from transport.teltonika.handshake import encode_handshake
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
@@ -148,7 +148,7 @@ def test_without_redis_devices_are_accepted_and_caught_up_with_when_it_comes(
         device = plug_in(gateway).hello()
         device.send(TELEMETRY)
         assert device.silent(0.2)
-        with EmbeddedServer.start(tmp_path, port) as server, Bus(server.url) as bus:
+        with LocalServer.start(tmp_path, port) as server, Bus(server.url) as bus:
             device.report(b"", count=1)
             until(lambda: bus.holder() == "gw-1", "the registration")
             assert bus.client.xlen(KEYS.telemetry) == 1

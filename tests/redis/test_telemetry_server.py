@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from fsm.telemetry import Batch
 from store.client import connect, is_transient
-from store.embedded import EmbeddedServer
 from store.keys import Keys
 from store.telemetry import Telemetry
+from tests.rig.local import LocalServer
 
 pytestmark = pytest.mark.redis
 
@@ -141,7 +141,7 @@ async def test_a_connection_cut_by_the_server_loses_nothing(flow: Flow, client: 
 
 
 async def test_a_frozen_server_stores_records_twice_rather_than_not_at_all(
-    flow: Flow, client: Redis, server: EmbeddedServer, spawn: Any
+    flow: Flow, client: Redis, server: LocalServer, spawn: Any
 ) -> None:
     spawn(flow.telemetry.run())
     flow.store(1)
@@ -159,7 +159,7 @@ async def test_a_frozen_server_stores_records_twice_rather_than_not_at_all(
 
 
 async def test_a_restarted_server_has_everything_that_was_confirmed(tmp_path: Path, spawn: Any) -> None:
-    server = EmbeddedServer.start(tmp_path, 0)
+    server = LocalServer.start(tmp_path, 0)
     flow = Flow(server.url)
     task = spawn(flow.telemetry.run())
     flow.store(*range(100))
@@ -168,7 +168,7 @@ async def test_a_restarted_server_has_everything_that_was_confirmed(tmp_path: Pa
     flow.store(*range(100, 200))
     await flow.until(lambda: bool(flow.errors))
     assert flow.confirmed == list(range(100))
-    with EmbeddedServer.start(tmp_path, server.port):
+    with LocalServer.start(tmp_path, server.port):
         assert await flow.telemetry.flush(10) == 0
         assert flow.confirmed == await numbers(flow.client) == list(range(200))
         flow.telemetry.stop()

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from redis import Redis
 
-from store.embedded import HOST, _answers, _binary
+from store.embedded import _binary
+from store.state_directory import HOST
+from tests.rig.local import answers
 
 PORTS = range(20_000, 32_000)
 """Below those that a kernel gives to clients: nobody takes the port while the server is down."""
@@ -61,7 +63,7 @@ class RedisServer:
     def _wait(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + 20
-        while not _answers(self.port, self._process.pid):
+        while not answers(self.port, self._process.pid):
             assert self._process.poll() is None, "the server did not start"
             assert time.monotonic() < deadline, "the server did not answer"
             time.sleep(0.01)

@@ -118,12 +118,15 @@ async def test_an_embedded_server_ends_with_its_gateway_however_that_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stopped: list[str] = []
-    server = SimpleNamespace(url="redis://127.0.0.1:1", directory="here", stop=lambda: stopped.append("stop"))
+    server = SimpleNamespace(
+        **{"url": "redis://127.0.0.1:1", "directory": "here", "port": 0, "pid": 1, "ended": lambda: False},
+        stop=lambda: stopped.append("stop"),
+    )
 
     async def fail(*_: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(EmbeddedServer, "start", lambda directory: cast(Any, server))
+    monkeypatch.setattr(EmbeddedServer, "start", lambda *_: cast(Any, server))
     monkeypatch.setattr(process, "_look_for_garbage_seldom", lambda: None)
     monkeypatch.setattr(process, "_serve", fail)
     with pytest.raises(ZeroDivisionError):

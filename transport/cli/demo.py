@@ -69,7 +69,7 @@ def command() -> int:
     with (
         logging_to_stderr("error", "auto"),
         tempfile.TemporaryDirectory(prefix="telgw-demo-") as directory,
-        EmbeddedServer.start(Path(directory), port=0) as server,
+        EmbeddedServer.start(Path(directory)) as server,
     ):
         acts = [scenes.Act(scene) for scene in scenes.scenes()]
         try:

@@ -126,6 +126,12 @@ class Sectioned(click.Command):
 @with_redis
 @setting(
     "Redis",
+    "--embedded-port",
+    click.IntRange(0, 65535),
+    "The embedded server listens on this port of 127.0.0.1 too, with a password; 0: not.",
+)
+@setting(
+    "Redis",
     "--instance-id",
     InstanceId(),
     "Name of this gateway, the same after a restart.",
@@ -196,6 +202,8 @@ def settings_of(values: dict[str, Any]) -> Settings:
         raise click.UsageError("Without --listen and --tls-listen no device could connect.")
     if values["redis"] != "embedded":
         read_url(values["redis"]).check_prefix(values["key_prefix"])
+    if values["embedded_port"] and values["redis"] != "embedded":
+        raise click.UsageError("--embedded-port is for the embedded server, and --redis names another.")
     given = dict(values)
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
     given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"] + given["tls_listen"])

@@ -6,13 +6,16 @@ import asyncio
 import gc
 import os
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 
 from store.embedded import EmbeddedServer
+from transport.daemon.embedded_watch import watch
 from transport.daemon.exposition import expose
-from transport.daemon.gateway import Gateway, OnReady
+from transport.daemon.gateway import EXIT_CRASHED, Gateway, OnReady
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
@@ -27,22 +30,52 @@ async def serve(
 ) -> int:
     """Run one gateway until SIGTERM, SIGINT or `stop`; the exit status.
 
-    Returns 0 after an orderly stop, 3 when another process took over the instance id, 1 when a task failed.
+    Returns 0 after an orderly stop, 3 when another process took over the instance id, 1 when a task or the
+    embedded server failed.
 
     Raises:
         GatewayFault: an address cannot be bound, the URL is unusable, the embedded server does not start.
     """
-    embedded = EmbeddedServer.start(settings.state_dir) if settings.redis == "embedded" else None
+    embedded = _embedded(settings) if settings.redis == "embedded" else None
     try:
-        url = embedded.url if embedded else settings.redis
-        if embedded:
-            log.info("embedded_server", url=url, directory=str(embedded.directory))
-        gateway = Gateway(settings, url)
+        gateway = Gateway(settings, embedded.url if embedded else settings.redis)
         _look_for_garbage_seldom()
-        return await _serve(gateway, on_ready, stop)
+        async with _watched(embedded, gateway):
+            return await _serve(gateway, on_ready, stop)
     finally:
         if embedded:
             embedded.stop()
+
+
+def _embedded(settings: Settings) -> EmbeddedServer:
+    server = EmbeddedServer.start(settings.state_dir, settings.embedded_port)
+    log.info("embedded_server", directory=str(server.directory), port=server.port or "off", pid=server.pid)
+    return server
+
+
+@asynccontextmanager
+async def _watched(embedded: EmbeddedServer | None, gateway: Gateway) -> AsyncIterator[None]:
+    """While the block runs, the embedded server is started again when it dies."""
+    if embedded is None:
+        yield
+        return
+    watcher = asyncio.create_task(watch(embedded, partial(_fail, gateway)), name="embedded server")
+    watcher.add_done_callback(partial(_watch_failed, gateway))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+def _watch_failed(gateway: Gateway, watcher: asyncio.Task[None]) -> None:
+    if not watcher.cancelled() and (error := watcher.exception()):
+        log.critical("task_failed", task=watcher.get_name(), exc_info=error)
+        _fail(gateway)
+
+
+def _fail(gateway: Gateway) -> None:
+    gateway.exit_status = EXIT_CRASHED
+    gateway.stop()
 
 
 def _look_for_garbage_seldom() -> None:

@@ -277,6 +277,29 @@ MECHANISMS = (
         tests=("redis/test_embedded.py::test_it_never_evicts_and_logs_every_write",),
     ),
     Mechanism(
+        promise="P7",
+        name="a dead embedded server is started again",
+        what="When the embedded server dies it is started again.",
+        file="transport/daemon/embedded_watch.py",
+        text="        _restart(server)\n",
+        mutant="",
+        without="nothing is stored nor acknowledged until somebody starts the gateway again",
+        tests=(
+            "process/test_embedded_server.py::"
+            "test_a_killed_server_is_started_again_with_its_data_and_the_devices_stay[uvloop]",
+        ),
+    ),
+    Mechanism(
+        promise="security",
+        name="the embedded server is its owner's",
+        what="A state directory that others may enter is narrowed before anything is put there.",
+        file="store/state_directory.py",
+        text="                self._narrow()\n",
+        mutant="                pass\n",
+        without="every user of the machine reads the commands and moves the vehicles",
+        tests=("redis/test_embedded.py::test_a_directory_that_others_may_enter_is_narrowed",),
+    ),
+    Mechanism(
         promise="P6",
         name="a check is only a check",
         what="A server that answers the check at the start strangely ends nothing.",
