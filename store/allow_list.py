@@ -56,8 +56,14 @@ class RedisAllowList:
         self._asked.append((imei, asyncio.get_running_loop().time(), done))
         self._wake.set()
 
-    def look(self) -> None:
-        """Nothing: the copy is made anew when `refresh` says so."""
+    async def reload(self) -> int:
+        """Make the copy anew now; how many devices it names.
+
+        Raises:
+            RedisError: a call failed; the copy stays as it was.
+        """
+        await self.copy()
+        return len(self._copy)
 
     def refresh(self) -> None:
         """Make the copy anew, in the background."""

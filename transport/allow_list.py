@@ -1,15 +1,19 @@
-"""Who may come in: the list of allowed devices, kept in a file or by the store."""
+"""Who may come in: the list of allowed devices, kept in a file or by the store.
+
+A file is read in a thread, since it may hang or be long. The loop sees the list as it was last read whole.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from fsm.outbound import IMEI
+from transport.file_reader import PATIENCE, FileReader, NotRead, regular
 from transport.metrics import Metrics
 from transport.seldom import Seldom
 from transport.settings import Settings
@@ -20,6 +24,8 @@ OFF, REDIS = "off", "redis"
 
 Done = Callable[[bool], None]
 Stamp = tuple[int, int, int]
+"""Time of the last change, size and number of a file: another stamp, another content."""
+UNREADABLE = (NotRead, OSError, UnicodeDecodeError)
 
 
 class AllowListPort(Protocol):
@@ -31,24 +37,44 @@ class AllowListPort(Protocol):
     def ask(self, imei: str, done: Done) -> None:
         """Look the device up where the list is kept; `done` is told within a second."""
 
-    def look(self) -> None:
-        """The regular look for changes, once a second."""
+    async def reload(self) -> int:
+        """Read the list again now; how many devices it names.
+
+        Raises:
+            GatewayError, OSError, ValueError: it cannot be read; what was read before stays.
+        """
+
+
+class Listing(NamedTuple):
+    """What a file held when it was read."""
+
+    stamp: Stamp
+    imeis: set[str]
+    bad_lines: list[int]
 
 
 class FileAllowList:
     """A file with one IMEI a line; empty lines and what follows a ``#`` say nothing.
 
     A device of the list as it was last read is allowed. While the file cannot be read, any other is allowed
-    or refused by `when_unavailable`.
+    or refused by `when_unavailable`. It is read when the object is made, later by `look` and `reload`, which
+    one task calls.
+
+    Args:
+        patience: seconds that reading the file may take.
     """
 
-    def __init__(self, path: Path, *, when_unavailable: bool) -> None:
+    def __init__(self, path: Path, *, when_unavailable: bool, patience: float = PATIENCE) -> None:
         self._path = path
         self._when_unavailable = when_unavailable
-        self._imeis: frozenset[str] = frozenset()
+        self._reader = FileReader(str(path), patience)
+        self._imeis: set[str] = set()
         self._stamp: Stamp | None = None
         self._error = ""
-        self.look()
+        try:
+            self._take(self._reader.read_now(self._read))
+        except UNREADABLE as error:
+            self._unavailable(error)
 
     def allows(self, imei: str) -> bool | None:
         """Whether the device may connect."""
@@ -58,20 +84,38 @@ class FileAllowList:
         """What `allows` says: a file holds nothing that was not read."""
         done(bool(self.allows(imei)))
 
-    def look(self) -> None:
-        """Read the file again if it is not the one that was read last."""
+    async def look(self) -> None:
+        """Read the file if it is not the one that was read last."""
         try:
-            stat = os.stat(self._path)
-            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if stamp != self._stamp:
-                self._imeis = self._read()
-                log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
-            self._stamp, self._error = stamp, ""
-        except (OSError, UnicodeDecodeError) as error:
+            self._take(await self._reader.read(self._read_if_changed))
+        except UNREADABLE as error:
             self._unavailable(error)
 
-    def _unavailable(self, error: OSError | UnicodeDecodeError) -> None:
-        said, self._error = self._error, getattr(error, "strerror", None) or "not UTF-8"
+    async def reload(self) -> int:
+        """Read the file whether it has changed or not; how many devices it names.
+
+        Raises:
+            NotRead, OSError, UnicodeDecodeError: it cannot be read.
+        """
+        try:
+            self._take(await self._reader.read(self._read))
+        except UNREADABLE as error:
+            self._unavailable(error)
+            raise
+        return len(self._imeis)
+
+    def _take(self, listing: Listing | None) -> None:
+        """What was read is the list now; None: it has not changed."""
+        self._error = ""
+        if listing is None:
+            return
+        self._stamp, self._imeis, bad = listing
+        log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
+        if bad:
+            log.warning("allow_list_lines_ignored", path=str(self._path), lines=bad[:10], count=len(bad))
+
+    def _unavailable(self, error: Exception) -> None:
+        said, self._error = self._error, why_unreadable(error)
         self._stamp = None
         if said != self._error:
             log.error(
@@ -81,18 +125,34 @@ class FileAllowList:
                 others="allowed" if self._when_unavailable else "refused",
             )
 
-    def _read(self) -> frozenset[str]:
+    # In the thread of the reader
+
+    def _read_if_changed(self) -> Listing | None:
+        return None if _stamp(os.stat(self._path)) == self._stamp else self._read()
+
+    def _read(self) -> Listing:
         imeis, bad = set(), []
-        # `splitlines` would end a line, and a comment, where no editor shows an end: at a form feed, say.
-        for number, line in enumerate(self._path.read_text(encoding="utf-8-sig").split("\n"), 1):
-            imei = line.partition("#")[0].strip()
-            if IMEI.fullmatch(imei):
-                imeis.add(imei)
-            elif imei:
-                bad.append(number)
-        if bad:
-            log.warning("allow_list_lines_ignored", path=str(self._path), lines=bad[:10], count=len(bad))
-        return frozenset(imeis)
+        # Only LF, CR and both end a line, and a comment: `splitlines` would end it at a form feed, too.
+        with open(self._path, encoding="utf-8-sig", opener=regular) as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            for number, line in enumerate(file, 1):
+                imei = line.partition("#")[0].strip()
+                if IMEI.fullmatch(imei):
+                    imeis.add(imei)
+                elif imei:
+                    bad.append(number)
+        return Listing(stamp, imeis, bad)
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def why_unreadable(error: Exception) -> str:
+    """Why a file could not be read, in a few words."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def file_list(settings: Settings) -> FileAllowList | None:
@@ -119,11 +179,6 @@ class Gate:
         """Look the device up; `done` is told within a second."""
         assert self._list is not None
         self._list.ask(imei, done)
-
-    def look(self) -> None:
-        """The regular look, once a second."""
-        if self._list is not None:
-            self._list.look()
 
     def refused(self, imei: str, peer: str, now: float) -> None:
         """A device was sent away: counted always, logged once a minute."""

@@ -1,14 +1,18 @@
 """Operators' files, read outside of the event loop and in bounded time.
 
-A file may be a pipe that nobody writes to, or lie on a file system that does not answer: opening it then
-takes for ever, and the call cannot be interrupted. So each reading has a thread of its own, and whoever waits
-for it gives up after a while. The thread is left behind; it holds up neither the loop nor the end of the
-process. A reader has one thread at most: while it hangs, a further reading fails at once.
+A file may lie on a file system that does not answer: opening it then takes for ever, and the call cannot be
+interrupted. So each reading has a thread of its own, and whoever waits for it gives up after a while. The
+thread is left behind; it holds up neither the loop nor the end of the process, and ends when the file system
+answers. A reader has one thread at most: while it hangs, a further reading fails at once. What would hang by
+its nature, as a pipe does that nobody writes to, is not opened at all (`regular`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -87,3 +91,16 @@ class FileReader:
         self._idle.set()
         with suppress(InvalidStateError, RuntimeError):
             tell()
+
+
+def regular(path: str, flags: int) -> int:
+    """An opener for `open` that opens regular files alone.
+
+    Raises:
+        OSError: the file cannot be opened, or is a pipe, a device or a directory.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)

@@ -226,7 +226,6 @@ class Hub:
         self.progress()
         if now >= self._look_at:
             self._look_at = now + 1.0
-            self.gate.look()
             self.admission.look(now)
             self._look(now)
         return len(due) == DUE_AT_ONCE

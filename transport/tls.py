@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fsm.errors import GatewayFault
-from transport.file_reader import PATIENCE, FileReader
+from transport.file_reader import PATIENCE, FileReader, regular
 from transport.settings import Settings
 from transport.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, validities
 
@@ -48,6 +48,12 @@ class Tls:
     files: tuple[Path, ...]
     validity: tuple[tuple[Path, Validity], ...]
 
+    @property
+    def until(self) -> str | None:
+        """When the first of them is over, RFC 3339."""
+        ends = [validity.until for _, validity in self.validity if validity.until is not None]
+        return min(ends).isoformat() if ends else None
+
     def faults(self, now: datetime) -> list[str]:
         """A sentence for each certificate or list that is not valid at `now`."""
         judged = [(path, validity.fault(now)) for path, validity in self.validity]
@@ -68,10 +74,14 @@ class TlsFiles:
             BadTlsFiles: a file is missing or is not what it should be.
             NotRead: the file system does not answer.
         """
+        if not self._settings.tls_listen:
+            return None
         return self._reader.read_now(lambda: load(self._settings))
 
     async def load(self) -> Tls | None:
         """Read them again, outside of the loop; raises what `load_now` raises."""
+        if not self._settings.tls_listen:
+            return None
         return await self._reader.read(lambda: load(self._settings))
 
 
@@ -157,7 +167,7 @@ def _validities(path: Path, kind: str) -> list[Validity]:
 
 def _readable(path: Path) -> None:
     try:
-        path.open("rb").close()
+        open(path, "rb", opener=regular).close()
     except OSError as error:
         raise BadTlsFiles(f"{path} cannot be read: {error.strerror}.") from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.allow_list import FileAllowList, Gate, file_list
+from transport.file_reader import NotRead
 from transport.metrics import Metrics
 from transport.seldom import REMEMBERED
 from transport.settings import Settings
@@ -33,7 +36,6 @@ class Asked:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[str, Callable[[bool], None]]] = []
-        self.looks = 0
 
     def allows(self, imei: str) -> bool | None:
         return None
@@ -41,8 +43,8 @@ class Asked:
     def ask(self, imei: str, done: Callable[[bool], None]) -> None:
         self.waiting.append((imei, done))
 
-    def look(self) -> None:
-        self.looks += 1
+    async def reload(self) -> int:
+        return 0
 
 
 def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
@@ -68,17 +70,17 @@ def test_a_file_that_changes_is_read_again(file: Path) -> None:
     devices = FileAllowList(file, when_unavailable=False)
     file.write_text(f"{IMEI}\n{OTHER_IMEI}\n")
     assert not devices.allows(OTHER_IMEI)
-    devices.look()
+    asyncio.run(devices.look())
     assert devices.allows(OTHER_IMEI)
     file.write_text("")
-    devices.look()
+    asyncio.run(devices.look())
     assert not devices.allows(IMEI)
 
 
 def test_a_file_that_did_not_change_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = FileAllowList(file, when_unavailable=False)
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read again"))
-    devices.look()
+    monkeypatch.setattr(devices, "_read", lambda: pytest.fail("it was read again"))
+    asyncio.run(devices.look())
     assert devices.allows(IMEI)
 
 
@@ -88,7 +90,7 @@ def test_a_file_put_in_the_place_of_another_is_read_whatever_its_time(file: Path
     newer.write_text(file.read_text().replace(IMEI, OTHER_IMEI))
     os.utime(newer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     newer.replace(file)
-    devices.look()
+    asyncio.run(devices.look())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (False, True)
 
 
@@ -126,12 +128,12 @@ def test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others(file: Pa
     text = file.read_text()
     file.unlink()
     with capture_logs() as logs:
-        devices.look()
-        devices.look()
+        asyncio.run(devices.look())
+        asyncio.run(devices.look())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, policy)
     assert len(logs) == 1
     file.write_text(text)
-    devices.look()
+    asyncio.run(devices.look())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, False)
 
 
@@ -141,6 +143,43 @@ def test_a_file_that_is_not_text_counts_as_unavailable(file: Path) -> None:
         devices = FileAllowList(file, when_unavailable=False)
     assert not devices.allows(IMEI)
     assert logs[0]["error"] == "not UTF-8"
+
+
+def test_a_pipe_is_no_list_and_holds_nobody_up(file: Path) -> None:
+    devices = FileAllowList(file, when_unavailable=False)
+    file.unlink()
+    os.mkfifo(file)
+    with capture_logs() as logs:
+        asyncio.run(devices.look())
+    assert [(line["event"], line["error"]) for line in logs] == [
+        ("allow_list_unavailable", "not a regular file")
+    ]
+    assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, False)
+
+
+def test_a_file_system_that_hangs_counts_as_unavailable_until_it_answers(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = FileAllowList(file, when_unavailable=False, patience=0.05)
+    answers, real = threading.Event(), os.stat
+    monkeypatch.setattr(os, "stat", lambda *given, **more: answers.wait() and real(*given, **more))
+    with capture_logs() as logs:
+        for _ in range(2):
+            asyncio.run(devices.look())
+    assert [line["event"] for line in logs] == ["allow_list_unavailable"]
+    assert logs[0]["error"] == f"{file} could not be read within 0.05 s."
+    assert devices.allows(IMEI)
+    answers.set()
+    assert asyncio.run(recovered(devices)) == 1
+
+
+async def recovered(devices: FileAllowList) -> int:
+    """Read the list as soon as the thread that hung has ended; how many devices it names."""
+    while True:
+        try:
+            return await devices.reload()
+        except NotRead:
+            await asyncio.sleep(0.001)
 
 
 def test_without_the_option_there_is_no_list() -> None:
@@ -178,14 +217,6 @@ async def test_a_refused_device_gets_00_and_leaves_no_trace(
     assert [(line["event"], line["imei"]) for line in logs] == [("device_refused", OTHER_IMEI)]
     assert counted(wire.desk.metrics, "devices_refused_total") == 1
     assert counted(wire.desk.metrics, "sessions_closed_total", reason=REJECTED) == 1
-
-
-def test_the_list_is_looked_at_once_a_second_at_most(frozen: FrozenDateTimeFactory) -> None:
-    asked = Asked()
-    wire = gated(frozen, asked)
-    for tenths in range(31):
-        wire.at(tenths / 10)
-    assert 3 <= asked.looks <= 4
 
 
 async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: FrozenDateTimeFactory) -> None:

@@ -119,7 +119,8 @@ async def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(process, "expose", lambda gateway: None)
     monkeypatch.setattr(process.os, "_exit", leave)
-    task = asyncio.create_task(process._serve(cast(Any, SimpleNamespace(stop=stop, run=run)), None, None))
+    gateway = cast(Any, SimpleNamespace(stop=stop, run=run, files=SimpleNamespace(reload=None)))
+    task = asyncio.create_task(process._serve(gateway, None, None))
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
     await stopped.wait()

@@ -177,7 +177,7 @@ class Sectioned(click.Command):
 @setting("Process", "--log-format", click.Choice(["auto", "json", "console"]), "JSON, or lines for people.")
 @with_config
 def command(**values: Any) -> int:
-    """Run a gateway until SIGTERM.
+    """Run a gateway until SIGTERM. SIGHUP reads certificates and the allow-list again.
 
     Exit status: 0 after a shutdown; 2 when it cannot start, also when a living gateway has its instance id;
     3 when another gateway has taken its instance id, or had it while Redis was away; 130 when told twice to

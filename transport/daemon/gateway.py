@@ -14,11 +14,11 @@ from fsm.reasons import FENCED, SHUTDOWN
 from store.client import RedisError, redacted
 from store.outbound import OutboundReader
 from store.ownership import InstanceHeld
-from transport.allow_list import file_list
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
+from transport.daemon.files import Files
 from transport.daemon.listeners import CannotListen, Listeners
 from transport.daemon.presence import Presence
 from transport.daemon.recurring import reconcile, relocate, sweep
@@ -78,6 +78,7 @@ class Gateway:
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
         self.intake = Intake(self.dispatcher, ledger)
         self.relocation = Relocation(self.dispatcher, ledger, self.backend.registrar)
+        self.files = Files(settings, self._listeners, self.backend.allow_list)
         self.hub = Hub(
             settings,
             self.boot_id,
@@ -87,7 +88,7 @@ class Gateway:
             self.backend.telemetry,
             self.backend.registrar,
             self.backend.session_log,
-            self.backend.allow_list or file_list(settings),
+            self.files.allow_list,
         )
         self.reader = OutboundReader(
             self.backend.clients["reader"],
@@ -206,6 +207,7 @@ class Gateway:
             start("session log", backend.session_log.run)
         if backend.allow_list is not None:
             start("allow-list", backend.allow_list.run)
+        start("files", self.files.run)
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run)

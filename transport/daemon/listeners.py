@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from fsm.errors import GatewayFault
+from transport.clock import Clock
 from transport.connection import Connection
 from transport.hub import Hub
 from transport.settings import Address, Settings
 from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
-from transport.tls import TlsFiles
+from transport.tls import BadTlsFiles, Tls, TlsFiles
 from transport.tls_listener import TlsListener
+
+log = structlog.get_logger("telgw")
 
 TLS_GOODBYE = 2.0
 """Seconds that a device has to answer the end of TLS; most have gone without a word."""
@@ -42,12 +48,32 @@ class Listeners:
         self._secure: list[socket.socket] = []
         self._servers: list[asyncio.Server | TlsListener] = []
         self._tls: dict[str, Any] = {}
-        if (tls := TlsFiles(settings).load_now()) is not None:
+        self._files = TlsFiles(settings)
+        if (tls := self._files.load_now()) is not None:
+            for fault in tls.faults(_now()):
+                log.error("tls_out_of_date", fault=fault)
             self._tls = {
                 "ssl": tls.context,
                 "ssl_handshake_timeout": settings.handshake_timeout,
                 "ssl_shutdown_timeout": TLS_GOODBYE,
             }
+
+    async def reload_tls(self) -> Tls | None:
+        """Read the files of TLS again; the next handshakes use them. None when no listener speaks TLS.
+
+        Connections, and handshakes that have begun, keep the context they began with.
+
+        Raises:
+            BadTlsFiles: one of them cannot be used, or is not valid now; those of before stay in use.
+            NotRead: the file system does not answer; the same.
+        """
+        tls = await self._files.load()
+        if tls is None:
+            return None
+        if faults := tls.faults(_now()):
+            raise BadTlsFiles(" ".join(faults))
+        self._tls["ssl"] = tls.context
+        return tls
 
     def bind(self) -> None:
         """Take the addresses, without accepting anybody yet.
@@ -108,3 +134,7 @@ class Listeners:
             self._servers.pop().close()
         for sock in self._sockets:  # last: the event loop looks for the servers by them
             sock.close()
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(Clock().now_ms() / 1000, UTC)

@@ -101,10 +101,11 @@ async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event
             os._exit(EXIT_SECOND_SIGNAL)
         gateway.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    actions = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: gateway.files.reload}
+    for number, action in actions.items():
         # Only the main thread may handle signals; elsewhere the caller's `stop` is the way.
         with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, action)
     stop_metrics = expose(gateway)
     watcher = asyncio.create_task(_forward(stop, gateway), name="stop") if stop else None
     try:

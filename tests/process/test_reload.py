@@ -1,0 +1,258 @@
+"""SIGHUP: certificates, revocation list and allow-list are read again, and no connection is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trustme
+
+from tests.process.gateway import IMEI, MAIN, Device, Gateway, until
+from tests.rig.certificates import RECENTLY, revocation_list, write_pair
+from tests.rig.loops import LOOPS
+
+pytestmark = [pytest.mark.redis, pytest.mark.process]
+
+OTHER_IMEI = "352093081452252"
+
+
+class Site:
+    """The files of a gateway, and devices that trust its authority.
+
+    Attributes:
+        good: a device's certificate.
+        bad: one that is revoked later.
+    """
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self.authority = trustme.CA()
+        self.good, self.bad = (self.authority.issue_cert(f"{name}.example") for name in ("good", "bad"))
+        self.cert, self.key, self.ca, self.crl, self.devices = (
+            directory / name for name in ("cert.pem", "key.pem", "ca.pem", "crl.pem", "devices.txt")
+        )
+        write_pair(self.authority, self.cert, self.key)
+        self.authority.cert_pem.write_to_path(self.ca)
+        self.crl.write_bytes(revocation_list(self.authority))
+        self.devices.write_text(f"{IMEI}\n")
+
+    def options(self) -> dict[str, Any]:
+        """The options that name the files."""
+        tls = {"tls_cert": self.cert, "tls_key": self.key, "tls_client_ca": self.ca, "tls_crl": self.crl}
+        return tls | {"tls_listen": "127.0.0.1:0", "allow_list": self.devices}
+
+    def connect(self, gateway: Gateway, leaf: trustme.LeafCert | None = None, imei: str = IMEI) -> Device:
+        """A device connects with TLS."""
+        context = ssl.create_default_context(cafile=self.ca)
+        (leaf or self.good).configure_cert(context)
+        port = gateway.said("ready")["tls"][0].rpartition(":")[2]
+        device = self._stack.enter_context(Device(cast(Gateway, SimpleNamespace(port=port)), imei))
+        device.socket = context.wrap_socket(device.socket, server_hostname="127.0.0.1")
+        return device
+
+    def serial(self, gateway: Gateway) -> str:
+        """Connect, and tell which certificate the gateway shows."""
+        device = self.connect(gateway).ready()
+        with device:
+            return serial_of(device)
+
+
+def serial_of(device: Device) -> str:
+    certificate = cast(ssl.SSLSocket, device.socket).getpeercert()
+    assert certificate
+    return str(certificate["serialNumber"])
+
+
+@pytest.fixture
+def site(tmp_path: Path, stack: ExitStack) -> Site:
+    return Site(tmp_path, stack)
+
+
+@pytest.fixture(params=list(LOOPS))
+def gateway(request: pytest.FixtureRequest, gateway_url: str, stack: ExitStack, site: Site) -> Gateway:
+    """A gateway on each event loop."""
+    return stack.enter_context(LOOPS[request.param](gateway_url, **site.options()))
+
+
+def hang_up(gateway: Gateway, event: str) -> dict[str, Any]:
+    """Send SIGHUP and wait for the line that says what came of it."""
+    before = len(gateway.lines)
+    gateway.process.send_signal(signal.SIGHUP)
+
+    def told() -> dict[str, Any] | None:
+        return next((line for line in gateway.lines[before:] if line["event"] == event), None)
+
+    return until(told, event)
+
+
+@contextmanager
+def put_back(*paths: Path) -> Iterator[None]:
+    """What is done to the files within is undone."""
+    kept = {path: path.read_bytes() for path in paths}
+    yield
+    for path, content in kept.items():
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+
+
+def test_new_files_are_used_for_new_connections_and_none_is_lost(gateway: Gateway, site: Site) -> None:
+    device, revoked = site.connect(gateway).ready(), site.connect(gateway, site.bad, IMEI)
+    before = serial_of(device)
+    device.report()
+    write_pair(site.authority, site.cert, site.key)
+    site.crl.write_bytes(revocation_list(site.authority, site.bad))
+    site.devices.write_text(f"{IMEI}\n{OTHER_IMEI}\n")
+    line = hang_up(gateway, "reloaded")
+    assert line["tls"] == [str(path) for path in (site.cert, site.key, site.ca, site.crl)]
+    assert line["tls_until"].startswith("2037-01-01")
+    assert (line["allow_list"], line["devices"]) == (str(site.devices), 2)
+    device.report()
+    revoked.socket.close()
+    with site.connect(gateway, imei=OTHER_IMEI).ready() as newcomer:
+        assert serial_of(newcomer) != before
+    with pytest.raises((OSError, AssertionError)), site.connect(gateway, site.bad) as stranger:
+        stranger.ready()
+    assert gateway.said("tls_failed")["reason"] == "certificate_revoked"
+    device.report()
+    assert sum(line["event"] == "reloaded" for line in gateway.lines) == 1
+
+
+def expired(site: Site) -> None:
+    write_pair(site.authority, site.cert, site.key, until=RECENTLY)
+
+
+def another_key(site: Site) -> None:
+    site.authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(site.key)
+
+
+def a_pipe(site: Site) -> None:
+    site.key.unlink()
+    os.mkfifo(site.key)
+
+
+def a_good_certificate_and_no_authority(site: Site) -> None:
+    write_pair(site.authority, site.cert, site.key)
+    site.ca.write_text("hello")
+
+
+def a_good_certificate_and_an_expired_list(site: Site) -> None:
+    write_pair(site.authority, site.cert, site.key)
+    site.crl.write_bytes(revocation_list(site.authority, until=RECENTLY))
+
+
+BAD: dict[str, tuple[Callable[[Site], object], str]] = {
+    "no certificate": (
+        lambda site: site.cert.unlink(),
+        "cert.pem cannot be read: No such file",
+    ),
+    "no PEM": (lambda site: site.cert.write_text("hello"), "do not hold a certificate and its key in PEM."),
+    "another key": (another_key, "key.pem is not the key of the certificate in"),
+    "a pipe": (a_pipe, "key.pem cannot be read: not a regular file."),
+    "expired": (expired, "cert.pem is not valid since 2020-01-01 00:00 UTC."),
+    "no authority": (a_good_certificate_and_no_authority, "ca.pem does not hold certificates in PEM."),
+    "no list": (lambda site: site.crl.write_bytes(b""), "crl.pem does not hold a revocation list in PEM."),
+    "an expired list": (
+        a_good_certificate_and_an_expired_list,
+        "crl.pem is not valid since 2020-01-01 00:00 UTC.",
+    ),
+}
+
+
+def test_files_that_cannot_be_used_are_told_and_those_of_before_stay(gateway: Gateway, site: Site) -> None:
+    device = site.connect(gateway).ready()
+    before = serial_of(device)
+    for number, (break_it, words) in enumerate(BAD.values(), 1):
+        with put_back(site.cert, site.key, site.ca, site.crl):
+            break_it(site)
+            line = hang_up(gateway, "reload_failed")
+            assert (line["part"], line["level"]) == ("tls", "error")
+            assert words in line["error"]
+        assert site.serial(gateway) == before
+        device = site.connect(gateway).ready()
+        until(lambda: sum(line["event"] == "reloaded" for line in gateway.lines) == number)  # noqa: B023
+        assert "tls" not in next(line for line in gateway.lines[::-1] if line["event"] == "reloaded")
+    write_pair(site.authority, site.cert, site.key)
+    hang_up(gateway, "reloaded")
+    device.report()
+    assert site.serial(gateway) != before
+
+
+def test_a_list_that_cannot_be_read_keeps_those_it_named_and_a_certificate_is_read_all_the_same(
+    gateway: Gateway, site: Site
+) -> None:
+    before = site.serial(gateway)
+    write_pair(site.authority, site.cert, site.key)
+    site.devices.write_bytes(b"\xff\xfe")
+    line = hang_up(gateway, "reload_failed")
+    assert (line["part"], line["error"]) == ("allow_list", "not UTF-8")
+    gateway.said("reloaded")
+    assert site.serial(gateway) != before
+
+
+def test_a_device_that_is_taken_off_the_list_stays_until_it_leaves(gateway: Gateway, site: Site) -> None:
+    device = site.connect(gateway).ready()
+    site.devices.write_text(f"{OTHER_IMEI}\n")
+    assert hang_up(gateway, "reloaded")["devices"] == 1
+    device.report()
+    with site.connect(gateway) as again:
+        again.send(b"\0\x0f" + IMEI.encode())
+        assert again.rest() == b"\0"
+    gateway.said("device_refused", imei=IMEI)
+
+
+HANGING = """
+import os, time
+from transport import tls
+load = tls.load
+def hang(settings):
+    while os.path.exists(os.environ["HANGS"]):
+        time.sleep(0.01)
+    return load(settings)
+tls.load = hang
+"""
+
+
+def test_a_file_system_that_hangs_holds_up_neither_the_devices_nor_the_end(
+    gateway_url: str, stack: ExitStack, site: Site, tmp_path: Path
+) -> None:
+    class Hanging(Gateway):
+        main = HANGING + MAIN
+        environment = {"HANGS": str(tmp_path / "hangs")}  # noqa: RUF012
+
+    gateway = stack.enter_context(Hanging(gateway_url, **site.options()))
+    device = site.connect(gateway).ready()
+    (tmp_path / "hangs").touch()
+    gateway.process.send_signal(signal.SIGHUP)
+    for _ in range(50):
+        device.report()
+    assert not gateway.said_before("reload_failed")
+    assert "could not be read within 5 s" in gateway.said("reload_failed", part="tls")["error"]
+    site.serial(gateway)
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.terminate()
+    assert gateway.exit_status() == 0
+
+
+def test_without_files_nothing_is_read_again(start: Callable[..., Gateway]) -> None:
+    gateway = start()
+    line = hang_up(gateway, "reloaded")
+    assert not {"tls", "allow_list", "devices"} & line.keys()
+
+
+def test_a_gateway_starts_with_a_certificate_that_is_out_of_date_and_says_so(
+    gateway_url: str, stack: ExitStack, site: Site
+) -> None:
+    expired(site)
+    gateway = stack.enter_context(Gateway(gateway_url, **site.options()))
+    line = gateway.said("tls_out_of_date")
+    assert (line["level"], line["fault"]) == (
+        "error",
+        f"{site.cert} is not valid since 2020-01-01 00:00 UTC.",
+    )

@@ -1,0 +1,89 @@
+"""Files of the operator that are read again while the gateway runs: those of TLS, and the allow-list.
+
+One task owns all of it, so nothing is read twice at once. `reload`, which SIGHUP calls, reads everything
+again. Between two reloads a list in a file is looked at once a second. Each part is taken
+whole or not at all: what cannot be used is told, and what was read before stays in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from fsm.errors import GatewayError
+from store.allow_list import RedisAllowList
+from store.client import RedisError
+from transport.allow_list import AllowListPort, file_list, why_unreadable
+from transport.daemon.listeners import Listeners
+from transport.settings import Settings
+
+log = structlog.get_logger("telgw")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at a list in a file."""
+
+Facts = dict[str, Any]
+
+
+class Files:
+    """Reads the files again when they have changed, or when it is asked to.
+
+    Args:
+        list_in_redis: the allow-list, if Redis keeps it.
+
+    Attributes:
+        allow_list: the list wherever it is kept; None without one.
+    """
+
+    def __init__(
+        self, settings: Settings, listeners: Listeners, list_in_redis: RedisAllowList | None
+    ) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._list_in_file = file_list(settings)
+        self.allow_list: AllowListPort | None = list_in_redis or self._list_in_file
+        self._asked = asyncio.Event()
+
+    def reload(self) -> None:
+        """Read everything again, in the background."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look and reload, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY if self._list_in_file else None):
+                    await self._asked.wait()
+            if self._asked.is_set():
+                self._asked.clear()
+                await self._reload()
+            elif self._list_in_file:
+                await self._list_in_file.look()
+
+    async def _reload(self) -> None:
+        tls = await self._part("tls", self._tls)
+        allow_list = await self._part("allow_list", self._devices)
+        if tls is not None or allow_list is not None:
+            log.info("reloaded", **(tls or {}), **(allow_list or {}))
+
+    async def _part(self, part: str, reload: Callable[[], Awaitable[Facts]]) -> Facts | None:
+        """What was read again; None if it cannot be used."""
+        try:
+            return await reload()
+        except (GatewayError, RedisError, OSError, ValueError) as error:
+            log.error("reload_failed", part=part, error=why_unreadable(error), kept="what was read before")
+            return None
+
+    async def _tls(self) -> Facts:
+        tls = await self._listeners.reload_tls()
+        return {} if tls is None else {"tls": [str(path) for path in tls.files], "tls_until": tls.until}
+
+    async def _devices(self) -> Facts:
+        if self.allow_list is None:
+            return {}
+        devices = await self.allow_list.reload()
+        return {"allow_list": self._settings.allow_list, "devices": devices}
