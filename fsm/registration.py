@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+SECURE = "-tls"
+"""How the ids of sessions with TLS end. The id is the token of the holder beside the registry: who reads it
+knows whether the holder has TLS."""
+
+
+def is_secure(session_id: str) -> bool:
+    """Whether a session speaks TLS."""
+    return session_id.endswith(SECURE)
+
 
 class Registered(StrEnum):
-    """What became of a registration; the last two, of its end."""
+    """What became of a registration; the last two, of its end.
+
+    ``INSECURE``: a live session with TLS on another instance holds the device, and this one has none.
+    """
 
     REGISTERED = "REGISTERED"
     SUPERSEDED = "SUPERSEDED"
     FAILED = "FAILED"
     FENCED = "FENCED"
+    INSECURE = "INSECURE"
     REMOVED = "REMOVED"
     KEPT = "KEPT"
 

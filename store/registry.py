@@ -50,7 +50,8 @@ class _Fenced(Exception):
 class Registrar:
     """Registers the sessions of one instance.
 
-    A session's first registration always wins, whoever held the device. It is tried once: repeated after
+    A session's first registration wins, whoever held the device, but for one: a session without TLS does not
+    take the device from a live one that has it. It is tried once: repeated after
     an unknown outcome it could take the device back from where it has gone since. `reconcile` is the second
     try, and yields to a holder that is alive.
 
@@ -74,7 +75,12 @@ class Registrar:
     ) -> None:
         self._client = client
         self._keys = keys
-        self._header = {"boot": boot_id, "instance": instance_id, "heartbeat": keys.heartbeat("")}
+        self._header = {
+            "boot": boot_id,
+            "instance": instance_id,
+            "heartbeat": keys.heartbeat(""),
+            "boots": keys.boot(""),
+        }
         self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances]
         self._on_failure = on_failure
         self._on_fenced = on_fenced
@@ -106,7 +112,8 @@ class Registrar:
     def reconcile(self, sessions: Iterable[tuple[str, str]]) -> Awaitable[list[RegisterResult]]:
         """Queue deferred registrations of live (imei, session_id) pairs; await the results, in their order.
 
-        A deferred registration wins if nobody holds the device, if we do, or if its holder has no heartbeat.
+        A deferred registration wins if nobody holds the device, if we do, if its holder has no heartbeat, or
+        if it has TLS and the holder's has not.
         """
         return asyncio.gather(*(self._deferred(imei, session_id) for imei, session_id in sessions))
 

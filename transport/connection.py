@@ -61,8 +61,8 @@ class Connection(Guest):
         "_unstored",
     )
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
+        super().__init__(hub, secure=secure)
         self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
         self._unstored = 0
         self._bad = 0

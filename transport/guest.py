@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from fsm.reasons import PROTOCOL_ERROR, REJECTED
-from fsm.registration import RegisterResult
+from fsm.registration import Registered, RegisterResult
 from transport.hub import Hub
 from transport.link import DeviceLink
 from transport.teltonika.errors import BadHandshake
@@ -22,8 +22,8 @@ class Guest(DeviceLink):
 
     __slots__ = ("_greeted", "_handshake")
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
+        super().__init__(hub, secure=secure)
         self._greeted = False
         self._handshake: HandshakeReader | None = HandshakeReader()
 
@@ -66,6 +66,11 @@ class Guest(DeviceLink):
             self._transport.write(REJECT)
             self.shut(REJECTED)
             return
+        if not self.secure and (holder := self._hub.secure_peer(imei)):
+            self._hub.plain_refused(imei, self.peer, holder)
+            self._transport.write(REJECT)
+            self.shut(REJECTED)
+            return
         rest, self._handshake = self._handshake.rest, None
         self._identify(imei)
         if rest:
@@ -93,7 +98,21 @@ class Guest(DeviceLink):
         self._finish()
 
     def registered(self, result: RegisterResult) -> None:
-        self._welcome()
+        if result.status is Registered.INSECURE:
+            self._turn_back(result.holder)
+        else:
+            self._welcome()
+
+    def _turn_back(self, holder: str) -> None:
+        """The device has TLS at another instance. Before that was known it may have been greeted."""
+        if self.closed and not self.half_closed:
+            return
+        self._hub.plain_refused(self.imei, self.peer, holder)
+        if not self._greeted:
+            self._greeted = True
+            self._transport.write(REJECT)
+        self.shut(REJECTED)
+        self._transport.close()  # of one that is half closed
 
     def _finish(self) -> None:
         """Close the connection if the device has closed its side and has got all that it is owed."""

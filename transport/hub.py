@@ -9,7 +9,7 @@ import structlog
 from fsm.deadlines import Deadlines
 from fsm.events import SessionEvent
 from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
-from fsm.registration import Registered, RegisterResult
+from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import Batch
 from transport.admission import Admission
 from transport.allow_list import AllowListPort, Gate
@@ -83,12 +83,16 @@ class Hub:
         self._look_at = 0.0
         self._refusals = Seldom()
         self._too_long = Seldom()
+        self._plain_refused = Seldom()
         self._deaf = False
 
-    def new_session_id(self) -> str:
-        """A session id, unique over all processes; by its number the registry sees which of ours is older."""
+    def new_session_id(self, secure: bool) -> str:
+        """A session id, unique over all processes, that tells whether the session has TLS.
+
+        By its number the registry sees which of our sessions is older.
+        """
         self._serial += 1
-        return f"{self._boot_id}-{self._serial:x}"
+        return f"{self._boot_id}-{self._serial:x}{SECURE if secure else ''}"
 
     # Admission
 
@@ -134,6 +138,26 @@ class Hub:
                 length=length,
                 limit=self.settings.max_frame,
                 advice="raise --max-frame if the device sends such frames of records",
+            )
+
+    def secure_peer(self, imei: str) -> str:
+        """The address of the session with TLS that holds the device here; empty when there is none."""
+        holder = self.sessions.get(imei)
+        return holder.peer if holder is not None and holder.secure else ""
+
+    def plain_refused(self, imei: str, peer: str, holder: str) -> None:
+        """A connection without TLS named a device that is connected with TLS: one of them is not the device.
+
+        `holder` is the address of the session with TLS, or the instance that has it.
+        """
+        self.metrics.plain_refused.inc()
+        if self._plain_refused.worth(imei, self.now):
+            log.warning(
+                "plain_refused",
+                imei=imei,
+                peer=peer,
+                held_by=holder,
+                meaning="the device is connected with TLS, so a connection without it is not let in",
             )
 
     # Sessions

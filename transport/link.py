@@ -10,7 +10,7 @@ import structlog
 
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE_OVERFLOW
-from fsm.registration import RegisterResult
+from fsm.registration import RegisterResult, is_secure
 from fsm.session import SESSION, Session
 from fsm.telemetry import Batch
 from transport.hub import Hub
@@ -45,7 +45,7 @@ class DeviceLink(asyncio.Protocol):
         "unacked_since",
     )
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
         self._hub = hub
         self._host = ""
         self._sent = 0
@@ -55,7 +55,7 @@ class DeviceLink(asyncio.Protocol):
         self.imei = ""
         self.last_read = hub.now
         self._port = 0
-        self.session_id = hub.new_session_id()
+        self.session_id = hub.new_session_id(secure)
         self.session = Session(self.session_id)
         self.unacked_since = 0.0
 
@@ -74,7 +74,7 @@ class DeviceLink(asyncio.Protocol):
     @property
     def secure(self) -> bool:
         """Whether the device speaks TLS."""
-        return self._transport.get_extra_info("sslcontext") is not None
+        return is_secure(self.session_id)
 
     @property
     def peer(self) -> str:

@@ -32,6 +32,9 @@ class Metrics:
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
         self.tls_failures = counter("tls_failures_total", "TLS handshakes that came to nothing")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
+        self.plain_refused = counter(
+            "plain_refused_total", "Connections without TLS that named a device which is connected with TLS"
+        )
         self.refused = counter("devices_refused_total", "Devices that the allow-list does not name")
         self.takeovers_suspicious = counter(
             "takeovers_suspicious_total", "Devices that came from ever changing addresses"

@@ -94,7 +94,7 @@ class RegistrarPort(Protocol):
     """Takes registrations, never blocks."""
 
     def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
-        """The session's first registration, which wins over whoever held the device."""
+        """The session's first registration, which wins unless a session with TLS lives and this has none."""
 
     def unregister(self, imei: str, session_id: str) -> None:
         """Remove the device's entry if it is this session's."""

@@ -30,7 +30,7 @@ class SecureConnection(Connection):
     __slots__ = ("_accepted_at",)
 
     def __init__(self, hub: Hub, address: Address) -> None:
-        super().__init__(hub)
+        super().__init__(hub, secure=True)
         self._come_from(address)
         self._accepted_at = hub.clock.monotonic()
 

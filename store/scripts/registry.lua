@@ -1,9 +1,10 @@
 -- Register and unregister sessions, in order.
 --
 -- KEYS  1 registry  2 sessions  3 our boot  4 instances
--- ARGV  1 JSON: {boot, instance, heartbeat = prefix of heartbeat keys, calls = [[act, imei, session_id], ...]}
+-- ARGV  1 JSON: {boot, instance, heartbeat and boots = prefixes of such keys, calls = [[act, imei, session_id], ...]}
 -- Returns {{status, instance_id}, ...}, one per call, or 'FENCED' when another process owns our instance id.
---   first     REGISTERED, who held the entry before ('' for nobody)
+--   first     REGISTERED, who held the entry before ('' for nobody); or INSECURE with the instance on which a session
+--             with TLS holds the device and lives, when this one is without
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
@@ -33,7 +34,8 @@ end
 -- The number of a session of this process, whose sessions are named <boot>-<number in hexadecimal digits>.
 local function serial(session)
   local prefix = input.boot .. '-'
-  if session:sub(1, #prefix) == prefix then return tonumber(session:sub(#prefix + 1), 16) end
+  local digits = session:sub(1, #prefix) == prefix and session:sub(#prefix + 1):match('^%x+')
+  return digits and tonumber(digits, 16)
 end
 
 -- An entry outlives its session when the device has a newer one that could not be registered.
@@ -42,17 +44,34 @@ local function is_older(token, session)
   return theirs and ours and theirs < ours
 end
 
+local function is_alive(instance) return redis.call('EXISTS', input.heartbeat .. instance) == 1 end
+
+-- Tokens of sessions with TLS end so; a gateway that writes no tokens knows no TLS.
+local function is_secure(session) return session and session:sub(-4) == '-tls' end
+
+-- Whether a session with TLS holds the device on another instance and lives: it is one of the process that owns the
+-- instance id now, and beats. What happens here the process knows better than the registry.
+local function is_held_securely(imei, holder)
+  local token = redis.call('HGET', sessions, imei)
+  if not is_secure(token) then return false end
+  local prefix = (redis.call('GET', input.boots .. holder) or '') .. '-'
+  return token:sub(1, #prefix) == prefix and is_alive(holder)
+end
+
 local act = {}
 
 function act.first(imei, session)
-  return take(imei, session, redis.call('HGET', registry, imei))
+  local holder = redis.call('HGET', registry, imei)
+  if holder and holder ~= us and not is_secure(session) and is_held_securely(imei, holder) then
+    return {'INSECURE', holder}
+  end
+  return take(imei, session, holder)
 end
 
 function act.deferred(imei, session)
   local holder = redis.call('HGET', registry, imei)
-  if holder and holder ~= us and redis.call('EXISTS', input.heartbeat .. holder) == 1 then
-    return {'SUPERSEDED', holder}
-  end
+  local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))
+  if holder and holder ~= us and not outranks and is_alive(holder) then return {'SUPERSEDED', holder} end
   return take(imei, session, holder)
 end
 

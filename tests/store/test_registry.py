@@ -295,3 +295,95 @@ async def test_holders_names_who_holds_each_device(gateway: Make, fake_redis: Re
     assert await one.registrar.holders([IMEI, "unknown"]) == {IMEI: "gw-1"}
     assert await one.registrar.holders([]) == {}
     assert await one.registrar.reconcile([]) == []
+
+
+# With TLS and without
+
+
+class Fleet:
+    """Two instances that are alive."""
+
+    def __init__(self, client: Redis) -> None:
+        self.one, self.two = (Gateway(client, name, f"b{name}") for name in ("gw-1", "gw-2"))
+        self._client = client
+
+    async def live(self) -> None:
+        for gateway in (self.one, self.two):
+            await beat(self._client, gateway.name)
+            await self._client.set(KEYS.boot(gateway.name), f"b{gateway.name}")
+
+
+@pytest.fixture
+async def fleet(fake_redis: Redis) -> Fleet:
+    fleet = Fleet(fake_redis)
+    await fleet.live()
+    fleet.one.register("bgw-1-1-tls")
+    await fleet.one.finish()
+    return fleet
+
+
+async def test_a_plain_session_does_not_take_a_device_from_a_live_one_with_tls(
+    fleet: Fleet, fake_redis: Redis
+) -> None:
+    fleet.two.register("bgw-2-1")
+    await fleet.two.finish()
+    assert fleet.two.results == {"bgw-2-1": RegisterResult(Registered.INSECURE, "gw-1")}
+    assert await entry(fake_redis) == (b"gw-1", b"bgw-1-1-tls")
+    fleet.two.registrar.unregister(IMEI, "bgw-2-1")
+    await fleet.two.finish()
+    assert await entry(fake_redis) == (b"gw-1", b"bgw-1-1-tls")
+
+
+async def test_a_session_with_tls_takes_a_device_from_any_other(fleet: Fleet, fake_redis: Redis) -> None:
+    fleet.two.register("bgw-2-1-tls")
+    await fleet.two.finish()
+    assert await entry(fake_redis) == (b"gw-2", b"bgw-2-1-tls")
+
+
+@pytest.mark.parametrize("end", ["closed", "no heartbeat", "another process", "nobody owns it", "no token"])
+async def test_when_the_session_with_tls_is_dead_a_plain_one_is_welcome(
+    fleet: Fleet, fake_redis: Redis, end: str
+) -> None:
+    if end == "closed":
+        fleet.one.registrar.unregister(IMEI, "bgw-1-1-tls")
+        await fleet.one.finish()
+    elif end == "no heartbeat":
+        await fake_redis.delete(KEYS.heartbeat("gw-1"))
+    elif end == "another process":
+        await fake_redis.set(KEYS.boot("gw-1"), "b-later")
+    elif end == "nobody owns it":
+        await fake_redis.delete(KEYS.boot("gw-1"))
+    else:
+        await fake_redis.hdel(KEYS.sessions, IMEI)
+    fleet.two.register("bgw-2-1")
+    await fleet.two.finish()
+    assert await entry(fake_redis) == (b"gw-2", b"bgw-2-1")
+
+
+@pytest.mark.parametrize(
+    ("holder", "late", "wins"),
+    [("1", "1-tls", True), ("1-tls", "1-tls", False), ("1", "1", False), ("1-tls", "1", False)],
+)
+async def test_a_late_registration_with_tls_takes_the_device_from_a_plain_session(
+    gateway: Make, fake_redis: Redis, holder: str, late: str, wins: bool
+) -> None:
+    fleet = Fleet(fake_redis)
+    await fleet.live()
+    fleet.one.register(f"bgw-1-{holder}")
+    await fleet.one.finish()
+    asked = asyncio.ensure_future(fleet.two.registrar.reconcile([(IMEI, f"bgw-2-{late}")]))
+    await asyncio.sleep(0)
+    await fleet.two.finish()
+    expected = (Registered.REGISTERED if wins else Registered.SUPERSEDED, "gw-1")
+    assert [(result.status, result.holder) for result in await asked] == [expected]
+    assert await fake_redis.hget(KEYS.registry, IMEI) == (b"gw-2" if wins else b"gw-1")
+
+
+async def test_the_end_of_a_session_with_tls_removes_what_an_older_one_of_its_process_left(
+    gateway: Make, fake_redis: Redis
+) -> None:
+    one = Gateway(fake_redis, "gw-1", "b")
+    one.register("b-1-tls")
+    one.registrar.unregister(IMEI, "b-2-tls")
+    await one.finish()
+    assert await entry(fake_redis) == (None, None)

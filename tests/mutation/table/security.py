@@ -191,6 +191,43 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
+        name="no downgrade here",
+        what="A connection without TLS is refused a device that is connected with TLS here.",
+        file="transport/guest.py",
+        text="        if not self.secure and (holder := self._hub.secure_peer(imei)):\n",
+        mutant="        if (holder := self._hub.secure_peer(imei)) and False:\n",
+        without="whoever knows the IMEI gets the commands of a device with a certificate",
+        tests=("transport/test_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",),
+    ),
+    Mechanism(
+        promise="security",
+        name="no downgrade in the fleet",
+        what="A session without TLS does not take a device from a live one with TLS at another instance.",
+        file="store/scripts/registry.lua",
+        text=(
+            "  if holder and holder ~= us and not is_secure(session) "
+            "and is_held_securely(imei, holder) then\n"
+        ),
+        mutant="  if false then\n",
+        without="the plain listener of any instance opens every device of the fleet",
+        tests=(
+            "store/test_registry.py::test_a_plain_session_does_not_take_a_device_from_a_live_one_with_tls",
+        ),
+    ),
+    Mechanism(
+        promise="security",
+        name="TLS is made up for",
+        what="A session with TLS that could not be registered at first takes the device from a plain one.",
+        file="store/scripts/registry.lua",
+        text="  local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))\n",
+        mutant="  local outranks = false\n",
+        without="an outage of Redis lets a plain session take the place",
+        tests=(
+            "store/test_registry.py::test_a_late_registration_with_tls_takes_the_device_from_a_plain_session",
+        ),
+    ),
+    Mechanism(
+        promise="security",
         name="takeover alarm",
         what="A device that changes its address three times in ten minutes is told.",
         file="transport/takeovers.py",

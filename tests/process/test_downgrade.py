@@ -1,0 +1,88 @@
+"""Devices with TLS in a fleet that also listens without: nobody takes their place on a plain connection."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.process.gateway import IMEI, PATIENCE, Bus, Device, Gateway, until
+from transport.teltonika.handshake import encode_handshake
+
+pytestmark = [pytest.mark.redis, pytest.mark.process]
+
+Start = Callable[..., Gateway]
+PlugIn = Callable[..., Device]
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[dict[str, object], ssl.SSLContext]:
+    """The options of a gateway with TLS, and the side of a device."""
+    authority = trustme.CA()
+    files = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key")}
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(files["tls_cert"])
+    certificate.private_key_pem.write_to_path(files["tls_key"])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return {"tls_listen": "127.0.0.1:0", **files}, context
+
+
+def with_tls(gateway: Gateway, context: ssl.SSLContext, plug_in: PlugIn) -> Device:
+    """A device at the listener with TLS."""
+    _, _, gateway.port = gateway.said("ready")["tls"][0].rpartition(":")
+    device = plug_in(gateway)
+    device.socket = context.wrap_socket(device.socket, server_hostname="127.0.0.1")
+    return device
+
+
+def refused(gateway: Gateway) -> None:
+    """A plain connection for the device is answered `00` and closed."""
+    with socket.create_connection(("127.0.0.1", int(gateway.port)), PATIENCE) as sock:
+        sock.sendall(encode_handshake(IMEI))
+        assert sock.recv(1) == b"\0"
+        assert sock.recv(1) == b""
+
+
+def test_a_plain_device_is_refused_while_one_with_tls_is_connected_anywhere(
+    start: Start, plug_in: PlugIn, bus: Bus, tls: tuple[dict[str, object], ssl.SSLContext]
+) -> None:
+    options, context = tls
+    one = start("gw-1", ready=False, listen="off", **options)
+    device = with_tls(one, context, plug_in).ready()
+    until(lambda: bus.holder() == "gw-1", "the registry")
+    other = start("gw-2")
+    refused(other)
+    assert other.said("plain_refused")["held_by"] == "gw-1"
+    bus.ask("a")
+    assert device.obey() == "a"
+    assert bus.ended("a")[-1] == "responded answered"
+    assert [e["reason"] for e in bus.log("session") if e["state"] == "closed"] == ["rejected"]
+
+    device.socket.close()
+    until(lambda: bus.holder() is None, "the end in the registry")
+    plug_in(other).ready()
+    assert bus.holder() == "gw-2"
+    back = with_tls(one, context, plug_in).ready()
+    until(lambda: bus.holder() == "gw-1", "the device with TLS")
+    bus.ask("b")
+    assert back.obey() == "b"
+
+
+def test_a_plain_device_is_let_in_once_the_gateway_of_the_one_with_tls_is_dead(
+    start: Start, plug_in: PlugIn, bus: Bus, tls: tuple[dict[str, object], ssl.SSLContext]
+) -> None:
+    options, context = tls
+    one = start("gw-1", ready=False, heartbeat_interval="0.3", heartbeat_ttl="1", listen="off", **options)
+    with_tls(one, context, plug_in).ready()
+    until(lambda: bus.holder() == "gw-1", "the registry")
+    other = start("gw-2")
+    refused(other)
+    one.kill()
+    until(lambda: not bus.client.exists("instance:heartbeat:gw-1"), "the end of the heartbeat")
+    plug_in(other).ready()
+    assert bus.holder() == "gw-2"
