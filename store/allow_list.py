@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from store.client import RedisError
+from store.client import StoreError
 from store.keys import Keys
 
 BATCH = 500
@@ -60,7 +60,7 @@ class RedisAllowList:
         """Make the copy anew now; how many devices it names.
 
         Raises:
-            RedisError: a call failed; the copy stays as it was.
+            StoreError: a call failed; the copy stays as it was.
         """
         await self.copy()
         return len(self._copy)
@@ -81,14 +81,14 @@ class RedisAllowList:
             self._stale.clear()
             try:
                 await self.copy()
-            except (RedisError, OSError) as error:
+            except StoreError as error:
                 self._on_error(error)
 
     async def copy(self) -> None:
         """Make the copy anew now.
 
         Raises:
-            RedisError: a call failed; the copy stays as it was.
+            StoreError: a call failed; the copy stays as it was.
         """
         found: set[str] = set()
         cursor = 0
@@ -112,7 +112,7 @@ class RedisAllowList:
         try:
             async with asyncio.timeout_at(batch[0][1] + PATIENCE):
                 found = await self._client.smismember(self._key, [imei for imei, _, _ in batch])
-        except (RedisError, OSError) as error:
+        except (StoreError, TimeoutError) as error:
             self._on_error(error)
             batch = list(self._asked)
             found = [self._when_unavailable] * len(batch)

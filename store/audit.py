@@ -137,7 +137,7 @@ async def diagnose_log(client: Redis, keys: Keys) -> list[Finding]:
     """Fold the whole log in pages and compare what it tells of each command with its ledger.
 
     Raises:
-        RedisError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or serves nobody for now.
     """
     report = Report()
     audit = Audit()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha1
@@ -22,24 +21,18 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    ConnectionError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError
 
-from fsm.errors import GatewayFault
 from store.connection import LossyConnection, TcpConnection, TlsConnection, pool_of
+from store.errors import (
+    CallFailed,
+    NotOwnerYet,
+    StoreError,
+    StoreRefused,
+    is_transient,
+    ours,
+    translated,
+)
 from store.keys import Keys
 from store.locator import Cluster, LocatedConnection, LocatedPool, LocatedSSLConnection, Locator, Sentinels
 from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, redacted
@@ -47,12 +40,14 @@ from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, r
 __all__ = [
     "Backoff",
     "BadRedisUrl",
-    "NoPermissionError",
+    "CallFailed",
+    "Calls",
+    "Client",
+    "KeptConnection",
     "NotOwnerYet",
-    "RedisError",
     "Script",
+    "StoreError",
     "StoreRefused",
-    "Unavailable",
     "connect",
     "is_transient",
     "jittered",
@@ -64,40 +59,53 @@ READER_MARGIN = 3.0
 HEALTH_CHECK = 15
 MAX_CONNECTIONS = 16
 
-Unavailable = (
-    *(ConnectionError, TimeoutError, OSError, OutOfMemoryError, ReadOnlyError),
-    *(AskError, TryAgainError, ClusterDownError),
-)
-"""For ``except``: the store cannot be reached, or takes no writes for now. `is_transient` knows more."""
-
-_REFUSALS = re.compile(
-    r"\b(OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|UNBLOCKED)\b"
-    r"|non local key|while the cluster is down"
-)
-# Words by which a server says "not now". An error that passed through a script has them within its text, and
-# a script that meets a key of a slot on the move says so in words of its own.
-
 _locators: WeakValueDictionary[tuple[str, str], Locator] = WeakValueDictionary()
 
 
-class NotOwnerYet(ConnectionError):
-    """The instance id still belongs to an earlier process: this one has not been able to take it over."""
+class Calls:
+    """What every client of ours adds to one of redis-py: its errors are a `StoreError`."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """One call.
+
+        Raises:
+            StoreError: it failed.
+        """
+        with translated():
+            return await super().execute_command(*args, **options)  # type: ignore[misc]
+
+    async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """The reply to a call; one of another shape than the command's ends the connection."""
+        try:
+            return await super().parse_response(connection, command_name, **options)  # type: ignore[misc]
+        except (RedisError, OSError):
+            raise
+        except Exception as error:
+            await connection.disconnect(nowait=True)
+            raise InvalidResponse(f"The reply to {command_name} is none: {error}") from error
+
+    async def batch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to several calls that travel together and take effect one by one.
+
+        An error of one call is returned in its place, as a `StoreRefused`.
+
+        Raises:
+            CallFailed: the replies did not come.
+        """
+        with translated():
+            async with cast(Any, self).pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        # No cause: an error and the frames of its traceback would keep each other alive.
+        return [ours(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
 
-class StoreRefused(GatewayFault):
-    """The store was reached and answered a write with an error."""
+class Client(Calls, Redis):  # type: ignore[misc]  # two mixins of redis-py disagree about a name
+    """A client of one server, or of the one that takes the writes."""
 
 
-def is_transient(error: Exception) -> bool:
-    """Whether `error` passes by waiting: no connection, or a server that takes no writes for now."""
-    if isinstance(error, AuthenticationError | AuthorizationError):
-        return False
-    if isinstance(error, Unavailable):
-        return True
-    return isinstance(error, ResponseError | StoreRefused) and bool(_REFUSALS.search(str(error)))
-
-
-def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> Redis:
+def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> Client:
     """A client for one purpose, not connected yet.
 
     Args:
@@ -126,16 +134,16 @@ def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "")
         options["socket_keepalive"] = True
     try:
         if not where.kind:
-            client = Redis.from_pool(pool_of(url, options))
+            client = Client.from_pool(pool_of(url, options))
             _try_options(client.connection_pool)
-            return client
+            return cast(Client, client)
         given, over_tls = _manners(where)
         locator = _locators.get((url, key_prefix)) or _locate(where, given, over_tls, key_prefix)
         _locators[url, key_prefix] = locator
         connection_class = LocatedSSLConnection if over_tls else LocatedConnection
         pool = LocatedPool(connection_class=connection_class, locator=locator, **options | given)
         _try_options(pool)
-        return Redis.from_pool(pool)
+        return cast(Client, Client.from_pool(pool))
     except (ValueError, TypeError, RedisError):
         raise BadRedisUrl(f"An option of the Redis URL {redacted(url)!r} cannot be used.") from None
 
@@ -184,32 +192,53 @@ class Script:
         """Run the script; the outcome of a call that raises may be unknown.
 
         Raises:
-            RedisError: the call failed.
+            StoreError: the call failed.
         """
+        call = cast(Any, client).execute_command
         try:
-            return await cast(Any, client).execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await cast(Any, client).execute_command("EVAL", self.source, len(keys), *keys, *args)
+            return await call("EVALSHA", self.sha, len(keys), *keys, *args)
+        except StoreRefused as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await call("EVAL", self.source, len(keys), *keys, *args)
 
-    async def call_packed(
-        self, connection: LossyConnection, keys: Sequence[str], args: Sequence[str | bytes | int]
-    ) -> Any:
-        """`__call__` on a connection of one's own, with the arguments packed in C: a quarter of the cost.
+
+class KeptConnection:
+    """A connection that one caller keeps for itself, with arguments packed in C: a quarter of the cost.
+
+    It is taken from the client's pool at the first call, and made anew when it is lost.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: LossyConnection | None = None
+
+    async def call(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """Run a script; the outcome of a call that raises may be unknown.
 
         Raises:
-            RedisError: the call failed.
+            StoreError: the call failed.
         """
         rest = (len(keys), *keys, *args)
-        try:
-            return await _exchange(connection, ("EVALSHA", self.sha, *rest))
-        except NoScriptError:
-            return await _exchange(connection, ("EVAL", self.source, *rest))
+        with translated():
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()
+            try:
+                return await self._exchange("EVALSHA", script.sha, *rest)
+            except NoScriptError:
+                return await self._exchange("EVAL", script.source, *rest)
 
+    async def _exchange(self, *command: Any) -> Any:
+        connection = cast(Any, self._connection)
+        await connection.drop_if_stale()
+        await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
+        return await connection.read_response()
 
-async def _exchange(connection: LossyConnection, command: Any) -> Any:
-    await connection.drop_if_stale()
-    await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
-    return await connection.read_response()
+    async def release(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
 
 
 def jittered(seconds: float) -> float:

@@ -10,7 +10,7 @@ Two rules hold here, and only here:
 
 * A connection that is `unusable` is closed before a call, never written to and never handed out.
 * What a call raises because its connection failed is a `ConnectionError` or `TimeoutError` of redis-py, and
-  the connection is closed. `never_sent` tells whether the call can have reached the server.
+  the connection is closed. An error that came before the call was written is marked so (`store.errors`).
 """
 
 from __future__ import annotations
@@ -28,19 +28,15 @@ from redis.asyncio.connection import (
 )
 from redis.exceptions import ConnectionError, RedisError
 
+from store.errors import mark_never_sent
+
 if TYPE_CHECKING:
     _Base = AbstractConnection
 else:
     _Base = object
 
-_NEVER_SENT = "_telgw_never_sent"
 _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 # redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
-
-
-def never_sent(error: BaseException) -> bool:
-    """Whether the call that raised `error` is known not to have been written to any connection."""
-    return bool(getattr(error, _NEVER_SENT, False))
 
 
 @contextmanager
@@ -49,7 +45,7 @@ def _before_the_write() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        setattr(error, _NEVER_SENT, True)
+        mark_never_sent(error)
         raise
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, ResponseError
 
-from store.client import is_transient
+from store.client import StoreRefused, is_transient
 
 Level = Literal["ok", "warning", "critical"]
 OK: Level = "ok"
@@ -73,18 +72,18 @@ class Report:
         """What `work` returns; when the server refuses it, a finding about `subject`, and `otherwise`.
 
         Raises:
-            RedisError: the server cannot be reached, or serves nobody for now.
+            StoreError: the server cannot be reached, or serves nobody for now.
         """
         try:
             return await work
-        except ResponseError as error:
+        except StoreRefused as error:
             if is_transient(error):
                 raise
             self.findings.append(_refused(subject, error))
             return otherwise
 
 
-def _refused(subject: str, error: ResponseError) -> Finding:
+def _refused(subject: str, error: StoreRefused) -> Finding:
     if "WRONGTYPE" in str(error):
         mend = "Find out who wrote it, then rename or delete it: the gateway cannot use it."
         return Finding(CRITICAL, subject, "The key, or one that belongs to it, is of another type.", mend)
@@ -112,7 +111,7 @@ async def diagnose_server(client: Redis, host_ms: Callable[[], int]) -> list[Fin
         host_ms: epoch ms by the clock of this host.
 
     Raises:
-        RedisError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or serves nobody for now.
     """
     return judge(await ask(client, host_ms))
 
@@ -121,7 +120,7 @@ async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
     """What a server says of itself.
 
     Raises:
-        RedisError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or serves nobody for now.
     """
     before = host_ms()
     seconds, micros = await client.time()
@@ -139,8 +138,8 @@ async def _unless_refused(answer: Any) -> Any:
     """The answer; None when this user may not ask, or nobody may, as with many hosted servers."""
     try:
         return await answer
-    except ResponseError as error:
-        if isinstance(error, NoPermissionError) or "unknown command" in str(error).lower():
+    except StoreRefused as error:
+        if error.code == "NOPERM" or "unknown command" in str(error).lower():
             return None
         raise
 

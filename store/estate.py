@@ -13,7 +13,6 @@ from itertools import count
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from fsm.cancel import Called, judge
 from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
@@ -85,15 +84,15 @@ class Estate:
 
         Raises:
             Alive: the instance has come back.
-            RedisError, StoreRefused: a call failed. An error of a single entry is raised after the others.
+            StoreError: a call failed. An error of a single entry is raised after the others.
         """
         async for imeis in held_by(self._client, self._keys, self._dead):
             await self._remove(imeis)
-        failure: ResponseError | StoreRefused | None = None
+        failure: StoreRefused | None = None
         async for outbound_id, fields in self._entries():
             try:
                 await self._finish(Entry(self._dead, outbound_id), fields)
-            except (ResponseError, StoreRefused) as error:
+            except StoreRefused as error:
                 if is_transient(error):
                     raise
                 failure = failure or error

@@ -75,7 +75,7 @@ async def diagnose_fleet(client: Redis, keys: Keys, bounds: Bounds) -> list[Find
     """Look at every instance that is known, holds a device or has a stream, and at what all of them share.
 
     Raises:
-        RedisError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or serves nobody for now.
     """
     seconds, micros = await client.time()
     examination = _Examination(client, keys, bounds, int(seconds) * 1000 + int(micros) // 1000)

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from store.client import NotOwnerYet, RedisError, Script
+from store.client import NotOwnerYet, Script, StoreError
 from store.keys import Keys
 from store.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
 
@@ -90,7 +90,7 @@ class Heartbeat:
         Raises:
             InstanceHeld: a living process has it.
             HolderWatched: another process has it, and must be looked at again: call this again.
-            RedisError: the call failed. The next beat takes over instead.
+            StoreError: the call failed. The next beat takes over instead.
         """
         for _ in range(TRIES):
             now_ms = await self._take(await self.look())
@@ -104,7 +104,7 @@ class Heartbeat:
         """Who owns the instance id now.
 
         Raises:
-            RedisError: the call failed.
+            StoreError: the call failed.
         """
         client: Any = self._client
         heartbeat, boot, _, holder = self._names
@@ -112,7 +112,7 @@ class Heartbeat:
             owner = await client.get(boot) or b""
             beat = await client.get(heartbeat) or b"" if owner else b""
             words = await client.hgetall(holder) if owner else {}
-        except RedisError:
+        except StoreError:
             self._watch.restart()
             raise
         return Seen(owner, beat, Holder.read(owner.decode(errors="replace"), words))
@@ -124,7 +124,7 @@ class Heartbeat:
             self.displaced = (seen.holder, why)
         try:
             return await self._call("take_over", seen)
-        except RedisError:
+        except StoreError:
             self._watch.restart()
             raise
 
@@ -138,7 +138,7 @@ class Heartbeat:
 
         Raises:
             InstanceHeld: the instance id is not ours yet, and a living process has it.
-            RedisError: the call failed, or the instance id is not ours yet and its owner is being watched.
+            StoreError: the call failed, or the instance id is not ours yet and its owner is being watched.
         """
         if self._stop.is_set():
             return None
@@ -166,7 +166,7 @@ class Heartbeat:
                 self._on_held(held)
             except HolderWatched as watched:
                 self._on_watched(watched)
-            except RedisError as error:
+            except StoreError as error:
                 self._on_failure(error)
 
     def hasten(self) -> None:
@@ -190,7 +190,7 @@ class Heartbeat:
         """Stop, and say that this instance is gone, unless another process owns its id by now.
 
         Raises:
-            RedisError: the call failed; the heartbeat then ends by its time to live.
+            StoreError: the call failed; the heartbeat then ends by its time to live.
         """
         self.stop()
         await self._call("release")

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from store.client import RedisError, Script, StoreRefused, is_transient, jittered
+from store.client import Script, StoreError, is_transient, jittered
 from store.estate import Alive
 from store.keys import Keys
 from store.numbers import whole
@@ -117,7 +117,7 @@ class Janitor:
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except (RedisError, StoreRefused, OSError) as error:
+        except StoreError as error:
             self._on_error(error)
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class Janitor:
         """One round over the known instances. An error that concerns only one of them spares the others.
 
         Raises:
-            RedisError, StoreRefused: a call failed.
+            StoreError: a call failed.
         """
         if not await self._trusted():
             self._absolve_all()
@@ -144,7 +144,7 @@ class Janitor:
     async def _judge_safely(self, instance_id: str, started: int) -> None:
         try:
             await self._judge(instance_id, started)
-        except (RedisError, StoreRefused) as error:
+        except StoreError as error:
             if is_transient(error):
                 raise
             self._on_error(error)
@@ -195,7 +195,7 @@ class Janitor:
         """Shorten the streams as far as their readers allow.
 
         Raises:
-            RedisError: a call failed.
+            StoreError: a call failed.
         """
         settings, retention_ms = self._settings, round(self._settings.retention * 1000)
         for name, key, maxlen in (

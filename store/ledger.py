@@ -16,7 +16,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
-from store.client import Backoff, NotOwnerYet, RedisError, Script, StoreRefused, is_transient
+from store.client import Backoff, NotOwnerYet, Script, StoreError, StoreRefused, is_transient
 from store.keys import GROUP, Keys
 from store.spelling import command_of, read_result, spell, weight
 
@@ -144,7 +144,7 @@ class Ledger:
         """The ledger of a command; empty when there is none.
 
         Raises:
-            RedisError: the call failed.
+            StoreError: the call failed.
         """
         found: Any = await cast(Any, self._client).hgetall(self._keys.ledger(command_id))
         return {name.decode(): value.decode() for name, value in found.items()}
@@ -153,7 +153,7 @@ class Ledger:
         """Carry out moves now and return their results, without the queue.
 
         Raises:
-            RedisError: the call failed; its outcome may be unknown.
+            StoreError: the call failed; its outcome may be unknown.
         """
         for move in moves:
             if not isinstance(move, Remark | Discard) and not move.token:
@@ -164,7 +164,7 @@ class Ledger:
         """Send one batch and hand out its results; False when nothing could be learnt."""
         try:
             results = await self._call(batch)
-        except RedisError as error:
+        except StoreError as error:
             self.healthy = False
             self._on_error(error)
             return False

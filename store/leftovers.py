@@ -13,7 +13,7 @@ from fsm.events import SessionEvent
 from fsm.reasons import INSTANCE_LOST
 from fsm.registration import Registered, RegisterResult
 from fsm.session import CLOSED
-from store.client import RedisError, jittered
+from store.client import StoreError, jittered
 from store.keys import Keys
 from store.registry import Registrar
 
@@ -25,7 +25,7 @@ async def held_by(client: Redis, keys: Keys, instance_id: str) -> AsyncIterator[
     """The devices for which the registry names the instance, page by page, as they are written there.
 
     Raises:
-        RedisError: a call failed.
+        StoreError: a call failed.
     """
     cursor, name = 0, instance_id.encode()
     while True:
@@ -101,7 +101,7 @@ class Leftovers:
             found = 0
             try:
                 found = await self.look()
-            except RedisError as error:
+            except StoreError as error:
                 self._on_error(error)
             await asyncio.sleep(jittered(pause))
             pause = self._every if found else min(2 * pause, SELDOM)
@@ -110,7 +110,7 @@ class Leftovers:
         """Have every entry removed that names us and stands for nobody; how many there were.
 
         Raises:
-            RedisError: a call failed.
+            StoreError: a call failed.
         """
         count = 0
         async for imeis in held_by(self._client, self._keys, self._instance_id):

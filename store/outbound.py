@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from store.client import RedisError
+from store.client import StoreError, StoreRefused
 from store.keys import GROUP, Keys
 
 RawEntry = tuple[str, dict[bytes, bytes]]
@@ -109,13 +108,13 @@ class OutboundReader:
             try:
                 await self._turn()
                 backoff = _FIRST_BACKOFF
-            except (RedisError, OSError) as error:
+            except StoreError as error:
                 self._cursor, self._look_in = "0", _FIRST_LOOK
                 self._plan_look()
                 self._on_error(error)
                 await self._pause(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _LAST_BACKOFF)
-                if isinstance(error, ResponseError):
+                if isinstance(error, StoreRefused):
                     await self._ensure_group_quietly()
 
     def stop(self) -> None:
@@ -138,7 +137,7 @@ class OutboundReader:
         """How many entries are pending: every one is a command in flight, or should be.
 
         Raises:
-            RedisError: the call failed.
+            StoreError: the call failed.
         """
         found: Any = await self._client.xpending(self._stream, GROUP)
         return int(found["pending"])
@@ -201,11 +200,9 @@ class OutboundReader:
     async def _ensure_group_quietly(self) -> None:
         try:
             await self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
+        except StoreError as error:
+            if not (isinstance(error, StoreRefused) and error.code == "BUSYGROUP"):
                 self._on_error(error)
-        except (RedisError, OSError) as error:
-            self._on_error(error)
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from fsm.command import COMMAND, CommandRequest
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
+from store.client import Calls, StoreError
 from store.keys import Keys
 from store.numbers import whole
 
@@ -60,7 +61,7 @@ async def find_overdue(client: Redis, keys: Keys, instance_id: str, limits: Limi
         now_ms: epoch ms by the clock of Redis.
 
     Raises:
-        RedisError: a call failed.
+        StoreError: a call failed.
     """
     backlog = Backlog()
     limits = replace(limits, max_payload=FIELD_LIMIT)  # whether a text is too long is for gateways to judge
@@ -115,12 +116,12 @@ async def read_ledgers(client: Redis, keys: Keys, command_ids: list[str]) -> lis
     """The ledgers of `command_ids`, in one round trip; empty for a command that has none.
 
     Raises:
-        RedisError: a call failed, or one of the keys is no hash.
+        StoreError: a call failed, or one of the keys is no hash.
     """
-    async with client.pipeline(transaction=False) as pipeline:
-        for command_id in command_ids:
-            pipeline.hgetall(keys.ledger(command_id))
-        found: list[Any] = await pipeline.execute()
+    found = await cast(Calls, client).batch([["HGETALL", keys.ledger(each)] for each in command_ids])
+    for refusal in found:
+        if isinstance(refusal, StoreError):
+            raise refusal
     return [
         {name.decode(errors="replace"): value.decode(errors="replace") for name, value in ledger.items()}
         for ledger in found

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from fsm.errors import GatewayFault
+from store.client import StoreError
 from store.keys import Keys
 
 PAGE = 500
@@ -119,10 +119,10 @@ class Producer:
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Errors of the driver leave as one of ours."""
+    """An error of a call leaves as a sentence for people."""
     try:
         yield
-    except (RedisError, OSError) as error:
+    except StoreError as error:
         raise StoreUnreachable(f"Redis does not serve us: {error or type(error).__name__}") from error
 
 

@@ -18,7 +18,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client import Backoff, NotOwnerYet, RedisError, Script
+from store.client import Backoff, NotOwnerYet, Script, StoreError
 from store.keys import Keys
 
 BATCH = 500
@@ -167,7 +167,7 @@ class Registrar:
         calls = list(islice(self._queue, BATCH))
         try:
             results = await self._send(calls)
-        except RedisError:
+        except StoreError:
             self._fail()
             return False
         except _Fenced:
@@ -235,7 +235,7 @@ class Registrar:
         """The instance that holds each device, for those that somebody holds.
 
         Raises:
-            RedisError: Redis could not be asked.
+            StoreError: Redis could not be asked.
         """
         if not imeis:
             return {}

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
-from redis.asyncio import Redis
-
 from fsm.events import SessionEvent
-from store.client import Backoff, RedisError
+from store.client import Backoff, Calls, StoreError
 from store.messages import session_fields
 
 CAPACITY = 10_000
@@ -34,7 +32,7 @@ class SessionLog:
 
     def __init__(
         self,
-        client: Redis,
+        client: Calls,
         stream: str,
         *,
         now_ms: Callable[[], int],
@@ -97,7 +95,7 @@ class SessionLog:
         batch = list(islice(self._queue, PIPELINE))
         try:
             appended, error = await self._send(batch)
-        except RedisError as failure:
+        except StoreError as failure:
             appended, error = 0, failure
         # The queue may have lost events at its head meanwhile, hence the look at which ones are still there.
         for entry in batch[:appended]:
@@ -111,14 +109,12 @@ class SessionLog:
 
     async def _send(self, batch: list[Stamped]) -> tuple[int, Exception | None]:
         """How many entries were appended, and what stopped the next one."""
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for event, at_ms in batch:
-                pipeline.xadd(self._stream, session_fields(event, at_ms))  # type: ignore[arg-type]
-            replies = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                reply.__traceback__ = None  # it and the replies of its frame would keep each other alive
+        replies = await self._client.batch([self._spell(event, at_ms) for event, at_ms in batch])
         for appended, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 return appended, reply
         return len(batch), None
+
+    def _spell(self, event: SessionEvent, at_ms: int) -> list[str]:
+        fields = session_fields(event, at_ms)
+        return ["XADD", self._stream, "*", *(text for pair in fields.items() for text in pair)]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+
+from store.client import StoreRefused
 
 STEP = 100_000
 """Entries that one XTRIM may remove: a longer one would hold up every other client of the server."""
@@ -35,7 +36,7 @@ async def trim_stream(client: Redis, key: str, maxlen: int, retention_ms: int, n
         now_ms: epoch ms by the clock of Redis, which the ids of entries carry.
 
     Raises:
-        RedisError: a call failed; what was removed until then stays removed.
+        StoreError: a call failed; what was removed until then stays removed.
     """
     floor = await _unread_from(client, key)
     age = (now_ms - retention_ms, 0)
@@ -55,7 +56,7 @@ async def _unread_from(client: Redis, key: str) -> EntryId | None:
     """The id below which every group has acknowledged everything; None when there is no group."""
     try:
         groups = await client.xinfo_groups(key)
-    except ResponseError as error:
+    except StoreRefused as error:
         if "no such key" in str(error):
             return None
         raise

@@ -19,8 +19,7 @@ from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
-from store.client import Backoff, NoPermissionError, RedisError, Script, StoreRefused, is_transient
-from store.connection import LossyConnection
+from store.client import Backoff, KeptConnection, Script, StoreError, StoreRefused, is_transient
 from store.device_ring import DeviceRing
 from store.keys import Keys
 
@@ -72,8 +71,7 @@ class Telemetry:
         call_entries: int = CALL_ENTRIES,
         call_bytes: int = CALL_BYTES,
     ) -> None:
-        self._pool: Any = client.connection_pool
-        self._connection: LossyConnection | None = None
+        self._kept = KeptConnection(client)
         self._names = (keys.telemetry, keys.undecodable)
         self._message_names = (*self._names, keys.messages, keys.serial)
         self._apart = False  # messages travel alone, for a call that carried some was refused as a whole
@@ -137,9 +135,7 @@ class Telemetry:
                     self._wake.clear()
                     await self._wake.wait()
         finally:
-            if self._connection:
-                await self._pool.release(self._connection)
-                self._connection = None
+            await self._kept.release()
 
     def stop(self) -> None:
         """Let `run` end after the call in flight; what is queued stays unconfirmed."""
@@ -181,24 +177,19 @@ class Telemetry:
     async def _attempt(self, batches: Sequence[Batch]) -> Exception | None:
         """Send a call and confirm what it stored; what stopped the rest, unless that can go out at once."""
         try:
-            self._connection = self._connection or await self._pool.get_connection()
-            stored, error = await self._call(self._connection, batches)
-        except NoPermissionError as refusal:
-            if not _carries_messages(batches):
-                return refusal
+            stored, error = await self._call(batches)
+        except StoreError as failure:
+            if not (_carries_messages(batches) and _is_missing_right(failure)):
+                return failure
             self._apart = True
-            return StoreRefused(str(refusal)) if len(batches) == 1 else None
-        except (RedisError, OSError) as failure:
-            return failure
+            return failure if len(batches) == 1 else None
         self._confirm(stored)
         return error
 
-    async def _call(
-        self, connection: LossyConnection, batches: Sequence[Batch]
-    ) -> tuple[int, Exception | None]:
+    async def _call(self, batches: Sequence[Batch]) -> tuple[int, Exception | None]:
         """Send frames; how many of them are stored, and what stopped the rest."""
         names = self._message_names if _carries_messages(batches) else self._names
-        reply: Any = await self._script.call_packed(connection, names, self._spell(batches))
+        reply: Any = await self._kept.call(self._script, names, self._spell(batches))
         if isinstance(reply, int):
             return len(batches), None
         entries, text = reply
@@ -256,6 +247,10 @@ def _whole(batches: Sequence[Batch], entries: int) -> int:
         if entries < 0:
             return whole
     return len(batches)
+
+
+def _is_missing_right(error: StoreError) -> bool:
+    return isinstance(error, StoreRefused) and error.code == "NOPERM"
 
 
 def _is_refusal(error: Exception) -> bool:

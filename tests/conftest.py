@@ -10,13 +10,13 @@ from typing import Any
 
 import fakeredis
 import pytest
-from fakeredis._clients._async import FakeAsyncRedisConnection
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from store.client import connect
+from tests.fake_client import FakeClient
 from tests.rig.local import LocalServer
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
@@ -56,18 +56,10 @@ def fake_server() -> fakeredis.FakeServer:
     return fakeredis.FakeServer(version=(7,))
 
 
-class FakeConnection(FakeAsyncRedisConnection):
-    """A connection of the imitation, which is never stale."""
-
-    async def drop_if_stale(self) -> None:
-        """Nothing to drop."""
-
-
 @pytest.fixture
 async def fake_redis(fake_server: fakeredis.FakeServer) -> AsyncIterator[Redis]:
     """A client of an imitation of Redis 7. It blocks wrongly and never runs out of memory."""
-    client = fakeredis.FakeAsyncRedis(server=fake_server)
-    client.connection_pool.connection_class = FakeConnection
+    client = FakeClient(server=fake_server)
     yield client
     fake_server.connected = True
     await client.aclose()

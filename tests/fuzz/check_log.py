@@ -148,21 +148,8 @@ class _Server:
         self._read = True
         return [(b"log", self.entries)]
 
-    def pipeline(self, transaction: bool) -> _Server:
-        return self
-
-    async def __aenter__(self) -> _Server:
-        self._asked = []
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    def hgetall(self, name: str) -> None:
-        self._asked.append(name)
-
-    async def execute(self) -> list[Fields]:
-        return [self._ledgers.get(name, {}) for name in self._asked]
+    async def batch(self, commands: list[list[str]]) -> list[Fields]:
+        return [self._ledgers.get(name, {}) for _, name in commands]
 
 
 class _Enough(Exception):

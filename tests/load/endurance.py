@@ -10,8 +10,7 @@ from itertools import cycle
 from typing import Any
 from urllib.request import urlopen
 
-from redis.exceptions import RedisError
-
+from store.errors import StoreError
 from tests.load.daemon import Daemon
 from tests.load.outside import Outside
 from tests.load.swarm import FIRST
@@ -70,7 +69,7 @@ class Endurance(Fleet):
     async def read_on(self) -> None:
         try:
             self.memory.hear(await self.pages(self.keys.responses, self._cursor))
-        except RedisError:
+        except StoreError:
             return
 
     async def told(self, within: float) -> None:

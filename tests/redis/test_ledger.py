@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, OutOfMemoryError
 
 from fsm.moves import Move, MoveResult, Status
 from store import ledger as ledgers
-from store.client import StoreRefused
+from store.errors import CallFailed, StoreRefused
 from store.ledger import BATCH, TRIES, Ledger
 from tests.redis.book import ANSWER, KEYS, Book
 
@@ -39,10 +38,10 @@ class Flaky:
         self.calls.append(sum(key.startswith(KEYS.ledger("")) for key in keys))
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "refused":
-            raise ConnectionError("refused")
+            raise CallFailed("refused")
         reply = await self._script(client, keys, args)
         if fault == "reply lost":
-            raise ConnectionError("closed by server")
+            raise CallFailed("closed by server")
         return reply
 
 
@@ -232,7 +231,7 @@ async def test_a_server_without_memory_refuses_whole_moves_and_all_goes_on_after
 @pytest.mark.redis
 async def test_a_server_without_memory_is_named_as_what_it_is(client: Redis) -> None:
     await client.config_set("maxmemory", 1)
-    with pytest.raises(OutOfMemoryError):
+    with pytest.raises(StoreRefused):
         await client.xadd("stream", {"a": "b"})
     book = Book(client)
     await client.config_set("maxmemory", 0)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from store import outbound
 from store.client import connect
+from store.errors import CallFailed
 from store.keys import GROUP, Keys
 from store.outbound import BLOCK_MS, COUNT, OutboundReader
 
@@ -249,7 +249,7 @@ async def test_after_a_failed_call_what_its_reply_held_is_found_again(desk: Desk
         entries = await real(cursor, block)
         if failing and entries:
             failing = False
-            raise ConnectionError("the reply was lost")
+            raise CallFailed("the reply was lost")
         return entries
 
     desk.reader._next_batch = lossy
@@ -286,7 +286,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(
 
     async def away(*args: Any, **options: Any) -> Any:
         desk.client.xgroup_create = real
-        raise ConnectionError("refused")
+        raise CallFailed("refused")
 
     desk.client.xgroup_create = away
     desk.start()

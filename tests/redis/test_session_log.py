@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from fsm.events import SessionEvent
+from store.errors import StoreRefused
 from store.responses import SessionLog
 
 pytestmark = pytest.mark.redis
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.redis
 STREAM = "commands:responses"
 
 
-def errors() -> list[ResponseError]:
+def errors() -> list[StoreRefused]:
     """Those that are alive."""
-    return [thing for thing in gc.get_objects() if isinstance(thing, ResponseError)]
+    return [thing for thing in gc.get_objects() if isinstance(thing, StoreRefused)]
 
 
 async def test_the_errors_of_an_outage_do_not_stay_until_somebody_looks_for_garbage(

@@ -10,9 +10,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from store.client import connect
+from store.errors import StoreError
 from store.keys import GROUP, Keys
 from tests.checker import Violation, check
 from tests.history import Bytes, History
@@ -206,7 +205,7 @@ class Fleet:
         """Read the log as far as it goes."""
         try:
             found = await self.stream(self.keys.responses, self._read_to)
-        except RedisError:
+        except StoreError:
             return
         if found:
             self._read_to = f"({found[-1][0]}"

@@ -6,9 +6,8 @@ import asyncio
 from random import Random
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from store.client import connect
+from store.errors import StoreError
 from store.keys import Keys
 from tests.history import Fields, History, Produced
 
@@ -84,7 +83,7 @@ class Producer:
                 holder = await self.client.hget(self._keys.registry, imei)
                 instance = holder.decode() if holder else self._otherwise
                 entry = await self.client.xadd(self._keys.outbound(instance), fields)
-            except RedisError:
+            except StoreError:
                 if self._closed:
                     return
                 await asyncio.sleep(0.1)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from store.errors import StoreError
+
 T = TypeVar("T")
 
 
@@ -17,7 +19,7 @@ async def until(condition: Callable[[], Any], what: str, within: float = 30.0) -
     """Wait until `condition`, which may be a coroutine function, holds; while Redis is away it does not."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        with suppress(RedisError):
+        with suppress(RedisError, StoreError):
             found = condition()
             if asyncio.iscoroutine(found):
                 found = await found

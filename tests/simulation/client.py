@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hiredis
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
-from store.client import READER_MARGIN
+from store.client import READER_MARGIN, Calls
 from store.client import TIMEOUT as PATIENCE
+from store.errors import ours, translated
 from tests.simulation.weather import NEVER, Plan
 
 if TYPE_CHECKING:
@@ -110,20 +111,33 @@ class Wire:
             reply.set_result(outcome)
 
 
-class SimulatedRedis(AsyncCoreCommands):
-    """A client as the store uses it; all that is not a real client's is the way its commands go."""
+class _Raw(AsyncCoreCommands):
+    """What redis-py would be: it raises the errors of the driver."""
 
-    def __init__(self, process: Process, purpose: str, block: float) -> None:
-        self._wire = Wire(process, purpose, block + READER_MARGIN if block else PATIENCE)
-        self.connection_pool = self
+    _wire: Wire
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         server = self._wire.server
         block = int(args[args.index(b"BLOCK") + 1]) / 1000 if b"BLOCK" in args else 0.0
         return await self._wire.call(lambda: server.execute(*args, **options), block)
 
-    def pipeline(self, transaction: bool = True) -> Pipeline:
-        return Pipeline(self._wire)
+
+class SimulatedRedis(Calls, _Raw):  # type: ignore[misc]
+    """A client as the store uses it; all that is not a real client's is the way its commands go."""
+
+    def __init__(self, process: Process, purpose: str, block: float) -> None:
+        self._wire = Wire(process, purpose, block + READER_MARGIN if block else PATIENCE)
+        self.connection_pool = self
+
+    async def batch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        with translated():
+            return await self._wire.call(lambda: [self._reply(command) for command in commands])
+
+    def _reply(self, command: Sequence[Any]) -> Any:
+        try:
+            return self._wire.server.execute(*command)
+        except RedisError as error:
+            return ours(error)
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -155,31 +169,3 @@ class Connection:
     async def read_response(self) -> Any:
         name, *rest = self._args
         return await self._wire.call(lambda: self._wire.server.execute(name.decode(), *rest))
-
-
-class Pipeline:
-    """Commands that travel together and take effect one by one."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._entries: list[tuple[str, dict[str, str]]] = []
-
-    async def __aenter__(self) -> Pipeline:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self._entries.clear()
-
-    def xadd(self, stream: str, fields: dict[str, str]) -> None:
-        self._entries.append((stream, fields))
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        entries = list(self._entries)
-        return await self._wire.call(lambda: [self._add(stream, fields) for stream, fields in entries])
-
-    def _add(self, stream: str, fields: dict[str, str]) -> Any:
-        flat = [text for pair in fields.items() for text in pair]
-        try:
-            return self._wire.server.execute("XADD", stream, "*", *flat)
-        except RedisError as error:
-            return error

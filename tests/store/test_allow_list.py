@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.allow_list import BATCH, PATIENCE, RedisAllowList
-from store.client import RedisError
+from store.errors import StoreError
 from store.keys import Keys
 
 IMEI = "352093081452251"
@@ -112,7 +112,7 @@ async def test_while_redis_is_away_the_copy_counts_and_the_policy_is_for_others(
     watched = watch(when_unavailable=policy)
     await watched.devices.copy()
     fake_server.connected = False
-    with pytest.raises(RedisError):
+    with pytest.raises(StoreError):
         await watched.devices.copy()
     assert watched.devices.allows(IMEI)
     assert await watched.ask(OTHER_IMEI) is policy

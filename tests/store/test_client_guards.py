@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from store import outbound
 from store.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, Backoff, connect
+from store.errors import CallFailed
 from store.keys import GROUP, Keys
 from store.locator import Answer, LocatedConnection, LocatedPool, Locator
 from store.outbound import OutboundReader
@@ -108,7 +108,7 @@ async def test_the_waits_of_a_reader_grow_to_the_longest(
     fake_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(cursor: str, block: bool) -> Any:
-        raise ConnectionError("refused")
+        raise CallFailed("refused")
 
     reader = reader_of(fake_redis, [], next_batch=away)
     waits: list[float] = []

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, RedisError
 
-from store.client import Script, connect
-from store.connection import never_sent
+from store.client import KeptConnection, Script, connect
+from store.errors import CallFailed, Outcome
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -105,11 +104,13 @@ def test_a_connection_that_was_reset_while_idle_is_replaced(loop: str) -> None:
 @both
 def test_a_kept_connection_that_was_reset_is_replaced(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
-        connection: Any = await client.connection_pool.get_connection()
+        kept = KeptConnection(client)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        connection: Any = kept._connection
         peer.reset(peer.accepted[0])
         await until(connection.unusable)
-        assert await Script("moves.lua").call_packed(connection, [], []) == b"PONG"
-        await client.connection_pool.release(connection)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        await kept.release()
 
     on(loop, work)
 
@@ -117,11 +118,13 @@ def test_a_kept_connection_that_was_reset_is_replaced(loop: str) -> None:
 @both
 def test_unread_bytes_are_not_taken_for_the_reply_to_a_later_call(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
-        connection: Any = await client.connection_pool.get_connection()
+        kept = KeptConnection(client)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        connection: Any = kept._connection
         peer.accepted[0].sendall(b"+garbage\r\n")
         await until(lambda: bool(connection._reader._buffer))
-        assert await Script("moves.lua").call_packed(connection, [], []) == b"PONG"
-        await client.connection_pool.release(connection)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        await kept.release()
 
     on(loop, work)
 
@@ -131,9 +134,9 @@ def test_a_reset_in_a_call_leaves_its_outcome_unknown_and_the_next_call_goes_thr
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()
         peer.hang_up = True
-        with pytest.raises(ConnectionError) as caught:
+        with pytest.raises(CallFailed) as caught:
             await client.ping()
-        assert not never_sent(caught.value)
+        assert caught.value.outcome is Outcome.UNKNOWN
         peer.hang_up = False
         assert await client.ping()
 
@@ -145,9 +148,9 @@ def test_a_reply_that_is_none_ends_its_connection(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()
         peer.reply = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-        with pytest.raises(RedisError) as caught:
+        with pytest.raises(CallFailed) as caught:
             await client.ping()
-        assert not never_sent(caught.value)
+        assert caught.value.outcome is Outcome.UNKNOWN
         peer.reply = PONG
         assert await client.ping()
         assert len(peer.accepted) == 2
@@ -160,9 +163,9 @@ def test_a_reply_that_is_none_ends_its_connection(loop: str) -> None:
 def test_a_call_without_a_connection_was_never_sent(loop: str, host: str) -> None:
     async def work(peer: Peer, _: Redis) -> None:
         away = connect(f"redis://{host}", purpose="test")
-        with pytest.raises(ConnectionError) as caught:
+        with pytest.raises(CallFailed) as caught:
             await away.ping()
-        assert never_sent(caught.value)
+        assert caught.value.outcome is Outcome.NOT_SENT
         await away.aclose()
 
     on(loop, work)

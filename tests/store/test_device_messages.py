@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
 
 from fsm.telemetry import MESSAGE, RECORD, SERIAL, Batch
+from store.errors import StoreRefused
 from store.keys import Keys
 from store.telemetry import Telemetry
 
@@ -95,15 +95,15 @@ async def test_a_call_refused_for_its_messages_costs_no_record(
 ) -> None:
     """An access rule judges a call by the keys it names, before anything of it is done."""
     allowed = False
-    script = desk.telemetry._script.call_packed
+    script = desk.telemetry._kept.call
 
-    async def guarded(connection: Any, keys: Any, arguments: Any) -> Any:
+    async def guarded(which: Any, keys: Any, arguments: Any) -> Any:
         desk.calls.append((len(keys), arguments.count(IMEI)))
         if len(keys) > 2 and not allowed:
-            raise NoPermissionError("No permissions to access a key")
-        return await script(connection, keys, arguments)
+            raise StoreRefused("NOPERM No permissions to access a key")
+        return await script(which, keys, arguments)
 
-    monkeypatch.setattr(desk.telemetry._script, "call_packed", guarded)
+    monkeypatch.setattr(desk.telemetry._kept, "call", guarded)
     for name, kind in (("r1", RECORD), ("m1", SERIAL), ("m2", SERIAL), ("r2", RECORD), ("r3", RECORD)):
         desk.store(name, kind)
     spawn(desk.telemetry.run())

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.events import CommandEvent
@@ -15,6 +14,7 @@ from store import audit as audit_module
 from store import overdue
 from store.audit import diagnose_log
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
+from store.errors import CallFailed, StoreRefused
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
 from store.messages import command_fields
@@ -135,8 +135,8 @@ async def test_a_server_is_asked_for_no_more_of_its_settings_than_is_needed() ->
     assert port.asked == ["append*", "maxmemory*"]
 
 
-DENIED = NoPermissionError("this user has no permissions to run the command")
-HIDDEN = ResponseError("unknown command 'CONFIG', with args beginning with: 'GET'")
+DENIED = StoreRefused("NOPERM this user has no permissions to run the command")
+HIDDEN = StoreRefused("unknown command 'CONFIG', with args beginning with: 'GET'")
 
 
 @pytest.mark.parametrize("refusal", [DENIED, HIDDEN])
@@ -160,7 +160,7 @@ async def test_a_server_that_tells_nothing_is_a_finding(fake_redis: Any) -> None
     assert "INFO and CONFIG refused" in about(findings, "permissions")
 
 
-@pytest.mark.parametrize("error", [ResponseError("BUSY a script is running"), ConnectionError("gone")])
+@pytest.mark.parametrize("error", [StoreRefused("BUSY a script is running"), CallFailed("gone")])
 async def test_a_server_that_does_not_serve_is_no_finding(error: Exception) -> None:
     port: Any = Port(error, GOOD_CONFIG)
     with pytest.raises(type(error)):
@@ -442,7 +442,7 @@ async def test_a_key_that_may_not_be_read_is_told_and_the_rest_is_looked_at(
     await site.gateway()
 
     async def denied(*_: Any, **__: Any) -> Any:
-        raise NoPermissionError("No permissions to access a key")
+        raise StoreRefused("NOPERM No permissions to access a key")
 
     monkeypatch.setattr(site.client, "hscan", denied)
     findings = await site.findings()

@@ -10,8 +10,8 @@ import fakeredis
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
+from store.errors import CallFailed
 from store.heartbeat import Heartbeat, expiry
 from store.keys import Keys
 from store.ownership import Holder, Watch
@@ -141,7 +141,7 @@ async def test_a_failed_beat_is_told_and_the_next_tick_tries_again(
     spawn(pulse.heartbeat.run())
     while len(pulse.failures) < 2:
         await pulse.next()
-    assert all(isinstance(error, ConnectionError) for error in pulse.failures)
+    assert all(isinstance(error, CallFailed) for error in pulse.failures)
     fake_server.connected = True
     while len(pulse.beats) < 3:
         await pulse.next()
@@ -155,7 +155,7 @@ async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
     dead = Watch("gw-1", lambda: Holder("boot 1"), is_gone=lambda holder: holder.boot_id == "a dead process")
     pulse = Pulse(fake_redis, watch=dead)
     fake_server.connected = False
-    with pytest.raises(ConnectionError):
+    with pytest.raises(CallFailed):
         await pulse.heartbeat.take_over()
     fake_server.connected = True
     await pulse.heartbeat.beat()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from store.client import NotOwnerYet
+from store.errors import CallFailed
 from store.heartbeat import RETRY, TRIES, Heartbeat
 from store.keys import Keys
 from store.ownership import Holder, Watch
@@ -116,10 +116,10 @@ async def test_who_replaces_a_process_knows_it_although_the_reply_was_lost(fake_
     async def lose(*call: Any) -> Any:
         await script(*call)
         heartbeat._script = script
-        raise ConnectionError("reply lost")
+        raise CallFailed("reply lost")
 
     heartbeat._script = lose  # type: ignore[assignment]
-    with pytest.raises(ConnectionError):
+    with pytest.raises(CallFailed):
         await heartbeat.take_over()
     await heartbeat.take_over()
     assert heartbeat.shared_for() == 31.0

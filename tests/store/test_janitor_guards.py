@@ -6,7 +6,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
-from store.client import StoreRefused
+from store.client import CallFailed, StoreRefused
 from tests.store.household import KEYS, SETTINGS, Household
 
 
@@ -70,7 +70,7 @@ async def test_an_instance_that_was_forgotten_and_is_known_again_is_suspected_an
     assert household.settled == []
 
 
-@pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), OSError("gone"), None])
+@pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), CallFailed("gone"), None])
 async def test_a_round_that_fails_is_told_and_ends_nothing(
     household: Household, error: Exception | None
 ) -> None:

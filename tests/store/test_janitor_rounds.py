@@ -12,9 +12,8 @@ import fakeredis
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, ResponseError
 
-from store.client import StoreRefused
+from store.errors import CallFailed, StoreRefused
 from tests.store.household import KEYS, SETTINGS, Household
 
 NEVER = 3600.0
@@ -97,7 +96,7 @@ async def test_a_look_that_fails_does_not_keep_the_streams_from_being_trimmed(fa
     await fake_redis.xgroup_create(KEYS.telemetry, "group", "0")
     async with running(household):
         await household.until(lambda: household.trimmed == [("telemetry", 700)])
-    assert all(isinstance(error, ResponseError) for error in household.errors)
+    assert all(isinstance(error, StoreRefused) for error in household.errors)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ async def test_the_dead_do_not_keep_it_awake(
     household: Household, frozen: FrozenDateTimeFactory, fate: str
 ) -> None:
     def refuse(_: str) -> None:
-        raise ResponseError("NOPERM this user may not")
+        raise StoreRefused("NOPERM this user may not")
 
     def be_troubled(_: str) -> None:
         household.janitor.trouble()
@@ -140,7 +139,7 @@ async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_re
 # Errors
 
 
-@pytest.mark.parametrize("error", [ResponseError("NOPERM this user may not"), StoreRefused("WRONGTYPE")])
+@pytest.mark.parametrize("error", [StoreRefused("NOPERM this user may not"), StoreRefused("WRONGTYPE")])
 async def test_one_estate_that_cannot_be_settled_does_not_hold_up_the_others(
     household: Household, frozen: FrozenDateTimeFactory, error: Exception
 ) -> None:
@@ -163,10 +162,10 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
     await household.know("others")
 
     def refuse(_: str) -> None:
-        raise ConnectionError
+        raise CallFailed
 
     household.on_settle = refuse
-    with pytest.raises(ConnectionError):
+    with pytest.raises(CallFailed):
         await die(household, frozen)
     assert len(household.settled) == 1
 

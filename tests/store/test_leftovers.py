@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from fsm.events import SessionEvent
 from store import client, leftovers
-from store.client import RedisError
+from store.errors import CallFailed, StoreError
 from store.keys import Keys
 from store.leftovers import Leftovers
 from store.registry import Registrar
@@ -159,7 +158,7 @@ async def test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_a
 
 
 async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    error: RedisError = ConnectionError("refused")
+    error: StoreError = CallFailed("refused")
     looks: list[None] = []
     again = asyncio.Event()
 

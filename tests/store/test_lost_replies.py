@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import ConnectionError
 
 from store.client import connect
+from store.errors import CallFailed
 from tests.store.resp import Reply, Server, serving
 
 
@@ -17,7 +17,7 @@ async def test_a_call_whose_reply_is_lost_was_made_once() -> None:
     server: Server
     async with serving(hang_up) as server:
         client = connect(f"redis://{server.place}", purpose="test")
-        with pytest.raises(ConnectionError):
+        with pytest.raises(CallFailed):
             await client.xadd("stream", {"field": "value"})
         await client.aclose()
     assert [words[0] for words in server.calls] == ["XADD"]

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError as RedisDown
 
 from store import producer as module
+from store.errors import CallFailed
 from store.keys import Keys
 from store.producer import LogEntry, Producer, StoreUnreachable
 
@@ -109,7 +109,7 @@ async def test_an_unreachable_redis_is_an_error_of_ours(
     redis: Any, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def down(*_: object) -> None:
-        raise RedisDown("Connection refused")
+        raise CallFailed("Connection refused")
 
     monkeypatch.setattr(redis, "hget", down)
     with pytest.raises(StoreUnreachable, match="Connection refused"):

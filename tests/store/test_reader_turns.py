@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from redis.exceptions import ConnectionError, ResponseError
 
 from store import outbound
+from store.errors import CallFailed, StoreRefused
 from store.keys import GROUP, Keys
 from store.outbound import OutboundReader, RawEntry
 
@@ -89,7 +89,7 @@ async def test_it_begins_with_what_is_pending_under_any_name() -> None:
     assert len(server.claims) == 1
 
 
-@pytest.mark.parametrize("error", [ConnectionError("reply lost"), ResponseError("NOGROUP No such key")])
+@pytest.mark.parametrize("error", [CallFailed("reply lost"), StoreRefused("NOGROUP No such key")])
 async def test_after_an_error_it_begins_anew(error: Exception) -> None:
     server = Server([], error, [], [])
     await server.reader.run()
@@ -98,13 +98,13 @@ async def test_after_an_error_it_begins_anew(error: Exception) -> None:
 
 
 async def test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone() -> None:
-    server = Server(ResponseError("NOGROUP No such key"), [])
+    server = Server(StoreRefused("NOGROUP No such key"), [])
     await server.reader.run()
     assert server.groups == [{"id": "0", "mkstream": True}] * 2
 
 
 async def test_a_connection_that_is_lost_makes_no_group() -> None:
-    server = Server(ConnectionError("refused"), [])
+    server = Server(CallFailed("refused"), [])
     await server.reader.run()
     assert len(server.groups) == 1
 
@@ -120,7 +120,7 @@ async def test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_mo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quiet: list[Raw | Exception] = [[]] * 100
-    server = Server(*quiet, ConnectionError("reply lost"), *quiet)
+    server = Server(*quiet, CallFailed("reply lost"), *quiet)
 
     async def pause(seconds: float) -> None:
         """There is no need to wait."""
@@ -159,7 +159,7 @@ async def test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody() -> N
 
 
 async def test_errors_in_a_row_are_followed_by_ever_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = ResponseError("NOGROUP No such key")
+    error = StoreRefused("NOGROUP No such key")
     server = Server(error, error, error, [], error, [])
     pauses: list[float] = []
 

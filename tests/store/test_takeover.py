@@ -9,10 +9,10 @@ from typing import Any
 import fakeredis
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
 
 from fsm.registration import Registered, RegisterResult
 from store.client import Script
+from store.errors import CallFailed
 from store.heartbeat import Heartbeat
 from store.keys import Keys
 from store.ownership import Holder, HolderWatched, InstanceHeld, Watch
@@ -112,7 +112,7 @@ async def test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew(
     for seconds, answers, raised in (
         (0.0, True, HolderWatched),
         (6.9, True, HolderWatched),
-        (6.95, False, ConnectionError),
+        (6.95, False, CallFailed),
         (7.0, True, HolderWatched),
         (13.9, True, HolderWatched),
     ):

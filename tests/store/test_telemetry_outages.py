@@ -119,13 +119,13 @@ async def test_a_backlog_goes_out_in_calls_of_a_bounded_size(
 ) -> None:
     desk = Desk(fake_redis, **bounds)
     calls: list[int] = []
-    script = desk.telemetry._script.call_packed
+    script = desk.telemetry._kept.call
 
-    async def counted(connection: Any, keys: Any, arguments: Any) -> Any:
+    async def counted(which: Any, keys: Any, arguments: Any) -> Any:
         calls.append(arguments.count(b"data"))
-        return await script(connection, keys, arguments)
+        return await script(which, keys, arguments)
 
-    desk.telemetry._script.call_packed = counted  # type: ignore[method-assign]
+    desk.telemetry._kept.call = counted  # type: ignore[method-assign]
     for name in "abcdefg":
         desk.store(name, b"{}")
     spawn(desk.telemetry.run())

@@ -11,6 +11,7 @@ from typing import Any
 
 from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from store.errors import CallFailed
 
 US = "gw-1"
 BOOT = "boot-b"
@@ -82,7 +83,7 @@ class FakeLedger:
 
     async def read(self, command_id: str) -> dict[str, str]:
         if not self.reachable:
-            raise ConnectionError("refused")
+            raise CallFailed("refused")
         row = self.rows.get(command_id)
         if row is None:
             return {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import ResponseError
 
 from fsm.moves import Entry, Open, Status
+from store.errors import StoreRefused
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
 
@@ -251,7 +251,7 @@ async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_wai
 ) -> None:
     async def read(command_id: str) -> dict[str, str]:
         if command_id == "bad":
-            raise ResponseError("WRONGTYPE")
+            raise StoreRefused("WRONGTYPE")
         return {}
 
     monkeypatch.setattr(desk.ledger, "read", read)

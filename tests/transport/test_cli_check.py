@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from store.diagnosis import CRITICAL, OK, WARNING, Finding
 from store.keys import Keys
+from tests.fake_client import FakeClient
 from transport.cli import check, cli, streams
 
 UNLIMITED = resource.RLIM_INFINITY
@@ -27,7 +28,7 @@ def telgw(fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) ->
         return [Finding(OK, "version", "Redis 7.0.15")]
 
     monkeypatch.setattr(check, "diagnose_server", right)
-    monkeypatch.setattr(streams, "connect", lambda *_, **__: fakeredis.FakeAsyncRedis(server=fake_server))
+    monkeypatch.setattr(streams, "connect", lambda *_, **__: FakeClient(server=fake_server))
     options = ("check", "--key-prefix", KEYS.prefix, "--redis", "redis://nowhere", "--connections", "1")
     return lambda *args: CliRunner().invoke(cli, [*options, *args])
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from store.keys import Keys
 from store.producer import LogEntry, Producer, StoreUnreachable
+from tests.fake_client import FakeClient
 from transport.cli import cli, streams, watch
 
 IMEI = "352093081452251"
@@ -29,7 +30,7 @@ def redis(fake_server: fakeredis.FakeServer) -> fakeredis.FakeRedis:
 @pytest.fixture
 def telgw(fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a verb on the imitation."""
-    monkeypatch.setattr(streams, "connect", lambda *_, **__: fakeredis.FakeAsyncRedis(server=fake_server))
+    monkeypatch.setattr(streams, "connect", lambda *_, **__: FakeClient(server=fake_server))
     return lambda *args: CliRunner().invoke(cli, [*args, *OPTIONS])
 
 

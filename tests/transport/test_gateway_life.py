@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 from freezegun.api import FrozenDateTimeFactory
-from redis.exceptions import ConnectionError, ResponseError
 
 from fsm.registration import Registered, RegisterResult
+from store.errors import CallFailed, StoreRefused
 from tests.transport.diary import Diary
 from transport import tasks as tasks_module
 from transport.daemon import backend as backends
@@ -133,7 +133,7 @@ async def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble"), [(ConnectionError("refused"), ["trouble"]), (ResponseError("WRONGTYPE"), [])]
+    ("error", "trouble"), [(CallFailed("refused"), ["trouble"]), (StoreRefused("WRONGTYPE"), [])]
 )
 async def test_a_call_that_could_not_be_made_is_trouble_for_the_janitor(
     gateway: Gateway, diary: Diary, error: Exception, trouble: list[str]
@@ -167,11 +167,11 @@ async def test_of_many_errors_of_a_kind_one_is_told(
         backends, "log", SimpleNamespace(warning=lambda _, **fields: lines.append(fields["part"]))
     )
     for _ in range(3):
-        gateway.backend.report("ledger", ConnectionError("refused"))
-        gateway.backend.report("telemetry", ConnectionError("refused"))
+        gateway.backend.report("ledger", CallFailed("refused"))
+        gateway.backend.report("telemetry", CallFailed("refused"))
     assert lines == ["ledger", "telemetry"]
     frozen.tick(backends.REPORT_EVERY)
-    gateway.backend.report("ledger", ConnectionError("refused"))
+    gateway.backend.report("ledger", CallFailed("refused"))
     assert lines == ["ledger", "telemetry", "ledger"]
 
 
@@ -186,17 +186,17 @@ async def test_the_first_beat_after_an_outage_tells_how_long_that_was(
     monkeypatch.setattr(backends, "log", SimpleNamespace(warning=note, info=note))
     beat = gateway.backend.heartbeat._on_beat
     beat(1)
-    gateway.backend.report("telemetry", ResponseError("WRONGTYPE"))
+    gateway.backend.report("telemetry", StoreRefused("WRONGTYPE"))
     beat(1)
     assert lines == [("redis_error", None)], "a server that says no is there"
-    gateway.backend.report("ledger", ConnectionError("refused"))
+    gateway.backend.report("ledger", CallFailed("refused"))
     frozen.tick(1.5)
-    gateway.backend.report("ledger", ConnectionError("refused"))
+    gateway.backend.report("ledger", CallFailed("refused"))
     frozen.tick(0.7)
     beat(1)
     beat(1)
     assert lines[1:] == [("redis_error", None), ("redis_back", 2.2)]
-    gateway.backend.report("ledger", ConnectionError("refused"))
+    gateway.backend.report("ledger", CallFailed("refused"))
     assert lines[3:] == [("redis_error", None)], "the next outage is news"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import ConnectionError
 
 from fsm.reasons import FENCED, SHUTDOWN
+from store.errors import CallFailed
 from tests.transport.diary import LOCAL, Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
@@ -21,7 +21,7 @@ def unstarted(name: str, work: Work) -> None:
     pass
 
 
-@pytest.mark.parametrize("redis", [None, ConnectionError("refused")], ids=["with Redis", "without"])
+@pytest.mark.parametrize("redis", [None, CallFailed("refused")], ids=["with Redis", "without"])
 async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, redis: Exception | None
 ) -> None:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from redis.exceptions import ConnectionError
 
 from fsm.registration import Registered, RegisterResult
+from store.errors import CallFailed
 from tests.transport.diary import Diary
 from transport.daemon import gateway as gateways
 from transport.daemon import recurring
@@ -20,7 +20,7 @@ from transport.settings import Settings
 from transport.tasks import Work
 
 PATIENCE = 1.0
-AWAY = ConnectionError("refused")
+AWAY = CallFailed("refused")
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 

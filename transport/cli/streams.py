@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from store.client import RedisError, connect
+from store.client import StoreError, connect
 from store.embedded import default_url
 from store.keys import Keys
 from store.producer import Producer, StoreUnreachable
@@ -35,7 +35,7 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
         yield client
     except StoreUnreachable as error:
         raise _explained(where, error) from error
-    except RedisError as error:
+    except StoreError as error:
         raise _explained(where, f"Redis does not serve us: {error or type(error).__name__}") from error
     finally:
         await client.aclose()

@@ -10,7 +10,7 @@ import structlog
 from fsm.events import SessionEvent
 from fsm.telemetry import Batch
 from store.allow_list import RedisAllowList
-from store.client import connect, is_transient
+from store.client import StoreError, connect, is_transient
 from store.estate import Estate
 from store.heartbeat import Heartbeat
 from store.janitor import Janitor, JanitorSettings
@@ -229,7 +229,7 @@ class Backend:
             self.heartbeat.hasten()
             if self._troubled_since is None:
                 self._troubled_since = now
-        name = type(error).__name__
+        name = error.kind if isinstance(error, StoreError) else type(error).__name__
         self._metrics.store_errors.labels(part, name).inc()
         if now - self._reported.get((part, name), -REPORT_EVERY) >= REPORT_EVERY:
             self._reported[part, name] = now

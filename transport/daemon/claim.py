@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import structlog
 
-from store.client import RedisError, redacted
+from store.client import StoreError, redacted
 from store.ownership import GONE, Holder, HolderWatched, InstanceHeld
 from transport.daemon.backend import Backend
 
@@ -54,7 +54,7 @@ class Claim:
         except HolderWatched as watched:
             self.watched(watched)
             await self._wait()
-        except RedisError as error:
+        except StoreError as error:
             self._backend.report("heartbeat", error)
             log.warning(
                 "degraded", redis=redacted(self._redis), meaning="devices are served, nothing is stored"
@@ -68,7 +68,7 @@ class Claim:
                 return
             except HolderWatched as watched:
                 self.watched(watched)
-            except RedisError as error:
+            except StoreError as error:
                 self._backend.report("heartbeat", error)
 
     async def _stopped(self) -> bool:
@@ -105,7 +105,7 @@ class Claim:
     async def lost(self) -> None:
         """Another process has taken the id from this one: tell which."""
         holder = "a process that is not known"
-        with suppress(RedisError, TimeoutError):
+        with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(TELL_WITHIN):
                 holder = str((await self._backend.heartbeat.look()).holder)
         log.critical("fenced", instance_id=self._instance_id, displaced_by=holder, advice=ADVICE)

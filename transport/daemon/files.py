@@ -16,7 +16,7 @@ import structlog
 
 from fsm.errors import GatewayError
 from store.allow_list import RedisAllowList
-from store.client import RedisError
+from store.client import StoreError
 from transport.allow_list import AllowListPort, file_list, why_unreadable
 from transport.daemon.listeners import Listeners
 from transport.settings import Settings
@@ -74,7 +74,7 @@ class Files:
         """What was read again; None if it cannot be used."""
         try:
             return await reload()
-        except (GatewayError, RedisError, OSError, ValueError) as error:
+        except (GatewayError, StoreError, OSError, ValueError) as error:
             log.error("reload_failed", part=part, error=why_unreadable(error), kept="what was read before")
             return None
 

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from fsm.reasons import FENCED, SHUTDOWN
-from store.client import RedisError, redacted
+from store.client import StoreError, redacted
 from store.outbound import OutboundReader
 from store.ownership import InstanceHeld
 from transport.clock import Clock
@@ -228,7 +228,7 @@ class Gateway:
         while True:
             await self._beaten.wait()
             self._beaten.clear()
-            with suppress(RedisError):
+            with suppress(StoreError):
                 self.pending = await self.reader.pending()
             await reconcile(self.hub, self.backend.registrar)
 
@@ -248,7 +248,7 @@ class Gateway:
         await self._stop_commands()
         await self._drain_commands()
         await self._flush()
-        with suppress(RedisError):
+        with suppress(StoreError):
             await self.backend.heartbeat.release()
         await self._abandon()
 
@@ -258,7 +258,7 @@ class Gateway:
         self.reader.stop()
         if self._owns.is_set():
             await self._tasks.ended("reader", LAST_LOOK)
-            with suppress(RedisError, TimeoutError):
+            with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(LAST_LOOK):
                     await self.reader.sweep()
         self.dispatcher.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from store.client import RedisError
+from store.client import StoreError
 from store.registry import Registrar
 from transport.clock import Clock
 from transport.daemon.backend import Backend
@@ -62,5 +62,5 @@ async def relocate(relocation: Relocation, backend: Backend) -> None:
         await asyncio.sleep(RELOCATE_EVERY)
         try:
             await relocation.look()
-        except RedisError as error:
+        except StoreError as error:
             backend.report("relocation", error)

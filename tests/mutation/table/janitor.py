@@ -249,12 +249,12 @@ MECHANISMS = (
         what="A round that a server refuses is told, and another comes.",
         file="store/janitor.py",
         text=(
-            "        except (RedisError, StoreRefused, OSError) as error:\n"
+            "        except (StoreError, StoreRefused, OSError) as error:\n"
             "            self._on_error(error)\n"
             "\n"
             "    def stop"
         ),
-        mutant="        except RedisError as error:\n            self._on_error(error)\n\n    def stop",
+        mutant="        except StoreError as error:\n            self._on_error(error)\n\n    def stop",
         without="one refusal ends the process",
         tests=("store/test_janitor_guards.py::test_a_round_that_fails_is_told_and_ends_nothing",),
     ),

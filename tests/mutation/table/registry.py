@@ -219,9 +219,9 @@ MECHANISMS = (
         name="a beat that failed is tried again",
         what="A beat that fails ends nothing; the next tick tries again.",
         file="store/heartbeat.py",
-        text="            except RedisError as error:\n                self._on_failure(error)\n",
+        text="            except StoreError as error:\n                self._on_failure(error)\n",
         mutant=(
-            "            except RedisError as error:\n"
+            "            except StoreError as error:\n"
             "                self._on_failure(error)\n"
             "                return\n"
         ),

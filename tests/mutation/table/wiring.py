@@ -10,7 +10,7 @@ MECHANISMS = (
         name="a registry that is away ends nothing",
         what="Devices that cannot be looked up are looked up again.",
         file="transport/daemon/recurring.py",
-        text='        except RedisError as error:\n            backend.report("relocation", error)\n',
+        text='        except StoreError as error:\n            backend.report("relocation", error)\n',
         mutant=(
             '        except ZeroDivisionError as error:\n            backend.report("relocation", error)\n'
         ),
@@ -22,7 +22,7 @@ MECHANISMS = (
         name="a count that fails ends nothing",
         what="The registry is told at each beat, though the pending commands cannot be counted.",
         file="transport/daemon/gateway.py",
-        text="            with suppress(RedisError):\n                self.pending",
+        text="            with suppress(StoreError):\n                self.pending",
         mutant="            if True:\n                self.pending",
         without="the first failed call ends the process",
         tests=(
@@ -57,7 +57,7 @@ MECHANISMS = (
         name="a stop without Redis",
         what="A release that cannot be made is left out.",
         file="transport/daemon/gateway.py",
-        text="        with suppress(RedisError):\n            await self.backend.heartbeat.release()",
+        text="        with suppress(StoreError):\n            await self.backend.heartbeat.release()",
         mutant="        if True:\n            await self.backend.heartbeat.release()",
         without="a stop while Redis is away ends with an error",
         tests=("transport/test_gateway_tasks.py::test_without_redis_a_gateway_ends_all_the_same",),

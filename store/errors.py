@@ -1,0 +1,136 @@
+"""What a call to Redis can end in, and the one place where errors of redis-py become ours.
+
+    StoreError
+    ├── CallFailed       the call did not go through: no connection, a lost one, no reply, a server not ready
+    │   └── NotOwnerYet
+    └── StoreRefused     the server was reached and answered with an error
+
+Nothing outside `store.client`, `store.connection` and `store.locator` knows an exception of redis-py. A
+caller asks two things of an error: whether waiting helps (`is_transient`), and of a `CallFailed` whether the
+call may have been carried out (`outcome`). What is no StoreError is a bug, and surfaces as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from redis import exceptions as driver
+
+from fsm.errors import GatewayFault
+
+_REFUSALS = re.compile(
+    r"\b(OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|UNBLOCKED|ASK|MOVED)\b"
+    r"|non local key|while the cluster is down"
+)
+# Words by which a server says "not now". An error that passed through a script has them within its text, and
+# a script that meets a key of a slot on the move says so in words of its own.
+
+_CODES: dict[type[Exception], str] = {
+    driver.AskError: "ASK",
+    driver.AuthenticationWrongNumberOfArgsError: "ERR",
+    driver.AuthenticationError: "WRONGPASS",
+    driver.AuthorizationError: "NOAUTH",
+    driver.ClusterDownError: "CLUSTERDOWN",
+    driver.MasterDownError: "MASTERDOWN",
+    driver.MovedError: "MOVED",
+    driver.NoPermissionError: "NOPERM",
+    driver.NoScriptError: "NOSCRIPT",
+    driver.OutOfMemoryError: "OOM",
+    driver.ReadOnlyError: "READONLY",
+    driver.TryAgainError: "TRYAGAIN",
+}
+# redis-py cuts these words off the text and tells them by the class.
+
+_NEVER_SENT = "_telgw_never_sent"
+
+
+class Outcome(StrEnum):
+    """What is known of a call that failed."""
+
+    NOT_SENT = "not_sent"
+    """It was written to no connection, or the server said that it did nothing."""
+    UNKNOWN = "unknown"
+    """It may have been carried out."""
+
+
+class StoreError(GatewayFault):
+    """A call to Redis failed.
+
+    ``kind`` names the error in logs and metrics.
+    """
+
+    kind: str
+
+
+class CallFailed(StoreError):
+    """A call did not go through. Whether it may be repeated is for its caller to know."""
+
+    def __init__(
+        self, text: str = "Redis cannot be reached.", outcome: Outcome = Outcome.UNKNOWN, kind: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.kind = kind or type(self).__name__
+
+
+class NotOwnerYet(CallFailed):
+    """The instance id still belongs to an earlier process: this one has not been able to take it over."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Outcome.NOT_SENT)
+
+
+class StoreRefused(StoreError):
+    """The server was reached and answered a call with an error.
+
+    ``code`` is the word by which Redis names it (``NOPERM``, ``WRONGTYPE``, ``ERR``, ...).
+    """
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        first = text.partition(" ")[0]
+        self.code = first if first.isupper() else "ERR"
+        self.kind = kind or type(self).__name__
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether `error` passes by waiting: no connection, or a server that takes no calls for now."""
+    return isinstance(error, CallFailed) or (
+        isinstance(error, StoreRefused) and bool(_REFUSALS.search(str(error)))
+    )
+
+
+def mark_never_sent(error: Exception) -> None:
+    """Note on an error of the driver that its call was not written to any connection."""
+    setattr(error, _NEVER_SENT, True)
+
+
+def ours(error: Exception) -> StoreError | None:
+    """The error of ours that an error of the driver becomes; None for what no lost connection explains."""
+    kind = type(error).__name__
+    text = str(error) or kind
+    for known, code in _CODES.items():
+        if isinstance(error, known):
+            return StoreRefused(f"{code} {text}", kind)
+    if isinstance(error, driver.ResponseError):
+        return StoreRefused(text, kind)
+    if isinstance(error, driver.DataError):
+        return None  # an argument that is no string, number or bytes
+    if isinstance(error, driver.RedisError | OSError):
+        never_sent = getattr(error, _NEVER_SENT, False) or isinstance(error, driver.BusyLoadingError)
+        return CallFailed(text, Outcome.NOT_SENT if never_sent else Outcome.UNKNOWN, kind)
+    return None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the driver leave the block as a `StoreError`."""
+    try:
+        yield
+    except Exception as error:
+        if (told := ours(error)) is None:
+            raise
+        raise told from error
