@@ -67,7 +67,7 @@ MECHANISMS = (
         what="When the group is gone it is made again.",
         file="store/outbound.py",
         text=(
-            "                if isinstance(error, ResponseError):\n"
+            "                if isinstance(error, StoreRefused):\n"
             "                    await self._ensure_group_quietly()\n"
         ),
         mutant="",
@@ -146,12 +146,9 @@ MECHANISMS = (
         promise="P2",
         name="what passes by waiting",
         what="A server that takes no writes for now is told from one that never will.",
-        file="store/client.py",
-        text=(
-            "    return isinstance(error, ResponseError | StoreRefused) and "
-            "bool(_REFUSALS.search(str(error)))\n"
-        ),
-        mutant="    return False\n",
+        file="store/errors.py",
+        text="bool(_REFUSALS.search(str(error)))\n",
+        mutant="False\n",
         without="a Redis without memory is taken for a rule against the command",
         tests=("store/test_client.py::test_what_passes_by_waiting_is_told_from_what_does_not",),
     ),
@@ -160,10 +157,7 @@ MECHANISMS = (
         name="a forgotten script is sent again",
         what="A server that does not know a script is given it.",
         file="store/client.py",
-        text=(
-            '            return await cast(Any, client).execute_command("EVAL", self.source, '
-            "len(keys), *keys, *args)\n"
-        ),
+        text='            if error.code != "NOSCRIPT":\n                raise\n',
         mutant="            raise\n",
         without="after SCRIPT FLUSH nothing works",
         tests=("redis/test_store_server.py::test_a_script_that_the_server_forgot_is_sent_whole[valkey]",),
