@@ -249,7 +249,8 @@ MECHANISMS = (
         what="A round that a server refuses is told, and another comes.",
         file="store/janitor.py",
         text=("        except StoreError as error:\n            self._on_error(error)\n\n    def stop"),
-        mutant="        except NotImplementedError as error:\n            self._on_error(error)\n\n    def stop",
+        mutant="        except NotImplementedError as error:\n            self._on_error(error)\n\n"
+        "    def stop",
         without="one refusal ends the process",
         tests=("store/test_janitor_guards.py::test_a_round_that_fails_is_told_and_ends_nothing",),
     ),
