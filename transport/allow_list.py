@@ -69,10 +69,12 @@ class FileAllowList:
         self._when_unavailable = when_unavailable
         self._reader = FileReader(str(path), patience)
         self._imeis: set[str] = set()
+        self._former: set[str] = set()
         self._stamp: Stamp | None = None
         self._error = ""
         try:
             self._take(self._reader.read_now(self._read))
+            self._tell()
         except UNREADABLE as error:
             self._unavailable(error)
 
@@ -87,7 +89,8 @@ class FileAllowList:
     async def look(self) -> None:
         """Read the file if it is not the one that was read last."""
         try:
-            self._take(await self._reader.read(self._read_if_changed))
+            if self._take(await self._reader.read(self._read_if_changed)):
+                self._tell()
         except UNREADABLE as error:
             self._unavailable(error)
 
@@ -104,15 +107,19 @@ class FileAllowList:
             raise
         return len(self._imeis)
 
-    def _take(self, listing: Listing | None) -> None:
-        """What was read is the list now; None: it has not changed."""
+    def _take(self, listing: Listing | None) -> bool:
+        """What was read is the list now, if it has changed; whether it has."""
         self._error = ""
         if listing is None:
-            return
+            return False
+        self._former = self._imeis
         self._stamp, self._imeis, bad = listing
-        log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
         if bad:
             log.warning("allow_list_lines_ignored", path=str(self._path), lines=bad[:10], count=len(bad))
+        return True
+
+    def _tell(self) -> None:
+        log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
 
     def _unavailable(self, error: Exception) -> None:
         said, self._error = self._error, why_unreadable(error)
@@ -128,9 +135,16 @@ class FileAllowList:
     # In the thread of the reader
 
     def _read_if_changed(self) -> Listing | None:
+        self._let_go()
         return None if _stamp(os.stat(self._path)) == self._stamp else self._read()
 
+    def _let_go(self) -> None:
+        """Free the list of before, one by one: a long one freed at once would hold up the loop."""
+        while self._former:
+            self._former.pop()
+
     def _read(self) -> Listing:
+        self._let_go()
         imeis, bad = set(), []
         # Only LF, CR and both end a line, and a comment: `splitlines` would end it at a form feed, too.
         with open(self._path, encoding="utf-8-sig", opener=regular) as file:

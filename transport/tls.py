@@ -49,10 +49,9 @@ class Tls:
     validity: tuple[tuple[Path, Validity], ...]
 
     @property
-    def until(self) -> str | None:
-        """When the first of them is over, RFC 3339."""
-        ends = [validity.until for _, validity in self.validity if validity.until is not None]
-        return min(ends).isoformat() if ends else None
+    def until(self) -> datetime:
+        """When the first of them is over; a certificate always says so."""
+        return min(validity.until for _, validity in self.validity if validity.until is not None)
 
     def faults(self, now: datetime) -> list[str]:
         """A sentence for each certificate or list that is not valid at `now`."""

@@ -7,15 +7,17 @@ import signal
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.request import urlopen
 
 import pytest
 import trustme
 
 from tests.process.gateway import IMEI, MAIN, Device, Gateway, until
-from tests.rig.certificates import RECENTLY, revocation_list, write_pair
+from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_pair
 from tests.rig.loops import LOOPS
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
@@ -238,6 +240,25 @@ def test_a_file_system_that_hangs_holds_up_neither_the_devices_nor_the_end(
     gateway.process.send_signal(signal.SIGHUP)
     gateway.terminate()
     assert gateway.exit_status() == 0
+
+
+def test_when_the_first_of_the_files_is_over_can_be_watched(
+    gateway_url: str, stack: ExitStack, site: Site, unused_tcp_port: int
+) -> None:
+    address = f"127.0.0.1:{unused_tcp_port}"
+    gateway = stack.enter_context(Gateway(gateway_url, **site.options() | {"metrics": address}))
+
+    def ends() -> float:
+        with urlopen(f"http://{address}/metrics", timeout=5) as page:
+            lines = page.read().decode().splitlines()
+        [value] = [line.split()[1] for line in lines if line.startswith("teltonika_tls_expiry_timestamp_sec")]
+        return float(value)
+
+    assert ends() == FAR_AHEAD.timestamp()
+    sooner = FAR_AHEAD - timedelta(days=365)
+    site.crl.write_bytes(revocation_list(site.authority, until=sooner))
+    hang_up(gateway, "reloaded")
+    assert ends() == sooner.timestamp()
 
 
 def test_without_files_nothing_is_read_again(start: Callable[..., Gateway]) -> None:

@@ -48,6 +48,11 @@ class Files:
         self.allow_list: AllowListPort | None = list_in_redis or self._list_in_file
         self._asked = asyncio.Event()
 
+    def tls_ends(self) -> float | None:
+        """Epoch seconds when the first of certificate and revocation lists is over; None without TLS."""
+        until = self._listeners.tls_until
+        return until.timestamp() if until else None
+
     def reload(self) -> None:
         """Read everything again, in the background."""
         self._asked.set()
@@ -80,7 +85,11 @@ class Files:
 
     async def _tls(self) -> Facts:
         tls = await self._listeners.reload_tls()
-        return {} if tls is None else {"tls": [str(path) for path in tls.files], "tls_until": tls.until}
+        return (
+            {}
+            if tls is None
+            else {"tls": [str(path) for path in tls.files], "tls_until": tls.until.isoformat()}
+        )
 
     async def _devices(self) -> Facts:
         if self.allow_list is None:

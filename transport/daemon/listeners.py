@@ -37,6 +37,9 @@ class CannotListen(GatewayFault):
 class Listeners:
     """The plain listeners and those that speak TLS.
 
+    Attributes:
+        tls_until: when the first of certificate and revocation lists is over; None without TLS.
+
     Raises:
         BadTlsFiles: a certificate or key cannot be used.
     """
@@ -48,10 +51,12 @@ class Listeners:
         self._secure: list[socket.socket] = []
         self._servers: list[asyncio.Server | TlsListener] = []
         self._tls: dict[str, Any] = {}
+        self.tls_until: datetime | None = None
         self._files = TlsFiles(settings)
         if (tls := self._files.load_now()) is not None:
             for fault in tls.faults(_now()):
                 log.error("tls_out_of_date", fault=fault)
+            self.tls_until = tls.until
             self._tls = {
                 "ssl": tls.context,
                 "ssl_handshake_timeout": settings.handshake_timeout,
@@ -73,6 +78,7 @@ class Listeners:
         if faults := tls.faults(_now()):
             raise BadTlsFiles(" ".join(faults))
         self._tls["ssl"] = tls.context
+        self.tls_until = tls.until
         return tls
 
     def bind(self) -> None:
