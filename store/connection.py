@@ -15,6 +15,7 @@ Two rules hold here, and only here:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,7 @@ from redis.asyncio.connection import (
 from redis.exceptions import ConnectionError, RedisError
 
 from store.errors import mark_never_sent
+from store.tls_files import read_context
 
 if TYPE_CHECKING:
     _Base = AbstractConnection
@@ -168,7 +170,12 @@ class TcpConnection(LossyConnection, Connection):
 
 
 class TlsConnection(LossyConnection, SSLConnection):
-    """A connection over TLS."""
+    """A connection over TLS. What its files hold counts when it connects, not when it was made."""
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self.ssl_context.context = await read_context(self.ssl_context)
+        await cast(Any, super())._connect()
 
 
 class UnixConnection(LossyConnection, UnixDomainSocketConnection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.conftest import REDIS_SERVER
-from tests.process.gateway import MAIN, Bus, Device, Gateway, until
+from tests.process.gateway import MAIN, TELEMETRY, Bus, Device, Gateway, until
 from tests.rig.rights import least_privilege
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
@@ -27,6 +28,16 @@ class Encrypted:
 
     url: str
     authority: Path
+
+    def renew(self) -> None:
+        """A new authority, which has issued the server a new certificate; every connection is closed."""
+        authority, pem = trustme.CA(), str(self.authority.with_name("renewed.pem"))
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+        with Redis.from_url(self.seen_by(self.url)) as client:
+            client.config_set("tls-key-file", pem, *("tls-cert-file", pem))
+            client.client_kill_filter(skipme=True, _type="normal")
+        authority.cert_pem.write_to_path(str(self.authority) + ".new")
+        Path(str(self.authority) + ".new").rename(self.authority)
 
     def seen_by(self, url: str, authority: Path | None = None) -> str:
         """`url` with the authority that its client trusts."""
@@ -75,6 +86,36 @@ def test_a_command_makes_its_way_over_an_encrypted_redis(encrypted: Encrypted) -
         bus.ask("c1")
         device.obey()
         assert bus.ended("c1") == ["queued not_sent", "sent maybe_sent", "responded answered"]
+
+
+def test_a_renewed_authority_is_believed_without_a_restart(encrypted: Encrypted) -> None:
+    with ExitStack() as stack:
+        gateway = stack.enter_context(Gateway(encrypted.seen_by(encrypted.url)))
+        device = stack.enter_context(Device(gateway)).ready()
+        encrypted.renew()
+        device.report()
+        bus = stack.enter_context(Bus(encrypted.seen_by(encrypted.url)))
+        bus.ask("c1")
+        device.obey()
+        assert bus.ended("c1") == ["queued not_sent", "sent maybe_sent", "responded answered"]
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a pipe", "no certificate"])
+def test_an_authority_that_cannot_be_read_is_named_and_read_again(encrypted: Encrypted, instead: str) -> None:
+    with ExitStack() as stack:
+        gateway = stack.enter_context(Gateway(encrypted.seen_by(encrypted.url)))
+        device = stack.enter_context(Device(gateway)).ready()
+        away = encrypted.authority.rename(encrypted.authority.with_name("away.pem"))
+        if instead == "a pipe":
+            os.mkfifo(encrypted.authority)
+        elif instead == "no certificate":
+            encrypted.authority.write_text("nothing of use")
+        with Redis.from_url(encrypted.seen_by(encrypted.url, away)) as client:
+            client.client_kill_filter(skipme=True, _type="normal")
+        device.send(TELEMETRY)
+        until(lambda: any(str(encrypted.authority) in line.get("detail", "") for line in gateway.lines))
+        away.rename(encrypted.authority)
+        device.report(b"")
 
 
 def test_a_server_with_a_certificate_of_somebody_else_is_not_talked_to(
