@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -9,6 +10,9 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fsm.events import CommandEvent
+
+LAST_SCRAPE = 1.0
+"""Seconds that the end waits for the thread that serves the metrics."""
 
 
 class _Reading(Collector):
@@ -102,8 +106,8 @@ class Metrics:
         server, thread = start_http_server(port, addr=host, registry=self.registry)
 
         def stop() -> None:
-            server.shutdown()
+            threading.Thread(target=server.shutdown, daemon=True).start()
+            thread.join(LAST_SCRAPE)
             server.server_close()
-            thread.join()
 
         return stop

@@ -17,7 +17,7 @@ from store.errors import CallFailed, StoreRefused
 from tests.transport.diary import Diary
 from transport import tasks as tasks_module
 from transport.daemon import backend as backends
-from transport.daemon import checkup, process, recurring
+from transport.daemon import checkup, recurring, signals
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
@@ -99,34 +99,20 @@ async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
 
 
 async def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    stops: list[str] = []
     exits: list[int] = []
-    stopped, over = asyncio.Event(), asyncio.Event()
-
-    def stop() -> None:
-        stops.append("stop")
-        stopped.set()
-        if len(stops) > 1:
-            over.set()
-
-    async def run(_: object) -> int:
-        await over.wait()
-        return 0
-
-    def leave(status: int) -> None:
-        exits.append(status)
-        over.set()
-
-    monkeypatch.setattr(process, "expose", lambda gateway: None)
-    monkeypatch.setattr(process.os, "_exit", leave)
-    gateway = cast(Any, SimpleNamespace(stop=stop, run=run, files=SimpleNamespace(reload=None)))
-    task = asyncio.create_task(process._serve(gateway, None, None))
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    await stopped.wait()
-    os.kill(os.getpid(), signal.SIGTERM)
-    await task
-    assert exits == [process.EXIT_SECOND_SIGNAL]
+    stopped = asyncio.Event()
+    monkeypatch.setattr(signals.os, "_exit", exits.append)
+    before = signal.getsignal(signal.SIGTERM)
+    handlers = signals.Signals(stopped.set)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stopped.wait()
+        assert exits == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert exits == [130]
+    finally:
+        handlers.restore()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # In between

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import click
 import structlog
 
+from fsm.errors import GatewayError
 from fsm.outbound import Limits
 from store.redis_url import read_url
 from transport.settings import Address, Settings
@@ -22,6 +24,7 @@ from .ending import complete
 from .options import EXPOSED, Setting, setting, with_config, with_redis
 from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, StreamName, Verbs
 
+CRASHED = 1
 PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
 COUNT = click.IntRange(min=0)
@@ -179,9 +182,9 @@ class Sectioned(click.Command):
 def command(**values: Any) -> int:
     """Run a gateway until SIGTERM. SIGHUP reads certificates and the allow-list again.
 
-    Exit status: 0 after a shutdown; 2 when it cannot start, also when a living gateway has its instance id;
-    3 when another gateway has taken its instance id, or had it while Redis was away; 130 when told twice to
-    stop.
+    Exit status: 0 after a shutdown; 1 when an error of its own ended it; 2 when it cannot start, also when a
+    living gateway has its instance id; 3 when another gateway has taken its instance id, or had it while
+    Redis was away; 130 when told twice to stop.
     """
     return start(settings_of(values))
 
@@ -244,13 +247,21 @@ def default_instance_id(listen: tuple[Address, ...]) -> str:
 
 def start(settings: Settings) -> int:
     """Run a gateway on the fastest event loop there is; its exit status."""
-    from transport.daemon import serve
+    from transport.daemon import ending_at_once, serve
     from transport.logs import logging_to_stderr
 
     if sys.stderr is None:
         click.echo("telgw: There is no log, for standard error is closed.")
-    with logging_to_stderr(settings.log_level, settings.log_format):
+    with ExitStack() as last, logging_to_stderr(settings.log_level, settings.log_format):
         ctx = click.get_current_context(silent=True)
         if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):
             structlog.get_logger("telgw").warning("secret_exposed", file=exposed, mend=f"chmod 600 {exposed}")
-        return complete(serve(settings), fast=True)
+        try:
+            return complete(serve(settings), fast=True)
+        except (GatewayError, OSError):
+            raise
+        except Exception:
+            structlog.get_logger("telgw").critical("crashed", exc_info=True)
+            return CRASHED
+        finally:
+            last.enter_context(ending_at_once())

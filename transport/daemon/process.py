@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -16,11 +15,11 @@ from store.embedded import EmbeddedServer
 from transport.daemon.embedded_watch import watch
 from transport.daemon.exposition import expose
 from transport.daemon.gateway import EXIT_CRASHED, Gateway, OnReady
+from transport.daemon.signals import Signals
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
 
-EXIT_SECOND_SIGNAL = 130
 OLD_OBJECTS_EVERY = 100
 """Looks through the young objects for one through the old, ten times as many as by default."""
 
@@ -36,15 +35,20 @@ async def serve(
     Raises:
         GatewayFault: an address cannot be bound, the URL is unusable, the embedded server does not start.
     """
-    embedded = _embedded(settings) if settings.redis == "embedded" else None
+    stop = stop or asyncio.Event()
+    signals = Signals(stop.set)  # before the server: a signal may come while it loads its data
+    embedded: EmbeddedServer | None = None
     try:
+        embedded = _embedded(settings) if settings.redis == "embedded" else None
         gateway = Gateway(settings, embedded.url if embedded else settings.redis)
+        signals.on(signal.SIGHUP, gateway.files.reload)
         _look_for_garbage_seldom()
         async with _watched(embedded, gateway):
             return await _serve(gateway, on_ready, stop)
     finally:
         if embedded:
             embedded.stop()
+        signals.restore()
 
 
 def _embedded(settings: Settings) -> EmbeddedServer:
@@ -90,29 +94,13 @@ def _look_for_garbage_seldom() -> None:
     gc.set_threshold(youngest, young, OLD_OBJECTS_EVERY)
 
 
-async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event | None) -> int:
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    def on_signal() -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(EXIT_SECOND_SIGNAL)
-        gateway.stop()
-
-    actions = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGHUP: gateway.files.reload}
-    for number, action in actions.items():
-        # Only the main thread may handle signals; elsewhere the caller's `stop` is the way.
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, action)
+async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event) -> int:
     stop_metrics = expose(gateway)
-    watcher = asyncio.create_task(_forward(stop, gateway), name="stop") if stop else None
+    watcher = asyncio.create_task(_forward(stop, gateway), name="stop")
     try:
         return await gateway.run(on_ready)
     finally:
-        if watcher:
-            watcher.cancel()
+        watcher.cancel()
         if stop_metrics:
             stop_metrics()
 
