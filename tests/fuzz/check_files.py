@@ -7,6 +7,7 @@ from functools import cache
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -50,13 +51,18 @@ def config(data: bytes) -> Met:
     path = _written(data)
     try:
         context = command.make_context("run", ["--config", str(path), "--instance-id", "gw-1"])
-        settings = settings_of(context.params)
+        settings = settings_of(_chosen(context.params))
     except (click.UsageError, GatewayFault) as error:
         sentence = error.format_message() if isinstance(error, click.UsageError) else str(error)
         assert sentence
         return {"refused"}
     _check(settings)
     return {"settings" if settings != _defaults() else "defaults"}
+
+
+def _chosen(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without ``redis_file``, which the command has read before it looks at them."""
+    return {name: value for name, value in values.items() if name != "redis_file"}
 
 
 def _check(settings: Settings) -> None:
@@ -76,7 +82,7 @@ def _check(settings: Settings) -> None:
 
 @cache
 def _defaults() -> Settings:
-    return settings_of(command.make_context("run", ["--instance-id", "gw-1"]).params)
+    return settings_of(_chosen(command.make_context("run", ["--instance-id", "gw-1"]).params))
 
 
 @cache
