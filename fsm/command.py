@@ -13,6 +13,7 @@ from fsm.errors import SequenceGap, WrongReason
 from fsm.events import CommandEvent
 from fsm.machine import Edge, Judge, Table, reason_is
 from fsm.reasons import EXPIRED, NOT_SENT, VERDICTS
+from fsm.serial import CERTAIN, codec_for
 
 NEW = "new"
 QUEUED = "queued"
@@ -66,7 +67,7 @@ class CommandRequest:
 
     Attributes:
         payload: command text, sent byte for byte.
-        codec: ``"12"`` or ``"14"``.
+        codec: ``"12"`` or ``"14"``; empty when the gateway is to choose (`fsm.serial`).
         expires_at: epoch ms, by the clock of Redis; never written to a device at or after it.
         accepted_at: epoch ms at which a gateway first took the command.
         response_timeout: seconds, from the write.
@@ -92,7 +93,10 @@ class CommandRequest:
 
 @dataclass(slots=True, frozen=True)
 class Command:
-    """A command as its events tell it: the fold of its history."""
+    """A command as its events tell it: the fold of its history.
+
+    ``codec`` is the one it was sent with, or would be as far as is known.
+    """
 
     command_id: str
     state: str = NEW
@@ -100,6 +104,7 @@ class Command:
     reason: str = ""
     delivery: str = NOT_SENT
     session_id: str = ""
+    codec: str = ""
 
     @property
     def terminal(self) -> bool:
@@ -111,13 +116,15 @@ class Command:
 class Answer:
     """What a device answered, as it is published: text when printable ASCII, else hex.
 
-    ``truncated`` tells that the answer was longer than is kept.
+    ``truncated`` tells that the answer was longer than is kept; ``attribution`` is one of
+    `fsm.serial.ATTRIBUTIONS`.
     """
 
     text: str | None
     hex: str | None
     truncated: bool
     codec: str
+    attribution: str = CERTAIN
 
 
 @dataclass(slots=True)
@@ -136,6 +143,7 @@ def decide(
     request: CommandRequest | None = None,
     entry: Entry | None = None,
     session_id: str = "",
+    codec: str = "",
     acknowledged: bool = False,
     answer: Answer | None = None,
     rtt_ms: int | None = None,
@@ -144,6 +152,7 @@ def decide(
     """The event that follows when `trigger` happens to `command`; nothing is changed.
 
     Args:
+        codec: the codec chosen for the command; without it the event repeats what the history says.
         acknowledged: the device's TCP has acknowledged every byte of the command.
         request: gives the event its imei, codec, entry and echoed fields.
         entry: stands in for the request's entry when that could not be read as a command, or is not known.
@@ -171,7 +180,7 @@ def decide(
         detail=detail,
         delivery=verdict.acknowledged if acknowledged else verdict.delivery,
         imei=request.imei if request else "",
-        codec=request.codec if request else "",
+        codec=codec or command.codec or (codec_for(request.codec, speaks=False) if request else ""),
         instance_id=entry.instance_id if entry else "",
         session_id=session_id or command.session_id,
         outbound_id=entry.outbound_id if entry else "",
@@ -179,6 +188,7 @@ def decide(
         response=answer.text if answer else None,
         response_hex=answer.hex if answer else None,
         truncated=bool(answer and answer.truncated),
+        attribution=answer.attribution if answer else "",
         recovered=recovered,
         echo=request.echo if request else (),
     )
@@ -199,4 +209,5 @@ def evolve(command: Command, event: CommandEvent) -> Command:
         reason=event.reason,
         delivery=event.delivery,
         session_id=event.session_id,
+        codec=event.codec,
     )

@@ -34,7 +34,7 @@ def entry_fields(request: CommandRequest) -> Pairs:
         ("command_id", request.command_id),
         ("imei", request.imei),
         ("payload", request.payload.decode("ascii")),
-        ("codec", request.codec),
+        *((("codec", request.codec),) if request.codec else ()),
         ("expires_at", str(request.expires_at)),
         ("response_timeout", f"{request.response_timeout:.6f}".rstrip("0").rstrip(".")),
         ("expect_response", "1" if request.expect_response else "0"),

@@ -18,7 +18,8 @@ class CommandEvent:
     """One move of one command.
 
     ``response`` is the device's answer when it is printable ASCII; ``response_hex`` otherwise. ``rtt_ms``
-    runs from the write to the answer. ``recovered`` marks an event written although the ledger was lost.
+    runs from the write to the answer. ``attribution`` stands with an answer: whether it is sure to be this
+    command's. ``recovered`` marks an event written although the ledger was lost.
     ``echo`` holds the producer's own fields (``requested_by``, ``correlation_id``, ``traceparent``,
     ``retry_of``), repeated in every event.
     """
@@ -42,6 +43,7 @@ class CommandEvent:
     response: str | None = None
     response_hex: str | None = None
     truncated: bool = False
+    attribution: str = ""
     recovered: bool = False
     echo: tuple[tuple[str, str], ...] = ()
 
@@ -64,6 +66,7 @@ class Note:
     response: str | None = None
     response_hex: str | None = None
     truncated: bool = False
+    attribution: str = ""
     echo: tuple[tuple[str, str], ...] = ()
 
 

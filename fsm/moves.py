@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fsm.command import CommandRequest, Entry
+from fsm.command import Command, CommandRequest, Entry
 from fsm.events import CommandEvent, Note
 
 
@@ -25,6 +25,7 @@ class Status(StrEnum):
     CONFLICT = "CONFLICT"
     MISSING = "MISSING"
     HELD_ELSEWHERE = "HELD_ELSEWHERE"
+    SERIAL = "SERIAL"
     ERROR = "ERROR"
     FENCED = "FENCED"
     ALIVE = "ALIVE"
@@ -37,9 +38,10 @@ class MoveResult:
     Attributes:
         status: what became of the move.
         now_ms: epoch ms by the clock of Redis when the script ran; 0 when it did not run.
-        state, seq, session_id, accepted_at: the ledger as found, for ``REDELIVERED`` and ``CONFLICT``.
+        state, seq, session_id, accepted_at, codec: the ledger as found, for ``REDELIVERED`` and ``CONFLICT``.
         token: the token of the ledger's last move, for ``REDELIVERED``.
-        detail: the holder for ``HELD_ELSEWHERE``, the class of error for ``ERROR``.
+        detail: the holder for ``HELD_ELSEWHERE``, the class of error for ``ERROR``; `SPEAKS` with a ``sent``
+            for a device that is known to speak by itself.
     """
 
     status: Status
@@ -50,12 +52,20 @@ class MoveResult:
     accepted_at: int = 0
     token: str = ""
     detail: str = ""
+    codec: str = ""
 
     @property
     def applied(self) -> bool:
         """Whether the ledger now stands where the move put it."""
         return self.status in (Status.OK, Status.ALREADY)
 
+    def command(self, command_id: str) -> Command:
+        """The command as the ledger was found."""
+        return Command(command_id, self.state, self.seq, session_id=self.session_id, codec=self.codec)
+
+
+SPEAKS = "speaks"
+"""What the ledger adds to its answer when a command was sent to a device that speaks by itself."""
 
 Done = Callable[[MoveResult], None]
 
@@ -79,6 +89,8 @@ class Step:
         remove: further entries that leave their pending list with this step (a cancel's own entry).
         allow_missing: write the event even when the ledger is lost.
         held_imei: the device that no other living instance may hold, by the registry's word.
+        by_default: the event's codec is 12 because the device is not known to speak by itself; if it is, the
+            answer is ``SERIAL`` and nothing has moved.
         accepted_at: epoch ms, for the event's age when the ledger is lost.
     """
 
@@ -88,6 +100,7 @@ class Step:
     remove: tuple[Entry, ...] = ()
     allow_missing: bool = False
     held_imei: str = ""
+    by_default: bool = False
     accepted_at: int = 0
     token: str = ""
 
@@ -134,6 +147,7 @@ class Discard:
 
 
 __all__ = [
+    "SPEAKS",
     "Discard",
     "Done",
     "Entry",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from fsm.command import CommandRequest
 from fsm.errors import InvalidCommand
+from fsm.serial import CODEC_12, CODEC_14
 
 COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 IMEI = re.compile(r"[0-9]{15}")
@@ -25,6 +26,7 @@ RFC_3339 = re.compile(
 )
 DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
 ABSENT = frozenset({"", "undefined", "null"})
+TRUE, FALSE = ("1", "true"), ("0", "false")
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
 ECHO_LIMIT = 256
 FIELD_LIMIT = 65_536
@@ -161,11 +163,11 @@ def _command(
         command_id=command_id,
         imei=imei,
         payload=payload,
-        codec=fields.choice("codec", ("12", "14"), "12"),
+        codec=fields.choice("codec", (CODEC_12, CODEC_14), ""),
         expires_at=_expiry(fields, entry_ms, limits.command_ttl),
         accepted_at=_whole(fields, "accepted_at", now_ms),
         response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
-        expect_response=fields.choice("expect_response", ("0", "1"), "1") == "1",
+        expect_response=fields.choice("expect_response", (*TRUE, *FALSE), "1") in TRUE,
         instance_id=instance_id,
         outbound_id=outbound_id,
         hops=_whole(fields, "hops", 0),

@@ -32,7 +32,12 @@ class Registered(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class RegisterResult:
-    """``holder`` is the instance that held the device before, or that holds it instead of us; or empty."""
+    """The registry's answer.
+
+    ``holder`` is the instance that held the device before, or that holds it instead of us; or empty.
+    ``speaks``: the device is known to speak by itself.
+    """
 
     status: Registered
     holder: str = ""
+    speaks: bool = False

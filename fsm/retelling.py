@@ -17,10 +17,11 @@ def retell(verdict: CommandEvent, found: Command, request: CommandRequest) -> li
     """
     events = []
     if found.state == NEW and verdict.prev:
-        events.append(decide(found, "accept", request=request))
+        events.append(decide(found, "accept", request=request, codec=verdict.codec))
         found = evolve(found, events[-1])
     if found.state == QUEUED and verdict.prev == SENT:
-        events.append(decide(found, "send", request=request, session_id=verdict.session_id))
+        sent = decide(found, "send", request=request, session_id=verdict.session_id, codec=verdict.codec)
+        events.append(sent)
         found = evolve(found, events[-1])
     if found.state != (verdict.prev or NEW):
         return []

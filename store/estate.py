@@ -165,7 +165,9 @@ class Estate:
         if result.status is Status.OK:
             self._on_adopted()
         elif result.status is Status.REDELIVERED:
-            command = Command(error.command_id, result.state, result.seq, session_id=result.session_id)
+            command = Command(
+                error.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
+            )
             await self._end_unreadable(command, entry)
 
     async def _end_unreadable(self, command: Command, entry: Entry) -> None:
@@ -188,7 +190,9 @@ class Estate:
         if result.status is Status.OK:
             command = evolve(command, opening)
         elif result.status is Status.REDELIVERED:
-            command = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+            command = Command(
+                request.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
+            )
         else:
             return
         request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
@@ -219,7 +223,7 @@ class Estate:
             command_id=request.command_id,
             detail=holder,
             imei=request.imei,
-            codec=request.codec,
+            codec=command.codec,
             instance_id=self._dead,
             outbound_id=entry.outbound_id,
             state=command.state,

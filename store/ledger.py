@@ -61,6 +61,7 @@ class Ledger:
         self._on_fenced = on_fenced
         self._owns = owns
         self._fixed_keys = [keys.responses, keys.deadletter, keys.boot(instance_id), keys.registry]
+        self._fixed_keys.append(keys.serial)
         self._header: dict[str, Any] = {
             "boot": boot_id,
             "prefix": keys.prefix,

@@ -23,6 +23,8 @@ def _extras(event: CommandEvent | Note) -> Fields:
             fields += (name, str(value))
     if event.truncated:
         fields += ("truncated", "1")
+    if event.attribution:
+        fields += ("attribution", event.attribution)
     for name, value in event.echo:
         fields += (name, value)
     return fields
@@ -108,6 +110,7 @@ def _command_event(entry: Mapping[str, str]) -> CommandEvent:
         response=entry.get("response"),
         response_hex=entry.get("response_hex"),
         truncated=entry.get("truncated") == "1",
+        attribution=entry.get("attribution", ""),
         recovered=entry.get("recovered") == "1",
         echo=_echo(entry),
     )
@@ -129,6 +132,7 @@ def _note(entry: Mapping[str, str]) -> Note:
         response=entry.get("response"),
         response_hex=entry.get("response_hex"),
         truncated=entry.get("truncated") == "1",
+        attribution=entry.get("attribution", ""),
         echo=_echo(entry),
     )
 

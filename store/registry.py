@@ -81,7 +81,7 @@ class Registrar:
             "heartbeat": keys.heartbeat(""),
             "boots": keys.boot(""),
         }
-        self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances]
+        self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances, keys.serial]
         self._on_failure = on_failure
         self._on_fenced = on_fenced
         self._owns = owns
@@ -174,16 +174,17 @@ class Registrar:
             self._fence()
             return True
         self._drop(len(calls))
-        for call, (status, holder) in zip(calls, results, strict=True):
+        for call, (status, holder, speaks) in zip(calls, results, strict=True):
             if call.done:
-                call.done(RegisterResult(Registered(status.decode()), holder.decode(errors="replace")))
+                held_by = holder.decode(errors="replace")
+                call.done(RegisterResult(Registered(status.decode()), held_by, bool(speaks)))
         return True
 
     def _drop(self, count: int) -> None:
         for _ in range(count):
             self._queue.popleft()
 
-    async def _send(self, calls: Sequence[_Call]) -> list[tuple[bytes, bytes]]:
+    async def _send(self, calls: Sequence[_Call]) -> list[tuple[bytes, bytes, bytes]]:
         spelt = [(call.act, call.imei, call.session_id) for call in calls]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
@@ -191,7 +192,7 @@ class Registrar:
         )
         if reply == b"FENCED":
             raise _Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")
-        return cast("list[tuple[bytes, bytes]]", reply)
+        return cast("list[tuple[bytes, bytes, bytes]]", reply)
 
     def _fail(self) -> None:
         """Redis is away: every registration that waits has failed, and only removals are kept.

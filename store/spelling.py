@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fsm.command import SENT
 from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
@@ -52,7 +53,7 @@ def weight(move: Move) -> int:
 
 def read_result(now_ms: int, row: list[Any]) -> MoveResult:
     """One row of the script's reply."""
-    status, state, seq, session, accepted, token, detail = row
+    status, state, seq, session, accepted, token, detail, codec = row
     return MoveResult(
         status=Status(status.decode()),
         now_ms=now_ms,
@@ -62,6 +63,7 @@ def read_result(now_ms: int, row: list[Any]) -> MoveResult:
         accepted_at=accepted,
         token=token.decode(),
         detail=detail.decode(errors="replace"),
+        codec=codec.decode(errors="replace"),
     )
 
 
@@ -129,6 +131,10 @@ def _spell_step(move: Step, key: int) -> dict[str, Any]:
         spelt["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
     if move.held_imei:
         spelt["imei"] = move.held_imei
+    if move.by_default:
+        spelt["by_default"] = True
+    if event.state == SENT:
+        spelt["codec"] = event.codec
     if move.allow_missing:
         spelt["ledger"] = _ledger_fields(move)
     return spelt

@@ -23,7 +23,6 @@ from transport.teltonika.frame import (
     AVL_CODECS,
     CODEC_8,
     CODEC_8E,
-    CODEC_14,
     CODEC_16,
     MESSAGE_CODECS,
     BadFrame,
@@ -164,7 +163,7 @@ class Connection(Guest):
 
     def _keep_messages(self, codec: int, messages: list[Message]) -> None:
         self._hub.metrics.messages.labels(CODEC_NAMES[codec]).inc(len(messages))
-        kind = MESSAGE if codec == CODEC_14 else SERIAL
+        kind = SERIAL if messages[0].serial else MESSAGE
         self._keep(self._batch(codec, message_bodies(messages), kind, owed=False))
 
     def _avl(self, codec: int, body: bytes) -> None:

@@ -38,7 +38,7 @@ class Dispatcher:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
-        self.notes = Notes(ledger, metrics, settings.instance_id, boot_id)
+        self.notes = Notes(ledger, metrics, settings.instance_id, boot_id, clock.monotonic)
         self.absent = Absent(clock.monotonic(), settings.reconnect_grace)
         self.flights = Flights(
             clock,
@@ -49,6 +49,8 @@ class Dispatcher:
             on_left=self._on_left,
             on_committed=self._on_committed,
             on_displaced=self._on_displaced,
+            on_speaks=self._on_speaks,
+            on_returned=self._on_returned,
         )
         self.stopping = False
         self.links: dict[str, Link] = {}  # by imei; the newest connection of each device
@@ -90,6 +92,7 @@ class Dispatcher:
             return True
         lane = self._lanes.get(link.session_id)
         if lane is None or not lane.answer(message):
+            link.speaks = link.speaks or message.serial
             self.notes.unsolicited(link, published(message.payload, CODEC_NAMES[message.codec]))
             return False
         if lane.idle:
@@ -150,12 +153,32 @@ class Dispatcher:
         lane = flight.lane
         if lane is None:
             return
+        self._put_back(lane)
+        if not lane.link.closed:
+            lane.link.shut(SUPERSEDED)
+
+    def _on_speaks(self, flight: Flight) -> None:
+        """Redis knows the device as one that speaks by itself."""
+        if flight.lane is not None:
+            flight.lane.link.speaks = True
+
+    def _on_returned(self, flight: Flight) -> None:
+        """The command was to go out as codec 12 to such a device: it is the next again, and will take 14."""
+        lane = flight.lane
+        if lane is None:
+            return
+        self._put_back(lane)
+        self.flights.resume(flight)  # a cancel that came meanwhile is heard before anything is sent
+        if self.stopping:
+            self._stop_flight(flight)
+        lane.pump()
+
+    def _put_back(self, lane: Lane) -> None:
+        """The command in the slot was not committed: it waits again, for its device if that has gone."""
         lane.queue.put_back()
         if lane.link.closed:
             for waiting in lane.close(SUPERSEDED):
                 self.await_device(waiting)
-        else:
-            lane.link.shut(SUPERSEDED)
 
     # What the lanes ask for
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import structlog
 
-from fsm.command import QUEUED, SENT, Command, decide, evolve
+from fsm.command import QUEUED, SENT, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.entries import letter_of
 from fsm.errors import IllegalTransition, WrongReason
 from fsm.events import CommandEvent
-from fsm.moves import Discard, Entry, MoveResult, Status, Step
+from fsm.moves import SPEAKS, Discard, Entry, MoveResult, Status, Step
 from fsm.reasons import INTERNAL_ERROR, LEDGER_LOST
 from fsm.retelling import retell
+from fsm.serial import CODEC_12
 from transport.clock import Clock
 from transport.flight import Flight
 from transport.metrics import Metrics
@@ -39,6 +40,8 @@ class Flights:
         on_left: a flight gave up its place, because its verdict is decided or nothing more will become of it.
         on_committed: a flight's `sent` is in the log.
         on_displaced: the registry names another holder of the flight's device.
+        on_speaks: the flight's device is known to speak by itself.
+        on_returned: a flight was not sent, because of the codec that it was to be sent with.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Flights:
         on_left: Callable[[Flight], None],
         on_committed: Callable[[Flight], None],
         on_displaced: Callable[[Flight], None],
+        on_speaks: Callable[[Flight], None],
+        on_returned: Callable[[Flight], None],
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -61,6 +66,8 @@ class Flights:
         self._on_left = on_left
         self._on_committed = on_committed
         self._on_displaced = on_displaced
+        self._on_speaks = on_speaks
+        self._on_returned = on_returned
         self._by_entry: dict[str, Flight] = {}
         self._by_command: dict[str, Flight] = {}
         self.expiries: Deadlines[Flight] = Deadlines()
@@ -141,6 +148,7 @@ class Flights:
             remove=remove,
             allow_missing=event.recovered,
             held_imei=flight.request.imei if event.state == SENT else "",
+            by_default=event.state == SENT and event.codec == CODEC_12 and not flight.request.codec,
             accepted_at=flight.request.accepted_at,
         )
 
@@ -151,6 +159,8 @@ class Flights:
         flight.pending = None
         if result.now_ms:
             self._clock.sync(result.now_ms)
+        if result.detail == SPEAKS:
+            self._on_speaks(flight)
         if result.applied:
             self._apply(flight, event)
             self.resume(flight)
@@ -163,6 +173,8 @@ class Flights:
                 self._overruled(flight, event)
         elif result.status is Status.HELD_ELSEWHERE:
             self._on_displaced(flight)
+        elif result.status is Status.SERIAL:
+            self._on_returned(flight)
         elif result.status is Status.ERROR:
             self.give_up(flight, result.detail, event)
         self.resume(flight)
@@ -176,7 +188,7 @@ class Flights:
         """
         if event.recovered or not event.terminal:
             return False
-        found = Command(event.command_id, result.state, result.seq)
+        found = result.command(event.command_id)
         lost = retell(event, found, flight.request)
         if not lost:
             return False

@@ -98,6 +98,7 @@ class Guest(DeviceLink):
         self._finish()
 
     def registered(self, result: RegisterResult) -> None:
+        self.speaks = self.speaks or result.speaks
         if result.status is Registered.INSECURE:
             self._turn_back(result.holder)
         else:

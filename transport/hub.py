@@ -190,7 +190,10 @@ class Hub:
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
         """The registry's word on a session that asked again to be the holder."""
         connection = self.sessions.get(imei)
-        if result.status is Registered.SUPERSEDED and connection and connection.session_id == session_id:
+        if connection is None or connection.session_id != session_id:
+            return
+        connection.speaks = connection.speaks or result.speaks
+        if result.status is Registered.SUPERSEDED:
             connection.shut(SUPERSEDED)
 
     def refused(self, batch: Batch) -> None:

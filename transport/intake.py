@@ -23,6 +23,7 @@ from fsm.reasons import (
     NOT_ALLOWED,
     QUEUE_FULL,
 )
+from fsm.serial import codec_for
 from transport.cancels import Cancels
 from transport.dispatcher import Dispatcher
 from transport.flight import Flight
@@ -118,7 +119,9 @@ class Intake:
 
     def _end_of_redelivered(self, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
         """The entry was a command to an earlier process, whose limits were others."""
-        command = Command(event.command_id, result.state, result.seq, session_id=result.session_id)
+        command = Command(
+            event.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
+        )
         if command.terminal:
             self._ledger.submit(Discard(entry, ignore))
             return
@@ -155,15 +158,17 @@ class Intake:
     def _first_event(self, request: CommandRequest) -> CommandEvent:
         command, now = Command(request.command_id), self._clock.monotonic()
         imei = request.imei
+        link = self._dispatcher.link_of(imei)
         if not self._allowed(request):
             return decide(command, "refuse", reason=NOT_ALLOWED, request=request)
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
-        if self._dispatcher.link_of(imei) is None and not self._dispatcher.absent.expected(imei, now):
+        if link is None and not self._dispatcher.absent.expected(imei, now):
             return decide(command, "refuse", reason=DEVICE_NOT_CONNECTED, request=request)
         if self._dispatcher.waiting(imei) >= self._settings.queue_limit:
             return decide(command, "refuse", reason=QUEUE_FULL, request=request)
-        return decide(command, "accept", request=request)
+        codec = codec_for(request.codec, link is not None and link.speaks)
+        return decide(command, "accept", request=request, codec=codec)
 
     def _allowed(self, request: CommandRequest) -> bool:
         return verb_allowed(request.payload, self._settings.allow_verbs)
@@ -184,7 +189,11 @@ class Intake:
             return None
         lane.queue.begin()
         send = decide(
-            evolve(flight.command, accepted), "send", request=flight.request, session_id=link.session_id
+            evolve(flight.command, accepted),
+            "send",
+            request=flight.request,
+            session_id=link.session_id,
+            codec=codec_for(flight.request.codec, link.speaks),
         )
         return self._flights.step(flight, send)
 
@@ -225,7 +234,9 @@ class Intake:
         """The ledger has known this entry before this process did: go on from where it stands."""
         request = flight.request
         flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
-        flight.command = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+        flight.command = Command(
+            request.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
+        )
         if flight.command.terminal:
             self._flights.release(flight)
             self._ledger.submit(Discard(flight.entry, ignore))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fsm.command import Answer
 from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, TAINTED, failure_for, withdrawal_for
+from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
 from transport.flight import Flight, insert
@@ -36,12 +37,12 @@ class Desk(Protocol):
         """The device answered a command that already has its verdict."""
 
 
-def published(payload: bytes, codec: str) -> Answer:
+def published(payload: bytes, codec: str, attributed: str = CERTAIN) -> Answer:
     """A device's answer as it is published: text when printable ASCII (with line breaks), else hex."""
     kept = payload[:ANSWER_LIMIT]
     truncated = len(payload) > ANSWER_LIMIT
     text = as_text(kept)
-    return Answer(text, kept.hex() if text is None else None, truncated, codec)
+    return Answer(text, kept.hex() if text is None else None, truncated, codec, attributed)
 
 
 def answers(message: Message, codec: str, imei: str) -> bool:
@@ -94,7 +95,9 @@ class Lane:
         elif self._desk.stopping:
             return
         elif self.queue.free and self.queue.waiting and self.queue.waiting[0].pending is None:
-            self._desk.propose(self.queue.begin(), "send", session_id=self.link.session_id)
+            flight = self.queue.begin()
+            codec = codec_for(flight.request.codec, self.link.speaks)
+            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)
 
     def committed(self, flight: Flight) -> None:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""
@@ -119,7 +122,7 @@ class Lane:
             self._desk.propose(flight, "withdraw", reason=EXPIRED)
             return
         request = flight.request
-        frame = encode_command(CODEC_IDS[request.codec], request.imei, request.payload)
+        frame = encode_command(CODEC_IDS[flight.command.codec], request.imei, request.payload)
         self.unwritten = False
         self.queue.written()
         flight.written, flight.written_at = True, self._desk.clock.monotonic()
@@ -137,14 +140,21 @@ class Lane:
             self.link.taint()
 
     def answer(self, message: Message) -> bool:
-        """A message was read; whether it is the answer that is owed."""
+        """A message was read; whether it is the answer that is owed.
+
+        Of a device that speaks by itself nobody can say on codec 12 which message is the late answer: none
+        is, and the connection stays tainted.
+        """
         owed = self.queue.owed
-        if owed is None or not answers(message, owed.request.codec, self.link.imei):
+        if owed is None or not answers(message, owed.command.codec, self.link.imei):
+            return False
+        attributed = attribution(owed.command.codec, self.link.speaks)
+        if self.queue.tainted and attributed == UNCERTAIN:
             return False
         taken = self.queue.answered()
         assert taken is not None
         flight, late = taken
-        answer = published(message.payload, owed.request.codec)
+        answer = published(message.payload, owed.command.codec, attributed)
         if late:
             self.link.clear()
             self._desk.late_answer(flight, answer)

@@ -42,6 +42,7 @@ class DeviceLink(asyncio.Protocol):
         "last_read",
         "session",
         "session_id",
+        "speaks",
         "unacked_since",
     )
 
@@ -53,6 +54,7 @@ class DeviceLink(asyncio.Protocol):
         self.half_closed = False  # the device sends no more, and still has acknowledgements to get
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
+        self.speaks = False  # known to speak by itself, through a serial port
         self.last_read = hub.now
         self._port = 0
         self.session_id = hub.new_session_id(secure)

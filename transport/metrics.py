@@ -61,6 +61,11 @@ class Metrics:
             registry=self.registry,
         )
         self.notes = counter("command_notes_total", "Notes about commands", "note")
+        self.notes_suppressed = counter(
+            "command_notes_suppressed_total",
+            "Notes not published because there were too many",
+            "note",
+        )
         self.deadletters = counter("deadletters_total", "Outbound entries put on the dead-letter stream")
         self.registry_failures = counter("registry_failures_total", "Registrations that failed")
         self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -15,9 +16,10 @@ from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 
 UNSOLICITED_LIMIT = 30
-"""Unsolicited answers of one device that are published a minute; the rest are counted."""
+"""Unsolicited messages of one device that are told in any minute; the rest are counted."""
+MINUTE = 60.0
 BACKLOG = 1000
-"""Moves queued for the ledger above which unsolicited answers are only counted, lest a device fill memory."""
+"""Moves queued for the ledger above which unsolicited messages are only counted, to bound memory."""
 
 
 def ignore(result: MoveResult) -> None:
@@ -27,13 +29,21 @@ def ignore(result: MoveResult) -> None:
 class Notes:
     """Publishes notes for one process."""
 
-    def __init__(self, ledger: LedgerPort, metrics: Metrics, instance_id: str, boot_id: str) -> None:
+    def __init__(
+        self,
+        ledger: LedgerPort,
+        metrics: Metrics,
+        instance_id: str,
+        boot_id: str,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._instance_id = instance_id
         self._boot_id = boot_id
         self._serial = count(1)
-        self._unsolicited: Counter[str] = Counter()
+        self._monotonic = monotonic
+        self._told: dict[str, deque[float]] = {}  # by imei: when its last unsolicited messages were told
         self._forget_at = 0.0
 
     def new_id(self) -> str:
@@ -48,7 +58,7 @@ class Notes:
             note_id=self.new_id(),
             command_id=request.command_id,
             imei=request.imei,
-            codec=request.codec,
+            codec=flight.command.codec,
             instance_id=request.instance_id,
             session_id=flight.command.session_id,
             outbound_id=request.outbound_id,
@@ -67,6 +77,7 @@ class Notes:
                 response=answer.text,
                 response_hex=answer.hex,
                 truncated=answer.truncated,
+                attribution=answer.attribution,
             )
         )
 
@@ -81,20 +92,33 @@ class Notes:
                 response=event.response,
                 response_hex=event.response_hex,
                 truncated=event.truncated,
+                attribution=event.attribution,
             )
         )
 
     def sweep(self, now: float) -> None:
-        """A new minute begins for the devices that talk unasked."""
+        """Forget the devices that have told nothing for a minute."""
         if now >= self._forget_at:
-            self._forget_at = now + 60.0
-            self._unsolicited.clear()
+            self._forget_at = now + MINUTE
+            quiet = [imei for imei, told in self._told.items() if now - told[-1] >= MINUTE]
+            for imei in quiet:
+                del self._told[imei]
+
+    def _may_tell(self, imei: str) -> bool:
+        """Whether one more note about the device is worth a place in the log."""
+        if self._ledger.depth > BACKLOG:
+            return False
+        now = self._monotonic()
+        told = self._told.setdefault(imei, deque(maxlen=UNSOLICITED_LIMIT))
+        if len(told) == UNSOLICITED_LIMIT and now - told[0] < MINUTE:
+            return False
+        told.append(now)
+        return True
 
     def unsolicited(self, link: Link, answer: Answer) -> None:
-        """The device sent an answer that nothing asked for."""
-        self._unsolicited[link.imei] += 1
-        if self._unsolicited[link.imei] > UNSOLICITED_LIMIT or self._ledger.depth > BACKLOG:
-            self._metrics.notes.labels(UNSOLICITED_RESPONSE).inc()
+        """The device sent a message that answers nothing."""
+        if not self._may_tell(link.imei):
+            self._metrics.notes_suppressed.labels(UNSOLICITED_RESPONSE).inc()
             return
         self._publish(
             Note(

@@ -47,6 +47,8 @@ class Link(Protocol):
 
     imei: str
     session_id: str
+    speaks: bool
+    """The device is known to speak by itself, through a serial port."""
 
     @property
     def writable(self) -> bool:

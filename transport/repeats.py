@@ -72,7 +72,9 @@ class Repeats:
         else:
             self._metrics.overruled.labels(result.status).inc()
         if result.status is Status.REDELIVERED:
-            found = Command(request.command_id, result.state, result.seq, session_id=result.session_id)
+            found = Command(
+                request.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
+            )
             if found.terminal:
                 self._ledger.submit(Discard(entry, ignore))
         lost = retell(verdict, found, request) if verdict and found.seq else []

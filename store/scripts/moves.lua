@@ -1,8 +1,9 @@
 -- Carry out a batch of moves, each atomically with its event.
 --
--- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5.. ledgers
+-- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6.. ledgers
 -- ARGV  1 JSON: {boot, dead, prefix, group, retention, maxlen, moves = [...]}
--- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail},
+-- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
+-- codec},
 -- or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose estate is being settled has a heartbeat again.
 --
@@ -11,7 +12,7 @@
 -- Within one move the write that memory pressure can refuse (XADD to the log) comes first: a refused move
 -- leaves nothing behind.
 
-local responses, deadletter, boot, registry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local responses, deadletter, boot, registry, serial = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local input = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -69,15 +70,16 @@ end
 
 local function read(ledger)
   local found = redis.call('HMGET', ledger, 'state', 'seq', 'token', 'instance_id', 'outbound_id', 'session_id',
-    'accepted_at')
+    'accepted_at', 'codec')
   if not found[1] then return nil end
   return {state = found[1], seq = tonumber(found[2]) or 0, token = found[3] or '', instance = found[4],
-    entry = found[5], session = found[6] or '', accepted = tonumber(found[7])}
+    entry = found[5], session = found[6] or '', accepted = tonumber(found[7]),
+    codec = found[8] or ''}
 end
 
 local function report(status, seen, detail)
-  if not seen then return {status, '', 0, '', 0, '', detail or ''} end
-  return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or ''}
+  if not seen then return {status, '', 0, '', 0, '', detail or '', ''} end
+  return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or '', seen.codec}
 end
 
 local function settle(ledger, move)
@@ -111,14 +113,20 @@ function act.open(move, ledger)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
     whole(accepted), 'first', id, 'last', id, unpack(move.ledger))
   settle(ledger, move)
-  return {'OK', move.state, move.seq, '', accepted, move.token, ''}
+  return {'OK', move.state, move.seq, '', accepted, move.token, '', ''}
+end
+
+-- A set that cannot be read (a key of another type) must not keep a command from being sent.
+local function speaks(imei)
+  return redis.pcall('SISMEMBER', serial, imei) == 1 and 'speaks' or nil
 end
 
 function act.step(move, ledger)
   local seen = read(ledger)
   if not seen and not move.ledger then return report('MISSING') end
+  local known = move.imei and speaks(move.imei)
   if seen then
-    if seen.token == move.token then return report('ALREADY', seen) end
+    if seen.token == move.token then return report('ALREADY', seen, known) end
     local stands = seen.seq == move.seq - 1 and seen.state == move.prev
     if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
   end
@@ -127,6 +135,7 @@ function act.step(move, ledger)
     if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then
       return report('HELD_ELSEWHERE', seen, holder)
     end
+    if known and move.by_default then return report('SERIAL', seen, known) end
   end
   local id = append(move.event, seen and seen.accepted or move.accepted)
   if not seen then
@@ -134,8 +143,9 @@ function act.step(move, ledger)
   end
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
     move.session, 'last', id)
+  if move.codec then redis.call('HSET', ledger, 'codec', move.codec) end
   settle(ledger, move)
-  return {'OK', move.state, move.seq, move.session, 0, move.token, ''}
+  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', ''}
 end
 
 function act.remark(move, ledger)
@@ -192,7 +202,7 @@ if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {
 
 local results, broken = {}, {}
 for index, move in ipairs(input.moves) do
-  local ledger = move.key and KEYS[4 + move.key]
+  local ledger = move.key and KEYS[5 + move.key]
   -- A move that builds on one that has just failed must not be judged against a ledger that lacks it: it
   -- shares the fate of that one.
   local done, result = false, ledger and broken[ledger]

@@ -1,14 +1,15 @@
 -- Register and unregister sessions, in order.
 --
--- KEYS  1 registry  2 sessions  3 our boot  4 instances
+-- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that speak by themselves
 -- ARGV  1 JSON: {boot, instance, heartbeat and boots = prefixes of such keys, calls = [[act, imei, session_id], ...]}
--- Returns {{status, instance_id}, ...}, one per call, or 'FENCED' when another process owns our instance id.
+-- Returns {{status, instance_id, 'speaks' or ''}, ...}, one per call, or 'FENCED' when another process owns our
+-- instance id.
 --   first     REGISTERED, who held the entry before ('' for nobody); or INSECURE with the instance on which a session
 --             with TLS holds the device and lives, when this one is without
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
-local registry, sessions, boot, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local registry, sessions, boot, instances, speakers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local input = cjson.decode(ARGV[1])
 local us = input.instance
 local known = false
@@ -89,5 +90,10 @@ end
 if owner and owner ~= input.boot then return 'FENCED' end
 
 local results = {}
-for index, call in ipairs(input.calls) do results[index] = act[call[1]](call[2], call[3]) end
+for index, call in ipairs(input.calls) do
+  local result = act[call[1]](call[2], call[3])
+  -- A set that cannot be read (a key of another type) must not keep a device from being registered.
+  result[3] = redis.pcall('SISMEMBER', speakers, call[2]) == 1 and 'speaks' or ''
+  results[index] = result
+end
 return results

@@ -41,7 +41,7 @@ def test_the_least_a_producer_must_say_gets_the_defaults() -> None:
         command_id="c-1",
         imei="352093081452251",
         payload=b"getinfo",
-        codec="12",
+        codec="",
         expires_at=ENTRY_MS + 300_000,
         accepted_at=ENTRY_MS + 5,
         response_timeout=30.0,
@@ -165,7 +165,7 @@ def test_a_codec_is_twelve_or_fourteen(codec: bytes) -> None:
     [
         *(("codec", value) for value in (b"13", b"012", b"12.0", b" 12", b"0C", b"\xff")),
         *(("type", value) for value in (b"Command", b"stop", b" command", b"\xff")),
-        *(("expect_response", value) for value in (b"true", b"yes", b"01", b"2", b"-1")),
+        *(("expect_response", value) for value in (b"True", b"yes", b"01", b"2", b"-1")),
         *(
             ("response_timeout", value)
             for value in (
@@ -201,8 +201,10 @@ def test_a_response_timeout_is_decimal_seconds(text: bytes, seconds: float) -> N
 
 
 def test_a_command_may_expect_no_response() -> None:
-    assert not command(expect_response=b"0").expect_response
-    assert command(expect_response=b"1").expect_response
+    for no in (b"0", b"false"):
+        assert not command(expect_response=no).expect_response
+    for yes in (b"1", b"true", b"", b"null"):
+        assert command(expect_response=yes).expect_response
 
 
 def test_echoed_fields_are_cut_and_cannot_be_wrong() -> None:

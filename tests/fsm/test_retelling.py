@@ -61,3 +61,11 @@ def test_a_verdict_that_is_told_again_belongs_to_the_entry_that_came_again() -> 
     again = request_of("gw-2", "1767225700000-0")
     [event] = retell(ANSWERED, Command("c-1", "sent", 2), again)
     assert (event.instance_id, event.outbound_id) == ("gw-2", "1767225700000-0")
+
+
+def test_what_is_told_again_names_the_codec_that_was_used() -> None:
+    command = evolve(Command("c-1"), decide(Command("c-1"), "accept", request=REQUEST))
+    command = evolve(command, decide(command, "send", request=REQUEST, codec="14"))
+    verdict = decide(command, "fail", request=REQUEST, reason="connection_lost")
+    events = retell(verdict, Command("c-1"), REQUEST)
+    assert [event.codec for event in events] == ["14", "14", "14"]

@@ -50,6 +50,7 @@ class Case:
         remove: tuple[Entry, ...] = (),
         allow_missing: bool = False,
         held_imei: str = "",
+        by_default: bool = False,
         **facts: Any,
     ) -> Step:
         """The next move."""
@@ -61,6 +62,7 @@ class Case:
             remove=remove,
             allow_missing=allow_missing,
             held_imei=held_imei,
+            by_default=by_default,
             accepted_at=self.request.accepted_at,
         )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import pytest
 
-from fsm.moves import Entry, Status
+from fsm.moves import SPEAKS, Entry, Status
 from fsm.reasons import CANCELLED, CONNECTION_LOST, DEVICE_NOT_CONNECTED, INVALID_COMMAND
 from store.keys import GROUP
 from tests.redis.book import ANSWER, BOOT, IMEI, KEYS, US, Book
@@ -55,6 +58,38 @@ async def test_a_refusal_is_a_whole_life_in_one_move(book: Book) -> None:
     assert (event["seq"], event["terminal"], event["outcome"]) == ("1", "1", "failed")
     assert await book.pending() == []
     assert 0 < await book.client.pttl(KEYS.ledger("c-1")) <= 7 * 86400 * 1000
+
+
+# Devices whose serial port speaks
+
+
+async def test_no_command_goes_out_as_codec_12_by_default_to_a_device_that_speaks(book: Book) -> None:
+    case = await book.case()
+    await book.statuses(case.open())
+    default = case.step("send", session_id="s-1", held_imei=IMEI, by_default=True)
+    await cast(Any, book.client).sadd(KEYS.serial, IMEI)
+    [result] = await book.ledger.execute(default)
+    assert (result.status, result.state, result.detail) == (Status.SERIAL, "queued", SPEAKS)
+    assert await book.states() == ["queued"]
+    chosen = replace(default, event=replace(default.event, codec="14"), by_default=False, token="")
+    for status in (OK, ALREADY):
+        [result] = await book.ledger.execute(chosen)
+        assert (result.status, result.detail) == (status, SPEAKS)
+    assert (await book.row())["codec"] == "14"
+    [again] = await book.ledger.execute(type(case)(case.request).open())
+    assert again.command("c-1").codec == "14"
+
+
+@pytest.mark.parametrize("key_is", ["absent", "of another type"])
+async def test_what_is_not_known_of_a_device_keeps_no_command_from_being_sent(
+    book: Book, key_is: str
+) -> None:
+    if key_is != "absent":
+        await book.client.set(KEYS.serial, "no set")
+    case = await book.case()
+    send = case.open(), case.step("send", session_id="s-1", held_imei=IMEI, by_default=True)
+    assert [r.detail for r in await book.ledger.execute(*send)] == ["", ""]
+    assert await book.states() == ["queued", "sent"]
 
 
 # Step

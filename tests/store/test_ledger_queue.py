@@ -16,7 +16,7 @@ from store.ledger import Ledger
 from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'."]
+NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'.", b""]
 
 
 class Desk:

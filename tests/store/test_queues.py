@@ -153,7 +153,7 @@ async def test_events_that_come_during_a_call_are_not_taken_for_those_it_has_app
     assert await fake_redis.xlen(KEYS.responses) == 3
 
 
-REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE"]
+REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE", b""]
 
 
 async def refusing(ledger: Ledger, times: int, spawn: Spawn) -> list[Status]:

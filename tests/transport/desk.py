@@ -46,6 +46,7 @@ class FakeLink:
     def __init__(self, dispatcher: Dispatcher, imei: str, session_id: str) -> None:
         self.imei = imei
         self.session_id = session_id
+        self.speaks = False
         self.ready = False
         self.between_frames = True
         self.closed = False

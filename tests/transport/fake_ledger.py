@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from fsm.command import SENT
 from fsm.events import CommandEvent, Note
-from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from fsm.moves import SPEAKS, Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from store.errors import CallFailed
 
 US = "gw-1"
@@ -33,6 +34,7 @@ class Row:
     imei: str = ""
     session_id: str = ""
     accepted_at: int = 0
+    codec: str = ""
 
 
 @dataclass
@@ -51,6 +53,7 @@ class FakeLedger:
         rows: the ledgers.
         stream: entries that lie on outbound streams, pending or not.
         holders: imei -> instance_id, as the registry has it.
+        serial: devices that are known to speak by themselves.
         alive: instances that have a heartbeat.
         ahead: ms by which its clock is ahead of ours.
     """
@@ -64,6 +67,7 @@ class FakeLedger:
         self.deadletters: list[Discard] = []
         self.holders: dict[str, str] = {}
         self.alive: set[str] = set()
+        self.serial: set[str] = set()
         self.ahead = 0
         self._queue: deque[Move] = deque()
         self._refusals: list[_Refusal] = []
@@ -93,7 +97,7 @@ class FakeLedger:
             "instance_id": row.entry.instance_id,
             "outbound_id": row.entry.outbound_id,
             "imei": row.imei,
-            "codec": "12",
+            "codec": row.codec,
         }
 
     # What a test does with it
@@ -166,7 +170,8 @@ class FakeLedger:
         now = now_ms() + self.ahead
         if row is None:
             return MoveResult(status, now, detail=detail)
-        return MoveResult(status, now, row.state, row.seq, row.session_id, row.accepted_at, row.token, detail)
+        found = (row.state, row.seq, row.session_id, row.accepted_at, row.token)
+        return MoveResult(status, now, *found, detail, row.codec)
 
     def _open(self, move: Open) -> MoveResult:
         row = self.rows.get(move.event.command_id)
@@ -180,7 +185,7 @@ class FakeLedger:
         accepted = request.accepted_at if request and request.hops else now_ms()
         event = move.event
         self.rows[event.command_id] = Row(
-            event.state, event.seq, move.token, move.entry, event.imei, "", accepted
+            event.state, event.seq, move.token, move.entry, event.imei, "", accepted, event.codec
         )
         self._append(event, move.entry)
         return self._report(Status.OK, self.rows[event.command_id])
@@ -190,22 +195,26 @@ class FakeLedger:
         row = self.rows.get(event.command_id)
         if row is None and not move.allow_missing:
             return self._report(Status.MISSING)
+        known = SPEAKS if move.held_imei in self.serial else ""
         if row is not None and row.token == move.token:
-            return self._report(Status.ALREADY, row)
+            return self._report(Status.ALREADY, row, known)
         stands = row is None or (row.seq, row.state, row.entry) == (event.seq - 1, event.prev, move.entry)
         if not stands:
             return self._report(Status.CONFLICT, row)
         holder = self.holders.get(move.held_imei)
         if holder and holder != US and holder in self.alive:
             return self._report(Status.HELD_ELSEWHERE, row, holder)
+        if known and move.by_default:
+            return self._report(Status.SERIAL, row, known)
         accepted = row.accepted_at if row else move.accepted_at
+        codec = event.codec if event.state == SENT or row is None else row.codec
         self.rows[event.command_id] = Row(
-            event.state, event.seq, move.token, move.entry, event.imei, event.session_id, accepted
+            event.state, event.seq, move.token, move.entry, event.imei, event.session_id, accepted, codec
         )
         self._append(event, move.entry)
         for entry in move.remove:
             self.stream.pop(entry, None)
-        return self._report(Status.OK, self.rows[event.command_id])
+        return self._report(Status.OK, self.rows[event.command_id], known)
 
     def _append(self, event: CommandEvent, entry: Entry) -> None:
         self.log.append(event)

@@ -79,7 +79,6 @@ def test_send_follows_the_command_to_its_end(
         "command_id": "c1",
         "imei": IMEI,
         "payload": "getinfo",
-        "codec": "12",
         "requested_by": "telgw send",
     }
 

@@ -205,7 +205,7 @@ async def test_at_a_beat_the_registry_is_told_who_is_here(
 
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
     monkeypatch.setattr(gateway.reader, "pending", pending)
-    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1"))
+    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     gateway._on_beat(1_767_225_600_000)
     async with asyncio.timeout(PATIENCE):

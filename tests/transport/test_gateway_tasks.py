@@ -77,7 +77,7 @@ async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_count
 
     diary.await_(gateway.reader, "pending", answer)
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
-    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1"))
+    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_beat(1_767_225_600_000)

@@ -28,7 +28,6 @@ async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
         "command_id": "a",
         "imei": IMEI,
         "payload": "a",
-        "codec": "12",
         "expires_at": "1767229200000",
         "response_timeout": "30",
         "expect_response": "1",

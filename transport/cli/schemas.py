@@ -16,7 +16,8 @@ from fsm import reasons
 from fsm.command import COMMAND, OUTCOMES
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.machine import Table
-from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, IMEI, PRINTABLE
+from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
+from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
 from store.messages import command_fields, note_fields, session_fields
 from transport.teltonika.message_json import CODEC_NAMES
@@ -53,11 +54,11 @@ def _command() -> Schema:
         | {"description": "The key by which a command is never sent twice."},
         "imei": _matching(IMEI),
         "payload": _matching(PRINTABLE) | {"description": "The text, sent byte for byte."},
-        "codec": COMMAND_CODEC | {"default": "12"},
+        "codec": COMMAND_CODEC | {"description": "Default: 12, or 14 for a device whose serial port speaks."},
         "type": {"enum": ["command"], "default": "command"},
         "expires_at": TEXT | {"description": "RFC 3339, or epoch ms; at most 24 h ahead."},
         "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
-        "expect_response": FLAG | {"default": "1"},
+        "expect_response": {"enum": [*FALSE, *TRUE], "default": "1"},
         **_echo(),
     }
     return _object("A command for a device.", properties, ("command_id", "imei", "payload"))
@@ -79,6 +80,7 @@ def _event() -> Schema:
         "outcome": {"enum": ["", *dict.fromkeys(OUTCOMES.values())]},
         "reason": {"enum": ["", *known]},
         "delivery": {"enum": list(DELIVERIES)},
+        "attribution": {"enum": list(ATTRIBUTIONS)},
         "at": MOMENT,
         "age_ms": NUMBER,
     }
@@ -90,6 +92,7 @@ def _note() -> Schema:
     properties = _wire(Note) | {
         "kind": {"const": "note"},
         "note": {"enum": list(reasons.NOTES)},
+        "attribution": {"enum": list(ATTRIBUTIONS)},
         "at": MOMENT,
     }
     return _object("A remark that changes no state.", properties, (*note_fields(sample)[::2], "at"))

@@ -32,7 +32,9 @@ SLACK = 60.0
 @click.argument("imei")
 @click.argument("text")
 @click.option(
-    "--codec", type=click.Choice(["12", "14"]), default="12", show_default=True, help="How it is sent."
+    "--codec",
+    type=click.Choice(["12", "14"]),
+    help="How it is sent.  [default: 12; 14 to a device whose serial port speaks]",
 )
 @click.option("--timeout", type=Duration(0.1, 3600), help="Time the device has to answer.")
 @click.option("--expires-in", type=Duration(0.1, 86400), help="It is not sent later than this from now.")
@@ -118,7 +120,7 @@ def entry(
     *,
     imei: str,
     text: str,
-    codec: str = "12",
+    codec: str | None = None,
     timeout: float | None = None,
     expires_in: float | None = None,
     no_answer: bool = False,
@@ -133,9 +135,10 @@ def entry(
         "command_id": str(uuid.uuid4()) if command_id is None else command_id,
         "imei": imei,
         "payload": text,
-        "codec": codec,
         "requested_by": "telgw send",
     }
+    if codec is not None:
+        fields["codec"] = codec
     if timeout is not None:
         fields["response_timeout"] = f"{timeout:.3f}"
     if expires_in is not None:

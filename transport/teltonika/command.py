@@ -49,6 +49,11 @@ class Message:
     timestamp: int | None = None
     quantity: int = _QUANTITY
 
+    @property
+    def serial(self) -> bool:
+        """Whether serial ports speak like this: on codecs 12, 13 and 15, while 14 has answers alone."""
+        return self.codec != CODEC_14
+
 
 def encode_command(codec: int, imei: str, text: bytes) -> bytes:
     """Return the frame that tells a device ``text``, in codec 12 or 14. Codec 12 carries no IMEI.

@@ -36,10 +36,7 @@ MECHANISMS = (
         name="reconciled away",
         what="A session that the registry gives to another living instance is closed `superseded`.",
         file="transport/hub.py",
-        text=(
-            "        if result.status is Registered.SUPERSEDED and connection and "
-            "connection.session_id == session_id:\n"
-        ),
+        text="        if result.status is Registered.SUPERSEDED:\n",
         mutant="        if False:\n",
         without="two instances keep the device",
         tests=(
@@ -52,11 +49,8 @@ MECHANISMS = (
         name="only the session that asked",
         what="The registry's late word on a session does not close the newer one.",
         file="transport/hub.py",
-        text=(
-            "        if result.status is Registered.SUPERSEDED and connection and "
-            "connection.session_id == session_id:\n"
-        ),
-        mutant="        if result.status is Registered.SUPERSEDED and connection:\n",
+        text="        if connection is None or connection.session_id != session_id:\n",
+        mutant="        if connection is None:\n",
         without="a device that has just come back is sent away",
         tests=(
             "transport/test_connection_guards.py::"

@@ -80,10 +80,7 @@ MECHANISMS = (
         name="not connected here",
         what="A command for a device that is not expected here is refused at once.",
         file="transport/intake.py",
-        text=(
-            "        if self._dispatcher.link_of(imei) is None and not "
-            "self._dispatcher.absent.expected(imei, now):\n"
-        ),
+        text="        if link is None and not self._dispatcher.absent.expected(imei, now):\n",
         mutant="        if False:\n",
         without="its producer waits for the grace",
         tests=(

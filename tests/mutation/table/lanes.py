@@ -10,11 +10,11 @@ MECHANISMS = (
         name="sent before the write",
         what="`sent` is in the log before the command is written.",
         file="transport/lane.py",
-        text='            self._desk.propose(self.queue.begin(), "send", session_id=self.link.session_id)\n',
+        text='            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)\n',
         mutant=(
-            "            flight = self.queue.begin()\n"
-            "            self._write()\n"
-            '            self._desk.propose(flight, "send", session_id=self.link.session_id)\n'
+            "            request = flight.request\n"
+            "            self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))\n"
+            '            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)\n'
         ),
         without="it is written first, and a crash in between sends it again",
         tests=("transport/test_lane.py::test_of_twenty_commands_one_is_out_at_any_time",),

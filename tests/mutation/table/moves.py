@@ -72,7 +72,9 @@ MECHANISMS = (
         name="a step is taken once",
         what="A step that is repeated after a lost reply is known by its token.",
         file="store/scripts/moves.lua",
-        text=("    if seen.token == move.token then return report('ALREADY', seen) end\n    local stands"),
+        text=(
+            "    if seen.token == move.token then return report('ALREADY', seen, known) end\n    local stands"
+        ),
         mutant="    local stands",
         without="our own move looks like another's",
         tests=("redis/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
