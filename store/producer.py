@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
 from store.client import StoreError
+from store.errors import CallFailed, Outcome
 from store.keys import Keys
 
 PAGE = 500
@@ -25,6 +26,10 @@ LogEntry = tuple[str, dict[str, str]]
 
 class StoreUnreachable(GatewayFault):
     """Redis did not answer, or refused."""
+
+
+class NotPublished(StoreUnreachable):
+    """An entry is known not to have been appended."""
 
 
 class Producer:
@@ -53,8 +58,13 @@ class Producer:
         return None if value is None else _text(value)
 
     async def publish(self, instance_id: str, fields: Mapping[str, str]) -> str:
-        """Append an entry to the stream of `instance_id`; its id. What it says is judged by the gateway."""
-        with _reaching():
+        """Append an entry to the stream of `instance_id`; its id. What it says is judged by the gateway.
+
+        Raises:
+            NotPublished: it was not appended.
+            StoreUnreachable: it may have been appended, or not.
+        """
+        with _reaching(appending=True):
             return _text(await self._client.xadd(self._keys.outbound(instance_id), dict(fields)))
 
     async def tail(self) -> str:
@@ -118,12 +128,14 @@ class Producer:
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
+def _reaching(*, appending: bool = False) -> Iterator[None]:
     """An error of a call leaves as a sentence for people."""
     try:
         yield
     except StoreError as error:
-        raise StoreUnreachable(f"Redis does not serve us: {error or type(error).__name__}") from error
+        unknown = isinstance(error, CallFailed) and error.outcome is Outcome.UNKNOWN
+        kind = NotPublished if appending and not unknown else StoreUnreachable
+        raise kind(f"Redis does not serve us: {error or type(error).__name__}") from error
 
 
 def _text(value: bytes | str) -> str:

@@ -1,7 +1,8 @@
 """The command line: ``telgw VERB``, one verb a file, imported when it is used.
 
 What goes wrong is told in one line on stderr, ``telgw: ...``. Exit statuses: 0 done; 1 done, but not as
-wished; 2 wrong use, or something outside (a file, a port, Redis) that does not serve us; 130 interrupted.
+wished; 2 wrong use, or something outside (a file, a port, Redis) that does not serve us; 3 it is not known
+what becomes of a command; 130 interrupted.
 Verbs with more say so in their help.
 """
 
@@ -12,7 +13,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
+from contextlib import suppress
+from io import FileIO, TextIOWrapper
+from traceback import print_exc
 from typing import Any, NoReturn
 
 import click
@@ -21,7 +24,7 @@ from click.core import ParameterSource
 from fsm.errors import GatewayError
 from store.redis_url import redacted
 
-from .ending import complain, leave
+from .ending import complain, leave, undecided
 
 VERBS = {
     "run": "Run a gateway.",
@@ -39,7 +42,7 @@ VERBS = {
 }
 """Every verb and what it does, so that the help does not have to import them."""
 
-INTERRUPTED = 130
+UNDECIDED, INTERRUPTED = 3, 130
 
 _URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*", re.IGNORECASE)
 
@@ -68,6 +71,22 @@ class Telgw(click.Group):
         sys.exit(self._status(args, **extra))
 
     def _status(self, args: Sequence[str] | None, **extra: Any) -> int:
+        undecided()
+        try:
+            status = self._told(args, **extra)
+        except Exception:
+            if not (what := undecided()):
+                raise
+            with suppress(OSError, AttributeError):
+                print_exc()
+        else:
+            if not (what := undecided()):
+                return status
+        complain(f"It is not known what becomes of {what}.")
+        return UNDECIDED
+
+    def _told(self, args: Sequence[str] | None, **extra: Any) -> int:
+        """The exit status of a verb, whose errors are told."""
         try:
             result = super().main(args, "telgw", **extra)
         except click.Abort:
@@ -77,7 +96,7 @@ class Telgw(click.Group):
             return 2
         except click.ClickException as error:
             return _complain(_describe(error))
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit):  # click makes the one of the other
             # Whoever read our output has gone; what is left in the buffers must not raise again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
@@ -134,7 +153,12 @@ def main() -> NoReturn:
 
 
 def _hold_standard_descriptors() -> None:
-    """Open what was closed before us: else a socket gets the number, and what is printed goes into it."""
-    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+    """Open what was closed before us: else a socket gets the number, and what is printed goes into it.
+
+    To write there is still an error: whoever closed it must not be told that anything was printed.
+    """
+    while (lowest := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(lowest)
+    if sys.stdout is None:
+        sys.stdout = TextIOWrapper(FileIO(1, "w", closefd=False), write_through=True)

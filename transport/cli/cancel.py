@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import click
-from rich.console import Console
 
 from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
-from store.producer import Producer
+from store.producer import NotPublished, Producer
 
 from . import render
-from .ending import complete
+from .ending import awaiting, complete
 from .options import Where, with_streams
 from .parameters import Duration
 from .streams import producer
@@ -30,8 +29,9 @@ DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
     """Cancel the command COMMAND_ID if no byte of it was sent.
 
-    Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 wrong use; 3 no verdict;
-    4 nothing is known of it.
+    Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 nothing was asked: wrong use, or Redis
+    cannot be used; 3 it is not known what became of it: no verdict came, Redis was lost, the output could
+    not be written, or Ctrl-C; 4 nothing is known of it.
     """
     if not COMMAND_ID.fullmatch(command_id):
         raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
@@ -45,17 +45,18 @@ async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> 
             click.echo(f"telgw: Nothing is known of the command {command_id}.", err=True)
             return UNKNOWN
         tail = await streams.tail()
-        await streams.publish(instance_id, {"type": "cancel", "command_id": command_id})
-        try:
-            async with asyncio.timeout(patience):
-                return await _verdict(streams, command_id, tail, raw)
-        except TimeoutError:
-            click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
-            return NO_VERDICT
+        with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
+            await streams.publish(instance_id, {"type": "cancel", "command_id": command_id})
+            try:
+                async with asyncio.timeout(patience):
+                    return await _verdict(streams, command_id, tail, raw)
+            except TimeoutError:
+                click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
+                return NO_VERDICT
 
 
 async def _verdict(streams: Producer, command_id: str, tail: str, raw: bool) -> int:
-    console = Console(highlight=False)
+    console = render.Output()
     async for entry_id, fields in streams.outcome(command_id, tail):
         render.show(console, entry_id, fields, raw=raw)
         if fields.get("note") == CANCEL_REJECTED:

@@ -7,7 +7,6 @@ import resource
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -105,7 +104,7 @@ def _show(findings: list[Finding], raw: bool) -> None:
         for finding in findings:
             click.echo(json.dumps(asdict(finding)))
         return
-    console = Console(highlight=False)
+    console = render.Output()
     console.print(table(findings))
     counts = [(sum(finding.level == level for finding in findings), level) for level in LEVELS]
     console.print(", ".join(f"{count} {level}" for count, level in counts))

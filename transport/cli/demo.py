@@ -20,7 +20,7 @@ from rich.text import Text
 from fsm.errors import GatewayFault
 from fsm.session import READY
 from store.embedded import EmbeddedServer
-from store.producer import Producer
+from store.producer import NotPublished, Producer
 from transport.clock import Clock
 from transport.daemon import serve
 from transport.logs import logging_to_stderr
@@ -28,7 +28,7 @@ from transport.settings import Settings
 from transport.simulator import Tracker
 
 from . import render, scenes
-from .ending import complete
+from .ending import awaiting, complete
 from .options import Where
 from .render import STYLES
 from .send import entry
@@ -61,9 +61,9 @@ def command() -> int:
     """Start a gateway with a Redis of its own, five simulated trackers, and send them eight commands.
 
     Nothing is left behind. Exit status: 0 each command ended as it should; 1 one did not; 2 it could not
-    start; 130 interrupted.
+    start; 3 it is not known, for the output could not be written; 130 interrupted.
     """
-    console = Console(highlight=False)
+    console = render.Output()
     if not console.is_terminal:
         console.width = WIDE
     with (
@@ -84,14 +84,22 @@ def command() -> int:
 async def _demo(url: str, acts: list[scenes.Act], console: Console) -> int:
     async with _gateway(url) as (gateway, port), _trackers(port), producer(_where(url), "demo") as streams:
         await _all_ready(streams)
-        playing = asyncio.ensure_future(_play(streams, acts, console))
-        ends: list[asyncio.Future[Any]] = [playing, gateway, _interruption()]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not playing.done():
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
-            return INTERRUPTED
-        playing.result()
+        with awaiting("the commands of the demonstration", unless=NotPublished):
+            return await _played(streams, acts, console, gateway)
+
+
+async def _played(
+    streams: Producer, acts: list[scenes.Act], console: Console, gateway: asyncio.Task[int]
+) -> int:
+    """The exit status: of the play, or of its interruption."""
+    playing = asyncio.ensure_future(_play(streams, acts, console))
+    ends: list[asyncio.Future[Any]] = [playing, gateway, _interruption()]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if not playing.done():
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
+        return INTERRUPTED
+    playing.result()
     return 0 if all(act.right for act in acts) else 1
 
 

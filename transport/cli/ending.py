@@ -1,9 +1,16 @@
-"""How a verb's event loop and its process end: neither waits for a thread.
+"""How a verb ends: its event loop, its process, and its exit status.
+
+Neither loop nor process waits for a thread.
 
 A thread that looks a name up cannot be stopped, and a resolver that does not answer keeps it for a minute.
 Python joins such threads three times: when the default executor is shut down, when the loop of uvloop is
 closed, and when the interpreter ends. By then everything is said and stored, so the loops here skip the
 first two, and `leave` skips the third.
+
+An exit status is what a script goes by. From the moment a command may have been handed over until its verdict
+is known, a verb that ends early for whatever reason (its output is full, Redis is gone, Ctrl-C, an error of
+its own) does not know what becomes of the command, and must not say that it failed: the script would send it
+again. `awaiting` marks that time, and the group of the verbs asks `undecided` when one has ended.
 """
 
 from __future__ import annotations
@@ -12,12 +19,39 @@ import asyncio
 import os
 import select
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
 PATIENCE = 1.0
 """Seconds that a last sentence waits for room on standard error."""
+
+
+_awaited = ""
+
+
+@contextmanager
+def awaiting(what: str, unless: type[Exception]) -> Iterator[None]:
+    """While the block runs, and after it when an error ends it, nobody knows what becomes of `what`.
+
+    Args:
+        unless: an error that says that nothing was handed over.
+    """
+    global _awaited
+    _awaited = what
+    try:
+        yield
+    except unless:
+        _awaited = ""
+        raise
+    _awaited = ""
+
+
+def undecided() -> str:
+    """What a verb that has ended was waiting for; asking forgets it. Empty when there is nothing."""
+    global _awaited
+    what, _awaited = _awaited, ""
+    return what
 
 
 class _Loop(asyncio.SelectorEventLoop):

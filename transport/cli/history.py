@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +42,7 @@ async def _history(where: Where, command_id: str, raw: bool, mermaid: bool) -> i
     if not entries:
         click.echo(f"telgw: Nothing is known of the command {render.printable(command_id)}.", err=True)
         return UNKNOWN
-    console = Console(highlight=False)
+    console = render.Output()
     if mermaid:
         click.echo(chart(entries))
         return FOUND

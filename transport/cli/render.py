@@ -25,6 +25,17 @@ LONGEST = 160
 Fields = Mapping[str, str]
 
 
+class Output(Console):
+    """Standard output. What cannot be written raises, and does not end the process from within."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Called within the handling of the error: rich would exit with a status of its own."""
+        raise
+
+
 def printable(text: str, limit: int = LONGEST) -> str:
     """`text` in one line without any character that is not shown as itself, cut at `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"

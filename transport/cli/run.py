@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -251,7 +251,8 @@ def start(settings: Settings) -> int:
     from transport.logs import logging_to_stderr
 
     if sys.stderr is None:
-        click.echo("telgw: There is no log, for standard error is closed.")
+        with suppress(OSError):
+            click.echo("telgw: There is no log, for standard error is closed.")
     with ExitStack() as last, logging_to_stderr(settings.log_level, settings.log_format):
         ctx = click.get_current_context(silent=True)
         if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import click
-from rich.console import Console
 
 from fsm.command import DELIVERED, RESPONDED, TIMEOUT
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
-from store.producer import Producer
+from store.producer import NotPublished, Producer
 
 from . import render
-from .ending import complete
+from .ending import awaiting, complete
 from .options import Where, with_streams
 from .parameters import Duration
 from .streams import producer
@@ -51,8 +50,12 @@ def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
     """Send the command TEXT to the device IMEI and print each event of it as it comes.
 
     TEXT is sent byte for byte; quote it. With - it is the line on standard input, where no list of processes
-    shows a password in it. Exit status: 0 responded or delivered (without waiting: handed
-    over); 1 failed; 2 wrong use; 3 timeout, or no verdict at all; 4 no gateway holds the device.
+    shows a password in it.
+
+    Exit status: 0 responded or delivered (without waiting: handed over); 1 failed; 2 nothing was handed over:
+    wrong use, or Redis cannot be used; 3 timeout, or it is not known what became of it: no verdict came,
+    Redis was lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2
+    and 4 may it be sent again without a thought.
     """
     if wish["text"] == STDIN:
         wish["text"] = read_line(sys.stdin.buffer)
@@ -85,18 +88,20 @@ async def _send(where: Where, wait: bool, raw: bool, wish: dict[str, Any]) -> in
             click.echo(f"telgw: No gateway holds the device {fields['imei']}.", err=True)
             return NOBODY
         tail = await streams.tail()
-        await streams.publish(instance_id, fields)
-        if not wait:
-            click.echo(fields["command_id"])
-            return DONE
-        patience = (wish["expires_in"] or Limits().command_ttl) + (
-            wish["timeout"] or Limits().response_timeout
-        )
-        return await _follow(streams, fields["command_id"], tail, patience + SLACK, raw)
+        command_id = fields["command_id"]
+        with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
+            await streams.publish(instance_id, fields)
+            if not wait:
+                click.echo(command_id)
+                return DONE
+            patience = (wish["expires_in"] or Limits().command_ttl) + (
+                wish["timeout"] or Limits().response_timeout
+            )
+            return await _follow(streams, command_id, tail, patience + SLACK, raw)
 
 
 async def _follow(streams: Producer, command_id: str, tail: str, patience: float, raw: bool) -> int:
-    console = Console(highlight=False)
+    console = render.Output()
     last: dict[str, str] = {}
     try:
         async with asyncio.timeout(patience):

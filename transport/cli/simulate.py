@@ -17,6 +17,7 @@ from transport.simulator.behaviour import ANSWERS, Behaviour
 from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
 
+from . import render
 from .ending import complete
 from .parameters import Duration, HostPort
 
@@ -110,7 +111,7 @@ def behaviours(
 
 
 async def _simulate(fleet: Fleet, duration: float | None) -> int:
-    console = Console(highlight=False)
+    console = render.Output()
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(duration):

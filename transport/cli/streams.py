@@ -42,8 +42,9 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
 
 
 def _explained(where: Where, error: object) -> StoreUnreachable:
+    kind = type(error) if isinstance(error, StoreUnreachable) else StoreUnreachable
     hint = " (the embedded server runs as long as `telgw run`; or say --redis URL)"
-    return StoreUnreachable(f"{error}{hint * (where.redis == 'embedded')}")
+    return kind(f"{error}{hint * (where.redis == 'embedded')}")
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ def command(where: Where, start: str, imei: str | None, command_id: str | None, 
 
 
 async def _watch(where: Where, start: str, wanted: dict[str, str], raw: bool) -> int:
-    console = Console(highlight=False)
+    console = render.Output()
     async with producer(where, "watch") as streams:
         if start == "$":
             start = await streams.tail()

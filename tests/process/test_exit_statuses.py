@@ -1,0 +1,146 @@
+"""What a script may believe of the exit status of a verb: who cannot know what became of a command says 3."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests.process.gateway import IMEI, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
+from tests.rig.redis import RedisServer
+
+pytestmark = [pytest.mark.process, pytest.mark.redis]
+
+Start = Callable[..., Gateway]
+PlugIn = Callable[..., Device]
+UNDECIDED = 3
+
+
+def telgw(*words: str, out: int | IO[Any] = subprocess.PIPE, shell: str = "") -> subprocess.Popen[str]:
+    """The command line as a process."""
+    before = ["sh", "-c", shell, "sh"] if shell else []
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", MAIN, *words],
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit status of a process, and what it said on standard error."""
+    said = process.communicate(timeout=PATIENCE)[1]
+    return process.returncode, said
+
+
+@contextmanager
+def broken_pipe() -> Iterator[int]:
+    """A pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    """A file on a disk without space."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("output", [broken_pipe, full_disk])
+@pytest.mark.parametrize("more", [(), ("--no-wait",), ("--json",)], ids=["followed", "no wait", "json"])
+def test_a_command_whose_events_cannot_be_printed_may_have_been_obeyed(
+    start: Start, plug_in: PlugIn, bus: Bus, redis_url: str, output: Any, more: tuple[str, ...]
+) -> None:
+    device = plug_in(start()).ready()
+    with output() as out:
+        sending = telgw("send", "--redis", redis_url, "--command-id", "c1", *more, IMEI, "getinfo", out=out)
+        device.obey()
+        status, said = ended(sending)
+    assert status == UNDECIDED, said
+    assert "not known what becomes of the command c1" in said
+    assert "Traceback" not in said
+    assert bus.ended("c1")[-1] == "responded answered"
+
+
+def test_a_command_whose_output_was_closed_from_the_start(
+    start: Start, plug_in: PlugIn, redis_url: str
+) -> None:
+    device = plug_in(start()).ready()
+    sending = telgw("send", "--redis", redis_url, IMEI, "getinfo", shell='exec "$@" >&-')
+    device.obey()
+    status, said = ended(sending)
+    assert (status, "Traceback" in said) == (UNDECIDED, False)
+
+
+@pytest.mark.parametrize("verb", ["send", "cancel"])
+def test_who_is_interrupted_does_not_know(
+    start: Start, plug_in: PlugIn, bus: Bus, redis_url: str, verb: str
+) -> None:
+    gateway = start()
+    device = plug_in(gateway).ready()
+    if verb == "send":
+        process = telgw("send", "--redis", redis_url, IMEI, "getinfo")
+        device.command()
+    else:
+        bus.ask("c1")
+        device.command()
+        gateway.process.send_signal(signal.SIGSTOP)
+        process = telgw("cancel", "--redis", redis_url, "c1")
+        until(lambda: bus.client.xlen("commands:outbound:gw-1") == 2, "the cancel")
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == UNDECIDED
+    gateway.process.send_signal(signal.SIGCONT)
+
+
+def test_who_loses_redis_does_not_know(tmp_path: Path, start: Start, plug_in: PlugIn) -> None:
+    server = RedisServer(tmp_path, "none")
+    asyncio.run(server.start())
+    try:
+        with Gateway(server.url) as gateway, Device(gateway) as device:
+            device.ready()
+            sending = telgw("send", "--redis", server.url, IMEI, "getinfo")
+            device.command()
+            server.kill()
+            status, said = ended(sending)
+        assert status == UNDECIDED
+        assert "Redis does not serve us" in said
+    finally:
+        server.kill()
+
+
+def test_what_was_certainly_not_handed_over_may_be_sent_again(bus: Bus, redis_url: str) -> None:
+    bus.client.hset("connections:registry", IMEI, "gw-1")
+    bus.client.execute_command(*["ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-xadd"])
+    try:
+        url = redis_url.replace("://", "://reader:secret@")
+        status, said = ended(telgw("send", "--redis", url, IMEI, "getinfo"))
+    finally:
+        bus.client.execute_command("ACL", "DELUSER", "reader")
+    assert status == 2
+    assert "not known" not in said
+
+
+def test_a_demonstration_that_cannot_be_printed_is_no_verdict() -> None:
+    with full_disk() as out:
+        status, said = ended(telgw("demo", out=out))
+    assert (status, "Traceback" in said) == (UNDECIDED, False)
+
+
+def test_other_verbs_tell_a_reader_that_is_gone_from_a_failure(start: Start, redis_url: str) -> None:
+    start()
+    with broken_pipe() as out:
+        status, said = ended(telgw("check", "--redis", redis_url, out=out))
+    assert (status, "Traceback" in said) == (1, False)
