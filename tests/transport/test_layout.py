@@ -44,3 +44,28 @@ def test_a_hostile_device_cannot_fill_the_memory_with_layouts(monkeypatch: pytes
             assert cache.find(body, 2, len(body) - 1).ids == tuple(io)
             assert len(cache) <= 50
             assert cache.id_count <= 70
+
+
+def test_only_the_values_whose_bits_say_so_are_looked_at() -> None:
+    cache = LayoutCache(CODEC_8E)
+    for _ in range(2):
+        for low, high, names in [(127, 2**53 - 1, []), (128, 2**53 - 1, ["1"]), (255, 2**53, ["1", "11"])]:
+            body = one_record({1: (1, low), 11: (8, high)})
+            found = cache.find(body, 2, len(body) - 1)
+            assert [element.name for element in found.looked_at] == names
+            assert found.plain is not bool(names)
+
+
+def test_a_hostile_device_cannot_fill_the_memory_with_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "VARIANTS", 5)
+    monkeypatch.setattr(layout, "ID_LIMIT", 100)
+    cache = LayoutCache(CODEC_8E)
+    found: list[layout.Layout] = []
+    for pattern in range(1, 256):
+        signs = [bool(pattern >> bit & 1) for bit in range(8)]
+        body = one_record({1000 + bit: (2, 32768 * sign) for bit, sign in enumerate(signs)})
+        found.append(cache.find(body, 2, len(body) - 1))
+        looked_at = {element.name for element in found[-1].looked_at}
+        assert looked_at >= {str(1000 + bit) for bit, sign in enumerate(signs) if sign}
+        assert cache.id_count <= 100
+    assert len({id(each) for each in found}) == 5 + 1

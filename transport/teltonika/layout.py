@@ -5,10 +5,10 @@ ever, so a shape is worked out once and then reads a whole record with one ``unp
 trusted: before it is used, every count and id of the record at hand is compared with it, in one masked
 comparison of integers.
 
-The same comparison looks at the values. A record is *plain* if each of its values is published as one number:
-no IO value has its sign bit set, and no 8-byte number is above 2^53 - 1. Each shape has two layouts, one for
-plain records and one for all others, so that a plain record costs nothing more: whoever writes it asks
-``layout.plain`` once, in place of looking at each value.
+The same comparison looks at the values. A record is *plain* if each value is published as one number: no IO
+value has its sign bit set, and no 8-byte number is above 2^53 - 1. Each shape has a layout for plain records,
+and variants for records in which certain of these bits are set, which name the values to look at. So whoever
+writes a record looks at no value of a plain one, and at few of any other.
 
 Fixed head of a record: timestamp (8), priority (1), longitude (4), latitude (4), altitude (2), angle (2),
 satellites (1), speed (2). Then: event id, generation type (codec 16 alone), total, and for each width 1, 2,
@@ -31,15 +31,18 @@ SAFE_INTEGER = 2**53 - 1
 LAYOUT_LIMIT = 4096
 """Shapes remembered per codec; a hostile device invents one per record."""
 ID_LIMIT = 65536
-"""IO ids in all remembered shapes of a codec. One id costs about 150 bytes."""
+"""IO ids in all remembered layouts of a codec. One id costs about 150 bytes."""
 CANDIDATES = 8
 """Shapes that begin alike which are tried before a record is read count by count."""
-
+VARIANTS = 16
+"""Variants remembered of one shape; a device repeats a few sets of signs."""
+VARIANT_COST = 4
+"""What a variant counts against the limit of ids, beside its own."""
 
 Ids: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int]
 """IO ids and their widths in wire order, and the number of variable-length values."""
-Pair: TypeAlias = "tuple[Layout, Layout]"
-"""The layouts of one shape: of plain records, and of any."""
+Drawn: TypeAlias = "tuple[Layout, Layout, dict[int, Layout]]"
+"""The layouts of one shape: of plain records, of any, and of those in which certain bits are set."""
 
 
 class Shape(NamedTuple):
@@ -62,6 +65,15 @@ SHAPES = {
     CODEC_8E: Shape(2, 2, generation=False, variable=True),
     CODEC_16: Shape(2, 1, generation=True, variable=False),
 }
+
+
+class Element(NamedTuple):
+    """An IO value: its id, its index among those unpacked, the least that is not plain, and 256 ** width."""
+
+    name: str
+    at: int
+    limit: int
+    modulus: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,13 +99,11 @@ class Layout:
     """Index of the first IO value among the unpacked values."""
     names: tuple[str, ...] = field(compare=False, repr=False)
     """The ids as decimal text."""
-    limits: tuple[int, ...] = field(compare=False, repr=False)
-    """For each IO value the least that is not plain. No value reaches that of an id which comes again."""
-    moduli: tuple[int, ...] = field(compare=False, repr=False)
-    """256 to the power of the width of each IO value."""
+    looked_at: tuple[Element, ...] = field(compare=False, repr=False)
+    """The values that may not be plain. Of an id that comes twice it is the last."""
     plain_mask: int = field(compare=False, repr=False)
     plain: bool = field(default=False, compare=False)
-    """Whether it was seen that the record is plain. A record that is not may be plain all the same."""
+    """Whether it was seen that the record is plain. Other layouts do not say that it is not."""
 
 
 class _Drawing:
@@ -153,7 +163,11 @@ def _layout(
     struct = Struct(drawing.form)
     generation = SHAPES[codec].generation
     first = 10 if generation else 9
-    last = {number: index for index, number in enumerate(ids)}
+    names = tuple(map(str, ids))
+    elements = {
+        name: Element(name, first + i, _limit(width), 256**width)
+        for i, (name, width) in enumerate(zip(names, widths, strict=True))
+    }
     return Layout(
         ids=ids,
         widths=widths,
@@ -165,11 +179,8 @@ def _layout(
         mask=int.from_bytes(drawing.mask, "big"),
         skeleton=int.from_bytes(drawing.constants, "big"),
         first=first,
-        names=tuple(map(str, ids)),
-        limits=tuple(
-            _limit(w) if last[n] == i else 256**w for i, (n, w) in enumerate(zip(ids, widths, strict=True))
-        ),
-        moduli=tuple(256**width for width in widths),
+        names=names,
+        looked_at=tuple(elements.values()),
         plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
     )
 
@@ -188,8 +199,8 @@ class LayoutCache:
         self._codec = codec
         self._from = shape.total_at
         self._to = shape.total_at + 2 * shape.count_size + shape.id_size
-        self._guesses: dict[bytes, list[Pair]] = {}
-        self._drawn: dict[Ids, Pair] = {}
+        self._guesses: dict[bytes, list[Drawn]] = {}
+        self._drawn: dict[Ids, Drawn] = {}
         self._ids = 0
 
     def __len__(self) -> int:
@@ -205,33 +216,49 @@ class LayoutCache:
 
         Raises ``Undecodable`` if counts and ids do not make a record.
         """
-        for plain, layout in self._guesses.get(body[at + self._from : at + self._to], ()):
+        for drawn in self._guesses.get(body[at + self._from : at + self._to], ()):
+            plain, _, variants = drawn
             stop = at + plain.size
             if stop <= end:
                 record = int.from_bytes(body[at:stop], "big")
-                if record & plain.plain_mask == plain.skeleton:
+                odd = record & plain.plain_mask ^ plain.skeleton
+                if not odd:
                     return plain
-                if record & plain.mask == plain.skeleton:
-                    return layout
-        pair = plain, layout = self._draw(read_ids(self._codec, body, at, end))
+                if not odd & plain.mask:
+                    return variants.get(odd) or self._vary(drawn, odd, body, at)
+        drawn = self._draw(read_ids(self._codec, body, at, end))
         alike = self._guesses.setdefault(body[at + self._from : at + self._to], [])
-        alike.insert(0, pair)
+        alike.insert(0, drawn)
         del alike[CANDIDATES:]
-        record = int.from_bytes(body[at : at + plain.size], "big")
-        return plain if record & plain.plain_mask == plain.skeleton else layout
+        return self.find(body, at, end)
 
-    def _draw(self, key: Ids) -> Pair:
-        pair = self._drawn.get(key)
-        if pair is not None:
-            return pair
+    def _vary(self, drawn: Drawn, odd: int, body: bytes, at: int) -> Layout:
+        """The layout of records like the one at ``at``, in which the bits ``odd`` are set."""
+        _, layout, variants = drawn
+        if len(variants) >= VARIANTS:
+            return layout
+        self._count(len(layout.ids) + VARIANT_COST)
+        values = layout.struct.unpack_from(body, at)
+        few = tuple(element for element in layout.looked_at if values[element.at] >= element.limit)
+        variants[odd] = replace(layout, looked_at=few)
+        return variants[odd]
+
+    def _draw(self, key: Ids) -> Drawn:
+        drawn = self._drawn.get(key)
+        if drawn is not None:
+            return drawn
         layout = draw_layout(self._codec, *key)
-        self._ids += len(layout.ids)
+        self._count(len(layout.ids))
+        drawn = self._drawn[key] = (replace(layout, plain=True, looked_at=()), layout, {})
+        return drawn
+
+    def _count(self, ids: int) -> None:
+        """A layout of so many ids is about to be remembered; all others are forgotten if that is too much."""
+        self._ids += ids
         if self._ids > ID_LIMIT or len(self._drawn) >= LAYOUT_LIMIT:
             self._drawn.clear()
             self._guesses.clear()
-            self._ids = len(layout.ids)
-        pair = self._drawn[key] = (replace(layout, plain=True), layout)
-        return pair
+            self._ids = ids
 
 
 def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:

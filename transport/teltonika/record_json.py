@@ -68,7 +68,8 @@ def record_data(record: Record) -> RecordData:
     data = RecordData(time, priority, x, y, altitude, angle, satellites, speed, event, generation, io)
     if not layout.plain:
         data.signed = _signed(record, io) or UNSET
-        data.timestamp = _number(time)
+        if time > SAFE_INTEGER:
+            data.timestamp = str(time)
     if record.variable:
         _add_variable(record, data)
     return data
@@ -76,19 +77,17 @@ def record_data(record: Record) -> RecordData:
 
 def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
     """Return the values whose sign bit is set, as two's complement; write large numbers in ``io`` as text."""
-    layout = record.layout
+    values = record.values
     signed: dict[str, Number] = {}
-    values = zip(layout.names, record.values[layout.first :], layout.limits, layout.moduli, strict=True)
-    for name, value, limit, modulus in values:
+    for name, at, limit, modulus in record.layout.looked_at:
+        value = values[at]
         if value >= limit:
-            io[name] = _number(value)
+            if value > SAFE_INTEGER:
+                io[name] = str(value)
             if 2 * value >= modulus:
-                signed[name] = _number(value - modulus)
+                below = value - modulus
+                signed[name] = below if below >= -SAFE_INTEGER else str(below)
     return signed
-
-
-def _number(value: int) -> Number:
-    return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else str(value)
 
 
 def _add_variable(record: Record, data: RecordData) -> None:

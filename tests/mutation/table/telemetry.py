@@ -207,7 +207,7 @@ MECHANISMS = (
         name="a guessed layout is compared",
         what="A record is read by a remembered layout only if its counts and ids are those of the layout.",
         file="transport/teltonika/layout.py",
-        text="                if record & plain.mask == plain.skeleton:\n",
+        text="                if not odd & plain.mask:\n",
         mutant="                if True:\n",
         without="values are stored under the ids of another record",
         tests=(
