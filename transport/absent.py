@@ -1,22 +1,29 @@
-"""Commands whose device is not connected here: how long they wait, and which devices may come back."""
+"""Commands whose device is not connected here: how long they wait, and which devices may come back.
+
+A device is expected back for the grace after its connection here has ended. After a start so is each
+device that the registry names as ours then: its connection ended with the process before this one. Until
+the registry has been read (`recall`, then `recalled`) nobody knows who that is, so a command for any
+device is taken, *in doubt*: when the registry has been read it ends if its device is not expected after
+all. If the registry cannot be read, it ends with the grace.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import takewhile
 
 from transport.flight import Flight, insert
 
 
 class Absent:
-    """Flights by device, in stream order, and when a device was last here.
-
-    Times are monotonic seconds. A device that was here within `grace`, or any device within `grace` of the
-    start of the process, is expected back.
-    """
+    """Flights by device, in stream order, and who is expected back. Times are monotonic seconds."""
 
     def __init__(self, started_at: float, grace: float) -> None:
-        self._started_at = started_at
+        self._until = started_at + grace
         self._grace = grace
+        self._ours: set[str] = set()  # as the registry says
+        self._reading = True
+        self._doubted: dict[Flight, None] = {}
         self._flights: dict[str, list[Flight]] = {}
         self._left_at: dict[str, float] = {}  # whoever left first comes first
 
@@ -32,7 +39,42 @@ class Absent:
 
     def expected(self, imei: str, now: float) -> bool:
         """Whether the device may well be back soon."""
-        return now < max(self._started_at, self._left_at.get(imei, -self._grace)) + self._grace
+        if now < self._left_at.get(imei, float("-inf")) + self._grace:
+            return True
+        return now < self._until and (self._reading or imei in self._ours)
+
+    def begin(self, now: float) -> None:
+        """Devices can connect from `now` on: the grace of the start begins."""
+        self._until = now + self._grace
+
+    # Who was here before the start
+
+    def wants_recall(self, now: float) -> bool:
+        """Whether what the registry says would change anything."""
+        return self._reading and now < self._until
+
+    def recall(self, imeis: Iterable[str]) -> None:
+        """The registry names these devices as ours."""
+        self._ours.update(imeis)
+
+    def recalled(self, now: float) -> list[Flight]:
+        """The registry has been read; the flights that wait in doubt for devices that are not expected."""
+        self._reading = False
+        doubted, self._doubted = self._doubted, {}
+        return [
+            flight for flight in doubted if self.has(flight) and not self.expected(flight.request.imei, now)
+        ]
+
+    def doubt(self, flight: Flight) -> None:
+        """`flight` was taken although it is not known whether its device is expected."""
+        if self._reading:
+            self._doubted[flight] = None
+
+    def trust(self, flight: Flight) -> None:
+        """`flight` was taken before this process began: it may wait for its device like any other."""
+        self._doubted.pop(flight, None)
+
+    # Who waits
 
     def count(self, imei: str) -> int:
         """How many commands wait for the device."""
@@ -69,3 +111,5 @@ class Absent:
         over = list(takewhile(lambda imei: now >= self._left_at[imei] + self._grace, self._left_at))
         for imei in over:
             del self._left_at[imei]
+        if now >= self._until:
+            self._ours.clear()

@@ -113,6 +113,10 @@ class Dispatcher:
 
     # Places
 
+    def awaits(self, imei: str) -> bool:
+        """Whether a command for the device may be taken: it is here, or expected back."""
+        return self.link_of(imei) is not None or self.absent.expected(imei, self.clock.monotonic())
+
     def waiting(self, imei: str) -> int:
         """How many commands wait for the device here."""
         link = self.link_of(imei)
@@ -131,6 +135,18 @@ class Dispatcher:
             self._stop_flight(flight)
         elif flight.lane is not None:
             flight.lane.pump()
+
+    def recalled(self) -> None:
+        """It is known who was here before the start: whoever waits for somebody else waits no longer."""
+        now = self.clock.monotonic()
+        for flight in self.absent.recalled(now):
+            self._graces.set(flight, now)
+
+    def keep(self, flight: Flight) -> None:
+        """`flight` was taken by a process before this one: it waits for its device for the whole grace."""
+        self.absent.trust(flight)
+        if self.absent.has(flight):
+            self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
 
     def _on_left(self, flight: Flight) -> None:
         self._responses.cancel(flight)

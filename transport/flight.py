@@ -20,6 +20,7 @@ class Flight:
 
     Attributes:
         command: the fold of its committed events.
+        fresh: its entry was delivered for the first time.
         lane: where it waits or is out; None while its device is not here.
         pending: the event proposed to the ledger and not yet committed; at most one.
         moving: it is being handed to another instance.
@@ -34,6 +35,7 @@ class Flight:
 
     request: CommandRequest
     command: Command
+    fresh: bool = False
     lane: Lane | None = None
     pending: CommandEvent | None = None
     moving: bool = False
@@ -48,6 +50,11 @@ class Flight:
     def entry(self) -> Entry:
         """The outbound entry that stays pending until the verdict."""
         return Entry(self.request.instance_id, self.request.outbound_id)
+
+    @property
+    def moved_in(self) -> bool:
+        """Whether another instance has just handed it to this one."""
+        return self.fresh and self.request.hops > 0
 
     @property
     def place(self) -> tuple[int, int]:

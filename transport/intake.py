@@ -135,7 +135,7 @@ class Intake:
     # Commands
 
     def _begin(self, request: CommandRequest, fresh: bool) -> None:
-        flight = Flight(request, Command(request.command_id))
+        flight = Flight(request, Command(request.command_id), fresh)
         event = self._first_event(request)
         flight.pending = event
         self._flights.hold(flight)
@@ -149,41 +149,41 @@ class Intake:
 
         moves.append(Open(event, flight.entry, opened, request))
         if not event.terminal:
-            send = self._line_up(flight, event, fresh)
+            send = self._line_up(flight, event)
             if send is not None:
                 folded = True
                 moves.append(send)
         self._ledger.submit(*moves)
 
     def _first_event(self, request: CommandRequest) -> CommandEvent:
-        command, now = Command(request.command_id), self._clock.monotonic()
-        imei = request.imei
-        link = self._dispatcher.link_of(imei)
+        command, imei = Command(request.command_id), request.imei
         if not self._allowed(request):
             return decide(command, "refuse", reason=NOT_ALLOWED, request=request)
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
-        if link is None and not self._dispatcher.absent.expected(imei, now):
+        if not self._dispatcher.awaits(imei):
             return decide(command, "refuse", reason=DEVICE_NOT_CONNECTED, request=request)
         if self._dispatcher.waiting(imei) >= self._settings.queue_limit:
             return decide(command, "refuse", reason=QUEUE_FULL, request=request)
+        link = self._dispatcher.link_of(imei)
         codec = codec_for(request.codec, link is not None and link.speaks)
         return decide(command, "accept", request=request, codec=codec)
 
     def _allowed(self, request: CommandRequest) -> bool:
         return verb_allowed(request.payload, self._settings.allow_verbs)
 
-    def _line_up(self, flight: Flight, accepted: CommandEvent, fresh: bool) -> Step | None:
+    def _line_up(self, flight: Flight, accepted: CommandEvent) -> Step | None:
         """Put `flight` in line. To a free device its `sent` travels in the same call as its `queued`.
 
         Only a first delivery may be folded so: the ledger of a redelivered entry may be ahead of `queued`.
         """
         link = self._dispatcher.link_of(flight.request.imei)
         if link is None:
+            self._dispatcher.absent.doubt(flight)
             self._dispatcher.await_device(flight)
             return None
         lane = self._dispatcher.lane_of(link)
-        alone = lane.idle and link.writable and fresh and not self._dispatcher.stopping
+        alone = lane.idle and link.writable and flight.fresh and not self._dispatcher.stopping
         lane.join(flight)
         if not alone:
             return None
@@ -240,6 +240,8 @@ class Intake:
         if flight.command.terminal:
             self._flights.release(flight)
             self._ledger.submit(Discard(flight.entry, ignore))
+        elif not flight.moved_in:
+            self._dispatcher.keep(flight)
 
     def _settle_in(self, flight: Flight) -> None:
         """An open command takes its place, unless time or a restart has overtaken it."""
@@ -249,6 +251,8 @@ class Intake:
             self._flights.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
         elif self._clock.now_ms() >= flight.request.expires_at:
             self._flights.propose(flight, "expire", reason=EXPIRED)
+        elif flight.moved_in and not self._dispatcher.awaits(flight.request.imei):
+            self._flights.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
         self._flights.resume(flight)  # a cancel that came meanwhile is heard before anything is sent
         if flight.decided:
             return

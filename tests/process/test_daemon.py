@@ -11,6 +11,8 @@ from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, u
 from transport.teltonika.command import TYPE_COMMAND, Message
 from transport.teltonika.frame import CODEC_12, CODEC_14
 
+OTHER_IMEI = "352093081452252"
+
 pytestmark = [pytest.mark.process, pytest.mark.redis]
 
 Start = Callable[..., Gateway]
@@ -132,12 +134,31 @@ def test_a_command_expires_while_it_waits(start: Start, plug_in: PlugIn, bus: Bu
 
 
 def test_a_device_that_is_not_here_is_said_to_be_so(start: Start, bus: Bus) -> None:
-    start(reconnect_grace=0.3)
-    bus.ask("early")
-    assert bus.ended("early") == ["queued not_sent", "failed device_not_connected not_sent"]
-    bus.ask("late")
-    assert bus.ended("late") == ["failed device_not_connected not_sent"]
+    bus.client.hset(KEYS.registry, OTHER_IMEI, "gw-2")
+    bus.ask("before")
+    start()
+    asked = time.monotonic()
+    bus.ask("after")
+    bus.ask("elsewhere", OTHER_IMEI)
+    for name in ("before", "after", "elsewhere"):
+        assert bus.ended(name)[-1] == "failed device_not_connected not_sent"
+    assert bus.life("after") == ["failed device_not_connected not_sent"]
+    assert time.monotonic() - asked < 10
     bus.empty()
+
+
+def test_a_device_that_was_here_before_the_start_is_waited_for_among_many_others(
+    start: Start, plug_in: PlugIn, bus: Bus
+) -> None:
+    others = {f"35{number:013d}": f"gw-{number % 7 + 2}" for number in range(20_000)}
+    bus.client.hset(KEYS.registry, mapping=others | {IMEI: "gw-1"})
+    bus.ask("waits")
+    bus.ask("refused", OTHER_IMEI)
+    gateway = start()
+    assert bus.ended("refused")[-1] == "failed device_not_connected not_sent"
+    assert bus.life("waits") == ["queued not_sent"]
+    plug_in(gateway).ready().obey()
+    assert bus.ended("waits")[-1] == "responded answered"
 
 
 def test_a_frame_that_has_begun_is_never_interrupted(start: Start, plug_in: PlugIn, bus: Bus) -> None:

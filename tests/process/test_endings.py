@@ -29,12 +29,20 @@ def looks_no_more(bus: Bus) -> bool:
     return min(idle) >= 1
 
 
+def leave(gateway: Gateway, plug_in: PlugIn, bus: Bus) -> None:
+    """A device was here, and is expected back."""
+    plug_in(gateway, ABSENT).hello().socket.close()
+    gateway.said("session_closed", imei=ABSENT)
+    until(lambda: bus.holder(ABSENT) is None, "the end of its registration")
+
+
 def test_sigterm_ends_what_waits_and_waits_for_what_is_out(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start()
     device = plug_in(gateway).ready()
     bus.ask("out")
     device.command()
     bus.ask("waiting")
+    leave(gateway, plug_in, bus)
     bus.ask("absent", ABSENT)
     bus.reached("waiting", "queued")
     bus.reached("absent", "queued")
@@ -117,6 +125,7 @@ def test_after_a_crash_each_command_ends_once_and_none_is_written_twice(
         bus.ask(name, SILENT)
     for name in ("b-1", "b-2"):
         bus.ask(name, BUSY)
+    leave(gateway, plug_in, bus)
     bus.ask("a-1", ABSENT)
     silent.command()
     assert [busy.obey(), busy.obey()] == ["b-1", "b-2"]

@@ -117,6 +117,8 @@ class Fates:
                 world.meet("fate", "a freeze")
                 world.note(f"{name} is frozen for {frozen:.1f} s")
                 living[0].freeze(frozen)
+                if random.random() < 0.3:
+                    world.start(name)  # somebody thinks that it is dead
             else:
                 await self._cut_off(name)
             later = random.choice((0.1, 3.0, 14.0)) * random.uniform(0.5, 1.5)

@@ -12,6 +12,7 @@ import structlog
 
 import store.client
 import store.outbound
+import store.ownership
 import transport.connection
 import transport.daemon.backend
 import transport.daemon.gateway
@@ -36,6 +37,7 @@ def installed(world: World) -> Iterator[None]:
         (store.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.outbound, "RECLAIM_EVERY", 5.0),
+        (store.ownership, "MARGIN", 1.0),
         (transport.hub, "STORE_PATIENCE", 8.0),
         (transport.connection, "FRAME_DEADLINE", 5.0),
     ]

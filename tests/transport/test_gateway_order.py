@@ -46,7 +46,7 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     monkeypatch.setattr(gateway._tasks, "start", start)
     gateway._begin()
     assert begun == [
-        *("ledger", "registrar", "telemetry", "heartbeat", "session log", "files", "reader"),
+        *("ledger", "registrar", "telemetry", "heartbeat", "session log", "files", "recall", "reader"),
         *("janitor", "leftovers", "check", "sweep", "reconcile", "relocation"),
     ]
 

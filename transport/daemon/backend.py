@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import structlog
@@ -16,7 +16,7 @@ from store.heartbeat import Heartbeat
 from store.janitor import Janitor, JanitorSettings
 from store.keys import Keys
 from store.ledger import Ledger
-from store.leftovers import Leftovers
+from store.leftovers import Leftovers, held_by
 from store.outbound import BLOCK_MS
 from store.ownership import HolderWatched, InstanceHeld, Watch
 from store.registry import Registrar
@@ -177,6 +177,10 @@ class Backend:
             on_closed=self._session_lost,
             on_error=partial(self.report, "janitor"),
         )
+
+    def ours(self) -> AsyncIterator[list[bytes]]:
+        """The devices for which the registry names this instance, page by page."""
+        return held_by(self.clients["janitor"], self.keys, self._settings.instance_id)
 
     def _owns(self) -> bool:
         return self.heartbeat.taken

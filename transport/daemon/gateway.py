@@ -21,6 +21,7 @@ from transport.daemon.claim import Claim
 from transport.daemon.files import Files
 from transport.daemon.listeners import CannotListen, Listeners
 from transport.daemon.presence import Presence
+from transport.daemon.recall import recall
 from transport.daemon.recurring import reconcile, relocate, sweep
 from transport.dispatcher import Dispatcher
 from transport.hub import Hub
@@ -184,6 +185,7 @@ class Gateway:
 
     async def _open(self, on_ready: OnReady | None) -> None:
         """The instance id is ours, and the heartbeat is written, before any device can connect."""
+        self.dispatcher.absent.begin(self.clock.monotonic())
         self._begin()
         addresses, over_tls = await self._listeners.open(self.hub)
         log.info(
@@ -208,6 +210,7 @@ class Gateway:
         if backend.allow_list is not None:
             start("allow-list", backend.allow_list.run)
         start("files", self.files.run)
+        start("recall", partial(recall, self._owns, self.dispatcher, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run)

@@ -20,7 +20,7 @@ MECHANISMS = (
         name="a redelivery is asked about before it is sent",
         what="Only a first delivery may have its `sent` travel with its `queued`.",
         file="transport/intake.py",
-        text="        alone = lane.idle and link.writable and fresh and",
+        text="        alone = lane.idle and link.writable and flight.fresh and",
         mutant="        alone = lane.idle and link.writable and",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
@@ -80,7 +80,7 @@ MECHANISMS = (
         name="not connected here",
         what="A command for a device that is not expected here is refused at once.",
         file="transport/intake.py",
-        text="        if link is None and not self._dispatcher.absent.expected(imei, now):\n",
+        text="        if not self._dispatcher.awaits(imei):\n",
         mutant="        if False:\n",
         without="its producer waits for the grace",
         tests=(
@@ -129,14 +129,23 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="a start is a grace",
-        what="A process that has just started expects every device.",
-        file="transport/absent.py",
-        text=(
-            "        return now < max(self._started_at, self._left_at.get(imei, -self._grace)) "
-            "+ self._grace\n"
+        name="in doubt until the registry is read",
+        what="A command that came before the registry was read ends when its device is not expected.",
+        file="transport/dispatcher.py",
+        text="        for flight in self.absent.recalled(now):\n            self._graces.set(flight, now)\n",
+        mutant="        self.absent.recalled(now)\n",
+        without="it waits for the grace though nobody will come",
+        tests=(
+            "transport/test_expected.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",
         ),
-        mutant="        return now < self._left_at.get(imei, -self._grace) + self._grace\n",
+    ),
+    Mechanism(
+        promise="faults",
+        name="a start is a grace",
+        what="A process that has just started expects the devices that the registry names as its own.",
+        file="transport/absent.py",
+        text="        return now < self._until and (self._reading or imei in self._ours)\n",
+        mutant="        return False\n",
         without="after a restart commands for devices on their way back are refused",
         tests=(
             "transport/test_connections.py::"
