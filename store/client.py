@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from importlib import resources
@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import hiredis
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import InvalidResponse, NoScriptError, RedisError
@@ -36,6 +36,8 @@ from store.errors import (
 from store.keys import Keys
 from store.locator import Cluster, LocatedConnection, LocatedPool, LocatedSSLConnection, Locator, Sentinels
 from store.redis_url import CLUSTER, Address, BadRedisUrl, RedisUrl, read_url, redacted
+from store.replies import StrangeReply, guard
+from store.resolver import Resolver
 
 __all__ = [
     "Backoff",
@@ -134,23 +136,23 @@ def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "")
         options["socket_keepalive"] = True
     try:
         if not where.kind:
-            client = Client.from_pool(pool_of(url, options))
-            _try_options(client.connection_pool)
-            return cast(Client, client)
+            return _client(pool_of(url, options))
         given, over_tls = _manners(where)
         locator = _locators.get((url, key_prefix)) or _locate(where, given, over_tls, key_prefix)
         _locators[url, key_prefix] = locator
         connection_class = LocatedSSLConnection if over_tls else LocatedConnection
-        pool = LocatedPool(connection_class=connection_class, locator=locator, **options | given)
-        _try_options(pool)
-        return cast(Client, Client.from_pool(pool))
+        options |= {"locator": locator, "resolver": Resolver()}
+        return _client(LocatedPool(connection_class=connection_class, **options | given))
     except (ValueError, TypeError, RedisError):
         raise BadRedisUrl(f"An option of the Redis URL {redacted(url)!r} cannot be used.") from None
 
 
-def _try_options(pool: Any) -> None:
-    """An option that redis-py does not know would raise when a connection is made: let it raise here."""
-    pool.make_connection()
+def _client(pool: ConnectionPool) -> Client:
+    """A client that takes no reply of a wrong form."""
+    pool.make_connection()  # type: ignore[no-untyped-call]  # raises now if redis-py does not know an option
+    client = cast(Client, Client.from_pool(pool))
+    guard(client)
+    return client
 
 
 def _manners(where: RedisUrl) -> tuple[dict[str, Any], bool]:
@@ -166,6 +168,7 @@ def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key_prefix: 
     login = given if in_cluster else where.login
     options: dict[str, Any] = {
         "protocol": 2,
+        "resolver": Resolver(),
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": TIMEOUT,
         "socket_connect_timeout": TIMEOUT,
@@ -203,6 +206,10 @@ class Script:
         return await call("EVAL", self.source, len(keys), *keys, *args)
 
 
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
 class KeptConnection:
     """A connection that one caller keeps for itself, with arguments packed in C: a quarter of the cost.
 
@@ -213,20 +220,31 @@ class KeptConnection:
         self._pool: Any = client.connection_pool
         self._connection: LossyConnection | None = None
 
-    async def call(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        """Run a script; the outcome of a call that raises may be unknown.
+    async def call(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[str | bytes | int],
+        read: Callable[[Any], Any] = _as_it_is,
+    ) -> Any:
+        """What `read` makes of the reply of a script; the outcome of a call that raises may be unknown.
 
         Raises:
-            StoreError: the call failed.
+            StoreError: the call failed, or `read` raised: that was no reply, and the connection is closed.
         """
         rest = (len(keys), *keys, *args)
         with translated():
             if self._connection is None:
                 self._connection = await self._pool.get_connection()
             try:
-                return await self._exchange("EVALSHA", script.sha, *rest)
+                reply = await self._exchange("EVALSHA", script.sha, *rest)
             except NoScriptError:
-                return await self._exchange("EVAL", script.source, *rest)
+                reply = await self._exchange("EVAL", script.source, *rest)
+            try:
+                return read(reply)
+            except Exception as error:
+                await cast(Any, self._connection).disconnect(nowait=True)
+                raise StrangeReply("a script") from error
 
     async def _exchange(self, *command: Any) -> Any:
         connection = cast(Any, self._connection)

@@ -30,6 +30,7 @@ from redis.asyncio.connection import (
 from redis.exceptions import ConnectionError, RedisError
 
 from store.errors import mark_never_sent
+from store.resolver import Resolver
 from store.tls_files import read_context
 
 if TYPE_CHECKING:
@@ -166,16 +167,45 @@ class _Losses:
 
 
 class TcpConnection(LossyConnection, Connection):
-    """A connection over TCP."""
+    """A connection over TCP.
+
+    Args:
+        resolver: who looks the host up; connections of one client share it.
+    """
+
+    def __init__(self, *, resolver: Resolver | None = None, **given: Any) -> None:
+        super().__init__(**given)
+        self._resolver = resolver or Resolver()
+        self._address = ""
+
+    async def _connect(self) -> None:
+        """Connect to the first address of the host that takes the connection."""
+        *others, last = await self._find()
+        for self._address in others:
+            with suppress(OSError, TimeoutError):
+                await cast(Any, super())._connect()
+                return
+        self._address = last
+        await cast(Any, super())._connect()
+
+    async def _find(self) -> list[str]:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            return await self._resolver.find(self.host)
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), "host": self._address}
 
 
-class TlsConnection(LossyConnection, SSLConnection):
+class TlsConnection(TcpConnection, SSLConnection):
     """A connection over TLS. What its files hold counts when it connects, not when it was made."""
 
     async def _connect(self) -> None:
         async with asyncio.timeout(self.socket_connect_timeout):
             self.ssl_context.context = await read_context(self.ssl_context)
         await cast(Any, super())._connect()
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), "server_hostname": self.host}
 
 
 class UnixConnection(LossyConnection, UnixDomainSocketConnection):
@@ -197,4 +227,6 @@ def pool_of(url: str, options: dict[str, Any]) -> ConnectionPool:
     """
     pool = ConnectionPool.from_url(url, **options)
     pool.connection_class = _OURS[cast(Any, pool.connection_class)]
+    if issubclass(pool.connection_class, TcpConnection):
+        pool.connection_kwargs["resolver"] = Resolver()
     return pool

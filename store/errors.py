@@ -5,7 +5,8 @@
     │   └── NotOwnerYet
     └── StoreRefused     the server was reached and answered with an error
 
-Nothing outside `store.client`, `store.connection` and `store.locator` knows an exception of redis-py. A
+Nothing outside `store.client`, `store.connection`, `store.locator` and `store.replies` knows an exception of
+redis-py. A
 caller asks two things of an error: whether waiting helps (`is_transient`), and of a `CallFailed` whether the
 call may have been carried out (`outcome`). What is no StoreError is a bug, and surfaces as such.
 """

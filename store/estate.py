@@ -33,6 +33,7 @@ from store.client import Script, StoreRefused, is_transient
 from store.keys import Keys
 from store.ledger import Ledger
 from store.leftovers import held_by, lost_session
+from store.replies import understood
 
 PAGE = 100
 
@@ -43,6 +44,12 @@ class Alive(GatewayFault):
 
 def _nothing(result: MoveResult) -> None:
     """Results are returned, not called back."""
+
+
+def _read_removed(reply: Any) -> list[tuple[str, str]]:
+    """The devices whose entries were removed, and the sessions that they had."""
+    texts = [text.decode(errors="replace") for text in reply]
+    return list(zip(texts[::2], texts[1::2], strict=True))
 
 
 class Estate:
@@ -106,9 +113,8 @@ class Estate:
         removed = await self._disown(self._client, names, [self._dead, *imeis])
         if removed == b"ALIVE":
             raise Alive(f"Instance {self._dead!r} is alive again.")
-        for imei, session_id in zip(removed[::2], removed[1::2], strict=True):
-            ended = session_id.decode(errors="replace")
-            self._on_closed(lost_session(ended, imei.decode(errors="replace"), self._dead))
+        for imei, session_id in await understood(self._client, removed, _read_removed):
+            self._on_closed(lost_session(session_id, imei, self._dead))
 
     # Commands
 

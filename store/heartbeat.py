@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from store.client import NotOwnerYet, Script, StoreError
 from store.keys import Keys
 from store.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
+from store.replies import read_time, understood
 
 RETRY = 1.0
 """Seconds between attempts to take over, and between beats while calls to Redis fail."""
@@ -167,6 +168,7 @@ class Heartbeat:
             except HolderWatched as watched:
                 self._on_watched(watched)
             except StoreError as error:
+                self.hasten()
                 self._on_failure(error)
 
     def hasten(self) -> None:
@@ -200,7 +202,7 @@ class Heartbeat:
         arguments += self._watch.own.fields()
         async with self._calling:  # a beat that the release overtakes would revive the name
             reply = await self._script(self._client, self._names, arguments)
-        return None if reply in (b"FENCED", b"CHANGED") else int(reply)
+        return None if reply in (b"FENCED", b"CHANGED") else await understood(self._client, reply, read_time)
 
     @property
     def pause(self) -> float:

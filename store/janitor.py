@@ -19,6 +19,7 @@ from store.client import Script, StoreError, is_transient, jittered
 from store.estate import Alive
 from store.keys import Keys
 from store.numbers import whole
+from store.replies import understood
 from store.retention import Trimmed, trim_stream
 
 _NOT_YET = -1
@@ -36,9 +37,13 @@ def info(client: Redis) -> ServerFacts:
 
     async def facts() -> tuple[str, float]:
         found: Any = await cast(Any, client).info("server")
-        return str(found["run_id"]), float(found["uptime_in_seconds"])
+        return await understood(client, found, _read_facts)
 
     return facts
+
+
+def _read_facts(found: Any) -> tuple[str, float]:
+    return str(found["run_id"]), float(found["uptime_in_seconds"])
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -18,7 +19,8 @@ from redis.asyncio import Redis
 from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
 from store.client import Backoff, NotOwnerYet, Script, StoreError, StoreRefused, is_transient
 from store.keys import GROUP, Keys
-from store.spelling import command_of, read_result, spell, weight
+from store.replies import understood
+from store.spelling import command_of, read_results, spell, weight
 
 BATCH = 100
 BATCH_BYTES = 256 * 1024
@@ -186,16 +188,14 @@ class Ledger:
         argument = _encode({**self._header, "moves": moves})
         keys = self._fixed_keys + [self._keys.ledger(command_id) for command_id in ledgers]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
-        now_ms, results = await self._script(self._client, keys, [argument])
-        if isinstance(results, bytes):
-            status = Status(results.decode())
-            if status is Status.FENCED:
-                if not owned:
-                    raise NotOwnerYet("The instance id is not taken over yet.")
-                self.stop()
-                self._on_fenced()
-            return [MoveResult(status, now_ms) for _ in batch]
-        return [read_result(now_ms, row) for row in results]
+        reply = await self._script(self._client, keys, [argument])
+        results = await understood(self._client, reply, partial(read_results, moves=len(moves)))
+        if results and results[0].status is Status.FENCED:
+            if not owned:
+                raise NotOwnerYet("The instance id is not taken over yet.")
+            self.stop()
+            self._on_fenced()
+        return results
 
     def _settle(self, batch: list[Move], results: list[MoveResult]) -> tuple[list[Move], list[Move]]:
         """Hand out results; the moves to repeat at once, and those to repeat later."""

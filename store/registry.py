@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from redis.asyncio import Redis
 from fsm.registration import Registered, RegisterResult
 from store.client import Backoff, NotOwnerYet, Script, StoreError
 from store.keys import Keys
+from store.replies import understood
 
 BATCH = 500
 RETAINED = 50_000
@@ -41,6 +43,15 @@ class _Call:
     imei: str
     session_id: str
     done: Done | None = None
+
+
+def _read_results(reply: Any, calls: int) -> list[RegisterResult]:
+    if len(reply) != calls:
+        raise ValueError("not a result for each call")
+    return [
+        RegisterResult(Registered(status.decode()), holder.decode(errors="replace"), bool(speaks))
+        for status, holder, speaks in reply
+    ]
 
 
 class _Fenced(Exception):
@@ -174,17 +185,16 @@ class Registrar:
             self._fence()
             return True
         self._drop(len(calls))
-        for call, (status, holder, speaks) in zip(calls, results, strict=True):
+        for call, result in zip(calls, results, strict=True):
             if call.done:
-                held_by = holder.decode(errors="replace")
-                call.done(RegisterResult(Registered(status.decode()), held_by, bool(speaks)))
+                call.done(result)
         return True
 
     def _drop(self, count: int) -> None:
         for _ in range(count):
             self._queue.popleft()
 
-    async def _send(self, calls: Sequence[_Call]) -> list[tuple[bytes, bytes, bytes]]:
+    async def _send(self, calls: Sequence[_Call]) -> list[RegisterResult]:
         spelt = [(call.act, call.imei, call.session_id) for call in calls]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
@@ -192,7 +202,7 @@ class Registrar:
         )
         if reply == b"FENCED":
             raise _Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")
-        return cast("list[tuple[bytes, bytes, bytes]]", reply)
+        return await understood(self._client, reply, partial(_read_results, calls=len(calls)))
 
     def _fail(self) -> None:
         """Redis is away: every registration that waits has failed, and only removals are kept.

@@ -9,6 +9,7 @@ from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
 from store.messages import command_fields, note_fields
+from store.replies import read_time
 
 BASE_WEIGHT = 1000
 
@@ -51,8 +52,23 @@ def weight(move: Move) -> int:
     return BASE_WEIGHT + 2 * len(told.response or told.response_hex or "")
 
 
-def read_result(now_ms: int, row: list[Any]) -> MoveResult:
-    """One row of the script's reply."""
+def read_results(reply: Any, moves: int) -> list[MoveResult]:
+    """The script's reply to so many moves: the outcome of each. Of a refusal all share one.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is no such reply.
+    """
+    now, rows = reply
+    now_ms = read_time(now)
+    if isinstance(rows, bytes):
+        status = Status(rows.decode())
+        return [MoveResult(status, now_ms) for _ in range(moves)]
+    if len(rows) != moves:
+        raise ValueError("not a result for each move")
+    return [_read_result(now_ms, row) for row in rows]
+
+
+def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
     status, state, seq, session, accepted, token, detail, codec = row
     return MoveResult(
         status=Status(status.decode()),

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -189,11 +190,10 @@ class Telemetry:
     async def _call(self, batches: Sequence[Batch]) -> tuple[int, Exception | None]:
         """Send frames; how many of them are stored, and what stopped the rest."""
         names = self._message_names if _carries_messages(batches) else self._names
-        reply: Any = await self._kept.call(self._script, names, self._spell(batches))
-        if isinstance(reply, int):
-            return len(batches), None
-        entries, text = reply
-        return _whole(batches, entries), StoreRefused(text.decode(errors="replace"))
+        found: tuple[int, Exception | None] = await self._kept.call(
+            self._script, names, self._spell(batches), partial(_read, batches)
+        )
+        return found
 
     def _spell(self, batches: Sequence[Batch]) -> list[Any]:
         """The arguments of one call."""
@@ -240,13 +240,29 @@ def _carries_messages(batches: Iterable[Batch]) -> bool:
     return any(batch.kind in _MESSAGES for batch in batches)
 
 
+def _read(batches: Sequence[Batch], reply: Any) -> tuple[int, StoreRefused | None]:
+    """How many of the `batches` are stored, and what stopped the rest.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is no reply to them.
+    """
+    if reply == sum(len(batch.bodies) for batch in batches):
+        return len(batches), None
+    entries, text = reply
+    return _whole(batches, entries), StoreRefused(text.decode(errors="replace"))
+
+
 def _whole(batches: Sequence[Batch], entries: int) -> int:
-    """How many of the first `batches` `entries` entries make whole."""
+    """How many of the first `batches` `entries` entries make whole.
+
+    Raises:
+        ValueError: there are not more entries than that.
+    """
     for whole, batch in enumerate(batches):
         entries -= len(batch.bodies)
         if entries < 0:
             return whole
-    return len(batches)
+    raise ValueError("all of them are stored")
 
 
 def _is_missing_right(error: StoreError) -> bool:

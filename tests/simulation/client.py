@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from store.client import READER_MARGIN, Calls
 from store.client import TIMEOUT as PATIENCE
 from store.errors import ours, translated
+from store.replies import StrangeReply
 from tests.simulation.weather import NEVER, Plan
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 RESET = 0.001
 """Seconds until a connection that breaks, or that nobody takes, is seen to be none."""
+GARBAGE = (None, -7, b"OK", [], [None], [b"0", []], [[b"1-1", None]])
+"""Replies of a form that no script has."""
 
 
 class Wire:
@@ -32,11 +35,11 @@ class Wire:
         self._patience = patience
         self.server = process.world.server
 
-    async def call(self, effect: Callable[[], Any], block: float = 0.0) -> Any:
+    async def call(self, effect: Callable[[], Any], block: float = 0.0, *, script: bool = False) -> Any:
         """Send a request and wait for its reply; what the network does to it is decided now.
 
         The effect does not depend on the process that asked for it: it may come after its patience, or its
-        end.
+        end. Whoever calls a `script` gets its reply as it comes, and a garbled one too.
         """
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
@@ -47,11 +50,20 @@ class Wire:
         if plan.refused or not self.server.up:
             await asyncio.sleep(RESET)
             raise ConnectionError("Error 111 connecting: refused.")
+        if plan.garbled:
+            garbage = self._process.world.random.choice(GARBAGE) if script else StrangeReply("a command")
+            effect = _garbled(effect, garbage)
         if plan.before != NEVER:
             self._later(plan.before, self._arrive, effect, plan, reply, block, self.server.life)
         elif plan.reset:
             self._later(RESET, self._settle, reply, ConnectionError("Connection reset."))
         return await self._wait(reply)
+
+    @property
+    def cut(self) -> bool:
+        """Whether a connection that is kept has ended since it carried its last call."""
+        process, now = self._process, asyncio.get_running_loop().time()
+        return process.world.weather.cuts(process.instance_id, self._purpose, now)
 
     async def _wait(self, reply: asyncio.Future[Any]) -> Any:
         try:
@@ -111,6 +123,16 @@ class Wire:
             reply.set_result(outcome)
 
 
+def _garbled(effect: Callable[[], Any], garbage: Any) -> Callable[[], Any]:
+    """What takes effect all the same, and has another outcome."""
+
+    def carried_out() -> Any:
+        effect()
+        return garbage
+
+    return carried_out
+
+
 class _Raw(AsyncCoreCommands):
     """What redis-py would be: it raises the errors of the driver."""
 
@@ -119,7 +141,8 @@ class _Raw(AsyncCoreCommands):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         server = self._wire.server
         block = int(args[args.index(b"BLOCK") + 1]) / 1000 if b"BLOCK" in args else 0.0
-        return await self._wire.call(lambda: server.execute(*args, **options), block)
+        script = args[0] in ("EVAL", "EVALSHA")
+        return await self._wire.call(lambda: server.execute(*args, **options), block, script=script)
 
 
 class SimulatedRedis(Calls, _Raw):  # type: ignore[misc]
@@ -142,6 +165,9 @@ class SimulatedRedis(Calls, _Raw):  # type: ignore[misc]
     async def aclose(self) -> None:
         """Nothing is held."""
 
+    async def disconnect(self) -> None:
+        """Nothing is held."""
+
     # A pool of connections, as the telemetry store borrows one
 
     async def get_connection(self) -> Connection:
@@ -152,20 +178,31 @@ class SimulatedRedis(Calls, _Raw):  # type: ignore[misc]
 
 
 class Connection:
-    """A connection of one's own: commands go out packed."""
+    """A connection of one's own: commands go out packed. It may end between two of them."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._args: list[bytes] = []
+        self._ended = False
 
     async def drop_if_stale(self) -> None:
-        """A connection of the imitation is never stale."""
+        """Connect anew if the connection has ended."""
+        self._ended = False
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """The next command connects anew."""
+        self._ended = False
 
     async def send_packed_command(self, packed: bytes, check_health: bool = True) -> None:
+        if self._ended:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
         reader = hiredis.Reader()
         reader.feed(packed)
         self._args = reader.gets()
 
     async def read_response(self) -> Any:
         name, *rest = self._args
-        return await self._wire.call(lambda: self._wire.server.execute(name.decode(), *rest))
+        try:
+            return await self._wire.call(lambda: self._wire.server.execute(name.decode(), *rest), script=True)
+        finally:
+            self._ended = self._wire.cut

@@ -57,6 +57,8 @@ def _recorder(world: World) -> Callable[..., Any]:
     """Log lines of the gateways become part of the trace."""
 
     def record(logger: object, method: str, event: dict[str, Any]) -> Any:
+        if event["event"] == "task_failed":
+            world.fault("task", f"{event['task']}: {event['exc_info']!r}")
         world.note(f"    log {event.pop('event')} {event}")
         raise structlog.DropEvent
 

@@ -90,7 +90,7 @@ FATES = {
     *("a crash", "an orderly stop", "a freeze", "two processes of one name", "a dead instance at rest"),
     *("back when it is missed", "awake when it is missed", "asleep over a call", "cut off"),
     "a silent owner displaced",
-    *("forgotten scripts", "down", "black", "flaky", "slow", "oom"),
+    *("forgotten scripts", "down", "black", "flaky", "slow", "oom", "cut", "garbled"),
 }
 
 

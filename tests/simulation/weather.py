@@ -17,12 +17,14 @@ class Plan:
         refused: there is no connection; nothing happens.
         before, after: seconds to the effect, and from the effect to the reply; `NEVER` when it is lost.
         reset: a loss is noticed at once, rather than by waiting for the reply.
+        garbled: the reply that comes is none.
     """
 
     refused: bool = False
     before: float = 0.0005
     after: float = 0.0005
     reset: bool = False
+    garbled: bool = False
 
 
 @dataclass
@@ -38,10 +40,11 @@ class Weather:
     """The storms of a run.
 
     Kinds: ``down`` refuses, ``black`` loses everything, ``flaky`` loses or refuses some, ``slow`` delays, now
-    and then beyond the patience of a client, ``oom`` lets the server take no writes.
+    and then beyond the patience of a client, ``oom`` lets the server take no writes, ``cut`` ends connections
+    between two calls, ``garbled`` makes replies that are none.
     """
 
-    KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "slow", "oom")
+    KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "slow", "oom", "cut", "garbled")
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -92,6 +95,11 @@ class Weather:
         """Whether the server takes no writes now."""
         return any(storm.kind == "oom" and now < storm.until for storm in self.storms)
 
+    def cuts(self, instance: str, purpose: str, now: float) -> bool:
+        """Whether a connection that is kept has ended since it carried its last call."""
+        cut = [s for s in self.storms if s.kind == "cut" and now < s.until and s.touches(instance, purpose)]
+        return bool(cut) and self._random.random() < 0.3
+
     def plan(self, instance: str, purpose: str, now: float) -> Plan:
         """The fate of a request that is made now."""
         random = self._random
@@ -112,6 +120,8 @@ class Weather:
         elif kind == "slow":
             plan.before += random.choice((0.0, 0.01, 0.1, 0.9, 1.5, 4.0))
             plan.after += random.choice((0.0, 0.01, 0.1, 0.9, 1.5))
+        elif kind == "garbled":
+            plan.garbled = random.random() < 0.3
         elif kind == "flaky" and random.random() < 0.4:
             plan.refused = random.random() < 0.2
             self._lose(plan)

@@ -97,11 +97,11 @@ async def test_a_call_refused_for_its_messages_costs_no_record(
     allowed = False
     script = desk.telemetry._kept.call
 
-    async def guarded(which: Any, keys: Any, arguments: Any) -> Any:
+    async def guarded(which: Any, keys: Any, arguments: Any, *more: Any) -> Any:
         desk.calls.append((len(keys), arguments.count(IMEI)))
         if len(keys) > 2 and not allowed:
             raise StoreRefused("NOPERM No permissions to access a key")
-        return await script(which, keys, arguments)
+        return await script(which, keys, arguments, *more)
 
     monkeypatch.setattr(desk.telemetry._kept, "call", guarded)
     for name, kind in (("r1", RECORD), ("m1", SERIAL), ("m2", SERIAL), ("r2", RECORD), ("r3", RECORD)):

@@ -14,6 +14,7 @@ from fsm.events import SessionEvent
 from fsm.moves import MoveResult, Status
 from fsm.telemetry import RECORD, Batch
 from store.ledger import TRIES, Ledger
+from store.replies import EARLIEST_MS
 from store.responses import SessionLog
 from store.telemetry import Telemetry
 from tests.redis.book import KEYS, Book
@@ -164,7 +165,7 @@ async def refusing(ledger: Ledger, times: int, spawn: Spawn) -> list[Status]:
     async def refuse(*given: Any) -> Any:
         nonlocal left
         left -= 1
-        return (1, [REFUSED]) if left >= 0 else await script(*given)
+        return (EARLIEST_MS, [REFUSED]) if left >= 0 else await script(*given)
 
     def done(result: MoveResult) -> None:
         told.append(result.status)

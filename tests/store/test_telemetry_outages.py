@@ -121,9 +121,9 @@ async def test_a_backlog_goes_out_in_calls_of_a_bounded_size(
     calls: list[int] = []
     script = desk.telemetry._kept.call
 
-    async def counted(which: Any, keys: Any, arguments: Any) -> Any:
+    async def counted(which: Any, keys: Any, arguments: Any, *more: Any) -> Any:
         calls.append(arguments.count(b"data"))
-        return await script(which, keys, arguments)
+        return await script(which, keys, arguments, *more)
 
     desk.telemetry._kept.call = counted  # type: ignore[method-assign]
     for name in "abcdefg":

@@ -165,7 +165,7 @@ MECHANISMS = (
         name="the end of a lost session is told",
         what="Each registry entry of a dead instance that is removed is told as the end of its session.",
         file="store/estate.py",
-        text="        for imei, session_id in zip(removed[::2], removed[1::2], strict=True):\n",
+        text="        for imei, session_id in await understood(self._client, removed, _read_removed):\n",
         mutant="        for imei, session_id in ():\n",
         without="consumers believe the device is still there",
         tests=(

@@ -101,8 +101,8 @@ MECHANISMS = (
         name="a fenced ledger stops",
         what="A process that is told that it was replaced carries out nothing more, and ends.",
         file="store/ledger.py",
-        text="                self.stop()\n                self._on_fenced()\n",
-        mutant="                pass\n",
+        text="            self.stop()\n            self._on_fenced()\n",
+        mutant="            pass\n",
         without="it goes on trying",
         tests=(
             "store/test_ledger_queue.py::"
@@ -117,8 +117,8 @@ MECHANISMS = (
             "when it is fenced."
         ),
         file="store/ledger.py",
-        text="                if not owned:\n",
-        mutant="                if False:\n",
+        text="            if not owned:\n",
+        mutant="            if False:\n",
         without="a start while Redis is away ends the process when Redis is back",
         tests=("store/test_ledger_queue.py::test_before_the_takeover_an_earlier_owner_is_waited_out",),
     ),
@@ -127,8 +127,8 @@ MECHANISMS = (
         name="an old refusal says nothing",
         what="Who owned the instance id is looked at before a call and not after it.",
         file="store/ledger.py",
-        text="                if not owned:\n",
-        mutant="                if not self._owns():\n",
+        text="            if not owned:\n",
+        mutant="            if not self._owns():\n",
         without="a reply from before the takeover ends the process that has taken over",
         tests=("store/test_ledger_queue.py::test_a_refusal_from_before_the_takeover_is_no_fence",),
     ),

@@ -219,12 +219,8 @@ MECHANISMS = (
         name="a beat that failed is tried again",
         what="A beat that fails ends nothing; the next tick tries again.",
         file="store/heartbeat.py",
-        text="            except StoreError as error:\n                self._on_failure(error)\n",
-        mutant=(
-            "            except StoreError as error:\n"
-            "                self._on_failure(error)\n"
-            "                return\n"
-        ),
+        text="                self.hasten()\n                self._on_failure(error)\n",
+        mutant="                self._on_failure(error)\n                return\n",
         without="the first failure is the last beat",
         tests=("store/test_takeover.py::test_a_beat_that_fails_is_not_the_last_one",),
     ),

@@ -33,6 +33,16 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
+        name="a reply says how many are stored",
+        what="Records are confirmed when the reply is the number of those that were sent.",
+        file="store/telemetry.py",
+        text="    if reply == sum(len(batch.bodies) for batch in batches):\n",
+        mutant="    if isinstance(reply, int):\n",
+        without="a reply of another call, or of another server, confirms them",
+        tests=("store/test_replies.py::test_records_are_stored_only_when_the_reply_says_how_many",),
+    ),
+    Mechanism(
+        promise="P7",
         name="a frame is whole or not stored",
         what="A batch of which a part is stored is not confirmed, and is stored again.",
         file="store/telemetry.py",
