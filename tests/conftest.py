@@ -43,6 +43,12 @@ def long(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long"))
 
 
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether all of a table is wanted: with CI in the environment, or --long."""
+    return bool(os.environ.get("CI") or request.config.getoption("--long"))
+
+
 @pytest.fixture
 def frozen() -> Iterator[FrozenDateTimeFactory]:
     """The one frozen clock: `tick` moves it. The event loop's own timers stay real."""

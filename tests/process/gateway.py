@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -57,11 +57,13 @@ class Gateway:
     Attributes:
         lines: what it logged, each line a dictionary.
         port: where devices connect, once it is ready.
+        alarming: events that its log must not have.
         main: the program of the process.
         before: words of a command line that come before those of the process itself.
         environment: variables that it has beyond those of the tests.
     """
 
+    alarming: Collection[str] = ("no JSON", "task_failed")
     main = MAIN
     before: Sequence[str] = ()
     environment: Mapping[str, str] = MappingProxyType({})
@@ -139,8 +141,8 @@ class Gateway:
         self._reader.join(PATIENCE)
         assert self.process.stderr is not None
         self.process.stderr.close()
-        strange = [line for line in self.lines if line["event"] in ("no JSON", "task_failed")]
-        assert strange == []
+        strange = [line for line in self.lines if line["event"] in self.alarming]
+        assert strange == [], strange
 
 
 class Device:

@@ -29,6 +29,7 @@ class Namespace:
 
     Attributes:
         host: address of the near end, where a gateway on this machine is reached.
+        far: address of the far end.
     """
 
     def __init__(self, holder: int) -> None:
@@ -36,11 +37,11 @@ class Namespace:
         self._near, self._far = f"tg{os.getpid()}n", f"tg{os.getpid()}f"
         block = 4 * (os.getpid() % BLOCKS)
         network = (198 << 24) + (18 << 16) + block
-        self.host, far = (socket.inet_ntoa((network + end).to_bytes(4, "big")) for end in (1, 2))
+        self.host, self.far = (socket.inet_ntoa((network + end).to_bytes(4, "big")) for end in (1, 2))
         self._ip(f"link add {self._near} type veth peer name {self._far} netns {holder}")
         self._ip(f"addr add {self.host}/30 dev {self._near}")
         self._ip(f"link set {self._near} up")
-        self._ip(f"addr add {far}/30 dev {self._far}", inside=True)
+        self._ip(f"addr add {self.far}/30 dev {self._far}", inside=True)
         self._ip(f"link set {self._far} up", inside=True)
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
 
@@ -63,6 +64,14 @@ class Namespace:
     def cut(self) -> None:
         """Pull the cable out: neither FIN nor RST will come through, and nothing is refused."""
         self._ip(f"link set {self._far} down", inside=True)
+
+    def mend(self) -> None:
+        """Plug the cable in again."""
+        self._ip(f"link set {self._far} up", inside=True)
+
+    def listen(self) -> socket.socket:
+        """A listening socket at the far end."""
+        return self._inside.submit(socket.create_server, (self.far, 0)).result()
 
     def close(self) -> None:
         """Take everything down."""

@@ -105,7 +105,8 @@ async def assert_unharmed(run: Fleet, *reasons: str) -> None:
     for none but the usual reasons and `reasons`."""
     await assert_beating(run)
     await run.rest()
-    assert await run.verdict() == []
+    verdict = await run.verdict()
+    assert verdict == [], verdict
     assert_calm(run, *reasons)
     assert {fields.get("reason") for _, fields in run.history.responses} & DAMAGE <= set(reasons)
 

@@ -39,6 +39,11 @@ class Request:
         return any(word == told or (word[:1] == b"{" and told in word) for word in self.words)
 
 
+def is_of(name: str, purpose: str) -> bool:
+    """Whether a client named so, without ``telgw:``, serves `purpose`; every client serves the empty one."""
+    return purpose in ("", name) or name.endswith(f":{purpose}")
+
+
 Wanted = Callable[[Request], bool]
 
 
@@ -96,6 +101,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self._wires: set[Wire] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.port = port
         self.foreign = False
         self.served: Counter[str] = Counter()
@@ -121,9 +127,16 @@ class Proxy:
 
     def wires(self, purpose: str = "") -> list[Wire]:
         """The connections that stand, of all clients or of those for `purpose`."""
-        return [wire for wire in self._wires if wire.purpose.endswith(f":{purpose}" if purpose else "")]
+        return [wire for wire in self._wires if is_of(wire.purpose, purpose)]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await self._carry(reader, writer)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.through.wait()
         try:
             to_server = await asyncio.open_connection("127.0.0.1", self.port)
@@ -145,9 +158,10 @@ class Proxy:
     async def aclose(self) -> None:
         """Cut every connection."""
         self.through.set()
-        for wire in self._wires:
-            wire.cut()
-        await asyncio.gather(*(wire.ended.wait() for wire in self._wires))
+        while self._tasks:
+            for wire in self._wires:
+                wire.cut()
+            await asyncio.wait(self._tasks, timeout=0.05)
 
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -168,7 +182,6 @@ class Wire:
         self._silent = False
         self._foreign = proxy.foreign
         self.purpose = ""
-        self.ended = asyncio.Event()
 
     async def live(self) -> None:
         """Pass bytes until an end closes."""
@@ -179,7 +192,6 @@ class Wire:
         else:
             self.close()
         outcomes = await asyncio.gather(*ways, return_exceptions=True)
-        self.ended.set()
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
                 raise outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 from tests.process.gateway import Gateway
 from tests.rig.fleet import Fleet, fleet, until
 from tests.rig.outage import OBEDIENT
-from tests.rig.proxy import Proxy, Request, Wanted, proxy
+from tests.rig.proxy import Proxy, Request, Wanted, is_of, proxy
 from tests.rig.redis import RedisServer, redis_server
+from tests.rig.tracker import PATIENCE
 
 MANNERS = (*["answer"] * 5, "hang up")
 
@@ -29,7 +31,7 @@ def of(purpose: str, *texts: str) -> Wanted:
     """Requests of the client for `purpose`, or of any if that is empty, that say all `texts`."""
 
     def wanted(request: Request) -> bool:
-        return request.purpose.endswith(f":{purpose}" if purpose else "") and all(map(request.says, texts))
+        return is_of(request.purpose, purpose) and all(map(request.says, texts))
 
     return wanted
 
@@ -39,6 +41,7 @@ async def wired(
     directory: Path,
     *,
     process: type[Gateway] = Gateway,
+    at: socket.socket | None = None,
     tls: ssl.SSLContext | None = None,
     query: str = "",
     **options: Any,
@@ -47,22 +50,23 @@ async def wired(
 
     Args:
         process: what gateways are started as.
+        at: where the proxy listens, if not at any port of 127.0.0.1.
         tls: of the proxy, if gateways speak TLS to it; query: what they add to its URL.
     """
     options = {"heartbeat_interval": 0.2} | options
     async with (
         redis_server(directory) as server,
-        proxy(server.port, tls=tls) as wire,
+        proxy(server.port, at, tls) as wire,
         fleet(server.url, gateway_url=wire.url + query, **options) as run,
     ):
         run.process = process
         yield Wired(server, wire, run)
 
 
-async def load(run: Fleet) -> None:
-    """Trackers, and commands at work."""
-    run.plug_in(2, manners=OBEDIENT)
-    run.plug_in(8, manners=MANNERS)
+async def load(run: Fleet, patience: float = PATIENCE) -> None:
+    """Trackers of that `patience`, seconds, and commands at work."""
+    run.plug_in(2, manners=OBEDIENT, patience=patience)
+    run.plug_in(8, manners=MANNERS, patience=patience)
     await run.connected()
     run.producer.begin(run.imeis, per_second=50)
     await until(lambda: len(run.history.produced) > 10, "commands")

@@ -1,0 +1,106 @@
+"""Errors that nobody expects, in each task of the gateway, once and for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import MappingProxyType
+from urllib.request import urlopen
+
+import pytest
+
+from store.keys import Keys
+from tests.process.gateway import Gateway
+from tests.rig.fleet import Fleet, fleet, until
+from tests.rig.loops import LOOPS
+from tests.rig.outage import OBEDIENT, PATIENT, assert_steady, caught_up
+from tests.rig.redis import redis_server
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+
+TASKS = {
+    *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader", "janitor", "leftovers"),
+    *("check", "sweep", "reconcile", "relocation"),
+}
+"""Those of a gateway without an allow-list in Redis."""
+CRASHED = 1
+
+
+def sabotaged(task: str, often: int, loop: str = "uvloop") -> type[Gateway]:
+    """A gateway of which `task`, or with ``*`` each task, fails so `often`; below zero for ever."""
+    how = {
+        "main": "import runpy; runpy.run_module('tests.rig.sabotage', run_name='__main__')",
+        "alarming": ("no JSON",),
+        "environment": MappingProxyType({**LOOPS[loop].environment, "SABOTAGE": f"{task}:{often}"}),
+    }
+    return type("Sabotaged", (LOOPS[loop],), how)
+
+
+def failures(gateway: Gateway) -> list[str]:
+    """The tasks that have failed, in the order of the log; each line has the traceback."""
+    lines = [line for line in list(gateway.lines) if line["event"] == "task_failed"]
+    assert all("Unexpected: at its call" in line["exception"] for line in lines)
+    return [line["task"] for line in lines]
+
+
+def counted(port: int) -> dict[str, float]:
+    """The failures of each task, as the metrics have them."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    found = [line.partition("{task=") for line in lines if line.startswith("teltonika_task_failures_total{")]
+    return {json.loads(rest.partition("}")[0]): float(rest.partition("} ")[2]) for _, _, rest in found}
+
+
+@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.ci)])
+async def test_each_task_that_fails_is_started_again_and_no_promise_is_broken(
+    tmp_path: Path, unused_tcp_port: int, loop: str
+) -> None:
+    async with redis_server(tmp_path) as server, fleet(server.url, janitor_interval=0.3) as run:
+        run.process = sabotaged("*", 2, loop)
+        gateway = await run.start(metrics=f"127.0.0.1:{unused_tcp_port}")
+        run.plug_in(3, manners=OBEDIENT, patience=PATIENT)
+        run.plug_in(7, patience=PATIENT)
+        run.producer.begin(run.imeis, per_second=30)
+        await until(lambda: set(failures(gateway)) == TASKS, "a failure of each task")
+        await until(lambda: len(failures(gateway)) >= 2 * len(TASKS) - 2, "two failures of most")
+        assert counted(unused_tcp_port) == {task: failures(gateway).count(task) for task in TASKS}
+        await caught_up(run)
+        assert_steady(run)
+        await run.rest()
+        assert await run.verdict() == []
+        assert gateway.process.poll() is None
+
+
+async def all_acknowledged(run: Fleet) -> bool:
+    """Whether devices know of every record that is stored."""
+    stored = await run.stream(run.keys.telemetry)
+    told = [(fields["imei"], json.loads(fields["data"])["timestamp"]) for _, fields in stored]
+    return set(told) <= set(run.history.acked)
+
+
+HANDLED = {"check"}
+"""Tasks that report every error of their work themselves, and end."""
+SHORT = {"sweep"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=() if task in SHORT else pytest.mark.ci) for task in sorted(TASKS - HANDLED)],
+)
+async def test_a_task_that_never_stops_failing_ends_the_process_in_order(tmp_path: Path, task: str) -> None:
+    async with redis_server(tmp_path) as server, fleet(server.url) as run:
+        run.process = sabotaged(task, -1)
+        gateway = await run.start()
+        run.plug_in(5, manners=OBEDIENT)
+        run.producer.begin(run.imeis, per_second=20)
+        assert await asyncio.to_thread(gateway.exit_status) == CRASHED
+        assert failures(gateway) == [task] * 3
+        assert await run.client.hgetall(run.keys.registry) == {}
+        assert not await run.client.exists(Keys().heartbeat("gw-1"))
+        await until(lambda: all_acknowledged(run), "acknowledgements of all that is stored", within=1.0)
+        run.process = Gateway
+        await run.kill()
+        await run.start()
+        await run.rest()
+        assert await run.verdict() == []

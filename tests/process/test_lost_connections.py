@@ -1,0 +1,132 @@
+"""Each way to lose a connection to Redis, for each client of the gateway, on each event loop.
+
+Whatever it is, the process goes on without a failure of its own, no promise is broken, no device loses its
+connection, and the registry is right as soon as Redis can be reached.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.process.gateway import Gateway
+from tests.rig.fleet import Fleet, until
+from tests.rig.loops import LOOPS, runs_uvloop
+from tests.rig.losses import BY_PURPOSE, FOR_ALL, OF_TLS, Loss, some
+from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, assert_unharmed, caught_up
+from tests.rig.wired import Wired, load, wired
+from transport.daemon.backend import PURPOSES
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+
+SOON = 5.0
+"""Seconds after the return of the network within which the registry must be right."""
+NEVER_BY_ITSELF = {"heartbeat_interval": 60, "heartbeat_ttl": 180, "command_ttl": 120}
+"""Options of gateways whose next heartbeat is too far off to put anything right."""
+
+
+def kinds(*beginnings: str) -> dict[str, Loss]:
+    """The losses of one client whose names begin so."""
+    return {name: loss for name, loss in BY_PURPOSE.items() if name.startswith(beginnings)}
+
+
+GROUPS = {
+    "ends": kinds("RST", "FIN", "CLIENT KILL"),
+    "silences": kinds("half", "silence"),
+    "garbage": kinds("garbage"),
+}
+SHORT = {("uvloop", "ends")}
+"""Rows that are tried where time is short, and not in full."""
+
+
+def table() -> list[object]:
+    """A row for each loop and group; all but the `SHORT` ones are for CI."""
+    rows = [(loop, group) for loop in LOOPS for group in GROUPS]
+    marks = {row: () if row in SHORT else pytest.mark.ci for row in rows}
+    return [pytest.param(*row, marks=marks[row], id=" ".join(row)) for row in rows]
+
+
+async def served_again(bench: Wired, purpose: str) -> None:
+    """Wait until the client has had two replies from here on: more than one that was on its way."""
+    name = f"gw-1:{purpose}"
+    before = bench.wire.served[name]
+    await until(lambda: bench.wire.served[name] > before + 1, f"{name} served again", within=10.0)
+
+
+async def afflict(bench: Wired, gateway: Gateway, losses: dict[str, Loss]) -> None:
+    """Let each client meet each loss, one after the other."""
+    for name, lose in losses.items():
+        for purpose in PURPOSES:
+            print(f"{name}: {purpose}")
+            await lose(bench, purpose)
+            await served_again(bench, purpose)
+            assert gateway.process.poll() is None
+
+
+@pytest.mark.parametrize(("loop", "group"), table())
+async def test_each_client_outlives_each_loss_of_its_connections(
+    tmp_path: Path, loop: str, group: str, thorough: bool
+) -> None:
+    async with wired(tmp_path, process=LOOPS[loop], janitor_interval=0.5) as bench:
+        gateway = await bench.run.start()
+        assert runs_uvloop(gateway) is (loop == "uvloop")
+        await load(bench.run, PATIENT)
+        await afflict(bench, gateway, some(GROUPS[group], thorough=thorough))
+        assert_steady(bench.run)
+        await assert_unharmed(bench.run)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> trustme.CA:
+    """Who signs the certificate of the server."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return authority
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_each_client_outlives_each_loss_of_its_encrypted_connections(
+    tmp_path: Path, authority: trustme.CA, loop: str
+) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    how = {"tls": tls, "query": f"?ssl_ca_certs={tmp_path / 'ca.pem'}"}
+    async with wired(tmp_path, process=LOOPS[loop], janitor_interval=0.5, **how) as bench:
+        gateway = await bench.run.start()
+        await load(bench.run, PATIENT)
+        await afflict(bench, gateway, OF_TLS)
+        assert_steady(bench.run)
+        await assert_unharmed(bench.run)
+
+
+async def restless(run: Fleet) -> None:
+    """Connections end and others begin, while nobody can tell the registry."""
+    for tracker in run.trackers[5:]:
+        if tracker.line is not None:
+            tracker.line.cut()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.ci)])
+async def test_after_each_loss_of_all_connections_the_registry_is_right_long_before_the_next_heartbeat(
+    tmp_path: Path, loop: str, thorough: bool
+) -> None:
+    async with wired(tmp_path, process=LOOPS[loop], **NEVER_BY_ITSELF) as bench:
+        run = bench.run
+        await run.start()
+        run.plug_in(10, manners=OBEDIENT, patience=PATIENT)
+        await run.connected()
+        await until(run.named, "all registered")
+        run.producer.begin(run.imeis, per_second=20)
+        for name, lose in some(BY_PURPOSE | FOR_ALL, thorough=thorough).items():
+            print(name)
+            await restless(run)
+            await lose(bench, "")
+            await until(run.named, f"a registry that is right after {name}", within=SOON)
+            await caught_up(run)
+        await run.rest()
+        assert await run.verdict() == []
+        assert_calm(run)

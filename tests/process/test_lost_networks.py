@@ -1,0 +1,134 @@
+"""The network between gateway and Redis is gone for a while: packets vanish, names do not resolve."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.process.gateway import Gateway
+from tests.rig.fleet import Fleet, until
+from tests.rig.loops import LOOPS
+from tests.rig.namespace import Namespace, NotPossible, namespace
+from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
+from tests.rig.wired import wired
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+
+SOON = 5.0
+"""Seconds after the return of the network within which the registry must be right."""
+UNHURRIED = {"heartbeat_interval": 200, "heartbeat_ttl": 600, "command_ttl": 300}
+"""Options of gateways whose next heartbeat is too far off to put anything right."""
+
+
+@pytest.fixture
+def network() -> Iterator[Namespace]:
+    """A network that can be cut off."""
+    try:
+        with namespace() as found:
+            yield found
+    except NotPossible as reason:
+        pytest.skip(f"no network namespace: {reason}")
+
+
+async def devices(run: Fleet) -> None:
+    """Ten devices that are registered, and commands for them."""
+    run.plug_in(10, manners=OBEDIENT, patience=PATIENT)
+    await run.connected()
+    await until(run.named, "all registered")
+    run.producer.begin(run.imeis, per_second=10)
+
+
+def change_places(run: Fleet) -> None:
+    """Half of the devices connect anew while nobody can tell the registry, and others are new to it."""
+    for tracker in run.trackers[5:]:
+        assert tracker.line is not None
+        tracker.line.cut()
+        tracker.manners = ("answer", "answer")  # of those with other manners none is expected to stay
+    run.plug_in(3, manners=OBEDIENT, patience=PATIENT)
+
+
+async def recovered(run: Fleet, *closes: str) -> None:
+    """All is well again soon, and nothing was broken."""
+    await until(run.named, "a registry that is right", within=SOON)
+    await caught_up(run)
+    await run.rest()
+    assert await run.verdict() == []
+    assert_calm(run, *closes)
+
+
+EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.ci) for loop in LOOPS]
+
+
+@pytest.mark.parametrize("loop", EACH_LOOP)
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        1,
+        pytest.param(20, marks=pytest.mark.ci),
+        *(pytest.param(s, marks=pytest.mark.long) for s in (50, 100)),
+    ],
+)
+async def test_packets_that_vanish_for_a_while_cost_nothing_but_time(
+    tmp_path: Path, network: Namespace, seconds: int, loop: str
+) -> None:
+    async with wired(tmp_path, process=LOOPS[loop], at=network.listen(), **UNHURRIED) as bench:
+        run = bench.run
+        await run.start()
+        await devices(run)
+        network.cut()
+        change_places(run)
+        await asyncio.sleep(seconds)
+        network.mend()
+        if seconds < 60:  # longer than that a device is not kept waiting for its acknowledgement
+            assert_steady(run)
+        await recovered(run, *["store_unavailable"] * (seconds >= 60))
+
+
+def names(directory: Path) -> type[Gateway]:
+    """A gateway whose file of hosts is in `directory`, and whose server of names at 127.0.0.77.
+
+    Skips the test where no file can be mounted over another.
+    """
+    (directory / "hosts").touch()
+    (directory / "resolv.conf").write_text("nameserver 127.0.0.77\n")
+    mount = " && ".join(f"mount --bind {directory / name} /etc/{name}" for name in ("hosts", "resolv.conf"))
+    enter = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    if not shutil.which("unshare") or subprocess.run([*enter, "true"], check=False).returncode:
+        pytest.skip("no mount namespace")
+    return type("Named", (Gateway,), {"before": enter})
+
+
+@pytest.mark.parametrize("loop", EACH_LOOP)
+@pytest.mark.parametrize(
+    ("seconds", "silent"),
+    [(3, False), pytest.param(3, True, marks=pytest.mark.ci), pytest.param(20, True, marks=pytest.mark.ci)],
+    ids=["refused", "silent", "silent for long"],
+)
+async def test_a_name_that_does_not_resolve_for_a_while_costs_nothing_but_time(
+    tmp_path: Path, seconds: int, silent: bool, loop: str
+) -> None:
+    process = type("Both", (names(tmp_path), LOOPS[loop]), {})
+    async with wired(tmp_path, process=process, **UNHURRIED) as bench:
+        run = bench.run
+        run.gateway_url = f"redis://redis.example:{urlsplit(bench.wire.url).port}/0"
+        (tmp_path / "hosts").write_text("127.0.0.1 redis.example\n")
+        await run.start()
+        await devices(run)
+        (tmp_path / "hosts").write_text("")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            if silent:
+                server.bind(("127.0.0.77", 53))
+            for wire in bench.wire.wires():
+                wire.cut()
+            change_places(run)
+            await asyncio.sleep(seconds)
+        assert_steady(run)
+        (tmp_path / "hosts").write_text("127.0.0.1 redis.example\n")
+        await recovered(run)
