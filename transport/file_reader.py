@@ -99,7 +99,7 @@ def regular(path: str, flags: int) -> int:
     Raises:
         OSError: the file cannot be opened, or is a pipe, a device or a directory.
     """
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,10 @@ from urllib.request import urlopen
 import pytest
 import trustme
 
-from tests.process.gateway import IMEI, MAIN, Device, Gateway, until
+from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, until
 from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_pair
 from tests.rig.loops import LOOPS
+from transport.teltonika.handshake import encode_handshake
 
 pytestmark = [pytest.mark.redis, pytest.mark.process]
 
@@ -198,13 +200,44 @@ def test_a_list_that_cannot_be_read_keeps_those_it_named_and_a_certificate_is_re
     assert site.serial(gateway) != before
 
 
+def test_a_session_of_tls_that_is_resumed_does_not_outlive_its_certificate(
+    gateway: Gateway, site: Site
+) -> None:
+    first = site.connect(gateway, site.bad).ready()
+    context, session = cast(ssl.SSLSocket, first.socket).context, cast(ssl.SSLSocket, first.socket).session
+
+    def resume() -> ssl.SSLSocket:
+        port = int(gateway.said("ready")["tls"][0].rpartition(":")[2])
+        plain = socket.create_connection(("127.0.0.1", port), 5)
+        return context.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
+
+    with resume() as again:
+        assert again.session_reused
+    site.crl.write_bytes(revocation_list(site.authority, site.bad))
+    hang_up(gateway, "reloaded")
+    said = b""
+    with suppress(OSError), resume() as again:
+        assert not again.session_reused
+        again.sendall(encode_handshake(IMEI))
+        said = again.recv(1)
+    assert said == b""
+    assert gateway.said("tls_failed")["reason"] == "certificate_revoked"
+
+
+def test_the_set_in_redis_is_copied_anew(start: Callable[..., Gateway], bus: Bus) -> None:
+    gateway = start(allow_list="redis")
+    bus.client.sadd(KEYS.allowed, IMEI, OTHER_IMEI)
+    line = hang_up(gateway, "reloaded")
+    assert (line["allow_list"], line["devices"]) == ("redis", 2)
+
+
 def test_a_device_that_is_taken_off_the_list_stays_until_it_leaves(gateway: Gateway, site: Site) -> None:
     device = site.connect(gateway).ready()
     site.devices.write_text(f"{OTHER_IMEI}\n")
     assert hang_up(gateway, "reloaded")["devices"] == 1
     device.report()
     with site.connect(gateway) as again:
-        again.send(b"\0\x0f" + IMEI.encode())
+        again.send(encode_handshake(IMEI))
         assert again.rest() == b"\0"
     gateway.said("device_refused", imei=IMEI)
 

@@ -164,3 +164,10 @@ async def test_a_refresh_makes_the_copy_anew_in_the_background(
     watched.devices.refresh()
     await copied.get()
     assert watched.devices.allows(IMEI)
+
+
+async def test_a_reload_makes_the_copy_anew_and_counts_it(fake_redis: Redis, watch: Watch) -> None:
+    watched = watch()
+    await fake_redis.sadd(KEYS.allowed, IMEI)
+    assert await watched.devices.reload() == 1
+    assert watched.devices.allows(IMEI)
