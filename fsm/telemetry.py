@@ -17,8 +17,8 @@ class Batch:
     """One frame on its way to the store: acknowledged to the device only when it is stored whole.
 
     Attributes:
-        codec: ``8``, ``8E`` or ``16``, of messages ``12`` to ``15``; for an undecodable frame whatever its
-            first byte is, in hex.
+        codec: ``8``, ``8E`` or ``16``, of messages ``12`` to ``15``; for a codec that is not known its byte,
+            in hex.
         received_at: epoch ms.
         bodies: the records as JSON, the frame's bytes alone, or of each message a JSON array of the names and
             values of its own fields in turn.

@@ -180,10 +180,10 @@ class Connection(Guest):
     def _batch(
         self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"", owed: bool = True
     ) -> Batch:
-        name = None if kind == UNDECODABLE else _CODEC_NAMES.get(codec)
+        name = _CODEC_NAMES.get(codec) or b"%02X" % codec
         imei, now_ms = self.imei.encode("ascii"), self._hub.clock.now_ms()
         done = self._stored if owed else self._kept
-        return Batch(imei, name or b"%02X" % codec, now_ms, bodies, done, kind, reason, owed)
+        return Batch(imei, name, now_ms, bodies, done, kind, reason, owed)
 
     def _keep_raw(self, body: bytes, reason: bytes, owed: bool = True) -> None:
         """What cannot be decoded is stored as it came. If the device waits for an acknowledgement it gets

@@ -7,6 +7,7 @@ when commands come. The rest is what the device sends.
 from __future__ import annotations
 
 import asyncio
+import json
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from fsm.replay import audit_session
 from fsm.telemetry import Batch
 from tests.fuzz.check_wire import read_json
 from tests.fuzz.expected import Expected, Stored, expect
+from tests.fuzz.protocol import Message as Said
 from tests.fuzz.smiths import IMEI
 from tests.fuzz.stand_ins import Doorman, Socket, Store
 from tests.transport.wire import Wire
@@ -105,10 +107,14 @@ class _Meeting:
     def _confirm(self) -> None:
         """The store has the oldest frame."""
         if self.store.batches:
-            if not self.device.closed:
-                done = len(self.store.given) - len(self.store.batches)
+            if self.store.batches[0].owed and not self.device.closed:
+                done = len(self._owed()) - sum(batch.owed for batch in self.store.batches)
                 self.due_acks.append(expect(self.sent, raw=self.raw).stored[done].count)
             self.store.confirm()
+
+    def _owed(self) -> list[Batch]:
+        """What was handed to the store that the device waits for."""
+        return [batch for batch in self.store.given if batch.owed]
 
     def _ask(self) -> None:
         """A producer asks for a command."""
@@ -198,7 +204,7 @@ class _Meeting:
             self._command(data)
 
     def _command(self, data: bytes) -> None:
-        assert len(self.acks) == len(self.store.given), "a command is written before an acknowledgement"
+        assert len(self.acks) == len(self._owed()), "a command is written before an acknowledgement"
         assert not self._now().partial, "a command is written into a frame"
         told = read_message(data[8:-4])
         assert told is not None
@@ -210,11 +216,13 @@ class _Meeting:
 
     def _compare(self) -> None:
         expected, closed = self._now(), self.device.closed
-        given = self.store.given
+        given = self._owed()
         assert len(given) <= len(expected.stored)
         assert closed or len(given) == len(expected.stored), "a frame is not stored"
         for batch, wanted in zip(given, expected.stored, strict=False):
             _check_batch(batch, wanted, expected.imei)
+        said = [batch for batch in self.store.given if not batch.owed]
+        _check_messages(said, expected.messages, expected.imei)
         assert self.acks == self.due_acks[: len(self.acks)], "the wrong thing is acknowledged"
         assert closed or len(self.acks) == len(self.due_acks), "what is stored is not acknowledged"
         assert closed or not expected.lost, "it goes on though nobody knows where"
@@ -261,3 +269,44 @@ def _check_batch(batch: Batch, wanted: Stored, imei: str) -> None:
         assert [read_json(body) for body in batch.bodies] == wanted.records
     else:
         assert batch.bodies == [wanted.body]
+
+
+def _check_messages(given: list[Batch], frames: list[Stored | list[Said]], imei: str) -> None:
+    """In their order: frames that cannot be read, and of the others all that is no answer and no ping."""
+    left = list(given)
+    for frame in frames:
+        if isinstance(frame, Stored):
+            if left:
+                _check_batch(left.pop(0), frame, imei)
+        elif left and left[0].kind != "undecodable" and _is_of(left[0], frame, imei):
+            left.pop(0)
+        elif left:
+            assert all(_may_be_answer(said, frame, imei) for said in frame), "what was said is not stored"
+    assert not left, "something is stored that nobody said"
+
+
+def _is_of(batch: Batch, frame: list[Said], imei: str) -> bool:
+    """Whether a batch holds the messages of a frame, in their order, less those that may be answers."""
+    rows = [json.loads(body) for body in batch.bodies]
+    found = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+    for said in frame:
+        if found and _tells(found[0], said):
+            found.pop(0)
+        elif not _may_be_answer(said, frame, imei):
+            return False
+    kind = "message" if frame[0].codec == 14 else "serial"
+    return not found and (batch.kind, batch.codec.decode()) == (kind, str(frame[0].codec))
+
+
+def _tells(fields: dict[str, str], said: Said) -> bool:
+    text = bytes.fromhex(fields["hex"]) if "hex" in fields else fields["text"].encode()
+    at = None if said.timestamp is None else str(said.timestamp * 1000)
+    return (text, fields["type"], fields.get("at")) == (said.text, f"{said.type:02X}", at)
+
+
+def _may_be_answer(said: Said, frame: list[Said], imei: str) -> bool:
+    if len(frame) > 1:
+        return False
+    if said.codec == 12:
+        return said.type == ANSWER
+    return said.codec == 14 and (said.type == NACK or (said.type == ANSWER and said.imei == imei))

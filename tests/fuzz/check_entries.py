@@ -49,7 +49,10 @@ def outbound(text: bytes) -> Met:
     word = found.payload.strip(b" ").split(b" ")[0].decode()
     assert verb_allowed(found.payload, VERBS) == (word in VERBS)
     assert verb_allowed(found.payload, ())
-    kinds = {f"codec {found.codec}", "expired" if found.expires_at <= NOW_MS else "command"}
+    kinds = {
+        f"codec {found.codec or 'of the gateway'}",
+        "expired" if found.expires_at <= NOW_MS else "command",
+    }
     kinds |= {"echo"} if found.echo else set()
     return kinds | (set() if found.expect_response else {"no answer"})
 
@@ -110,7 +113,7 @@ def _compare(found: CommandRequest, expected: dict[str, Any]) -> None:
         "echo",
     ):
         assert getattr(found, name) == expected[name], name
-    assert found.expect_response == (expected["expect_response"] == "1")
+    assert found.expect_response == (expected["expect_response"] in ("1", "true"))
 
 
 def _stored(request: CommandRequest) -> None:

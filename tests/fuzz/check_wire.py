@@ -17,11 +17,19 @@ from tests.fuzz.protocol import ANSWER, Refused
 from transport.lane import ANSWER_LIMIT, answers, published
 from transport.teltonika import avl
 from transport.teltonika.avl import decode_avl, encode_ack, encode_avl
-from transport.teltonika.command import decode_message, encode_answer, encode_command, encode_nack
+from transport.teltonika.command import (
+    Message,
+    decode_message,
+    decode_messages,
+    encode_answer,
+    encode_command,
+    encode_nack,
+)
 from transport.teltonika.errors import BadHandshake, Undecodable
 from transport.teltonika.frame import BadFrame, FrameReader, encode_frame
 from transport.teltonika.handshake import HANDSHAKE_SIZE, HandshakeReader, encode_handshake
 from transport.teltonika.layout import LayoutCache
+from transport.teltonika.message_json import message_fields
 from transport.teltonika.record_json import record_json
 
 BYTEWISE = 2000
@@ -196,18 +204,31 @@ def read_json(text: bytes) -> dict[str, Any]:
 
 
 def message(body: bytes) -> Met:
-    """A message is refused or read as the protocol says, and can be published."""
-    expected = _expected_message(body)
+    """A frame of messages is refused or read as the protocol says, and each can be published."""
+    expected = _expected_messages(body)
     if isinstance(expected, str):
         assert _message_refusal(body) == expected
         return {f"refused: {expected}"}
-    found = decode_message(body)
+    found = decode_messages(body)
+    assert len(found) == len(expected) == body[1]
+    if len(found) == 1:
+        assert found == [decode_message(body)]
+        _encode_again(body, expected[0])
+    met = {"alone" if len(found) == 1 else "merged"}
+    return met.union(*map(_message, found, expected))
+
+
+def _message(found: Message, expected: protocol.Message) -> Met:
     assert (found.codec, found.type, found.payload) == (expected.codec, expected.type, expected.text)
-    assert (found.imei, found.timestamp, found.quantity) == (expected.imei, expected.timestamp, 1)
-    _encode_again(body, expected)
+    assert (found.imei, found.timestamp) == (expected.imei, expected.timestamp)
     for codec in ("12", "14"):
         fits = answers(found, codec, expected.imei or "")
         assert not fits or (found.codec == int(codec) and found.type in (ANSWER, 0x11))
+        assert not fits or found.quantity == 1, "one of several is taken for an answer"
+    told = _row(message_fields(found))
+    assert told.get("at") == (None if expected.timestamp is None else str(expected.timestamp * 1000))
+    assert (int(told["type"], 16), ("text" in told) + ("hex" in told)) == (expected.type, 1)
+    assert (bytes.fromhex(told["hex"]) if "hex" in told else told["text"].encode()) == expected.text
     answer = published(found.payload, "12")
     kept = expected.text[:ANSWER_LIMIT]
     assert (answer.text is None) != (answer.hex is None)
@@ -223,19 +244,23 @@ def message(body: bytes) -> Met:
     return kinds | {"text" if answer.text is not None else "hex", "filled" if kept else "empty"}
 
 
-def _expected_message(body: bytes) -> protocol.Message | str:
+def _row(fields: list[str]) -> dict[str, str]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _expected_messages(body: bytes) -> list[protocol.Message] | str:
     try:
-        return protocol.read_message(body)
+        return protocol.read_messages(body)
     except Refused as refused:
         return refused.reason
 
 
 def _message_refusal(body: bytes) -> str:
     try:
-        decode_message(body)
+        decode_messages(body)
     except Undecodable as error:
         return error.reason
-    raise AssertionError("a message is read that the protocol does not know")
+    raise AssertionError("messages are read that the protocol does not know")
 
 
 def _encode_again(body: bytes, expected: protocol.Message) -> None:

@@ -42,7 +42,7 @@ PROBLEMS = frozenset(
         "is longer than 512 bytes",
         "is none of command, cancel",
         "is none of 12, 14",
-        "is none of 0, 1",
+        "is none of 1, true, 0, false",
         "is neither RFC 3339 nor epoch milliseconds",
         "is a number that is no epoch time in milliseconds",
         "is more than 24 h ahead",
@@ -199,10 +199,10 @@ def _moment(value: bytes) -> int:
 _READERS: dict[str, Any] = {
     "imei": _imei,
     "payload": _payload,
-    "codec": _one_of(b"12", b"14"),
+    "codec": _one_of(b"", b"12", b"14"),
     "expires_at": _expires,
     "response_timeout": _timeout,
-    "expect_response": _one_of(b"1", b"0"),
+    "expect_response": _one_of(b"1", b"true", b"0", b"false"),
     "accepted_at": _whole(NOW_MS),
     "hops": _whole(0),
 }

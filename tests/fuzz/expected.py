@@ -26,11 +26,15 @@ class Stored:
 
 @dataclass
 class Expected:
-    """What the bytes so far amount to; `lost` when the connection has to be closed because of them."""
+    """What the bytes so far amount to; `lost` when the connection has to be closed because of them.
+
+    ``stored`` is acknowledged. ``messages`` are not: of each frame what it carries, all of which is stored
+    but answers and pings, or the frame itself when it cannot be read.
+    """
 
     imei: str = ""
     stored: list[Stored] = field(default_factory=list)
-    answers: int = 0
+    messages: list[Stored | list[protocol.Message]] = field(default_factory=list)
     lost: bool = False
     partial: bool = False
 
@@ -59,7 +63,10 @@ def expect(sent: bytes, *, raw: bool) -> Expected:
 def _take(found: Expected, body: bytes, raw: bool) -> None:
     codec, count = body[0], body[1]
     if codec in protocol.MESSAGES:
-        found.answers += codec in (0x0C, 0x0E)
+        try:
+            found.messages.append(protocol.read_messages(body))
+        except Refused as refused:
+            found.messages.append(Stored("undecodable", str(codec), 0, refused.reason, body=body))
         return
     name = protocol.AVL.get(codec, f"{codec:02X}")
     if codec in protocol.AVL and raw:

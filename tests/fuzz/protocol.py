@@ -243,29 +243,46 @@ class Message:
     timestamp: int | None = None
 
 
-def read_message(body: bytes) -> Message:
-    """The message of a body, from codec id to the second quantity."""
+def read_messages(body: bytes) -> list[Message]:
+    """The messages of a body, from codec id to the second quantity."""
     if body and body[0] not in MESSAGES:
         raise Refused("codec")
     if len(body) < 8:
         raise Refused("truncated")
-    codec, first, kind, size = body[0], body[1], body[2], int.from_bytes(body[3:7], "big")
-    content, second = body[7:-1], body[-1]
-    if first != 1 or (second != 1 and (codec, kind) != (0x0C, ANSWER)):
+    codec, first, rest, second = body[0], body[1], body[2:-1], body[-1]
+    if not first or (second != first and (codec, rest[0]) != (0x0C, ANSWER)):
         raise Refused("quantity")
-    if size != len(content):
+    found = []
+    while rest and len(found) < first:
+        size = int.from_bytes(rest[1:5], "big")
+        if len(rest) < 5 + size or len(rest) < 5:
+            raise Refused("size")
+        found.append(_message(codec, rest[0], rest[5 : 5 + size]))
+        rest = rest[5 + size :]
+    if rest or len(found) < first:
         raise Refused("size")
+    return found
+
+
+def _message(codec: int, kind: int, content: bytes) -> Message:
     message = Message(codec, kind, content)
+    if len(content) < (4 if codec in (0x0D, 0x0F) else 0) + (8 if codec in (0x0E, 0x0F) else 0):
+        raise Refused("size")
     if codec in (0x0D, 0x0F):
         message.timestamp, message.text = int.from_bytes(message.text[:4], "big"), message.text[4:]
     if codec in (0x0E, 0x0F):
         digits, message.text = message.text[:8].hex(), message.text[8:]
         message.imei = digits[1:] if digits[:1] == "0" else digits
-    if size < {0x0C: 0, 0x0D: 4, 0x0E: 8, 0x0F: 12}[codec]:
-        raise Refused("size")
     return message
 
 
 def spell_message(codec: int, kind: int, content: bytes) -> bytes:
     """The body of a frame with one message whose sizes are right."""
     return bytes([codec, 1, kind]) + len(content).to_bytes(4, "big") + content + b"\x01"
+
+
+def spell_messages(codec: int, *messages: tuple[int, bytes]) -> bytes:
+    """The body of a frame with several messages, each a type and a content."""
+    parts = (bytes([kind]) + _number(len(content), 4) + content for kind, content in messages)
+    count = bytes([len(messages) % 256])
+    return bytes([codec]) + count + b"".join(parts) + count

@@ -98,7 +98,13 @@ def message_body(random: Random) -> bytes:
     stamp = random.choice((b"", random.randbytes(4), random.randbytes(8)))
     bcd = random.choice((b"", bytes.fromhex("0" + IMEI), random.randbytes(8)))
     kind = random.choice((5, 6, 6, 6, 0x11, 0x0D, 0x0B, edge(random, 1)))
-    return protocol.spell_message(random.choice((12, 12, 12, 14, 14, 13, 15)), kind, stamp + bcd + text)
+    codec, content = random.choice((12, 12, 12, 14, 14, 13, 15)), stamp + bcd + text
+    if random.random() < 0.3:
+        more = [
+            (random.choice((kind, 6)), random.choice((content, text))) for _ in range(random.randint(0, 4))
+        ]
+        return protocol.spell_messages(codec, (kind, content), *more)
+    return protocol.spell_message(codec, kind, content)
 
 
 def stream(random: Random, data: bytes, pool: Pool) -> bytes:

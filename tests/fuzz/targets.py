@@ -84,6 +84,7 @@ TARGETS = (
         smiths.message,
         lambda: corpus.bodies(12, 13, 14, 15),
         frozenset({"type 5", "type 6", "type 17", "other type", "text", "hex", "filled", "empty"})
+        | {"alone", "merged"}
         | {f"codec {codec}" for codec in (12, 13, 14, 15)}
         | {f"refused: {reason}" for reason in ("codec", "truncated", "quantity", "size")},
         8000,
@@ -94,6 +95,7 @@ TARGETS = (
         smiths.connection,
         _connections,
         frozenset({"record", "frame", "undecodable", "acknowledged", "command", "paused", "responded"})
+        | {"serial", "message"}
         | {
             f"closed: {reason}"
             for reason in (
@@ -108,7 +110,18 @@ TARGETS = (
         check_entries.outbound,
         scribes.entry,
         lambda: [spell_fields(_GOOD)],
-        frozenset({"codec 12", "codec 14", "command", "cancel", "expired", "echo", "no answer", "no command"})
+        frozenset(
+            {
+                "codec of the gateway",
+                "codec 14",
+                "command",
+                "cancel",
+                "expired",
+                "echo",
+                "no answer",
+                "no command",
+            }
+        )
         | {
             f"refused: {name}"
             for name in (

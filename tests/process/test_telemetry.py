@@ -141,7 +141,7 @@ def test_what_a_serial_port_says_is_kept_and_not_acknowledged(
         *(who | {"codec": "12", "text": text} for text in MERGED_TEXTS),
     ]
     [(_, odd)] = bus.client.xrange(KEYS.undecodable)
-    assert (odd["codec"], odd["reason"]) == ("0C", "size")
+    assert (odd["codec"], odd["reason"]) == ("12", "size")
     assert bus.client.smembers(KEYS.serial) == {IMEI}
     assert device.silent()
 

@@ -108,7 +108,7 @@ async def test_a_frame_of_messages_that_cannot_be_read_is_kept_and_not_acknowled
     assert (batch.kind, batch.reason, batch.codec, batch.bodies) == (
         "undecodable",
         b"size",
-        b"%02X" % codec,
+        b"%d" % codec,
         [body],
     )
     wire.telemetry.confirm()
