@@ -40,7 +40,7 @@ class SessionLog:
         capacity: int = CAPACITY,
     ) -> None:
         self._client = client
-        self._stream = stream
+        self.stream = stream
         self._now_ms = now_ms
         self._on_error = on_error
         self._capacity = capacity
@@ -117,4 +117,4 @@ class SessionLog:
 
     def _spell(self, event: SessionEvent, at_ms: int) -> list[str]:
         fields = session_fields(event, at_ms)
-        return ["XADD", self._stream, "*", *(text for pair in fields.items() for text in pair)]
+        return ["XADD", self.stream, "*", *(text for pair in fields.items() for text in pair)]

@@ -13,11 +13,14 @@ from collections import Counter
 import structlog
 
 from transport.metrics import Metrics
-from transport.seldom import Tally
+from transport.seldom import Seldom, Tally
 from transport.settings import Settings
-from transport.tcp import raise_descriptor_limit
+from transport.tcp import has_spare_descriptor, raise_descriptor_limit
 
 log = structlog.get_logger("telgw.sessions")
+
+FEW = 500
+"""Connections below which a limit of open files is worth a line at the start."""
 
 _TOTAL, _FILES, _ADDRESS = "max-connections", "open-files", "max-connections-per-ip"
 _ADVICE = {
@@ -39,8 +42,11 @@ class Admission:
         self.connected = 0
         self.refusing = False
         self._metrics = metrics
-        self._limited_by = _TOTAL if settings.max_connections else _FILES
-        self._room = settings.max_connections or raise_descriptor_limit()
+        files = raise_descriptor_limit()
+        self._room = min(settings.max_connections or files, files)
+        self._limited_by = _TOTAL if self._room == settings.max_connections else _FILES
+        self._wanted = settings.max_connections or FEW
+        self._scarcity = Seldom()
         self._per_host = settings.max_connections_per_ip
         self._unidentified: Counter[str] = Counter()
         self._turned_away: Tally[tuple[str, str]] = Tally()
@@ -84,6 +90,11 @@ class Admission:
         if host is not None:
             self.release(host)
 
+    def foresee(self) -> None:
+        """Tell if the limit of open files leaves room for few devices, or for fewer than are allowed."""
+        if self._room < self._wanted:
+            log.warning("open_files_low", connections=self._room, advice=_ADVICE[_FILES])
+
     def _refuse(self, host: str, limit: str, now: float) -> None:
         self._metrics.turned_away.inc()
         what = (host if limit == _ADDRESS else "", limit)
@@ -91,7 +102,9 @@ class Admission:
             self._tell(host, limit, 1)
 
     def look(self, now: float) -> None:
-        """Tell of those who were turned away since the last line about their address."""
+        """Tell of those who were turned away since the last line about their address, and of scarcity."""
+        if not has_spare_descriptor() and self._scarcity.worth(_FILES, now):
+            log.warning("open_files_exhausted", connections=self.connected, advice=_ADVICE[_FILES])
         for (host, limit), count in self._turned_away.due(now):
             self._tell(host, limit, count)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from fsm.errors import GatewayFault
 from fsm.outbound import IMEI
 from transport.file_reader import PATIENCE, FileReader, NotRead, regular
 from transport.metrics import Metrics
@@ -53,6 +54,14 @@ class Listing(NamedTuple):
     bad_lines: list[int]
 
 
+class BadAllowList(GatewayFault):
+    """The file that names the devices cannot be read at the start."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"The allow-list {path} cannot be read: {why}.")
+        self.path = path
+
+
 class FileAllowList:
     """A file with one IMEI a line; empty lines and what follows a ``#`` say nothing.
 
@@ -71,7 +80,7 @@ class FileAllowList:
         self._imeis: set[str] = set()
         self._former: set[str] = set()
         self._stamp: Stamp | None = None
-        self._error = ""
+        self.error = ""
         try:
             self._take(self._reader.read_now(self._read))
             self._tell()
@@ -80,7 +89,7 @@ class FileAllowList:
 
     def allows(self, imei: str) -> bool | None:
         """Whether the device may connect."""
-        return imei in self._imeis or (bool(self._error) and self._when_unavailable)
+        return imei in self._imeis or (bool(self.error) and self._when_unavailable)
 
     def ask(self, imei: str, done: Done) -> None:
         """What `allows` says: a file holds nothing that was not read."""
@@ -109,7 +118,7 @@ class FileAllowList:
 
     def _take(self, listing: Listing | None) -> bool:
         """What was read is the list now, if it has changed; whether it has."""
-        self._error = ""
+        self.error = ""
         if listing is None:
             return False
         self._former = self._imeis
@@ -122,13 +131,13 @@ class FileAllowList:
         log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
 
     def _unavailable(self, error: Exception) -> None:
-        said, self._error = self._error, why_unreadable(error)
+        said, self.error = self.error, why_unreadable(error)
         self._stamp = None
-        if said != self._error:
+        if said != self.error:
             log.error(
                 "allow_list_unavailable",
                 path=str(self._path),
-                error=self._error,
+                error=self.error,
                 others="allowed" if self._when_unavailable else "refused",
             )
 
@@ -170,11 +179,18 @@ def why_unreadable(error: Exception) -> str:
 
 
 def file_list(settings: Settings) -> FileAllowList | None:
-    """The list in a file, if the settings name one."""
+    """The list in a file, if the settings name one.
+
+    Raises:
+        BadAllowList: it cannot be read, which is no reason to end once the gateway runs.
+    """
     if settings.allow_list in (OFF, REDIS):
         return None
-    when_unavailable = settings.allow_list_when_unavailable == "open"
-    return FileAllowList(Path(settings.allow_list), when_unavailable=when_unavailable)
+    path, when_unavailable = Path(settings.allow_list), settings.allow_list_when_unavailable == "open"
+    found = FileAllowList(path, when_unavailable=when_unavailable)
+    if found.error:
+        raise BadAllowList(path, found.error.rstrip("."))
+    return found
 
 
 class Gate:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import os
 import resource
 import socket
 import struct
 import sys
 
+from fsm.errors import GatewayFault
 from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT
 
 BACKLOG = 4096
@@ -18,6 +20,8 @@ ACCEPTED_AT_ONCE = 8
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
 RESERVED_DESCRIPTORS = 100
+OWN_DESCRIPTORS = 48
+"""What a gateway has open itself, about thirty with a look at its metrics, and some to spare."""
 UNLIMITED_DESCRIPTORS = 1_000_000
 _TIOCOUTQ = 0x5411
 _UNREACHABLE = frozenset(
@@ -34,22 +38,51 @@ _UNREACHABLE = frozenset(
 """Errors that the kernel reports when the way to the peer is gone: nothing came from the peer itself."""
 
 
+class TooFewDescriptors(GatewayFault):
+    """A process may open so few files that there would be no room for devices."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The limit of open files is {limit}; a gateway needs {OWN_DESCRIPTORS} for itself and one for"
+            " each device. Raise it: ulimit -n, LimitNOFILE=, or ulimits of the container."
+        )
+        self.limit = limit
+
+
 def raise_descriptor_limit() -> int:
-    """Raise the limit of open files as far as it goes; how many connections fit beside our own files."""
+    """Raise the limit of open files as far as it goes; how many connections fit beside our own files.
+
+    Raises:
+        TooFewDescriptors: none does.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
         return UNLIMITED_DESCRIPTORS
+    if hard <= OWN_DESCRIPTORS:
+        raise TooFewDescriptors(hard)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(1, hard - RESERVED_DESCRIPTORS)
+    return hard - min(RESERVED_DESCRIPTORS, max(OWN_DESCRIPTORS, hard // 2))
 
 
-def bind(host: str, port: int) -> socket.socket:
+def has_spare_descriptor() -> bool:
+    """Whether a connection could be accepted now: not every event loop tells of it when it cannot."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
     """A bound socket, not listening yet, whose connections notice a dead peer: they inherit its options.
 
     Keepalive alone does not help once data is unacknowledged, the user timeout alone not while the link is
     idle: both are set. Mobile links stall for tens of seconds without being dead, hence 60 s. What is written
     goes out at once.
+
+    Args:
+        v6_only: leave the port free for IPv4, if `host` is an address of IPv6.
 
     Raises:
         OSError: the address cannot be bound.
@@ -59,6 +92,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if v6_only:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)

@@ -85,7 +85,8 @@ class TlsListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.error("accept_failed", error=error.strerror)
+                if self._refusals.worth("accept", self._hub.now):
+                    log.error("accept_failed", error=error.strerror)
                 self._loop.remove_reader(self._sock)
                 self._again = self._loop.call_later(NO_FILES_PATIENCE, self._listen)
                 return

@@ -73,7 +73,8 @@ class Gateway:
         arguments = [
             part
             for name, value in (given | options).items()
-            for part in (f"--{name.replace('_', '-')}", *(() if value is True else (str(value),)))
+            for one in (value if isinstance(value, list) else [value])
+            for part in (f"--{name.replace('_', '-')}", *(() if one is True else (str(one),)))
         ]
         self.instance_id = instance_id
         self.lines: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.allow_list import FileAllowList, Gate, file_list
+from transport.allow_list import BadAllowList, FileAllowList, Gate, file_list
 from transport.file_reader import NotRead
 from transport.metrics import Metrics
 from transport.seldom import REMEMBERED
@@ -106,20 +106,12 @@ def test_a_line_that_is_no_imei_is_told_and_spares_the_others(file: Path, bad: s
     assert (ignored["lines"], ignored["count"]) == ([1], 1)
 
 
-@pytest.mark.parametrize(("policy", "open_to_all"), [("closed", False), ("open", True)])
-def test_a_file_that_was_never_there_lets_in_all_or_nobody_as_told(
-    tmp_path: Path, policy: str, open_to_all: bool
-) -> None:
-    settings = Settings(
-        instance_id="gw-1",
-        allow_list=str(tmp_path / "none"),
-        allow_list_when_unavailable=policy,
-    )
-    with capture_logs() as logs:
-        devices = file_list(settings)
-    assert devices
-    assert devices.allows(IMEI) is open_to_all
-    assert [line["event"] for line in logs] == ["allow_list_unavailable"]
+@pytest.mark.parametrize("policy", ["closed", "open"])
+def test_a_file_that_was_never_there_is_an_error_at_the_start(tmp_path: Path, policy: str) -> None:
+    path = tmp_path / "none"
+    settings = Settings(instance_id="gw-1", allow_list=str(path), allow_list_when_unavailable=policy)
+    with pytest.raises(BadAllowList, match=f"{path} cannot be read: No such file"):
+        file_list(settings)
 
 
 @pytest.mark.parametrize("policy", [False, True])

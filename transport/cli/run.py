@@ -17,6 +17,7 @@ from fsm.errors import GatewayError
 from fsm.outbound import Limits
 from store.redis_url import read_url
 from transport.settings import Address, Settings
+from transport.tcp import raise_descriptor_limit
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 from transport.tls import VERSIONS, TlsFiles
 
@@ -250,6 +251,7 @@ def start(settings: Settings) -> int:
     from transport.daemon import ending_at_once, serve
     from transport.logs import logging_to_stderr
 
+    raise_descriptor_limit()  # before the event loop opens files of its own
     if sys.stderr is None:
         with suppress(OSError):
             click.echo("telgw: There is no log, for standard error is closed.")

@@ -21,6 +21,7 @@ from store.outbound import BLOCK_MS
 from store.ownership import HolderWatched, InstanceHeld, Watch
 from store.registry import Registrar
 from store.responses import SessionLog
+from store.rights import check_rights
 from store.telemetry import Telemetry
 from transport.allow_list import REDIS
 from transport.clock import Clock
@@ -161,6 +162,22 @@ class Backend:
             now_ms=clock.now_ms,
             on_error=partial(self.report, "janitor"),
             on_trimmed=self._trimmed,
+        )
+
+    async def check_rights(self) -> None:
+        """Try every right of a gateway.
+
+        Raises:
+            LoginRefused, RightsMissing: Redis is there, and does not let us do our work.
+        """
+        streams = [self.session_log.stream] if self.session_log else []
+        await check_rights(
+            self.clients["janitor"],
+            self.keys,
+            self._settings.instance_id,
+            self._boot_id,
+            *streams,
+            allow_list=self.allow_list is not None,
         )
 
     def leftovers(self, is_here: Callable[[str], bool]) -> Leftovers:

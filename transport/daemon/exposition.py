@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-
+from fsm.errors import GatewayFault
 from transport.daemon.gateway import Gateway
 from transport.logs import lines_dropped
 
-log = structlog.get_logger("telgw")
+
+class CannotServeMetrics(GatewayFault):
+    """The address of the metrics cannot be bound."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(
+            f"Cannot serve metrics on {host}:{port}: {error.strerror or error}."
+            " Say --metrics with another address, or off."
+        )
+        self.host = host
+        self.port = port
 
 
 def expose(gateway: Gateway) -> Callable[[], None] | None:
-    """Serve the metrics and return how to stop; None when they are off, or their port is in use.
+    """Serve the metrics and return how to stop; None when they are off.
 
-    A port in use is no reason not to serve devices.
+    Raises:
+        CannotServeMetrics: the address is in use, or not ours.
     """
     address = gateway.settings.metrics
     if address is None:
@@ -24,8 +34,7 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
     try:
         return gateway.metrics.serve(*address)
     except OSError as error:
-        log.warning("metrics_unavailable", address=f"{address[0]}:{address[1]}", error=error.strerror)
-        return None
+        raise CannotServeMetrics(*address, error) from error
 
 
 def _read(gateway: Gateway) -> None:

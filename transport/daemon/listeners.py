@@ -6,6 +6,8 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from errno import EADDRINUSE
+from itertools import combinations
 from typing import Any
 
 import structlog
@@ -89,6 +91,7 @@ class Listeners:
         Raises:
             CannotListen: an address cannot be bound.
         """
+        self._check_overlaps()
         try:
             self._plain = [self._bind(*address) for address in self._settings.listen]
             self._secure = [self._bind(*address) for address in self._settings.tls_listen]
@@ -98,11 +101,25 @@ class Listeners:
 
     def _bind(self, host: str, port: int) -> socket.socket:
         try:
-            sock = bind(host, port)
+            sock = bind(host, port, v6_only=self._shares_port(host, port))
         except OSError as error:
             raise CannotListen(host, port, error) from error
         self._sockets.append(sock)
         return sock
+
+    def _check_overlaps(self) -> None:
+        """Two sockets of ours can be bound to one address, and only listening would fail, too late."""
+        addresses = (*self._settings.listen, *self._settings.tls_listen)
+        for (host, port), (other, same) in combinations(addresses, 2):
+            if port and port == same and _overlap(host, other):
+                raise CannotListen(other, port, OSError(EADDRINUSE, f"it overlaps with {host}:{port}"))
+
+    def _shares_port(self, host: str, port: int) -> bool:
+        """Whether IPv4 has a listener of its own on the port of an IPv6 address, which else takes both."""
+        settings = self._settings
+        return ":" in host and any(
+            other == port and ":" not in name for name, other in (*settings.listen, *settings.tls_listen)
+        )
 
     async def open(self, hub: Hub) -> tuple[list[Address], list[Address]]:
         """Listen; the addresses of the plain listeners and of those with TLS.
@@ -128,6 +145,7 @@ class Listeners:
     ) -> asyncio.Server | TlsListener:
         if tls:
             return TlsListener(hub, sock, tls)
+        sock.listen(BACKLOG)  # the event loop's own would not say that the address is in use
         loop = asyncio.get_running_loop()
         # asyncio accepts as many in one turn as it takes the backlog for: it is enlarged behind its back.
         server = await loop.create_server(lambda: Connection(hub), sock=sock, backlog=ACCEPTED_AT_ONCE)
@@ -140,6 +158,12 @@ class Listeners:
             self._servers.pop().close()
         for sock in self._sockets:  # last: the event loop looks for the servers by them
             sock.close()
+
+
+def _overlap(host: str, other: str) -> bool:
+    """Whether two addresses, of one port, have one in common; those of IPv4 and IPv6 are kept apart."""
+    one_family = (":" in host) == (":" in other)
+    return host == other or (one_family and not {host, other}.isdisjoint(("0.0.0.0", "::")))
 
 
 def _now() -> datetime:

@@ -8,9 +8,11 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 
+from fsm.errors import GatewayFault
 from store.embedded import EmbeddedServer
 from transport.daemon.embedded_watch import watch
 from transport.daemon.exposition import expose
@@ -33,8 +35,10 @@ async def serve(
     embedded server failed.
 
     Raises:
-        GatewayFault: an address cannot be bound, the URL is unusable, the embedded server does not start.
+        GatewayFault: an address cannot be bound, the URL, the user or a file is unusable, the embedded server
+            does not start.
     """
+    asyncio.get_running_loop().set_exception_handler(_told)
     stop = stop or asyncio.Event()
     signals = Signals(stop.set)  # before the server: a signal may come while it loads its data
     embedded: EmbeddedServer | None = None
@@ -98,11 +102,28 @@ async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event
     stop_metrics = expose(gateway)
     watcher = asyncio.create_task(_forward(stop, gateway), name="stop")
     try:
+        await _prepare(gateway)
         return await gateway.run(on_ready)
     finally:
         watcher.cancel()
         if stop_metrics:
             stop_metrics()
+
+
+def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error of the event loop. That it cannot accept is told once a minute, by `Admission`."""
+    if context.get("message") != "socket.accept() out of system resource":
+        loop.default_exception_handler(context)
+
+
+async def _prepare(gateway: Gateway) -> None:
+    """Find out what would not work before the instance id is taken from a gateway that does."""
+    gateway.hub.admission.foresee()
+    try:
+        await gateway.backend.check_rights()
+    except GatewayFault:
+        await gateway.backend.close()
+        raise
 
 
 async def _forward(stop: asyncio.Event, gateway: Gateway) -> None:

@@ -30,12 +30,23 @@ MECHANISMS = (
         name="the file fails closed",
         what="While the file cannot be read, others are refused unless the operator says otherwise.",
         file="transport/allow_list.py",
-        text="        return imei in self._imeis or (bool(self._error) and self._when_unavailable)\n",
-        mutant="        return imei in self._imeis or bool(self._error)\n",
+        text="        return imei in self._imeis or (bool(self.error) and self._when_unavailable)\n",
+        mutant="        return imei in self._imeis or bool(self.error)\n",
         without="a file that is gone lets everybody in",
         tests=(
-            "transport/test_allow_list.py::test_a_file_that_was_never_there_lets_in_all_or_nobody_as_told",
+            "transport/test_allow_list.py::"
+            "test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others[False]",
         ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="rights are tried at the start",
+        what="A gateway whose Redis user lacks a right does not start.",
+        file="transport/daemon/process.py",
+        text="        await gateway.backend.check_rights()\n",
+        mutant="        pass\n",
+        without="a missing right is found out by the first device or command that needs it",
+        tests=("process/test_start.py::test_a_right_that_is_missing",),
     ),
     Mechanism(
         promise="security",

@@ -1,0 +1,134 @@
+"""Whether the Redis user of a gateway may do all that a gateway does.
+
+A right that is missing would be noticed when it is needed for the first time: by a device whose records are
+not stored, or a command that has no verdict. So all rights are tried when a gateway starts, in one script. It
+makes each kind of call on a key of its own, which nobody else sees and which is gone when the script ends,
+and on each of the gateway's keys a call that changes nothing: to delete a field that has no name, to append
+an entry under an id that is not allowed, to give a key a time to live that is no number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from fsm.errors import GatewayFault
+from store.client import Script, StoreError
+from store.errors import StoreRefused
+from store.keys import Keys
+
+SHOWN = 5
+"""Refused calls that a sentence names."""
+
+KEY = "\0"
+"""Stands for the key in a call."""
+
+Call = tuple[str, ...]
+
+OWN: tuple[Call, ...] = (
+    ("hset", KEY, "f", "v"),
+    ("hsetnx", KEY, "f", "v"),
+    *((name, KEY, "f") for name in ("hget", "hmget")),
+    *((name, KEY) for name in ("hgetall", "exists")),
+    ("hscan", KEY, "0"),
+    ("pexpire", KEY, "60000"),
+    ("hdel", KEY, "f"),
+    ("set", KEY, "v"),
+    ("get", KEY),
+    ("del", KEY),
+    ("sadd", KEY, "x"),
+    *((name, KEY, "x") for name in ("sismember", "smismember")),
+    ("sscan", KEY, "0"),
+    ("del", KEY),
+    ("xadd", KEY, "1-1", "f", "v"),
+    ("xlen", KEY),
+    ("xrange", KEY, "-", "+", "COUNT", "1"),
+    ("xgroup", "create", KEY, "g", "0"),
+    ("xinfo", "groups", KEY),
+    ("xreadgroup", "GROUP", "g", "c", "STREAMS", KEY, "0"),
+    ("xpending", KEY, "g"),
+    ("xautoclaim", KEY, "g", "c", "0", "0-0"),
+    ("xack", KEY, "g", "1-1"),
+    ("xdel", KEY, "1-1"),
+    ("xtrim", KEY, "MAXLEN", "1"),
+    ("del", KEY),
+    ("time",),
+    ("info", "server"),
+)
+"""Each command of a gateway, in an order in which each has something to work on; nothing is left."""
+
+
+class LoginRefused(GatewayFault):
+    """Redis does not know us."""
+
+    def __init__(self, said: object) -> None:
+        super().__init__(f"Redis refuses the login ({said}): give --redis the right user and password.")
+
+
+class RightsMissing(GatewayFault):
+    """The Redis user may not do all that a gateway does."""
+
+    def __init__(self, refused: Sequence[str]) -> None:
+        more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        super().__init__(
+            f"The Redis user lacks rights that a gateway needs: {', '.join(refused[:SHOWN])}{more}."
+            " The ACL in docs/contract.md has all of them."
+        )
+        self.refused = tuple(refused)
+
+
+async def check_rights(
+    client: Redis, keys: Keys, instance_id: str, boot_id: str, *streams: str, allow_list: bool = False
+) -> None:
+    """Try every right of a gateway; nothing is changed. A Redis that is away is not found out here.
+
+    Args:
+        streams: further streams that the gateway appends to.
+        allow_list: whether it reads the list of allowed devices.
+
+    Raises:
+        LoginRefused: the user or the password is wrong.
+        RightsMissing: the user may not make some call.
+    """
+    own = keys.ledger(f"rights.{boot_id}")
+    calls = [(own, call) for call in OWN] + _shared(keys, instance_id, streams)
+    calls += [(keys.allowed, ("sismember", KEY, "x"))] * allow_list
+    words = [[key if word is KEY else word for word in call] for key, call in calls]
+    try:
+        # Only our own key is declared: to declare a key is to ask for all rights on it. All are in one slot.
+        found = await Script("rights.lua")(client, [own], [json.dumps(words)])
+    except StoreRefused as error:
+        if error.code in ("WRONGPASS", "NOAUTH"):
+            raise LoginRefused(error) from None
+        if error.code == "NOPERM":
+            raise RightsMissing([f"evalsha or eval on {keys.ledger('*')} ({error})"]) from None
+        return
+    except StoreError:
+        return
+    refused = [calls[number - 1] for number in found]
+    if refused:
+        raise RightsMissing([_said(keys.ledger("*") if key == own else key, call) for key, call in refused])
+
+
+def _said(key: str, call: Call) -> str:
+    """A call as a right is named: its command, and its subcommand if that comes before the key."""
+    words = call[: call.index(KEY)] if KEY in call else call[:1]
+    return f"{' '.join(words[:2])} on {key}" if KEY in call else words[0]
+
+
+def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
+    """Calls on the keys that a gateway shares with others, or has from an earlier process."""
+    hashes = (keys.registry, keys.sessions, keys.instances)
+    strings = (keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id), keys.serial)
+    logs = (
+        *(keys.outbound(instance_id), keys.responses, keys.deadletter),
+        *(keys.telemetry, keys.messages, keys.undecodable, *streams),
+    )
+    return [
+        *((key, ("hdel", KEY, "")) for key in hashes),
+        *((key, ("pexpire", KEY, "never")) for key in strings),
+        *((key, ("xadd", KEY, "0-0", "f", "v")) for key in logs),
+        (keys.serial, ("sismember", KEY, "x")),
+    ]
