@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
-from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_pair
+from tests.rig.certificates import FAR_AHEAD, LONG_AGO, RECENTLY, revocation_list, write_pair
 from tests.transport.desk import IMEI
 from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME
@@ -251,6 +251,44 @@ def test_without_a_list_that_is_valid_nobody_comes_in(
         async with Door(frozen, **gateway_files(files), **given) as door:
             device = with_certificate(files, authority.issue_cert("device.example"))
             assert await fails(door, device) == reason
+
+    run(scenario())
+
+
+# Read again
+
+
+async def shown(door: Door, files: dict[str, Path]) -> object:
+    """The serial number of the certificate that the listener shows."""
+    async with door.device(trusting(files)) as (_, writer):
+        certificate = writer.get_extra_info("peercert")
+        return certificate["serialNumber"]
+
+
+def test_files_that_are_read_again_are_those_of_the_next_handshake(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
+) -> None:
+    async def scenario() -> None:
+        async with Door(frozen, **gateway_files(files)) as door:
+            before = await shown(door, files)
+            write_pair(authority, files["tls_cert"], files["tls_key"])
+            assert await shown(door, files) == before
+            await door.listeners.reload_tls()
+            assert await shown(door, files) != before
+
+    run(scenario())
+
+
+def test_a_certificate_that_is_out_of_date_does_not_take_the_place_of_another(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
+) -> None:
+    async def scenario() -> None:
+        async with Door(frozen, **gateway_files(files)) as door:
+            before = await shown(door, files)
+            write_pair(authority, files["tls_cert"], files["tls_key"], until=LONG_AGO + timedelta(days=1))
+            with pytest.raises(BadTlsFiles, match="is not valid since 2010-01-02"):
+                await door.listeners.reload_tls()
+            assert await shown(door, files) == before
 
     run(scenario())
 

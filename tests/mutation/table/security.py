@@ -132,7 +132,7 @@ MECHANISMS = (
         text='        self._tls["ssl"] = tls.context\n',
         mutant="",
         without="a certificate that was revoked is good until a restart",
-        tests=("process/test_reload.py::test_new_files_are_used_for_new_connections_and_none_is_lost",),
+        tests=("transport/test_tls.py::test_files_that_are_read_again_are_those_of_the_next_handshake",),
     ),
     Mechanism(
         promise="security",
@@ -142,7 +142,10 @@ MECHANISMS = (
         text="        if faults := tls.faults(_now()):\n",
         mutant="        if faults := []:\n",
         without="a mistake in a renewal cuts off every device",
-        tests=("process/test_reload.py::test_files_that_cannot_be_used_are_told_and_those_of_before_stay",),
+        tests=(
+            "transport/test_tls.py::"
+            "test_a_certificate_that_is_out_of_date_does_not_take_the_place_of_another",
+        ),
     ),
     Mechanism(
         promise="bounds",
