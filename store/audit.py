@@ -14,6 +14,7 @@ from fsm.command import COMMAND, NEW, Command, evolve
 from fsm.events import CommandEvent
 from fsm.replay import audit_command
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.entry_ids import after
 from store.keys import Keys
 from store.messages import read_entry
 from store.numbers import whole
@@ -158,11 +159,11 @@ class _Reader:
 
     async def fold(self, audit: Audit) -> None:
         """Fold what the log holds, to its end."""
-        start = "-"
-        while page := await self._client.xrange(self._keys.responses, start, count=PAGE):
+        start: str | None = "-"
+        while start and (page := await self._client.xrange(self._keys.responses, start, count=PAGE)):
             for entry_id, fields in page:
                 _take(audit, entry_id.decode(), fields)
-            start = f"({page[-1][0].decode()}"
+            start = after(page[-1][0])
             self._tail = read_id(page[-1][0].decode())
         head = await self._client.xrange(self._keys.responses, count=1)
         self._head = read_id(head[0][0].decode()) if head else self._tail

@@ -30,6 +30,7 @@ from fsm.reasons import (
     MOVED,
 )
 from store.client import Script, StoreRefused, is_transient
+from store.entry_ids import after
 from store.keys import Keys
 from store.ledger import Ledger
 from store.leftovers import held_by, lost_session
@@ -120,11 +121,12 @@ class Estate:
 
     async def _entries(self) -> AsyncIterator[tuple[str, dict[bytes, bytes]]]:
         """Pending and unread alike, in stream order."""
-        start, stream = "-", self._keys.outbound(self._dead)
-        while page := await self._client.xrange(stream, min=start, count=PAGE):
+        stream = self._keys.outbound(self._dead)
+        start: str | None = "-"
+        while start and (page := await self._client.xrange(stream, min=start, count=PAGE)):
             for outbound_id, fields in page:
                 yield outbound_id.decode(), fields
-            start = f"({page[-1][0].decode()}"
+            start = after(page[-1][0])
 
     async def _finish(self, entry: Entry, fields: dict[bytes, bytes]) -> None:
         try:

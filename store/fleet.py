@@ -5,37 +5,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
-from fsm.outbound import Limits
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.entry_ids import after
 from store.keys import GROUP, Keys
-from store.ledger import DEADLETTER_MAXLEN
 from store.numbers import whole
 from store.overdue import Backlog, find_overdue
 from store.ownership import Holder
-from store.telemetry import UNDECODABLE_MAXLEN
+from store.shared_keys import Bounds, diagnose_shared
+from store.stream_ids import judge_last_id, last_id
+
+__all__ = ["Bounds", "Instance", "diagnose_fleet"]
 
 SLOW_READER_MS = 60_000
-OVERGROWN = 2
-"""How many times its cap a stream may hold between two trims."""
-BEHIND = 0.5
-"""The part of its cap that a group may leave unread before it is told."""
+_EMPTY = "Wait until {stream} is empty, or XDEL the entry of that id, then DEL it: its gateway makes it anew."
 
 _PAGE = 1000
-
-
-@dataclass(slots=True, frozen=True)
-class Bounds:
-    """What the gateways of the fleet are set to."""
-
-    responses_maxlen: int = 1_000_000
-    telemetry_maxlen: int = 1_000_000
-    messages_maxlen: int = 1_000_000
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,7 +93,7 @@ class _Examination:
         for instance in instances:
             self._life(instance)
             await self.report.attempt(self._keys.outbound(instance.instance_id), self._stream(instance), None)
-        await self._streams()
+        await diagnose_shared(self.report, self._client, self._keys, self._bounds, self._now_ms)
 
     # Who there is
 
@@ -204,6 +193,9 @@ class _Examination:
         if not instance.alive and length:
             found = f"{length} entries, and no heartbeat of its gateway"
             self.report.add(self._left(instance), stream, found, self._undertaker(instance))
+        last = await last_id(self._client, stream)
+        if finding := judge_last_id(stream, last, self._now_ms, _EMPTY.format(stream=stream)):
+            self.report.findings.append(finding)
         if length:
             bounds, client = self._bounds.limits, self._client
             told = await find_overdue(client, self._keys, instance.instance_id, bounds, self._now_ms)
@@ -231,7 +223,8 @@ class _Examination:
 
     async def _is_slow(self, stream: str, group: Mapping[str, Any]) -> bool:
         """Whether an entry has been waiting for long to be read."""
-        unread = await self._client.xrange(stream, f"({group['last-delivered-id'].decode()}", count=1)
+        start = after(group["last-delivered-id"])
+        unread: Any = await self._client.xrange(stream, start, count=1) if start else ()
         return bool(unread) and self._age(unread[0][0]) > SLOW_READER_MS
 
     def _age(self, entry_id: bytes) -> int:
@@ -244,34 +237,12 @@ class _Examination:
                 f"{len(told.overdue)} without a verdict after their time{looked}: {examples(told.overdue)}"
             )
             level = CRITICAL if instance.alive else self._left(instance)
-            mend = f"Restart {instance.instance_id}: it reads its pending list again."
+            mend = (
+                f"Its gateway looks for such entries every 30 s; if they stay, look at its log and restart "
+                f"{instance.instance_id}."
+            )
             self.report.add(level, stream, found, mend if instance.alive else self._undertaker(instance))
         if told.finished:
             found = f"{len(told.finished)} finished, yet still listed{looked}: {examples(told.finished)}"
-            mend = "The gateway lets go of them when it reads them again, at a restart at the latest."
-            self.report.add(WARNING, stream, found, mend)
-
-    # What all share
-
-    async def _streams(self) -> None:
-        keys, bounds = self._keys, self._bounds
-        for stream, cap in (
-            (keys.responses, bounds.responses_maxlen),
-            (keys.telemetry, bounds.telemetry_maxlen),
-            (keys.messages, bounds.messages_maxlen),
-            (keys.deadletter, DEADLETTER_MAXLEN),
-            (keys.undecodable, UNDECODABLE_MAXLEN),
-        ):
-            await self.report.attempt(stream, self._length(stream, cap), None)
-        await self.report.attempt(keys.serial, self._client.sismember(keys.serial, ""), False)
-
-    async def _length(self, stream: str, cap: int) -> None:
-        length = await self._client.xlen(stream)
-        found, mend = f"{length} entries of {cap}", "No living gateway trims it: look at their logs."
-        self.report.add(WARNING if length > OVERGROWN * cap else OK, stream, found, mend)
-        for group in await self._client.xinfo_groups(stream) if length else ():
-            behind = group.get("lag") or 0  # Redis 6.2 does not tell
-            if behind > BEHIND * cap:
-                found = f"group {group['name'].decode(errors='replace')}: {behind} entries behind"
-                mend = f"Let it read, or XGROUP DESTROY it: beyond {cap} entries what it has not read goes."
-                self.report.add(WARNING, stream, found, mend)
+            mend = "Its gateway looks for such entries every 30 s and lets go of them."
+            self.report.add(WARNING, stream, found, mend if instance.alive else self._undertaker(instance))

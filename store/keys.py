@@ -41,6 +41,16 @@ class Keys:
         """Set: the imeis of devices whose serial port is known to speak by itself."""
         return f"{self.prefix}devices:serial"
 
+    @property
+    def shared(self) -> dict[str, str]:
+        """Every key that the whole fleet has one of, and its type as Redis calls it."""
+        return {
+            **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
+            **dict.fromkeys((self.allowed, self.serial), "set"),
+            **dict.fromkeys((self.responses, self.deadletter), "stream"),
+            **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),
+        }
+
     def heartbeat(self, instance_id: str) -> str:
         """String with expiry: epoch ms of the last beat."""
         return f"{self.prefix}instance:heartbeat:{instance_id}"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from store.client import StoreError, StoreRefused
+from store.entry_ids import after
 from store.keys import GROUP, Keys
 
 RawEntry = tuple[str, dict[bytes, bytes]]
@@ -187,15 +188,37 @@ class OutboundReader:
     async def _reclaim(self) -> None:
         """Take over what lies pending under any other consumer name, and look at all of ours again."""
         start: Any = "0-0"
+        pending: set[bytes] = set()
         while True:
             reply: Any = await self._client.xautoclaim(
                 self._stream, GROUP, self._instance_id, min_idle_time=0, start_id=start, count=COUNT
             )
             await self._hand_over([(entry_id, fields) for entry_id, fields in reply[1] if entry_id])
+            pending.update(entry_id for entry_id, fields in reply[1] if fields)
             start = reply[0]
             if start in (b"0-0", "0-0"):
                 break
+        await self._find_skipped(pending)
         self._reclaim_at = asyncio.get_running_loop().time() + RECLAIM_EVERY
+
+    async def _find_skipped(self, pending: set[bytes]) -> None:
+        """Take the entries that the group was moved past and that nobody was given, as far as there is room.
+
+        ``XGROUP SETID`` does so, and a group that was destroyed and made again at the end. They would never
+        be read, and are no part of the pending list. What is taken stays so until its verdict removes it;
+        each look hands it over again, and the receiver drops what it holds.
+        """
+        if await self._client.xlen(self._stream) <= len(pending):
+            return
+        groups: Any = await self._client.xinfo_groups(self._stream)
+        delivered = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
+        start: str | None = "-"
+        while start and delivered and self._may_read():
+            page: Any = await self._client.xrange(self._stream, start, delivered[0], count=COUNT)
+            await self._hand_over([entry for entry in page if entry[0] not in pending])
+            if len(page) < COUNT:
+                return
+            start = after(page[-1][0])
 
     async def _ensure_group_quietly(self) -> None:
         try:

@@ -12,6 +12,7 @@ from fsm.command import COMMAND, CommandRequest
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
 from store.client import Calls, StoreError
+from store.entry_ids import after
 from store.keys import Keys
 from store.numbers import whole
 
@@ -77,15 +78,16 @@ async def find_overdue(client: Redis, keys: Keys, instance_id: str, limits: Limi
 
 
 async def _pages(client: Redis, stream: str) -> AsyncIterator[list[RawEntry]]:
-    start, left = "-", MOST
-    while left > 0:
+    start: str | None = "-"
+    left = MOST
+    while start and left > 0:
         page: Any = await client.xrange(stream, start, count=min(_PAGE, left))
         if page:
             yield page
         if len(page) < _PAGE:
             return
         left -= len(page)
-        start = f"({page[-1][0].decode()}"
+        start = after(page[-1][0])
 
 
 async def _cases(

@@ -8,13 +8,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client import StoreRefused
+from store.entry_ids import EntryId, successor
 
 STEP = 100_000
 """Entries that one XTRIM may remove: a longer one would hold up every other client of the server."""
 
 _HEAD = 1000
-
-EntryId = tuple[int, int]
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,8 +68,7 @@ async def _position(client: Redis, key: str, group: dict[str, Any]) -> EntryId:
         summary = await client.xpending(key, group["name"])
         if summary["min"]:
             return _read(summary["min"])
-    milliseconds, sequence = _read(group["last-delivered-id"])
-    return milliseconds, sequence + 1
+    return successor(_read(group["last-delivered-id"]))
 
 
 def _read(entry_id: bytes) -> EntryId:

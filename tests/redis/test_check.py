@@ -18,6 +18,7 @@ from fsm.outbound import Limits, parse_entry
 from store.audit import diagnose_log
 from store.client import connect
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, diagnose_server
+from store.errors import StoreRefused
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
 from store.ledger import Ledger
@@ -142,7 +143,7 @@ async def test_keys_that_a_user_may_not_read_are_findings(
     found = bad(await diagnose_fleet(user, KEYS, Bounds()))
     assert found.pop("fleet", WARNING) == WARNING
     seen = {KEYS.responses, KEYS.telemetry, KEYS.messages, KEYS.deadletter, KEYS.undecodable, KEYS.serial}
-    assert set(found) == {*seen, STREAM}
+    assert set(found) == {*seen, KEYS.allowed, STREAM}
     assert bad(await diagnose_log(user, KEYS)) == {KEYS.responses: WARNING}
 
 
@@ -219,6 +220,43 @@ async def test_keys_of_another_type_are_found(client: Redis) -> None:
         await client.set(key, "x")
     found = bad(await diagnose_fleet(client, KEYS, Bounds()))
     assert found == {KEYS.registry: CRITICAL, KEYS.responses: CRITICAL, KEYS.instances: CRITICAL}
+
+
+HIGHEST = f"{2**64 - 1}-{2**64 - 1}"
+
+
+@pytest.mark.parametrize("key", [name for name, kind in KEYS.shared.items() if kind == "stream"] + [STREAM])
+@pytest.mark.parametrize("deleted", [False, True], ids=["there", "deleted"])
+async def test_a_stream_to_which_nothing_can_be_appended_is_found(
+    client: Redis, limited: Callable[..., Awaitable[Redis]], key: str, deleted: bool
+) -> None:
+    await live(client, "c1")
+    await client.xadd(key, {"a": "b"}, id=HIGHEST)
+    if deleted:
+        await client.xdel(key, HIGHEST)
+    else:
+        limited_to = await limited("~*", *RIGHTS_OF_A_GATEWAY.split())  # which leave out XINFO STREAM
+        assert bad(await diagnose_fleet(limited_to, KEYS, Bounds()))[key] == CRITICAL
+    assert bad(await diagnose_fleet(client, KEYS, Bounds()))[key] == CRITICAL
+    with pytest.raises(StoreRefused, match="last possible ID"):
+        await client.xadd(key, {"a": "b"})
+
+
+async def test_ids_of_no_time_and_of_the_future_are_found(client: Redis) -> None:
+    seconds, _ = await client.time()
+    for key, entry_id in ((KEYS.telemetry, f"{2**64 - 1}-1"), (KEYS.messages, f"{(seconds + 300) * 1000}-0")):
+        await client.xadd(key, {"a": "b"}, id=entry_id)
+    await client.xadd(KEYS.undecodable, {"a": "b"}, id=f"{(seconds + 30) * 1000}-0")
+    found = bad(await diagnose_fleet(client, KEYS, Bounds()))
+    assert found == {KEYS.telemetry: CRITICAL, KEYS.messages: WARNING}
+
+
+async def test_the_stream_of_sessions_is_looked_at_where_it_is(client: Redis) -> None:
+    await client.set("sessions", "x")
+    assert bad(await diagnose_fleet(client, KEYS, Bounds())) == {}
+    assert bad(await diagnose_fleet(client, KEYS, Bounds(session_events="sessions"))) == {
+        "sessions": CRITICAL
+    }
 
 
 async def test_an_event_deleted_from_the_middle_is_a_gap_and_from_the_beginning_is_none(

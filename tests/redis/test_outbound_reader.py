@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -293,3 +293,55 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(
     await desk.reached(lambda: len(desk.errors) >= 2)
     entry = await desk.add()
     await desk.reached(lambda: entry in desk.entries)
+
+
+# Entries that the group was moved past
+
+
+async def move_on(desk: Desk) -> None:
+    await desk.client.xgroup_setid(STREAM, GROUP, "$")
+
+
+async def make_again_at_the_end(desk: Desk) -> None:
+    await desk.client.xgroup_destroy(STREAM, GROUP)
+    await desk.client.xgroup_create(STREAM, GROUP, "$")
+
+
+@pytest.mark.parametrize("skip", [move_on, make_again_at_the_end])
+async def test_entries_that_the_group_was_moved_past_are_found(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, skip: Callable[[Desk], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.1)
+    desk.start()
+    held = await desk.add()
+    await desk.reached(lambda: held in desk.entries)
+    desk.open = False
+    asked = desk.asked
+    await desk.reached(lambda: desk.asked > asked)  # nothing new is being read from now on
+    unread = [await desk.add() for _ in range(COUNT + 3)]
+    await skip(desk)
+    desk.open = True
+    await desk.reached(lambda: unread[-1] in desk.entries)
+    assert [entry for entry, _ in desk.order if entry in unread][: len(unread)] == unread
+    assert not [entry for entry, fresh in desk.order if fresh and entry in unread]
+    await desk.done(held, *unread)
+    new = await desk.add()
+    await desk.reached(lambda: new in desk.entries)
+    assert (desk.times(new), desk.errors) == (1, [])
+
+
+async def test_of_what_the_group_was_moved_past_no_more_is_taken_than_there_is_room_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.1)
+    await desk.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    unread = [await desk.add() for _ in range(3 * COUNT)]
+    await move_on(desk)
+    monkeypatch.setattr(desk, "_may_read", lambda: len(desk.entries) < COUNT)
+    desk.reader._may_read = desk._may_read
+    desk.start()
+    await desk.reached(lambda: len(desk.entries) == COUNT)
+    await desk.done(*unread[:COUNT])
+    desk.entries.clear()
+    await desk.reached(lambda: unread[COUNT] in desk.entries)
+    assert len(desk.entries) == COUNT

@@ -70,6 +70,9 @@ class Server:
         assert given["min_idle_time"] == 0
         return [b"0-0", []]
 
+    async def xlen(self, stream: str) -> int:
+        return 0
+
     async def xack(self, stream: str, group: str, *entries: bytes) -> None:
         assert group == GROUP
         self.acknowledged += entries

@@ -21,7 +21,7 @@ from transport.tcp import RESERVED_DESCRIPTORS
 from . import render
 from .ending import complete
 from .options import Where, setting, with_streams
-from .parameters import Duration
+from .parameters import Duration, StreamName
 from .streams import server
 
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
@@ -41,6 +41,7 @@ POSITIVE = click.IntRange(min=1)
 @setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As the gateways have it.")
 @setting("Telemetry", "--messages-maxlen", POSITIVE, "As the gateways have it.")
 @setting("Commands", "--responses-maxlen", POSITIVE, "As the gateways have it.")
+@setting("Redis", "--session-events", StreamName(), "As the gateways have it.")
 @setting("Commands", "--command-ttl", Duration(1.0, 86400), "As the gateways have it.")
 @setting("Commands", "--response-timeout", Duration(0.1, 3600), "As the gateways have it.")
 @with_streams
@@ -52,6 +53,7 @@ def command(
     telemetry_maxlen: int,
     messages_maxlen: int,
     responses_maxlen: int,
+    session_events: str,
     command_ttl: float,
     response_timeout: float,
 ) -> int:
@@ -61,7 +63,11 @@ def command(
     3 something critical: a promise of the gateway does not hold.
     """
     limits = Limits(command_ttl=command_ttl, response_timeout=response_timeout)
-    bounds = Bounds(responses_maxlen, telemetry_maxlen, messages_maxlen, limits)
+    sessions = f"{where.key_prefix}{session_events}"
+    apart = session_events != "off" and sessions != Keys(where.key_prefix).responses
+    bounds = Bounds(
+        responses_maxlen, telemetry_maxlen, messages_maxlen, sessions if apart else "", limits=limits
+    )
     return complete(_check(where, bounds, connections, replay, raw))
 
 

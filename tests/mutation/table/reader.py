@@ -36,6 +36,19 @@ MECHANISMS = (
         tests=("store/test_reader_turns.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
     ),
     Mechanism(
+        promise="P2",
+        name="what the group was moved past is found",
+        what="Each look finds entries that are neither pending nor to be read.",
+        file="store/outbound.py",
+        text="        await self._find_skipped(pending)\n",
+        mutant="",
+        without="after XGROUP SETID commands stay without a verdict for ever",
+        tests=(
+            "redis/test_outbound_reader.py::"
+            "test_entries_that_the_group_was_moved_past_are_found[valkey-move_on]",
+        ),
+    ),
+    Mechanism(
         promise="P5",
         name="it is looked at soon at first",
         what="At first the pending list is looked at after a second, and then ever more seldom.",

@@ -1,0 +1,24 @@
+"""Ids of stream entries: two numbers of 64 bits, of which somebody may have chosen the highest."""
+
+from __future__ import annotations
+
+EntryId = tuple[int, int]
+
+HIGHEST = 2**64 - 1
+"""The most that either part of an id can be."""
+
+_LAST = f"{HIGHEST}-{HIGHEST}"
+
+
+def after(entry_id: bytes) -> str | None:
+    """The start of a range that begins behind an entry; None when there can be nothing."""
+    text = entry_id.decode()
+    return None if text == _LAST else f"({text}"
+
+
+def successor(entry_id: EntryId) -> EntryId:
+    """The lowest id above another; the highest has none, and stands for itself."""
+    milliseconds, serial = entry_id
+    if serial < HIGHEST:
+        return milliseconds, serial + 1
+    return (milliseconds + 1, 0) if milliseconds < HIGHEST else entry_id
