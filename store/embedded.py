@@ -119,6 +119,8 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.pid = self._place.number("pid")
+            if self.ended():  # that of an earlier one
+                self.pid = 0
         else:
             self._spawn(lock)
         finally:

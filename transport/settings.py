@@ -17,7 +17,7 @@ class Settings:
     instance_id: str
     take_over: bool = False
     listen: tuple[Address, ...] = (("0.0.0.0", 5027),)
-    redis: str = "embedded"
+    redis: str = field(default="embedded", repr=False)  # it may hold a password
     embedded_port: int = 0
     metrics: Address | None = ("127.0.0.1", 9464)
     key_prefix: str = ""

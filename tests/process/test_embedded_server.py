@@ -109,6 +109,23 @@ def test_a_server_whose_owner_has_ended_is_taken_over_by_the_gateway_that_shared
         device.report()
 
 
+def test_gateways_that_share_a_server_follow_it_when_its_owner_starts_it_again(state_dir: Path) -> None:
+    with (
+        Gateway("embedded", "gw-1", state_dir=state_dir) as first,
+        Gateway("embedded", "gw-2", state_dir=state_dir) as second,
+        Device(second) as device,
+    ):
+        device.ready()
+        for times in (1, 2):
+            kill_server(first, state_dir)
+            until(lambda times=times: restarts(second) == times, "the next one is found")  # type: ignore[misc]
+            device.report()
+        assert sum(line["event"] == "embedded_server_died" for line in second.lines) == 2
+        for gateway in (second, first):
+            gateway.terminate()
+            assert gateway.exit_status() == 0
+
+
 def test_the_other_verbs_find_it_and_nobody_else_can_reach_it(state_dir: Path, gateway: Gateway) -> None:
     def telgw(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", MAIN, *words, "--state-dir", str(state_dir)]

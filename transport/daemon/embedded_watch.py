@@ -24,8 +24,10 @@ RESTARTS, WITHIN = 3, 60.0
 """So many restarts in so many seconds are tried."""
 PAUSES = (0.1, 1.0, 3.0)
 """Seconds before the first, second and third of them."""
-LOOK_EVERY = 0.5
+LOOK_EVERY = 0.25
 """Seconds between two looks at the process, where the kernel does not tell of its end."""
+FASTER = 5.0
+"""Seconds for another process that shares the server, and has begun to start it, to have done so."""
 
 
 async def watch(server: EmbeddedServer, on_failure: Callable[[], None]) -> None:
@@ -48,12 +50,17 @@ async def watch(server: EmbeddedServer, on_failure: Callable[[], None]) -> None:
         log.warning("embedded_server_died", pid=server.pid, how=server.how_it_ended)
         await asyncio.sleep(PAUSES[len(tried)])
         tried.append(loop.time())
-        _restart(server)
+        await _restart(server)
 
 
-def _restart(server: EmbeddedServer) -> None:
+async def _restart(server: EmbeddedServer) -> None:
+    """Start it, or wait until whoever was faster has told who it is."""
+    looks = round(FASTER / LOOK_EVERY)
     try:
         server.restart()
+        while not server.pid and (looks := looks - 1) >= 0:
+            await asyncio.sleep(LOOK_EVERY)
+            server.restart()
     except (GatewayFault, OSError) as error:
         log.error("embedded_server_unavailable", error=str(error))
     else:
