@@ -184,10 +184,11 @@ class Registrar:
         except _Fenced:
             self._fence()
             return True
+        except Exception:
+            self._fail()  # whether the calls were carried out is not known: a first one must not be repeated
+            raise
         self._drop(len(calls))
-        for call, result in zip(calls, results, strict=True):
-            if call.done:
-                call.done(result)
+        self._tell(zip(calls, results, strict=True))
         return True
 
     def _drop(self, count: int) -> None:
@@ -214,20 +215,27 @@ class Registrar:
         self._queue = deque(list(removals.values())[-RETAINED:])
         if failed:
             self._on_failure(len(failed))
-        self._tell(failed, _FAILED)
+        self._tell((call, _FAILED) for call in failed)
 
     def _fence(self) -> None:
         calls = list(self._queue)
         self._queue.clear()
         self.stop()
         self._on_fenced()
-        self._tell(calls, _FENCED)
+        self._tell((call, _FENCED) for call in calls)
 
     @staticmethod
-    def _tell(calls: Iterable[_Call], result: RegisterResult) -> None:
-        for call in calls:
-            if call.done:
-                call.done(result)
+    def _tell(told: Iterable[tuple[_Call, RegisterResult]]) -> None:
+        """A receiver that fails costs the others nothing; its error surfaces when all are told."""
+        errors: list[Exception] = []
+        for call, result in told:
+            try:
+                if call.done:
+                    call.done(result)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def unregister_all(self, sessions: Iterable[tuple[str, str]], within: float) -> int:
         """Stop, and unregister these (imei, session_id) pairs; how many Redis has not heard of.

@@ -1,7 +1,8 @@
 """A gateway whose tasks meet errors that nobody expects: as if a function that they call had a bug.
 
-Run as a program, with what is to fail in ``SABOTAGE``: the name of a task, or ``*`` for each, a colon, and
-how often it fails, below zero for ever. Each time it fails at a later call than before.
+Run as a program, with what is to fail in ``SABOTAGE``, between colons: the name of a task, or ``*`` for each;
+how often it fails, below zero for ever; and how many calls go well before the first that fails. Each time it
+fails one call later than before.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ class Unexpected(Exception):
 class Saboteur:
     """Lets calls fail, of those that a task makes since it was started."""
 
-    def __init__(self, wanted: str, often: int) -> None:
+    def __init__(self, wanted: str, often: int, well: int) -> None:
         self._wanted = wanted
         self._often = often
+        self._well = well
         self._starts: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
 
@@ -49,10 +51,10 @@ class Saboteur:
         """
         task = _task()
         starts = self._starts[task]
-        if self._wanted in ("*", task) and (self._often < 0 or starts <= self._often):
+        if starts and self._wanted in ("*", task) and (self._often < 0 or starts <= self._often):
             self._calls[task] += 1
-            if self._calls[task] == starts:
-                raise Unexpected(f"at its call {starts}")
+            if self._calls[task] == self._well + starts:
+                raise Unexpected(f"at its call {self._calls[task]}")
 
 
 def _task() -> str:
@@ -99,6 +101,6 @@ def _failing(saboteur: Saboteur, function: FunctionType) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    task, _, often = os.environ["SABOTAGE"].rpartition(":")
-    sabotage(Saboteur(task, int(often)))
+    task, often, well = os.environ["SABOTAGE"].split(":")
+    sabotage(Saboteur(task, int(often), int(well)))
     main()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from fsm.registration import Registered, RegisterResult
 from store.keys import Keys
 from store.registry import Registrar
 
@@ -56,3 +57,32 @@ async def test_a_registrar_that_has_nothing_to_do_stops_at_once(registrar: Regis
     registrar.stop()
     async with asyncio.timeout(PATIENCE):
         await task
+
+
+async def test_a_receiver_that_fails_costs_the_others_nothing(registrar: Registrar) -> None:
+    told: list[Registered] = []
+
+    def fail(_: RegisterResult) -> None:
+        raise ZeroDivisionError
+
+    registrar.register("1", "s-1", fail)
+    registrar.register("2", "s-2", lambda result: told.append(result.status))
+    with pytest.raises(ZeroDivisionError):
+        await registrar.run()
+    assert (told, registrar.depth) == ([Registered.REGISTERED], 0)
+
+
+async def test_a_first_registration_is_not_repeated_when_an_error_hides_what_became_of_it(
+    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Registered] = []
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(registrar, "_script", fail)
+    registrar.register("1", "s-1", lambda result: told.append(result.status))
+    registrar.unregister("2", "s-2")
+    with pytest.raises(ZeroDivisionError):
+        await registrar.run()
+    assert (told, registrar.depth) == ([Registered.FAILED], 1)
