@@ -265,7 +265,8 @@ class Wire:
             held += data
             parser.feed(data)
             while not self._silent and (reply := parser.gets()) is not False:
-                held = await self._answer(self._asked.popleft(), reply, held)
+                request = self._asked.popleft() if self._asked else Request(self.purpose, ())
+                held = await self._answer(request, reply, held)
             if not self._silent and not parser.has_data():
                 self._to_client.write(held)
                 held = b""

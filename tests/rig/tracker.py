@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from random import Random
 
@@ -20,6 +22,7 @@ LATE = 1.3
 PATIENCE = 5.0
 """Seconds that a tracker waits for a greeting or an ack before it tries another connection."""
 
+CHUNK = 1 << 16
 Address = tuple[str, int]
 Dial = Callable[[Address], Awaitable[socket.socket]]
 
@@ -81,7 +84,10 @@ class Line(asyncio.Protocol):
             self.send(late)
 
     def cut(self) -> None:
-        """Break the connection off."""
+        """Break the connection off, having read what has come: the gateway knows that it was received."""
+        if self.transport is not None and not self.transport.is_closing():
+            with suppress(OSError):
+                self.data_received(os.read(self.transport.get_extra_info("socket").fileno(), CHUNK))
         self.ended = True
         if self.transport is not None:
             self.transport.abort()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from store.errors import StoreError
+from redis.exceptions import RedisError
+
 from tests.history import Fields, Produced
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Producer:
             return
         try:
             entry = self._world.server.execute("XADD", f"commands:outbound:{instance}", "*", *_flat(fields))
-        except StoreError:
+        except RedisError:
             return
         self._world.history.produced.append(Produced(instance, entry.decode(), fields))
         if "command_id" in fields and "type" not in fields:
