@@ -34,6 +34,9 @@ class Metrics:
 
         self.connections = counter("connections_total", "TCP connections accepted")
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
+        self.proxy_refused = counter(
+            "proxy_refused_total", "Connections to a PROXY listener without a header that counts", "reason"
+        )
         self.tls_failures = counter("tls_failures_total", "TLS handshakes that came to nothing")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
         self.plain_refused = counter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from fsm.outbound import Limits
@@ -37,6 +38,9 @@ class Settings:
     handshake_timeout: float = 10.0
     idle_timeout: float = 0.0
     max_frame: int = 4096
+    proxy_listen: tuple[Address, ...] = ()
+    tls_proxy_listen: tuple[Address, ...] = ()
+    proxy_trust: tuple[IPv4Network | IPv6Network, ...] = ()
     tls_listen: tuple[Address, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -57,3 +61,13 @@ class Settings:
     state_dir: Path | None = None
     log_level: str = "info"
     log_format: str = "auto"
+
+    @property
+    def listeners(self) -> tuple[Address, ...]:
+        """Every address that devices, or proxies for them, connect to."""
+        return self.listen + self.tls_listen + self.proxy_listen + self.tls_proxy_listen
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether devices are served with TLS anywhere."""
+        return bool(self.tls_listen or self.tls_proxy_listen)

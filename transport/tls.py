@@ -73,13 +73,13 @@ class TlsFiles:
             BadTlsFiles: a file is missing or is not what it should be.
             NotRead: the file system does not answer.
         """
-        if not self._settings.tls_listen:
+        if not self._settings.speaks_tls:
             return None
         return self._reader.read_now(lambda: load(self._settings))
 
     async def load(self) -> Tls | None:
         """Read them again, outside of the loop; raises what `load_now` raises."""
-        if not self._settings.tls_listen:
+        if not self._settings.speaks_tls:
             return None
         return await self._reader.read(lambda: load(self._settings))
 
@@ -90,7 +90,7 @@ def load(settings: Settings) -> Tls | None:
     Raises:
         BadTlsFiles: a file is missing or is not what it should be.
     """
-    if not settings.tls_listen:
+    if not settings.speaks_tls:
         return None
     if settings.tls_cert is None:
         raise BadTlsFiles("A TLS listener needs a certificate: --tls-cert FILE.")

@@ -13,7 +13,8 @@ import click
 
 from fsm.errors import GatewayFault
 from transport.allow_list import FileAllowList
-from transport.cli.run import command, settings_of
+from transport.cli.run import command
+from transport.cli.run_settings import settings_of
 from transport.settings import Settings
 
 Met = set[str]
@@ -71,9 +72,11 @@ def _check(settings: Settings) -> None:
     assert 0.1 <= limits.response_timeout <= 3600
     assert 1 <= limits.max_payload <= 4096
     assert settings.heartbeat_interval < settings.heartbeat_ttl <= 86_400
-    assert settings.listen or settings.tls_listen
+    proxied = (*settings.proxy_listen, *settings.tls_proxy_listen)
+    assert settings.listen or settings.tls_listen or proxied
+    assert bool(proxied) == bool(settings.proxy_trust)
     assert 1280 <= settings.max_frame <= 65_536
-    for host, port in (*settings.listen, *settings.tls_listen):
+    for host, port in (*settings.listen, *settings.tls_listen, *proxied):
         assert isinstance(host, str)
         assert 0 <= port <= 65_535
     numbers = [getattr(settings, name) for name in Settings.__dataclass_fields__]

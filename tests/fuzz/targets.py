@@ -9,6 +9,7 @@ from tests.fuzz import (
     check_entries,
     check_files,
     check_log,
+    check_proxy,
     check_wire,
     corpus,
     scribes,
@@ -74,6 +75,21 @@ TARGETS = (
             for reason in ("garbage", "tls", "frame", "imei_length", "imei_digits", "pings")
         },
         4000,
+    ),
+    Target(
+        "proxy",
+        check_proxy.header,
+        check_proxy.smith,
+        check_proxy.corpus,
+        frozenset({"named", "unnamed", "local", "unfinished"})
+        | {
+            f"refused: {reason}"
+            for reason in (
+                *("signature", "line", "version", "command", "family", "length"),
+                *("tlv", "checksum", "too_long"),
+            )
+        },
+        2000,
     ),
     _telemetry("8", 0x08, 1500),
     _telemetry("8E", 0x8E, 1500),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.process.gateway import IMEI, Bus, Device, Gateway
 from tests.rig.local import LocalServer
@@ -56,3 +59,16 @@ def plug_in(stack: ExitStack) -> Callable[..., Device]:
         return stack.enter_context(Device(gateway, imei))
 
     return plug_in
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[dict[str, object], ssl.SSLContext]:
+    """The options of a gateway with TLS, and the side of a device."""
+    authority = trustme.CA()
+    files = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key")}
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(files["tls_cert"])
+    certificate.private_key_pem.write_to_path(files["tls_key"])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return {"tls_listen": "127.0.0.1:0", **files}, context

@@ -149,9 +149,9 @@ class Gateway:
 class Device:
     """A tracker, byte by byte. A context manager: leaving it closes its socket."""
 
-    def __init__(self, gateway: Gateway, imei: str = IMEI) -> None:
+    def __init__(self, gateway: Gateway, imei: str = IMEI, sock: socket.socket | None = None) -> None:
         self.imei = imei
-        self.socket = socket.create_connection(("127.0.0.1", int(gateway.port)), PATIENCE)
+        self.socket = sock or socket.create_connection(("127.0.0.1", int(gateway.port)), PATIENCE)
         self.texts: list[str] = []
         self._downlink = Downlink()
         self._items: deque[int | tuple[Message, bytes]] = deque()

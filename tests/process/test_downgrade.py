@@ -5,10 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.process.gateway import IMEI, PATIENCE, Bus, Device, Gateway, until
 from transport.teltonika.handshake import encode_handshake
@@ -17,19 +15,6 @@ pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> tuple[dict[str, object], ssl.SSLContext]:
-    """The options of a gateway with TLS, and the side of a device."""
-    authority = trustme.CA()
-    files = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key")}
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(files["tls_cert"])
-    certificate.private_key_pem.write_to_path(files["tls_key"])
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return {"tls_listen": "127.0.0.1:0", **files}, context
 
 
 def with_tls(gateway: Gateway, context: ssl.SSLContext, plug_in: PlugIn) -> Device:

@@ -21,15 +21,19 @@ ACK = b"\0\0\0\x01"
 @pytest.fixture(params=list(LOOPS))
 def gateway(request: pytest.FixtureRequest, gateway_url: str, stack: ExitStack) -> Gateway:
     """A gateway on each event loop."""
-    return stack.enter_context(LOOPS[request.param](gateway_url, command_ttl="3s", reconnect_grace="1s"))
+    proxies = {"proxy_listen": "127.0.0.1:0", "proxy_trust": "127.0.0.1"}
+    times = {"command_ttl": "3s", "reconnect_grace": "1s"}
+    return stack.enter_context(LOOPS[request.param](gateway_url, **proxies, **times))
 
 
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n"], ids=["plain", "proxy"])
 @pytest.mark.parametrize("frames", [0, 1, 5])
 def test_who_closes_its_side_gets_its_greeting_and_its_acknowledgements(
-    gateway: Gateway, bus: Bus, frames: int
+    gateway: Gateway, bus: Bus, frames: int, header: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", int(gateway.port)), 5) as device:
-        device.sendall(encode_handshake(IMEI) + TELEMETRY * frames)
+    [address] = gateway.said("ready")["proxy" if header else "listen"]
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 5) as device:
+        device.sendall(header + encode_handshake(IMEI) + TELEMETRY * frames)
         device.shutdown(socket.SHUT_WR)
         said = b""
         while piece := device.recv(4096):

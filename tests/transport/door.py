@@ -17,6 +17,7 @@ from transport.daemon.listeners import Listeners
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 
 LOCAL = ("127.0.0.1", 0)
+PATIENCE = 10.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -25,13 +26,14 @@ class Door:
     """A hub behind a plain listener and one that speaks TLS."""
 
     def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
-        given = {"listen": (LOCAL,), "tls_listen": (LOCAL,)} | given
+        given = {"listen": (LOCAL,), "tls_listen": (LOCAL,), "proxy_listen": (LOCAL,)} | given
         self.wire = Wire(frozen, **given)
         self.listeners = Listeners(self.wire.desk.settings)
 
     async def __aenter__(self) -> Door:
         self.listeners.bind()
-        [self.plain], [self.tls] = await self.listeners.open(self.wire.hub)
+        self.bound = await self.listeners.open(self.wire.hub)
+        [self.plain], [self.tls] = self.bound.listen, self.bound.tls
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -77,8 +79,9 @@ async def greet(streams: Streams) -> None:
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the connection is closed."""
-    try:
-        return await reader.read()
-    except OSError:
-        return b""
+    """All that comes until the connection is closed, which has to be soon."""
+    async with asyncio.timeout(PATIENCE):
+        try:
+            return await reader.read()
+        except OSError:
+            return b""

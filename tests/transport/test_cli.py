@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,25 @@ def test_the_plain_listener_may_be_off_where_another_one_listens(
     assert [(found.listen, found.tls_listen) for found in started] == [((), (("127.0.0.1", 5028),))] * 2
     refused(telgw("run", "--listen", "off"), "no device could connect")
     refused(telgw("run", "--listen", "off", "--listen", "127.0.0.1:1", *tls), "--listen off")
+
+
+def test_a_listener_for_proxies_needs_to_know_whom_to_trust(
+    telgw: Callable[..., Result], started: list[Settings], tmp_path: Path
+) -> None:
+    listen = ("--listen", "off", "--proxy-listen", "127.0.0.1:5028")
+    assert telgw("run", *listen, "--proxy-trust", "10.0.0.0/8, fd00::/8,192.0.2.7").exit_code == 0
+    file = tmp_path / "telgw.toml"
+    file.write_text(
+        'proxy-listen = "127.0.0.1:5028"\nproxy-trust = ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]\n'
+    )
+    assert telgw("run", "--config", file, "--listen", "off").exit_code == 0
+    trust = tuple(map(ip_network, ("10.0.0.0/8", "fd00::/8", "192.0.2.7")))
+    assert [found.proxy_trust for found in started] == [trust, trust]
+    assert started[0].instance_id.endswith("-5028")
+    refused(telgw("run", *listen), "--proxy-trust")
+    refused(telgw("run", "--proxy-trust", "10.0.0.0/8"), "--proxy-listen")
+    for wrong in ("10.0.0.1/8", "10.0.0.0/33", "proxy.example", "", "10.0.0.0/8,"):
+        refused(telgw("run", *listen, "--proxy-trust", wrong), "--proxy-trust", "network")
 
 
 def test_the_instance_id_comes_from_the_host_and_the_port(

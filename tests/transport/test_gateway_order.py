@@ -11,6 +11,7 @@ from store.errors import CallFailed
 from tests.transport.diary import LOCAL, Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
+from transport.daemon.listeners import Bound
 from transport.dispatcher import Dispatcher
 from transport.tasks import Work
 
@@ -27,7 +28,7 @@ async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
 ) -> None:
     diary.note(gateway._listeners, "bind")
     diary.await_(gateway.backend.heartbeat, "take_over", redis)
-    diary.await_(gateway._listeners, "open", ([LOCAL], []))
+    diary.await_(gateway._listeners, "open", Bound([LOCAL], [], [], []))
     diary.await_(gateway, "_shut_down")
     monkeypatch.setattr(gateway._tasks, "start", unstarted)
     assert await gateway.run(lambda _: gateway.stop()) == 0
@@ -182,7 +183,7 @@ async def test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3(
 
     diary.await_(gateway.backend.heartbeat, "take_over")
     diary.await_(gateway, "_shut_down")
-    diary.await_(gateway._listeners, "open", ([LOCAL], []))
+    diary.await_(gateway._listeners, "open", Bound([LOCAL], [], [], []))
     diary.await_(gateway._claim, "lost", entry="tell by whom")
     monkeypatch.setattr(gateway, "_abandon", abandon)
     monkeypatch.setattr(gateway._tasks, "start", unstarted)

@@ -16,10 +16,10 @@ from freezegun.api import FrozenDateTimeFactory
 from tests.transport.door import gateway_files
 from tests.transport.wire import FakeTransport, Wire
 from transport import tcp
+from transport.accepting import Listener
 from transport.daemon.listeners import TLS_GOODBYE, CannotListen, Listeners
 from transport.settings import Settings
 from transport.tcp import RESERVED_DESCRIPTORS, bind, raise_descriptor_limit, unacknowledged
-from transport.tls_listener import TlsListener
 
 LOCAL = ("127.0.0.1", 0)
 
@@ -67,7 +67,7 @@ async def test_a_listener_that_is_closed_while_there_are_no_files_does_not_liste
         raise OSError(errno.EMFILE, "Too many open files")
 
     with bind(*LOCAL) as sock:
-        listener = TlsListener(Wire(frozen).hub, sock, {})
+        listener = Listener(Wire(frozen).hub, sock, {})
         loop = asyncio.get_running_loop()
         listener._sock = cast(Any, SimpleNamespace(accept=accept, fileno=sock.fileno))
         listener._accept()

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FakeTransport
-from transport import tls_listener
+from transport import accepting
+from transport.accepting import AcceptedConnection
 from transport.tcp import ACCEPTED_AT_ONCE
-from transport.tls_listener import SecureConnection
 
 Files = dict[str, Path]
 
@@ -222,7 +222,7 @@ async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
 ) -> None:
     hub, transport = Door(frozen, **gateway_files(files)).wire.hub, FakeTransport()
     hub.refuse_strangers()
-    connection = SecureConnection(hub, ("10.0.0.1", 40_000))
+    connection = AcceptedConnection(hub, ("10.0.0.1", 40_000), secure=True)
     connection.connection_made(transport)
     assert transport.aborted
     assert hub.strangers == set()
@@ -244,7 +244,7 @@ class Exhausted(socket.socket):
 def test_without_a_file_to_spare_connections_wait_for_one(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 0.01)
+    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.01)
     monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -259,7 +259,7 @@ def test_without_a_file_to_spare_connections_wait_for_one(
 def test_for_a_file_to_spare_is_looked_seldom(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 3600.0)
+    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 3600.0)
     monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -277,7 +277,7 @@ def test_for_a_file_to_spare_is_looked_seldom(
 def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_listener, "NO_FILES_PATIENCE", 0.05)
+    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.05)
     monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -287,7 +287,7 @@ def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
             async with Door(frozen, **gateway_files(files)) as door:
                 knock(door, stack)
                 await until(lambda: logs)
-            loop.call_later(2 * tls_listener.NO_FILES_PATIENCE, later.set)
+            loop.call_later(2 * accepting.NO_FILES_PATIENCE, later.set)
             await later.wait()
         assert faults == []
 

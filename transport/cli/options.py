@@ -15,7 +15,7 @@ from fsm.outbound import Limits
 from transport.settings import Settings
 
 from . import redis_file
-from .parameters import KeyPrefix, RedisUrl, Verbs, show
+from .parameters import KeyPrefix, Networks, RedisUrl, Verbs, show
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -179,7 +179,7 @@ def _as_typed(value: Any, option: Setting) -> str | list[str] | None:
         return None
     if option.multiple:
         return texts
-    return ",".join(texts) if isinstance(option.type, Verbs) or items is not value else None
+    return ",".join(texts) if isinstance(option.type, (Verbs, Networks)) or items is not value else None
 
 
 def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     Kind = click.ParamType[Any]
 else:  # generic in recent releases of click only
     Kind = click.ParamType
+
+Network = IPv4Network | IPv6Network
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -143,6 +146,26 @@ class Ciphers(Kind):
         if fault := cipher_fault(text):
             self.fail(fault, param, ctx)
         return text
+
+
+class Networks(Kind):
+    """Networks in CIDR notation, or single addresses, separated by commas; or ``off`` for none."""
+
+    name = "CIDR,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Network, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        return () if words == ["off"] else tuple(self._network(word, param, ctx) for word in words)
+
+    def _network(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> Network:
+        try:
+            return ip_network(word)
+        except ValueError:
+            self.fail(f"{word!r} is no network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
 
 
 class KeyPrefix(Kind):

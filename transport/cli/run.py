@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import socket
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,15 @@ import click
 import structlog
 
 from fsm.errors import GatewayError
-from fsm.outbound import Limits
-from store.redis_url import read_url
-from transport.settings import Address, Settings
+from transport.settings import Settings
 from transport.tcp import raise_descriptor_limit
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
-from transport.tls import VERSIONS, TlsFiles
+from transport.tls import VERSIONS
 
 from .ending import complete
 from .options import EXPOSED, Setting, setting, with_config, with_redis
-from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, StreamName, Verbs
+from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, Networks, StreamName, Verbs
+from .run_settings import settings_of
 
 CRASHED = 1
 PEM = click.Path(dir_okay=False, path_type=Path)
@@ -73,6 +69,27 @@ class Sectioned(click.Command):
     "--max-frame",
     click.IntRange(PACKET_LIMIT, MESSAGE_LIMIT),
     "Longest frame of records, in bytes of its length field; devices send 1,280 at most.",
+)
+@setting(
+    "Network",
+    "--proxy-listen",
+    HostPort(),
+    "Where proxies connect that send a PROXY header, version 1 or 2; repeatable.",
+    multiple=True,
+)
+@setting(
+    "Network",
+    "--proxy-trust",
+    Networks(),
+    "Networks of those proxies, separated by commas; others are refused.",
+    default="off",
+)
+@setting(
+    "Security",
+    "--tls-proxy-listen",
+    HostPort(),
+    "Where proxies connect that pass on TLS behind their PROXY header; repeatable.",
+    multiple=True,
 )
 @setting("Security", "--tls-listen", HostPort(), "Where devices connect with TLS; repeatable.", multiple=True)
 @setting(
@@ -188,62 +205,6 @@ def command(**values: Any) -> int:
     Redis was away; 130 when told twice to stop.
     """
     return start(settings_of(values))
-
-
-def settings_of(values: dict[str, Any]) -> Settings:
-    """The settings that the options of `run` amount to.
-
-    Raises:
-        click.UsageError: two options contradict each other.
-        BadRedisUrl: a cluster cannot hold a fleet of this --key-prefix.
-        BadTlsFiles: a certificate, a key or a revocation list cannot be used.
-        NotRead: one of these could not be read in time.
-    """
-    if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
-        raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
-    values["listen"] = _addresses(values["listen"])
-    if not (values["listen"] or values["tls_listen"]):
-        raise click.UsageError("Without --listen and --tls-listen no device could connect.")
-    if values["redis"] != "embedded":
-        read_url(values["redis"]).check_prefix(values["key_prefix"])
-    if values["embedded_port"] and values["redis"] != "embedded":
-        raise click.UsageError("--embedded-port is for the embedded server, and --redis names another.")
-    given = dict(values)
-    limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
-    given["instance_id"] = given["instance_id"] or default_instance_id(given["listen"] + given["tls_listen"])
-    settings = Settings(limits=limits, **given)
-    _check_tls(settings)
-    TlsFiles(settings).load_now()  # what is wrong with the files is told before anything is started
-    return settings
-
-
-def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
-    """The addresses of a repeatable option, of which one may be `off`.
-
-    Raises:
-        click.UsageError: `off` stands beside an address.
-    """
-    found = tuple(address for address in given if address is not None)
-    if found and len(found) < len(given):
-        raise click.UsageError("--listen off cannot stand beside an address.")
-    return found
-
-
-def _check_tls(settings: Settings) -> None:
-    files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_crl)
-    if not settings.tls_listen and any((*files, settings.tls_ciphers)):
-        raise click.UsageError("The options --tls-... do nothing without --tls-listen.")
-    if settings.tls_crl and not settings.tls_client_ca:
-        raise click.UsageError("--tls-crl does nothing without --tls-client-ca.")
-    if settings.tls_ciphers and settings.tls_min_version == "1.3":
-        raise click.UsageError("--tls-ciphers is about TLS 1.2, which --tls-min-version 1.3 rules out.")
-
-
-def default_instance_id(listen: tuple[Address, ...]) -> str:
-    """``{hostname}-{port}``, with what an instance id may not hold written as ``-``."""
-    port = str(listen[0][1])
-    host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-") or "gateway"
-    return f"{host[: 63 - len(port)]}-{port}"
 
 
 def start(settings: Settings) -> int:

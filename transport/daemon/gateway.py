@@ -187,16 +187,15 @@ class Gateway:
         """The instance id is ours, and the heartbeat is written, before any device can connect."""
         self.dispatcher.absent.begin(self.clock.monotonic())
         self._begin()
-        addresses, over_tls = await self._listeners.open(self.hub)
+        bound = await self._listeners.open(self.hub)
         log.info(
             "ready",
-            listen=[f"{host}:{port}" for host, port in addresses],
-            tls=[f"{host}:{port}" for host, port in over_tls],
+            **bound.spelt(),
             instance_id=self.settings.instance_id,
             redis=redacted(self.url),
         )
         if on_ready:
-            on_ready(addresses + over_tls)
+            on_ready(bound.all)
 
     def _begin(self) -> None:
         """Everything that goes on beside the devices."""

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from errno import EADDRINUSE
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from fsm.errors import GatewayFault
+from transport.accepting import Listener
 from transport.clock import Clock
 from transport.connection import Connection
 from transport.hub import Hub
+from transport.proxy_listener import ProxyListener
 from transport.settings import Address, Settings
 from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.tls import BadTlsFiles, Tls, TlsFiles
-from transport.tls_listener import TlsListener
 
 log = structlog.get_logger("telgw")
+
+Listen = Callable[[socket.socket], Awaitable[asyncio.Server] | Listener]
 
 TLS_GOODBYE = 2.0
 """Seconds that a device has to answer the end of TLS; most have gone without a word."""
@@ -36,8 +39,28 @@ class CannotListen(GatewayFault):
         self.port = port
 
 
+class Bound(NamedTuple):
+    """Addresses that devices can connect to."""
+
+    listen: list[Address]
+    tls: list[Address]
+    proxy: list[Address]
+    tls_proxy: list[Address]
+
+    def spelt(self) -> dict[str, list[str]]:
+        """What the log says of them."""
+        return {
+            name: [f"{host}:{port}" for host, port in addresses] for name, addresses in self._asdict().items()
+        }
+
+    @property
+    def all(self) -> list[Address]:
+        """Every one of them."""
+        return [address for addresses in self for address in addresses]
+
+
 class Listeners:
-    """The plain listeners and those that speak TLS.
+    """The plain listeners, those that speak TLS, and those that proxies connect to.
 
     Attributes:
         tls_until: when the first of certificate and revocation lists is over; None without TLS.
@@ -51,7 +74,9 @@ class Listeners:
         self._sockets: list[socket.socket] = []
         self._plain: list[socket.socket] = []
         self._secure: list[socket.socket] = []
-        self._servers: list[asyncio.Server | TlsListener] = []
+        self._proxied: list[socket.socket] = []
+        self._proxied_secure: list[socket.socket] = []
+        self._servers: list[asyncio.Server | Listener] = []
         self._tls: dict[str, Any] = {}
         self.tls_until: datetime | None = None
         self._files = TlsFiles(settings)
@@ -95,6 +120,8 @@ class Listeners:
         try:
             self._plain = [self._bind(*address) for address in self._settings.listen]
             self._secure = [self._bind(*address) for address in self._settings.tls_listen]
+            self._proxied = [self._bind(*address) for address in self._settings.proxy_listen]
+            self._proxied_secure = [self._bind(*address) for address in self._settings.tls_proxy_listen]
         except CannotListen:
             self.close()
             raise
@@ -109,42 +136,42 @@ class Listeners:
 
     def _check_overlaps(self) -> None:
         """Two sockets of ours can be bound to one address, and only listening would fail, too late."""
-        addresses = (*self._settings.listen, *self._settings.tls_listen)
-        for (host, port), (other, same) in combinations(addresses, 2):
+        for (host, port), (other, same) in combinations(self._settings.listeners, 2):
             if port and port == same and _overlap(host, other):
                 raise CannotListen(other, port, OSError(EADDRINUSE, f"it overlaps with {host}:{port}"))
 
     def _shares_port(self, host: str, port: int) -> bool:
         """Whether IPv4 has a listener of its own on the port of an IPv6 address, which else takes both."""
-        settings = self._settings
-        return ":" in host and any(
-            other == port and ":" not in name for name, other in (*settings.listen, *settings.tls_listen)
-        )
+        others = self._settings.listeners
+        return ":" in host and any(other == port and ":" not in name for name, other in others)
 
-    async def open(self, hub: Hub) -> tuple[list[Address], list[Address]]:
-        """Listen; the addresses of the plain listeners and of those with TLS.
+    async def open(self, hub: Hub) -> Bound:
+        """Listen.
 
         Raises:
             CannotListen: another process has begun to listen on an address meanwhile.
         """
-        return await self._open(hub, self._plain, {}), await self._open(hub, self._secure, self._tls)
+        trust = self._settings.proxy_trust
+        return Bound(
+            await self._open(self._plain, lambda sock: self._plain_server(hub, sock)),
+            await self._open(self._secure, lambda sock: Listener(hub, sock, self._tls)),
+            await self._open(self._proxied, lambda sock: ProxyListener(hub, sock, {}, trust)),
+            await self._open(self._proxied_secure, lambda sock: ProxyListener(hub, sock, self._tls, trust)),
+        )
 
-    async def _open(self, hub: Hub, sockets: Sequence[socket.socket], tls: dict[str, Any]) -> list[Address]:
+    async def _open(self, sockets: Sequence[socket.socket], listen: Listen) -> list[Address]:
         bound: list[Address] = []
         for sock in sockets:
             address = sock.getsockname()[:2]
             try:
-                self._servers.append(await self._listen(hub, sock, tls))
+                server = listen(sock)
+                self._servers.append(server if isinstance(server, Listener) else await server)
             except OSError as error:
                 raise CannotListen(address[0], address[1], error) from error
             bound.append(address)
         return bound
 
-    async def _listen(
-        self, hub: Hub, sock: socket.socket, tls: dict[str, Any]
-    ) -> asyncio.Server | TlsListener:
-        if tls:
-            return TlsListener(hub, sock, tls)
+    async def _plain_server(self, hub: Hub, sock: socket.socket) -> asyncio.Server:
         sock.listen(BACKLOG)  # the event loop's own would not say that the address is in use
         loop = asyncio.get_running_loop()
         # asyncio accepts as many in one turn as it takes the backlog for: it is enlarged behind its back.

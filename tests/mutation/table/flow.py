@@ -171,9 +171,9 @@ MECHANISMS = (
         promise="bounds",
         name="TLS counts from the accept",
         what="A connection that negotiates TLS takes its room.",
-        file="transport/tls_listener.py",
-        text="        if not self._hub.admission.enter(address[0], self._hub.now):\n",
-        mutant="        if not self._hub.admission.enter(address[0], self._hub.now) and False:\n",
+        file="transport/accepting.py",
+        text="        return self._hub.admission.enter(address[0], self._hub.now)\n",
+        mutant="        return self._hub.admission.enter(address[0], self._hub.now) or True\n",
         without="a flood of unfinished handshakes passes every limit",
         tests=("transport/test_tls_floods.py::test_who_has_not_come_to_speak_tls_counts_against_the_limits",),
     ),
@@ -181,7 +181,7 @@ MECHANISMS = (
         promise="bounds",
         name="one time for TLS and name",
         what="The time to name itself begins before TLS is spoken.",
-        file="transport/tls_listener.py",
+        file="transport/accepting.py",
         text=(
             "            self._hub.deadlines.set(self, self._accepted_at + "
             "self._hub.settings.handshake_timeout)\n"

@@ -205,6 +205,57 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
+        name="only proxies we trust",
+        what="A PROXY header is read from the networks of `--proxy-trust` and from nobody else.",
+        file="transport/proxy_listener.py",
+        text="        if not self._trusts(address[0]):\n",
+        mutant="        if False:\n",
+        without="whoever reaches the port takes any address",
+        tests=(
+            "transport/test_proxy_listener.py::test_whoever_is_not_trusted_is_closed_and_told_once_a_minute",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a PROXY header has a limit",
+        what="A PROXY header that declares more than 4,096 bytes is refused before they are read.",
+        file="transport/proxy_protocol.py",
+        text="    if length > V2_LIMIT:\n",
+        mutant="    if False:\n",
+        without="each connection may keep 64 KiB of ours before it has named a device",
+        tests=(
+            "transport/test_proxy_protocol.py::"
+            "test_what_is_no_header_is_refused_for_one_reason_wherever_it_is_split",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="a PROXY header in time",
+        what="The time to name a device begins before the PROXY header.",
+        file="transport/proxy_listener.py",
+        text="async with asyncio.timeout(self._hub.settings.handshake_timeout):",
+        mutant="async with asyncio.timeout(None):",
+        without="silent connections hold places for ever",
+        tests=(
+            "transport/test_proxy_listener.py::"
+            "test_a_header_that_does_not_come_is_waited_for_no_longer_than_a_name",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="the limit of the device's own address",
+        what="A connection that a proxy passes on takes a place of the device's address.",
+        file="transport/proxy_listener.py",
+        text="if source is not None and self._hub.admission.claim(source[0], self._hub.now):",
+        mutant="if source is not None and self._hub.admission.claim(address[0], self._hub.now):",
+        without="a fleet behind a balancer is cut, and an attacker behind it is not",
+        tests=(
+            "transport/test_proxy_listener.py::"
+            "test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy",
+        ),
+    ),
+    Mechanism(
+        promise="security",
         name="no downgrade here",
         what="A connection without TLS is refused a device that is connected with TLS here.",
         file="transport/guest.py",
@@ -332,7 +383,7 @@ MECHANISMS = (
         promise="security",
         name="no file, no hurry",
         what="A TLS listener that has no file for a connection tries again after a pause.",
-        file="transport/tls_listener.py",
+        file="transport/accepting.py",
         text="                self._loop.remove_reader(self._sock)\n                self._again",
         mutant="                self._again",
         without="it tries in every turn of the loop, and logs it",
@@ -342,7 +393,7 @@ MECHANISMS = (
         promise="security",
         name="a closed listener waits for nothing",
         what="A TLS listener that waits for a file gives that up when it is closed.",
-        file="transport/tls_listener.py",
+        file="transport/accepting.py",
         text="        if self._again:\n            self._again.cancel()\n",
         mutant="",
         without="it listens on a socket that is closed",

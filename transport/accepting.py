@@ -1,4 +1,9 @@
-"""A listener with TLS whose connections count, and whose time runs, from the moment they are accepted."""
+"""A listener whose connections count, and whose time runs, from the moment they are accepted.
+
+The event loop's own servers tell of a connection only when it is ready to be used: behind its TLS handshake.
+What comes before that has to be bounded all the same, in number and in time, so this listener accepts by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +29,38 @@ NO_FILES_PATIENCE = 1.0
 """Seconds until the next attempt when the system has no file to spare."""
 
 
-class SecureConnection(Connection):
-    """A connection that was counted before it spoke TLS; that is part of its time to name itself."""
+class AcceptedConnection(Connection):
+    """A connection that was counted before it could be used; its time to name itself began then.
+
+    Args:
+        address: of the device.
+        secure: whether it speaks TLS.
+        accepted_at: monotonic seconds; None for now.
+    """
 
     __slots__ = ("_accepted_at",)
 
-    def __init__(self, hub: Hub, address: Address) -> None:
-        super().__init__(hub, secure=True)
+    def __init__(self, hub: Hub, address: Address, *, secure: bool, accepted_at: float | None = None) -> None:
+        super().__init__(hub, secure=secure)
         self._come_from(address)
-        self._accepted_at = hub.clock.monotonic()
+        self._accepted_at = hub.clock.monotonic() if accepted_at is None else accepted_at
 
     def _admitted(self) -> bool:
         return self._hub.admit_counted(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TLS is spoken."""
+        """Its TLS handshake is done, if there is one."""
         super().connection_made(transport)
         if not self.closed:
             self._hub.deadlines.set(self, self._accepted_at + self._hub.settings.handshake_timeout)
 
 
-class TlsListener:
-    """Accepts on a bound socket; the event loop's own servers tell of a connection only after its handshake.
+class Listener:
+    """Accepts on a bound socket.
 
     Args:
         sock: stays the caller's to close.
-        tls: what `connect_accepted_socket` is to know of TLS.
+        tls: what `connect_accepted_socket` is to know of TLS, as it is when a connection comes; or empty.
 
     Raises:
         OSError: another process listens there.
@@ -70,7 +81,7 @@ class TlsListener:
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Accept nobody any more, and give up what has not come to speak TLS."""
+        """Accept nobody any more, and give up what is not ready to be used."""
         if self._again:
             self._again.cancel()
         self._loop.remove_reader(self._sock)
@@ -93,25 +104,35 @@ class TlsListener:
             self._take(sock, address[:2])
 
     def _take(self, sock: socket.socket, address: Address) -> None:
-        if not self._hub.admission.enter(address[0], self._hub.now):
+        if not self._admits(address):
             sock.close()
             return
         sock.setblocking(False)
-        handshake = self._loop.create_task(self._shake_hands(sock, address))
+        handshake = self._loop.create_task(self._begin(sock, address), name="handshake")
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, sock: socket.socket, address: Address) -> None:
-        connection = SecureConnection(self._hub, address)
+    def _admits(self, address: Address) -> bool:
+        """Whether a connection from there may come in; if so it is counted."""
+        return self._hub.admission.enter(address[0], self._hub.now)
+
+    async def _begin(self, sock: socket.socket, address: Address) -> None:
+        """Make an accepted socket a connection."""
+        connection = AcceptedConnection(self._hub, address, secure=bool(self._tls))
+        await self._connect(connection, sock, self._tls)
+
+    async def _connect(
+        self, connection: AcceptedConnection, sock: socket.socket, tls: dict[str, Any]
+    ) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, sock, **self._tls)
+            await self._loop.connect_accepted_socket(lambda: connection, sock, **tls)
         except OSError as error:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._hub.admission.leave(address[0])
+                self._hub.admission.leave(connection.place)
 
-    def _failed(self, connection: SecureConnection, error: OSError) -> None:
+    def _failed(self, connection: AcceptedConnection, error: OSError) -> None:
         """Counted always, logged once a minute for each address and reason."""
         self._hub.metrics.tls_failures.inc()
         reason = _reason(error)

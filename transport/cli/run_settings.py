@@ -1,0 +1,88 @@
+"""What the options of ``telgw run`` amount to: settings, or a sentence that says which of them contradict."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from fsm.outbound import Limits
+from store.redis_url import read_url
+from transport.settings import Address, Settings
+from transport.tls import TlsFiles
+
+_LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """The settings that the options of `run` amount to.
+
+    Raises:
+        click.UsageError: two options contradict each other.
+        BadRedisUrl: a cluster cannot hold a fleet of this --key-prefix.
+        BadTlsFiles: a certificate, a key or a revocation list cannot be used.
+        NotRead: one of these could not be read in time.
+    """
+    if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
+        raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
+    values["listen"] = _addresses(values["listen"])
+    listeners = [values["listen"], *(values[name] for name in _LISTENERS)]
+    if not any(listeners):
+        raise click.UsageError("Without --listen, --tls-listen or --proxy-listen no device could connect.")
+    _check_proxies(values)
+    if values["redis"] != "embedded":
+        read_url(values["redis"]).check_prefix(values["key_prefix"])
+    if values["embedded_port"] and values["redis"] != "embedded":
+        raise click.UsageError("--embedded-port is for the embedded server, and --redis names another.")
+    given = dict(values)
+    limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
+    given["instance_id"] = given["instance_id"] or default_instance_id(sum(listeners, ()))
+    settings = Settings(limits=limits, **given)
+    _check_tls(settings)
+    TlsFiles(settings).load_now()  # what is wrong with the files is told before anything is started
+    return settings
+
+
+def _check_proxies(values: dict[str, Any]) -> None:
+    """Whoever may send a PROXY header may take any address, so nobody may without being named.
+
+    Raises:
+        click.UsageError: listeners for proxies and trust in proxies do not come together.
+    """
+    listens = bool(values["proxy_listen"] or values["tls_proxy_listen"])
+    if listens and not values["proxy_trust"]:
+        raise click.UsageError("A listener for proxies needs --proxy-trust: the networks they connect from.")
+    if values["proxy_trust"] and not listens:
+        raise click.UsageError("--proxy-trust does nothing without --proxy-listen or --tls-proxy-listen.")
+
+
+def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
+    """The addresses of a repeatable option, of which one may be `off`.
+
+    Raises:
+        click.UsageError: `off` stands beside an address.
+    """
+    found = tuple(address for address in given if address is not None)
+    if found and len(found) < len(given):
+        raise click.UsageError("--listen off cannot stand beside an address.")
+    return found
+
+
+def _check_tls(settings: Settings) -> None:
+    files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_crl)
+    if not settings.speaks_tls and any((*files, settings.tls_ciphers)):
+        raise click.UsageError("The options --tls-... do nothing without --tls-listen or --tls-proxy-listen.")
+    if settings.tls_crl and not settings.tls_client_ca:
+        raise click.UsageError("--tls-crl does nothing without --tls-client-ca.")
+    if settings.tls_ciphers and settings.tls_min_version == "1.3":
+        raise click.UsageError("--tls-ciphers is about TLS 1.2, which --tls-min-version 1.3 rules out.")
+
+
+def default_instance_id(listen: tuple[Address, ...]) -> str:
+    """``{hostname}-{port}``, with what an instance id may not hold written as ``-``."""
+    port = str(listen[0][1])
+    host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-") or "gateway"
+    return f"{host[: 63 - len(port)]}-{port}"

@@ -1,0 +1,150 @@
+"""A listener behind proxies, which say in a PROXY header whose connection they pass on.
+
+A header is believed only from the networks that the operator trusts: whoever may send one may take any
+address. Until it has come the connection has a place of the gateway but none of an address, and its time to
+name its device runs. It is read from the socket to its last byte and no further, so what follows may be TLS
+as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import structlog
+
+from fsm.reasons import HANDSHAKE_TIMEOUT
+from transport.accepting import AcceptedConnection, Listener
+from transport.hub import Hub
+from transport.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
+from transport.seldom import Seldom
+from transport.settings import Address
+
+log = structlog.get_logger("telgw.sessions")
+
+LEAST_TIME = 0.1
+"""Seconds that a TLS handshake has, however late the header came."""
+UNTRUSTED = "untrusted"
+_SEND = (
+    "let the proxy send the header (send-proxy or send-proxy-v2), and let devices connect to another listener"
+)
+_ADVICE = {
+    UNTRUSTED: "name its network in --proxy-trust if it is a proxy of yours",
+    "signature": _SEND,
+    HANDSHAKE_TIMEOUT: _SEND,
+}
+
+
+class ProxyListener(Listener):
+    """Accepts connections of trusted proxies, and no others.
+
+    Args:
+        sock: stays the caller's to close.
+        tls: what `connect_accepted_socket` is to know of TLS; empty when devices speak without.
+        trust: the networks of the proxies.
+
+    Raises:
+        OSError: another process listens there.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        sock: socket.socket,
+        tls: dict[str, Any],
+        trust: Iterable[IPv4Network | IPv6Network],
+    ) -> None:
+        self._trust = tuple(trust)
+        self._told = Seldom()
+        super().__init__(hub, sock, tls)
+
+    def _admits(self, address: Address) -> bool:
+        if not self._trusts(address[0]):
+            self._refuse(address, UNTRUSTED)
+            return False
+        return self._hub.admission.enter(None, self._hub.now)
+
+    def _trusts(self, host: str) -> bool:
+        found = ip_address(host.partition("%")[0])
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return any((mapped or found) in network for network in self._trust)
+
+    async def _begin(self, sock: socket.socket, address: Address) -> None:
+        accepted_at = self._hub.clock.monotonic()
+        connection = None
+        try:
+            source = await self._source(sock, address)
+            if source is not None and self._hub.admission.claim(source[0], self._hub.now):
+                connection = AcceptedConnection(
+                    self._hub, source, accepted_at=accepted_at, secure=bool(self._tls)
+                )
+        finally:
+            if connection is None:
+                sock.close()
+                self._hub.admission.leave(None)
+        if connection is not None:
+            await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
+
+    def _rest_of(self, accepted_at: float) -> dict[str, float]:
+        """The time that is left for TLS: the header has had its share."""
+        passed = self._hub.clock.monotonic() - accepted_at
+        return {"ssl_handshake_timeout": max(LEAST_TIME, self._hub.settings.handshake_timeout - passed)}
+
+    async def _source(self, sock: socket.socket, proxy: Address) -> Address | None:
+        """The address of the client; None when there is none to serve.
+
+        A connection that ends before its header does is not told of: balancers look in that way whether
+        somebody listens.
+        """
+        try:
+            async with asyncio.timeout(self._hub.settings.handshake_timeout):
+                header = await read_header(sock)
+        except BadProxyHeader as error:
+            self._refuse(proxy, error.reason)
+        except TimeoutError:
+            self._refuse(proxy, HANDSHAKE_TIMEOUT)
+        except OSError:
+            pass
+        else:
+            return None if header is None else header.source or proxy
+        return None
+
+    def _refuse(self, proxy: Address, reason: str) -> None:
+        """Counted always, logged once a minute for each address and reason."""
+        self._hub.metrics.proxy_refused.labels(reason).inc()
+        if self._told.worth((proxy[0], reason), self._hub.now):
+            advice = _ADVICE.get(reason, "")
+            log.warning("proxy_refused", peer=f"{proxy[0]}:{proxy[1]}", reason=reason, advice=advice)
+
+
+async def read_header(sock: socket.socket) -> Header | None:
+    """The PROXY header at the begin of a connection, of which nothing else is read; None when it ends before.
+
+    Raises:
+        BadProxyHeader: the connection does not begin with a header.
+        OSError: it was broken off.
+    """
+    reader = HeaderReader()
+    while True:
+        try:
+            data = sock.recv(HEADER_LIMIT, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            await _readable(sock)
+            continue
+        header = reader.feed(data)
+        sock.recv(len(data) - len(reader.rest))
+        if header is not None or not data:
+            return header
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sock)
