@@ -20,6 +20,11 @@ from typing import Any
 
 from redis.exceptions import ConnectionError
 
+from store.redis_url import BadRedisUrl
+
+PATIENCE = 5.0
+"""Seconds that a file may take at the start."""
+
 _FILES = ("ca_certs", "ca_path", "certfile", "keyfile")
 
 _readings: dict[tuple[Any, ...], Future[ssl.SSLContext]] = {}
@@ -38,9 +43,27 @@ async def read_context(wanted: Any) -> ssl.SSLContext:
         threading.Thread(target=_read, args=(wanted, reading), name="tls files", daemon=True).start()
     try:
         return await asyncio.shield(asyncio.wrap_future(reading))
-    except OSError as error:
-        named, reason = ", ".join(_names(wanted)), error.strerror or type(error).__name__
-        raise ConnectionError(f"The TLS files of the Redis URL are no use ({named}): {reason}.") from error
+    except (OSError, ValueError) as error:
+        raise ConnectionError(_sentence(wanted, error)) from error
+
+
+def try_files(wanted: Any) -> None:
+    """Read them once, before there is a loop.
+
+    Raises:
+        BadRedisUrl: the files cannot be used, or do not come in `PATIENCE`.
+    """
+    reading: Future[ssl.SSLContext] = Future()
+    threading.Thread(target=_read, args=(wanted, reading), name="tls files", daemon=True).start()
+    try:
+        reading.result(PATIENCE)
+    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+        raise BadRedisUrl(_sentence(wanted, error)) from None
+
+
+def _sentence(wanted: Any, error: Exception) -> str:
+    named, reason = ", ".join(_names(wanted)), getattr(error, "strerror", "") or type(error).__name__
+    return f"The TLS files of the Redis URL are no use ({named}): {reason}."
 
 
 def _names(wanted: Any) -> list[str]:

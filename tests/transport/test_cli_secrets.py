@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from transport.cli import cli
 
 IMEI = "352093081452251"
 SECRET = "S3cret"
-NOBODY = "127.0.0.1:1"
-"""Where no server is."""
+_TAKEN = socket.socket()
+_TAKEN.bind(("127.0.0.1", 0))
+NOBODY = f"127.0.0.1:{_TAKEN.getsockname()[1]}"
+"""Where no server is, nor will be: the port is ours, and nobody listens."""
 
 
 @pytest.fixture
@@ -74,6 +77,21 @@ def test_the_help_shows_no_value(telgw: Callable[..., Result], tmp_path: Path) -
     config.write_text(f'redis = "redis://:{SECRET}@{NOBODY}"\n')
     result = telgw("check", "--config", config, "--help", env={"TELGW_REDIS": f"redis://:{SECRET}@{NOBODY}"})
     assert result.exit_code == 0
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a pipe", "no certificate"])
+def test_a_file_of_the_url_that_is_no_use_is_told_before_anything_is_started(
+    telgw: Callable[..., Result], tmp_path: Path, instead: str
+) -> None:
+    authority = tmp_path / "ca.pem"
+    if instead == "a pipe":
+        os.mkfifo(authority)
+    elif instead == "no certificate":
+        authority.write_text("nothing of use")
+    result = telgw("run", "--redis", f"rediss://:{SECRET}@{NOBODY}?ssl_ca_certs={authority}")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert str(authority) in result.stderr
     assert SECRET not in result.output
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fsm.outbound import Limits
-from store.redis_url import read_url
+from store.url_check import check_url
 from transport.settings import Address, Settings
 from transport.tls import TlsFiles
 
@@ -34,7 +34,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
         raise click.UsageError("Without --listen, --tls-listen or --proxy-listen no device could connect.")
     _check_proxies(values)
     if values["redis"] != "embedded":
-        read_url(values["redis"]).check_prefix(values["key_prefix"])
+        check_url(values["redis"], values["key_prefix"])
     if values["embedded_port"] and values["redis"] != "embedded":
         raise click.UsageError("--embedded-port is for the embedded server, and --redis names another.")
     given = dict(values)

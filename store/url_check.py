@@ -1,0 +1,22 @@
+"""Whether the URL of Redis is of use, as far as that can be said before anybody is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from store.client import connect
+from store.connection import TlsConnection
+from store.tls_files import try_files
+
+
+def check_url(url: str, key_prefix: str = "") -> None:
+    """Make a client of `url`, and read the files that it names.
+
+    Raises:
+        BadRedisUrl: it names no server, has an option or a file that is no use, or names a cluster that
+            cannot hold keys of this prefix together.
+    """
+    pool: Any = connect(url, purpose="check", key_prefix=key_prefix).connection_pool
+    connection = pool.make_connection()
+    if isinstance(connection, TlsConnection):
+        try_files(connection.ssl_context)
