@@ -136,7 +136,11 @@ async def test_a_verb_that_loses_redis_in_any_of_its_calls_ends_with_a_sentence(
             print(name)
             passed = iter(range(number % CALLS))
             fault = bench.wire.fault(
-                fate, lambda r, passed=passed: of(words[0])(r) and next(passed, None) is None, 1, **more
+                fate,
+                lambda r, passed=passed: of(words[0])(r) and next(passed, None) is None,
+                1,
+                empty=True,
+                **more,
             )
             async with verb(bench.wire, *words) as process:
                 await until(lambda f=fault, p=process: f.met or p.returncode is not None, "a loss", PATIENCE)

@@ -92,8 +92,10 @@ BY_PURPOSE: dict[str, Loss] = {
 
 async def _black_hole(bench: Wired, purpose: str, seconds: float) -> None:
     bench.wire.through.clear()
-    await asyncio.sleep(seconds)
-    bench.wire.through.set()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        bench.wire.through.set()
 
 
 async def _pause(bench: Wired, purpose: str) -> None:
@@ -144,8 +146,10 @@ async def _another_server(bench: Wired, purpose: str, says: bytes) -> None:
     other = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with other:
         _lead_to(bench, other.sockets[0].getsockname()[1], foreign=True)
-        await asyncio.sleep(1.0)
-        _lead_to(bench, bench.server.port)
+        try:
+            await asyncio.sleep(1.0)
+        finally:
+            _lead_to(bench, bench.server.port)
 
 
 def _lead_to(bench: Wired, port: int, *, foreign: bool = False) -> None:
