@@ -294,11 +294,14 @@ def test_a_wall_clock_that_is_wrong_expires_no_command_of_a_process_that_finds_n
 
 def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place() -> None:
     async def act(world: World) -> None:
-        holder = await start(world)
+        holder, other = await start(world), await start(world, "gw-b")
         device = Device(world, 1)
-        socket = Socket(device, holder, 0.01)
+        before, socket = Socket(device, other, 0.01), Socket(device, holder, 0.01)
+        before.send(wire.hello(device.imei))
+        await asyncio.sleep(0.05)
+        before.hang_up()  # the other expects the device, which was there
         socket.send(wire.hello(device.imei))
-        await start(world, "gw-b")
+        await asyncio.sleep(0.05)
         ask(world, device, "gw-b")
         ask(world, device, "gw-b", command_id="c2", payload="getver")
         holder.freeze(3.0)
@@ -308,7 +311,7 @@ def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place(
         await asyncio.sleep(1.0)
 
     world = scene(act)
-    (tap,) = Evidence(world.history).taps
+    _, tap = Evidence(world.history).taps
     assert [written.text for written in tap.written] == ["getinfo", "getver"]
 
 
