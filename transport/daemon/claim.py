@@ -1,7 +1,6 @@
-"""How a gateway comes to own its instance id, and what its log tells of the other process that had or has
-it.
+"""How a gateway comes to own its instance id, and what its log tells of the other process that has it.
 
-While another process has the id and may live, a starting gateway waits and nothing of it listens: a
+While another process has the id and may live, a starting gateway waits and no device can connect to it: a
 device must not be accepted by a gateway that may have to end at once. Only when Redis cannot be asked at
 all does it go on without the id: then nobody knows whether there is another process, and devices are
 served. When Redis is back the same rule decides, and a gateway that finds its id with a living process
