@@ -56,8 +56,16 @@ class Line(asyncio.Protocol):
         self._tracker.heard(self, data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._read_rest()
         self.ended = True
         self._tracker.changed.set()
+
+    def _read_rest(self) -> None:
+        """Read what has come until the socket is closed: to the gateway it is received."""
+        assert self.transport is not None
+        with suppress(OSError):
+            if rest := os.read(self.transport.get_extra_info("socket").fileno(), CHUNK):
+                self.data_received(rest)
 
     @property
     def over(self) -> bool:
@@ -84,10 +92,7 @@ class Line(asyncio.Protocol):
             self.send(late)
 
     def cut(self) -> None:
-        """Break the connection off, having read what has come: the gateway knows that it was received."""
-        if self.transport is not None and not self.transport.is_closing():
-            with suppress(OSError):
-                self.data_received(os.read(self.transport.get_extra_info("socket").fileno(), CHUNK))
+        """Break the connection off."""
         self.ended = True
         if self.transport is not None:
             self.transport.abort()
