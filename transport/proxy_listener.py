@@ -116,8 +116,8 @@ class ProxyListener(Listener):
         """Counted always, logged once a minute for each address and reason."""
         self._hub.metrics.proxy_refused.labels(reason).inc()
         if self._told.worth((proxy[0], reason), self._hub.now):
-            advice = _ADVICE.get(reason, "")
-            log.warning("proxy_refused", peer=f"{proxy[0]}:{proxy[1]}", reason=reason, advice=advice)
+            advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
+            log.warning("proxy_refused", peer=f"{proxy[0]}:{proxy[1]}", reason=reason, **advice)
 
 
 async def read_header(sock: socket.socket) -> Header | None:

@@ -107,7 +107,7 @@ class _Meeting:
     def _confirm(self) -> None:
         """The store has the oldest frame."""
         if self.store.batches:
-            if self.store.batches[0].owed and not self.device.closed:
+            if self.store.batches[0].owed and (self.device.half_closed or not self.device.closed):
                 done = len(self._owed()) - sum(batch.owed for batch in self.store.batches)
                 self.due_acks.append(expect(self.sent, raw=self.raw).stored[done].count)
             self.store.confirm()
@@ -235,7 +235,10 @@ class _Meeting:
     def _end(self) -> None:
         """The socket is gone; what is still stored then is acknowledged to nobody."""
         self._compare()
-        self.device.connection_lost(None)
+        error = self.weather.choice((None, None, ConnectionResetError(), TimeoutError()))
+        if error is None and not self.socket.paused and self.device.eof_received():
+            self._serve_half_closed()
+        self.device.connection_lost(error)
         while self.store.batches:
             self._confirm()
         self.wire.desk.ledger.settle()
@@ -248,6 +251,19 @@ class _Meeting:
         assert self.device.close_reason in CLOSE_REASONS
         self.wire.desk.audit()
         self._tell()
+
+    def _serve_half_closed(self) -> None:
+        """The device has closed its side: it gets its greeting and its acknowledgements, and no command."""
+        assert not self.socket.closing
+        commands = len(self.commands)
+        self.device.registered(RegisterResult(Registered.REGISTERED))
+        while any(batch.owed for batch in self.store.batches):
+            assert not self.socket.closing, "it is closed before it has its acknowledgements"
+            self._confirm()
+            self.wire.desk.ledger.settle()
+        assert (self.acks, len(self.commands)) == (self.due_acks, commands)
+        assert self.socket.closing, "it stays open for nothing"
+        self.met.add("half-closed")
 
     def _tell(self) -> None:
         self.met.add(f"closed: {self.device.close_reason}")

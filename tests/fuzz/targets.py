@@ -116,9 +116,10 @@ TARGETS = (
             f"closed: {reason}"
             for reason in (
                 *("device_closed", "protocol_error", "rejected", "superseded", "handshake_timeout"),
-                "write_overflow",
+                *("write_overflow", "connection_reset", "network_timeout"),
             )
-        },
+        }
+        | {"half-closed"},
         600,
     ),
     Target(
