@@ -135,8 +135,7 @@ def test_what_a_device_wrote_is_never_raw_in_a_line_of_the_log(
     for number, text in enumerate((EVIL, BIDI)):
         device.send(encode_answer(CODEC_12, IMEI, text))  # nobody has asked for it
         bus.ask(f"c-{number}")
-        device.command()
-        device.send(encode_answer(CODEC_12, IMEI, text))
+        device.send(encode_answer(device.command().codec, IMEI, text))
         assert bus.ended(f"c-{number}")[-1] == "responded answered"
     gateway.terminate()
     gateway.exit_status()
