@@ -12,6 +12,10 @@ MESSAGE = "message"
 SERIAL = "serial"
 
 
+OVERHEAD = 400
+"""Bytes that a waiting batch takes besides its bodies."""
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """One frame on its way to the store: acknowledged to the device only when it is stored whole.
@@ -41,3 +45,8 @@ class Batch:
     owed: bool = True
     cancelled: bool = False
     size: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes that the batch takes while it waits, however small its bodies are."""
+        return OVERHEAD + self.size

@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
-from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
+from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE, Batch
 from store.client import Backoff, KeptConnection, Script, StoreError, StoreRefused, is_transient
 from store.device_ring import DeviceRing
 from store.keys import Keys
@@ -27,8 +27,6 @@ from store.keys import Keys
 UNDECODABLE_MAXLEN = 10_000
 CALL_ENTRIES = 1000
 CALL_BYTES = 1 << 20
-OVERHEAD = 400
-"""Bytes that a waiting batch takes besides its bodies."""
 
 _FIELDS = {
     **{RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"},

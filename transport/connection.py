@@ -6,8 +6,6 @@ when the store confirms it. Acknowledgements are positional, so they go out in t
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from fsm import session
@@ -33,10 +31,6 @@ from transport.teltonika.record_json import record_json
 
 log = structlog.get_logger("telgw.sessions")
 
-UNACKED_LIMIT = 32
-"""Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
-READ_BUDGET = 32
-"""Frames in one read after which the other connections have their turn before the next."""
 BAD_FRAMES_LIMIT = 8
 """Bad checksums in a row after which the position in the stream is not believed any more."""
 FRAME_DEADLINE = 30.0
@@ -63,7 +57,7 @@ class Connection(Guest):
     def __init__(self, hub: Hub, *, secure: bool = False) -> None:
         super().__init__(hub, secure=secure)
         self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
-        self._unstored = 0
+        self._unstored: list[Batch] | None = None  # those that the device does not wait for
         self._bad = 0
         self._reader = FrameReader(hub.settings.max_frame)
 
@@ -82,9 +76,16 @@ class Connection(Guest):
             self._hub.no_device(self, HANDSHAKE_TIMEOUT)
             self.shut(HANDSHAKE_TIMEOUT)
         elif self._reader.partial:
-            self.shut(PROTOCOL_ERROR)
+            self._frame_overdue()
         elif self.session.state == session.IDENTIFIED and not self._unacked:
             self._open()
+
+    def _frame_overdue(self) -> None:
+        """A frame that has begun has not ended: its device is to blame, unless it was not read."""
+        if self._hub.flow.holds(self):
+            self._watch_frame(begun=True)
+        else:
+            self.shut(PROTOCOL_ERROR)
 
     def _open(self) -> None:
         self._greet()  # whatever is written next, the device reads its greeting first
@@ -109,9 +110,7 @@ class Connection(Guest):
             self._framing_lost(reader.fault)
         elif reader.partial != was_partial or (bodies and was_partial):
             self._watch_frame(reader.partial)
-        if len(bodies) > READ_BUDGET:
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self.resume)
+        self._hub.flow.after_read(self, len(data))
 
     def _framing_lost(self, fault: FramingLost) -> None:
         if fault.length:
@@ -198,12 +197,16 @@ class Connection(Guest):
 
     def _keep(self, batch: Batch) -> None:
         """Store what the device waits for no acknowledgement of; commands go out meanwhile."""
-        self._unstored += 1
+        self._unstored = self._unstored or []
+        self._unstored.append(batch)
         self._hub.telemetry.store(batch)
-        self._pause_when_full()
 
     def _kept(self) -> None:
-        self._unstored -= 1
+        assert self._unstored
+        del self._unstored[0]
+        self._unstored = self._unstored or None
+        if self.over_share:
+            self._hub.flow.after_store(self)
 
     def _store(self, count: int, batch: Batch) -> None:
         hub = self._hub
@@ -212,12 +215,6 @@ class Connection(Guest):
             self.unacked_since = hub.now
         self._unacked.append((count, batch))
         hub.telemetry.store(batch)
-        self._pause_when_full()
-
-    def _pause_when_full(self) -> None:
-        if not self.closed and (self.congested or self._hub.saturated):
-            self._transport.pause_reading()
-            self._hub.pause(self)
 
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
@@ -228,6 +225,8 @@ class Connection(Guest):
         self.unacked_since = hub.now if self._unacked else 0.0
         hub.records += count
         hub.frames += 1
+        if self.over_share:
+            hub.flow.after_store(self)
         if self.closed and not self.half_closed:
             return
         self._greet()
@@ -276,14 +275,12 @@ class Connection(Guest):
 
     @property
     def congested(self) -> bool:
-        """Whether so many of its frames wait for the store that no more should be read."""
-        return len(self._unacked or ()) + self._unstored >= UNACKED_LIMIT
+        """Whether so much of it waits for the store that no more should be read."""
+        unacked, unstored = self._unacked, self._unstored
+        if unstored is None and (unacked is None or len(unacked) == 1):
+            return False  # of most connections, most of the time
+        return self._hub.flow.is_too_much([batch for _, batch in unacked or ()] + (unstored or []))
 
     def awaits(self, batch: Batch) -> bool:
         """Whether `batch` is a frame of this connection that is not acknowledged."""
         return any(waiting is batch for _, waiting in self._unacked or ())
-
-    def resume(self) -> None:
-        """Read again, unless there is a reason not to."""
-        if not self.closed and not self._hub.is_paused(self):
-            self._transport.resume_reading()

@@ -20,23 +20,43 @@ registry. A device waits for seconds; while Redis is slow or away it is accepted
 class Guest(DeviceLink):
     """A device that has to say who it is before anything else of it is read."""
 
-    __slots__ = ("_greeted", "_handshake")
+    __slots__ = ("_early", "_greeted", "_handshake")
 
     def __init__(self, hub: Hub, *, secure: bool = False) -> None:
         super().__init__(hub, secure=secure)
+        self._early = b""  # read while the connection waited to be read: an event loop may do so once
         self._greeted = False
         self._handshake: HandshakeReader | None = HandshakeReader()
 
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self.last_read = self._hub.now
-        if self._handshake is None:
+        hub = self._hub
+        flow = hub.flow
+        self.last_read = hub.now
+        if flow.in_turns and (flow.holds(self) or hub.backlog.full):
+            self._early += data
+            flow.wait(self)
+        elif self._handshake is None:
             self._read(data)
-            return
-        if self._handshake.complete:
+        elif self._handshake.complete:
             self._handshake.rest += data  # the allow-list is still being asked
+            self.pause()
+        else:
+            self._introduce(data)
+
+    def resume(self) -> None:
+        """Read on, unless there is a reason not to."""
+        asking = self._handshake is not None and self._handshake.complete
+        if self.closed or asking or self._hub.flow.holds(self):
             return
+        self._transport.resume_reading()
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+
+    def _introduce(self, data: bytes) -> None:
+        assert self._handshake is not None
         try:
             imei = self._handshake.feed(data)
         except BadHandshake as error:
@@ -49,15 +69,15 @@ class Guest(DeviceLink):
         """A device has named itself: it is let in, sent away, or waits until the allow-list is asked."""
         allowed = self._hub.gate.allows(imei)
         if allowed is None:
-            self._transport.pause_reading()
+            self.pause()
             self._hub.gate.ask(imei, partial(self._judged, imei))
         else:
             self._judge(imei, allowed)
 
     def _judged(self, imei: str, allowed: bool) -> None:
         if not self.closed:
-            self._transport.resume_reading()
             self._judge(imei, allowed)
+            self.resume()
 
     def _judge(self, imei: str, allowed: bool) -> None:
         assert self._handshake is not None
@@ -74,7 +94,7 @@ class Guest(DeviceLink):
         rest, self._handshake = self._handshake.rest, None
         self._identify(imei)
         if rest:
-            self._read(rest)
+            self.data_received(rest)
 
     def _reject(self, error: BadHandshake) -> None:
         self._hub.no_device(self, error.reason)

@@ -13,6 +13,7 @@ from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import Batch
 from transport.admission import Admission
 from transport.allow_list import AllowListPort, Gate
+from transport.backpressure import READ_SIZE, Backpressure
 from transport.clock import Clock
 from transport.dispatcher import Dispatcher
 from transport.metrics import Metrics
@@ -42,6 +43,8 @@ class Hub:
         strangers: connections that have not said who they are.
         closing: connections we have closed and whose sockets are not gone yet.
         admission: the places for connections; whoever listens asks it for one.
+        flow: which connections are read.
+        read_buffer: where what is read from a socket lies until it is taken, in the same turn of the loop.
         frames, records: AVL frames and records acknowledged since the start.
     """
 
@@ -73,18 +76,18 @@ class Hub:
         self.strangers: set[DeviceLink] = set()
         self.closing: set[DeviceLink] = set()
         self.admission = Admission(settings, metrics)
+        self.flow = Backpressure(self.backlog, lambda: (*self.strangers, *self.sessions.values()))
+        self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.frames = 0
         self.records = 0
         self._boot_id = boot_id
         self._registrar = registrar
         self._session_log = session_log
         self._serial = 0
-        self._paused: set[DeviceLink] = set()
         self._look_at = 0.0
         self._refusals = Seldom()
         self._too_long = Seldom()
         self._plain_refused = Seldom()
-        self._deaf = False
 
     def new_session_id(self, secure: bool) -> str:
         """A session id, unique over all processes, that tells whether the session has TLS.
@@ -118,7 +121,7 @@ class Hub:
         """The connection's socket is closed."""
         self.strangers.discard(connection)
         self.closing.discard(connection)
-        self._paused.discard(connection)
+        self.flow.forget(connection)
         self.deadlines.cancel(connection)
         self.admission.leave(connection.place)
 
@@ -215,32 +218,13 @@ class Hub:
 
     # Flow
 
-    @property
-    def saturated(self) -> bool:
-        """Whether so much telemetry is unconfirmed that nothing more should be read."""
-        return self.backlog.full
-
-    def pause(self, connection: DeviceLink) -> None:
-        """The connection is not read until the backlog has shrunk."""
-        self._paused.add(connection)
-
-    def is_paused(self, connection: DeviceLink) -> bool:
-        """Whether the connection is not to be read for now."""
-        return self._deaf or connection in self._paused
-
     def deafen(self) -> None:
         """Read no device any more: what has not come yet would not be acknowledged."""
-        self._deaf = True
-        for connection in self.sessions.values():
-            connection.deafen()
+        self.flow.stop()
 
     def progress(self) -> None:
-        """Telemetry was confirmed: read paused connections again when there is room."""
-        if self._paused and self.backlog.bytes < self.backlog.limit // 2:
-            ready = [connection for connection in self._paused if not connection.congested]
-            self._paused.difference_update(ready)
-            for connection in ready:
-                connection.resume()
+        """Telemetry was stored."""
+        self.flow.progress()
 
     # Time
 
@@ -265,7 +249,7 @@ class Hub:
         for connection in list(self.sessions.values()):
             if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:
                 connection.shut(STORE_UNAVAILABLE)
-            elif idle and now - connection.last_read >= idle:
+            elif idle and now - connection.last_read >= idle and not self.flow.holds(connection):
                 connection.shut(IDLE)
 
     # Shutdown

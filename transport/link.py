@@ -26,7 +26,7 @@ _FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
 """Closes by which the device still gets what was written: acks at shutdown, a refusal at the handshake."""
 
 
-class DeviceLink(asyncio.Protocol):
+class DeviceLink(asyncio.BufferedProtocol):
     """The socket, the session machine on it, and the command side's view (`transport.ports.Link`)."""
 
     __slots__ = (
@@ -40,6 +40,7 @@ class DeviceLink(asyncio.Protocol):
         "half_closed",
         "imei",
         "last_read",
+        "over_share",
         "session",
         "session_id",
         "speaks",
@@ -55,6 +56,7 @@ class DeviceLink(asyncio.Protocol):
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.speaks = False  # known to speak by itself, through a serial port
+        self.over_share = False  # not read until its own frames are stored
         self.last_read = hub.now
         self._port = 0
         self.session_id = hub.new_session_id(secure)
@@ -94,6 +96,19 @@ class DeviceLink(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
         self.advance("accept")
         self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.handshake_timeout)
+        if self._hub.flow.in_turns:
+            self._hub.flow.wait(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes: its size bounds what one connection is given of one turn."""
+        return self._hub.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._hub.read_buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """The device has sent `data`."""
+        raise NotImplementedError
 
     def _come_from(self, address: Address) -> None:
         # Thousands of devices come through one carrier's address: keep it once.
@@ -160,8 +175,8 @@ class DeviceLink(asyncio.Protocol):
         else:
             self._transport.abort()
 
-    def deafen(self) -> None:
-        """Read no more."""
+    def pause(self) -> None:
+        """Read no more for now."""
         if not self.closed:
             self._transport.pause_reading()
 
@@ -185,7 +200,7 @@ class DeviceLink(asyncio.Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether so many of its frames wait for the store that no more should be read."""
+        """Whether so much of it waits for the store that no more should be read."""
         raise NotImplementedError
 
     def awaits(self, batch: Batch) -> bool:

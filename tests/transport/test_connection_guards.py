@@ -11,7 +11,8 @@ from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
-from transport.connection import BAD_FRAMES_LIMIT, UNACKED_LIMIT, Connection
+from transport.backpressure import UNACKED_LIMIT
+from transport.connection import BAD_FRAMES_LIMIT, Connection
 from transport.link import DeviceLink
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
@@ -139,7 +140,7 @@ async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> No
     assert transport.paused
 
 
-@pytest.mark.parametrize(("pending", "paused"), [(LIMIT, False), (LIMIT + 1, True)])
+@pytest.mark.parametrize(("pending", "paused"), [(LIMIT - 1000, False), (LIMIT, True)])
 async def test_nobody_is_read_while_too_much_waits_for_the_store(
     wire: Wire, pending: int, paused: bool
 ) -> None:

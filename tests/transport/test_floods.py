@@ -1,8 +1,7 @@
-"""What one device can cost the others: reads, pauses, connections, and frames that the store refuses."""
+"""What one device can cost the others: connections, and frames that the store refuses."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from itertools import product
 
@@ -10,75 +9,16 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
-from fsm.backlog import LIMIT
 from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
 from tests.transport.wire import FRAME, FakeTransport, Wire
 from transport import admission, hub
-from transport.connection import READ_BUDGET, UNACKED_LIMIT, Connection
-from transport.teltonika.command import encode_answer
-from transport.teltonika.frame import CODEC_12
-
-PING = encode_answer(CODEC_12, "", b"")
+from transport.connection import Connection
 
 
 @pytest.fixture
 async def wire(frozen: FrozenDateTimeFactory) -> Wire:
     return Wire(frozen)
-
-
-# Reads
-
-
-@pytest.mark.parametrize(("frames", "paused"), [(READ_BUDGET, False), (READ_BUDGET + 1, True)])
-async def test_a_read_of_many_frames_is_followed_by_the_turn_of_the_others(
-    wire: Wire, frames: int, paused: bool
-) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(PING * frames)
-    assert transport.paused is paused
-    await asyncio.sleep(0)
-    assert not transport.paused
-
-
-async def test_a_flood_does_not_resume_what_is_paused_for_another_reason(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(FRAME * (READ_BUDGET + 1))
-    await asyncio.sleep(0)
-    assert transport.paused
-
-
-async def test_a_device_with_too_many_unacknowledged_frames_is_read_again_when_it_has_fewer(
-    wire: Wire,
-) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.hub.progress()
-    assert transport.paused
-    wire.telemetry.confirm()
-    wire.hub.progress()
-    assert not transport.paused
-
-
-@pytest.mark.parametrize(("pending", "paused"), [(LIMIT // 2, True), (LIMIT // 2 - 1, False)])
-async def test_who_is_paused_for_the_backlog_is_read_again_when_half_of_it_is_stored(
-    wire: Wire, pending: int, paused: bool
-) -> None:
-    connection, transport = wire.ready()
-    wire.hub.backlog.bytes = LIMIT + 1
-    connection.data_received(FRAME)
-    wire.hub.backlog.bytes = pending
-    wire.hub.progress()
-    assert transport.paused is paused
-
-
-async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.hub.deafen()
-    wire.telemetry.confirm()
-    wire.hub.progress()
-    assert transport.paused
 
 
 # Connections

@@ -167,7 +167,7 @@ async def test_every_device_that_is_here_is_unregistered(
 
     monkeypatch.setattr(gateway.backend.registrar, "unregister_all", unregister_all)
     device = SimpleNamespace(imei="1", session_id="s-1", shut=lambda _: None, drain=lambda _: None)
-    device.deafen = lambda: None
+    device.pause = lambda: None
     gateway.hub.sessions["1"] = cast(Any, device)
     await gateway._shut_down()
     assert told == [("1", "s-1")]

@@ -8,7 +8,6 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.backlog import LIMIT
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.connection import UNACKED_LIMIT
 from transport.teltonika.handshake import encode_handshake
 
 
@@ -21,7 +20,7 @@ def kept(wire: Wire) -> list[int]:
     """How many connections each book names."""
     hub = wire.hub
     at_addresses = hub.admission._unidentified
-    books = (hub.strangers, hub.sessions, hub.closing, hub._paused, at_addresses, hub.deadlines)
+    books = (hub.strangers, hub.sessions, hub.closing, hub.flow._line, at_addresses, hub.deadlines)
     return [len(book) for book in books]
 
 
@@ -66,37 +65,7 @@ async def test_strangers_are_closed_with_all_others(wire: Wire) -> None:
     assert (stranger.close_reason, device.close_reason) == ("fenced", "fenced")
 
 
-# Who is read
-
-
-@pytest.mark.parametrize(("pending", "read"), [(LIMIT // 2 - 1, True), (LIMIT // 2, False)])
-async def test_who_is_paused_is_read_when_half_of_the_backlog_is_gone(
-    wire: Wire, pending: int, read: bool
-) -> None:
-    connection, transport = wire.ready()
-    wire.hub.backlog.bytes = LIMIT + 1
-    connection.data_received(FRAME)
-    wire.hub.backlog.bytes = pending
-    wire.at(0.1)
-    assert transport.paused is not read
-
-
-async def test_who_waits_for_too_many_acknowledgements_is_not_read_though_there_is_room(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.at(0.1)
-    assert transport.paused
-    wire.telemetry.confirm()
-    wire.at(0.2)
-    assert not transport.paused
-
-
-async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    wire.hub.backlog.bytes = LIMIT + 1
-    connection.data_received(FRAME)
-    connection.resume()
-    assert transport.paused
+# Whose frame it is
 
 
 async def test_only_the_connection_whose_frame_is_refused_is_closed(wire: Wire) -> None:

@@ -75,14 +75,21 @@ class FakeTelemetry:
         self.backlog = Backlog()
 
     def store(self, batch: Batch) -> None:
+        batch.size = sum(map(len, batch.bodies))
+        self.backlog.bytes += batch.weight
         self.batches.append(batch)
 
     def drop(self, batch: Batch) -> None:
-        batch.cancelled = True
+        if not batch.cancelled:
+            batch.cancelled = True
+            self.backlog.bytes -= batch.weight
 
     def confirm(self) -> None:
         """The oldest frame is stored."""
-        self.batches.pop(0).done()
+        batch = self.batches.pop(0)
+        if not batch.cancelled:
+            self.backlog.bytes -= batch.weight
+        batch.done()
 
 
 class FakeRegistrar:

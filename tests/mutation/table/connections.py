@@ -130,8 +130,8 @@ MECHANISMS = (
         name="messages are not acknowledged",
         what="A codec 12 to 15 frame gets no acknowledgement.",
         file="transport/connection.py",
-        text="        self._unstored -= 1\n",
-        mutant="        self._unstored -= 1\n        self._write(encode_ack(1))\n",
+        text="        del self._unstored[0]\n",
+        mutant="        del self._unstored[0]\n        self._write(encode_ack(1))\n",
         without="the device reads four bytes that nobody asked for",
         tests=(
             "transport/test_messages.py::test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged",
@@ -182,9 +182,9 @@ MECHANISMS = (
         promise="P7",
         name="deaf stays deaf",
         what="Nothing that resumes reading makes a gateway read that stops.",
-        file="transport/hub.py",
-        text="        return self._deaf or connection in self._paused\n",
-        mutant="        return connection in self._paused\n",
+        file="transport/backpressure.py",
+        text="        return self._stopped or connection.over_share",
+        mutant="        return connection.over_share",
         without="a frame is read that will not be acknowledged",
         tests=(
             "transport/test_shutdown.py::"
@@ -197,11 +197,9 @@ MECHANISMS = (
         what="The list's answer for a connection that is gone changes nothing.",
         file="transport/guest.py",
         text=(
-            "        if not self.closed:\n"
-            "            self._transport.resume_reading()\n"
-            "            self._judge(imei, allowed)\n"
+            "        if not self.closed:\n            self._judge(imei, allowed)\n            self.resume()\n"
         ),
-        mutant="        self._transport.resume_reading()\n        self._judge(imei, allowed)\n",
+        mutant="        self._judge(imei, allowed)\n        self.resume()\n",
         without="a session is registered that has no connection",
         tests=("transport/test_allow_list.py::test_an_answer_for_a_connection_that_is_gone_changes_nothing",),
     ),

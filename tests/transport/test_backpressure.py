@@ -1,0 +1,240 @@
+"""Who is read: nobody while too much waits for the store, then each in turn, each no more than its share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from freezegun.api import FrozenDateTimeFactory
+
+from fsm.backlog import LIMIT
+from tests.transport.desk import IMEI
+from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
+from transport.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
+from transport.connection import FRAME_DEADLINE, Connection
+from transport.teltonika.avl import encode_ack, encode_avl
+from transport.teltonika.command import encode_answer
+from transport.teltonika.frame import CODEC_8, CODEC_12
+from transport.teltonika.handshake import encode_handshake
+
+PING = encode_answer(CODEC_12, "", b"")
+OTHER, THIRD = "352093081452252", "352093081452253"
+FULL = LIMIT + 1
+
+
+@pytest.fixture
+async def wire(frozen: FrozenDateTimeFactory) -> Wire:
+    return Wire(frozen)
+
+
+def fill(wire: Wire) -> None:
+    """The store holds as much as it may, of devices that are not here; one of ours notices."""
+    wire.hub.backlog.bytes = FULL
+    wire.hub.flow.hold_all()
+
+
+def read_into(connection: Connection, data: bytes) -> None:
+    """A socket delivers `data`, piece by piece, as the event loop does."""
+    for at in range(0, len(data), READ_SIZE):
+        piece = data[at : at + READ_SIZE]
+        buffer = connection.get_buffer(-1)
+        assert len(buffer) == READ_SIZE
+        buffer[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
+# One device
+
+
+async def test_what_a_socket_delivers_is_read_whole(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    frames = [encode_avl(CODEC_8, [RECORD] * count) for count in (80, 1, 79)]
+    read_into(connection, b"".join(frames))
+    for _ in frames:
+        wire.telemetry.confirm()
+    assert transport.written == [encode_ack(80), encode_ack(1), encode_ack(79)]
+
+
+@pytest.mark.parametrize(("size", "paused"), [(READ_SIZE - 1, False), (READ_SIZE, True)])
+async def test_after_a_full_read_the_others_have_their_turn(wire: Wire, size: int, paused: bool) -> None:
+    connection, transport = wire.ready()
+    connection.data_received((PING * READ_SIZE)[:size])
+    assert transport.paused is paused
+    await asyncio.sleep(0)
+    assert not transport.paused
+
+
+async def test_a_device_with_too_many_frames_waiting_is_read_again_when_it_has_fewer(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received(FRAME * UNACKED_LIMIT)
+    wire.hub.progress()
+    await asyncio.sleep(0)
+    assert transport.paused
+    wire.telemetry.confirm()
+    assert not transport.paused
+
+
+@pytest.mark.parametrize(("waiting", "paused"), [(1, False), (2, True)])
+async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
+    wire: Wire, waiting: int, paused: bool
+) -> None:
+    connection, transport = wire.ready()
+    wire.hub.backlog.bytes = LIMIT - 4096
+    connection.data_received(FRAME * waiting)
+    assert transport.paused is paused
+    wire.telemetry.confirm()
+    assert not transport.paused
+
+
+async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(FRAME * UNACKED_LIMIT)
+    connection.connection_lost(None)
+    fill(wire)
+    wire.telemetry.confirm()
+    assert not wire.hub.flow._line
+
+
+# All of them
+
+
+async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
+    device, its = wire.ready()
+    _, silent = wire.ready(OTHER)
+    _, stranger = wire.accept()
+    wire.hub.backlog.bytes = LIMIT
+    device.data_received(FRAME)
+    assert [one.paused for one in (its, silent, stranger)] == [True] * 3
+    _, newcomer = wire.accept()
+    assert newcomer.paused
+
+
+@pytest.mark.parametrize("free", [READ_COST - 1, READ_COST])
+async def test_everybody_is_read_again_when_there_is_room(wire: Wire, free: int) -> None:
+    transports = [wire.ready()[1], wire.ready(OTHER)[1], wire.accept()[1]]
+    fill(wire)
+    wire.hub.backlog.bytes = LIMIT - free
+    for _ in range(4):
+        wire.at(0.1)
+        await asyncio.sleep(0)
+    assert [one.paused for one in transports] == [free < READ_COST] * 3
+
+
+async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wire: Wire) -> None:
+    """uvloop reads a new connection once, whatever was said when it was made."""
+    fill(wire)
+    connection, transport = wire.accept()
+    connection.data_received(encode_handshake(IMEI)[:5])
+    connection.data_received(encode_handshake(IMEI)[5:] + FRAME)
+    assert (connection.imei, wire.telemetry.batches) == ("", [])
+    wire.hub.backlog.bytes = 0
+    wire.hub.progress()
+    assert (connection.imei, len(wire.telemetry.batches)) == (IMEI, 1)
+    await asyncio.sleep(0)
+    assert not transport.paused
+
+
+async def test_what_came_with_the_name_of_a_device_waits_for_room(wire: Wire) -> None:
+    connection, _ = wire.accept()
+    asked = []
+    wire.hub.gate.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.hub.gate.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
+    connection.data_received(encode_handshake(IMEI) + FRAME)
+    fill(wire)
+    asked[0](True)
+    assert (connection.imei, wire.telemetry.batches) == (IMEI, [])
+    wire.hub.backlog.bytes = 0
+    wire.hub.progress()
+    assert len(wire.telemetry.batches) == 1
+
+
+async def test_while_the_allow_list_is_asked_nothing_more_is_read(wire: Wire) -> None:
+    connection, transport = wire.accept()
+    wire.hub.gate.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.hub.gate.ask = lambda imei, done: None  # type: ignore[method-assign]
+    connection.data_received(encode_handshake(IMEI))
+    fill(wire)
+    wire.hub.backlog.bytes = 0
+    wire.hub.progress()
+    assert transport.paused
+
+
+async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_then(wire: Wire) -> None:
+    devices = [wire.ready(imei) for imei in (IMEI, OTHER, THIRD)]
+    fill(wire)
+    order = []
+    for _ in range(5):
+        wire.hub.backlog.bytes = LIMIT - READ_COST
+        wire.hub.progress()
+        [(turn, (connection, _))] = [
+            (number, device) for number, device in enumerate(devices) if not device[1].paused
+        ]
+        order.append(turn)
+        connection.data_received(FRAME)
+        wire.telemetry.confirm()
+    assert order == [0, 1, 2, 0, 1]
+
+
+async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop(wire: Wire) -> None:
+    transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
+    fill(wire)
+    wire.hub.backlog.bytes = LIMIT - 3 * READ_COST
+    wire.hub.progress()
+    told = [sum(not one.paused for one in transports)]
+    while told[-1] < 10:
+        await asyncio.sleep(0)
+        told.append(sum(not one.paused for one in transports))
+    assert told == [3, 6, 9, 10]
+
+
+async def test_the_turns_end_when_nobody_waits(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    fill(wire)
+    wire.hub.backlog.bytes = 0
+    wire.hub.progress()
+    connection.data_received(FRAME)
+    assert (wire.hub.flow.in_turns, transport.paused) == (False, False)
+
+
+async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
+    connection, transport = wire.ready()
+    connection.data_received((PING * READ_SIZE)[:READ_SIZE])
+    fill(wire)
+    await asyncio.sleep(0)
+    assert transport.paused
+
+
+async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire) -> None:
+    transports: list[FakeTransport] = []
+    for imei, sent in ((IMEI, FRAME * UNACKED_LIMIT), (OTHER, (PING * READ_SIZE)[:READ_SIZE])):
+        connection, transport = wire.ready(imei)
+        connection.data_received(sent)
+        transports.append(transport)
+    wire.hub.deafen()
+    wire.telemetry.confirm()
+    wire.hub.progress()
+    await asyncio.sleep(0)
+    assert [one.paused for one in transports] == [True, True]
+
+
+# What is not a device's fault
+
+
+async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(wire: Wire) -> None:
+    connection, _ = wire.ready()
+    connection.data_received(FRAME[:20])
+    fill(wire)
+    wire.at(FRAME_DEADLINE + 1)
+    assert not connection.closed
+    wire.hub.backlog.bytes = 0
+    wire.hub.progress()
+    wire.at(2 * FRAME_DEADLINE + 2)
+    assert connection.close_reason == "protocol_error"
+
+
+async def test_a_device_that_is_not_read_is_not_idle(frozen: FrozenDateTimeFactory) -> None:
+    wire = Wire(frozen, idle_timeout=60.0)
+    connection, _ = wire.ready()
+    fill(wire)
+    wire.at(61)
+    assert not connection.closed

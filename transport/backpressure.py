@@ -1,0 +1,128 @@
+"""Which connections are read: none while too much of what was read waits for the store.
+
+Owns every pause that is made for the backlog's sake. Its invariant: what is taken from devices and not stored
+passes the limit of the backlog by no more than one read a connection, however many connections come and go.
+
+While the backlog is full nobody is read, a new connection not even once. From then on connections are read in
+turn, whoever has waited longest first, as many at a time as there is room for; one that was read waits behind
+the others. So who sends much and who sends little get the same number of reads, and a device with one frame
+waits for no more than one round. When nobody waits any more, the turns are over, and reading costs nothing.
+
+A connection that has more than its share of the backlog (`fsm.backlog`) does not wait here, but until its own
+frames are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fsm.backlog import Backlog
+from fsm.telemetry import Batch
+
+if TYPE_CHECKING:
+    from transport.link import DeviceLink
+
+READ_SIZE = 4096
+"""Bytes taken from a connection in one read, and in one turn of the event loop. A device sends frames of at
+most 1280 bytes, one at a time."""
+UNACKED_LIMIT = 32
+"""Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
+READ_COST = 8 * READ_SIZE
+"""Room in the backlog for which one connection is read: about what one read becomes as JSON."""
+
+
+class Backpressure:
+    """The connections that wait to be read.
+
+    Args:
+        everyone: the connections that may be read.
+
+    Attributes:
+        in_turns: whether connections are read in turn.
+    """
+
+    def __init__(self, backlog: Backlog, everyone: Callable[[], Iterable[DeviceLink]]) -> None:
+        self.in_turns = False
+        self._backlog = backlog
+        self._everyone = everyone
+        self._line: dict[DeviceLink, None] = {}
+        self._stopped = False
+        self._again: asyncio.Handle | None = None
+
+    def after_read(self, connection: DeviceLink, size: int) -> None:
+        """A connection was read, `size` bytes: decide whether it is read on at once."""
+        if self._backlog.full:
+            self.hold_all()
+        if connection.congested:
+            connection.over_share = True
+            connection.pause()
+        elif self.in_turns:
+            self.wait(connection)
+        elif size >= READ_SIZE:
+            # There may be more. The others have their turn first, also where a loop would read on.
+            connection.pause()
+            asyncio.get_running_loop().call_soon(connection.resume)
+
+    def is_too_much(self, waiting: Sequence[Batch]) -> bool:
+        """Whether a connection of which these wait for the store has more than its share."""
+        if len(waiting) < 2:
+            return False
+        weight = sum(batch.weight for batch in waiting)
+        return len(waiting) >= UNACKED_LIMIT or not self._backlog.shares(weight)
+
+    def after_store(self, connection: DeviceLink) -> None:
+        """Something is stored of a connection that had more than its share: with less it is read again."""
+        if not connection.congested:
+            connection.over_share = False
+            if self.in_turns:
+                self.wait(connection)
+            else:
+                connection.resume()
+
+    def wait(self, connection: DeviceLink) -> None:
+        """The connection is not read until there is room and it is its turn."""
+        if not connection.closed:
+            connection.pause()
+            self._line.setdefault(connection)
+
+    def hold_all(self) -> None:
+        """The backlog is full: nobody is read."""
+        if not self.in_turns:
+            self.in_turns = True
+            for connection in self._everyone():
+                self.wait(connection)
+
+    def holds(self, connection: DeviceLink) -> bool:
+        """Whether the connection is not to be read for now."""
+        return self._stopped or connection.over_share or connection in self._line
+
+    def forget(self, connection: DeviceLink) -> None:
+        """The connection is gone."""
+        self._line.pop(connection, None)
+
+    def stop(self) -> None:
+        """Read nobody any more."""
+        self._stopped = True
+        for connection in self._everyone():
+            connection.pause()
+
+    def progress(self) -> None:
+        """There may be room: whose turn it is is read again."""
+        if self._stopped or not self.in_turns:
+            return
+        turns = max(0, self._backlog.free // READ_COST)
+        for connection in list(islice(self._line, turns)):
+            self._line.pop(connection, None)
+            connection.resume()
+        if not self._line:
+            self.in_turns = False
+        elif turns and self._again is None:
+            # Those whose turn it was are read first.
+            self._again = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._again = None
+        self.progress()
