@@ -28,7 +28,7 @@ from transport.teltonika.command import (
 from transport.teltonika.errors import BadHandshake, Undecodable
 from transport.teltonika.frame import BadFrame, FrameReader, encode_frame
 from transport.teltonika.handshake import HANDSHAKE_SIZE, HandshakeReader, encode_handshake
-from transport.teltonika.layout import LayoutCache
+from transport.teltonika.layout_cache import LayoutCache
 from transport.teltonika.message_json import message_fields
 from transport.teltonika.record_json import record_json
 

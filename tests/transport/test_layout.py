@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import sys
+from types import FrameType
+from typing import Any, TypeAlias
 
 import pytest
 
-from transport.teltonika import layout
+from transport.teltonika import layout, layout_cache
 from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8E
-from transport.teltonika.layout import LayoutCache
+from transport.teltonika.layout_cache import LayoutCache
 
 Io: TypeAlias = dict[int, tuple[int, int] | bytes]
 
@@ -26,7 +28,7 @@ def test_records_of_the_same_shape_share_one_layout() -> None:
 
 def test_shapes_that_begin_alike_are_told_apart_however_many_there_are() -> None:
     cache = LayoutCache(CODEC_8E)
-    bodies = [one_record({1: (1, 0), key: (1, 0)}) for key in range(2, 2 + 2 * layout.CANDIDATES)]
+    bodies = [one_record({1: (1, 0), key: (1, 0)}) for key in range(2, 2 + 2 * layout_cache.CANDIDATES)]
     for _ in range(2):
         for key, body in enumerate(bodies, start=2):
             assert cache.find(body, 2, len(body) - 1).ids == (1, key)
@@ -34,8 +36,8 @@ def test_shapes_that_begin_alike_are_told_apart_however_many_there_are() -> None
 
 
 def test_a_hostile_device_cannot_fill_the_memory_with_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "LAYOUT_LIMIT", 50)
-    monkeypatch.setattr(layout, "ID_LIMIT", 70)
+    monkeypatch.setattr(layout_cache, "LAYOUT_LIMIT", 50)
+    monkeypatch.setattr(layout_cache, "ID_LIMIT", 70)
     cache = LayoutCache(CODEC_8E)
     for key in range(1, 500):
         shapes: list[Io] = [{key: (1, 0)}, {key: (2, 0), key + 1: (2, 0), key + 2: (8, 0)}]
@@ -57,8 +59,8 @@ def test_only_the_values_whose_bits_say_so_are_looked_at() -> None:
 
 
 def test_a_hostile_device_cannot_fill_the_memory_with_signs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "VARIANTS", 5)
-    monkeypatch.setattr(layout, "ID_LIMIT", 100)
+    monkeypatch.setattr(layout_cache, "VARIANTS", 5)
+    monkeypatch.setattr(layout_cache, "ID_LIMIT", 100)
     cache = LayoutCache(CODEC_8E)
     found: list[layout.Layout] = []
     for pattern in range(1, 256):
@@ -69,3 +71,32 @@ def test_a_hostile_device_cannot_fill_the_memory_with_signs(monkeypatch: pytest.
         assert looked_at >= {str(1000 + bit) for bit, sign in enumerate(signs) if sign}
         assert cache.id_count <= 100
     assert len({id(each) for each in found}) == 5 + 1
+
+
+def calls_to_find(ids: int) -> int:
+    """How many functions of Python are called to read a record of so many values, of a shape never seen."""
+    cache = LayoutCache(CODEC_8E)
+    body = one_record(dict.fromkeys(range(1, ids + 1), (1, 0)))
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        cache.find(body, 2, len(body) - 1)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_a_shape_that_is_new_costs_no_call_for_each_of_its_ids() -> None:
+    assert calls_to_find(1200) == calls_to_find(12)
+
+
+def test_an_id_that_does_not_fit_the_codec_has_no_layout() -> None:
+    for ids in ((1, 256), (-1,)):
+        with pytest.raises(OverflowError):
+            layout.draw_layout(0x08, ids, (1,) * len(ids), 0)

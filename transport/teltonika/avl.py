@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from .errors import Undecodable
 from .frame import CODEC_8E, CODEC_16, encode_frame
-from .layout import SHAPES, WIDTHS, Layout, LayoutCache, check_room, draw_layout, read_number
+from .layout import SHAPES, WIDTHS, Layout, check_room, draw_layout, read_number
+from .layout_cache import LayoutCache
 
 DEGREE = 10_000_000
 """Units of a raw coordinate per degree."""

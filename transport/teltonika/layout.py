@@ -17,7 +17,10 @@ satellites (1), speed (2). Then: event id, generation type (codec 16 alone), tot
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -28,21 +31,14 @@ HEAD = Struct(">QBiihHBH")
 WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 SAFE_INTEGER = 2**53 - 1
 """Largest integer that JavaScript reads exactly."""
-LAYOUT_LIMIT = 4096
-"""Shapes remembered per codec; a hostile device invents one per record."""
-ID_LIMIT = 65536
-"""IO ids in all remembered layouts of a codec. One id costs about 150 bytes."""
-CANDIDATES = 8
-"""Shapes that begin alike which are tried before a record is read count by count."""
-VARIANTS = 16
-"""Variants remembered of one shape; a device repeats a few sets of signs."""
-VARIANT_COST = 4
-"""What a variant counts against the limit of ids, beside its own."""
-
+MODULI = {width: 256**width for width in WIDTHS}
+"""How many numbers there are of so many bytes."""
+LIMITS = {width: 1 << min(8 * width - 1, SAFE_INTEGER.bit_length()) for width in WIDTHS}
+"""The least number of so many bytes that is not plain; a power of two."""
+NOT_PLAIN = {width: (MODULI[width] - LIMITS[width]).to_bytes(width, "big") for width in WIDTHS}
+"""The bits that all plain numbers of so many bytes have zero."""
 Ids: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int]
 """IO ids and their widths in wire order, and the number of variable-length values."""
-Drawn: TypeAlias = "tuple[Layout, Layout, dict[int, Layout]]"
-"""The layouts of one shape: of plain records, of any, and of those in which certain bits are set."""
 
 
 class Shape(NamedTuple):
@@ -74,6 +70,9 @@ class Element(NamedTuple):
     at: int
     limit: int
     modulus: int
+
+
+_PAIRS = {(size, width): Struct(f">{WIDTHS[size]}{width}x") for size in (1, 2) for width in WIDTHS}
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,7 +112,7 @@ class _Drawing:
         self.form = HEAD.format + WIDTHS[shape.id_size] + "B" * shape.generation
         self.constants = bytearray(shape.total_at)
         self.mask = bytearray(shape.total_at)
-        self.notable = bytearray(_not_plain(8) + bytes(shape.total_at - 8))  # a record begins with its time
+        self.notable = bytearray(NOT_PLAIN[8] + bytes(shape.total_at - 8))  # a record begins with its time
 
     def constant(self, number: int, size: int) -> None:
         self.form += f"{size}x"
@@ -121,21 +120,23 @@ class _Drawing:
         self.mask += b"\xff" * size
         self.notable += bytes(size)
 
-    def value(self, width: int) -> None:
-        self.form += WIDTHS[width]
-        self.constants += bytes(width)
-        self.mask += bytes(width)
-        self.notable += _not_plain(width)
+    def values(self, ids: Sequence[int], id_size: int, width: int) -> None:
+        """Pairs of id and value, all at once: a hostile device invents shapes of a thousand ids."""
+        self.form += f"{id_size}x{WIDTHS[width]}" * len(ids)
+        self.constants += _pack_pairs(ids, id_size, width)
+        self.mask += (b"\xff" * id_size + bytes(width)) * len(ids)
+        self.notable += (bytes(id_size) + NOT_PLAIN[width]) * len(ids)
 
 
-def _limit(width: int) -> int:
-    """The least number of so many bytes that is not plain; a power of two."""
-    return 1 << min(8 * width - 1, SAFE_INTEGER.bit_length())
+def _pack_pairs(ids: Sequence[int], id_size: int, width: int) -> bytes:
+    """Pairs of id and value, all values zero.
 
-
-def _not_plain(width: int) -> bytes:
-    """The bits that all plain numbers of so many bytes have zero."""
-    return ((1 << 8 * width) - _limit(width)).to_bytes(width, "big")
+    Raises ``OverflowError`` if an id does not fit.
+    """
+    try:
+        return Struct(">" + f"{WIDTHS[id_size]}{width}x" * len(ids)).pack(*ids)
+    except struct.error as error:
+        raise OverflowError(f"An id does not fit in {id_size} bytes: {error}.") from error
 
 
 def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
@@ -143,15 +144,20 @@ def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], varia
 
     Raises ``OverflowError`` if an id or a count does not fit the codec.
     """
+    plain = draw_plain(codec, ids, widths, variable)
+    return replace(plain, plain=False, looked_at=elements_of(plain))
+
+
+def draw_plain(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
+    """`draw_layout`, for records that are known to be plain."""
     shape = SHAPES[codec]
     drawing = _Drawing(shape)
     drawing.constant(len(ids) + variable, shape.count_size)
     for width in WIDTHS:
         group = [number for number, wide in zip(ids, widths, strict=True) if wide == width]
         drawing.constant(len(group), shape.count_size)
-        for number in group:
-            drawing.constant(number, shape.id_size)
-            drawing.value(width)
+        if group:
+            drawing.values(group, shape.id_size, width)
     if shape.variable:
         drawing.constant(variable, shape.count_size)
     return _layout(codec, ids, widths, variable, drawing)
@@ -160,105 +166,33 @@ def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], varia
 def _layout(
     codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int, drawing: _Drawing
 ) -> Layout:
-    struct = Struct(drawing.form)
+    form = Struct(drawing.form)
     generation = SHAPES[codec].generation
     first = 10 if generation else 9
-    names = tuple(map(str, ids))
-    elements = {
-        name: Element(name, first + i, _limit(width), 256**width)
-        for i, (name, width) in enumerate(zip(names, widths, strict=True))
-    }
     return Layout(
         ids=ids,
         widths=widths,
         variable=variable,
         generation=generation,
         codec=codec,
-        struct=struct,
-        size=struct.size,
+        struct=form,
+        size=form.size,
         mask=int.from_bytes(drawing.mask, "big"),
         skeleton=int.from_bytes(drawing.constants, "big"),
         first=first,
-        names=names,
-        looked_at=tuple(elements.values()),
+        names=tuple(map(str, ids)),
+        looked_at=(),
         plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
+        plain=True,
     )
 
 
-class LayoutCache:
-    """The layouts of one codec seen lately.
-
-    A record's layout is guessed by the bytes from its IO total up to its first id (or what stands in that
-    place when there is no 1-byte value), all of which are constant in a layout; the full comparison follows.
-    """
-
-    __slots__ = ("_codec", "_drawn", "_from", "_guesses", "_ids", "_to")
-
-    def __init__(self, codec: int) -> None:
-        shape = SHAPES[codec]
-        self._codec = codec
-        self._from = shape.total_at
-        self._to = shape.total_at + 2 * shape.count_size + shape.id_size
-        self._guesses: dict[bytes, list[Drawn]] = {}
-        self._drawn: dict[Ids, Drawn] = {}
-        self._ids = 0
-
-    def __len__(self) -> int:
-        return len(self._drawn)
-
-    @property
-    def id_count(self) -> int:
-        """IO ids in all layouts remembered."""
-        return self._ids
-
-    def find(self, body: bytes, at: int, end: int) -> Layout:
-        """Return the layout of the record at ``at``, which lies before ``end``, variable part excepted.
-
-        Raises ``Undecodable`` if counts and ids do not make a record.
-        """
-        for drawn in self._guesses.get(body[at + self._from : at + self._to], ()):
-            plain, _, variants = drawn
-            stop = at + plain.size
-            if stop <= end:
-                record = int.from_bytes(body[at:stop], "big")
-                odd = record & plain.plain_mask ^ plain.skeleton
-                if not odd:
-                    return plain
-                if not odd & plain.mask:
-                    return variants.get(odd) or self._vary(drawn, odd, body, at)
-        drawn = self._draw(read_ids(self._codec, body, at, end))
-        alike = self._guesses.setdefault(body[at + self._from : at + self._to], [])
-        alike.insert(0, drawn)
-        del alike[CANDIDATES:]
-        return self.find(body, at, end)
-
-    def _vary(self, drawn: Drawn, odd: int, body: bytes, at: int) -> Layout:
-        """The layout of records like the one at ``at``, in which the bits ``odd`` are set."""
-        _, layout, variants = drawn
-        if len(variants) >= VARIANTS:
-            return layout
-        self._count(len(layout.ids) + VARIANT_COST)
-        values = layout.struct.unpack_from(body, at)
-        few = tuple(element for element in layout.looked_at if values[element.at] >= element.limit)
-        variants[odd] = replace(layout, looked_at=few)
-        return variants[odd]
-
-    def _draw(self, key: Ids) -> Drawn:
-        drawn = self._drawn.get(key)
-        if drawn is not None:
-            return drawn
-        layout = draw_layout(self._codec, *key)
-        self._count(len(layout.ids))
-        drawn = self._drawn[key] = (replace(layout, plain=True, looked_at=()), layout, {})
-        return drawn
-
-    def _count(self, ids: int) -> None:
-        """A layout of so many ids is about to be remembered; all others are forgotten if that is too much."""
-        self._ids += ids
-        if self._ids > ID_LIMIT or len(self._drawn) >= LAYOUT_LIMIT:
-            self._drawn.clear()
-            self._guesses.clear()
-            self._ids = ids
+def elements_of(layout: Layout) -> tuple[Element, ...]:
+    """The IO values of a record, of an id that comes twice the last."""
+    names, widths = layout.names, layout.widths
+    limits, moduli = map(LIMITS.__getitem__, widths), map(MODULI.__getitem__, widths)
+    elements = map(Element._make, zip(names, count(layout.first), limits, moduli, strict=False))
+    return tuple(dict(zip(names, elements, strict=True)).values())
 
 
 def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:
@@ -271,14 +205,13 @@ def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:
     ids: list[int] = []
     widths: list[int] = []
     for width in WIDTHS:
-        count, at = read_number(body, at, shape.count_size, end)
-        step = shape.id_size + width
-        check_room(at + count * step, end)
-        ids += [
-            int.from_bytes(body[p : p + shape.id_size], "big") for p in range(at, at + count * step, step)
-        ]
-        widths += [width] * count
-        at += count * step
+        pairs, at = read_number(body, at, shape.count_size, end)
+        if pairs:
+            stop = at + pairs * (shape.id_size + width)
+            check_room(stop, end)
+            ids += [number for (number,) in _PAIRS[shape.id_size, width].iter_unpack(body[at:stop])]
+            widths += [width] * pairs
+            at = stop
     variable = read_number(body, at, shape.count_size, end)[0] if shape.variable else 0
     if len(ids) + variable != total:
         raise Undecodable("io_total", f"A record declares {total} IO values and has {len(ids) + variable}.")

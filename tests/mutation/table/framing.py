@@ -49,7 +49,7 @@ MECHANISMS = (
         promise="bounds",
         name="layouts are bounded",
         what="So many record layouts are remembered.",
-        file="transport/teltonika/layout.py",
+        file="transport/teltonika/layout_cache.py",
         text="        if self._ids > ID_LIMIT or len(self._drawn) >= LAYOUT_LIMIT:\n",
         mutant="        if False:\n",
         without="a device that invents one per record fills the memory",
