@@ -26,6 +26,8 @@ from store.replies import understood
 BATCH = 500
 RETAINED = 50_000
 """Unregistrations kept while Redis is away; beyond that the oldest are given up."""
+QUEUED = 2 * RETAINED
+"""Calls that may wait for Redis while it answers."""
 
 _FIRST, _DEFERRED, _REMOVE = "first", "deferred", "remove"
 _encode = msgspec.json.Encoder().encode
@@ -139,8 +141,18 @@ class Registrar:
         return outcome
 
     def _add(self, call: _Call) -> None:
-        self._queue.append(call)
-        self._wake.set()
+        if len(self._queue) >= QUEUED and call.act != _DEFERRED:
+            self._turn_away(call)
+        else:
+            self._queue.append(call)
+            self._wake.set()
+
+    def _turn_away(self, call: _Call) -> None:
+        """Devices come and go faster than Redis carries out: a registration is made good by `reconcile`."""
+        if call.act == _FIRST:
+            self._on_failure(1)
+        if call.act == _FIRST and call.done:
+            asyncio.get_running_loop().call_soon(call.done, _FAILED)
 
     async def run(self) -> None:
         """Carry out calls until `stop`, and then what is queued, unless Redis is away.
@@ -242,8 +254,7 @@ class Registrar:
 
         Takes `within` seconds at most, and no longer than one failed call when Redis is away.
         """
-        for imei, session_id in sessions:
-            self.unregister(imei, session_id)
+        self._queue.extend(_Call(_REMOVE, imei, session_id) for imei, session_id in sessions)
         self.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(within):

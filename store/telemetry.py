@@ -116,6 +116,7 @@ class Telemetry:
     def _drop(self, batch: Batch) -> None:
         self.dropped += 1
         self._release(batch)
+        batch.bodies = []  # whoever still refers to the batch, and be it the queue of the registrar
 
     def _release(self, batch: Batch) -> None:
         """The frame is not pending any more."""

@@ -9,10 +9,14 @@ all. If the registry cannot be read, it ends with the grace.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
 
 from transport.flight import Flight, insert
+
+REMEMBERED = 100_000
+"""Devices that may come back and are remembered: IMEIs are easily invented."""
 
 
 class Absent:
@@ -25,7 +29,7 @@ class Absent:
         self._reading = True
         self._doubted: dict[Flight, None] = {}
         self._flights: dict[str, list[Flight]] = {}
-        self._left_at: dict[str, float] = {}  # whoever left first comes first
+        self._left_at: OrderedDict[str, float] = OrderedDict()  # whoever left first comes first
 
     @property
     def imeis(self) -> list[str]:
@@ -36,6 +40,8 @@ class Absent:
         """The device's connection closed at `now`."""
         self._left_at.pop(imei, None)
         self._left_at[imei] = now
+        if len(self._left_at) > REMEMBERED:
+            self._left_at.popitem(last=False)
 
     def expected(self, imei: str, now: float) -> bool:
         """Whether the device may well be back soon."""

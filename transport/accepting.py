@@ -11,12 +11,13 @@ import asyncio
 import re
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
+from transport.backpressure import READ_SIZE
 from transport.connection import Connection
 from transport.hub import Hub
 from transport.seldom import Seldom
@@ -27,6 +28,8 @@ log = structlog.get_logger("telgw.sessions")
 
 NO_FILES_PATIENCE = 1.0
 """Seconds until the next attempt when the system has no file to spare."""
+TLS_BUFFER = 4 * READ_SIZE
+"""Bytes of TLS beyond which a connection that is not read is not received from either."""
 
 
 class AcceptedConnection(Connection):
@@ -50,6 +53,9 @@ class AcceptedConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Its TLS handshake is done, if there is one."""
+        if self.secure:
+            # What has come and is not decrypted, because the connection is not read, is kept up to this size.
+            cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)
         super().connection_made(transport)
         if not self.closed:
             self._hub.deadlines.set(self, self._accepted_at + self._hub.settings.handshake_timeout)

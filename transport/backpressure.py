@@ -8,6 +8,9 @@ turn, whoever has waited longest first, as many at a time as there is room for; 
 the others. So who sends much and who sends little get the same number of reads, and a device with one frame
 waits for no more than one round. When nobody waits any more, the turns are over, and reading costs nothing.
 
+There are two lines, for nothing tells how many connections a stranger opens: those that have had something
+acknowledged have three turns of four while any of them waits.
+
 A connection that has more than its share of the backlog (`fsm.backlog`) does not wait here, but until its own
 frames are stored.
 """
@@ -15,8 +18,8 @@ frames are stored.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from fsm.backlog import Backlog
@@ -30,6 +33,8 @@ READ_SIZE = 4096
 most 1280 bytes, one at a time."""
 UNACKED_LIMIT = 32
 """Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
+OTHERS_TURN = 4
+"""Every so many turns one is for a connection that has had nothing acknowledged yet."""
 READ_COST = 8 * READ_SIZE
 """Room in the backlog for which one connection is read: about what one read becomes as JSON."""
 
@@ -48,7 +53,9 @@ class Backpressure:
         self.in_turns = False
         self._backlog = backlog
         self._everyone = everyone
-        self._line: dict[DeviceLink, None] = {}
+        self._proven: OrderedDict[DeviceLink, None] = OrderedDict()
+        self._others: OrderedDict[DeviceLink, None] = OrderedDict()
+        self._turn = 0
         self._stopped = False
         self._again: asyncio.Handle | None = None
 
@@ -86,7 +93,7 @@ class Backpressure:
         """The connection is not read until there is room and it is its turn."""
         if not connection.closed:
             connection.pause()
-            self._line.setdefault(connection)
+            (self._proven if connection.proven else self._others).setdefault(connection)
 
     def hold_all(self) -> None:
         """The backlog is full: nobody is read."""
@@ -97,11 +104,18 @@ class Backpressure:
 
     def holds(self, connection: DeviceLink) -> bool:
         """Whether the connection is not to be read for now."""
-        return self._stopped or connection.over_share or connection in self._line
+        waits = connection in self._proven or connection in self._others
+        return self._stopped or connection.over_share or waits
 
     def forget(self, connection: DeviceLink) -> None:
         """The connection is gone."""
-        self._line.pop(connection, None)
+        self._proven.pop(connection, None)
+        self._others.pop(connection, None)
+
+    @property
+    def waiting(self) -> int:
+        """Connections that wait for their turn."""
+        return len(self._proven) + len(self._others)
 
     def stop(self) -> None:
         """Read nobody any more."""
@@ -114,14 +128,19 @@ class Backpressure:
         if self._stopped or not self.in_turns:
             return
         turns = max(0, self._backlog.free // READ_COST)
-        for connection in list(islice(self._line, turns)):
-            self._line.pop(connection, None)
-            connection.resume()
-        if not self._line:
+        for _ in range(min(turns, self.waiting)):
+            self._next().resume()
+        if not self.waiting:
             self.in_turns = False
         elif turns and self._again is None:
             # Those whose turn it was are read first.
             self._again = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _next(self) -> DeviceLink:
+        """Whose turn it is."""
+        self._turn += 1
+        others = not self._proven or (self._others and self._turn % OTHERS_TURN == 0)
+        return (self._others if others else self._proven).popitem(last=False)[0]
 
     def _go_on(self) -> None:
         self._again = None

@@ -11,7 +11,7 @@ import structlog
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE_OVERFLOW
 from fsm.registration import RegisterResult, is_secure
-from fsm.session import SESSION, Session
+from fsm.session import READY, SESSION, TAINTED, Session
 from fsm.telemetry import Batch
 from transport.hub import Hub
 from transport.settings import Address
@@ -197,6 +197,11 @@ class DeviceLink(asyncio.BufferedProtocol):
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
         raise NotImplementedError
+
+    @property
+    def proven(self) -> bool:
+        """Whether the device has been acknowledged something, or has at least stayed for the ready grace."""
+        return self.session.state in (READY, TAINTED)
 
     @property
     def congested(self) -> bool:

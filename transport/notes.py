@@ -18,6 +18,8 @@ from transport.ports import LedgerPort, Link
 UNSOLICITED_LIMIT = 30
 """Unsolicited messages of one device that are told in any minute; the rest are counted."""
 MINUTE = 60.0
+TALKERS = 10_000
+"""Devices of which unsolicited messages are told within a minute; those of others are only counted."""
 BACKLOG = 1000
 """Moves queued for the ledger above which unsolicited messages are only counted, to bound memory."""
 
@@ -107,6 +109,8 @@ class Notes:
     def _may_tell(self, imei: str) -> bool:
         """Whether one more note about the device is worth a place in the log."""
         if self._ledger.depth > BACKLOG:
+            return False
+        if imei not in self._told and len(self._told) >= TALKERS:
             return False
         now = self._monotonic()
         told = self._told.setdefault(imei, deque(maxlen=UNSOLICITED_LIMIT))

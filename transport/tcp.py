@@ -19,6 +19,9 @@ ACCEPTED_AT_ONCE = 8
 """Connections accepted on a port in one turn of the event loop: what each costs is to come yet."""
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
+RECEIVE_BUFFER = 32 * 1024
+"""Bytes that the kernel is asked to keep of a connection that is not read (Linux doubles them), in place
+of the megabytes to which it lets them grow. A device sends 1280 at a time."""
 RESERVED_DESCRIPTORS = 100
 OWN_DESCRIPTORS = 48
 """What a gateway has open itself, about thirty with a look at its metrics, and some to spare."""
@@ -95,6 +98,7 @@ def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
         if v6_only:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if sys.platform == "linux":
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)

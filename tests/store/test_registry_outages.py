@@ -113,3 +113,17 @@ async def test_the_end_of_a_session_leaves_the_entry_of_any_other_that_is_not_an
     one.registrar.unregister(IMEI, "b00t-a")
     await one.finish()
     assert await entry(fake_redis) == (b"gw-1", held.encode())
+
+
+async def test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wait(
+    fake_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.registry.QUEUED", 3)
+    one = Gateway(fake_redis, "gw-1")
+    for number in range(5):
+        one.register(f"s{number}", f"{number:015}")
+    one.registrar.unregister("000000000000001", "s1")
+    await one.until(lambda: len(one.results) == 2)
+    assert (one.registrar.depth, one.failures) == (3, [1, 1])
+    assert set(one.results.values()) == {RegisterResult(Registered.FAILED)}
+    assert await one.registrar.unregister_all([("000000000000009", "s9")], within=10.0) == 0

@@ -207,7 +207,7 @@ async def test_a_frame_of_a_connection_that_closed_is_dropped_at_once(
     assert (telemetry.pending_entries, telemetry.backlog.bytes) == (2, 2 + 2 * OVERHEAD)
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
-    assert (seen.confirmed, telemetry.dropped) == (["before", "after"], 1)
+    assert (seen.confirmed, telemetry.dropped, gone.bodies) == (["before", "after"], 1, [])
     assert await bodies(fake_redis) == [b"1", b"2"]
 
 

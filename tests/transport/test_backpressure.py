@@ -92,7 +92,7 @@ async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(
     connection.connection_lost(None)
     fill(wire)
     wire.telemetry.confirm()
-    assert not wire.hub.flow._line
+    assert not wire.hub.flow.waiting
 
 
 # All of them
@@ -185,6 +185,17 @@ async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_t
         await asyncio.sleep(0)
         told.append(sum(not one.paused for one in transports))
     assert told == [3, 6, 9, 10]
+
+
+async def test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged(wire: Wire) -> None:
+    for number in range(12):
+        wire.ready(f"35209308145{number:04}")
+    strangers = [wire.accept()[1] for _ in range(12)]
+    fill(wire)
+    wire.hub.backlog.bytes = LIMIT - 8 * READ_COST
+    wire.hub.progress()
+    assert sum(not one.paused for one in strangers) == 2
+    assert wire.hub.flow.waiting == 24 - 8
 
 
 async def test_the_turns_end_when_nobody_waits(wire: Wire) -> None:

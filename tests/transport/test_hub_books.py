@@ -20,7 +20,14 @@ def kept(wire: Wire) -> list[int]:
     """How many connections each book names."""
     hub = wire.hub
     at_addresses = hub.admission._unidentified
-    books = (hub.strangers, hub.sessions, hub.closing, hub.flow._line, at_addresses, hub.deadlines)
+    books = (
+        hub.strangers,
+        hub.sessions,
+        hub.closing,
+        hub.flow._proven | hub.flow._others,
+        at_addresses,
+        hub.deadlines,
+    )
     return [len(book) for book in books]
 
 

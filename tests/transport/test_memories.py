@@ -8,7 +8,7 @@ from fsm.command import Command, decide
 from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
 from tests.transport.desk import IMEI, Desk
-from transport import seldom, takeovers, verdicts
+from transport import absent, notes, seldom, takeovers, verdicts
 from transport.absent import Absent
 from transport.metrics import Metrics
 from transport.seldom import AGAIN_AFTER, Seldom
@@ -62,3 +62,20 @@ def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytes
     for number in range(10):
         seen.note(str(number), "10.0.0.1", 0.0)
     assert list(seen._seen) == ["7", "8", "9"]
+
+
+def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absent, "REMEMBERED", 3)
+    left = Absent(0.0, 60.0)
+    left.recalled(0.0)
+    for number in range(10):
+        left.left(str(number), 100.0)
+    assert [str(number) for number in range(10) if left.expected(str(number), 100.0)] == ["7", "8", "9"]
+
+
+def test_of_so_many_devices_what_they_say_unasked_is_told_in_a_minute(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "TALKERS", 2)
+    told = [desk.dispatcher.notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
+    assert told == [True, True, False, True]

@@ -25,6 +25,7 @@ from tests.transport.desk import IMEI
 from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME
 from transport import tls
+from transport.accepting import TLS_BUFFER
 from transport.cli import cli
 from transport.daemon.listeners import CannotListen, Listeners
 from transport.file_reader import NotRead
@@ -50,6 +51,19 @@ def test_a_device_reports_and_is_acknowledged_over_tls(
             door.wire.telemetry.store = lambda batch: batch.done()  # type: ignore[method-assign]
             writer.write(FRAME)
             assert await reader.readexactly(4) == b"\0\0\0\x01"
+
+    run(scenario())
+
+
+def test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read(
+    run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
+) -> None:
+    async def scenario() -> None:
+        door = Door(frozen, **gateway_files(files))
+        async with door, door.device(trusting(files)) as streams:
+            await greet(streams)
+            transport: Any = door.wire.hub.sessions[IMEI]._transport
+            assert transport.get_read_buffer_limits()[1] == TLS_BUFFER
 
     run(scenario())
 

@@ -47,6 +47,9 @@ class FakeTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = high or 0
 
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """A TLS transport has these."""
+
     def get_write_buffer_size(self) -> int:
         return self.unread
 

@@ -87,8 +87,8 @@ MECHANISMS = (
         name="paused devices are read again",
         what="When there is room in the backlog, connections that wait are read again.",
         file="transport/backpressure.py",
-        text="            self._line.pop(connection, None)\n            connection.resume()\n",
-        mutant="            self._line.pop(connection, None)\n",
+        text="            self._next().resume()\n",
+        mutant="            self._next()\n",
         without="a device that was paused once is never heard again",
         tests=("transport/test_backpressure.py::test_everybody_is_read_again_when_there_is_room[32768]",),
     ),
@@ -126,6 +126,18 @@ MECHANISMS = (
         without="who sends much fills all room before the others are read",
         tests=(
             "transport/test_backpressure.py::test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_then",
+        ),
+    ),
+    Mechanism(
+        promise="P6",
+        name="known devices first",
+        what="Of four turns one is for connections that have had nothing acknowledged.",
+        file="transport/backpressure.py",
+        text="        others = not self._proven or (self._others and self._turn % OTHERS_TURN == 0)\n",
+        mutant="        others = bool(self._others)\n",
+        without="devices at work wait behind as many connections as a stranger likes to open",
+        tests=(
+            "transport/test_backpressure.py::test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged",
         ),
     ),
     Mechanism(
@@ -269,7 +281,7 @@ MECHANISMS = (
         what="As many connections are read at once as there is room for.",
         file="transport/backpressure.py",
         text="        turns = max(0, self._backlog.free // READ_COST)\n",
-        mutant="        turns = len(self._line)\n",
+        mutant="        turns = self.waiting\n",
         without="a store that stalls is given more and more to hold",
         tests=(
             "transport/test_backpressure.py::test_everybody_is_read_again_when_there_is_room[32767]",
@@ -295,5 +307,27 @@ MECHANISMS = (
         mutant="        if connection is not None:",
         without="the newer connection of the device is closed for a frame that it did not send",
         tests=("transport/test_hub_books.py::test_only_the_connection_whose_frame_is_refused_is_closed",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="registrations are bounded",
+        what="Beyond 100,000 calls that wait for Redis a registration fails at once, and is made good later.",
+        file="store/registry.py",
+        text="        if len(self._queue) >= QUEUED and call.act != _DEFERRED:\n",
+        mutant="        if False:\n",
+        without="devices that come and go faster than Redis answers fill the memory",
+        tests=(
+            "store/test_registry_outages.py::test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wait",
+        ),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="what TLS holds back",
+        what="Of a connection over TLS that is not read little is received.",
+        file="transport/accepting.py",
+        text="            cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)\n",
+        mutant="            pass\n",
+        without="a connection keeps as much as an event loop has room for",
+        tests=("transport/test_tls.py::test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read",),
     ),
 )

@@ -1,0 +1,147 @@
+"""Memory is bounded whatever devices do, and honest devices are acknowledged meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.request import urlopen
+
+import pytest
+
+from fsm.backlog import LIMIT
+from store.embedded import EmbeddedServer
+from tests.load.daemon import Daemon
+from tests.load.outside import Outside
+from tests.redis.nodes import free_port
+from transport.backpressure import READ_SIZE
+
+pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
+
+DEVICES = 50
+AT_ONCE = 40
+SIZE = 240_000
+"""Bytes that each connection of the attack sends before it closes."""
+SECONDS = 20.0 if os.environ.get("CI") else 6.0
+GROWTH = 60.0
+"""MiB by which the gateway may grow: the backlog as objects of Python, connections, and what is in flight."""
+PATIENCE = 3000.0
+"""Milliseconds within which 99 of 100 honest reports are acknowledged, on a machine that has other work."""
+MARGIN = AT_ONCE * 32 * READ_SIZE
+"""What one read of each connection may add to a backlog that is not quite full."""
+
+
+class Crowd:
+    """A gateway, honest devices, and what is known of its memory."""
+
+    def __init__(self, redis_url: str, stack: ExitStack) -> None:
+        self._metrics = free_port()
+        self.gateway = stack.enter_context(Daemon(redis_url, metrics=f"127.0.0.1:{self._metrics}"))
+        self.port = int(self.gateway.port)
+        self._patrol = stack.enter_context(Outside("patrol", port=self.port, devices=DEVICES))
+        self._before = 0.0
+        self.pending: list[float] = []
+        self.growth: list[float] = []
+        self.connections: list[float] = []
+
+    def measure(self, seconds: float) -> None:
+        """Look at the gateway's memory and backlog for so long."""
+        self._before = self._before or self.gateway.memory()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.pending.append(self.metric("telemetry_pending_bytes"))
+            self.growth.append(self.gateway.memory() - self._before)
+            self.connections.append(self.metric("open_connections"))
+            time.sleep(0.1)
+
+    def metric(self, name: str) -> float:
+        """A number of the gateway's page."""
+        with urlopen(f"http://127.0.0.1:{self._metrics}", timeout=30) as page:
+            [line] = [line for line in page if line.startswith(f"teltonika_{name} ".encode())]
+        return float(line.split()[1])
+
+    def honest(self) -> tuple[list[float], int]:
+        """Latencies of the honest devices since the last question, and how often one was thrown out."""
+        told = self._patrol.ask()
+        return told["latencies"], told.get("thrown_out", 0)
+
+    def tell(self, counts: dict[str, int], latencies: list[float], thrown_out: int) -> None:
+        """Print what was measured."""
+        dropped = self.metric("telemetry_dropped_frames_total")
+        print(f"{counts}; grown by {max(self.growth):.0f} MiB;")
+        backlog, connections = max(self.pending) / 2**20, max(self.connections)
+        print(f"backlog {backlog:.1f} MiB, {connections:.0f} connections at most;")
+        print(f"{dropped:.0f} frames dropped; {len(latencies)} honest reports, {thrown_out} thrown out;")
+        parts = (percentile(latencies, share) for share in (0.5, 0.99, 1.0))
+        print("acknowledged within {:.0f} ms (half), {:.0f} ms (99 of 100), {:.0f} ms (all)".format(*parts))
+
+    def judge(self, latencies: list[float], thrown_out: int) -> None:
+        """Memory and backlog within their bounds, and every honest device served."""
+        assert max(self.growth) < GROWTH
+        assert max(self.pending) < LIMIT + MARGIN
+        assert thrown_out == 0
+        assert percentile(latencies, 0.99) < PATIENCE
+        assert len(latencies) > DEVICES
+
+
+@contextmanager
+def frozen(server: EmbeddedServer) -> Iterator[None]:
+    """Redis does not answer."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def percentile(latencies: list[float], share: float) -> float:
+    """The latency that so much of them does not exceed."""
+    return latencies[min(len(latencies) - 1, int(len(latencies) * share))]
+
+
+@pytest.mark.timeout(120)
+def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
+    redis_url: str, stack: ExitStack
+) -> None:
+    crowd = Crowd(redis_url, stack)
+    crowd.measure(1.5)
+    crowd.honest()
+    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
+    crowd.measure(SECONDS)
+    latencies, thrown_out = crowd.honest()
+    counts = flood.ask()
+    crowd.tell(counts, latencies, thrown_out)
+    crowd.judge(latencies, thrown_out)
+    assert counts["begun"] > 10 * AT_ONCE
+
+
+@pytest.mark.timeout(120)
+def test_while_redis_does_not_answer_the_same_flood_fills_no_memory_either(
+    redis_url: str, server: EmbeddedServer, stack: ExitStack
+) -> None:
+    crowd = Crowd(redis_url, stack)
+    crowd.measure(1.5)
+    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
+    crowd.measure(1.0)
+    with frozen(server):
+        crowd.measure(SECONDS / 2)
+    crowd.measure(SECONDS / 4)
+    crowd.honest()  # what had to wait for Redis
+    crowd.measure(SECONDS / 2)
+    latencies, thrown_out = crowd.honest()
+    crowd.tell(flood.ask(), latencies, thrown_out)
+    crowd.judge(latencies, thrown_out)
+
+
+@pytest.mark.timeout(120)
+def test_devices_that_invent_shapes_of_records_make_no_other_wait(redis_url: str, stack: ExitStack) -> None:
+    crowd = Crowd(redis_url, stack)
+    crowd.measure(1.5)
+    inventors = stack.enter_context(Outside("shapes", port=crowd.port, devices=20))
+    crowd.honest()
+    crowd.measure(SECONDS / 2)
+    latencies, thrown_out = crowd.honest()
+    crowd.tell(inventors.ask(), latencies, thrown_out)
+    crowd.judge(latencies, thrown_out)
