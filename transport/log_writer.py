@@ -28,7 +28,7 @@ BUFFER = 4 * 1024 * 1024
 CHUNK = 64 * 1024
 """Bytes written in one call."""
 PAUSE = 0.02
-"""Seconds between two writes, in which lines gather: a write for each line would cost a switch of threads."""
+"""Seconds in which lines gather when few wait: a write for each line would cost a switch of threads."""
 RETRY = 1.0
 """Seconds after which a descriptor that failed is tried again."""
 
@@ -90,7 +90,7 @@ class LogWriter:
                 self._put(chunk)
             else:
                 self._drop(chunk)
-            if not ended:
+            if not ended and len(chunk) < CHUNK:
                 time.sleep(PAUSE)
 
     def _next_chunk(self) -> tuple[bytes, bool]:

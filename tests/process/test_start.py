@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.process.gateway import IMEI, KEYS, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
 from tests.process.test_log_faults import free_port
+from tests.rig.redis import redis_server
 from tests.rig.rights import rules
 from transport.teltonika.handshake import encode_handshake
 
@@ -171,3 +173,26 @@ def test_files_that_run_out_are_one_line_and_no_end(redis_url: str, loop: str) -
         assert len(told) == 1
         for one in kept:
             one.close()
+
+
+async def test_a_redis_without_room_for_all_connections_fills_no_log(
+    tmp_path: Path, stack: ExitStack, plug_in: Callable[..., Device]
+) -> None:
+    async with redis_server(tmp_path) as server:
+        admin = stack.enter_context(server.client())
+        bus = stack.enter_context(Bus(server.url))
+        bus.client.ping()
+        gateway = stack.enter_context(Gateway(server.url, heartbeat_interval=0.5))
+        admin.config_set("maxclients", 3)
+        admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        until(lambda: admin.info("stats")["rejected_connections"] > 10, "many that are turned away")
+        # Whether the reason comes through before the connection is reset is a matter of luck.
+        told = [line for line in gateway.lines if line["event"] == "redis_error"]
+        assert len({(line.get("advice") or line["part"], line["error"]) for line in told}) == len(told) > 0
+        assert not gateway.said_before("redis_back")
+        admin.config_set("maxclients", 1000)
+        gateway.said("redis_back")
+        device = plug_in(gateway).ready()
+        bus.ask("after")
+        assert device.obey() == "after"
+        stack.close()

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 from freezegun.api import FrozenDateTimeFactory
+from structlog.testing import capture_logs
 
 from fsm.registration import Registered, RegisterResult
 from store.errors import CallFailed, StoreRefused
 from tests.transport.diary import Diary
 from transport import tasks as tasks_module
-from transport.daemon import backend as backends
-from transport.daemon import checkup, recurring, signals
+from transport.daemon import checkup, outages, recurring, signals
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
@@ -150,40 +150,61 @@ async def test_of_many_errors_of_a_kind_one_is_told(
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(
-        backends, "log", SimpleNamespace(warning=lambda _, **fields: lines.append(fields["part"]))
+        outages, "log", SimpleNamespace(warning=lambda _, **fields: lines.append(fields["part"]))
     )
     for _ in range(3):
         gateway.backend.report("ledger", CallFailed("refused"))
         gateway.backend.report("telemetry", CallFailed("refused"))
     assert lines == ["ledger", "telemetry"]
-    frozen.tick(backends.REPORT_EVERY)
+    frozen.tick(outages.AGAIN_AFTER)
     gateway.backend.report("ledger", CallFailed("refused"))
     assert lines == ["ledger", "telemetry", "ledger"]
 
 
-async def test_the_first_beat_after_an_outage_tells_how_long_that_was(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, frozen: FrozenDateTimeFactory
+async def test_the_end_of_an_outage_is_told_when_it_is_one(
+    gateway: Gateway, frozen: FrozenDateTimeFactory
 ) -> None:
-    lines: list[tuple[str, Any]] = []
-
-    def note(event: str, **fields: Any) -> None:
-        lines.append((event, fields.get("after_s")))
-
-    monkeypatch.setattr(backends, "log", SimpleNamespace(warning=note, info=note))
     beat = gateway.backend.heartbeat._on_beat
-    beat(1)
-    gateway.backend.report("telemetry", StoreRefused("WRONGTYPE"))
-    beat(1)
-    assert lines == [("redis_error", None)], "a server that says no is there"
-    gateway.backend.report("ledger", CallFailed("refused"))
-    frozen.tick(1.5)
-    gateway.backend.report("ledger", CallFailed("refused"))
-    frozen.tick(0.7)
-    beat(1)
-    beat(1)
-    assert lines[1:] == [("redis_error", None), ("redis_back", 2.2)]
-    gateway.backend.report("ledger", CallFailed("refused"))
-    assert lines[3:] == [("redis_error", None)], "the next outage is news"
+
+    def told() -> list[tuple[str, Any]]:
+        return [(line["event"], line.get("after_s")) for line in lines]
+
+    with capture_logs() as lines:
+        beat(1)
+        gateway.backend.report("telemetry", StoreRefused("WRONGTYPE"))
+        beat(1)
+        assert told() == [("redis_error", None)], "a server that says no is there"
+        gateway.backend.report("ledger", CallFailed("refused"))
+        frozen.tick(1.5)
+        gateway.backend.report("ledger", CallFailed("refused"))
+        frozen.tick(0.7)
+        beat(1)
+        assert told()[1:] == [("redis_error", None)], "it is too early to say"
+        frozen.tick(outages.QUIET)
+        beat(1)
+        beat(1)
+        assert told()[2:] == [("redis_back", 2.2)]
+        gateway.backend.report("ledger", CallFailed("refused"))
+        assert told()[3:] == [("redis_error", None)], "the next outage is news"
+
+
+@pytest.mark.parametrize("error", [CallFailed("refused"), CallFailed("max number of clients reached")])
+async def test_a_redis_that_comes_and_goes_all_the_time_fills_no_log(
+    gateway: Gateway, frozen: FrozenDateTimeFactory, error: CallFailed
+) -> None:
+    parts = ("ledger", "registry", "telemetry", "reader")
+    with capture_logs() as lines:
+        for _ in range(60):
+            for part in parts:
+                gateway.backend.report(part, error)
+            gateway.backend._registration_failed(3)
+            frozen.tick(5.0)
+            gateway.backend.heartbeat._on_beat(1)
+    assert 0 < len(lines) < 5 * 4 * (len(parts) + 2)
+    if "clients" in str(error):
+        assert {line.get("advice") for line in lines if line["event"] == "redis_error"} == {
+            "raise maxclients of Redis"
+        }
 
 
 async def test_a_beat_tells_the_time_of_redis(gateway: Gateway) -> None:

@@ -26,6 +26,7 @@ from store.telemetry import Telemetry
 from transport.allow_list import REDIS
 from transport.clock import Clock
 from transport.daemon import presence as presences
+from transport.daemon.outages import Outages
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -37,8 +38,6 @@ PURPOSES = {
     "reader": BLOCK_MS / 1000,
 }
 """The clients of a gateway, and for how many seconds each may block on the server."""
-REPORT_EVERY = 10.0
-"""Seconds between two log lines about the same kind of error: an outage fails many calls a second."""
 
 
 class Backend:
@@ -66,8 +65,7 @@ class Backend:
         self._metrics = metrics
         self._on_beat = on_beat
         self._on_fenced = on_fenced
-        self._reported: dict[tuple[str, str], float] = {}
-        self._troubled_since: float | None = None
+        self._outages = Outages(clock.monotonic)
         self.keys = Keys(settings.key_prefix)
         instance_id = settings.instance_id
         self.clients = {
@@ -244,32 +242,25 @@ class Backend:
 
     def report(self, part: str, error: Exception) -> None:
         """A call to Redis failed: counted always, logged when it is news."""
-        now = self._clock.monotonic()
-        if is_transient(error):
+        transient = is_transient(error)
+        if transient:
             self.janitor.trouble()
             self.heartbeat.hasten()
-            if self._troubled_since is None:
-                self._troubled_since = now
         name = error.kind if isinstance(error, StoreError) else type(error).__name__
         self._metrics.store_errors.labels(part, name).inc()
-        if now - self._reported.get((part, name), -REPORT_EVERY) >= REPORT_EVERY:
-            self._reported[part, name] = now
-            log.warning("redis_error", part=part, error=name, detail=str(error)[:200])
+        self._outages.failed(part, error, transient=transient)
 
     def _beaten(self, redis_ms: int) -> None:
-        """A beat came through: the end of an outage is told, and the next one will be news."""
-        if self._troubled_since is not None:
-            lasted = self._clock.monotonic() - self._troubled_since
-            self._troubled_since = None
-            self._reported.clear()
-            log.info("redis_back", after_s=round(lasted, 1))
+        """A beat came through: the end of an outage is told, as soon as it is one."""
+        if not self._outages.beaten():
+            self.heartbeat.hasten()
         self._on_beat(redis_ms)
 
     def _registration_failed(self, count: int) -> None:
         self.janitor.trouble()
         self.heartbeat.hasten()
         self._metrics.registry_failures.inc(count)
-        log.warning("registry_failed", registrations=count)
+        self._outages.registrations_failed(count)
 
     async def close(self) -> None:
         """Close every client."""

@@ -137,26 +137,22 @@ MECHANISMS = (
     Mechanism(
         promise="bounds",
         name="the end of an outage is told",
-        what="The first heartbeat that comes through says how long Redis was away.",
+        what="When heartbeats come through and nothing fails, the log says how long Redis was away.",
         file="transport/daemon/backend.py",
         text="            on_beat=self._beaten,\n",
         mutant="            on_beat=on_beat,\n",
         without="nobody sees from the log that Redis is back",
-        tests=(
-            "transport/test_gateway_life.py::test_the_first_beat_after_an_outage_tells_how_long_that_was",
-        ),
+        tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
     ),
     Mechanism(
         promise="bounds",
         name="the next outage is news",
         what="What was told of one outage does not keep the next one from being told.",
-        file="transport/daemon/backend.py",
-        text="            self._reported.clear()\n",
-        mutant="            pass\n",
+        file="transport/daemon/outages.py",
+        text="        self._told.clear()\n",
+        mutant="",
         without="an outage soon after another is not logged",
-        tests=(
-            "transport/test_gateway_life.py::test_the_first_beat_after_an_outage_tells_how_long_that_was",
-        ),
+        tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
     ),
     Mechanism(
         promise="faults",
