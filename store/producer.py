@@ -67,14 +67,19 @@ class Producer:
         with _reaching(appending=True):
             return _text(await self._client.xadd(self._keys.outbound(instance_id), dict(fields)))
 
-    async def tail(self) -> str:
-        """The id of the last event in the log; ``0-0`` when there is none."""
+    @property
+    def messages(self) -> str:
+        """The stream of what devices say by themselves, for `tail` and `follow`."""
+        return self._keys.messages
+
+    async def tail(self, stream: str = "") -> str:
+        """The id of the last event in the log, or entry of another `stream`; ``0-0`` when there is none."""
         with _reaching():
-            entries = await self._client.xrevrange(self._keys.responses, count=1)
+            entries = await self._client.xrevrange(stream or self._keys.responses, count=1)
         return _text(entries[0][0]) if entries else "0-0"
 
-    async def follow(self, from_id: str, block: float = 1.0) -> AsyncIterator[LogEntry]:
-        """Every entry of the log after `from_id`, for ever, as they come.
+    async def follow(self, from_id: str, block: float = 1.0, stream: str = "") -> AsyncIterator[LogEntry]:
+        """Every entry of the log, or of another `stream`, after `from_id`, for ever, as they come.
 
         Args:
             block: seconds to wait in Redis for the next entry before asking again; 0 asks without waiting.
@@ -82,7 +87,7 @@ class Producer:
         while True:
             with _reaching():
                 reply = await self._client.xread(
-                    {self._keys.responses: from_id}, count=PAGE, block=round(block * 1000) or None
+                    {stream or self._keys.responses: from_id}, count=PAGE, block=round(block * 1000) or None
                 )
             for _, entries in reply or ():
                 for entry_id, fields in entries:

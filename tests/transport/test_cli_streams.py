@@ -156,10 +156,10 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C as soon as the log holds no more."""
     follow = Producer.follow
 
-    async def until_the_end(self: Producer, from_id: str) -> AsyncIterator[LogEntry]:
-        tail = await self.tail()
+    async def until_the_end(self: Producer, from_id: str, stream: str = "") -> AsyncIterator[LogEntry]:
+        tail = await self.tail(stream)
         if from_id != tail:
-            async for entry in follow(self, from_id, 0):
+            async for entry in follow(self, from_id, 0, stream):
                 yield entry
                 if entry[0] == tail:
                     break
@@ -187,12 +187,43 @@ def test_watch_prints_what_was_asked_for_until_it_is_interrupted(
     assert [json.loads(line)["command_id"] for line in result.stdout.splitlines()] == seen
 
 
+def test_watch_shows_what_serial_ports_say(
+    telgw: Callable[..., Result], redis: Any, interrupted: None
+) -> None:
+    first = {
+        "imei": IMEI,
+        "received_at": "1700000000123",
+        "codec": "12",
+        "type": "06",
+        "text": "\x1b[31m\r\n",
+    }
+    redis.xadd(KEYS.messages, first)
+    second = {
+        "received_at": "1700000001000",
+        "codec": "13",
+        "type": "06",
+        "hex": "00ff",
+        "at": "1700000000000",
+    }
+    redis.xadd(KEYS.messages, second | {"imei": "352093081452252"})
+    redis.xadd(KEYS.messages, {"type": "06", "received_at": "9" * 20, "at": "x"})
+    lines = telgw("watch", "--messages", "--from", "0").stdout.splitlines()
+    assert lines == [
+        f'22:13:20.123  {IMEI}  codec 12 type 06  "\\x1b[31m\\r\\n"',
+        "22:13:21.000  352093081452252  codec 13 type 06  at=2023-11-14T22:13:20.000Z  hex 00ff",
+        "-  ?  codec ? type 06  hex ",
+    ]
+    result = telgw("watch", "--messages", "--from", "0", "--imei", IMEI, "--json")
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [first["text"]]
+    assert telgw("watch", "--messages", "--command", "c1").exit_code == 2
+
+
 def test_watch_outlives_a_restart_of_redis(
     telgw: Callable[..., Result], redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
-    async def follow(_: Producer, from_id: str) -> AsyncIterator[LogEntry]:
+    async def follow(_: Producer, from_id: str, stream: str) -> AsyncIterator[LogEntry]:
         asked.append(from_id)
         if len(asked) == 3:
             raise KeyboardInterrupt

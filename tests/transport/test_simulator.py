@@ -14,12 +14,21 @@ from transport.simulator.downlink import Downlink, DownlinkFault
 from transport.simulator.route import Route
 from transport.simulator.vehicle import DIGITAL_OUTPUT_1, VIN, Vehicle
 from transport.teltonika.avl import Record, decode_avl, encode_ack, encode_avl
-from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, decode_message, encode_command
+from transport.teltonika.command import (
+    TYPE_ANSWER,
+    TYPE_NACK,
+    Message,
+    decode_message,
+    decode_messages,
+    encode_command,
+    encode_serial,
+)
 from transport.teltonika.frame import (
     AVL_CODECS,
     CODEC_8,
     CODEC_8E,
     CODEC_12,
+    CODEC_13,
     CODEC_14,
     CODEC_16,
     PACKET_LIMIT,
@@ -42,6 +51,7 @@ class Gateway:
         self.imeis: list[str] = []
         self.frames: list[list[Record]] = []
         self.answers: asyncio.Queue[Message] = asyncio.Queue()
+        self.serial: list[list[Message]] = []
         self.pings = 0
         self.writer: asyncio.StreamWriter | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -77,6 +87,9 @@ class Gateway:
             self.pings = frames.pings
 
     def _take(self, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if body[0] not in AVL_CODECS and (body[0] == CODEC_13 or body[1] > 1):
+            self.serial.append(decode_messages(body))
+            return
         if body[0] not in AVL_CODECS:
             self.answers.put_nowait(decode_message(body))
             return
@@ -291,3 +304,25 @@ def test_a_damaged_command_is_a_fault() -> None:
     frame[-1] ^= 1
     with pytest.raises(DownlinkFault):
         Downlink().feed(bytes(frame))
+
+
+# A serial port
+
+
+@pytest.mark.parametrize(("codec", "merge"), [(CODEC_13, 1), (CODEC_13, 3), (CODEC_12, 2)])
+async def test_a_serial_port_speaks_in_frames_of_its_codec(codec: int, merge: int) -> None:
+    behaviour = Behaviour(serial_interval=0.01, serial_codec=codec, serial_merge=merge)
+    async with running(behaviour) as (gateway, tracker):
+        await tracker.reached(lambda it: it.counters.serial_sent >= 2 * merge)
+        gateway.command("getver")
+        await gateway.answers.get()
+    messages = [message for frame in gateway.serial for message in frame]
+    texts = [message.payload.decode() for message in messages]
+    assert [text.split(",")[1] for text in texts] == [str(number + 1) for number in range(len(texts))]
+    assert {(len(frame), frame[0].codec) for frame in gateway.serial} == {(merge, codec)}
+    assert {message.timestamp for message in messages} == {NOW // 1000 if codec == CODEC_13 else None}
+
+
+def test_serial_data_do_not_go_in_the_codec_of_answers_that_name_the_device() -> None:
+    with pytest.raises(ValueError, match="codec 12 or 13"):
+        encode_serial(CODEC_14, [b"x"], 0)

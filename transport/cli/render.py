@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.text import Text
+
+from store.messages import rfc3339
 
 STYLES = {
     "queued": "cyan",
@@ -48,7 +51,9 @@ def styled(state: str) -> Text:
 
 
 def line(fields: Fields) -> Text:
-    """One event or note as one line."""
+    """One event or note, or one message of a device, as one line."""
+    if "type" in fields and "kind" not in fields:
+        return _message(fields)
     parts = [Text(time_of(fields), "dim"), Text(f"{_kind(fields):<8}", "bold"), Text(_subject(fields))]
     if fields.get("state"):
         parts.append(_move(fields))
@@ -60,6 +65,26 @@ def line(fields: Fields) -> Text:
     if answer := answer_text(fields):
         parts.append(Text(answer, "italic"))
     return Text("  ").join(parts)
+
+
+def _message(fields: Fields) -> Text:
+    """A message: when it was read, its device, how it came, when the device had it, and what it says."""
+    text = fields.get("text")
+    said = f"hex {printable(fields.get('hex', ''))}" if text is None else f'"{printable(text)}"'
+    at = _moment(fields.get("at", ""))
+    parts = [
+        Text(_moment(fields.get("received_at", "")).partition("T")[2].rstrip("Z") or "-", "dim"),
+        Text(printable(fields.get("imei", "?"), 64)),
+        Text(f"codec {printable(fields.get('codec', '?'), 2)} type {printable(fields['type'], 2)}"),
+        *([Text(f"at={at}", "dim")] if at else ()),
+        Text(said, "italic"),
+    ]
+    return Text("  ").join(parts)
+
+
+def _moment(epoch_ms: str) -> str:
+    """A time of a stream in RFC 3339; empty when it is none."""
+    return rfc3339(int(epoch_ms)) if re.fullmatch(r"[0-9]{1,14}", epoch_ms) else ""
 
 
 def answer_text(fields: Fields) -> str:

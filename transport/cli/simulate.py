@@ -15,13 +15,14 @@ from transport.clock import Clock
 from transport.settings import Address
 from transport.simulator.behaviour import ANSWERS, Behaviour
 from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
-from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_12, CODEC_13, CODEC_16
 
 from . import render
 from .ending import complete
 from .parameters import Duration, HostPort
 
 CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}
+SERIAL_CODECS = {"12": CODEC_12, "13": CODEC_13}
 REFRESH = 0.25
 """Seconds between two looks at the fleet."""
 SPREAD = 2.0
@@ -66,6 +67,17 @@ SPREAD = 2.0
 @click.option("--split", is_flag=True, help="Write frames in small pieces.")
 @click.option("--drop-every", type=Duration(0.1), help="Each connection is cut after this.")
 @click.option("--ping", type=Duration(0.1), help="Time between two network pings.")
+@click.option("--serial", type=Duration(0.01), help="A serial port speaks: time between two frames.")
+@click.option(
+    "--serial-codec",
+    type=click.Choice(list(SERIAL_CODECS)),
+    default="12",
+    show_default=True,
+    help="Of what it says.",
+)
+@click.option(
+    "--serial-merge", type=click.IntRange(1, 255), default=1, show_default=True, help="Messages in a frame."
+)
 @click.option("--duration", type=Duration(0.1), help="End after this.")
 def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **wish: Any) -> int:
     """Connect simulated trackers to a gateway: they report, wait for acknowledgements and answer commands.
@@ -91,6 +103,9 @@ def behaviours(
     split: bool,
     drop_every: float | None,
     ping: float | None,
+    serial: float | None = None,
+    serial_codec: str = "12",
+    serial_merge: int = 1,
 ) -> list[Behaviour]:
     """One behaviour for each codec asked for."""
     return [
@@ -105,6 +120,9 @@ def behaviours(
             split=7 if split else 0,
             drop_after=drop_every,
             ping_interval=ping,
+            serial_interval=serial,
+            serial_codec=SERIAL_CODECS[serial_codec],
+            serial_merge=serial_merge,
         )
         for each in CODECS[codec]
     ]
@@ -150,4 +168,6 @@ def summary(totals: Totals) -> str:
         f"{totals.trackers} trackers made {totals.connections} connections ({totals.rejected} refused), "
         f"{totals.acked} records acknowledged in {totals.frames} frames, "
         f"{totals.commands} commands read, {totals.answers} answered"
+        + f", {totals.serial} messages of serial ports"
+        * bool(totals.serial)
     )

@@ -1,4 +1,4 @@
-"""``telgw watch``: the event log, live."""
+"""``telgw watch``: the event log, or what serial ports of devices say, live."""
 
 from __future__ import annotations
 
@@ -27,27 +27,35 @@ _ENTRY_ID = re.compile(r"\$|\d{1,20}(-\d{1,20})?")
 )
 @click.option("--imei", help="Only events of this device.")
 @click.option("--command", "command_id", metavar="COMMAND_ID", help="Only events of this command.")
+@click.option("--messages", is_flag=True, help="Instead of events, what serial ports of devices say.")
 @click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
 @with_streams
-def command(where: Where, start: str, imei: str | None, command_id: str | None, raw: bool) -> int:
+def command(
+    where: Where, start: str, imei: str | None, command_id: str | None, messages: bool, raw: bool
+) -> int:
     """Print the events and notes of all commands and sessions as they come, until Ctrl-C.
 
     Nothing is taken away from other readers: no consumer group is used.
     """
     if not _ENTRY_ID.fullmatch(start):
         raise click.UsageError(f"--from {start!r} is no id of an entry, like 1700000000000-0, nor $.")
+    if messages and command_id:
+        raise click.UsageError(
+            "--messages and --command exclude each other: a message belongs to no command."
+        )
     wanted = {name: value for name, value in (("imei", imei), ("command_id", command_id)) if value}
-    return complete(_watch(where, start, wanted, raw))
+    return complete(_watch(where, start, wanted, messages, raw))
 
 
-async def _watch(where: Where, start: str, wanted: dict[str, str], raw: bool) -> int:
+async def _watch(where: Where, start: str, wanted: dict[str, str], messages: bool, raw: bool) -> int:
     console = render.Output()
     async with producer(where, "watch") as streams:
+        stream = streams.messages if messages else ""
         if start == "$":
-            start = await streams.tail()
+            start = await streams.tail(stream)
         while True:
             try:
-                async for entry in streams.follow(start):
+                async for entry in streams.follow(start, stream=stream):
                     start = entry[0]
                     _show(console, entry, wanted, raw)
             except StoreUnreachable as error:

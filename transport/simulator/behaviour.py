@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from transport.teltonika.frame import CODEC_8
+from transport.teltonika.frame import CODEC_8, CODEC_12
 
 ANSWERS = ("normal", "late", "never", "twice", "nack")
 
@@ -31,6 +31,9 @@ class Behaviour:
         backoff: the first and the longest wait before it comes back; doubled each time in between.
         ack_timeout: how long it waits for an acknowledgement before it gives the connection up.
         ping_interval: time between two network pings (one byte FF); None for no pings.
+        serial_interval: time between two frames with data of the serial port; None for a silent port.
+        serial_codec: codec of these frames: 0x0C or 0x0D.
+        serial_merge: messages in each of them.
     """
 
     codec: int = CODEC_8
@@ -48,6 +51,9 @@ class Behaviour:
     backoff: tuple[float, float] = (0.5, 30.0)
     ack_timeout: float = 30.0
     ping_interval: float | None = None
+    serial_interval: float | None = None
+    serial_codec: int = CODEC_12
+    serial_merge: int = 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,4 +81,5 @@ class Counters:
     answers_sent: int = 0
     nacks_sent: int = 0
     pings_sent: int = 0
+    serial_sent: int = 0
     commands: list[Received] = field(default_factory=list)

@@ -15,7 +15,7 @@ IMEI_BASE = 352094080000000
 
 @dataclass(slots=True, frozen=True)
 class Totals:
-    """Sums over a fleet: devices, frames, records, commands."""
+    """Sums over a fleet: devices, frames, records, commands, messages of serial ports."""
 
     trackers: int
     connected: int
@@ -25,6 +25,7 @@ class Totals:
     acked: int
     commands: int
     answers: int
+    serial: int
 
 
 class Fleet:
@@ -76,4 +77,5 @@ class Fleet:
             acked=sum(each.records_acked for each in counters),
             commands=sum(len(each.commands) for each in counters),
             answers=sum(each.answers_sent + each.nacks_sent for each in counters),
+            serial=sum(each.serial_sent for each in counters),
         )

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from transport.teltonika.avl import Record, encode_avl
-from transport.teltonika.command import TYPE_COMMAND, Message, encode_answer, encode_nack
+from transport.teltonika.command import TYPE_COMMAND, Message, encode_answer, encode_nack, encode_serial
 from transport.teltonika.errors import WireFault
 from transport.teltonika.frame import CODEC_14, PACKET_LIMIT
 from transport.teltonika.handshake import ACCEPT, encode_handshake
@@ -145,7 +145,9 @@ class Tracker:
         self.connected = True
         self.counters.connections += 1
         self._tell()
-        await self._all_until_first(self._listen(reader), self._report(), self._ping(), self._power_cut())
+        await self._all_until_first(
+            self._listen(reader), self._report(), self._ping(), self._speak(), self._power_cut()
+        )
 
     async def _all_until_first(self, *duties: Coroutine[Any, Any, None]) -> None:
         """Do all `duties` at once until one ends; the others end with it."""
@@ -247,6 +249,17 @@ class Tracker:
             await asyncio.sleep(interval)
             await self.send_raw(b"\xff")
             self.counters.pings_sent += 1
+            self._tell()
+        await asyncio.Event().wait()
+
+    async def _speak(self) -> None:
+        """What the serial port says goes up, each time it has said enough for a frame."""
+        behaviour = self.behaviour
+        while (interval := behaviour.serial_interval) is not None:
+            await asyncio.sleep(interval)
+            readings = [self.vehicle.reading() for _ in range(behaviour.serial_merge)]
+            await self._write(encode_serial(behaviour.serial_codec, readings, self._now_ms() // 1000))
+            self.counters.serial_sent += len(readings)
             self._tell()
         await asyncio.Event().wait()
 

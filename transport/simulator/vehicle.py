@@ -47,6 +47,7 @@ class Vehicle:
         self.imei = imei
         self.outputs = {DIGITAL_OUTPUT_1: 0, DIGITAL_OUTPUT_2: 0}
         self.records = 0
+        self.readings = 0
         self.position = Position(0.0, 0.0, 0, 0, 0)
         self.satellites = 0
         self._random = Random(seed)
@@ -84,6 +85,11 @@ class Vehicle:
             BATTERY_VOLTAGE: self._random.randint(4_020, 4_110),
             ODOMETER: round(self._odometer) & 0xFFFFFFFF,
         }
+
+    def reading(self) -> bytes:
+        """What a sensor on the serial port says next: a line with its count and a temperature."""
+        self.readings += 1
+        return b"$SENSOR,%d,%.1f\r\n" % (self.readings, self._random.uniform(2.0, 8.0))
 
     def record(self, codec: int, timestamp: int) -> Record:
         """One AVL record for `codec`, made at `timestamp` (epoch ms)."""

@@ -11,6 +11,7 @@ frame (FMB630 and FMx640, "Codec 12/13 packet merge"), each with its own type an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -71,6 +72,19 @@ def encode_answer(codec: int, imei: str, text: bytes) -> bytes:
 def encode_nack(imei: str) -> bytes:
     """Return the codec 14 frame with which a device says that a command was meant for another IMEI."""
     return _encode(CODEC_14, TYPE_NACK, imei, b"")
+
+
+def encode_serial(codec: int, texts: Sequence[bytes], timestamp: int) -> bytes:
+    """Return the frame in which a serial port's packets go up, merged when there are several (255 at most).
+
+    ``timestamp``, seconds since 1970, goes with codec 13 alone. Raises ``ValueError`` for another codec.
+    """
+    if codec not in (CODEC_12, CODEC_13):
+        raise ValueError(f"Serial data go in codec 12 or 13, not {codec}.")
+    stamp = timestamp.to_bytes(_TIMESTAMP_SIZE, "big") if codec == CODEC_13 else b""
+    messages = [_MESSAGE.pack(TYPE_ANSWER, len(stamp) + len(text)) + stamp + text for text in texts]
+    count = bytes((len(texts),))
+    return encode_frame(bytes((codec,)) + count + b"".join(messages) + count)
 
 
 def decode_message(body: bytes) -> Message:
