@@ -9,6 +9,7 @@ It shares nothing with the gateway: its own wire decoder, its own table of moves
     I5 ``not_sent`` was never written     I12 every event is a move of the table
     I6 an answer is its command's own     P5 one device's commands are written in stream order
     I7 one unanswered command             P7 an acknowledged record is in the stream
+    P4 serial data are told from answers  M1 what a serial port said is in the stream, in order
 
 Devices of a run repeat a command's text in their answer, and no two commands have the same text.
 
@@ -51,6 +52,10 @@ class Checker(Evidence):
             self.not_sent_is_true,
             self.certainty_is_true,
             self.answers_are_own,
+            self.serial_data_are_no_answers,
+            self.codecs_are_chosen,
+            self.said_is_stored,
+            self.said_in_order,
             self.log_is_ledger,
             self.known_moves,
             self.known_session_moves,
@@ -156,8 +161,52 @@ class Checker(Evidence):
             texts[command_id].add(text)
         for _, fields in self.history.responses:
             command_id, answer = fields.get("command_id", ""), fields.get("response", "")
+            if fields.get("attribution") == "uncertain" and self._was_heard(fields.get("imei", ""), answer):
+                continue
             if command_id and answer and not any(text in answer for text in texts[command_id]):
                 yield Violation("I6", f"{command_id} was given the answer {answer!r}")
+
+    def _was_heard(self, imei: str, answer: str) -> bool:
+        """Whether the device said that on its serial port, or in answer to some command."""
+        return answer in self.said[imei] or any(text in answer for text in self.texts)
+
+    def serial_data_are_no_answers(self) -> Iterator[Violation]:
+        """P4: where a serial port speaks no answer on codec 12 is said to be certain, and every other is."""
+        spoke_first = {tap.connection for tap in self.taps if tap.spoke_first}
+        for _, event in self.history.responses:
+            attribution, where = event.get("attribution", ""), event.get("session_id")
+            if attribution == "certain" and event["codec"] == "12" and where in spoke_first:
+                yield Violation("P4", f"the answer to {event['command_id']} is certain, and the port speaks")
+            if attribution == "uncertain" and event["codec"] != "12":
+                yield Violation("P4", f"the answer to {event['command_id']} on codec 14 is uncertain")
+
+    def codecs_are_chosen(self) -> Iterator[Violation]:
+        """P4: to a device that spoke before any command, codec 12 is written only where it was asked for."""
+        asked = {p.command_id for p in self.history.produced if p.fields.get("codec") == "12"}
+        for tap in self.taps:
+            for written in tap.written if tap.spoke_first else ():
+                if written.codec == "12" and self.texts.get(written.text) not in asked:
+                    yield Violation("P4", f"{written.text!r} was written as codec 12 to a port that speaks")
+
+    def said_is_stored(self) -> Iterator[Violation]:
+        """M1: what was said before a frame that was acknowledged, unless it was taken for an answer."""
+        stored = {(entry["imei"], entry.get("text", "")) for entry in self.history.messages}
+        taken = {(fields.get("imei", ""), fields.get("response", "")) for _, fields in self.history.responses}
+        for tap in self.taps:
+            for text in tap.said[: tap.kept]:
+                if (tap.imei, text) not in stored | taken:
+                    yield Violation("M1", f"{text!r} of {tap.imei} is not stored, and what followed it is")
+
+    def said_in_order(self) -> Iterator[Violation]:
+        """M1: of each connection; what is stored twice counts once."""
+        stored: dict[str, dict[str, None]] = defaultdict(dict)
+        for entry in self.history.messages:
+            stored[entry["imei"]][entry.get("text", "")] = None
+        for tap in self.taps:
+            here = set(tap.said)
+            found = [text for text in stored[tap.imei] if text in here]
+            if found != [text for text in tap.said if text in stored[tap.imei]]:
+                yield Violation("M1", f"what {tap.imei} said on {tap.connection} is stored as {found}")
 
     def log_is_ledger(self) -> Iterator[Violation]:
         """I9."""

@@ -53,6 +53,14 @@ class Evidence:
         return list(taps.values())
 
     @cached_property
+    def said(self) -> dict[str, set[str]]:
+        """imei -> what its serial port said, or is told to have said."""
+        found = defaultdict(set)
+        for tap in self.taps:
+            found[tap.imei].update(tap.said)
+        return found
+
+    @cached_property
     def writes(self) -> dict[str, list[Written]]:
         """command_id -> its writes."""
         found = defaultdict(list)

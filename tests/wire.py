@@ -111,6 +111,31 @@ def message(codec: str, imei: str, kind: int, text: bytes) -> bytes:
     return frame(head + content + b"\x01")
 
 
+def serial(codec: str, *texts: bytes, seconds: int = 1) -> bytes:
+    """What a serial port says: a codec 12 or 13 frame with a message for each text."""
+    stamp = seconds.to_bytes(4, "big") if codec == "13" else b""
+    parts = (bytes([ANSWER]) + len(stamp + text).to_bytes(4, "big") + stamp + text for text in texts)
+    count = bytes([len(texts)])
+    return frame(bytes([int(codec)]) + count + b"".join(parts) + count)
+
+
+def read_serial(body: bytes) -> list[bytes]:
+    """The texts of a frame of messages of type 06 on codec 12 or 13; none where it holds anything else."""
+    if body[0] not in (12, 13):
+        return []
+    cursor, found, skipped = _Cursor(body, 2), [], 4 if body[0] == 13 else 0
+    try:
+        for _ in range(body[1]):
+            if cursor.take(1) != ANSWER:
+                return []
+            size = cursor.take(4)
+            found.append(body[cursor.at + skipped : cursor.at + size])
+            cursor.take(size)
+    except ValueError:
+        return []
+    return found
+
+
 @dataclass(frozen=True)
 class Message:
     """A codec 12 or 14 message; `imei` of codec 14 only."""

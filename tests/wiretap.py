@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tests import wire
 from tests.history import Bytes
 
+SERIAL = b"serial "
+"""How what serial ports say in a run begins; a count follows that never goes back."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -29,10 +32,26 @@ class Wiretap:
         self._hello_at: float | None = None
         self._acks = 0
         self._up, self._down = wire.from_device(), wire.from_gateway()
-        self._unacked: deque[int] = deque()
+        self._unacked: deque[tuple[int, int]] = deque()
         self._owed: Written | None = None
         self.written: list[Written] = []
+        self.said: list[str] = []
+        """What its serial port said, in `SERIAL` messages."""
+        self.kept = 0
+        """How many of these came before a frame that was acknowledged."""
+        self.spoke_first = False
+        """Whether the port spoke before any command could be under way."""
         self.faults: list[tuple[str, str]] = []
+
+    @property
+    def imei(self) -> str:
+        """Whose connection it is."""
+        return self._imei
+
+    @property
+    def connection(self) -> str:
+        """Its name."""
+        return self._connection
 
     def hear(self, data: Bytes) -> None:
         """Take the next bytes."""
@@ -58,13 +77,20 @@ class Wiretap:
         if not isinstance(item, bytes):
             return
         if item[0] in wire.AVL_CODECS.values():
-            self._unacked.append(item[1])
-        elif self._owed and self._answers(item, self._owed):
+            self._unacked.append((item[1], len(self.said)))
+            return
+        self._listen(item)
+        if self._owed and self._answers(item, self._owed):
             self._owed = None
+
+    def _listen(self, body: bytes) -> None:
+        texts = [text.decode() for text in wire.read_serial(body) if text.startswith(SERIAL)]
+        self.said += texts
+        self.spoke_first |= bool(texts) and not self._acks and not self.written
 
     def _answers(self, body: bytes, owed: Written) -> bool:
         found = wire.read_message(body)
-        if found is None or found.codec != owed.codec:
+        if found is None or found.codec != owed.codec or body[1] != 1:
             return False
         if found.codec == "12":
             return found.kind == wire.ANSWER and bool(found.text)
@@ -72,7 +98,9 @@ class Wiretap:
 
     def _acked(self, count: int) -> None:
         self._acks += 1
-        if not self._unacked or self._unacked.popleft() != count:
+        expected, said = self._unacked.popleft() if self._unacked else (0, 0)
+        self.kept = max(self.kept, said)
+        if expected != count:
             self._fault("acks", f"an ack of {count} records belongs to no frame that waits for it")
 
     def _command(self, at: float, body: bytes | None) -> None:

@@ -232,6 +232,7 @@ class Fleet:
         self.history = history = replace(self.history, acked=list(self.history.acked))
         history.responses = self.memory.lost + await self.stream(keys.responses)
         history.telemetry = [fields for _, fields in await self.stream(keys.telemetry)]
+        history.messages = [fields for _, fields in await self.stream(keys.messages)]
         history.registry = _text(await client.hgetall(keys.registry))
         history.tokens = _text(await client.hgetall(keys.sessions))
         async for key in client.scan_iter(keys.ledger("*"), count=1000):

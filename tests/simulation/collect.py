@@ -25,6 +25,7 @@ def streams(world: World) -> None:
     known = dict(history.responses) | dict(log(world))
     history.responses = sorted(known.items(), key=lambda entry: read_id(entry[0].encode()))
     history.telemetry += [fields for _, fields in _entries(world, "telemetry:records")]
+    history.messages += [fields for _, fields in _entries(world, "telemetry:messages")]
 
 
 def everything(world: World) -> None:

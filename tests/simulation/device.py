@@ -30,9 +30,11 @@ class Device:
         self.imei = f"3569{number:011d}"
         self._world = world
         self._random = world.random
+        self.speaks = self._random.random() < 0.3
         self._codec = self._random.choice(("8", "8", "8E", "16"))
         self._patience = self._random.choice(PATIENCE)
         self._pause = (0.05, 0.5, 2.0)
+        self._said = 0
         self._clock_ms = int(world.clock.wall() * 1000) + number
         self._socket: Socket | None = None
         self._outstanding: deque[list[int]] = deque()
@@ -62,6 +64,7 @@ class Device:
         self._outstanding.clear()
         self._greet(socket)
         if await self._until(lambda: bool(socket.down.greeted)):
+            self._speak(socket)
             while self._socket is socket and await self._report():
                 pass
         if self._socket is socket:
@@ -102,6 +105,8 @@ class Device:
     def _incident(self, socket: Socket) -> bool:
         """What may happen between two reports; False when the device leaves."""
         what = self._random.random()
+        if what < 0.5:
+            self._speak(socket)
         if what < 0.04:
             return False
         if what < 0.06:
@@ -117,6 +122,15 @@ class Device:
             if what < 0.12:
                 asyncio.get_running_loop().call_later(self._random.choice((0.5, 3.0)), socket.read_again)
         return True
+
+    def _speak(self, socket: Socket) -> None:
+        """What its serial port has to say, if it speaks at all."""
+        if self.speaks and self._socket is socket:
+            texts = []
+            for _ in range(self._random.choice((1, 1, 2, 3))):
+                self._said += 1
+                texts.append(b"serial %d" % self._said)
+            socket.send(wire.serial(self._random.choice(("12", "13")), *texts))
 
     async def _until(self, condition: object) -> bool:
         """Wait for `condition` while bytes come, as long as a device is patient."""
@@ -208,6 +222,8 @@ class Device:
         if manner == "late":
             delay = self._random.uniform(4.0, 20.0)
         silent = ("never", "broken", "wrong imei", "other codec", "hang up", "vanish", "lose framing")
+        if self._random.random() < 0.5:
+            asyncio.get_running_loop().call_later(delay / 2, self._speak, socket)
         data = first + (b"" if manner in silent else answer)
         if data:
             asyncio.get_running_loop().call_later(delay, self._say, socket, data)

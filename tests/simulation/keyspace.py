@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.simulation.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
 
-GROWING = frozenset({"XADD", "HSET", "HSETNX", "SET", "XGROUP CREATE"})
+GROWING = frozenset({"XADD", "HSET", "HSETNX", "SADD", "SET", "XGROUP CREATE"})
 """Commands that a server without memory refuses."""
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -128,7 +128,7 @@ class Keyspace:
 
     def cmd_type(self, key: bytes) -> Any:
         self._expire(key)
-        kinds = {bytes: b"string", dict: b"hash", Stream: b"stream", type(None): b"none"}
+        kinds = {bytes: b"string", dict: b"hash", set: b"set", Stream: b"stream", type(None): b"none"}
         return Status(kinds[type(self._values.get(key))])
 
     def cmd_pexpire(self, key: bytes, length: bytes) -> Any:
@@ -140,6 +140,17 @@ class Keyspace:
     def cmd_time(self) -> Any:
         micros = int(self._wall() * 1_000_000)
         return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
+
+    # Sets
+
+    def cmd_sadd(self, key: bytes, *members: bytes) -> Any:
+        found = self._make(key, set)
+        before = len(found)
+        found.update(members)
+        return len(found) - before
+
+    def cmd_sismember(self, key: bytes, member: bytes) -> Any:
+        return int(member in (self._find(key, set) or ()))
 
     # Hashes
 

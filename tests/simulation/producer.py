@@ -55,6 +55,8 @@ class Producer:
             "payload": f"setdigout {self._count:05d}",
             "codec": random.choice(("12", "14")),
         }
+        if random.random() < 0.5:
+            del fields["codec"]
         if random.random() < 0.3:
             fields["response_timeout"] = random.choice(ANSWER_WITHIN)
         if random.random() < 0.3:

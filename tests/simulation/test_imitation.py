@@ -44,6 +44,8 @@ class Generator:
                 *[("SET", key, name, "EX", 60), ("SET", key, name, "PX", 60_000), ("GET", stream)],
                 *[("HGET", key, name), ("HMGET", key, *NAMES), ("HGETALL", key), ("HSCAN", key, 0)],
                 *[("HSET", key, name, entry)] * 3,
+                *[("SADD", key, name), ("SADD", "set", name, entry), ("SISMEMBER", "set", name)],
+                *[("SISMEMBER", key, name), ("TYPE", "set")],
                 *[("HSETNX", key, name, "1"), ("HDEL", key, name), ("HDEL", key, *NAMES)],
                 *[self._added(stream)] * 6,
                 *[("XADD", stream, "1-0", "field", "late"), ("XLEN", stream), ("XLEN", key)],

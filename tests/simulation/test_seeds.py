@@ -53,6 +53,10 @@ def remember(world: World) -> None:
     for entry in world.history.telemetry:
         _met["codec", entry["codec"]] += 1
         _met["payload", "frame" if "frame" in entry else "data"] += 1
+    for entry in world.history.messages:
+        _met["said", entry["codec"]] += 1
+    for _, entry in world.history.responses:
+        _met["attribution", entry.get("attribution", "")] += 1
     _met.update(world.met)
 
 
@@ -104,6 +108,8 @@ FATES = {
         ("codec", {"8", "8E", "16"}),
         ("payload", {"data", "frame"}),
         ("recovered", {"1"}),
+        ("said", {"12", "13"}),
+        ("attribution", {"certain", "uncertain"}),
         ("fate", FATES),
         ("manner", set(MANNERS)),
         ("exit", {"0", "2", "3"}),
