@@ -47,6 +47,7 @@ OWN: tuple[Call, ...] = (
     ("xrange", KEY, "-", "+", "COUNT", "1"),
     ("xgroup", "create", KEY, "g", "0"),
     ("xinfo", "groups", KEY),
+    ("xinfo", "stream", KEY),
     ("xreadgroup", "GROUP", "g", "c", "STREAMS", KEY, "0"),
     ("xpending", KEY, "g"),
     ("xautoclaim", KEY, "g", "c", "0", "0-0"),

@@ -99,6 +99,7 @@ async def test_a_verdict_that_meets_a_stream_which_has_gone_ahead_is_told_once(n
         owner = nodes.owner(PREFIX)
         for name in (run.keys.deadletter, run.keys.undecodable):
             owner.client.xadd(name, {"any": "entry, for the key to be there"})
+        owner.client.sadd(run.keys.serial, "a member, for the key to be there")
         command_id = await run.producer.ask(run.imeis[0], response_timeout="30", codec="12")
         await until(lambda: run.history.received, "a command that is out")
         moving = nodes.moving(PREFIX, nodes.other(PREFIX))

@@ -66,6 +66,7 @@ async def test_the_entries_of_a_commands_life_are_as_documented(book: Book) -> N
         "session_id": "s-1",
         "response": "Ver:03.27.07 \r\nGPS:AXN",
         "rtt_ms": "1234",
+        "attribution": "certain",
     }
 
 
@@ -130,7 +131,7 @@ async def test_a_note_about_no_command_makes_no_ledger(book: Book) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "2000-02-29T23:59:59.999",
+        "2004-02-29T23:59:59.999",
         "2026-01-01T00:00:00.000",
         "2026-12-31T23:59:59.001",
         "2027-03-01T00:00:00.010",
