@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from transport.cli.reference import BEGIN, END, reference
+
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TESTS = {
     name
     for file in (ROOT / "tests").rglob("test_*.py")
@@ -34,3 +36,9 @@ def test_the_page_of_faults_names_a_test_in_every_row() -> None:
     rows = [line for line in tables.splitlines() if line.startswith("| ") and "| test |" not in line]
     assert len(rows) > 50
     assert [row for row in rows if "`test_" not in row] == []
+
+
+def test_the_reference_has_every_option_of_every_verb() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    written = text.partition(f"{BEGIN}\n")[2].partition(END)[0]
+    assert written == reference(), "python -m transport.cli.reference docs/reference.md"

@@ -11,18 +11,18 @@ from tests.mutation.mechanisms import MECHANISMS
 INTRODUCTION = f"""\
 # What upholds the promises
 
-Each promise of the README rests on a few lines of code. The {len(MECHANISMS)} rows below name these lines, the
-tests that fail without them, and what their absence would do. For each row the suite removes the line in a copy
-of the code and requires that every test of the row fails there.
+Each promise of the README rests on a few lines of code. The {len(MECHANISMS)} rows below name these lines,
+the tests that fail without them, and what their absence would do. For each row the suite removes the line in
+a copy of the code and requires that every test of the row fails there.
 
 Some lines are a second defence behind another one. They are tested alone too, because either may be changed.
 
 The rows are data, in `tests/mutation/table/`. To add one:
 
-1. Add a `Mechanism` to the file of its area: the text as it stands once in the code, its replacement, and the ids
-   of one or two tests that must fail then. Prefer fast tests.
-2. Run `pytest "tests/mutation/test_mechanisms.py::test_without_it_the_suite_fails[NAME]"`. If no test fails, the
-   suite has a hole: write one.
+1. Add a `Mechanism` to the file of its area: the text as it stands once in the code, its replacement, and the
+   ids of one or two tests that must fail then. Prefer fast tests.
+2. Run `pytest "tests/mutation/test_mechanisms.py::test_without_it_the_suite_fails[NAME]"`. If no test fails,
+   the suite has a hole: write one.
 """
 
 

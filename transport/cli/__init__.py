@@ -28,13 +28,13 @@ from .ending import complain, leave, undecided
 
 VERBS = {
     "run": "Run a gateway.",
-    "demo": "See a gateway, five trackers and eight commands at work, in a few seconds.",
+    "demo": "Run a gateway, five simulated trackers and eight commands for a few seconds.",
     "simulate": "Connect simulated trackers to a gateway.",
-    "send": "Send a command to a device and follow what becomes of it.",
+    "send": "Send a command to a device and follow it to its end.",
     "cancel": "Cancel a command that is not sent yet.",
-    "watch": "Print the events of all commands and sessions as they come.",
-    "history": "Show what became of a command, and the path it took.",
-    "check": "Say whether Redis, the fleet on it and this host are as they have to be.",
+    "watch": "Print the events of commands and sessions as they arrive.",
+    "history": "Show the events of a command and its path through the states.",
+    "check": "Check Redis, the gateways on it and this host.",
     "diagrams": "Draw the state machines as Mermaid text and SVG.",
     "schema": "Print the JSON Schema or the AsyncAPI document of the streams.",
     "config": "Print a configuration file with every option and its default.",

@@ -22,9 +22,9 @@ DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 @click.command(short_help="Cancel a command that is not sent yet.")
 @click.argument("command_id")
 @click.option(
-    "--patience", type=Duration(0.1), default=30.0, show_default=True, help="Time to wait for a verdict."
+    "--patience", type=Duration(0.1), default=30.0, show_default=True, help="Time to wait for the outcome."
 )
-@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @with_streams
 def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
     """Cancel the command COMMAND_ID if no byte of it was sent.

@@ -1,4 +1,4 @@
-"""``telgw check``: whether Redis, the fleet on it and this host are as they have to be."""
+"""``telgw check``: whether Redis, the gateways on it and this host are configured correctly."""
 
 from __future__ import annotations
 
@@ -32,18 +32,22 @@ LONGEST = 400
 POSITIVE = click.IntRange(min=1)
 
 
-@click.command(short_help="Say whether Redis, the fleet on it and this host are as they have to be.")
-@click.option("--replay", is_flag=True, help="Fold the whole log, and compare it with the ledgers.")
-@click.option("--json", "raw", is_flag=True, help="One JSON object for each finding.")
+@click.command(short_help="Check Redis, the gateways on it and this host.")
+@click.option("--replay", is_flag=True, help="Fold the whole log and compare it with the ledgers.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per finding.")
 @click.option(
-    "--connections", type=POSITIVE, default=10_000, show_default=True, help="Devices this host shall hold."
+    "--connections",
+    type=POSITIVE,
+    default=10_000,
+    show_default=True,
+    help="Devices that this host must be able to hold.",
 )
-@setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As the gateways have it.")
-@setting("Telemetry", "--messages-maxlen", POSITIVE, "As the gateways have it.")
-@setting("Commands", "--responses-maxlen", POSITIVE, "As the gateways have it.")
-@setting("Redis", "--session-events", StreamName(), "As the gateways have it.")
-@setting("Commands", "--command-ttl", Duration(1.0, 86400), "As the gateways have it.")
-@setting("Commands", "--response-timeout", Duration(0.1, 3600), "As the gateways have it.")
+@setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As set for the gateways.")
+@setting("Telemetry", "--messages-maxlen", POSITIVE, "As set for the gateways.")
+@setting("Commands", "--responses-maxlen", POSITIVE, "As set for the gateways.")
+@setting("Redis", "--session-events", StreamName(), "As set for the gateways.")
+@setting("Commands", "--command-ttl", Duration(1.0, 86400), "As set for the gateways.")
+@setting("Commands", "--response-timeout", Duration(0.1, 3600), "As set for the gateways.")
 @with_streams
 def command(
     where: Where,

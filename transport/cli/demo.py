@@ -56,7 +56,7 @@ WIDE = 124
 INTERRUPTED = 130
 
 
-@click.command(short_help="See a gateway, five trackers and eight commands at work, in a few seconds.")
+@click.command(short_help="Run a gateway, five simulated trackers and eight commands for a few seconds.")
 def command() -> int:
     """Start a gateway with a Redis of its own, five simulated trackers, and send them eight commands.
 

@@ -23,9 +23,9 @@ from .streams import producer
 FOUND, UNKNOWN = 0, 4
 
 
-@click.command(short_help="Show what became of a command, and the path it took.")
+@click.command(short_help="Show the events of a command and its path through the states.")
 @click.argument("command_id")
-@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @click.option("--mermaid", is_flag=True, help="The diagram as Mermaid, for a page.")
 @with_streams
 def command(where: Where, command_id: str, raw: bool, mermaid: bool) -> int:

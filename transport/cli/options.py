@@ -75,7 +75,7 @@ def with_redis(function: Decorated) -> Decorated:
         "Redis",
         "--state-dir",
         click.Path(file_okay=False, path_type=Path),
-        "Data of the embedded server.",
+        "Directory for the data and the socket of the embedded server.",
         default=None,
         show_default="the user's state directory",
     )(function)
@@ -83,13 +83,13 @@ def with_redis(function: Decorated) -> Decorated:
         "Redis",
         "--key-prefix",
         KeyPrefix(),
-        "What every Redis name begins with, for example `{fleet}:`, whose braces a cluster needs.",
+        "Prefix of every Redis name, for example `{fleet}:`; a cluster needs the braces.",
     )(_with_url(function))
     function = setting(
         "Redis",
         "--redis-file",
         click.Path(dir_okay=False, path_type=Path),
-        "A file whose only line is that URL: a list of processes shows no password then.",
+        "File whose only line is that URL, so that no process list shows its password; mode 0600.",
         default=None,
         show_default="none",
     )(function)
@@ -97,8 +97,8 @@ def with_redis(function: Decorated) -> Decorated:
         "Redis",
         "--redis",
         RedisUrl(),
-        "redis://, unix://, redis+sentinel:// or redis+cluster:// URL, rediss for TLS; `embedded` for the "
-        "server that `telgw run` starts itself.",
+        "URL: redis://, unix://, redis+sentinel:// or redis+cluster://, with rediss for TLS; `embedded` for "
+        "the server that `telgw run` starts itself.",
         show_default="embedded",  # and never what the environment or a file says, which may hold a password
     )(function)
 

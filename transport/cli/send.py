@@ -27,7 +27,7 @@ SLACK = 60.0
 """Seconds that a verdict may come later than the command's own times allow, before nobody waits any more."""
 
 
-@click.command(short_help="Send a command to a device and follow what becomes of it.")
+@click.command(short_help="Send a command to a device and follow it to its end.")
 @click.argument("imei")
 @click.argument("text")
 @click.option(
@@ -35,16 +35,22 @@ SLACK = 60.0
     type=click.Choice(["12", "14"]),
     help="How it is sent.  [default: 12; 14 to a device whose serial port speaks]",
 )
-@click.option("--timeout", type=Duration(0.1, 3600), help="Time the device has to answer.")
-@click.option("--expires-in", type=Duration(0.1, 86400), help="It is not sent later than this from now.")
 @click.option(
-    "--no-answer", is_flag=True, help="Done when the device's TCP has taken it; no answer is awaited."
+    "--timeout",
+    type=Duration(0.1, 3600),
+    help="Time the device has to answer, from the write.  [default: --response-timeout of the gateway]",
 )
 @click.option(
-    "--command-id", help="Its id, and the key by which it is never sent twice.  [default: a new UUID]"
+    "--expires-in",
+    type=Duration(0.1, 86400),
+    help="Not sent later than this from now.  [default: --command-ttl of the gateway]",
 )
+@click.option(
+    "--no-answer", is_flag=True, help="Await no answer: delivered once the device's TCP has acknowledged it."
+)
+@click.option("--command-id", help="Its id; one id is never sent twice.  [default: a new UUID]")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it to its end.")
-@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @with_streams
 def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
     """Send the command TEXT to the device IMEI and print each event of it as it comes.
@@ -55,7 +61,7 @@ def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
     Exit status: 0 responded or delivered (without waiting: handed over); 1 failed; 2 nothing was handed over:
     wrong use, or Redis cannot be used; 3 timeout, or it is not known what became of it: no verdict came,
     Redis was lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2
-    and 4 may it be sent again without a thought.
+    and 4 is it safe to send it again without looking at `telgw history`.
     """
     if wish["text"] == STDIN:
         wish["text"] = read_line(sys.stdin.buffer)

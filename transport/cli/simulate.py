@@ -1,4 +1,4 @@
-"""``telgw simulate``: trackers that are not there."""
+"""``telgw simulate``: simulated trackers."""
 
 from __future__ import annotations
 
@@ -31,18 +31,24 @@ SPREAD = 2.0
 
 @click.command(short_help="Connect simulated trackers to a gateway.")
 @click.option(
-    "--connect", type=HostPort(), default="127.0.0.1:5027", show_default=True, help="Where the gateway is."
+    "--connect", type=HostPort(), default="127.0.0.1:5027", show_default=True, help="Address of the gateway."
 )
-@click.option("--trackers", type=click.IntRange(1, 100_000), default=10, show_default=True, help="How many.")
+@click.option(
+    "--trackers", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Number of trackers."
+)
 @click.option(
     "--imei-base",
     type=click.IntRange(1, 10**15 - 1),
     default=IMEI_BASE,
     show_default=True,
-    help="The first IMEI.",
+    help="IMEI of the first tracker.",
 )
 @click.option(
-    "--codec", type=click.Choice(list(CODECS)), default="mixed", show_default=True, help="Of the records."
+    "--codec",
+    type=click.Choice(list(CODECS)),
+    default="mixed",
+    show_default=True,
+    help="Codec of the records.",
 )
 @click.option(
     "--interval", type=Duration(0.01), default=5.0, show_default=True, help="Time between two frames."
@@ -52,33 +58,41 @@ SPREAD = 2.0
     type=click.IntRange(1, 255),
     default=1,
     show_default=True,
-    help="Records in each frame, or as many as fit in the 1,280 bytes of a device's packet.",
-)
-@click.option("--records", type=click.IntRange(1), help="End when each has had so many acknowledged.")
-@click.option(
-    "--answer", type=click.Choice(ANSWERS), default="normal", show_default=True, help="To commands."
+    help="Records per frame, or as many as fit into the 1,280 bytes of a packet.",
 )
 @click.option(
-    "--answer-delay", type=Duration(), default=0.2, show_default=True, help="Time until it answers."
+    "--records", type=click.IntRange(1), help="Stop when each tracker has this many records acknowledged."
 )
 @click.option(
-    "--late-by", type=Duration(), default=60.0, show_default=True, help="More time, with --answer late."
+    "--answer",
+    type=click.Choice(ANSWERS),
+    default="normal",
+    show_default=True,
+    help="How trackers answer commands.",
+)
+@click.option("--answer-delay", type=Duration(), default=0.2, show_default=True, help="Delay of an answer.")
+@click.option(
+    "--late-by", type=Duration(), default=60.0, show_default=True, help="Additional delay with --answer late."
 )
 @click.option("--split", is_flag=True, help="Write frames in small pieces.")
-@click.option("--drop-every", type=Duration(0.1), help="Each connection is cut after this.")
+@click.option("--drop-every", type=Duration(0.1), help="Cut each connection after this.")
 @click.option("--ping", type=Duration(0.1), help="Time between two network pings.")
-@click.option("--serial", type=Duration(0.01), help="A serial port speaks: time between two frames.")
+@click.option("--serial", type=Duration(0.01), help="Send serial-port data: time between two frames.")
 @click.option(
     "--serial-codec",
     type=click.Choice(list(SERIAL_CODECS)),
     default="12",
     show_default=True,
-    help="Of what it says.",
+    help="Codec of the serial-port data.",
 )
 @click.option(
-    "--serial-merge", type=click.IntRange(1, 255), default=1, show_default=True, help="Messages in a frame."
+    "--serial-merge",
+    type=click.IntRange(1, 255),
+    default=1,
+    show_default=True,
+    help="Serial-port messages per frame.",
 )
-@click.option("--duration", type=Duration(0.1), help="End after this.")
+@click.option("--duration", type=Duration(0.1), help="Stop after this.")
 def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **wish: Any) -> int:
     """Connect simulated trackers to a gateway: they report, wait for acknowledgements and answer commands.
 

@@ -21,21 +21,26 @@ RETRY = 1.0
 _ENTRY_ID = re.compile(r"\$|\d{1,20}(-\d{1,20})?")
 
 
-@click.command(short_help="Print the events of all commands and sessions as they come.")
+@click.command(short_help="Print the events of commands and sessions as they arrive.")
 @click.option(
-    "--from", "start", default="$", show_default=True, metavar="ID", help="Begin after this entry; 0: all."
+    "--from",
+    "start",
+    default="$",
+    show_default=True,
+    metavar="ID",
+    help="Start after this entry; 0: at the oldest; $: with the next one.",
 )
 @click.option("--imei", help="Only events of this device.")
 @click.option("--command", "command_id", metavar="COMMAND_ID", help="Only events of this command.")
-@click.option("--messages", is_flag=True, help="Instead of events, what serial ports of devices say.")
-@click.option("--json", "raw", is_flag=True, help="One JSON object for each event.")
+@click.option("--messages", is_flag=True, help="Print messages of serial ports instead of events.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @with_streams
 def command(
     where: Where, start: str, imei: str | None, command_id: str | None, messages: bool, raw: bool
 ) -> int:
-    """Print the events and notes of all commands and sessions as they come, until Ctrl-C.
+    """Print the events and notes of all commands and sessions as they arrive, until Ctrl-C.
 
-    Nothing is taken away from other readers: no consumer group is used.
+    It uses no consumer group, so it takes nothing away from other readers.
     """
     if not _ENTRY_ID.fullmatch(start):
         raise click.UsageError(f"--from {start!r} is no id of an entry, like 1700000000000-0, nor $.")
