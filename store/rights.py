@@ -48,6 +48,7 @@ OWN: tuple[Call, ...] = (
     ("xgroup", "create", KEY, "g", "0"),
     ("xinfo", "groups", KEY),
     ("xinfo", "stream", KEY),
+    ("xinfo", "stream", KEY),
     ("xreadgroup", "GROUP", "g", "c", "STREAMS", KEY, "0"),
     ("xpending", KEY, "g"),
     ("xautoclaim", KEY, "g", "c", "0", "0-0"),

@@ -101,7 +101,8 @@ def test_who_is_interrupted_does_not_know(
         process = telgw("cancel", "--redis", redis_url, "c1")
         until(lambda: bus.client.xlen("commands:outbound:gw-1") == 2, "the cancel")
     process.send_signal(signal.SIGINT)
-    assert ended(process)[0] == UNDECIDED
+    status, said = ended(process)
+    assert status == UNDECIDED, said
     gateway.process.send_signal(signal.SIGCONT)
 
 

@@ -18,6 +18,7 @@ from tests.process.gateway import IMEI, KEYS, MAIN, PATIENCE, Bus, Device, Gatew
 from tests.process.test_log_faults import free_port
 from tests.rig.redis import redis_server
 from tests.rig.rights import rules
+from transport.daemon.outages import ENDS_A_MINUTE
 from transport.teltonika.handshake import encode_handshake
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
@@ -186,10 +187,12 @@ async def test_a_redis_without_room_for_all_connections_fills_no_log(
         admin.config_set("maxclients", 3)
         admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         until(lambda: admin.info("stats")["rejected_connections"] > 10, "many that are turned away")
-        # Whether the reason comes through before the connection is reset is a matter of luck.
+        # Whether the reason comes through before the connection is reset, and who gets the place, is luck.
         told = [line for line in gateway.lines if line["event"] == "redis_error"]
-        assert len({(line.get("advice") or line["part"], line["error"]) for line in told}) == len(told) > 0
-        assert not gateway.said_before("redis_back")
+        kinds = {(line.get("advice") or line["part"], line["error"]) for line in told}
+        ends = sum(line["event"] == "redis_back" for line in gateway.lines)
+        assert 0 < len(told) <= len(kinds) * (ends + 1)
+        assert ends <= ENDS_A_MINUTE
         admin.config_set("maxclients", 1000)
         gateway.said("redis_back")
         device = plug_in(gateway).ready()

@@ -23,6 +23,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
+CANCELLATIONS = 20
 PATIENCE = 1.0
 """Seconds that a last sentence waits for room on standard error."""
 
@@ -82,7 +83,28 @@ def complete(work: Coroutine[Any, Any, int], *, fast: bool = False) -> int:
         fast: on uvloop, where it is installed. It is never closed: the process has to end with the work.
     """
     with asyncio.Runner(loop_factory=_fast_loop if fast else _Loop) as runner:
-        return runner.run(work)
+        return runner.run(_interruptible(work))
+
+
+async def _cancel(task: asyncio.Future[int]) -> None:
+    for _ in range(CANCELLATIONS):
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=0.1)
+        if done:
+            with suppress(asyncio.CancelledError):
+                task.exception()
+            return
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Do `work`, and end it at Ctrl-C: Python 3.11 can lose a cancellation inside a socket call."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await _cancel(task)
+        raise
+    return task.result()
 
 
 def complain(sentence: str) -> None:
