@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from store.client import StoreError
+from store.client.errors import StoreError
 from store.keys import Keys
 
 BATCH = 500

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from fsm.command import COMMAND, NEW, Command, evolve
 from fsm.events import CommandEvent
 from fsm.replay import audit_command
+from store.client.numbers import whole
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.entry_ids import after
 from store.keys import Keys
 from store.messages import read_entry
-from store.numbers import whole
 from store.overdue import read_ledgers
 
 PAGE = 1000

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from redis.asyncio import Redis
 
-from store.client import StoreRefused, is_transient
+from store.client.errors import StoreRefused, is_transient
 
 Level = Literal["ok", "warning", "critical"]
 OK: Level = "ok"

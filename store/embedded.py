@@ -76,7 +76,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """For `store.client.connect`; the same in all lives of the server."""
+        """For `store.client.client.connect`; the same in all lives of the server."""
         return self._place.url()
 
     @property

@@ -29,12 +29,13 @@ from fsm.reasons import (
     INVALID_COMMAND,
     MOVED,
 )
-from store.client import Script, StoreRefused, is_transient
+from store.client.errors import StoreRefused, is_transient
+from store.client.replies import understood
+from store.client.script import Script
 from store.entry_ids import after
 from store.keys import Keys
 from store.ledger import Ledger
 from store.leftovers import held_by, lost_session
-from store.replies import understood
 
 PAGE = 100
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from store.client.numbers import whole
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.entry_ids import after
 from store.keys import GROUP, Keys
-from store.numbers import whole
 from store.overdue import Backlog, find_overdue
 from store.ownership import Holder
 from store.shared_keys import Bounds, diagnose_shared

@@ -12,10 +12,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from store.client import NotOwnerYet, Script, StoreError
+from store.client.errors import NotOwnerYet, StoreError
+from store.client.replies import read_time, understood
+from store.client.script import Script
 from store.keys import Keys
 from store.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
-from store.replies import read_time, understood
 
 RETRY = 1.0
 """Seconds between attempts to take over, and between beats while calls to Redis fail."""

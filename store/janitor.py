@@ -15,11 +15,13 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from store.client import Script, StoreError, is_transient, jittered
+from store.client.delays import jittered
+from store.client.errors import StoreError, is_transient
+from store.client.numbers import whole
+from store.client.replies import understood
+from store.client.script import Script
 from store.estate import Alive
 from store.keys import Keys
-from store.numbers import whole
-from store.replies import understood
 from store.retention import Trimmed, trim_stream
 
 _NOT_YET = -1

@@ -17,9 +17,11 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
-from store.client import Backoff, NotOwnerYet, Script, StoreError, StoreRefused, is_transient
+from store.client.delays import Backoff
+from store.client.errors import NotOwnerYet, StoreError, StoreRefused, is_transient
+from store.client.replies import understood
+from store.client.script import Script
 from store.keys import GROUP, Keys
-from store.replies import understood
 from store.spelling import command_of, read_results, spell, weight
 
 BATCH = 100

@@ -13,7 +13,8 @@ from fsm.events import SessionEvent
 from fsm.reasons import INSTANCE_LOST
 from fsm.registration import Registered, RegisterResult
 from fsm.session import CLOSED
-from store.client import StoreError, jittered
+from store.client.delays import jittered
+from store.client.errors import StoreError
 from store.keys import Keys
 from store.registry import Registrar
 

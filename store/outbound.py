@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from store.client import StoreError, StoreRefused
+from store.client.errors import StoreError, StoreRefused
 from store.entry_ids import after
 from store.keys import GROUP, Keys
 

@@ -11,10 +11,11 @@ from redis.asyncio import Redis
 from fsm.command import COMMAND, CommandRequest
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
-from store.client import Calls, StoreError
+from store.client.client import Calls
+from store.client.errors import StoreError
+from store.client.numbers import whole
 from store.entry_ids import after
 from store.keys import Keys
-from store.numbers import whole
 
 MARGIN_MS = 5000
 """How much later than its deadline a verdict may reach the ledger."""

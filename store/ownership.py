@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from fsm.errors import GatewayFault
-from store.client import NotOwnerYet
+from store.client.errors import NotOwnerYet
 
 MARGIN = 2.0
 """Seconds after its interval at which a heartbeat counts as missed: a call, and a loop that is busy."""

@@ -13,8 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
-from store.client import StoreError
-from store.errors import CallFailed, Outcome
+from store.client.errors import CallFailed, Outcome, StoreError
 from store.keys import Keys
 
 PAGE = 500

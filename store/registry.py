@@ -19,9 +19,11 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client import Backoff, NotOwnerYet, Script, StoreError
+from store.client.delays import Backoff
+from store.client.errors import NotOwnerYet, StoreError
+from store.client.replies import understood
+from store.client.script import Script
 from store.keys import Keys
-from store.replies import understood
 
 BATCH = 500
 RETAINED = 50_000

@@ -9,7 +9,9 @@ from contextlib import suppress
 from itertools import islice
 
 from fsm.events import SessionEvent
-from store.client import Backoff, Calls, StoreError
+from store.client.client import Calls
+from store.client.delays import Backoff
+from store.client.errors import StoreError
 from store.messages import session_fields
 
 CAPACITY = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from store.client import StoreRefused
+from store.client.errors import StoreRefused
 from store.entry_ids import EntryId, successor
 
 STEP = 100_000

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
-from store.client import Script, StoreError
-from store.errors import StoreRefused
+from store.client.errors import StoreError, StoreRefused
+from store.client.script import Script
 from store.keys import Keys
 
 SHOWN = 5

@@ -8,8 +8,8 @@ from fsm.command import SENT
 from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
+from store.client.replies import read_time
 from store.messages import command_fields, note_fields
-from store.replies import read_time
 
 BASE_WEIGHT = 1000
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fsm.errors import GatewayFault
-from store.redis_url import LONGEST_SOCKET_PATH
+from store.client.url import LONGEST_SOCKET_PATH
 
 SOCKET = "server.sock"
 HOST = "127.0.0.1"
@@ -94,7 +94,7 @@ class StateDirectory:
                     file.chmod(0o600)
 
     def url(self) -> str:
-        """Where its server listens, or would, for `store.client.connect`. It may hold a password.
+        """Where its server listens, or would, for `store.client.client.connect`. It may hold a password.
 
         Raises:
             EmbeddedUnavailable: what is there may not be ours.

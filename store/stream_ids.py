@@ -12,10 +12,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from store.client.errors import StoreRefused
+from store.client.numbers import whole
 from store.diagnosis import CRITICAL, WARNING, Finding
 from store.entry_ids import HIGHEST, EntryId
-from store.errors import StoreRefused
-from store.numbers import whole
 
 AHEAD_MS = 60_000
 """How far the last id may be ahead of the clock of the server: clocks are put right by less."""

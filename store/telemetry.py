@@ -20,7 +20,9 @@ from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
 from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE, Batch
-from store.client import Backoff, KeptConnection, Script, StoreError, StoreRefused, is_transient
+from store.client.delays import Backoff
+from store.client.errors import StoreError, StoreRefused, is_transient
+from store.client.script import KeptConnection, Script
 from store.device_ring import DeviceRing
 from store.keys import Keys
 

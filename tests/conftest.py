@@ -15,7 +15,7 @@ from freezegun.api import FrozenDateTimeFactory
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from store.client import connect
+from store.client.client import connect
 from tests.fake_client import FakeClient
 from tests.rig.local import LocalServer
 

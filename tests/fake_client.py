@@ -7,7 +7,7 @@ from typing import Any
 import fakeredis
 from fakeredis._clients._async import FakeAsyncRedisConnection
 
-from store.client import Calls
+from store.client.client import Calls
 
 
 class FakeConnection(FakeAsyncRedisConnection):

@@ -10,7 +10,7 @@ from itertools import cycle
 from typing import Any
 from urllib.request import urlopen
 
-from store.errors import StoreError
+from store.client.errors import StoreError
 from tests.load.daemon import Daemon
 from tests.load.outside import Outside
 from tests.load.swarm import FIRST

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from store.client import connect
+from store.client.client import connect
 from tests.redis.book import Book
 from tests.redis.fleet import Fleet
 

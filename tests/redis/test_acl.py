@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.moves import Status
-from store.client import connect
-from store.errors import StoreRefused
+from store.client.client import connect
+from store.client.errors import StoreRefused
 from tests.redis.book import KEYS, Book
 from tests.redis.live import IMEI, Device, running, told
 from tests.rig.rights import refused, rules

@@ -16,9 +16,9 @@ from fsm.command import Command, Entry, decide, evolve
 from fsm.moves import Open, Step
 from fsm.outbound import Limits, parse_entry
 from store.audit import diagnose_log
-from store.client import connect
+from store.client.client import connect
+from store.client.errors import StoreRefused
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, diagnose_server
-from store.errors import StoreRefused
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
 from store.ledger import Ledger

@@ -8,7 +8,7 @@ import pytest
 
 from fsm.events import SessionEvent
 from fsm.outbound import MAX_HOPS, Limits
-from store.client import Script
+from store.client.script import Script
 from store.estate import Estate
 from store.keys import Keys
 from store.ledger import Ledger

@@ -11,7 +11,7 @@ import pytest
 from fsm.command import Command, decide
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
-from store.client import StoreRefused
+from store.client.errors import StoreRefused
 from store.estate import Alive
 from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from fsm.moves import Move, MoveResult, Status
 from store import ledger as ledgers
-from store.errors import CallFailed, StoreRefused
+from store.client.errors import CallFailed, StoreRefused
 from store.ledger import BATCH, TRIES, Ledger
 from tests.redis.book import ANSWER, KEYS, Book
 

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.moves import Move, MoveResult, Status
-from store.client import Backoff, StoreRefused
+from store.client.delays import Backoff
+from store.client.errors import StoreRefused
 from store.ledger import BATCH, BATCH_BYTES, Ledger
 from tests.redis.book import KEYS, Book
 

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from store import outbound
-from store.client import connect
-from store.errors import CallFailed
+from store.client.client import connect
+from store.client.errors import CallFailed
 from store.keys import GROUP, Keys
 from store.outbound import BLOCK_MS, COUNT, OutboundReader
 

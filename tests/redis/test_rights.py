@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from store.client import connect
+from store.client.client import connect
 from store.keys import Keys
 from store.rights import LoginRefused, RightsMissing, check_rights
 from tests.rig.rights import rules

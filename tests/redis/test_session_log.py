@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store.errors import StoreRefused
+from store.client.errors import StoreRefused
 from store.responses import SessionLog
 
 pytestmark = pytest.mark.redis

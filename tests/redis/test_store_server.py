@@ -6,8 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client import Script, connect
-from store.errors import CallFailed
+from store.client.client import connect
+from store.client.errors import CallFailed
+from store.client.script import Script
 from store.heartbeat import Heartbeat
 from store.keys import Keys
 from store.registry import Registrar

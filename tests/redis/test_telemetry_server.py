@@ -13,7 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.telemetry import Batch
-from store.client import connect, is_transient
+from store.client.client import connect
+from store.client.errors import is_transient
 from store.keys import Keys
 from store.telemetry import Telemetry
 from tests.rig.local import LocalServer

@@ -10,8 +10,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from store.client import connect
-from store.errors import StoreError
+from store.client.client import connect
+from store.client.errors import StoreError
 from store.keys import GROUP, Keys
 from tests.checker import Violation, check
 from tests.history import Bytes, History

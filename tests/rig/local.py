@@ -34,7 +34,7 @@ class LocalServer:
     """A running server that keeps its data. A context manager: leaving it stops the server.
 
     Attributes:
-        url: for `store.client.connect`.
+        url: for `store.client.client.connect`.
         socket: its Unix socket, if the path is not too long for one.
     """
 

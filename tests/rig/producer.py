@@ -6,8 +6,8 @@ import asyncio
 from random import Random
 from typing import Any
 
-from store.client import connect
-from store.errors import StoreError
+from store.client.client import connect
+from store.client.errors import StoreError
 from store.keys import Keys
 from tests.history import Fields, History, Produced
 

@@ -20,7 +20,15 @@ import transport.daemon  # noqa: F401  that all modules are there to be sabotage
 from transport import tasks
 from transport.cli import main
 
-SPARED = ("transport.tasks", "transport.cli", "store.connection", "store.locator", "store.client")
+SPARED = (
+    "transport.tasks",
+    "transport.cli",
+    "store.client.connection",
+    "store.client.locator",
+    "store.client.client",
+    "store.client.delays",
+    "store.client.script",
+)
 """Modules whose functions never fail: who watches the tasks, and what redis-py calls in its own depths."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from store.errors import StoreError
+from store.client.errors import StoreError
 
 T = TypeVar("T")
 

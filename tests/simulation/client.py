@@ -11,10 +11,10 @@ import hiredis
 from redis.commands import AsyncCoreCommands
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
-from store.client import READER_MARGIN, Calls
-from store.client import TIMEOUT as PATIENCE
-from store.errors import ours, translated
-from store.replies import StrangeReply
+from store.client.client import READER_MARGIN, Calls
+from store.client.client import TIMEOUT as PATIENCE
+from store.client.errors import ours, translated
+from store.client.replies import StrangeReply
 from tests.simulation.weather import NEVER, Plan
 
 if TYPE_CHECKING:

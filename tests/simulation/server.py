@@ -18,7 +18,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from store.client import connect
+from store.client.client import connect
 from tests.history import Loss
 from tests.simulation.keyspace import Keyspace, Refusal
 from tests.simulation.scripting import Scripts

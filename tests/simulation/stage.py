@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import structlog
 
-import store.client
+import store.client.delays
 import store.outbound
 import store.ownership
 import transport.connection
@@ -33,7 +33,7 @@ def installed(world: World) -> Iterator[None]:
         (transport.daemon.gateway, "Presence", Presence),
         (transport.daemon.presence, "is_gone", world.is_gone),
         (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
-        (store.client, "random", world.random),
+        (store.client.delays, "random", world.random),
         (store.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.outbound, "RECLAIM_EVERY", 5.0),

@@ -85,7 +85,7 @@ class World:
         return url
 
     def connect(self, url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> SimulatedRedis:
-        """Stands in for `store.client.connect`."""
+        """Stands in for `store.client.client.connect`."""
         return SimulatedRedis(self._urls[url], purpose.partition(":")[2], block)
 
     def gate(self) -> Process | None:

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.allow_list import BATCH, PATIENCE, RedisAllowList
-from store.errors import StoreError
+from store.client.errors import StoreError
 from store.keys import Keys
 
 IMEI = "352093081452251"

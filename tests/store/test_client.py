@@ -21,9 +21,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from store.client import BadRedisUrl, Script, StoreRefused, connect, is_transient, redacted
-from store.errors import ours
-from store.redis_url import RedisUrl, read_url
+from store.client.client import connect
+from store.client.errors import StoreRefused, is_transient, ours
+from store.client.script import Script
+from store.client.url import BadRedisUrl, RedisUrl, read_url, redacted
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import pytest
 from redis.asyncio import Redis
 
 from store import outbound
-from store.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, Backoff, connect
-from store.errors import CallFailed
+from store.client.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, connect
+from store.client.delays import Backoff
+from store.client.errors import CallFailed
+from store.client.locator import Answer, LocatedConnection, LocatedPool, Locator
+from store.client.url import Address
 from store.keys import GROUP, Keys
-from store.locator import Answer, LocatedConnection, LocatedPool, Locator
 from store.outbound import OutboundReader
-from store.redis_url import Address
 
 KEYS = Keys()
 PATIENCE = 2.0

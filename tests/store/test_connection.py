@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from store.client import KeptConnection, Script, connect
-from store.errors import CallFailed, Outcome
+from store.client.client import connect
+from store.client.errors import CallFailed, Outcome
+from store.client.script import KeptConnection, Script
 
 uvloop = pytest.importorskip("uvloop")
 

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.telemetry import MESSAGE, RECORD, SERIAL, Batch
-from store.errors import StoreRefused
+from store.client.errors import StoreRefused
 from store.keys import Keys
 from store.telemetry import Telemetry
 

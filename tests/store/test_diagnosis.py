@@ -13,8 +13,8 @@ from fsm.outbound import Limits
 from store import audit as audit_module
 from store import overdue
 from store.audit import diagnose_log
+from store.client.errors import CallFailed, StoreRefused
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
-from store.errors import CallFailed, StoreRefused
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
 from store.messages import command_fields

@@ -11,7 +11,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 from store.heartbeat import Heartbeat, expiry
 from store.keys import Keys
 from store.ownership import Holder, Watch

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from store.client import NotOwnerYet
-from store.errors import CallFailed
+from store.client.errors import CallFailed, NotOwnerYet
 from store.heartbeat import RETRY, TRIES, Heartbeat
 from store.keys import Keys
 from store.ownership import Holder, Watch

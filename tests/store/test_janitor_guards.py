@@ -6,7 +6,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
-from store.client import CallFailed, StoreRefused
+from store.client.errors import CallFailed, StoreRefused
 from tests.store.household import KEYS, SETTINGS, Household
 
 

@@ -13,7 +13,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
-from store.errors import CallFailed, StoreRefused
+from store.client.errors import CallFailed, StoreRefused
 from tests.store.household import KEYS, SETTINGS, Household
 
 NEVER = 3600.0

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.moves import MoveResult, Status
-from store.client import NotOwnerYet
+from store.client.errors import NotOwnerYet
 from store.ledger import Ledger
 from tests.redis.book import KEYS, Book, Case
 

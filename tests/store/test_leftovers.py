@@ -9,8 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store import client, leftovers
-from store.errors import CallFailed, StoreError
+from store import leftovers
+from store.client import delays
+from store.client.errors import CallFailed, StoreError
 from store.keys import Keys
 from store.leftovers import Leftovers
 from store.registry import Registrar
@@ -190,7 +191,7 @@ async def test_it_looks_ever_more_seldom_while_nothing_is_found(
 
     monkeypatch.setattr(desk.leftovers, "look", look)
     monkeypatch.setattr(leftovers.asyncio, "sleep", sleep)
-    monkeypatch.setattr(client.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(delays.random, "uniform", lambda low, high: high)
     with pytest.raises(RuntimeError, match="StopIteration"):
         await desk.leftovers.run()
     looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]

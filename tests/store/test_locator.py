@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from store import locator
-from store.client import connect, is_transient
-from store.errors import CallFailed, StoreRefused
-from store.locator import Elsewhere
+from store.client import locator
+from store.client.client import connect
+from store.client.errors import CallFailed, StoreRefused, is_transient
+from store.client.locator import Elsewhere
 from tests.store.resp import Reply, Server, serving
 
 PREFIX = "{fleet}:"
@@ -96,7 +96,7 @@ async def test_sentinels_that_are_away_or_silent_cost_no_more_than_patience(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locator, "PATIENCE", 0.1)
-    monkeypatch.setattr("store.client.TIMEOUT", 60.0)
+    monkeypatch.setattr("store.client.client.TIMEOUT", 60.0)
     server = await start(named("it"))
     silent, one = await start(lambda words: ...), await start(Watcher(server))
     url = sentinel_url(silent, one).replace("//", "//127.0.0.1:1,")
@@ -171,7 +171,7 @@ async def test_after_a_long_silence_nothing_is_sent_before_the_sentinels_were_as
 ) -> None:
     """A machine that is busy makes nobody slow: sentinels and servers have all the time they need."""
     monkeypatch.setattr(locator, "PATIENCE", 60.0)
-    monkeypatch.setattr("store.client.TIMEOUT", 60.0)
+    monkeypatch.setattr("store.client.client.TIMEOUT", 60.0)
     old, new = await start(named("old")), await start(named("new"))
     watcher = Watcher(old)
     client = client_of(sentinel_url(await start(watcher)))

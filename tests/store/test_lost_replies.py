@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from store.client import connect
-from store.errors import CallFailed
+from store.client.client import connect
+from store.client.errors import CallFailed
 from tests.store.resp import Reply, Server, serving
 
 

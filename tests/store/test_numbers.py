@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store.audit import read_id
-from store.numbers import whole
+from store.client.numbers import whole
 
 
 @pytest.mark.parametrize("text", ["1767225600000", b"1767225600000", b"0001767225600000"])

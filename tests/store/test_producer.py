@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from store import producer as module
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 from store.keys import Keys
 from store.producer import LogEntry, Producer, StoreUnreachable
 

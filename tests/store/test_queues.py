@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from fsm.events import SessionEvent
 from fsm.moves import MoveResult, Status
 from fsm.telemetry import RECORD, Batch
+from store.client.replies import EARLIEST_MS
 from store.ledger import TRIES, Ledger
-from store.replies import EARLIEST_MS
 from store.responses import SessionLog
 from store.telemetry import Telemetry
 from tests.redis.book import KEYS, Book

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from store import outbound
-from store.errors import CallFailed, StoreRefused
+from store.client.errors import CallFailed, StoreRefused
 from store.keys import GROUP, Keys
 from store.outbound import OutboundReader, RawEntry
 

@@ -9,8 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.telemetry import Batch
-from store.client import CallFailed, connect
-from store.replies import EARLIEST_MS, FORMS, StrangeReply, read_time, understood
+from store.client.client import connect
+from store.client.errors import CallFailed
+from store.client.replies import EARLIEST_MS, FORMS, StrangeReply, read_time, understood
 from store.spelling import read_results
 from store.telemetry import _read
 

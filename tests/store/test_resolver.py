@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from store import resolver
-from store.resolver import Resolver
+from store.client import resolver
+from store.client.resolver import Resolver
 from tests.rig.waiting import until
 
 HOST = "redis.example"

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client import Script
-from store.errors import CallFailed
+from store.client.errors import CallFailed
+from store.client.script import Script
 from store.heartbeat import Heartbeat
 from store.keys import Keys
 from store.ownership import Holder, HolderWatched, InstanceHeld, Watch

@@ -12,7 +12,7 @@ from typing import Any
 from fsm.command import SENT
 from fsm.events import CommandEvent, Note
 from fsm.moves import SPEAKS, Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 
 US = "gw-1"
 BOOT = "boot-b"

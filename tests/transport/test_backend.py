@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from fsm.telemetry import UNDECODABLE, Batch
-from store.client import READER_MARGIN
+from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
 from tests.transport.diary import Diary, idle_gateway
 from transport.daemon import backend as backends

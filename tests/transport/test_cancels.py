@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fsm.moves import Entry, Open, Status
-from store.errors import StoreRefused
+from store.client.errors import StoreRefused
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
 

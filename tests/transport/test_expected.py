@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fsm.moves import Entry
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 from tests.transport.desk import IMEI, OTHER_IMEI, Desk
 from tests.transport.fake_ledger import US, Row
 from transport.daemon import recall as recalling

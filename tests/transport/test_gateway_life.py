@@ -14,7 +14,7 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.registration import Registered, RegisterResult
-from store.errors import CallFailed, StoreRefused
+from store.client.errors import CallFailed, StoreRefused
 from tests.transport.diary import Diary
 from transport import tasks as tasks_module
 from transport.daemon import checkup, outages, recurring, signals

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fsm.reasons import FENCED, SHUTDOWN
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 from tests.transport.diary import LOCAL, Diary
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway

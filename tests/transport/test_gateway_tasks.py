@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fsm.registration import Registered, RegisterResult
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 from tests.transport.diary import Diary
 from transport.daemon import gateway as gateways
 from transport.daemon import recurring

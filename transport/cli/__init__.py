@@ -22,7 +22,7 @@ import click
 from click.core import ParameterSource
 
 from fsm.errors import GatewayError
-from store.redis_url import redacted
+from store.client.url import redacted
 
 from .ending import complain, leave, undecided
 

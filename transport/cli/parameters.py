@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from store.redis_url import BadRedisUrl, read_url
+from store.client.url import BadRedisUrl, read_url
 from transport.settings import Address
 from transport.tls import cipher_fault
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fsm.outbound import Limits
-from store.url_check import check_url
+from store.client.url_check import check_url
 from transport.settings import Address, Settings
 from transport.tls import TlsFiles
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from store.client import StoreError, connect
+from store.client.client import connect
+from store.client.errors import StoreError
 from store.embedded import default_url
 from store.keys import Keys
 from store.producer import Producer, StoreUnreachable

@@ -10,7 +10,8 @@ import structlog
 from fsm.events import SessionEvent
 from fsm.telemetry import Batch
 from store.allow_list import RedisAllowList
-from store.client import StoreError, connect, is_transient
+from store.client.client import connect
+from store.client.errors import StoreError, is_transient
 from store.estate import Estate
 from store.heartbeat import Heartbeat
 from store.janitor import Janitor, JanitorSettings

@@ -14,7 +14,8 @@ from contextlib import suppress
 
 import structlog
 
-from store.client import StoreError, redacted
+from store.client.errors import StoreError
+from store.client.url import redacted
 from store.ownership import GONE, Holder, HolderWatched, InstanceHeld
 from transport.daemon.backend import Backend
 

@@ -16,7 +16,7 @@ import structlog
 
 from fsm.errors import GatewayError
 from store.allow_list import RedisAllowList
-from store.client import StoreError
+from store.client.errors import StoreError
 from transport.allow_list import AllowListPort, file_list, why_unreadable
 from transport.daemon.listeners import Listeners
 from transport.settings import Settings

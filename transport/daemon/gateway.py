@@ -11,7 +11,8 @@ from functools import partial
 import structlog
 
 from fsm.reasons import FENCED, SHUTDOWN
-from store.client import StoreError, redacted
+from store.client.errors import StoreError
+from store.client.url import redacted
 from store.outbound import OutboundReader
 from store.ownership import InstanceHeld
 from transport.clock import Clock

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from store.client import StoreError
+from store.client.errors import StoreError
 
 log = structlog.get_logger("telgw.store")
 

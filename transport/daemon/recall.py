@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from store.errors import StoreError
+from store.client.errors import StoreError
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 from transport.dispatcher import Dispatcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from store.client import StoreError
+from store.client.errors import StoreError
 from store.registry import Registrar
 from transport.clock import Clock
 from transport.daemon.backend import Backend

@@ -193,7 +193,7 @@ MECHANISMS = (
         promise="security",
         name="numbers of strangers",
         what="A number in Redis that is longer than 64 bits is none.",
-        file="store/numbers.py",
+        file="store/client/numbers.py",
         text=" and len(text) <= LONGEST",
         mutant=" ",
         without="whoever can write one ends the janitor of every instance",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError
 
-from store.errors import CallFailed
+from store.client.errors import CallFailed
 
 T = TypeVar("T")
 Form = Callable[[Any], bool]

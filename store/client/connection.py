@@ -10,7 +10,8 @@ Two rules hold here, and only here:
 
 * A connection that is `unusable` is closed before a call, never written to and never handed out.
 * What a call raises because its connection failed is a `ConnectionError` or `TimeoutError` of redis-py, and
-  the connection is closed. An error that came before the call was written is marked so (`store.errors`).
+  the connection is closed. An error that came before the call was written is marked so
+  (`store.client.errors`).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from redis.asyncio.connection import (
 )
 from redis.exceptions import ConnectionError, RedisError
 
-from store.errors import mark_never_sent
-from store.resolver import Resolver
-from store.tls_files import read_context
+from store.client.errors import mark_never_sent
+from store.client.resolver import Resolver
+from store.client.tls_files import read_context
 
 if TYPE_CHECKING:
     _Base = AbstractConnection

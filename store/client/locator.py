@@ -27,8 +27,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from store.connection import TcpConnection, TlsConnection
-from store.redis_url import Address
+from store.client.connection import TcpConnection, TlsConnection
+from store.client.url import Address
 
 PATIENCE = 1.0
 """Seconds that a sentinel or node has to answer, connecting included."""

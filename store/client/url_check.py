@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from store.client import connect
-from store.connection import TlsConnection
-from store.tls_files import try_files
+from store.client.client import connect
+from store.client.connection import TlsConnection
+from store.client.tls_files import try_files
 
 
 def check_url(url: str, key_prefix: str = "") -> None:

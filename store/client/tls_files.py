@@ -20,7 +20,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError
 
-from store.redis_url import BadRedisUrl
+from store.client.url import BadRedisUrl
 
 PATIENCE = 5.0
 """Seconds that a file may take at the start."""

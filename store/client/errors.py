@@ -5,10 +5,9 @@
     │   └── NotOwnerYet
     └── StoreRefused     the server was reached and answered with an error
 
-Nothing outside `store.client`, `store.connection`, `store.locator` and `store.replies` knows an exception of
-redis-py. A
-caller asks two things of an error: whether waiting helps (`is_transient`), and of a `CallFailed` whether the
-call may have been carried out (`outcome`). What is no StoreError is a bug, and surfaces as such.
+Only this package knows the exceptions of redis-py (and `store.embedded`, which runs before there is a loop).
+A caller asks two things of an error: whether waiting helps (`is_transient`), and of a `CallFailed` whether
+the call may have been carried out (`outcome`). Any other exception is a bug and is not caught.
 """
 
 from __future__ import annotations

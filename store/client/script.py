@@ -1,0 +1,91 @@
+"""Calls of Lua scripts: by digest, and with the whole source when the server does not have the script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from store.client.connection import LossyConnection
+from store.client.errors import StoreRefused, translated
+from store.client.replies import StrangeReply
+
+
+class Script:
+    """A Lua script of ``store/scripts``, called by its digest and sent whole when the server lacks it."""
+
+    def __init__(self, name: str) -> None:
+        self.source = resources.files("store").joinpath("scripts", name).read_bytes()
+        self.sha = sha1(self.source, usedforsecurity=False).hexdigest()
+
+    async def __call__(self, client: Redis, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """Run the script; the outcome of a call that raises may be unknown.
+
+        Raises:
+            StoreError: the call failed.
+        """
+        call = cast(Any, client).execute_command
+        try:
+            return await call("EVALSHA", self.sha, len(keys), *keys, *args)
+        except StoreRefused as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await call("EVAL", self.source, len(keys), *keys, *args)
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+class KeptConnection:
+    """A connection that one caller keeps for itself, with arguments packed in C: a quarter of the cost.
+
+    It is taken from the client's pool at the first call, and made anew when it is lost.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._connection: LossyConnection | None = None
+
+    async def call(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[str | bytes | int],
+        read: Callable[[Any], Any] = _as_it_is,
+    ) -> Any:
+        """What `read` makes of the reply of a script; the outcome of a call that raises may be unknown.
+
+        Raises:
+            StoreError: the call failed, or `read` raised: that was no reply, and the connection is closed.
+        """
+        rest = (len(keys), *keys, *args)
+        with translated():
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()
+            try:
+                reply = await self._exchange("EVALSHA", script.sha, *rest)
+            except NoScriptError:
+                reply = await self._exchange("EVAL", script.source, *rest)
+            try:
+                return read(reply)
+            except Exception as error:
+                await cast(Any, self._connection).disconnect(nowait=True)
+                raise StrangeReply("a script") from error
+
+    async def _exchange(self, *command: Any) -> Any:
+        connection = cast(Any, self._connection)
+        await connection.drop_if_stale()
+        await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
+        return await connection.read_response()
+
+    async def release(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
