@@ -24,7 +24,7 @@ DEVICES = 50
 AT_ONCE = 40
 SIZE = 240_000
 """Bytes that each connection of the attack sends before it closes."""
-SECONDS = 20.0 if os.environ.get("CI") else 6.0
+SECONDS = 10.0 if os.environ.get("CI") else 4.0
 GROWTH = 60.0
 """MiB by which the gateway may grow: the backlog as objects of Python, connections, and what is in flight."""
 PATIENCE = 3000.0
