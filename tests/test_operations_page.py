@@ -1,0 +1,59 @@
+"""docs/operations.md explains every metric, every reason and every log event at warning or above."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from transport.cli.schemas import entry_schemas
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+SOURCES = sorted(path for package in ("transport", "store", "fsm") for path in (ROOT / package).rglob("*.py"))
+LOUD = {"warning", "error", "critical"}
+METRICS = {"counter", "gauge", "reading"}
+
+
+def rows(table: str) -> list[str]:
+    """The name in the first cell of each row between two markers, without labels."""
+    text = PAGE.partition(f"<!-- {table}:begin -->")[2].partition(f"<!-- {table}:end -->")[0]
+    return re.findall(r"^\| `(\w+)", text, re.MULTILINE)
+
+
+def calls() -> Iterator[tuple[str, str]]:
+    """(method, first argument) of every method call of the code whose first argument is a text."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+                if isinstance(node.args[0].value, str):
+                    yield name, node.args[0].value
+
+
+def reasons(kind: str) -> set[str]:
+    """The reasons that an event of this kind may have, as `telgw schema` prints them."""
+    return set(entry_schemas("{name}")[kind]["properties"]["reason"]["enum"]) - {""}
+
+
+def test_each_metric_is_explained() -> None:
+    exposed = {f"teltonika_{name}" for method, name in calls() if method in METRICS}
+    exposed |= {name for method, name in calls() if method in {"Gauge", "Histogram"}}
+    assert len(exposed) > 40
+    assert exposed == set(rows("metrics"))
+
+
+def test_each_reason_of_a_command_is_explained() -> None:
+    assert reasons("CommandEvent") == set(rows("command-reasons"))
+
+
+def test_each_reason_of_a_closed_session_is_explained() -> None:
+    assert reasons("SessionEvent") == set(rows("close-reasons"))
+
+
+def test_each_log_event_at_warning_or_above_is_explained() -> None:
+    explained, logged = set(rows("log-events")), {name for method, name in calls() if method in LOUD}
+    assert logged - explained == set()
+    source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    assert [name for name in explained if not re.search(rf"[\"']{name}[\"']", source)] == []
