@@ -62,7 +62,7 @@ def table(entries: list[LogEntry]) -> Table:
     shown = Table(title=Text(title), title_justify="left")
     for heading in ("#", "at (UTC)", "event", "reason", "delivery", "after"):
         shown.add_column(heading, no_wrap=True)
-    shown.add_column("answer or detail", overflow="fold", min_width=16)
+    shown.add_column("answer or detail", overflow="fold", min_width=12)
     for _, fields in entries:
         cells = (
             render.printable(fields.get("reason", ""), 32),
