@@ -15,10 +15,10 @@ from fsm.events import CommandEvent
 from fsm.replay import audit_command
 from store.client.numbers import whole
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
-from store.entry_ids import after
 from store.keys import Keys
-from store.messages import read_entry
 from store.overdue import read_ledgers
+from store.streams.entry_ids import after
+from store.streams.events import read_entry
 
 PAGE = 1000
 

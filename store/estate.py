@@ -32,10 +32,10 @@ from fsm.reasons import (
 from store.client.errors import StoreRefused, is_transient
 from store.client.replies import understood
 from store.client.script import Script
-from store.entry_ids import after
 from store.keys import Keys
-from store.ledger import Ledger
+from store.ledger.ledger import Ledger
 from store.leftovers import held_by, lost_session
+from store.streams.entry_ids import after
 
 PAGE = 100
 

@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 
 from store.client.numbers import whole
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
-from store.entry_ids import after
 from store.keys import GROUP, Keys
 from store.overdue import Backlog, find_overdue
 from store.ownership import Holder
 from store.shared_keys import Bounds, diagnose_shared
 from store.stream_ids import judge_last_id, last_id
+from store.streams.entry_ids import after
 
 __all__ = ["Bounds", "Instance", "diagnose_fleet"]
 

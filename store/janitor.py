@@ -22,7 +22,7 @@ from store.client.replies import understood
 from store.client.script import Script
 from store.estate import Alive
 from store.keys import Keys
-from store.retention import Trimmed, trim_stream
+from store.streams.trimming import Trimmed, trim_stream
 
 _NOT_YET = -1
 

@@ -14,8 +14,8 @@ from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
 from store.client.client import Calls
 from store.client.errors import StoreError
 from store.client.numbers import whole
-from store.entry_ids import after
 from store.keys import Keys
+from store.streams.entry_ids import after
 
 MARGIN_MS = 5000
 """How much later than its deadline a verdict may reach the ledger."""

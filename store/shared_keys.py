@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from fsm.outbound import Limits
 from store.diagnosis import OK, WARNING, Report
 from store.keys import Keys
-from store.ledger import DEADLETTER_MAXLEN
+from store.ledger.ledger import DEADLETTER_MAXLEN
 from store.stream_ids import judge_last_id, last_id
-from store.telemetry import UNDECODABLE_MAXLEN
+from store.streams.telemetry import UNDECODABLE_MAXLEN
 
 OVERGROWN = 2
 """How many times its cap a stream may hold between two trims."""

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from store.client.errors import StoreRefused
 from store.client.numbers import whole
 from store.diagnosis import CRITICAL, WARNING, Finding
-from store.entry_ids import HIGHEST, EntryId
+from store.streams.entry_ids import HIGHEST, EntryId
 
 AHEAD_MS = 60_000
 """How far the last id may be ahead of the clock of the server: clocks are put right by less."""

@@ -16,8 +16,8 @@ from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, Move, Open
 from fsm.outbound import CancelRequest, Limits, parse_entry, verb_allowed
 from fsm.reasons import INVALID_COMMAND
-from store.messages import command_fields, read_entry
-from store.spelling import spell
+from store.ledger.move_codec import spell
+from store.streams.events import command_fields, read_entry
 from tests.fuzz import contract
 from tests.fuzz.contract import ENTRY_MS, NOW_MS, Fields
 from tests.transport.desk import Desk

@@ -17,8 +17,8 @@ from fsm.command import COMMAND
 from store.audit import diagnose_log
 from store.diagnosis import CRITICAL, LEVELS
 from store.keys import Keys
-from store.messages import read_entry
-from store.producer import LogEntry, Producer
+from store.streams.events import read_entry
+from store.streams.producer import LogEntry, Producer
 from tests.fuzz.contract import Fields, read_log
 from transport.cli import check, history, render, way
 

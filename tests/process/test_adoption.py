@@ -17,7 +17,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.keys import Keys
-from store.producer import Producer
+from store.streams.producer import Producer
 from transport.simulator import Behaviour, Tracker
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]

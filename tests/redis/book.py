@@ -11,8 +11,8 @@ from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.replay import replay_command
 from store.keys import GROUP, Keys
-from store.ledger import Ledger
-from store.messages import read_entry
+from store.ledger.ledger import Ledger
+from store.streams.events import read_entry
 
 KEYS = Keys()
 IMEI = "352093081452251"

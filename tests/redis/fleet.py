@@ -14,8 +14,8 @@ from fsm.outbound import Limits, parse_entry
 from fsm.replay import audit_command, replay_command
 from store.estate import Estate
 from store.keys import GROUP, Keys
-from store.ledger import Ledger
-from store.messages import read_entry
+from store.ledger.ledger import Ledger
+from store.streams.events import read_entry
 
 KEYS = Keys()
 IMEI = "356307042441013"

@@ -21,7 +21,7 @@ from store.client.errors import StoreRefused
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, diagnose_server
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
-from store.ledger import Ledger
+from store.ledger.ledger import Ledger
 from transport.cli import cli
 from transport.clock import Clock
 from transport.daemon import gateway as gateway_module

@@ -11,7 +11,7 @@ from fsm.outbound import MAX_HOPS, Limits
 from store.client.script import Script
 from store.estate import Estate
 from store.keys import Keys
-from store.ledger import Ledger
+from store.ledger.ledger import Ledger
 from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
 
 DAY_MS = 86_400_000

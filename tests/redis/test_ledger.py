@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.moves import Move, MoveResult, Status
-from store import ledger as ledgers
 from store.client.errors import CallFailed, StoreRefused
-from store.ledger import BATCH, TRIES, Ledger
+from store.ledger import ledger as ledgers
+from store.ledger.ledger import BATCH, TRIES, Ledger
 from tests.redis.book import ANSWER, KEYS, Book
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from fsm.moves import Move, MoveResult, Status
 from store.client.delays import Backoff
 from store.client.errors import StoreRefused
-from store.ledger import BATCH, BATCH_BYTES, Ledger
+from store.ledger.ledger import BATCH, BATCH_BYTES, Ledger
 from tests.redis.book import KEYS, Book
 
 OK = Status.OK

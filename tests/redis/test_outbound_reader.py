@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from store import outbound
 from store.client.client import connect
 from store.client.errors import CallFailed
 from store.keys import GROUP, Keys
-from store.outbound import BLOCK_MS, COUNT, OutboundReader
+from store.streams import outbound
+from store.streams.outbound import BLOCK_MS, COUNT, OutboundReader
 
 pytestmark = pytest.mark.redis
 

@@ -8,9 +8,9 @@ import pytest
 
 from fsm.moves import Discard, Entry, Open, Status, Step, Transfer
 from fsm.reasons import INVALID_COMMAND
-from store import spelling
 from store.keys import GROUP
-from store.ledger import DEADLETTER_MAXLEN
+from store.ledger import move_codec as spelling
+from store.ledger.ledger import DEADLETTER_MAXLEN
 from tests.redis.book import ANSWER, KEYS, US, Book
 from tests.redis.fleet import Fleet, ignore
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
 from store.client.errors import StoreRefused
-from store.responses import SessionLog
+from store.streams.session_log import SessionLog
 
 pytestmark = pytest.mark.redis
 

@@ -12,7 +12,7 @@ from store.client.script import Script
 from store.heartbeat import Heartbeat
 from store.keys import Keys
 from store.registry import Registrar
-from store.retention import trim_stream
+from store.streams.trimming import trim_stream
 from tests.rig.local import LocalServer
 from tests.rig.proxy import proxy
 

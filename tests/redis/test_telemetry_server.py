@@ -16,7 +16,7 @@ from fsm.telemetry import Batch
 from store.client.client import connect
 from store.client.errors import is_transient
 from store.keys import Keys
-from store.telemetry import Telemetry
+from store.streams.telemetry import Telemetry
 from tests.rig.local import LocalServer
 
 pytestmark = pytest.mark.redis

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import structlog
 
 import store.client.delays
-import store.outbound
 import store.ownership
+import store.streams.outbound
 import transport.connection
 import transport.daemon.backend
 import transport.daemon.gateway
@@ -34,9 +34,9 @@ def installed(world: World) -> Iterator[None]:
         (transport.daemon.presence, "is_gone", world.is_gone),
         (transport.link, "unacknowledged", lambda socket: socket.unacknowledged()),
         (store.client.delays, "random", world.random),
-        (store.outbound, "random", world.random),
+        (store.streams.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
-        (store.outbound, "RECLAIM_EVERY", 5.0),
+        (store.streams.outbound, "RECLAIM_EVERY", 5.0),
         (store.ownership, "MARGIN", 1.0),
         (transport.hub, "STORE_PATIENCE", 8.0),
         (transport.connection, "FRAME_DEADLINE", 5.0),

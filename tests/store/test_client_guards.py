@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from store import outbound
 from store.client.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, connect
 from store.client.delays import Backoff
 from store.client.errors import CallFailed
 from store.client.locator import Answer, LocatedConnection, LocatedPool, Locator
 from store.client.url import Address
 from store.keys import GROUP, Keys
-from store.outbound import OutboundReader
+from store.streams import outbound
+from store.streams.outbound import OutboundReader
 
 KEYS = Keys()
 PATIENCE = 2.0

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from fsm.telemetry import MESSAGE, RECORD, SERIAL, Batch
 from store.client.errors import StoreRefused
 from store.keys import Keys
-from store.telemetry import Telemetry
+from store.streams.telemetry import Telemetry
 
 KEYS = Keys()
 IMEI = b"356307042441013"

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from fsm.telemetry import Batch
-from store.device_ring import DeviceRing
+from store.streams.device_ring import DeviceRing
 
 PLENTY = 1000
 

@@ -17,7 +17,7 @@ from store.client.errors import CallFailed, StoreRefused
 from store.diagnosis import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
 from store.fleet import Bounds, diagnose_fleet
 from store.keys import GROUP, Keys
-from store.messages import command_fields
+from store.streams.events import command_fields
 
 KEYS = Keys("{fleet}:")
 IMEI = "356307042441013"

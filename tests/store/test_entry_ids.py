@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from store.entry_ids import HIGHEST, after, successor
-from store.retention import Trimmed, trim_stream
+from store.streams.entry_ids import HIGHEST, after, successor
+from store.streams.trimming import Trimmed, trim_stream
 
 LAST = f"{HIGHEST}-{HIGHEST}"
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.moves import MoveResult, Status
 from store.client.errors import NotOwnerYet
-from store.ledger import Ledger
+from store.ledger.ledger import Ledger
 from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.keys import Keys
-from store.outbound import OutboundReader
+from store.streams.outbound import OutboundReader
 
 Raw = list[tuple[bytes, dict[bytes, bytes] | None]]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from store import producer as module
 from store.client.errors import CallFailed
 from store.keys import Keys
-from store.producer import LogEntry, Producer, StoreUnreachable
+from store.streams import producer as module
+from store.streams.producer import LogEntry, Producer, StoreUnreachable
 
 KEYS = Keys("{test}:")
 

@@ -14,9 +14,9 @@ from fsm.events import SessionEvent
 from fsm.moves import MoveResult, Status
 from fsm.telemetry import RECORD, Batch
 from store.client.replies import EARLIEST_MS
-from store.ledger import TRIES, Ledger
-from store.responses import SessionLog
-from store.telemetry import Telemetry
+from store.ledger.ledger import TRIES, Ledger
+from store.streams.session_log import SessionLog
+from store.streams.telemetry import Telemetry
 from tests.redis.book import KEYS, Book
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -183,7 +183,7 @@ async def test_the_tries_of_a_move_are_forgotten_with_it(
     fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch, times: int, status: Status
 ) -> None:
     """Or a later one, which may have its place in memory, would have fewer."""
-    monkeypatch.setattr("store.ledger._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (0.0,))
     ledger = ledger_of(fake_redis)
     told = await refusing(ledger, times, spawn)
     assert await in_time(ledger.flush(60)) == 0
@@ -193,7 +193,7 @@ async def test_the_tries_of_a_move_are_forgotten_with_it(
 async def test_a_move_that_was_refused_is_not_tried_again_at_once(
     fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.ledger._RETRY_DELAYS", (3600.0,))
+    monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (3600.0,))
     ledger = ledger_of(fake_redis)
     told = await refusing(ledger, 1, spawn)
     assert (await ledger.flush(0.05), told) == (1, [])

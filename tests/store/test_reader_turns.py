@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from store import outbound
 from store.client.errors import CallFailed, StoreRefused
 from store.keys import GROUP, Keys
-from store.outbound import OutboundReader, RawEntry
+from store.streams import outbound
+from store.streams.outbound import OutboundReader, RawEntry
 
 Raw = list[tuple[bytes, dict[bytes, bytes] | None]]
 ENTRY: Raw = [(b"1-0", {b"command_id": b"c"})]

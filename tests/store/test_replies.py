@@ -12,8 +12,8 @@ from fsm.telemetry import Batch
 from store.client.client import connect
 from store.client.errors import CallFailed
 from store.client.replies import EARLIEST_MS, FORMS, StrangeReply, read_time, understood
-from store.spelling import read_results
-from store.telemetry import _read
+from store.ledger.move_codec import read_results
+from store.streams.telemetry import _read
 
 GARBAGE: tuple[Any, ...] = (
     *(None, 7, b"OK", b"", [], [None], [b"0", []], [7, 7], [[b"1-1", None]], [b"a", b"b", b"c"]),

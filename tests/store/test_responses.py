@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store.messages import read_entry, rfc3339
-from store.responses import SessionLog
+from store.streams.events import read_entry, rfc3339
+from store.streams.session_log import SessionLog
 
 STREAM = "commands:responses"
 NOW_MS = 1_767_225_600_042

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from store.retention import Trimmed, trim_stream
+from store.streams.trimming import Trimmed, trim_stream
 
 KEY = "stream"
 HOUR = 3_600_000

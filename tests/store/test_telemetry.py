@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.telemetry import Batch
 from store.keys import Keys
-from store.telemetry import OVERHEAD, Telemetry
+from store.streams.telemetry import OVERHEAD, Telemetry
 
 KEYS = Keys()
 IMEI = b"356307042441013"

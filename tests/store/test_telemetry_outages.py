@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.telemetry import RECORD, UNDECODABLE, Batch
 from store.keys import Keys
-from store.telemetry import OVERHEAD, Telemetry
+from store.streams.telemetry import OVERHEAD, Telemetry
 
 KEYS = Keys()
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -137,7 +137,7 @@ async def test_a_backlog_goes_out_in_calls_of_a_bounded_size(
 async def test_the_stream_of_undecodable_frames_is_capped(
     fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.telemetry.UNDECODABLE_MAXLEN", 100)
+    monkeypatch.setattr("store.streams.telemetry.UNDECODABLE_MAXLEN", 100)
     desk = Desk(fake_redis)
     for number in range(250):
         desk.store(str(number), kind=UNDECODABLE)

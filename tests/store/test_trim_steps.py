@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from store.retention import STEP, Trimmed, trim_stream
+from store.streams.trimming import STEP, Trimmed, trim_stream
 
 
 class Server:

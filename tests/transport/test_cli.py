@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fsm.command import COMMAND, Answer, Command, decide
 from fsm.events import Note, SessionEvent
-from store.messages import command_fields, note_fields, session_fields
+from store.streams.events import command_fields, note_fields, session_fields
 from transport.cli import VERBS, cli, config, render, run, way
 from transport.cli.scenes import Act, Scene, scenes
 from transport.cli.schemas import entry_schemas

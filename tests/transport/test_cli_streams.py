@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from store.keys import Keys
-from store.producer import LogEntry, Producer, StoreUnreachable
+from store.streams.producer import LogEntry, Producer, StoreUnreachable
 from tests.fake_client import FakeClient
 from transport.cli import cli, streams, watch
 

@@ -8,7 +8,7 @@ import click
 
 from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
-from store.producer import NotPublished, Producer
+from store.streams.producer import NotPublished, Producer
 
 from . import render
 from .ending import awaiting, complete

@@ -20,7 +20,7 @@ from rich.text import Text
 from fsm.errors import GatewayFault
 from fsm.session import READY
 from store.embedded import EmbeddedServer
-from store.producer import NotPublished, Producer
+from store.streams.producer import NotPublished, Producer
 from transport.clock import Clock
 from transport.daemon import serve
 from transport.logs import logging_to_stderr

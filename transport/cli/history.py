@@ -12,8 +12,8 @@ from rich.text import Text
 from fsm.command import COMMAND
 from fsm.diagram import command_diagram, path
 from fsm.events import CommandEvent
-from store.messages import read_entry
-from store.producer import LogEntry
+from store.streams.events import read_entry
+from store.streams.producer import LogEntry
 
 from . import render, way
 from .ending import complete

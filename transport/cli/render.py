@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from store.messages import rfc3339
+from store.streams.events import rfc3339
 
 STYLES = {
     "queued": "cyan",

@@ -19,7 +19,7 @@ from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
 from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
-from store.messages import command_fields, note_fields, session_fields
+from store.streams.events import command_fields, note_fields, session_fields
 from transport.teltonika.message_json import CODEC_NAMES
 from transport.teltonika.record_json import RecordData
 

@@ -13,7 +13,7 @@ import click
 from fsm.command import DELIVERED, RESPONDED, TIMEOUT
 from fsm.errors import InvalidCommand
 from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
-from store.producer import NotPublished, Producer
+from store.streams.producer import NotPublished, Producer
 
 from . import render
 from .ending import awaiting, complete

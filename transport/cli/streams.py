@@ -10,7 +10,7 @@ from store.client.client import connect
 from store.client.errors import StoreError
 from store.embedded import default_url
 from store.keys import Keys
-from store.producer import Producer, StoreUnreachable
+from store.streams.producer import Producer, StoreUnreachable
 
 from .options import Where
 

@@ -8,7 +8,7 @@ import re
 import click
 from rich.console import Console
 
-from store.producer import LogEntry, Producer, StoreUnreachable
+from store.streams.producer import LogEntry, Producer, StoreUnreachable
 
 from . import render
 from .ending import complete

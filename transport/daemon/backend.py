@@ -16,14 +16,14 @@ from store.estate import Estate
 from store.heartbeat import Heartbeat
 from store.janitor import Janitor, JanitorSettings
 from store.keys import Keys
-from store.ledger import Ledger
+from store.ledger.ledger import Ledger
 from store.leftovers import Leftovers, held_by
-from store.outbound import BLOCK_MS
 from store.ownership import HolderWatched, InstanceHeld, Watch
 from store.registry import Registrar
-from store.responses import SessionLog
 from store.rights import check_rights
-from store.telemetry import Telemetry
+from store.streams.outbound import BLOCK_MS
+from store.streams.session_log import SessionLog
+from store.streams.telemetry import Telemetry
 from transport.allow_list import REDIS
 from transport.clock import Clock
 from transport.daemon import presence as presences

@@ -13,8 +13,8 @@ import structlog
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import StoreError
 from store.client.url import redacted
-from store.outbound import OutboundReader
 from store.ownership import InstanceHeld
+from store.streams.outbound import OutboundReader
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
-from store.entry_ids import EntryId, successor
+from store.streams.entry_ids import EntryId, successor
 
 STEP = 100_000
 """Entries that one XTRIM may remove: a longer one would hold up every other client of the server."""

@@ -1,7 +1,7 @@
 """Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call.
 
-Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a
-ring of devices (`store.device_ring`), are in flight while a call carries them, and go back to where they were
+Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a ring
+of devices (`store.streams.device_ring`), are in flight while a call carries them, and go back to where they were
 when the call fails. A frame of a connection that has closed is dropped at once, unless it is in flight: its
 device has not read an acknowledgement, and keeps the records.
 """
@@ -23,8 +23,8 @@ from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE,
 from store.client.delays import Backoff
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.script import KeptConnection, Script
-from store.device_ring import DeviceRing
 from store.keys import Keys
+from store.streams.device_ring import DeviceRing
 
 UNDECODABLE_MAXLEN = 10_000
 CALL_ENTRIES = 1000

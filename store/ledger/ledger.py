@@ -22,7 +22,7 @@ from store.client.errors import NotOwnerYet, StoreError, StoreRefused, is_transi
 from store.client.replies import understood
 from store.client.script import Script
 from store.keys import GROUP, Keys
-from store.spelling import command_of, read_results, spell, weight
+from store.ledger.move_codec import command_of, read_results, spell, weight
 
 BATCH = 100
 BATCH_BYTES = 256 * 1024

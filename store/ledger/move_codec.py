@@ -9,7 +9,7 @@ from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
 from store.client.replies import read_time
-from store.messages import command_fields, note_fields
+from store.streams.events import command_fields, note_fields
 
 BASE_WEIGHT = 1000
 

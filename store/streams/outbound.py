@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from store.client.errors import StoreError, StoreRefused
-from store.entry_ids import after
 from store.keys import GROUP, Keys
+from store.streams.entry_ids import after
 
 RawEntry = tuple[str, dict[bytes, bytes]]
 

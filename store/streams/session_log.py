@@ -12,7 +12,7 @@ from fsm.events import SessionEvent
 from store.client.client import Calls
 from store.client.delays import Backoff
 from store.client.errors import StoreError
-from store.messages import session_fields
+from store.streams.events import session_fields
 
 CAPACITY = 10_000
 PIPELINE = 500
