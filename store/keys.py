@@ -60,7 +60,7 @@ class Keys:
         return f"{self.prefix}instance:boot:{instance_id}"
 
     def holder(self, instance_id: str) -> str:
-        """Hash with expiry: what that process says of itself, see `store.ownership.Holder`."""
+        """Hash with expiry: what that process says of itself, see `store.fleet.ownership.Holder`."""
         return f"{self.prefix}instance:holder:{instance_id}"
 
     def outbound(self, instance_id: str) -> str:

@@ -18,6 +18,8 @@ DOOR = "fsm/machine.py"
 WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
 UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LINES = 300
+STORE = ("client", "streams", "ledger", "fleet", "diagnosis")
+"""The packages of `store`; each may import those before it, `keys` and `fsm`."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -33,6 +35,16 @@ def imports(path: Path) -> Iterator[str]:
             )
 
 
+def modules(path: Path) -> Iterator[str]:
+    """The full names in the imports of a file, those under TYPE_CHECKING too: ``package.module.name``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def test_there_are_files_to_judge() -> None:
     assert {name.partition("/")[0] for name in NAMES} == set(PACKAGES)
 
@@ -46,6 +58,16 @@ def test_the_rules_import_no_io_no_clock_and_no_other_package(name: str) -> None
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("store/")])
 def test_the_store_does_not_import_the_transport(name: str) -> None:
     assert "transport" not in imports(ROOT / name)
+
+
+def test_each_package_of_the_store_imports_only_those_below_it() -> None:
+    for place, package in enumerate(STORE):
+        allowed = {*STORE[: place + 1], "keys"}
+        for path in (ROOT / "store" / package).glob("*.py"):
+            assert {name.split(".")[1] for name in modules(path) if name.startswith("store.")} <= allowed, (
+                path
+            )
+    assert {path.parent.name for path in (ROOT / "store").glob("*/__init__.py")} == set(STORE)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("transport/")])

@@ -1,9 +1,9 @@
 """Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call.
 
-Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a ring
-of devices (`store.streams.device_ring`), are in flight while a call carries them, and go back to where they were
-when the call fails. A frame of a connection that has closed is dropped at once, unless it is in flight: its
-device has not read an acknowledgement, and keeps the records.
+Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a
+ring of devices (`store.streams.device_ring`), are in flight while a call carries them, and go back to where
+they were when the call fails. A frame of a connection that has closed is dropped at once, unless it is in
+flight: its device has not read an acknowledgement, and keeps the records.
 """
 
 from __future__ import annotations

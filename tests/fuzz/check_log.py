@@ -14,8 +14,8 @@ from unicodedata import category
 from rich.console import Console, RenderableType
 
 from fsm.command import COMMAND
-from store.audit import diagnose_log
-from store.diagnosis import CRITICAL, LEVELS
+from store.diagnosis.log import diagnose_log
+from store.diagnosis.server import CRITICAL, LEVELS
 from store.keys import Keys
 from store.streams.events import read_entry
 from store.streams.producer import LogEntry, Producer

@@ -12,7 +12,7 @@ from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Move, MoveResult, Open, Step
 from fsm.outbound import Limits, parse_entry
 from fsm.replay import audit_command, replay_command
-from store.estate import Estate
+from store.fleet.adoption import Estate
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
 from store.streams.events import read_entry

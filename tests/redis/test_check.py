@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 from fsm.command import Command, Entry, decide, evolve
 from fsm.moves import Open, Step
 from fsm.outbound import Limits, parse_entry
-from store.audit import diagnose_log
 from store.client.client import connect
 from store.client.errors import StoreRefused
-from store.diagnosis import CRITICAL, OK, WARNING, Finding, diagnose_server
-from store.fleet import Bounds, diagnose_fleet
+from store.diagnosis.fleet import Bounds, diagnose_fleet
+from store.diagnosis.log import diagnose_log
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, diagnose_server
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
 from transport.cli import cli

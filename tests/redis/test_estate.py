@@ -9,7 +9,7 @@ import pytest
 from fsm.events import SessionEvent
 from fsm.outbound import MAX_HOPS, Limits
 from store.client.script import Script
-from store.estate import Estate
+from store.fleet.adoption import Estate
 from store.keys import Keys
 from store.ledger.ledger import Ledger
 from tests.redis.fleet import IMEI, KEYS, Fleet, ignore

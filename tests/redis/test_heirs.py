@@ -12,7 +12,7 @@ from fsm.command import Command, decide
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
 from store.client.errors import StoreRefused
-from store.estate import Alive
+from store.fleet.adoption import Alive
 from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
 
 LOST = ("failed", "instance_lost", "not_sent")

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from store.client.client import connect
+from store.diagnosis.rights import LoginRefused, RightsMissing, check_rights
 from store.keys import Keys
-from store.rights import LoginRefused, RightsMissing, check_rights
 from tests.rig.rights import rules
 
 pytestmark = pytest.mark.redis

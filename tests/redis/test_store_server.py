@@ -9,9 +9,9 @@ from fsm.registration import Registered, RegisterResult
 from store.client.client import connect
 from store.client.errors import CallFailed
 from store.client.script import Script
-from store.heartbeat import Heartbeat
+from store.fleet.heartbeat import Heartbeat
+from store.fleet.registry import Registrar
 from store.keys import Keys
-from store.registry import Registrar
 from store.streams.trimming import trim_stream
 from tests.rig.local import LocalServer
 from tests.rig.proxy import proxy

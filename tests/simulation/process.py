@@ -7,7 +7,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from fsm.outbound import Limits
-from store.ownership import Holder, InstanceHeld
+from store.fleet.ownership import Holder, InstanceHeld
 from tests.simulation.sockets import Socket
 from tests.simulation.virtual_time import CURRENT, Step
 from transport.connection import Connection

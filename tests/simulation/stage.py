@@ -11,7 +11,7 @@ from unittest.mock import patch
 import structlog
 
 import store.client.delays
-import store.ownership
+import store.fleet.ownership
 import store.streams.outbound
 import transport.connection
 import transport.daemon.backend
@@ -37,7 +37,7 @@ def installed(world: World) -> Iterator[None]:
         (store.streams.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.streams.outbound, "RECLAIM_EVERY", 5.0),
-        (store.ownership, "MARGIN", 1.0),
+        (store.fleet.ownership, "MARGIN", 1.0),
         (transport.hub, "STORE_PATIENCE", 8.0),
         (transport.connection, "FRAME_DEADLINE", 5.0),
     ]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from store.ownership import Holder
+from store.fleet.ownership import Holder
 from tests.checker import Violation, check
 from tests.history import History
 from tests.simulation import collect

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from store.janitor import Janitor, JanitorSettings
+from store.fleet.janitor import Janitor, JanitorSettings
 from store.keys import Keys
 
 KEYS = Keys()

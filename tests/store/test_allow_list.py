@@ -10,8 +10,8 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from store.allow_list import BATCH, PATIENCE, RedisAllowList
 from store.client.errors import StoreError
+from store.fleet.allow_list import BATCH, PATIENCE, RedisAllowList
 from store.keys import Keys
 
 IMEI = "352093081452251"
@@ -133,7 +133,7 @@ async def test_a_set_of_another_type_is_reported_and_the_policy_stands(
 async def test_nobody_waits_longer_than_the_patience(
     fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.allow_list.PATIENCE", 0.02)
+    monkeypatch.setattr("store.fleet.allow_list.PATIENCE", 0.02)
     watched, never = watch(), asyncio.Event()
 
     async def silent(*_: Any) -> Any:

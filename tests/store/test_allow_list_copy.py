@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from store.allow_list import RedisAllowList
+from store.fleet.allow_list import RedisAllowList
 from store.keys import Keys
 
 HERE, ELSEWHERE = "352093081452251", "352093081452252"

@@ -10,12 +10,12 @@ import pytest
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.events import CommandEvent
 from fsm.outbound import Limits
-from store import audit as audit_module
-from store import overdue
-from store.audit import diagnose_log
 from store.client.errors import CallFailed, StoreRefused
-from store.diagnosis import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
-from store.fleet import Bounds, diagnose_fleet
+from store.diagnosis import log as audit_module
+from store.diagnosis import overdue
+from store.diagnosis.fleet import Bounds, diagnose_fleet
+from store.diagnosis.log import diagnose_log
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
 from store.keys import GROUP, Keys
 from store.streams.events import command_fields
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from fsm.command import Command, decide
 from fsm.moves import Discard, Step
 from fsm.outbound import Limits
-from store.estate import Alive
+from store.fleet.adoption import Alive
 from tests.redis.fleet import IMEI, KEYS, Fleet, ignore
 
 

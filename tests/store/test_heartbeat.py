@@ -12,9 +12,9 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from store.client.errors import CallFailed
-from store.heartbeat import Heartbeat, expiry
+from store.fleet.heartbeat import Heartbeat, expiry
+from store.fleet.ownership import Holder, Watch
 from store.keys import Keys
-from store.ownership import Holder, Watch
 
 KEYS = Keys()
 NEW_YEAR_MS = 1_767_225_600_000

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from store.client.errors import CallFailed, NotOwnerYet
-from store.heartbeat import RETRY, TRIES, Heartbeat
+from store.fleet.heartbeat import RETRY, TRIES, Heartbeat
+from store.fleet.ownership import Holder, Watch
 from store.keys import Keys
-from store.ownership import Holder, Watch
 
 KEYS = Keys()
 PATIENCE = 2.0

@@ -8,7 +8,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
-from store.estate import Alive
+from store.fleet.adoption import Alive
 from store.keys import GROUP
 from tests.store.household import KEYS, SETTINGS, Household
 

@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store import leftovers
 from store.client import delays
 from store.client.errors import CallFailed, StoreError
+from store.fleet import stale_registrations as leftovers
+from store.fleet.registry import Registrar
+from store.fleet.stale_registrations import Leftovers
 from store.keys import Keys
-from store.leftovers import Leftovers
-from store.registry import Registrar
 
 KEYS = Keys()
 US, BOOT = "gw-1", "abc123"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from store.audit import read_id
 from store.client.numbers import whole
+from store.diagnosis.log import read_id
 
 
 @pytest.mark.parametrize("text", ["1767225600000", b"1767225600000", b"0001767225600000"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from store.ownership import (
+from store.fleet.ownership import (
     FORCED,
     FREE,
     GONE,

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
+from store.fleet.registry import Registrar
 from store.keys import Keys
-from store.registry import Registrar
 
 KEYS = Keys("{fleet}:")
 IMEI = "356307042441013"

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import RegisterResult
+from store.fleet.registry import BATCH, Registrar
 from store.keys import Keys
-from store.registry import BATCH, Registrar
 
 
 async def test_registrations_that_wait_go_out_together(fake_redis: Redis) -> None:
@@ -37,7 +37,7 @@ async def test_registrations_that_wait_go_out_together(fake_redis: Redis) -> Non
 async def test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.registry.RETAINED", 3)
+    monkeypatch.setattr("store.fleet.registry.RETAINED", 3)
     registrar = Registrar(
         fake_redis, Keys(), "gw-1", "boot", on_failure=lambda _: None, on_fenced=lambda: None
     )

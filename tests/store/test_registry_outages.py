@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.registry import BATCH
+from store.fleet.registry import BATCH
 from tests.store.test_registry import IMEI, KEYS, Gateway, entry
 
 
@@ -118,7 +118,7 @@ async def test_the_end_of_a_session_leaves_the_entry_of_any_other_that_is_not_an
 async def test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wait(
     fake_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.registry.QUEUED", 3)
+    monkeypatch.setattr("store.fleet.registry.QUEUED", 3)
     one = Gateway(fake_redis, "gw-1")
     for number in range(5):
         one.register(f"s{number}", f"{number:015}")

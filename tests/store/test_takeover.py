@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from fsm.registration import Registered, RegisterResult
 from store.client.errors import CallFailed
 from store.client.script import Script
-from store.heartbeat import Heartbeat
+from store.fleet.heartbeat import Heartbeat
+from store.fleet.ownership import Holder, HolderWatched, InstanceHeld, Watch
+from store.fleet.registry import Registrar
 from store.keys import Keys
-from store.ownership import Holder, HolderWatched, InstanceHeld, Watch
-from store.registry import Registrar
 
 KEYS = Keys()
 NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances, KEYS.holder("gw-1")]

@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 from click.testing import CliRunner, Result
 
-from store.diagnosis import CRITICAL, OK, WARNING, Finding
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding
 from store.keys import Keys
 from tests.fake_client import FakeClient
 from transport.cli import check, cli, streams

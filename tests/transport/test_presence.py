@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from store.ownership import Holder
+from store.fleet.ownership import Holder
 from tests.process.gateway import until
 from transport.daemon import presence
 from transport.daemon.presence import Presence, is_gone

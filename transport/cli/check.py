@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fsm.outbound import Limits
-from store.audit import diagnose_log
-from store.diagnosis import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
-from store.fleet import Bounds, diagnose_fleet
+from store.diagnosis.fleet import Bounds, diagnose_fleet
+from store.diagnosis.log import diagnose_log
+from store.diagnosis.server import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
 from store.keys import Keys
 from transport.clock import Clock
 from transport.tcp import RESERVED_DESCRIPTORS

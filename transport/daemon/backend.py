@@ -9,18 +9,18 @@ import structlog
 
 from fsm.events import SessionEvent
 from fsm.telemetry import Batch
-from store.allow_list import RedisAllowList
 from store.client.client import connect
 from store.client.errors import StoreError, is_transient
-from store.estate import Estate
-from store.heartbeat import Heartbeat
-from store.janitor import Janitor, JanitorSettings
+from store.diagnosis.rights import check_rights
+from store.fleet.adoption import Estate
+from store.fleet.allow_list import RedisAllowList
+from store.fleet.heartbeat import Heartbeat
+from store.fleet.janitor import Janitor, JanitorSettings
+from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
+from store.fleet.registry import Registrar
+from store.fleet.stale_registrations import Leftovers, held_by
 from store.keys import Keys
 from store.ledger.ledger import Ledger
-from store.leftovers import Leftovers, held_by
-from store.ownership import HolderWatched, InstanceHeld, Watch
-from store.registry import Registrar
-from store.rights import check_rights
 from store.streams.outbound import BLOCK_MS
 from store.streams.session_log import SessionLog
 from store.streams.telemetry import Telemetry

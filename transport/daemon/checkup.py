@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from store.diagnosis import OK, PERMISSIONS, WARNING, diagnose_server
+from store.diagnosis.server import OK, PERMISSIONS, WARNING, diagnose_server
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 

@@ -16,7 +16,7 @@ import structlog
 
 from store.client.errors import StoreError
 from store.client.url import redacted
-from store.ownership import GONE, Holder, HolderWatched, InstanceHeld
+from store.fleet.ownership import GONE, Holder, HolderWatched, InstanceHeld
 from transport.daemon.backend import Backend
 
 log = structlog.get_logger("telgw")

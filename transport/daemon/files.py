@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 
 from fsm.errors import GatewayError
-from store.allow_list import RedisAllowList
 from store.client.errors import StoreError
+from store.fleet.allow_list import RedisAllowList
 from transport.allow_list import AllowListPort, file_list, why_unreadable
 from transport.daemon.listeners import Listeners
 from transport.settings import Settings

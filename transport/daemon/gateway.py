@@ -13,7 +13,7 @@ import structlog
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import StoreError
 from store.client.url import redacted
-from store.ownership import InstanceHeld
+from store.fleet.ownership import InstanceHeld
 from store.streams.outbound import OutboundReader
 from transport.clock import Clock
 from transport.daemon.backend import Backend

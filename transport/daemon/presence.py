@@ -22,7 +22,7 @@ import os
 import socket
 from pathlib import Path
 
-from store.ownership import Holder
+from store.fleet.ownership import Holder
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = "/proc/self/ns/net"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from store.client.errors import StoreError
-from store.registry import Registrar
+from store.fleet.registry import Registrar
 from transport.clock import Clock
 from transport.daemon.backend import Backend
 from transport.dispatcher import Dispatcher

@@ -9,7 +9,7 @@ MECHANISMS = (
         promise="P1",
         name="hands off the living",
         what="An heir that learns that the instance is back touches nothing more.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        if result.status is Status.ALIVE:\n",
         mutant="        if False:\n",
         without="it goes on through the stream",
@@ -21,7 +21,7 @@ MECHANISMS = (
         promise="P1",
         name="what is out is not handed on",
         what="A command that the dead instance had committed as `sent` is not given to another.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        elif command.state != QUEUED or not await self._hand_on(request, command, entry):\n",
         mutant="        elif not await self._hand_on(request, command, entry):\n",
         without="it is written a second time",
@@ -33,7 +33,7 @@ MECHANISMS = (
         promise="P1",
         name="not handed on when its time is over",
         what="An expired command is ended, not handed on.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
         mutant="        if request.hops >= MAX_HOPS:\n",
         without="it travels on although it will never be sent",
@@ -43,7 +43,7 @@ MECHANISMS = (
         promise="P2",
         name="three moves at most",
         what="A command that has moved three times is ended, not handed on.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
         mutant="        if self._now_ms() >= request.expires_at:\n",
         without="it moves for ever",
@@ -53,7 +53,7 @@ MECHANISMS = (
         promise="P3",
         name="expired, not lost",
         what="A command whose time is over ends as `expired`.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        expired = command.state == QUEUED and self._now_ms() >= request.expires_at\n",
         mutant="        expired = False\n",
         without="it ends as `instance_lost`",
@@ -63,7 +63,7 @@ MECHANISMS = (
         promise="P2",
         name="who holds it is dead too",
         what="A command whose new holder is dead as well is ended.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        return result.status is not Status.HELD_ELSEWHERE\n",
         mutant="        return True\n",
         without="it stays without a verdict",
@@ -76,7 +76,7 @@ MECHANISMS = (
         promise="P1",
         name="an heir's tokens are its own",
         what="The tokens of an heir are unlike those of the process it works in.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text='        return f"{self._name}:{next(self._tokens)}"\n',
         mutant='        return f"{self._ledger._boot_id}:{next(self._tokens)}"\n',
         without="what an heir hands to itself looks like its own repeated move",
@@ -88,7 +88,7 @@ MECHANISMS = (
         promise="P2",
         name="one entry spares the others",
         what="An entry that cannot be settled does not hold up those behind it.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text=(
             "                if is_transient(error):\n"
             "                    raise\n"
@@ -104,7 +104,7 @@ MECHANISMS = (
         promise="P2",
         name="a full Redis ends the round",
         what="An heir whose moves are refused for want of memory leaves everything as it is.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        if is_transient(refusal):\n            raise refusal\n        await",
         mutant="        await",
         without="commands are given up because Redis is full",
@@ -114,7 +114,7 @@ MECHANISMS = (
         promise="P2",
         name="what has ended is only removed",
         what="Of a command with a verdict, the heir removes the entry.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text=(
             "        if command.terminal:\n"
             "            await self._move(Discard(entry, _nothing))\n"
@@ -128,7 +128,7 @@ MECHANISMS = (
         promise="P2",
         name="unread commands too",
         what="An heir settles what nobody has read as well as what is pending.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        if result.status is Status.OK:\n            command = evolve(command, opening)\n",
         mutant="        if result.status is Status.OK:\n            return\n",
         without="what was not read yet is accepted and has no verdict",
@@ -138,7 +138,7 @@ MECHANISMS = (
         promise="P2",
         name="a command that our limits refuse",
         what="A command that the dead instance took and our own limits refuse ends all the same.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="            await self._end_unreadable(command, entry)\n",
         mutant="            return\n",
         without="it stays without a verdict",
@@ -151,7 +151,7 @@ MECHANISMS = (
         promise="P2",
         name="cancels are inherited",
         what="A cancel on the stream of a dead instance calls its command off.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text=(
             "            await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))\n"
             "            return\n"
@@ -164,7 +164,7 @@ MECHANISMS = (
         promise="registry",
         name="the end of a lost session is told",
         what="Each registry entry of a dead instance that is removed is told as the end of its session.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text="        for imei, session_id in await understood(self._client, removed, _read_removed):\n",
         mutant="        for imei, session_id in ():\n",
         without="consumers believe the device is still there",
@@ -176,7 +176,7 @@ MECHANISMS = (
         promise="registry",
         name="an instance that is back is not settled",
         what="Who is back when its devices are removed is not settled.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text=(
             '        if removed == b"ALIVE":\n'
             '            raise Alive(f"Instance {self._dead!r} is alive again.")\n'
@@ -195,7 +195,7 @@ MECHANISMS = (
         promise="P2",
         name="an unreadable command that has ended",
         what="The entry of a command that has ended is only removed, though our limits refuse it.",
-        file="store/estate.py",
+        file="store/fleet/adoption.py",
         text=(
             "        if command.terminal:\n"
             "            await self._move(Discard(entry, _nothing))\n"

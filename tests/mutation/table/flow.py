@@ -312,7 +312,7 @@ MECHANISMS = (
         promise="bounds",
         name="registrations are bounded",
         what="Beyond 100,000 calls that wait for Redis a registration fails at once, and is made good later.",
-        file="store/registry.py",
+        file="store/fleet/registry.py",
         text="        if len(self._queue) >= QUEUED and call.act != _DEFERRED:\n",
         mutant="        if False:\n",
         without="devices that come and go faster than Redis answers fill the memory",

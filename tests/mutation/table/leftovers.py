@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mechanism import Mechanism
 
-FILE = "store/leftovers.py"
+FILE = "store/fleet/stale_registrations.py"
 GONE, HERE = "356307042441013", "356307042441021"
 
 MECHANISMS = (
@@ -87,7 +87,7 @@ MECHANISMS = (
         promise="P2",
         name="a stream that nobody reads is found",
         what="`telgw check` also looks at the streams of names that no gateway ever had.",
-        file="store/fleet.py",
+        file="store/diagnosis/fleet.py",
         text="sorted(listed | devices.keys() | addressed)",
         mutant="sorted(listed | devices.keys())",
         without="commands to a name that is misspelt wait unseen",
@@ -97,7 +97,7 @@ MECHANISMS = (
         promise="P2",
         name="a prefix is no pattern",
         what="Streams are looked for by the very characters of the key prefix.",
-        file="store/fleet.py",
+        file="store/diagnosis/fleet.py",
         text='scan_iter(f"{_literal(prefix)}*"',
         mutant='scan_iter(f"{prefix}*"',
         without="a check takes the streams of another fleet for its own, and misses its own",

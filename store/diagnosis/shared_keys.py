@@ -8,10 +8,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.outbound import Limits
-from store.diagnosis import OK, WARNING, Report
+from store.diagnosis.server import OK, WARNING, Report
+from store.diagnosis.stream_ids import judge_last_id, last_id
 from store.keys import Keys
 from store.ledger.ledger import DEADLETTER_MAXLEN
-from store.stream_ids import judge_last_id, last_id
 from store.streams.telemetry import UNDECODABLE_MAXLEN
 
 OVERGROWN = 2

@@ -15,8 +15,8 @@ from fsm.registration import Registered, RegisterResult
 from fsm.session import CLOSED
 from store.client.delays import jittered
 from store.client.errors import StoreError
+from store.fleet.registry import Registrar
 from store.keys import Keys
-from store.registry import Registrar
 
 SELDOM = 3600.0
 """Seconds: to look through a registry of a million devices takes Redis a second."""

@@ -32,9 +32,9 @@ from fsm.reasons import (
 from store.client.errors import StoreRefused, is_transient
 from store.client.replies import understood
 from store.client.script import Script
+from store.fleet.stale_registrations import held_by, lost_session
 from store.keys import Keys
 from store.ledger.ledger import Ledger
-from store.leftovers import held_by, lost_session
 from store.streams.entry_ids import after
 
 PAGE = 100

@@ -11,12 +11,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client.numbers import whole
-from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.diagnosis.overdue import Backlog, find_overdue
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.diagnosis.shared_keys import Bounds, diagnose_shared
+from store.diagnosis.stream_ids import judge_last_id, last_id
+from store.fleet.ownership import Holder
 from store.keys import GROUP, Keys
-from store.overdue import Backlog, find_overdue
-from store.ownership import Holder
-from store.shared_keys import Bounds, diagnose_shared
-from store.stream_ids import judge_last_id, last_id
 from store.streams.entry_ids import after
 
 __all__ = ["Bounds", "Instance", "diagnose_fleet"]

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
 from store.client.numbers import whole
-from store.diagnosis import CRITICAL, WARNING, Finding
+from store.diagnosis.server import CRITICAL, WARNING, Finding
 from store.streams.entry_ids import HIGHEST, EntryId
 
 AHEAD_MS = 60_000

@@ -1,6 +1,6 @@
 """The heartbeat: how other instances know that this one lives, and how it learns that it was replaced.
 
-When the instance id may be taken from another process is decided by `store.ownership`.
+When the instance id may be taken from another process is decided by `store.fleet.ownership`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from store.client.errors import NotOwnerYet, StoreError
 from store.client.replies import read_time, understood
 from store.client.script import Script
+from store.fleet.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
 from store.keys import Keys
-from store.ownership import Holder, HolderWatched, InstanceHeld, Seen, Watch
 
 RETRY = 1.0
 """Seconds between attempts to take over, and between beats while calls to Redis fail."""

@@ -20,7 +20,7 @@ from store.client.errors import StoreError, is_transient
 from store.client.numbers import whole
 from store.client.replies import understood
 from store.client.script import Script
-from store.estate import Alive
+from store.fleet.adoption import Alive
 from store.keys import Keys
 from store.streams.trimming import Trimmed, trim_stream
 

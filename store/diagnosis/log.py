@@ -14,9 +14,9 @@ from fsm.command import COMMAND, NEW, Command, evolve
 from fsm.events import CommandEvent
 from fsm.replay import audit_command
 from store.client.numbers import whole
-from store.diagnosis import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.diagnosis.overdue import read_ledgers
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.keys import Keys
-from store.overdue import read_ledgers
 from store.streams.entry_ids import after
 from store.streams.events import read_entry
 
