@@ -52,6 +52,14 @@ def test_each_reason_of_a_closed_session_is_explained() -> None:
     assert reasons("SessionEvent") == set(rows("close-reasons"))
 
 
+def test_each_reason_is_in_the_contract() -> None:
+    contract = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    told = reasons("CommandEvent") | reasons("SessionEvent")
+    assert [
+        reason for reason in told if not re.search(rf"^\|.* `{reason}`.* \|", contract, re.MULTILINE)
+    ] == []
+
+
 def test_each_log_event_at_warning_or_above_is_explained() -> None:
     explained, logged = set(rows("log-events")), {name for method, name in calls() if method in LOUD}
     assert logged - explained == set()
