@@ -23,7 +23,7 @@ from tests.fuzz.smiths import IMEI
 from tests.fuzz.stand_ins import Doorman, Socket, Store
 from tests.transport.wire import Wire
 from tests.wire import ANSWER, COMMAND, NACK, message, read_message
-from transport.connection import Connection
+from transport.connection.protocol import Connection
 
 MOST_PIECES = 60
 PATIENCE = 400

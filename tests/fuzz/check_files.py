@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from fsm.errors import GatewayFault
-from transport.allow_list import FileAllowList
 from transport.cli.run import command
 from transport.cli.run_settings import settings_of
+from transport.connection.allow_list import FileAllowList
 from transport.settings import Settings
 
 Met = set[str]

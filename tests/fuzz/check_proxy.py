@@ -10,7 +10,7 @@ from tests.fuzz.check_wire import Met, pieces
 from tests.fuzz.mutations import Pool, edge, mutate, some_bytes
 from tests.fuzz.protocol import Refused
 from tests.transport.proxy_headers import BAD, GOOD, V4, V6, v2
-from transport.proxy_protocol import HEADER_LIMIT, BadProxyHeader, HeaderReader
+from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, HeaderReader
 
 _MARK = b"\x0d\x0a\x0d\x0a\x00\x0d\x0a\x51\x55\x49\x54\x0a"
 _LINE, _BODY = 107, 4096

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from tests.fuzz import protocol
 from tests.fuzz.protocol import ANSWER, Refused
-from transport.lane import ANSWER_LIMIT, answers, published
+from transport.commands.device_queue import ANSWER_LIMIT, answers, published
 from transport.teltonika import avl
 from transport.teltonika.avl import decode_avl, encode_ack, encode_avl
 from transport.teltonika.command import (

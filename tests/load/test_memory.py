@@ -16,7 +16,7 @@ from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
 from tests.load.outside import Outside
 from tests.redis.nodes import free_port
-from transport.backpressure import READ_SIZE
+from transport.connection.backpressure import READ_SIZE
 
 pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
 

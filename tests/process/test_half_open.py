@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.process]
 ANSWERED = "responded answered"
 EVERYWHERE = "0.0.0.0:0"
 NOTICED = 135.0
-"""Seconds within which the kernel gives up a dead connection, by `transport.tcp`; with some to spare."""
+"""Seconds within which the kernel gives up a dead connection (`transport.connection.tcp`), with a margin."""
 
 
 @pytest.fixture

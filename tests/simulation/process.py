@@ -10,7 +10,7 @@ from fsm.outbound import Limits
 from store.fleet.ownership import Holder, InstanceHeld
 from tests.simulation.sockets import Socket
 from tests.simulation.virtual_time import CURRENT, Step
-from transport.connection import Connection
+from transport.connection.protocol import Connection
 from transport.daemon.gateway import Gateway
 from transport.settings import Settings
 

@@ -21,10 +21,10 @@ from fsm.reasons import DEVICE_CLOSED, NOT_SENT
 from fsm.replay import audit_command, replay_command
 from tests.transport.fake_ledger import BOOT, US, FakeLedger, now_ms
 from transport.clock import Clock
-from transport.dispatcher import Dispatcher
-from transport.intake import Intake
+from transport.commands.consumer import Intake
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.handover import Relocation
 from transport.metrics import Metrics
-from transport.relocation import Relocation
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, decode_message
 from transport.teltonika.frame import CODEC_12, CODEC_14, FrameReader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastcrc.crc32 import iscsi as crc32c
 
-from transport.proxy_protocol import SIGNATURE, V1_LIMIT, V2_LIMIT
+from transport.connection.proxy_protocol import SIGNATURE, V1_LIMIT, V2_LIMIT
 
 V4 = (
     bytes((198, 51, 100, 22))

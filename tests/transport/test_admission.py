@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from tests.transport.wire import FakeTransport, Wire
-from transport import seldom
-from transport.connection import Connection
-from transport.seldom import AGAIN_AFTER, Tally
+from transport import log_throttle as seldom
+from transport.connection.protocol import Connection
+from transport.log_throttle import AGAIN_AFTER, Tally
 from transport.teltonika.handshake import encode_handshake
 
 LIMIT = 3

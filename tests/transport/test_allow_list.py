@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.allow_list import BadAllowList, FileAllowList, Gate, file_list
-from transport.file_reader import NotRead
+from transport.connection.allow_list import BadAllowList, FileAllowList, Gate, file_list
+from transport.connection.file_reader import NotRead
+from transport.log_throttle import REMEMBERED
 from transport.metrics import Metrics
-from transport.seldom import REMEMBERED
 from transport.settings import Settings
 from transport.teltonika.handshake import REJECT, encode_handshake
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.transport.desk import OTHER_IMEI, Desk
-from transport.notes import BACKLOG, UNSOLICITED_LIMIT
+from transport.commands.notes import BACKLOG, UNSOLICITED_LIMIT
 from transport.teltonika.command import TYPE_ANSWER, Message
 from transport.teltonika.frame import CODEC_12, CODEC_14
 

@@ -10,8 +10,8 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.backlog import LIMIT
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
-from transport.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
-from transport.connection import FRAME_DEADLINE, Connection
+from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
+from transport.connection.protocol import FRAME_DEADLINE, Connection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_8, CODEC_12

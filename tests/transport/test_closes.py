@@ -19,7 +19,7 @@ from tests.rig.namespace import NotPossible, namespace
 from tests.transport.desk import IMEI
 from tests.transport.door import Door, Run, Streams, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME, Wire
-from transport import tcp
+from transport.connection import tcp
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 
 Files = dict[str, Path]

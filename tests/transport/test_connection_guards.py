@@ -11,9 +11,9 @@ from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
-from transport.backpressure import UNACKED_LIMIT
-from transport.connection import BAD_FRAMES_LIMIT, Connection
-from transport.link import DeviceLink
+from transport.connection.backpressure import UNACKED_LIMIT
+from transport.connection.link import DeviceLink
+from transport.connection.protocol import BAD_FRAMES_LIMIT, Connection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -105,7 +105,7 @@ async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte
 ) -> None:
     connection, _ = wire.ready()
     unread = 0
-    monkeypatch.setattr("transport.link.unacknowledged", lambda transport: unread)
+    monkeypatch.setattr("transport.connection.link.unacknowledged", lambda transport: unread)
     offset = connection.send(b"command")
     assert connection.acknowledged(offset)
     unread = 1

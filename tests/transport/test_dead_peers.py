@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from transport.tcp import KEEPALIVE_COUNT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, USER_TIMEOUT_MS, bind
+from transport.connection.tcp import (
+    KEEPALIVE_COUNT,
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    USER_TIMEOUT_MS,
+    bind,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other kernels have other options")
 

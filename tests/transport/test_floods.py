@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
 from tests.transport.wire import FRAME, FakeTransport, Wire
-from transport import admission, hub
-from transport.connection import Connection
+from transport.connection import admission
+from transport.connection import sessions as hub
+from transport.connection.protocol import Connection
 
 
 @pytest.fixture

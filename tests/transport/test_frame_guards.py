@@ -10,8 +10,8 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
 from tests.transport.wire import FRAME, Wire
-from transport.connection import BAD_FRAMES_LIMIT
-from transport.hub import STORE_PATIENCE
+from transport.connection.protocol import BAD_FRAMES_LIMIT
+from transport.connection.sessions import STORE_PATIENCE
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -83,7 +83,7 @@ async def test_what_is_written_behind_a_command_does_not_hide_that_it_has_arrive
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, transport = wire.ready()
-    monkeypatch.setattr("transport.link.unacknowledged", lambda _: len(transport.written[-1]))
+    monkeypatch.setattr("transport.connection.link.unacknowledged", lambda _: len(transport.written[-1]))
     offset = connection.send(b"command")
     assert not connection.acknowledged(offset)
     connection.data_received(FRAME)

@@ -9,10 +9,10 @@ import pytest
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import CallFailed
 from tests.transport.diary import LOCAL, Diary
+from transport.commands.dispatcher import Dispatcher
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
 from transport.daemon.listeners import Bound
-from transport.dispatcher import Dispatcher
 from transport.tasks import Work
 
 # The beginning

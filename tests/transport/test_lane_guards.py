@@ -11,7 +11,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.events import CommandEvent
 from tests.transport.desk import IMEI, Desk, FakeLink
 from tests.transport.fake_ledger import now_ms
-from transport.flight import Flight
+from transport.commands.in_flight_command import Flight
 
 MakeDesk = Callable[..., Desk]
 

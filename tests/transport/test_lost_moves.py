@@ -16,7 +16,7 @@ from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
-from transport.verdicts import REMEMBERED, Verdicts
+from transport.commands.recent_outcomes import REMEMBERED, Verdicts
 
 MakeDesk = Callable[..., Desk]
 

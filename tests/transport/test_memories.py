@@ -8,12 +8,16 @@ from fsm.command import Command, decide
 from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
 from tests.transport.desk import IMEI, Desk
-from transport import absent, notes, seldom, takeovers, verdicts
-from transport.absent import Absent
+from transport import log_throttle as seldom
+from transport.commands import notes
+from transport.commands import offline as absent
+from transport.commands import recent_outcomes as verdicts
+from transport.commands.offline import Absent
+from transport.commands.recent_outcomes import Verdicts
+from transport.connection import address_changes as takeovers
+from transport.connection.address_changes import Takeovers
+from transport.log_throttle import AGAIN_AFTER, Seldom
 from transport.metrics import Metrics
-from transport.seldom import AGAIN_AFTER, Seldom
-from transport.takeovers import Takeovers
-from transport.verdicts import Verdicts
 
 
 def test_a_device_that_left_twice_is_expected_from_the_second_time_on() -> None:

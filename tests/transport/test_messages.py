@@ -22,7 +22,7 @@ from tests.serial_port import (
     spoken,
 )
 from tests.transport.wire import FRAME, Wire
-from transport.backpressure import UNACKED_LIMIT
+from transport.connection.backpressure import UNACKED_LIMIT
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_14, encode_frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.transport.proxy_headers import BAD, GOOD
-from transport.proxy_protocol import HEADER_LIMIT, SIGNATURE, BadProxyHeader, Header, HeaderReader
+from transport.connection.proxy_protocol import HEADER_LIMIT, SIGNATURE, BadProxyHeader, Header, HeaderReader
 
 
 def read(*pieces: bytes) -> tuple[Header | None, bytes, bool]:

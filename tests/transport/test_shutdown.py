@@ -9,7 +9,7 @@ import pytest
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import US
 from tests.transport.wire import FakeTransport
-from transport.connection import Connection
+from transport.connection.protocol import Connection
 from transport.daemon.gateway import Gateway
 from transport.settings import Settings
 from transport.teltonika.handshake import encode_handshake

@@ -15,11 +15,11 @@ from freezegun.api import FrozenDateTimeFactory
 
 from tests.transport.door import gateway_files
 from tests.transport.wire import FakeTransport, Wire
-from transport import tcp
-from transport.accepting import Listener
+from transport.connection import tcp
+from transport.connection.listener import Listener
+from transport.connection.tcp import RESERVED_DESCRIPTORS, bind, raise_descriptor_limit, unacknowledged
 from transport.daemon.listeners import TLS_GOODBYE, CannotListen, Listeners
 from transport.settings import Settings
-from transport.tcp import RESERVED_DESCRIPTORS, bind, raise_descriptor_limit, unacknowledged
 
 LOCAL = ("127.0.0.1", 0)
 

@@ -8,7 +8,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 
 from tests.transport.wire import Wire
-from transport import guest
+from transport.connection import handshake as guest
 from transport.teltonika.handshake import ACCEPT
 
 LOCAL = ("127.0.0.1", 0)

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FakeTransport, Wire
-from transport.connection import Connection
+from transport.connection.address_changes import REMEMBERED, WINDOW, Takeovers
+from transport.connection.protocol import Connection
 from transport.metrics import Metrics
-from transport.takeovers import REMEMBERED, WINDOW, Takeovers
 from transport.teltonika.handshake import encode_handshake
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"

@@ -24,15 +24,15 @@ from tests.rig.certificates import FAR_AHEAD, LONG_AGO, RECENTLY, revocation_lis
 from tests.transport.desk import IMEI
 from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME
-from transport import tls
-from transport.accepting import TLS_BUFFER
 from transport.cli import cli
+from transport.connection import tls
+from transport.connection.file_reader import NotRead
+from transport.connection.listener import TLS_BUFFER
+from transport.connection.tcp import unacknowledged
+from transport.connection.tls import BadTlsFiles, TlsFiles, load
 from transport.daemon.listeners import CannotListen, Listeners
-from transport.file_reader import NotRead
 from transport.settings import Settings
-from transport.tcp import unacknowledged
 from transport.teltonika.handshake import ACCEPT, encode_handshake
-from transport.tls import BadTlsFiles, TlsFiles, load
 
 
 async def visit(door: Door, context: ssl.SSLContext) -> None:

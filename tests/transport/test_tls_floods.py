@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FakeTransport
-from transport import accepting
-from transport.accepting import AcceptedConnection
-from transport.tcp import ACCEPTED_AT_ONCE
+from transport.connection import listener as accepting
+from transport.connection.listener import AcceptedConnection
+from transport.connection.tcp import ACCEPTED_AT_ONCE
 
 Files = dict[str, Path]
 
@@ -245,7 +245,7 @@ def test_without_a_file_to_spare_connections_wait_for_one(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.01)
-    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+    monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
         with capture_logs() as logs:
@@ -260,7 +260,7 @@ def test_for_a_file_to_spare_is_looked_seldom(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 3600.0)
-    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+    monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
         with ExitStack() as stack, capture_logs() as logs:
@@ -278,7 +278,7 @@ def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.05)
-    monkeypatch.setattr("transport.tcp.socket.socket", Exhausted)
+    monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
         loop, faults, later = asyncio.get_running_loop(), [], asyncio.Event()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fsm.events import CommandEvent
-from transport import flights
+from transport.commands import in_flight as flights
 
 SAID = "setparam 2004:secret"
 

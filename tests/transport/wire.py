@@ -15,8 +15,8 @@ from fsm.registration import RegisterResult
 from fsm.telemetry import Batch
 from tests.transport.desk import IMEI, START, Desk
 from tests.transport.fake_ledger import BOOT
-from transport.connection import Connection
-from transport.hub import Hub
+from transport.connection.protocol import Connection
+from transport.connection.sessions import Hub
 from transport.teltonika.avl import Record, encode_avl
 from transport.teltonika.frame import CODEC_8
 from transport.teltonika.handshake import encode_handshake

@@ -16,7 +16,7 @@ from store.diagnosis.log import diagnose_log
 from store.diagnosis.server import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
 from store.keys import Keys
 from transport.clock import Clock
-from transport.tcp import RESERVED_DESCRIPTORS
+from transport.connection.tcp import RESERVED_DESCRIPTORS
 
 from . import render
 from .ending import complete

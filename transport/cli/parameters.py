@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from store.client.url import BadRedisUrl, read_url
+from transport.connection.tls import cipher_fault
 from transport.settings import Address
-from transport.tls import cipher_fault
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]

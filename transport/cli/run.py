@@ -11,10 +11,10 @@ import click
 import structlog
 
 from fsm.errors import GatewayError
+from transport.connection.tcp import raise_descriptor_limit
+from transport.connection.tls import VERSIONS
 from transport.settings import Settings
-from transport.tcp import raise_descriptor_limit
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
-from transport.tls import VERSIONS
 
 from .ending import complete
 from .options import EXPOSED, Setting, setting, with_config, with_redis

@@ -11,8 +11,8 @@ import click
 
 from fsm.outbound import Limits
 from store.client.url_check import check_url
+from transport.connection.tls import TlsFiles
 from transport.settings import Address, Settings
-from transport.tls import TlsFiles
 
 _LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
 

@@ -24,8 +24,8 @@ from store.ledger.ledger import Ledger
 from store.streams.outbound import BLOCK_MS
 from store.streams.session_log import SessionLog
 from store.streams.telemetry import Telemetry
-from transport.allow_list import REDIS
 from transport.clock import Clock
+from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
 from transport.daemon.outages import Outages
 from transport.metrics import Metrics

@@ -17,7 +17,7 @@ import structlog
 from fsm.errors import GatewayError
 from store.client.errors import StoreError
 from store.fleet.allow_list import RedisAllowList
-from transport.allow_list import AllowListPort, file_list, why_unreadable
+from transport.connection.allow_list import AllowListPort, file_list, why_unreadable
 from transport.daemon.listeners import Listeners
 from transport.settings import Settings
 

@@ -16,6 +16,10 @@ from store.client.url import redacted
 from store.fleet.ownership import InstanceHeld
 from store.streams.outbound import OutboundReader
 from transport.clock import Clock
+from transport.commands.consumer import Intake
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.handover import Relocation
+from transport.connection.sessions import Hub
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
@@ -24,11 +28,7 @@ from transport.daemon.listeners import CannotListen, Listeners
 from transport.daemon.presence import Presence
 from transport.daemon.recall import recall
 from transport.daemon.recurring import reconcile, relocate, sweep
-from transport.dispatcher import Dispatcher
-from transport.hub import Hub
-from transport.intake import Intake
 from transport.metrics import Metrics
-from transport.relocation import Relocation
 from transport.settings import Settings
 from transport.tasks import Tasks
 

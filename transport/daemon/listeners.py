@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import structlog
 
 from fsm.errors import GatewayFault
-from transport.accepting import Listener
 from transport.clock import Clock
-from transport.connection import Connection
-from transport.hub import Hub
-from transport.proxy_listener import ProxyListener
+from transport.connection.listener import Listener
+from transport.connection.protocol import Connection
+from transport.connection.proxy_listener import ProxyListener
+from transport.connection.sessions import Hub
+from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
+from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
 from transport.settings import Address, Settings
-from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
-from transport.tls import BadTlsFiles, Tls, TlsFiles
 
 log = structlog.get_logger("telgw")
 

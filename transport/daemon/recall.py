@@ -6,8 +6,8 @@ import asyncio
 
 from store.client.errors import StoreError
 from transport.clock import Clock
+from transport.commands.dispatcher import Dispatcher
 from transport.daemon.backend import Backend
-from transport.dispatcher import Dispatcher
 
 AGAIN_AFTER = 1.0
 

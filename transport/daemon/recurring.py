@@ -7,11 +7,11 @@ import asyncio
 from store.client.errors import StoreError
 from store.fleet.registry import Registrar
 from transport.clock import Clock
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.handover import Relocation
+from transport.connection.sessions import Hub
 from transport.daemon.backend import Backend
-from transport.dispatcher import Dispatcher
-from transport.hub import Hub
 from transport.metrics import Metrics
-from transport.relocation import Relocation
 
 SWEEP_EVERY = 0.1
 STALL = 0.5

@@ -9,7 +9,7 @@ MECHANISMS = (
         promise="registry",
         name="the newest connection wins",
         what="A device that connects again takes the place of its older connection, which is closed.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text="        if older is not None:\n            older.shut(SUPERSEDED)\n",
         mutant="",
         without="both stay open, and commands go to one of them",
@@ -19,7 +19,7 @@ MECHANISMS = (
         promise="registry",
         name="only the newest unregisters",
         what="The end of a superseded connection takes nothing from the registry.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text=(
             "        if self.sessions.get(connection.imei) is connection:\n"
             "            self._registrar.unregister("
@@ -35,7 +35,7 @@ MECHANISMS = (
         promise="registry",
         name="reconciled away",
         what="A session that the registry gives to another living instance is closed `superseded`.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text="        if result.status is Registered.SUPERSEDED:\n",
         mutant="        if False:\n",
         without="two instances keep the device",
@@ -48,7 +48,7 @@ MECHANISMS = (
         promise="registry",
         name="only the session that asked",
         what="The registry's late word on a session does not close the newer one.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text="        if connection is None or connection.session_id != session_id:\n",
         mutant="        if connection is None:\n",
         without="a device that has just come back is sent away",
@@ -61,7 +61,7 @@ MECHANISMS = (
         promise="P7",
         name="a device whose frame is not stored is let go",
         what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text=(
             "            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:\n"
         ),
@@ -73,7 +73,7 @@ MECHANISMS = (
         promise="P7",
         name="a refused frame closes its connection",
         what="The device of a frame that the store will never take is sent away.",
-        file="transport/hub.py",
+        file="transport/connection/sessions.py",
         text="        if connection is not None and connection.awaits(batch):\n",
         mutant="        if False:\n",
         without="its later frames are acknowledged in the place of that one",
@@ -83,7 +83,7 @@ MECHANISMS = (
         promise="P7",
         name="commands come after the records",
         what="A connection is ready after its first acknowledged frame.",
-        file="transport/connection.py",
+        file="transport/connection/protocol.py",
         text=(
             "            self.session.state == READY and not self.closed and not self._unacked "
             "and not self._reader.partial\n"
@@ -98,7 +98,7 @@ MECHANISMS = (
         promise="P7",
         name="not before an acknowledgement",
         what="No command is written while a frame waits for its acknowledgement.",
-        file="transport/connection.py",
+        file="transport/connection/protocol.py",
         text=(
             "            self.session.state == READY and not self.closed and not self._unacked "
             "and not self._reader.partial\n"
@@ -114,7 +114,7 @@ MECHANISMS = (
         promise="P7",
         name="not into a frame",
         what="No command is written while a frame is arriving.",
-        file="transport/connection.py",
+        file="transport/connection/protocol.py",
         text=(
             "            self.session.state == READY and not self.closed and not self._unacked "
             "and not self._reader.partial\n"
@@ -129,7 +129,7 @@ MECHANISMS = (
         promise="P7",
         name="messages are not acknowledged",
         what="A codec 12 to 15 frame gets no acknowledgement.",
-        file="transport/connection.py",
+        file="transport/connection/protocol.py",
         text="        del self._unstored[0]\n",
         mutant="        del self._unstored[0]\n        self._write(encode_ack(1))\n",
         without="the device reads four bytes that nobody asked for",
@@ -141,7 +141,7 @@ MECHANISMS = (
         promise="faults",
         name="commands to devices without records",
         what="A device that has nothing to report gets commands after `--ready-grace`.",
-        file="transport/connection.py",
+        file="transport/connection/protocol.py",
         text=(
             "        elif self.session.state == session.IDENTIFIED and not self._unacked:\n"
             "            self._open()\n"
@@ -170,7 +170,7 @@ MECHANISMS = (
         promise="registry",
         name="nobody comes in while the gateway stops",
         what="A gateway that stops takes no new connection.",
-        file="transport/admission.py",
+        file="transport/connection/admission.py",
         text="        if self.refusing:\n",
         mutant="        if False:\n",
         without="a device that names itself stays in the registry",
@@ -182,7 +182,7 @@ MECHANISMS = (
         promise="P7",
         name="deaf stays deaf",
         what="Nothing that resumes reading makes a gateway read that stops.",
-        file="transport/backpressure.py",
+        file="transport/connection/backpressure.py",
         text="        return self._stopped or connection.over_share",
         mutant="        return connection.over_share",
         without="a frame is read that will not be acknowledged",
@@ -195,7 +195,7 @@ MECHANISMS = (
         promise="security",
         name="an answer that comes too late lets nobody in",
         what="The list's answer for a connection that is gone changes nothing.",
-        file="transport/guest.py",
+        file="transport/connection/handshake.py",
         text=(
             "        if not self.closed:\n            self._judge(imei, allowed)\n            self.resume()\n"
         ),

@@ -9,7 +9,7 @@ MECHANISMS = (
         promise="P1",
         name="sent before the write",
         what="`sent` is in the log before the command is written.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text='            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)\n',
         mutant=(
             "            request = flight.request\n"
@@ -23,7 +23,7 @@ MECHANISMS = (
         promise="P1",
         name="sent before the write, in one call",
         what="Where `queued` and `sent` travel together the write waits for them too.",
-        file="transport/intake.py",
+        file="transport/commands/consumer.py",
         text="        lane.queue.begin()\n        send = decide(",
         mutant=(
             "        lane.queue.begin()\n"
@@ -38,7 +38,7 @@ MECHANISMS = (
         promise="P1",
         name="nothing uncommitted is written",
         what="A command of which a move is on its way is not written.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="        if flight is None or flight.pending is not None:\n            return\n",
         mutant="        if flight is None:\n            return\n",
         without="a command whose verdict is on its way is written",
@@ -48,7 +48,7 @@ MECHANISMS = (
         promise="P3",
         name="a closed connection withdraws",
         what="A command whose connection closed while `sent` was being committed is withdrawn.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             '            self._desk.propose(flight, "withdraw", '
             "reason=withdrawal_for(self._close_reason))\n"
@@ -65,7 +65,7 @@ MECHANISMS = (
         promise="P3",
         name="a stop withdraws",
         what="A command that is committed while the gateway stops is withdrawn.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "        elif self._desk.stopping:\n"
             '            self._desk.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)\n'
@@ -78,7 +78,7 @@ MECHANISMS = (
         promise="P3",
         name="expired on the way",
         what="A command that expired while `sent` was being committed is withdrawn.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "        elif self._expired(flight):\n"
             '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
@@ -94,7 +94,7 @@ MECHANISMS = (
         promise="P3",
         name="never written after its expiry",
         what="The expiry is looked at in the step that writes.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "        if self._expired(flight):\n"
             '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
@@ -112,7 +112,7 @@ MECHANISMS = (
         promise="P7",
         name="only between frames",
         what="A command is begun and written only while the connection is ready and between frames.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="        if not self.link.writable:\n            return\n",
         mutant="        if self.link.closed:\n            return\n",
         without="it stands where the device reads an acknowledgement",
@@ -125,7 +125,7 @@ MECHANISMS = (
         promise="P5",
         name="the first in line is awaited",
         what="Nothing passes the first command in line while a move of it is on its way.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "        elif self.queue.free and self.queue.waiting and self.queue.waiting[0].pending is None:\n"
         ),
@@ -139,7 +139,7 @@ MECHANISMS = (
         promise="P5",
         name="in stream order",
         what="A command that comes back from elsewhere takes the place it has in the stream.",
-        file="transport/flight.py",
+        file="transport/commands/in_flight_command.py",
         text="    while at and line[at - 1].place > flight.place:\n        at -= 1\n",
         mutant="",
         without="it waits at the end",
@@ -152,7 +152,7 @@ MECHANISMS = (
         promise="P3",
         name="a written command may have been sent",
         what="A written command whose connection closes fails, an unwritten one is withdrawn.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "            if flight.written:\n"
             '                self._desk.propose(flight, "fail", reason=failure_for(reason), '
@@ -167,7 +167,7 @@ MECHANISMS = (
         promise="P3",
         name="the kernel is asked",
         what="`received` and `delivered` follow from what the device's TCP has acknowledged.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="        if self.link.acknowledged(flight.offset):\n",
         mutant="        if True:\n",
         without="what was written was delivered",
@@ -177,7 +177,7 @@ MECHANISMS = (
         promise="P3",
         name="all bytes of the command",
         what="Acknowledged is a command when its last byte is.",
-        file="transport/link.py",
+        file="transport/connection/link.py",
         text="        return queued is not None and self._sent - queued >= offset\n",
         mutant="        return queued is not None and self._sent - queued > 0\n",
         without="an earlier byte is enough",
@@ -190,7 +190,7 @@ MECHANISMS = (
         promise="P3",
         name="TLS tells nothing",
         what="Over TLS the kernel counts other bytes than were written: nothing follows from them.",
-        file="transport/tcp.py",
+        file="transport/connection/tcp.py",
         text='    if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:\n',
         mutant='    if sys.platform != "linux":\n',
         without="a command is `delivered` on the word of another layer",
@@ -200,7 +200,7 @@ MECHANISMS = (
         promise="P1",
         name="written once",
         what="What has been written is not waiting to be written.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="        self.unwritten = False\n        self.queue.written()\n",
         mutant="        self.queue.written()\n",
         without="the next quiet moment writes it again",
@@ -213,7 +213,7 @@ MECHANISMS = (
         promise="P2",
         name="a withdrawn command leaves nothing to write",
         what="A command that leaves the slot unwritten takes its write along.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="            self.unwritten = False\n        self.queue.leave(flight)",
         mutant="            pass\n        self.queue.leave(flight)",
         without="the lane waits for ever to write what is gone",
@@ -223,7 +223,7 @@ MECHANISMS = (
         promise="P3",
         name="written before it is handed over",
         what="A command counts as written when the socket is given its bytes, not afterwards.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text=(
             "        self.queue.written()\n"
             "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
@@ -246,7 +246,7 @@ MECHANISMS = (
         promise="P3",
         name="delivered only where no answer is wanted",
         what="The acknowledgement of the device's TCP is success only for a command that expects no answer.",
-        file="transport/lane.py",
+        file="transport/commands/device_queue.py",
         text="            if not flight.request.expect_response:\n",
         mutant="            if True:\n",
         without="a command ends before its answer",

@@ -8,8 +8,8 @@ from fsm.entries import entry_fields
 from fsm.moves import MoveResult, Status, Transfer
 from fsm.outbound import MAX_HOPS
 from fsm.reasons import LEDGER_LOST, MOVED
-from transport.dispatcher import Dispatcher
-from transport.flight import Flight
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.in_flight_command import Flight
 from transport.ports import LedgerPort, RegistryPort
 
 

@@ -23,11 +23,11 @@ from fsm.reasons import INTERNAL_ERROR, LEDGER_LOST
 from fsm.retelling import retell
 from fsm.serial import CODEC_12
 from transport.clock import Clock
-from transport.flight import Flight
+from transport.commands.in_flight_command import Flight
+from transport.commands.notes import Notes, ignore
+from transport.commands.recent_outcomes import Verdicts
 from transport.metrics import Metrics
-from transport.notes import Notes, ignore
 from transport.ports import LedgerPort
-from transport.verdicts import Verdicts
 
 log = structlog.get_logger("telgw.commands")
 

@@ -11,7 +11,7 @@ from fsm.events import CommandEvent
 from fsm.moves import Entry
 
 if TYPE_CHECKING:
-    from transport.lane import Lane
+    from transport.commands.device_queue import Lane
 
 
 @dataclass(slots=True, eq=False)

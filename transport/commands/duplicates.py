@@ -11,8 +11,8 @@ from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
 from fsm.retelling import retell
-from transport.dispatcher import Dispatcher
-from transport.notes import ignore
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.notes import ignore
 from transport.ports import LedgerPort
 
 log = structlog.get_logger("telgw.commands")

@@ -12,10 +12,10 @@ from collections import Counter
 
 import structlog
 
+from transport.connection.tcp import has_spare_descriptor, raise_descriptor_limit
+from transport.log_throttle import Seldom, Tally
 from transport.metrics import Metrics
-from transport.seldom import Seldom, Tally
 from transport.settings import Settings
-from transport.tcp import has_spare_descriptor, raise_descriptor_limit
 
 log = structlog.get_logger("telgw.sessions")
 

@@ -13,9 +13,9 @@ from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE
 from fsm.registration import RegisterResult, is_secure
 from fsm.session import READY, SESSION, TAINTED, Session
 from fsm.telemetry import Batch
-from transport.hub import Hub
+from transport.connection.sessions import Hub
+from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address
-from transport.tcp import close_reason, unacknowledged
 
 log = structlog.get_logger("telgw.sessions")
 

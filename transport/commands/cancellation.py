@@ -12,8 +12,8 @@ from fsm.events import CommandEvent
 from fsm.moves import Entry, MoveResult, Status, Step
 from fsm.outbound import CancelRequest
 from fsm.reasons import CANCELLED
-from transport.dispatcher import Dispatcher
-from transport.flights import log_verdict
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.in_flight import log_verdict
 from transport.ports import LedgerPort
 
 log = structlog.get_logger("telgw.commands")

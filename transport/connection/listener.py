@@ -17,12 +17,12 @@ import structlog
 
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
-from transport.backpressure import READ_SIZE
-from transport.connection import Connection
-from transport.hub import Hub
-from transport.seldom import Seldom
+from transport.connection.backpressure import READ_SIZE
+from transport.connection.protocol import Connection
+from transport.connection.sessions import Hub
+from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
+from transport.log_throttle import Seldom
 from transport.settings import Address
-from transport.tcp import ACCEPTED_AT_ONCE, BACKLOG
 
 log = structlog.get_logger("telgw.sessions")
 

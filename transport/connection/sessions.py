@@ -11,19 +11,19 @@ from fsm.events import SessionEvent
 from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import Batch
-from transport.admission import Admission
-from transport.allow_list import AllowListPort, Gate
-from transport.backpressure import READ_SIZE, Backpressure
 from transport.clock import Clock
-from transport.dispatcher import Dispatcher
+from transport.commands.dispatcher import Dispatcher
+from transport.connection.address_changes import Takeovers
+from transport.connection.admission import Admission
+from transport.connection.allow_list import AllowListPort, Gate
+from transport.connection.backpressure import READ_SIZE, Backpressure
+from transport.log_throttle import Seldom
 from transport.metrics import Metrics
 from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
-from transport.seldom import Seldom
 from transport.settings import Settings
-from transport.takeovers import Takeovers
 
 if TYPE_CHECKING:
-    from transport.link import DeviceLink
+    from transport.connection.link import DeviceLink
 
 log = structlog.get_logger("telgw.sessions")
 

@@ -14,9 +14,9 @@ import structlog
 
 from fsm.errors import GatewayFault
 from fsm.outbound import IMEI
-from transport.file_reader import PATIENCE, FileReader, NotRead, regular
+from transport.connection.file_reader import PATIENCE, FileReader, NotRead, regular
+from transport.log_throttle import Seldom
 from transport.metrics import Metrics
-from transport.seldom import Seldom
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw.sessions")

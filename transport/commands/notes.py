@@ -11,7 +11,7 @@ from fsm.command import Answer
 from fsm.events import CommandEvent, Note
 from fsm.moves import Entry, MoveResult, Remark
 from fsm.reasons import CANCEL_REJECTED, LATE_OUTCOME, LATE_RESPONSE, UNSOLICITED_RESPONSE
-from transport.flight import Flight
+from transport.commands.in_flight_command import Flight
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 

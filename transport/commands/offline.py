@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
 
-from transport.flight import Flight, insert
+from transport.commands.in_flight_command import Flight, insert
 
 REMEMBERED = 100_000
 """Devices that may come back and are remembered: IMEIs are easily invented."""

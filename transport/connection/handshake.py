@@ -7,8 +7,8 @@ from functools import partial
 
 from fsm.reasons import PROTOCOL_ERROR, REJECTED
 from fsm.registration import Registered, RegisterResult
-from transport.hub import Hub
-from transport.link import DeviceLink
+from transport.connection.link import DeviceLink
+from transport.connection.sessions import Hub
 from transport.teltonika.errors import BadHandshake
 from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 
 from fsm.errors import GatewayFault
-from transport.file_reader import PATIENCE, FileReader, regular
+from transport.connection.file_reader import PATIENCE, FileReader, regular
+from transport.connection.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, validities
 from transport.settings import Settings
-from transport.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, validities
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 NEVER = "!aNULL:!eNULL"

@@ -17,10 +17,10 @@ from typing import Any
 import structlog
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
-from transport.accepting import AcceptedConnection, Listener
-from transport.hub import Hub
-from transport.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
-from transport.seldom import Seldom
+from transport.connection.listener import AcceptedConnection, Listener
+from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
+from transport.connection.sessions import Hub
+from transport.log_throttle import Seldom
 from transport.settings import Address
 
 log = structlog.get_logger("telgw.sessions")

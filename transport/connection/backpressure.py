@@ -26,7 +26,7 @@ from fsm.backlog import Backlog
 from fsm.telemetry import Batch
 
 if TYPE_CHECKING:
-    from transport.link import DeviceLink
+    from transport.connection.link import DeviceLink
 
 READ_SIZE = 4096
 """Bytes taken from a connection in one read, and in one turn of the event loop. A device sends frames of at

@@ -12,8 +12,8 @@ from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
 from fsm.session import READY
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
-from transport.guest import Guest
-from transport.hub import Hub
+from transport.connection.handshake import Guest
+from transport.connection.sessions import Hub
 from transport.teltonika.avl import decode_avl, encode_ack
 from transport.teltonika.command import Message, decode_messages
 from transport.teltonika.errors import FramingLost, Undecodable

@@ -9,7 +9,7 @@ from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, TAINTED, failure_for, w
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
-from transport.flight import Flight, insert
+from transport.commands.in_flight_command import Flight, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
 from transport.teltonika.frame import CODEC_12, CODEC_14

@@ -14,19 +14,19 @@ from fsm.reasons import (
     RESPONSE_TIMEOUT,
     SUPERSEDED,
 )
-from transport.absent import Absent
 from transport.clock import Clock
-from transport.flight import Flight
-from transport.flights import Flights
-from transport.lane import Lane, published
+from transport.commands.device_queue import Lane, published
+from transport.commands.in_flight import Flights
+from transport.commands.in_flight_command import Flight
+from transport.commands.notes import Notes
+from transport.commands.offline import Absent
+from transport.commands.recent_outcomes import Verdicts
 from transport.metrics import Metrics
-from transport.notes import Notes
 from transport.ports import LedgerPort, Link
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, Message
 from transport.teltonika.frame import CODEC_12
 from transport.teltonika.message_json import CODEC_NAMES
-from transport.verdicts import Verdicts
 
 
 class Dispatcher:

@@ -24,13 +24,13 @@ from fsm.reasons import (
     QUEUE_FULL,
 )
 from fsm.serial import codec_for
-from transport.cancels import Cancels
-from transport.dispatcher import Dispatcher
-from transport.flight import Flight
-from transport.flights import log_verdict
-from transport.notes import ignore
+from transport.commands.cancellation import Cancels
+from transport.commands.dispatcher import Dispatcher
+from transport.commands.duplicates import Repeats
+from transport.commands.in_flight import log_verdict
+from transport.commands.in_flight_command import Flight
+from transport.commands.notes import ignore
 from transport.ports import LedgerPort
-from transport.repeats import Repeats
 
 log = structlog.get_logger("telgw.commands")
 
