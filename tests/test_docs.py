@@ -32,7 +32,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 
 def test_the_page_of_faults_names_a_test_in_every_row() -> None:
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    tables = text.partition("## What becomes of commands")[2].partition("## How it is tested")[0]
+    tables = text.partition("## What happens to commands")[2].partition("## How it is tested")[0]
     rows = [line for line in tables.splitlines() if line.startswith("| ") and "| test |" not in line]
     assert len(rows) > 50
     assert [row for row in rows if "`test_" not in row] == []
