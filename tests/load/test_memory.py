@@ -145,3 +145,16 @@ def test_devices_that_invent_shapes_of_records_make_no_other_wait(redis_url: str
     latencies, thrown_out = crowd.honest()
     crowd.tell(inventors.ask(), latencies, thrown_out)
     crowd.judge(latencies, thrown_out)
+
+
+@pytest.mark.timeout(120)
+def test_frames_that_begin_and_do_not_end_fill_no_memory(redis_url: str, stack: ExitStack) -> None:
+    crowd = Crowd(redis_url, stack)
+    crowd.measure(1.5)
+    begun = stack.enter_context(Outside("begun", port=crowd.port, at_once=2000))
+    crowd.honest()
+    crowd.measure(SECONDS / 2)
+    latencies, thrown_out = crowd.honest()
+    crowd.tell(begun.ask(), latencies, thrown_out)
+    assert max(crowd.connections) > 2000
+    crowd.judge(latencies, thrown_out)

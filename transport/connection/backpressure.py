@@ -12,7 +12,8 @@ There are two lines, for nothing tells how many connections a stranger opens: th
 acknowledged have three turns of four while any of them waits.
 
 A connection that has more than its share of the backlog (`fsm.backlog`) does not wait here, but until its own
-frames are stored.
+frames are stored. One that has begun a frame longer than a read is read on when there is room for the whole
+frame (`transport.connection.long_frames`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from fsm.backlog import Backlog
 from fsm.telemetry import Batch
+from transport.connection.long_frames import LongFrames
 
 if TYPE_CHECKING:
     from transport.connection.link import DeviceLink
@@ -53,6 +55,7 @@ class Backpressure:
         self.in_turns = False
         self._backlog = backlog
         self._everyone = everyone
+        self._long_frames: LongFrames[DeviceLink] = LongFrames()
         self._proven: OrderedDict[DeviceLink, None] = OrderedDict()
         self._others: OrderedDict[DeviceLink, None] = OrderedDict()
         self._turn = 0
@@ -72,6 +75,26 @@ class Backpressure:
             # There may be more. The others have their turn first, also where a loop would read on.
             connection.pause()
             asyncio.get_running_loop().call_soon(connection.resume)
+
+    def arriving(self, connection: DeviceLink, size: int, *, ended: bool) -> None:
+        """What was read of a connection begins, continues or ends a frame that did not come in one read.
+
+        Args:
+            size: of the frame that has begun and not ended, as far as it is known; 0 for none.
+            ended: another frame has ended before it.
+        """
+        if ended:
+            self._end_long(connection)
+        if size > READ_SIZE and not self._long_frames.begin(connection, size):
+            connection.pause()
+
+    def _end_long(self, connection: DeviceLink) -> None:
+        for other in self._long_frames.end(connection):
+            other.extend_frame()
+            if self.in_turns:
+                self.wait(other)
+            else:
+                other.resume()
 
     def is_too_much(self, waiting: Sequence[Batch]) -> bool:
         """Whether a connection of which these wait for the store has more than its share."""
@@ -105,12 +128,14 @@ class Backpressure:
     def holds(self, connection: DeviceLink) -> bool:
         """Whether the connection is not to be read for now."""
         waits = connection in self._proven or connection in self._others
-        return self._stopped or connection.over_share or waits
+        no_room = self._long_frames.waits(connection)
+        return self._stopped or connection.over_share or waits or no_room
 
     def forget(self, connection: DeviceLink) -> None:
         """The connection is gone."""
         self._proven.pop(connection, None)
         self._others.pop(connection, None)
+        self._end_long(connection)
 
     @property
     def waiting(self) -> int:

@@ -216,6 +216,10 @@ class DeviceLink(asyncio.BufferedProtocol):
         """The connection's deadline has come."""
         raise NotImplementedError
 
+    def extend_frame(self) -> None:
+        """The time of the frame that has begun begins anew: it was not read."""
+        raise NotImplementedError
+
     def resume(self) -> None:
         """Read again after a pause."""
         raise NotImplementedError

@@ -83,9 +83,12 @@ class Connection(Guest):
     def _frame_overdue(self) -> None:
         """A frame that has begun has not ended: its device is to blame, unless it was not read."""
         if self._hub.flow.holds(self):
-            self._watch_frame(begun=True)
+            self.extend_frame()
         else:
             self.shut(PROTOCOL_ERROR)
+
+    def extend_frame(self) -> None:
+        self._watch_frame(begun=True)
 
     def _open(self) -> None:
         self._greet()  # whatever is written next, the device reads its greeting first
@@ -108,9 +111,16 @@ class Connection(Guest):
                 return
         if reader.fault is not None:
             self._framing_lost(reader.fault)
-        elif reader.partial != was_partial or (bodies and was_partial):
-            self._watch_frame(reader.partial)
+        elif was_partial or reader.partial:
+            self._piece_read(was_partial, ended=bool(bodies))
         self._hub.flow.after_read(self, len(data))
+
+    def _piece_read(self, was_partial: bool, *, ended: bool) -> None:
+        """What was read begins, continues or ends a frame that did not come in one read."""
+        reader = self._reader
+        if ended or reader.partial != was_partial:
+            self._watch_frame(reader.partial)
+        self._hub.flow.arriving(self, reader.expected, ended=ended)
 
     def _framing_lost(self, fault: FramingLost) -> None:
         if fault.length:

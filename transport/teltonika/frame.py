@@ -83,6 +83,11 @@ class FrameReader:
         """Whether some bytes of the next frame have come, but not all."""
         return self._tail is not None
 
+    @property
+    def expected(self) -> int:
+        """Size of the frame that has begun and not ended, as far as it is known; else 0."""
+        return self._needed if self._tail is not None else 0
+
     def feed(self, data: bytes) -> list[bytes | BadFrame]:
         """Return, in order, the frames that ``data`` completes. Never raises on any input."""
         if self.fault is not None:

@@ -168,6 +168,16 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
+        name="room for long frames",
+        what="No more than 8 MiB of frames that are longer than one read arrive at once.",
+        file="transport/connection/backpressure.py",
+        text="        if size > READ_SIZE and not self._long_frames.begin(connection, size):\n",
+        mutant="        if False:\n",
+        without="every connection keeps 64 KiB of a frame that it does not end",
+        tests=("transport/test_long_frames.py::test_a_frame_for_which_there_is_no_room_is_not_read",),
+    ),
+    Mechanism(
+        promise="bounds",
         name="framing lost",
         what="A connection whose position in the stream is lost is closed.",
         file="transport/connection/protocol.py",
