@@ -191,10 +191,9 @@ class Checker(Evidence):
     def said_is_stored(self) -> Iterator[Violation]:
         """M1: what was said before a frame that was acknowledged, unless it was taken for an answer."""
         stored = {(entry["imei"], entry.get("text", "")) for entry in self.history.messages}
-        taken = {(fields.get("imei", ""), fields.get("response", "")) for _, fields in self.history.responses}
         for tap in self.taps:
             for text in tap.said[: tap.kept]:
-                if (tap.imei, text) not in stored | taken:
+                if (tap.imei, text) not in stored and text not in tap.answered:
                     yield Violation("M1", f"{text!r} of {tap.imei} is not stored, and what followed it is")
 
     def said_in_order(self) -> Iterator[Violation]:

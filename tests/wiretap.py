@@ -37,6 +37,8 @@ class Wiretap:
         self.written: list[Written] = []
         self.said: list[str] = []
         """What its serial port said, in `SERIAL` messages."""
+        self.answered: set[str] = set()
+        """What of that looks like the answer to the command that was out."""
         self.kept = 0
         """How many of these came before a frame that was acknowledged."""
         self.spoke_first = False
@@ -82,6 +84,7 @@ class Wiretap:
         self._listen(item)
         if self._owed and self._answers(item, self._owed):
             self._owed = None
+            self.answered.update(text.decode(errors="replace") for text in wire.read_serial(item))
 
     def _listen(self, body: bytes) -> None:
         texts = [text.decode() for text in wire.read_serial(body) if text.startswith(SERIAL)]
