@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from transport.cli.reference import BEGIN, END, reference
+from transport.daemon.backend import PURPOSES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,3 +43,27 @@ def test_the_reference_has_every_option_of_every_verb() -> None:
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     written = text.partition(f"{BEGIN}\n")[2].partition(END)[0]
     assert written == reference(), "python -m transport.cli.reference docs/reference.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = set(
+        re.findall(r"`((?:fsm|store|transport|tests|docs|examples|deploy)/[\w./-]+)`", page.read_text())
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_page_on_architecture_names_every_task_client_and_package() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    daemon = ROOT / "transport" / "daemon"
+    started = re.findall(r'start\("([\w -]+)"', (daemon / "gateway.py").read_text(encoding="utf-8"))
+    tasks = text.partition("<!-- tasks:begin -->")[2].partition("<!-- tasks:end -->")[0]
+    assert re.findall(r"^\| `([\w -]+)`", tasks, re.MULTILINE) == started
+    clients = text.partition("<!-- clients:begin -->")[2].partition("<!-- clients:end -->")[0]
+    assert set(re.findall(r"`(\w+)`", clients)) == set(PURPOSES)
+    packages = {
+        path.parent.relative_to(ROOT).as_posix()
+        for top in ("store", "transport")
+        for path in (ROOT / top).glob("*/__init__.py")
+    }
+    assert [package for package in packages if f"| `{package}` |" not in text] == []
