@@ -45,7 +45,9 @@ def test_the_reference_has_every_option_of_every_verb() -> None:
     assert written == reference(), "python -m transport.cli.reference docs/reference.md"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = set(
         re.findall(r"`((?:fsm|store|transport|tests|docs|examples|deploy)/[\w./-]+)`", page.read_text())
