@@ -18,6 +18,17 @@ DOOR = "fsm/machine.py"
 WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
 UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LINES = 300
+SHARED = {"clock", "log_throttle", "log_writer", "logs", "metrics", "ports", "settings", "tasks"}
+"""The modules of `transport` that all of its packages may import."""
+TRANSPORT: dict[str, tuple[str, ...]] = {
+    "teltonika": (),
+    "connection": ("teltonika",),
+    "commands": ("teltonika",),
+    "simulator": ("teltonika",),
+    "daemon": ("connection", "commands", "teltonika"),
+    "cli": ("connection", "daemon", "simulator", "teltonika"),
+}
+"""The packages of `transport`, and what each may import beside the modules that all may."""
 STORE = ("client", "streams", "ledger", "fleet", "diagnosis")
 """The packages of `store`; each may import those before it, `keys` and `fsm`."""
 
@@ -35,14 +46,25 @@ def imports(path: Path) -> Iterator[str]:
             )
 
 
+def module(path: Path) -> str:
+    """The name under which a file is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = set(map(module, FILES))
+
+
 def modules(path: Path) -> Iterator[str]:
-    """The full names in the imports of a file, those under TYPE_CHECKING too: ``package.module.name``."""
+    """The modules that a file imports, inside functions and under TYPE_CHECKING too, by full names."""
+    package = path.parent.relative_to(ROOT).parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "imports are absolute here"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            source = ".".join((*above, *filter(None, [node.module])))
+            names = {f"{source}.{alias.name}" for alias in node.names}
+            yield from names & MODULES if names <= MODULES else (source, *names & MODULES)
 
 
 def test_there_are_files_to_judge() -> None:
@@ -73,6 +95,28 @@ def test_each_package_of_the_store_imports_only_those_below_it() -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("transport/")])
 def test_the_transport_does_not_import_the_store_except_where_it_is_wired(name: str) -> None:
     assert name.startswith(WIRING) or "store" not in imports(ROOT / name)
+
+
+def test_each_part_of_the_transport_imports_only_what_it_may() -> None:
+    for part, others in TRANSPORT.items():
+        for path in (ROOT / "transport" / part).rglob("*.py"):
+            found = {name.split(".")[1] for name in modules(path) if name.startswith("transport.")}
+            assert found <= {part, *others, *SHARED}, path
+    assert {path.parent.name for path in (ROOT / "transport").glob("*/__init__.py")} == set(TRANSPORT)
+
+
+def test_modules_that_serve_all_of_the_transport_import_no_part_of_it_but_the_codecs() -> None:
+    for path in (ROOT / "transport").glob("*.py"):
+        found = {name.split(".")[1] for name in modules(path) if name.startswith("transport.")}
+        assert found <= {"teltonika", *SHARED}, path
+    assert {path.stem for path in (ROOT / "transport").glob("*.py")} - {"__init__"} == SHARED
+
+
+def test_no_two_files_import_each_other_not_even_for_types() -> None:
+    graph = {module(path): set(modules(path)) & MODULES - {module(path)} for path in FILES}
+    while leaves := {name for name, found in graph.items() if not found & graph.keys()}:
+        graph = {name: found for name, found in graph.items() if name not in leaves}
+    assert not graph, "each of these imports another of them, or what does"
 
 
 @pytest.mark.parametrize("name", NAMES)

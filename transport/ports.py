@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fsm.backlog import Backlog
@@ -10,6 +10,7 @@ from fsm.events import SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
 from fsm.telemetry import Batch
+from transport.teltonika.command import Message
 
 
 class LedgerPort(Protocol):
@@ -72,6 +73,26 @@ class Link(Protocol):
 
     def shut(self, reason: str) -> None:
         """Close the connection for `reason`."""
+
+
+class CommandsPort(Protocol):
+    """The command side, as connections see it."""
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        """The newest connection of each device, by imei."""
+
+    def arrived(self, link: Link) -> None:
+        """A device is here; the commands that wait for it get in line."""
+
+    def left(self, link: Link, reason: str) -> None:
+        """A connection is gone."""
+
+    def quiet(self, link: Link) -> None:
+        """The connection is between frames, with everything acknowledged: the moment to write."""
+
+    def answer(self, link: Link, message: Message) -> bool:
+        """The device sent a message. Whether that was an answer or a ping, and has been dealt with."""
 
 
 class TelemetryPort(Protocol):

@@ -77,7 +77,6 @@ class Process:
 
     def _order_sets(self) -> None:
         """Sets of objects are walked in the order of their addresses, which no seed can repeat."""
-        self.gateway.dispatcher._out = Ordered()
         for name in ("strangers", "closing"):
             setattr(self.gateway.hub, name, Ordered())
 

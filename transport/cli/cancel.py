@@ -12,8 +12,8 @@ from store.streams.producer import NotPublished, Producer
 
 from . import render
 from .ending import awaiting, complete
-from .options import Where, with_streams
 from .parameters import Duration
+from .stream_options import Where, with_streams
 from .streams import producer
 
 DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4

@@ -20,8 +20,9 @@ from transport.connection.tcp import RESERVED_DESCRIPTORS
 
 from . import render
 from .ending import complete
-from .options import Where, setting, with_streams
+from .options import setting
 from .parameters import Duration, StreamName
+from .stream_options import Where, with_streams
 from .streams import server
 
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}

@@ -29,9 +29,9 @@ from transport.simulator import Tracker
 
 from . import render, scenes
 from .ending import awaiting, complete
-from .options import Where
 from .render import STYLES
 from .send import entry
+from .stream_options import Where
 from .streams import producer
 
 INSTANCE = "demo"

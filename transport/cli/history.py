@@ -17,7 +17,7 @@ from store.streams.producer import LogEntry
 
 from . import render, way
 from .ending import complete
-from .options import Where, with_streams
+from .stream_options import Where, with_streams
 from .streams import producer
 
 FOUND, UNKNOWN = 0, 4

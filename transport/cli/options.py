@@ -1,13 +1,12 @@
-"""Options that several verbs share, and the class of options that are also keys of the configuration file."""
+"""Settings: options that are also keys of the configuration file; and those that say where Redis is."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -15,7 +14,7 @@ from fsm.outbound import Limits
 from transport.settings import Settings
 
 from . import redis_file
-from .parameters import KeyPrefix, Networks, RedisUrl, Verbs, show
+from .parameters import KeyPrefix, RedisUrl, show
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -50,20 +49,6 @@ def setting(section: str, flag: str, kind: Any, text: str, **more: Any) -> Calla
         default = show(default)
         more = {"default": default, "show_default": True} | more
     return click.option(flag, cls=Setting, section=section, type=kind, help=text, show_envvar=True, **more)
-
-
-def with_config(function: Decorated) -> Decorated:
-    """Add ``--config FILE``; its keys stand below the command line and the environment, above defaults."""
-    return click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        envvar="TELGW_CONFIG",
-        show_envvar=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_load,
-        help="TOML file; its keys are the options of `telgw run`, see `telgw config`.",
-    )(function)
 
 
 def with_redis(function: Decorated) -> Decorated:
@@ -119,70 +104,3 @@ def _with_url(function: Decorated) -> Decorated:
 
 EXPOSED = "telgw.exposed"
 """In the meta of a context: the file with the URL of Redis, if others may read it."""
-
-
-class Where(NamedTuple):
-    """Where the streams are, as the options say; ``state_dir`` is that of the embedded server."""
-
-    redis: str
-    key_prefix: str
-    state_dir: Path | None
-
-
-def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
-    """What every verb needs that talks to a gateway through Redis; it gets them as ``where``."""
-
-    @wraps(verb)
-    def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
-        if path := click.get_current_context().meta.get(EXPOSED):
-            click.echo(
-                f"telgw: Others may read {path}, which holds the URL of Redis: chmod 600 {path}", err=True
-            )
-        return verb(where=Where(redis, key_prefix, state_dir), **rest)
-
-    return with_config(with_redis(called))
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The keys of a configuration file, ``-`` written as ``_``.
-
-    Raises:
-        click.UsageError: the file cannot be read, is no TOML, or holds a key that is no option or a value
-            that no option could have.
-    """
-    from .run import command
-
-    known = {option.name: option for option in command.params if isinstance(option, Setting)}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise click.UsageError(f"{path}: {error}") from None
-    values = {}
-    for key, value in table.items():
-        option = known.get(key.replace("-", "_"))
-        if option is None:
-            raise click.UsageError(f"{path}: {key!r} is no option of `telgw run`.")
-        if value == "" and option.default is None:
-            continue  # the template's way to write that there is no default
-        given = _as_typed(value, option)
-        if given is None:
-            raise click.UsageError(f"{path}: The value of {key!r} is none that the option could have.")
-        values[key.replace("-", "_")] = given
-    return values
-
-
-def _as_typed(value: Any, option: Setting) -> str | list[str] | None:
-    """What a key of the file says, as the command line would have it: text; None when that cannot be."""
-    items = value if isinstance(value, list) else [value]
-    texts = [str(item) for item in items if type(item) in (str, int, float)]  # `true` is an int too
-    if len(texts) != len(items) or "\0" in "".join(texts):
-        return None
-    if option.multiple:
-        return texts
-    return ",".join(texts) if isinstance(option.type, (Verbs, Networks)) or items is not value else None
-
-
-def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
-    if path is not None:
-        ctx.meta["telgw.config"] = str(path)
-        ctx.default_map = {**(ctx.default_map or {}), **read_toml(path)}

@@ -12,7 +12,7 @@ from store.embedded import default_url
 from store.keys import Keys
 from store.streams.producer import Producer, StoreUnreachable
 
-from .options import Where
+from .stream_options import Where
 
 BLOCK = 1.0
 """Seconds that one read waits in Redis for the next event."""

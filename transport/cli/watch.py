@@ -12,7 +12,7 @@ from store.streams.producer import LogEntry, Producer, StoreUnreachable
 
 from . import render
 from .ending import complete
-from .options import Where, with_streams
+from .stream_options import Where, with_streams
 from .streams import producer
 
 RETRY = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from fsm.command import Answer
-from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, TAINTED, failure_for, withdrawal_for
+from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, SUPERSEDED, TAINTED, failure_for, withdrawal_for
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
@@ -30,8 +30,8 @@ class Desk(Protocol):
     def propose(self, flight: Flight, trigger: str, **facts: Any) -> None:
         """Something happened to a command."""
 
-    def wrote(self, flight: Flight) -> None:
-        """The command was handed to the socket."""
+    def wrote(self, lane: Lane, flight: Flight) -> None:
+        """The command of `lane` was handed to the socket."""
 
     def late_answer(self, flight: Flight, answer: Answer) -> None:
         """The device answered a command that already has its verdict."""
@@ -126,7 +126,7 @@ class Lane:
         self.unwritten = False
         self.queue.written()
         flight.written, flight.written_at = True, self._desk.clock.monotonic()
-        self._desk.wrote(flight)
+        self._desk.wrote(self, flight)
         flight.offset = self.link.send(frame)  # may close the connection, if too much is unread
 
     def leave(self, flight: Flight) -> None:
@@ -138,6 +138,14 @@ class Lane:
         if self.queue.tainted and not was_tainted and not self.link.closed:
             self.tainted_at = self._desk.clock.monotonic()
             self.link.taint()
+
+    def put_back(self) -> list[Flight]:
+        """The command in the slot was not committed: it waits again.
+
+        Returns the commands that have to wait elsewhere: all of them if the connection is closed.
+        """
+        self.queue.put_back()
+        return self.close(SUPERSEDED) if self.link.closed else []
 
     def answer(self, message: Message) -> bool:
         """A message was read; whether it is the answer that is owed.

@@ -17,7 +17,7 @@ from fsm.reasons import (
 from transport.clock import Clock
 from transport.commands.device_queue import Lane, published
 from transport.commands.in_flight import Flights
-from transport.commands.in_flight_command import Flight
+from transport.commands.in_flight_command import CommandQueue, Flight
 from transport.commands.notes import Notes
 from transport.commands.offline import Absent
 from transport.commands.recent_outcomes import Verdicts
@@ -55,7 +55,7 @@ class Dispatcher:
         self.stopping = False
         self.links: dict[str, Link] = {}  # by imei; the newest connection of each device
         self._lanes: dict[str, Lane] = {}  # by session_id; only sessions that had a command
-        self._out: set[Lane] = set()  # lanes with a command out or an answer owed
+        self._out: dict[str, Lane] = {}  # by session_id; lanes with a command out or an answer owed
         self._responses: Deadlines[Flight] = Deadlines()
         self._graces: Deadlines[Flight] = Deadlines()
 
@@ -75,7 +75,7 @@ class Dispatcher:
             self.absent.left(link.imei, self.clock.monotonic())
         lane = self._lanes.pop(link.session_id, None)
         if lane is not None:
-            self._out.discard(lane)
+            self._out.pop(link.session_id, None)
             for flight in lane.close(reason):
                 self.await_device(flight)
 
@@ -96,7 +96,7 @@ class Dispatcher:
             self.notes.unsolicited(link, published(message.payload, CODEC_NAMES[message.codec]))
             return False
         if lane.idle:
-            self._out.discard(lane)
+            self._out.pop(link.session_id, None)
         return True
 
     def link_of(self, imei: str) -> Link | None:
@@ -156,7 +156,7 @@ class Dispatcher:
         if lane is not None:
             lane.leave(flight)
             if lane.idle:
-                self._out.discard(lane)
+                self._out.pop(lane.link.session_id, None)
             else:
                 lane.pump()
 
@@ -189,12 +189,10 @@ class Dispatcher:
             self._stop_flight(flight)
         lane.pump()
 
-    def _put_back(self, lane: Lane) -> None:
+    def _put_back(self, lane: CommandQueue) -> None:
         """The command in the slot was not committed: it waits again, for its device if that has gone."""
-        lane.queue.put_back()
-        if lane.link.closed:
-            for waiting in lane.close(SUPERSEDED):
-                self.await_device(waiting)
+        for waiting in lane.put_back():
+            self.await_device(waiting)
 
     # What the lanes ask for
 
@@ -202,10 +200,9 @@ class Dispatcher:
         """Something happened to a command."""
         self.flights.propose(flight, trigger, **facts)
 
-    def wrote(self, flight: Flight) -> None:
-        """The command was handed to the socket; its time runs from now."""
-        assert flight.lane is not None
-        self._out.add(flight.lane)
+    def wrote(self, lane: Lane, flight: Flight) -> None:
+        """The command of `lane` was handed to the socket; its time runs from now."""
+        self._out[lane.link.session_id] = lane
         self._responses.set(flight, flight.written_at + flight.request.response_timeout)
 
     def late_answer(self, flight: Flight, answer: Answer) -> None:
@@ -217,7 +214,7 @@ class Dispatcher:
 
     def sweep(self, now: float) -> None:
         """Give every command that is due by `now` (monotonic seconds) its verdict."""
-        for lane in list(self._out):
+        for lane in list(self._out.values()):
             lane.sample()
             lane.drain_overdue(now, self.settings.drain_timeout)
         for flight in self._responses.due(now):

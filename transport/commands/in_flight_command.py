@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fsm.command import QUEUED, Command, CommandRequest
 from fsm.events import CommandEvent
 from fsm.moves import Entry
+from transport.ports import Link
 
-if TYPE_CHECKING:
-    from transport.commands.device_queue import Lane
+
+class CommandQueue(Protocol):
+    """The queue of a connection, as a command in it sees it; see `transport.commands.device_queue`."""
+
+    link: Link
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, is out, or is owed."""
+
+    def pump(self) -> None:
+        """Write the committed command or begin the next one, if this is the moment."""
+
+    def committed(self, flight: Flight) -> None:
+        """`sent` is in the log: write now, or as soon as the connection is between frames."""
+
+    def leave(self, flight: Flight) -> None:
+        """A verdict on `flight` was given: it gives up its place."""
+
+    def put_back(self) -> list[Flight]:
+        """The command in the slot was not committed: it waits again. What has to wait elsewhere."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +56,7 @@ class Flight:
     request: CommandRequest
     command: Command
     fresh: bool = False
-    lane: Lane | None = None
+    lane: CommandQueue | None = None
     pending: CommandEvent | None = None
     moving: bool = False
     backlog: list[tuple[str, dict[str, Any]]] = field(default_factory=list)

@@ -21,14 +21,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from fsm.backlog import Backlog
 from fsm.telemetry import Batch
 from transport.connection.long_frames import LongFrames
-
-if TYPE_CHECKING:
-    from transport.connection.link import DeviceLink
+from transport.connection.ports import Readable
 
 READ_SIZE = 4096
 """Bytes taken from a connection in one read, and in one turn of the event loop. A device sends frames of at
@@ -51,18 +48,18 @@ class Backpressure:
         in_turns: whether connections are read in turn.
     """
 
-    def __init__(self, backlog: Backlog, everyone: Callable[[], Iterable[DeviceLink]]) -> None:
+    def __init__(self, backlog: Backlog, everyone: Callable[[], Iterable[Readable]]) -> None:
         self.in_turns = False
         self._backlog = backlog
         self._everyone = everyone
-        self._long_frames: LongFrames[DeviceLink] = LongFrames()
-        self._proven: OrderedDict[DeviceLink, None] = OrderedDict()
-        self._others: OrderedDict[DeviceLink, None] = OrderedDict()
+        self._long_frames: LongFrames[Readable] = LongFrames()
+        self._proven: OrderedDict[Readable, None] = OrderedDict()
+        self._others: OrderedDict[Readable, None] = OrderedDict()
         self._turn = 0
         self._stopped = False
         self._again: asyncio.Handle | None = None
 
-    def after_read(self, connection: DeviceLink, size: int) -> None:
+    def after_read(self, connection: Readable, size: int) -> None:
         """A connection was read, `size` bytes: decide whether it is read on at once."""
         if self._backlog.full:
             self.hold_all()
@@ -76,7 +73,7 @@ class Backpressure:
             connection.pause()
             asyncio.get_running_loop().call_soon(connection.resume)
 
-    def arriving(self, connection: DeviceLink, size: int, *, ended: bool) -> None:
+    def arriving(self, connection: Readable, size: int, *, ended: bool) -> None:
         """What was read of a connection begins, continues or ends a frame that did not come in one read.
 
         Args:
@@ -88,7 +85,7 @@ class Backpressure:
         if size > READ_SIZE and not self._long_frames.begin(connection, size):
             connection.pause()
 
-    def _end_long(self, connection: DeviceLink) -> None:
+    def _end_long(self, connection: Readable) -> None:
         for other in self._long_frames.end(connection):
             other.extend_frame()
             if self.in_turns:
@@ -103,7 +100,7 @@ class Backpressure:
         weight = sum(batch.weight for batch in waiting)
         return len(waiting) >= UNACKED_LIMIT or not self._backlog.shares(weight)
 
-    def after_store(self, connection: DeviceLink) -> None:
+    def after_store(self, connection: Readable) -> None:
         """Something is stored of a connection that had more than its share: with less it is read again."""
         if not connection.congested:
             connection.over_share = False
@@ -112,7 +109,7 @@ class Backpressure:
             else:
                 connection.resume()
 
-    def wait(self, connection: DeviceLink) -> None:
+    def wait(self, connection: Readable) -> None:
         """The connection is not read until there is room and it is its turn."""
         if not connection.closed:
             connection.pause()
@@ -125,13 +122,13 @@ class Backpressure:
             for connection in self._everyone():
                 self.wait(connection)
 
-    def holds(self, connection: DeviceLink) -> bool:
+    def holds(self, connection: Readable) -> bool:
         """Whether the connection is not to be read for now."""
         waits = connection in self._proven or connection in self._others
         no_room = self._long_frames.waits(connection)
         return self._stopped or connection.over_share or waits or no_room
 
-    def forget(self, connection: DeviceLink) -> None:
+    def forget(self, connection: Readable) -> None:
         """The connection is gone."""
         self._proven.pop(connection, None)
         self._others.pop(connection, None)
@@ -161,7 +158,7 @@ class Backpressure:
             # Those whose turn it was are read first.
             self._again = asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _next(self) -> DeviceLink:
+    def _next(self) -> Readable:
         """Whose turn it is."""
         self._turn += 1
         others = not self._proven or (self._others and self._turn % OTHERS_TURN == 0)

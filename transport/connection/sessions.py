@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 
@@ -12,18 +12,15 @@ from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import Batch
 from transport.clock import Clock
-from transport.commands.dispatcher import Dispatcher
 from transport.connection.address_changes import Takeovers
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AllowListPort, Gate
 from transport.connection.backpressure import READ_SIZE, Backpressure
+from transport.connection.ports import SessionConnection
 from transport.log_throttle import Seldom
 from transport.metrics import Metrics
-from transport.ports import RegistrarPort, SessionLogPort, TelemetryPort
+from transport.ports import CommandsPort, RegistrarPort, SessionLogPort, TelemetryPort
 from transport.settings import Settings
-
-if TYPE_CHECKING:
-    from transport.connection.link import DeviceLink
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -54,7 +51,7 @@ class Hub:
         boot_id: str,
         clock: Clock,
         metrics: Metrics,
-        dispatcher: Dispatcher,
+        dispatcher: CommandsPort,
         telemetry: TelemetryPort,
         registrar: RegistrarPort,
         session_log: SessionLogPort | None,
@@ -70,11 +67,11 @@ class Hub:
         self.takeovers = Takeovers(metrics)
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
-        self.deadlines: Deadlines[DeviceLink] = Deadlines()
+        self.deadlines: Deadlines[SessionConnection] = Deadlines()
         # One table serves both: whoever is connected is a link of ours, and commands look for links in it.
-        self.sessions = cast("dict[str, DeviceLink]", dispatcher.links)
-        self.strangers: set[DeviceLink] = set()
-        self.closing: set[DeviceLink] = set()
+        self.sessions = cast("dict[str, SessionConnection]", dispatcher.links)
+        self.strangers: set[SessionConnection] = set()
+        self.closing: set[SessionConnection] = set()
         self.admission = Admission(settings, metrics)
         self.flow = Backpressure(self.backlog, lambda: (*self.strangers, *self.sessions.values()))
         self.read_buffer = memoryview(bytearray(READ_SIZE))
@@ -104,20 +101,20 @@ class Hub:
         """Sockets open, those of superseded sessions and those that negotiate TLS included."""
         return self.admission.connected
 
-    def admit(self, connection: DeviceLink, host: str) -> bool:
+    def admit(self, connection: SessionConnection, host: str) -> bool:
         """Take a new connection in, unless it would be one too many."""
         if not self.admission.enter(host, self.now):
             return False
         self.strangers.add(connection)
         return True
 
-    def admit_counted(self, connection: DeviceLink) -> bool:
+    def admit_counted(self, connection: SessionConnection) -> bool:
         """Take in a connection that was counted before, unless the gateway has begun to stop."""
         if not self.admission.refusing:
             self.strangers.add(connection)
         return not self.admission.refusing
 
-    def discharge(self, connection: DeviceLink) -> None:
+    def discharge(self, connection: SessionConnection) -> None:
         """The connection's socket is closed."""
         self.strangers.discard(connection)
         self.closing.discard(connection)
@@ -125,12 +122,12 @@ class Hub:
         self.deadlines.cancel(connection)
         self.admission.leave(connection.place)
 
-    def no_device(self, connection: DeviceLink, reason: str) -> None:
+    def no_device(self, connection: SessionConnection, reason: str) -> None:
         """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
         if self._refusals.worth((connection.host, reason), self.now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
-    def too_long(self, connection: DeviceLink, length: int) -> None:
+    def too_long(self, connection: SessionConnection, length: int) -> None:
         """A frame declares `length` bytes, more than are allowed; its device repeats it for ever."""
         self.metrics.frames_too_long.inc()
         if self._too_long.worth(connection.imei, self.now):
@@ -165,7 +162,7 @@ class Hub:
 
     # Sessions
 
-    def identified(self, connection: DeviceLink) -> None:
+    def identified(self, connection: SessionConnection) -> None:
         """The device said who it is: it takes the place of its older session, here and in the registry."""
         self.strangers.discard(connection)
         self.admission.release(connection.host)
@@ -177,7 +174,7 @@ class Hub:
         self._registrar.register(connection.imei, connection.session_id, connection.registered)
         self.dispatcher.arrived(connection)
 
-    def left(self, connection: DeviceLink, reason: str) -> None:
+    def left(self, connection: SessionConnection, reason: str) -> None:
         """The session is over."""
         if self.sessions.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)

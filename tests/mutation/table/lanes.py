@@ -227,14 +227,14 @@ MECHANISMS = (
         text=(
             "        self.queue.written()\n"
             "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
-            "        self._desk.wrote(flight)\n"
+            "        self._desk.wrote(self, flight)\n"
             "        flight.offset = self.link.send(frame)"
         ),
         mutant=(
             "        flight.offset = self.link.send(frame)\n"
             "        self.queue.written()\n"
             "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
-            "        self._desk.wrote(flight) if flight.lane else None"
+            "        self._desk.wrote(self, flight) if flight.lane else None"
         ),
         without="a connection that breaks within the write leaves it without a verdict",
         tests=(

@@ -1,0 +1,260 @@
+"""The settings of ``telgw run``, in the order of its help. Each is also a key of the configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from transport.connection.tls import VERSIONS
+from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
+
+from .options import Decorated, Setting, setting, with_redis
+from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, Networks, StreamName, Verbs
+
+PEM = click.Path(dir_okay=False, path_type=Path)
+POSITIVE = click.IntRange(min=1)
+COUNT = click.IntRange(min=0)
+
+SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    setting(
+        "Network",
+        "--listen",
+        HostPort(off=True),
+        "Address for devices; repeatable; `off` if other listeners are enough.",
+        multiple=True,
+    ),
+    setting(
+        "Network",
+        "--metrics",
+        HostPort(off=True),
+        "Address of the Prometheus metrics, or `off`; each gateway on a host needs its own.",
+    ),
+    setting(
+        "Network",
+        "--max-connections",
+        COUNT,
+        "Connections at once; 0: as many as the limit of open files allows.",
+    ),
+    setting(
+        "Network",
+        "--max-connections-per-ip",
+        COUNT,
+        "Connections from one address that have not sent an IMEI yet; 0: no limit.",
+    ),
+    setting(
+        "Network",
+        "--handshake-timeout",
+        Duration(0.1, 3600),
+        "Time a device has to send its IMEI, TLS included.",
+    ),
+    setting(
+        "Network", "--idle-timeout", Duration(), "Closes a connection that is silent for this long; 0: never."
+    ),
+    setting(
+        "Network",
+        "--max-frame",
+        click.IntRange(PACKET_LIMIT, MESSAGE_LIMIT),
+        "Longest frame of records, in bytes of its length field; devices send at most 1,280.",
+    ),
+    setting(
+        "Network",
+        "--proxy-listen",
+        HostPort(),
+        "Address for proxies that send a PROXY header, version 1 or 2; repeatable.",
+        multiple=True,
+    ),
+    setting(
+        "Network",
+        "--proxy-trust",
+        Networks(),
+        "Networks of these proxies, separated by commas; others are refused.",
+        default="off",
+    ),
+    setting(
+        "Security",
+        "--tls-proxy-listen",
+        HostPort(),
+        "Address for proxies that pass TLS through behind their PROXY header; repeatable.",
+        multiple=True,
+    ),
+    setting(
+        "Security", "--tls-listen", HostPort(), "Address for devices with TLS; repeatable.", multiple=True
+    ),
+    setting(
+        "Security", "--tls-cert", PEM, "Certificate and its chain, PEM.", default=None, show_default="none"
+    ),
+    setting(
+        "Security",
+        "--tls-key",
+        PEM,
+        "Private key of the certificate, PEM.",
+        default=None,
+        show_default="in the same file",
+    ),
+    setting(
+        "Security",
+        "--tls-client-ca",
+        PEM,
+        "Devices need a certificate of this authority, PEM.",
+        default=None,
+        show_default="none",
+    ),
+    setting(
+        "Security",
+        "--tls-crl",
+        PEM,
+        "Revocation list of that authority, PEM; devices whose certificate is on it are refused.",
+        default=None,
+        show_default="none",
+    ),
+    setting("Security", "--tls-min-version", click.Choice(list(VERSIONS)), "Lowest TLS version."),
+    setting(
+        "Security",
+        "--tls-ciphers",
+        Ciphers(),
+        "Ciphers of TLS 1.2, as an OpenSSL string.",
+        default=None,
+        show_default="Python's choice",
+    ),
+    setting(
+        "Security",
+        "--allow-list",
+        AllowList(),
+        "Devices that may connect: a file with one IMEI per line, `redis` for the set devices:allowed, "
+        "or `off`.",
+    ),
+    setting(
+        "Security",
+        "--allow-list-when-unavailable",
+        click.Choice(["closed", "open"]),
+        "Whether other devices may connect while the list cannot be read.",
+    ),
+    setting(
+        "Security",
+        "--allow-verbs",
+        Verbs(),
+        "First words that a command may have, separated by commas; `off`: any. Others end as not_allowed.",
+        default="off",
+    ),
+    with_redis,
+    setting(
+        "Redis",
+        "--embedded-port",
+        click.IntRange(0, 65535),
+        "Port of 127.0.0.1 on which the embedded server also listens, with a password; 0: none.",
+    ),
+    setting(
+        "Redis",
+        "--instance-id",
+        InstanceId(),
+        "Name of this gateway; keep it over restarts.",
+        default=None,
+        show_default="{hostname}-{port}",
+    ),
+    click.option(
+        "--take-over",
+        is_flag=True,
+        help="Take the instance id from a gateway that is alive, which then stops. For this start only.",
+    ),
+    setting("Redis", "--session-events", StreamName(), "Stream for session events, or `off`."),
+    setting(
+        "Telemetry",
+        "--payload",
+        click.Choice(["json", "raw"]),
+        "`json`: one entry per record; `raw`: one entry per frame, with its bytes.",
+    ),
+    setting(
+        "Telemetry",
+        "--telemetry-maxlen",
+        POSITIVE,
+        "Cap of telemetry:records in entries; above it unread entries are trimmed too.",
+    ),
+    setting("Telemetry", "--messages-maxlen", POSITIVE, "Cap of telemetry:messages in entries, as above."),
+    setting(
+        "Commands",
+        "--responses-maxlen",
+        POSITIVE,
+        "Cap of commands:responses in entries; above it unread entries are trimmed too.",
+    ),
+    setting("Commands", "--retention", Duration(1.0), "How long a finished command and its events are kept."),
+    setting("Commands", "--commands-limit", POSITIVE, "Commands in progress at once; more wait in Redis."),
+    setting(
+        "Commands", "--command-ttl", Duration(1.0, 86400), "A command without expires_at expires after this."
+    ),
+    setting("Commands", "--response-timeout", Duration(0.1, 3600), "Time a device has to answer a command."),
+    setting("Commands", "--max-payload", click.IntRange(1, 4096), "Longest text of a command, in bytes."),
+    setting("Commands", "--queue-limit", POSITIVE, "Commands that may wait for one device."),
+    setting(
+        "Commands",
+        "--drain-timeout",
+        Duration(0.1, 86400),
+        "How long a late answer is awaited while a command waits; then the connection is closed.",
+    ),
+    setting(
+        "Commands",
+        "--ready-grace",
+        Duration(0.0, 3600),
+        "Delay until a device that sends no records gets commands.",
+    ),
+    setting(
+        "Commands",
+        "--reconnect-grace",
+        Duration(0.0, 86400),
+        "How long commands wait for a disconnected device, which stays registered as long after a crash.",
+    ),
+    setting("Fleet", "--heartbeat-interval", Duration(0.1, 3600), "Time between two heartbeats."),
+    setting(
+        "Fleet",
+        "--heartbeat-ttl",
+        Duration(0.2, 86400),
+        "A gateway without a heartbeat for this long counts as dead.",
+    ),
+    setting(
+        "Fleet", "--janitor-interval", Duration(0.1, 86400), "Time between two checks for dead gateways."
+    ),
+    setting(
+        "Fleet",
+        "--janitor-grace",
+        Duration(0.0, 86400),
+        "A gateway is dead only if its heartbeat is still missing after this.",
+    ),
+    setting(
+        "Fleet",
+        "--janitor-min-uptime",
+        Duration(0.0, 86400),
+        "No gateway counts as dead while Redis has been up for less than this.",
+    ),
+    setting(
+        "Process", "--shutdown-timeout", Duration(0.0, 3600), "How long answers are awaited after SIGTERM."
+    ),
+    setting(
+        "Process",
+        "--log-level",
+        click.Choice(["debug", "info", "warning", "error"]),
+        "Lowest severity that is logged.",
+    ),
+    setting(
+        "Process",
+        "--log-format",
+        click.Choice(["auto", "json", "console"]),
+        "`auto`: JSON unless standard error is a terminal.",
+    ),
+)
+"""Decorators; the first of them stands first in the help."""
+
+
+def with_settings(function: Decorated) -> Decorated:
+    """Add every setting of `telgw run` to a verb."""
+    decorated: Any = function
+    for decorate in reversed(SETTINGS):
+        decorated = decorate(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def settings() -> dict[str, Setting]:
+    """The settings by name."""
+    run: click.Command = click.command(with_settings(lambda **_: None))
+    return {str(option.name): option for option in run.params if isinstance(option, Setting)}

@@ -1,0 +1,35 @@
+"""The options of every verb that talks to a gateway through Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from .config_file import with_config
+from .options import EXPOSED, with_redis
+
+
+class Where(NamedTuple):
+    """Where the streams are, as the options say; ``state_dir`` is that of the embedded server."""
+
+    redis: str
+    key_prefix: str
+    state_dir: Path | None
+
+
+def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
+    """What every verb needs that talks to a gateway through Redis; it gets them as ``where``."""
+
+    @wraps(verb)
+    def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
+        if path := click.get_current_context().meta.get(EXPOSED):
+            click.echo(
+                f"telgw: Others may read {path}, which holds the URL of Redis: chmod 600 {path}", err=True
+            )
+        return verb(where=Where(redis, key_prefix, state_dir), **rest)
+
+    return with_config(with_redis(called))

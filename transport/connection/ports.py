@@ -1,0 +1,83 @@
+"""A connection as the parts around it see it, as protocols: it imports them, and they do not import it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fsm.registration import RegisterResult
+from fsm.telemetry import Batch
+from transport.ports import Link
+
+
+class Readable(Protocol):
+    """A connection that is read or not, for `transport.connection.backpressure`."""
+
+    def __hash__(self) -> int: ...
+
+    over_share: bool
+    """It is not read until its own frames are stored."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed or closing."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the device has been acknowledged something, or has at least stayed for the ready grace."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much of it waits for the store that no more should be read."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read again after a pause, unless there is a reason not to."""
+
+    def extend_frame(self) -> None:
+        """There is room for the long frame that has begun: its time runs from now."""
+
+
+class SessionConnection(Link, Readable, Protocol):
+    """A connection with its session, for `transport.connection.sessions`."""
+
+    last_read: float
+    """When the device was last heard, monotonic seconds."""
+    unacked_since: float
+    """Since when a frame waits for its acknowledgement, monotonic seconds; 0 for none."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed or closing."""
+
+    @property
+    def host(self) -> str:
+        """The device's address."""
+
+    @property
+    def peer(self) -> str:
+        """The device's end of the connection, ``host:port``."""
+
+    @property
+    def place(self) -> str | None:
+        """The address of which the connection has a place: until it has named its device."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the device speaks TLS."""
+
+    def registered(self, result: RegisterResult) -> None:
+        """The registry answered this session's registration."""
+
+    def awaits(self, batch: Batch) -> bool:
+        """Whether `batch` is a frame of this connection that is not acknowledged."""
+
+    def overdue(self) -> None:
+        """The connection's deadline has come."""
+
+    def drain(self, reason: str) -> None:
+        """Begin nothing new on this connection."""
+
+    def kill(self) -> None:
+        """Close at once, whatever is still to be written."""
