@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
-from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT
+from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT, PROTOCOL_ERROR
 from tests.rig.namespace import NotPossible, namespace
 from tests.transport.desk import IMEI
 from tests.transport.door import Door, Run, Streams, gateway_files, greet, trusting, until
@@ -57,10 +57,17 @@ async def reset_in_a_frame(streams: Streams) -> None:
     await reset(streams)
 
 
+async def no_tls(streams: Streams) -> None:
+    """What looks like a record of TLS, and cannot be decrypted."""
+    with raw(streams[1]) as sock:
+        sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
+        (no_tls, PROTOCOL_ERROR),
         (fin, DEVICE_CLOSED),
         (cut, DEVICE_CLOSED),
         (reset, CONNECTION_RESET),
@@ -122,7 +129,7 @@ def test_a_network_that_is_gone_is_a_timeout(
         (None, DEVICE_CLOSED),
         (ConnectionResetError(104, "reset"), CONNECTION_RESET),
         (BrokenPipeError(32, "pipe"), CONNECTION_RESET),
-        (ssl.SSLError(1, "bad record"), CONNECTION_RESET),
+        (ssl.SSLError(1, "bad record"), PROTOCOL_ERROR),
         (TimeoutError(), NETWORK_TIMEOUT),
         (OSError(113, "no route"), NETWORK_TIMEOUT),
         (OSError(101, "network"), NETWORK_TIMEOUT),

@@ -324,6 +324,25 @@ def test_what_is_out_of_date_is_named(files: dict[str, Path], authority: trustme
     ]
 
 
+def test_an_authority_that_is_out_of_date_is_named_if_there_is_no_other(
+    files: dict[str, Path], authority: trustme.CA
+) -> None:
+    with_authority = settings(**gateway_files(files), tls_client_ca=files["ca"])
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    former = (
+        authority.issue_cert("former", not_before=LONG_AGO, not_after=RECENTLY).cert_chain_pems[0].bytes()
+    )
+    files["ca"].write_bytes(former + authority.cert_pem.bytes())
+    loaded = load(with_authority)
+    assert loaded
+    assert loaded.faults(now) == []
+    files["ca"].write_bytes(former)
+    loaded = load(with_authority)
+    assert loaded
+    assert loaded.faults(now) == [f"{files['ca']} is not valid since 2020-01-01 00:00 UTC."]
+    assert loaded.until == RECENTLY
+
+
 def test_a_file_system_that_hangs_is_given_up(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,7 +252,7 @@ class Connection(Guest):
         """The device has closed its side; whether the connection stays open for what it is owed.
 
         It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
-        command. TLS cannot be closed on one side only.
+        command. With TLS no event loop can close one side only.
         """
         if self.closed or self._handshake is not None or self.secure:
             return self.half_closed

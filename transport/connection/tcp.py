@@ -8,11 +8,12 @@ import fcntl
 import os
 import resource
 import socket
+import ssl
 import struct
 import sys
 
 from fsm.errors import GatewayFault
-from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT
+from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT, PROTOCOL_ERROR
 
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 8
@@ -116,14 +117,15 @@ def close_reason(error: Exception | None) -> str:
     """Why a connection ended by itself, from the error that the event loop reports.
 
     No error is an end of the stream (FIN). A time-out is the kernel's: keepalive probes or written bytes that
-    nobody acknowledged, or a router that says that the host is unreachable. Anything else, RST and a write
-    after it included, is a connection that the other side or something on the way has broken off.
+    nobody acknowledged, or a router that says that the host is unreachable. An error of TLS is about what the
+    device has sent. Anything else, RST and a write after it included, is a connection that the other side or
+    something on the way has broken off.
     """
     if error is None:
         return DEVICE_CLOSED
     if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
         return NETWORK_TIMEOUT
-    return CONNECTION_RESET
+    return PROTOCOL_ERROR if isinstance(error, ssl.SSLError) else CONNECTION_RESET
 
 
 def unacknowledged(transport: asyncio.Transport) -> int | None:

@@ -41,7 +41,8 @@ class Tls:
 
     Attributes:
         files: every file that was read.
-        validity: of the certificate, and of each revocation list, with its file.
+        validity: of the certificate, of the authority, and of each revocation list, with its file. Of several
+            authorities it is that of the last one to be over.
     """
 
     context: ssl.SSLContext
@@ -102,6 +103,7 @@ def load(settings: Settings) -> Tls | None:
     validity = [(settings.tls_cert, _validities(settings.tls_cert, CERTIFICATE)[0])]
     if settings.tls_client_ca is not None:
         _require_clients_of(context, settings.tls_client_ca)
+        validity.append((settings.tls_client_ca, _last(_validities(settings.tls_client_ca, CERTIFICATE))))
     if settings.tls_crl is not None:
         _refuse_revoked(context, settings.tls_crl)
         validity += [(settings.tls_crl, each) for each in _validities(settings.tls_crl, REVOCATION_LIST)]
@@ -162,6 +164,11 @@ def _validities(path: Path, kind: str) -> list[Validity]:
         return validities(path.read_bytes(), kind)
     except (OSError, ValueError):
         raise BadTlsFiles(f"The dates in {path} cannot be read.") from None
+
+
+def _last(authorities: list[Validity]) -> Validity:
+    """The validity of the authority that is of use for longest; devices of each are let in."""
+    return max(authorities, key=lambda validity: validity.until or validity.since)
 
 
 def _readable(path: Path) -> None:

@@ -50,7 +50,7 @@ def _read(gateway: Gateway) -> None:
     gauge("heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.beat_at)
     gauge("oldest_queued_seconds", "Age of the oldest queued command", lambda: _age(gateway))
     if gateway.files.tls_ends() is not None:
-        text = "Epoch seconds when the first of certificate and revocation lists is over"
+        text = "Epoch seconds when the first of certificate, authority and revocation lists expires"
         gauge("tls_expiry_timestamp_seconds", text, lambda: gateway.files.tls_ends() or 0.0)
     reading("frames_total", "AVL frames acknowledged", lambda: hub.frames)
     reading("records_total", "AVL records acknowledged", lambda: hub.records)

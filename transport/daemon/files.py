@@ -49,7 +49,7 @@ class Files:
         self._asked = asyncio.Event()
 
     def tls_ends(self) -> float | None:
-        """Epoch seconds when the first of certificate and revocation lists is over; None without TLS."""
+        """Epoch seconds when the first of certificate, authority and lists expires; None without TLS."""
         until = self._listeners.tls_until
         return until.timestamp() if until else None
 

@@ -63,7 +63,7 @@ class Listeners:
     """The plain listeners, those that speak TLS, and those that proxies connect to.
 
     Attributes:
-        tls_until: when the first of certificate and revocation lists is over; None without TLS.
+        tls_until: when the first of certificate, authority and revocation lists expires; None without TLS.
 
     Raises:
         BadTlsFiles: a certificate or key cannot be used.
