@@ -6,8 +6,8 @@ import pytest
 
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.events import CommandEvent
+from fsm.lost_events import restore_lost_events
 from fsm.outbound import Limits, parse_entry
-from fsm.retelling import retell
 
 
 def request_of(instance_id: str = "gw-1", outbound_id: str = "1767225600000-0") -> CommandRequest:
@@ -52,14 +52,14 @@ REFUSED = verdict_of("refuse", reason="queue_full")
 def test_what_is_missing_is_told_and_nothing_where_the_way_is_another(
     verdict: CommandEvent, state: str, seq: int, told: list[tuple[int, str]]
 ) -> None:
-    events = retell(verdict, Command("c-1", state, seq), REQUEST)
+    events = restore_lost_events(verdict, Command("c-1", state, seq), REQUEST)
     assert [(event.seq, event.state) for event in events] == told
     assert [event.recovered for event in events] == [False] * (len(told) - 1) + [True] * bool(told)
 
 
 def test_a_verdict_that_is_told_again_belongs_to_the_entry_that_came_again() -> None:
     again = request_of("gw-2", "1767225700000-0")
-    [event] = retell(ANSWERED, Command("c-1", "sent", 2), again)
+    [event] = restore_lost_events(ANSWERED, Command("c-1", "sent", 2), again)
     assert (event.instance_id, event.outbound_id) == ("gw-2", "1767225700000-0")
 
 
@@ -67,5 +67,5 @@ def test_what_is_told_again_names_the_codec_that_was_used() -> None:
     command = evolve(Command("c-1"), decide(Command("c-1"), "accept", request=REQUEST))
     command = evolve(command, decide(command, "send", request=REQUEST, codec="14"))
     verdict = decide(command, "fail", request=REQUEST, reason="connection_lost")
-    events = retell(verdict, Command("c-1"), REQUEST)
+    events = restore_lost_events(verdict, Command("c-1"), REQUEST)
     assert [event.codec for event in events] == ["14", "14", "14"]

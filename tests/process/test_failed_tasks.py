@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
 
 TASKS = {
     *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader", "janitor", "leftovers"),
-    *("check", "sweep", "reconcile", "relocation"),
+    *("check", "sweep", "reconcile", "handover"),
 }
 """Those of a gateway without an allow-list in Redis."""
 HANDLED = {"check"}

@@ -129,7 +129,7 @@ async def test_a_command_whose_answer_a_failover_has_lost_is_not_written_again(s
         await run.rest()
         broken = {violation.rule for violation in await run.verdict()}
         assert broken <= {"I4"}, "of the write, only the log of the old primary could tell the time"
-        assert gateway.said("told_again")["command_id"] == command_id
+        assert gateway.said("events_restored")["command_id"] == command_id
         told = [fields for _, fields in run.history.responses if fields["kind"] == "command"]
         assert [event["state"] for event in told] == ["queued", "sent", "responded"]
         assert told[-1]["recovered"] == "1"

@@ -21,9 +21,9 @@ from fsm.reasons import DEVICE_CLOSED, NOT_SENT
 from fsm.replay import audit_command, replay_command
 from tests.transport.fake_ledger import BOOT, US, FakeLedger, now_ms
 from transport.clock import Clock
-from transport.commands.consumer import Intake
+from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Relocation
+from transport.commands.handover import Handover
 from transport.metrics import Metrics
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, decode_message
@@ -118,9 +118,9 @@ class Desk:
         self.metrics = Metrics()
         self.clock = Clock()
         self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics)
-        self.intake = Intake(self.dispatcher, self.ledger)
+        self.consumer = CommandConsumer(self.dispatcher, self.ledger)
         self.registry = FakeRegistry()
-        self.relocation = Relocation(self.dispatcher, self.ledger, self.registry)
+        self.handover = Handover(self.dispatcher, self.ledger, self.registry)
         self.links: list[FakeLink] = []
         self._frozen = frozen
         self._serial = count(1)
@@ -194,7 +194,7 @@ class Desk:
             if fields := self.ledger.stream.get(entry):
                 spelt = {name.encode(): value.encode("latin-1") for name, value in fields.items()}
                 raw.append((entry.outbound_id, spelt))
-        self.intake.receive(raw, fresh)
+        self.consumer.receive(raw, fresh)
 
     def redeliver(self) -> None:
         """Everything that lies on our stream is handed over again."""

@@ -46,7 +46,7 @@ def test_a_command_that_waits_for_its_device_is_called_off(desk: Desk) -> None:
     desk.cancel()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed cancelled not_sent"
-    assert desk.dispatcher.absent.imeis == []
+    assert desk.dispatcher.offline.imeis == []
 
 
 def test_of_several_commands_that_wait_for_their_device_one_is_called_off(desk: Desk) -> None:
@@ -261,7 +261,7 @@ async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_wai
     await settled(desk)
     assert [note[1:] for note in desk.notes()] == [("first", "unknown"), ("second", "unknown")]
     assert list(desk.ledger.stream) == [bad]
-    assert not desk.intake._cancels.answering(bad.outbound_id)
+    assert not desk.consumer._cancellation.answering(bad.outbound_id)
 
 
 async def test_a_storm_of_cancels_makes_one_look_up_at_a_time(

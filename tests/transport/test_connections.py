@@ -63,7 +63,7 @@ def test_a_connection_that_closes_within_the_write_fails_the_command_at_once(des
     desk.ask()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed write_error maybe_sent"
-    assert len(desk.dispatcher.flights) == 0
+    assert len(desk.dispatcher.commands) == 0
     desk.at(3600)
     assert desk.ledger.depth == 0
 
@@ -240,7 +240,7 @@ def test_a_connection_whose_device_another_instance_holds_is_superseded(desk: De
     desk.ledger.settle()
     assert (link.close_reason, link.texts) == ("superseded", [])
     assert (desk.life("a"), desk.life("b")) == (["queued not_sent"], ["queued not_sent"])
-    assert desk.dispatcher.absent.count(IMEI) == 2
+    assert desk.dispatcher.offline.count(IMEI) == 2
 
 
 def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> None:

@@ -22,7 +22,7 @@ GIVEN_UP = ["queued not_sent", "failed device_not_connected not_sent"]
 
 def known(desk: Desk, *imeis: str) -> None:
     """The registry has been read, and named these devices."""
-    desk.dispatcher.absent.recall(imeis)
+    desk.dispatcher.offline.recall(imeis)
     desk.dispatcher.recalled()
 
 
@@ -60,7 +60,7 @@ def test_a_device_that_was_here_before_the_start_is_waited_for_until_the_grace_i
 
 def test_the_grace_of_the_start_begins_when_devices_can_connect(desk: Desk) -> None:
     desk.at(30)
-    desk.dispatcher.absent.begin(desk.clock.monotonic())
+    desk.dispatcher.offline.begin(desk.clock.monotonic())
     known(desk, IMEI)
     desk.at(89)
     desk.ask()
@@ -91,7 +91,7 @@ def test_what_was_taken_before_the_start_waits_for_its_device_for_the_whole_grac
     known(desk)
     desk.at(5)
     assert told(desk) == []
-    assert len(desk.dispatcher.absent.waiting(IMEI)) == 1
+    assert len(desk.dispatcher.offline.waiting(IMEI)) == 1
     desk.at(70)
     assert told(desk) == REFUSED
 
@@ -113,7 +113,7 @@ def test_what_another_instance_hands_over_while_the_registry_is_read_obeys_it_to
 def test_of_who_was_here_before_the_start_nothing_is_kept_after_the_grace(desk: Desk) -> None:
     known(desk, IMEI)
     desk.at(60)
-    assert not desk.dispatcher.absent._ours
+    assert not desk.dispatcher.offline._ours
 
 
 # Reading the registry

@@ -48,7 +48,7 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     gateway._begin()
     assert begun == [
         *("ledger", "registrar", "telemetry", "heartbeat", "session log", "files", "recall", "reader"),
-        *("janitor", "leftovers", "check", "sweep", "reconcile", "relocation"),
+        *("janitor", "leftovers", "check", "sweep", "reconcile", "handover"),
     ]
 
 
@@ -78,7 +78,7 @@ async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unr
     gateway: Gateway, diary: Diary
 ) -> None:
     note_the_end(gateway, diary)
-    recurring = ("reconcile", "relocation", "janitor", "leftovers")
+    recurring = ("reconcile", "handover", "janitor", "leftovers")
     for name in recurring:
         gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
     running: list[str] = []

@@ -97,9 +97,9 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
         raise AWAY
 
     monkeypatch.setattr(recurring.asyncio, "sleep", lambda _: sleep(0))
-    monkeypatch.setattr(gateway.relocation, "look", look)
+    monkeypatch.setattr(gateway.handover, "look", look)
     diary.note(gateway.backend, "report")
-    spawn(recurring.relocate(gateway.relocation, gateway.backend))
+    spawn(recurring.hand_over(gateway.handover, gateway.backend))
     async with asyncio.timeout(PATIENCE):
         await asked.acquire()
         await asked.acquire()

@@ -48,7 +48,7 @@ def test_a_queued_command_of_an_earlier_process_waits_for_its_device(desk: Desk)
     desk.at(61)
     desk.redeliver()
     desk.ledger.settle()
-    assert (desk.life(), desk.dispatcher.absent.count(IMEI)) == ([], 1)
+    assert (desk.life(), desk.dispatcher.offline.count(IMEI)) == ([], 1)
     link = desk.connect()
     desk.ledger.settle()
     assert link.texts == ["c-1"]
@@ -89,7 +89,7 @@ def test_the_entry_of_an_ended_command_is_removed(desk: Desk) -> None:
     desk.redeliver()
     desk.ledger.settle()
     assert (desk.life(), entry in desk.ledger.stream) == ([], False)
-    assert len(desk.dispatcher.flights) == 0
+    assert len(desk.dispatcher.commands) == 0
 
 
 def test_an_expired_command_of_an_earlier_process_expires(desk: Desk) -> None:
@@ -131,7 +131,7 @@ def test_a_command_id_that_is_used_again_is_ignored(desk: Desk) -> None:
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert desk.notes() == [("duplicate_ignored", "c-1", "")] * 2
     assert {again, late}.isdisjoint(desk.ledger.stream)
-    assert len(desk.dispatcher.flights) == 0
+    assert len(desk.dispatcher.commands) == 0
 
 
 def test_a_duplicate_does_not_hold_up_the_line(desk: Desk) -> None:
@@ -249,23 +249,23 @@ def test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free(make_desk: Ma
     desk = make_desk(commands_limit=10, queue_limit=100)
     link = desk.connect()
     for number in range(10):
-        assert desk.intake.may_read()
+        assert desk.consumer.may_read()
         desk.ask(f"c-{number}")
     desk.ledger.settle()
-    assert not desk.intake.may_read()
+    assert not desk.consumer.may_read()
     desk.answer(link)
     desk.ledger.settle()
-    assert not desk.intake.may_read()
+    assert not desk.consumer.may_read()
     desk.answer(link)
     desk.ledger.settle()
-    assert desk.intake.may_read()
+    assert desk.consumer.may_read()
 
 
 def test_while_the_ledger_is_refused_nothing_new_is_read(desk: Desk) -> None:
     desk.ledger.healthy = False
-    assert not desk.intake.may_read()
+    assert not desk.consumer.may_read()
     desk.ledger.healthy = True
-    assert desk.intake.may_read()
+    assert desk.consumer.may_read()
 
 
 def test_the_clock_of_redis_is_followed(desk: Desk) -> None:

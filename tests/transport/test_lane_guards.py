@@ -1,4 +1,4 @@
-"""The last look before a write: each guard of a lane alone, where another would usually act first."""
+"""The last look before a write: each guard of a queue alone, where another would usually act first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.events import CommandEvent
 from tests.transport.desk import IMEI, Desk, FakeLink
 from tests.transport.fake_ledger import now_ms
-from transport.commands.in_flight_command import Flight
+from transport.commands.in_flight_command import InFlightCommand
 
 MakeDesk = Callable[..., Desk]
 
@@ -31,10 +31,10 @@ def committed(desk: Desk, **fields: str) -> FakeLink:
     return link
 
 
-def flight_of(desk: Desk, command_id: str = "c-1") -> Flight:
-    flight = desk.dispatcher.flights.find(command_id)
-    assert flight is not None
-    return flight
+def flight_of(desk: Desk, command_id: str = "c-1") -> InFlightCommand:
+    in_flight = desk.dispatcher.commands.find(command_id)
+    assert in_flight is not None
+    return in_flight
 
 
 def test_a_command_of_which_a_move_is_on_its_way_is_not_written(desk: Desk) -> None:
@@ -74,8 +74,8 @@ def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk)
     desk.frame_begins(link)
     desk.ask()
     desk.frame_acked(link)
-    queue = desk.dispatcher.lane_of(link).queue
-    assert (queue.slot, [flight.request.command_id for flight in queue.waiting]) == (None, ["c-1"])
+    queue = desk.dispatcher.queue_of(link).writes
+    assert (queue.slot, [in_flight.request.command_id for in_flight in queue.waiting]) == (None, ["c-1"])
     desk.ledger.settle()
     assert link.texts == ["c-1"]
 
@@ -105,7 +105,7 @@ def test_what_was_said_during_a_hand_over_is_heard_when_it_fails(desk: Desk, els
     desk.ask()
     desk.ledger.settle()
     desk.ledger.alive = {"gw-2"} if elsewhere else set()
-    desk.relocation._move(flight_of(desk), "gw-2")
+    desk.handover._move(flight_of(desk), "gw-2")
     cancel = desk.add(type="cancel")
     desk.read(cancel)
     desk.ledger.settle()
@@ -116,9 +116,9 @@ def test_a_device_that_is_not_expected_any_more_is_forgotten(make_desk: MakeDesk
     desk = make_desk(reconnect_grace=60.0)
     desk.hang_up(desk.connect())
     desk.at(59)
-    assert desk.dispatcher.absent._left_at.keys() == {IMEI}
+    assert desk.dispatcher.offline._left_at.keys() == {IMEI}
     desk.at(60)
-    assert desk.dispatcher.absent._left_at == {}
+    assert desk.dispatcher.offline._left_at == {}
 
 
 def test_the_end_of_an_older_connection_does_not_hide_the_newer_one(desk: Desk) -> None:

@@ -51,7 +51,7 @@ def test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once(desk: De
     desk.ledger.holders[IMEI] = "gw-2"
     desk.ledger.alive.add("gw-2")
     desk.ledger.settle()
-    waiting = [flight.request.command_id for flight in desk.dispatcher.absent.waiting(IMEI)]
+    waiting = [in_flight.request.command_id for in_flight in desk.dispatcher.offline.waiting(IMEI)]
     assert waiting == ["a", "b"]
 
 
@@ -61,7 +61,7 @@ def test_nothing_is_begun_in_a_gateway_that_stops(desk: Desk) -> None:
     desk.ledger.settle()
     desk.dispatcher.stopping = True
     desk.ready(link)
-    assert (desk.dispatcher.lane_of(link).queue.slot, desk.ledger.depth) == (None, 0)
+    assert (desk.dispatcher.queue_of(link).writes.slot, desk.ledger.depth) == (None, 0)
 
 
 # What TCP says of a command
@@ -140,7 +140,7 @@ async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.cancel()
     desk.at(10)
     desk.ledger.settle()

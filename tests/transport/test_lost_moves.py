@@ -16,7 +16,7 @@ from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
-from transport.commands.recent_outcomes import REMEMBERED, Verdicts
+from transport.commands.recent_outcomes import REMEMBERED, RecentOutcomes
 
 MakeDesk = Callable[..., Desk]
 
@@ -87,7 +87,7 @@ def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both
     verdict = {"answer": "responded answered", "silence": "timeout response_timeout maybe_sent"}[ending]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", verdict]
     assert link.texts == ["c-1"]
-    assert (desk.ledger.stream, len(desk.dispatcher.flights)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
 
 
 def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(desk: Desk) -> None:
@@ -146,7 +146,7 @@ def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(
     desk.ledger.settle()
     assert link.texts == ["c-1"]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
-    assert (desk.ledger.stream, len(desk.dispatcher.flights)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
 
 
 def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it(
@@ -226,7 +226,7 @@ def test_a_command_that_fell_back_and_has_another_owner_now_is_left_to_it(desk: 
     desk.ledger.settle()
     assert desk.ledger.rows["c-1"] is theirs
     assert [note for note, *_ in desk.notes()] == ["late_outcome"]
-    assert len(desk.dispatcher.flights) == 0
+    assert len(desk.dispatcher.commands) == 0
 
 
 def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:
@@ -246,7 +246,7 @@ def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:
 
 
 def test_the_verdicts_that_are_remembered_are_the_last_ones() -> None:
-    verdicts = Verdicts(3600.0, lambda: 5.0)
+    verdicts = RecentOutcomes(3600.0, lambda: 5.0)
     for number in range(REMEMBERED + 10):
         verdicts.add(decide(Command(f"c-{number}"), "refuse", reason=QUEUE_FULL))
     assert verdicts.find("c-9") is None

@@ -12,8 +12,8 @@ from transport import log_throttle as seldom
 from transport.commands import notes
 from transport.commands import offline as absent
 from transport.commands import recent_outcomes as verdicts
-from transport.commands.offline import Absent
-from transport.commands.recent_outcomes import Verdicts
+from transport.commands.offline import OfflineCommands
+from transport.commands.recent_outcomes import RecentOutcomes
 from transport.connection import address_changes as takeovers
 from transport.connection.address_changes import Takeovers
 from transport.log_throttle import AGAIN_AFTER, Seldom
@@ -22,7 +22,7 @@ from transport.metrics import Metrics
 
 def test_a_device_that_left_twice_is_expected_from_the_second_time_on() -> None:
     """Whoever left first is forgotten first: one that stays in front would keep all others behind it."""
-    absent = Absent(0.0, 60.0)
+    absent = OfflineCommands(0.0, 60.0)
     for imei, at in (("1", 100.0), ("2", 110.0), ("1", 150.0)):
         absent.left(imei, at)
     absent.forget(170.0)
@@ -30,7 +30,7 @@ def test_a_device_that_left_twice_is_expected_from_the_second_time_on() -> None:
 
 
 def test_a_device_that_is_here_is_not_remembered_as_one_that_left() -> None:
-    absent = Absent(0.0, 60.0)
+    absent = OfflineCommands(0.0, 60.0)
     absent.left("1", 100.0)
     absent.take("1")
     assert list(absent._left_at) == []
@@ -41,13 +41,13 @@ def test_a_command_whose_device_has_left_has_no_connection(desk: Desk) -> None:
     desk.ask()
     desk.ledger.settle()
     desk.hang_up(link)
-    [flight] = desk.dispatcher.absent.waiting(IMEI)
-    assert flight.lane is None
+    [in_flight] = desk.dispatcher.offline.waiting(IMEI)
+    assert in_flight.queue is None
 
 
 def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "REMEMBERED", 2)
-    remembered = Verdicts(60.0, lambda: 0.0)
+    remembered = RecentOutcomes(60.0, lambda: 0.0)
     for name in ("a", "b", "a", "c"):
         remembered.add(decide(Command(name), "refuse", reason=QUEUE_FULL, entry=Entry("gw-1", "1-1")))
     assert [name for name in "abc" if remembered.find(name)] == ["a", "c"]
@@ -70,7 +70,7 @@ def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytes
 
 def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absent, "REMEMBERED", 3)
-    left = Absent(0.0, 60.0)
+    left = OfflineCommands(0.0, 60.0)
     left.recalled(0.0)
     for number in range(10):
         left.left(str(number), 100.0)

@@ -18,10 +18,10 @@ def away(desk: Desk, *command_ids: str) -> None:
 
 async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
     away(desk, "a", "b")
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ledger.settle()
     assert desk.notes() == [("moved", "a", "gw-2"), ("moved", "b", "gw-2")]
-    assert (len(desk.dispatcher.flights), desk.dispatcher.absent.imeis) == (0, [])
+    assert (len(desk.dispatcher.commands), desk.dispatcher.offline.imeis) == (0, [])
     assert {entry.instance_id for entry in desk.ledger.stream} == {"gw-2"}
     [first, second] = desk.ledger.stream.values()
     assert first == {
@@ -41,46 +41,46 @@ async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
 
 
 async def test_the_registry_is_asked_for_all_devices_at_once_and_only_when_commands_wait(desk: Desk) -> None:
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ask("a")
     desk.ask("b", OTHER_IMEI)
-    await desk.relocation.look()
+    await desk.handover.look()
     assert desk.registry.asked == [[IMEI, OTHER_IMEI]]
 
 
 async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None:
     away(desk, "a")
     desk.registry.holding[IMEI] = US
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.registry.holding.clear()
-    await desk.relocation.look()
-    assert (desk.ledger.depth, desk.dispatcher.absent.count(IMEI)) == (0, 1)
+    await desk.handover.look()
+    assert (desk.ledger.depth, desk.dispatcher.offline.count(IMEI)) == (0, 1)
 
 
 async def test_a_holder_without_a_heartbeat_gets_nothing_and_is_tried_again(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.alive.clear()
     for _ in range(3):
-        await desk.relocation.look()
+        await desk.handover.look()
         desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
     desk.ledger.alive.add("gw-2")
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ledger.settle()
     assert desk.notes() == [("moved", "a", "gw-2")]
 
 
 async def test_a_command_is_handed_over_once_at_a_time(desk: Desk) -> None:
     away(desk, "a")
-    await desk.relocation.look()
-    await desk.relocation.look()
+    await desk.handover.look()
+    await desk.handover.look()
     assert desk.ledger.depth == 1
 
 
 async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(desk: Desk) -> None:
     desk.ask("a")
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.relocation.look()
+    await desk.handover.look()
     assert desk.ledger.depth == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
     desk.ask("a", hops="3")
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.relocation.look()
+    await desk.handover.look()
     assert desk.ledger.depth == 0
     desk.at(60)
     desk.ledger.settle()
@@ -98,7 +98,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
 async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_that_fails(desk: Desk) -> None:
     away(desk, "a", "b")
     desk.ledger.alive.clear()
-    await desk.relocation.look()
+    await desk.handover.look()
     link = desk.connect()
     desk.ledger.settle()
     desk.answer(link)
@@ -108,7 +108,7 @@ async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_th
 
 async def test_a_device_that_returns_during_the_hand_over_does_not_get_what_was_moved(desk: Desk) -> None:
     away(desk, "a")
-    await desk.relocation.look()
+    await desk.handover.look()
     link = desk.connect()
     desk.ask("b")
     desk.ledger.settle()
@@ -119,7 +119,7 @@ async def test_a_device_that_returns_during_the_hand_over_does_not_get_what_was_
 async def test_the_grace_ends_during_the_hand_over(desk: Desk) -> None:
     away(desk, "a")
     desk.at(59)
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.at(60)
     desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
@@ -129,7 +129,7 @@ async def test_the_grace_ends_during_the_hand_over(desk: Desk) -> None:
 async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.alive.clear()
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.at(60)
     desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
@@ -141,7 +141,7 @@ async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
 async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.forget()
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ledger.settle()
     assert desk.life("a")[-1] == "failed ledger_lost not_sent"
 
@@ -149,15 +149,15 @@ async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
 async def test_a_command_that_somebody_else_took_is_let_go_of(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.refuse(Status.CONFLICT, wanted=Transfer)
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ledger.settle()
-    assert len(desk.dispatcher.flights) == 0
+    assert len(desk.dispatcher.commands) == 0
 
 
 async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
     """The other side: an entry whose ledger was opened, and last touched, by another instance."""
     away(desk, "a")
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.ledger.settle()
     [(entry, fields)] = desk.ledger.stream.items()
     link = desk.connect()
@@ -176,7 +176,7 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
 async def test_the_grace_ends_during_a_hand_over_that_fails_and_the_device_is_back(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.alive.clear()
-    await desk.relocation.look()
+    await desk.handover.look()
     desk.at(60)
     link = desk.connect()
     desk.ledger.settle()

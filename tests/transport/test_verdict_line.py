@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fsm.events import CommandEvent
-from transport.commands import in_flight as flights
+from transport.commands import in_flight as commands
 
 SAID = "setparam 2004:secret"
 
@@ -19,7 +19,7 @@ def test_the_line_of_a_verdict_holds_nothing_of_what_was_said(monkeypatch: pytes
         def info(self, event: str, **fields: Any) -> None:
             lines.append({"event": event} | fields)
 
-    monkeypatch.setattr(flights, "log", Log())
+    monkeypatch.setattr(commands, "log", Log())
     event = CommandEvent(
         "c-1",
         3,
@@ -32,7 +32,7 @@ def test_the_line_of_a_verdict_holds_nothing_of_what_was_said(monkeypatch: pytes
         detail=SAID,
         echo=(("requested_by", SAID),),
     )
-    flights.log_verdict(event)
+    commands.log_verdict(event)
     [line] = lines
     assert (line["command_id"], line["state"]) == ("c-1", "responded")
     assert not any(text in str(line) for text in (SAID, SAID.encode().hex()))

@@ -19,7 +19,7 @@ from transport.ports import LedgerPort
 log = structlog.get_logger("telgw.commands")
 
 
-class Cancels:
+class Cancellation:
     """Answers the cancels of one instance's stream.
 
     A command in hand gets the cancel as an input like any other. Of one that is not, the ledger says where
@@ -40,9 +40,9 @@ class Cancels:
 
     def take(self, request: CancelRequest, entry: Entry) -> None:
         """Answer one cancel."""
-        flight = self._dispatcher.flights.find(request.command_id)
-        if flight is not None:
-            self._dispatcher.flights.propose(flight, "fail", reason=CANCELLED, remove=(entry,))
+        in_flight = self._dispatcher.commands.find(request.command_id)
+        if in_flight is not None:
+            self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))
             return
         self._waiting[entry.outbound_id] = (request, entry)
         if self._task is None:

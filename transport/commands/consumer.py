@@ -24,11 +24,11 @@ from fsm.reasons import (
     QUEUE_FULL,
 )
 from fsm.serial import codec_for
-from transport.commands.cancellation import Cancels
+from transport.commands.cancellation import Cancellation
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.duplicates import Repeats
+from transport.commands.duplicates import DuplicateEntries
 from transport.commands.in_flight import log_verdict
-from transport.commands.in_flight_command import Flight
+from transport.commands.in_flight_command import InFlightCommand
 from transport.commands.notes import ignore
 from transport.ports import LedgerPort
 
@@ -38,23 +38,23 @@ RESUME_BELOW = 0.9
 """Share of the commands limit below which new entries are read again."""
 
 
-class Intake:
+class CommandConsumer:
     """Takes what the reader of the outbound stream hands over. Nothing here waits."""
 
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
         self._dispatcher = dispatcher
-        self._flights = dispatcher.flights
+        self._commands = dispatcher.commands
         self._settings = dispatcher.settings
         self._clock = dispatcher.clock
         self._ledger = ledger
-        self._cancels = Cancels(dispatcher, ledger)
-        self._repeats = Repeats(dispatcher, ledger, partial(self._begin, fresh=False))
-        self._answering: set[str] = set()  # entries that are being answered without a flight
+        self._cancellation = Cancellation(dispatcher, ledger)
+        self._duplicates = DuplicateEntries(dispatcher, ledger, partial(self._begin, fresh=False))
+        self._answering: set[str] = set()  # entries that are being answered without a command
         self._paused = False
 
     def may_read(self) -> bool:
         """Whether new entries may be taken: not while Redis refuses writes, nor while too many are held."""
-        held, limit = len(self._flights), self._settings.commands_limit
+        held, limit = len(self._commands), self._settings.commands_limit
         self._paused = held >= limit or (self._paused and held >= limit * RESUME_BELOW)
         return self._ledger.healthy and not self._paused
 
@@ -62,10 +62,10 @@ class Intake:
         """Take entries, in stream order; those already in hand say nothing new."""
         for outbound_id, fields in entries:
             in_hand = (
-                self._flights.holds(outbound_id)
+                self._commands.holds(outbound_id)
                 or outbound_id in self._answering
-                or self._cancels.answering(outbound_id)
-                or self._repeats.answering(outbound_id)
+                or self._cancellation.answering(outbound_id)
+                or self._duplicates.answering(outbound_id)
             )
             if not in_hand:
                 self._take(outbound_id, fields, fresh)
@@ -84,8 +84,8 @@ class Intake:
             self._invalid(entry, fields, error)
             return
         if isinstance(request, CancelRequest):
-            self._cancels.take(request, entry)
-        elif not self._repeats.take(request, entry):
+            self._cancellation.take(request, entry)
+        elif not self._duplicates.take(request, entry):
             self._begin(request, fresh)
 
     # Entries that are no command
@@ -135,21 +135,21 @@ class Intake:
     # Commands
 
     def _begin(self, request: CommandRequest, fresh: bool) -> None:
-        flight = Flight(request, Command(request.command_id), fresh)
+        in_flight = InFlightCommand(request, Command(request.command_id), fresh)
         event = self._first_event(request)
-        flight.pending = event
-        self._flights.hold(flight)
+        in_flight.pending = event
+        self._commands.hold(in_flight)
         folded = False
         moves: list[Move] = []
 
         def opened(result: MoveResult) -> None:
             ours = any(result.token == move.token for move in moves if isinstance(move, Open | Step))
             moves.clear()  # or they and this function keep each other alive
-            self._opened(flight, event, folded, ours, result)
+            self._opened(in_flight, event, folded, ours, result)
 
-        moves.append(Open(event, flight.entry, opened, request))
+        moves.append(Open(event, in_flight.entry, opened, request))
         if not event.terminal:
-            send = self._line_up(flight, event)
+            send = self._line_up(in_flight, event)
             if send is not None:
                 folded = True
                 moves.append(send)
@@ -172,33 +172,33 @@ class Intake:
     def _allowed(self, request: CommandRequest) -> bool:
         return verb_allowed(request.payload, self._settings.allow_verbs)
 
-    def _line_up(self, flight: Flight, accepted: CommandEvent) -> Step | None:
-        """Put `flight` in line. To a free device its `sent` travels in the same call as its `queued`.
+    def _line_up(self, in_flight: InFlightCommand, accepted: CommandEvent) -> Step | None:
+        """Put `in_flight` in line. To a free device its `sent` travels in the same call as its `queued`.
 
         Only a first delivery may be folded so: the ledger of a redelivered entry may be ahead of `queued`.
         """
-        link = self._dispatcher.link_of(flight.request.imei)
+        link = self._dispatcher.link_of(in_flight.request.imei)
         if link is None:
-            self._dispatcher.absent.doubt(flight)
-            self._dispatcher.await_device(flight)
+            self._dispatcher.offline.doubt(in_flight)
+            self._dispatcher.await_device(in_flight)
             return None
-        lane = self._dispatcher.lane_of(link)
-        alone = lane.idle and link.writable and flight.fresh and not self._dispatcher.stopping
-        lane.join(flight)
+        queue = self._dispatcher.queue_of(link)
+        alone = queue.idle and link.writable and in_flight.fresh and not self._dispatcher.stopping
+        queue.join(in_flight)
         if not alone:
             return None
-        lane.queue.begin()
+        queue.writes.begin()
         send = decide(
-            evolve(flight.command, accepted),
+            evolve(in_flight.command, accepted),
             "send",
-            request=flight.request,
+            request=in_flight.request,
             session_id=link.session_id,
-            codec=codec_for(flight.request.codec, link.speaks),
+            codec=codec_for(in_flight.request.codec, link.speaks),
         )
-        return self._flights.step(flight, send)
+        return self._commands.step(in_flight, send)
 
     def _opened(
-        self, flight: Flight, event: CommandEvent, folded: bool, ours: bool, result: MoveResult
+        self, in_flight: InFlightCommand, event: CommandEvent, folded: bool, ours: bool, result: MoveResult
     ) -> None:
         """The ledger answered the first move; a folded `sent` is answered next and stays pending.
 
@@ -206,57 +206,57 @@ class Intake:
         repeated. A redelivery of anything else goes on from where the ledger stands.
         """
         if not folded:
-            flight.pending = None
+            in_flight.pending = None
         if result.now_ms:
             self._clock.sync(result.now_ms)
         if result.status is not Status.OK:
             self._dispatcher.metrics.overruled.labels(result.status).inc()
         if result.status is Status.OK or (result.status is Status.REDELIVERED and ours):
-            self._apply(flight, event)
+            self._apply(in_flight, event)
         elif result.status is Status.REDELIVERED:
-            self._recover(flight, result)
+            self._recover(in_flight, result)
         elif result.status is Status.ERROR:
-            self._flights.give_up(flight, result.detail)
+            self._commands.give_up(in_flight, result.detail)
         else:
-            self._flights.release(flight)
-        if flight.pending is None and self._flights.holds(flight.request.outbound_id):
-            self._settle_in(flight)
+            self._commands.release(in_flight)
+        if in_flight.pending is None and self._commands.holds(in_flight.request.outbound_id):
+            self._settle_in(in_flight)
 
-    def _apply(self, flight: Flight, event: CommandEvent) -> None:
-        flight.command = evolve(flight.command, event)
+    def _apply(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
+        in_flight.command = evolve(in_flight.command, event)
         self._dispatcher.metrics.command(event)
         if event.terminal:
-            self._flights.verdicts.add(event)
-            self._flights.release(flight)
+            self._commands.recent_outcomes.add(event)
+            self._commands.release(in_flight)
             log_verdict(event)
 
-    def _recover(self, flight: Flight, result: MoveResult) -> None:
+    def _recover(self, in_flight: InFlightCommand, result: MoveResult) -> None:
         """The ledger has known this entry before this process did: go on from where it stands."""
-        request = flight.request
-        flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
-        flight.command = Command(
+        request = in_flight.request
+        in_flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
+        in_flight.command = Command(
             request.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
         )
-        if flight.command.terminal:
-            self._flights.release(flight)
-            self._ledger.submit(Discard(flight.entry, ignore))
-        elif not flight.moved_in:
-            self._dispatcher.keep(flight)
+        if in_flight.command.terminal:
+            self._commands.release(in_flight)
+            self._ledger.submit(Discard(in_flight.entry, ignore))
+        elif not in_flight.moved_in:
+            self._dispatcher.keep(in_flight)
 
-    def _settle_in(self, flight: Flight) -> None:
+    def _settle_in(self, in_flight: InFlightCommand) -> None:
         """An open command takes its place, unless time or a restart has overtaken it."""
-        if flight.command.state == SENT:
-            self._flights.propose(flight, "fail", reason=GATEWAY_RESTART)
+        if in_flight.command.state == SENT:
+            self._commands.propose(in_flight, "fail", reason=GATEWAY_RESTART)
         elif self._dispatcher.stopping:
-            self._flights.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
-        elif self._clock.now_ms() >= flight.request.expires_at:
-            self._flights.propose(flight, "expire", reason=EXPIRED)
-        elif flight.moved_in and not self._dispatcher.awaits(flight.request.imei):
-            self._flights.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
-        self._flights.resume(flight)  # a cancel that came meanwhile is heard before anything is sent
-        if flight.decided:
+            self._commands.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)
+        elif self._clock.now_ms() >= in_flight.request.expires_at:
+            self._commands.propose(in_flight, "expire", reason=EXPIRED)
+        elif in_flight.moved_in and not self._dispatcher.awaits(in_flight.request.imei):
+            self._commands.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
+        self._commands.resume(in_flight)  # a cancel that came meanwhile is heard before anything is sent
+        if in_flight.decided:
             return
-        if flight.lane is not None:
-            flight.lane.pump()
-        elif not self._dispatcher.absent.has(flight):
-            self._dispatcher.await_device(flight)
+        if in_flight.queue is not None:
+            in_flight.queue.pump()
+        elif not self._dispatcher.offline.has(in_flight):
+            self._dispatcher.await_device(in_flight)

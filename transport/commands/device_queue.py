@@ -9,7 +9,7 @@ from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, SUPERSEDED, TAINTED, fa
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
-from transport.commands.in_flight_command import Flight, insert
+from transport.commands.in_flight_command import InFlightCommand, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
 from transport.teltonika.frame import CODEC_12, CODEC_14
@@ -21,19 +21,19 @@ ANSWER_LIMIT = 8192
 CODEC_IDS = {"12": CODEC_12, "14": CODEC_14}
 
 
-class Desk(Protocol):
-    """What a lane needs of the dispatcher."""
+class QueueOwner(Protocol):
+    """What a queue needs of the dispatcher."""
 
     clock: Clock
     stopping: bool
 
-    def propose(self, flight: Flight, trigger: str, **facts: Any) -> None:
+    def propose(self, in_flight: InFlightCommand, trigger: str, **facts: Any) -> None:
         """Something happened to a command."""
 
-    def wrote(self, lane: Lane, flight: Flight) -> None:
-        """The command of `lane` was handed to the socket."""
+    def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:
+        """The command of `queue` was handed to the socket."""
 
-    def late_answer(self, flight: Flight, answer: Answer) -> None:
+    def late_answer(self, in_flight: InFlightCommand, answer: Answer) -> None:
         """The device answered a command that already has its verdict."""
 
 
@@ -59,19 +59,19 @@ def answers(message: Message, codec: str, imei: str) -> bool:
     return message.type == TYPE_NACK or (message.type == TYPE_ANSWER and message.imei == imei)
 
 
-class Lane:
+class DeviceQueue:
     """The write queue of one connection, and its hand on the socket.
 
     A command's `sent` is committed before it is written, and it is written in the same synchronous step in
     which the connection is found writable. Between commit and write it is `unwritten`.
     """
 
-    __slots__ = ("_close_reason", "_desk", "link", "queue", "tainted_at", "unwritten")
+    __slots__ = ("_close_reason", "_owner", "link", "tainted_at", "unwritten", "writes")
 
-    def __init__(self, desk: Desk, link: Link) -> None:
-        self._desk = desk
+    def __init__(self, owner: QueueOwner, link: Link) -> None:
+        self._owner = owner
         self.link = link
-        self.queue: WriteQueue[Flight] = WriteQueue()
+        self.writes: WriteQueue[InFlightCommand] = WriteQueue()
         self.unwritten = False
         self.tainted_at = 0.0
         self._close_reason = ""
@@ -79,12 +79,12 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether nothing waits, is out, or is owed."""
-        return self.queue.free and not self.queue.waiting
+        return self.writes.free and not self.writes.waiting
 
-    def join(self, flight: Flight) -> None:
+    def join(self, in_flight: InFlightCommand) -> None:
         """Queue a command where the stream has it: behind all others, unless it comes back from elsewhere."""
-        flight.lane = self
-        insert(self.queue.waiting, flight)
+        in_flight.queue = self
+        insert(self.writes.waiting, in_flight)
 
     def pump(self) -> None:
         """Write the committed command or begin the next one, if this is the moment."""
@@ -92,59 +92,59 @@ class Lane:
             return
         if self.unwritten:
             self._write()
-        elif self._desk.stopping:
+        elif self._owner.stopping:
             return
-        elif self.queue.free and self.queue.waiting and self.queue.waiting[0].pending is None:
-            flight = self.queue.begin()
-            codec = codec_for(flight.request.codec, self.link.speaks)
-            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)
+        elif self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:
+            in_flight = self.writes.begin()
+            codec = codec_for(in_flight.request.codec, self.link.speaks)
+            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)
 
-    def committed(self, flight: Flight) -> None:
+    def committed(self, in_flight: InFlightCommand) -> None:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""
         self.unwritten = True
         if self.link.closed:
-            self._desk.propose(flight, "withdraw", reason=withdrawal_for(self._close_reason))
-        elif self._desk.stopping:
-            self._desk.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)
-        elif self._expired(flight):
-            self._desk.propose(flight, "withdraw", reason=EXPIRED)
+            self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(self._close_reason))
+        elif self._owner.stopping:
+            self._owner.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)
+        elif self._expired(in_flight):
+            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)
         else:
             self.pump()
 
-    def _expired(self, flight: Flight) -> bool:
-        return self._desk.clock.now_ms() >= flight.request.expires_at
+    def _expired(self, in_flight: InFlightCommand) -> bool:
+        return self._owner.clock.now_ms() >= in_flight.request.expires_at
 
     def _write(self) -> None:
-        flight = self.queue.slot
-        if flight is None or flight.pending is not None:
+        in_flight = self.writes.slot
+        if in_flight is None or in_flight.pending is not None:
             return
-        if self._expired(flight):
-            self._desk.propose(flight, "withdraw", reason=EXPIRED)
+        if self._expired(in_flight):
+            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)
             return
-        request = flight.request
-        frame = encode_command(CODEC_IDS[flight.command.codec], request.imei, request.payload)
+        request = in_flight.request
+        frame = encode_command(CODEC_IDS[in_flight.command.codec], request.imei, request.payload)
         self.unwritten = False
-        self.queue.written()
-        flight.written, flight.written_at = True, self._desk.clock.monotonic()
-        self._desk.wrote(self, flight)
-        flight.offset = self.link.send(frame)  # may close the connection, if too much is unread
+        self.writes.written()
+        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()
+        self._owner.wrote(self, in_flight)
+        in_flight.offset = self.link.send(frame)  # may close the connection, if too much is unread
 
-    def leave(self, flight: Flight) -> None:
-        """A verdict on `flight` was given: it gives up its place, and may leave the lane tainted."""
-        was_tainted = self.queue.tainted
-        if self.queue.slot is flight:
+    def leave(self, in_flight: InFlightCommand) -> None:
+        """A verdict on `in_flight` was given: it gives up its place, and may leave the queue tainted."""
+        was_tainted = self.writes.tainted
+        if self.writes.slot is in_flight:
             self.unwritten = False
-        self.queue.leave(flight)
-        if self.queue.tainted and not was_tainted and not self.link.closed:
-            self.tainted_at = self._desk.clock.monotonic()
+        self.writes.leave(in_flight)
+        if self.writes.tainted and not was_tainted and not self.link.closed:
+            self.tainted_at = self._owner.clock.monotonic()
             self.link.taint()
 
-    def put_back(self) -> list[Flight]:
+    def put_back(self) -> list[InFlightCommand]:
         """The command in the slot was not committed: it waits again.
 
         Returns the commands that have to wait elsewhere: all of them if the connection is closed.
         """
-        self.queue.put_back()
+        self.writes.put_back()
         return self.close(SUPERSEDED) if self.link.closed else []
 
     def answer(self, message: Message) -> bool:
@@ -153,29 +153,29 @@ class Lane:
         Of a device that speaks by itself nobody can say on codec 12 which message is the late answer: none
         is, and the connection stays tainted.
         """
-        owed = self.queue.owed
+        owed = self.writes.owed
         if owed is None or not answers(message, owed.command.codec, self.link.imei):
             return False
         attributed = attribution(owed.command.codec, self.link.speaks)
-        if self.queue.tainted and attributed == UNCERTAIN:
+        if self.writes.tainted and attributed == UNCERTAIN:
             return False
-        taken = self.queue.answered()
+        taken = self.writes.answered()
         assert taken is not None
-        flight, late = taken
+        in_flight, late = taken
         answer = published(message.payload, owed.command.codec, attributed)
         if late:
             self.link.clear()
-            self._desk.late_answer(flight, answer)
+            self._owner.late_answer(in_flight, answer)
         else:
-            self._verdict(flight, message, answer)
+            self._verdict(in_flight, message, answer)
         self.pump()
         return True
 
-    def _verdict(self, flight: Flight, message: Message, answer: Answer) -> None:
-        rtt_ms = round((self._desk.clock.monotonic() - flight.written_at) * 1000)
+    def _verdict(self, in_flight: InFlightCommand, message: Message, answer: Answer) -> None:
+        rtt_ms = round((self._owner.clock.monotonic() - in_flight.written_at) * 1000)
         nack = message.type == TYPE_NACK
-        self._desk.propose(
-            flight,
+        self._owner.propose(
+            in_flight,
             "reject" if nack else "respond",
             reason=NACK if nack else "",
             answer=answer,
@@ -184,28 +184,29 @@ class Lane:
 
     def sample(self) -> None:
         """Ask the kernel whether the device's TCP has the whole command that is out."""
-        flight = self.queue.slot
-        if flight is None or not flight.offset or flight.received or flight.decided:
+        in_flight = self.writes.slot
+        if in_flight is None or not in_flight.offset or in_flight.received or in_flight.decided:
             return
-        if self.link.acknowledged(flight.offset):
-            flight.received = True
-            if not flight.request.expect_response:
-                self._desk.propose(flight, "deliver")
+        if self.link.acknowledged(in_flight.offset):
+            in_flight.received = True
+            if not in_flight.request.expect_response:
+                self._owner.propose(in_flight, "deliver")
 
     def drain_overdue(self, now: float, drain_timeout: float) -> None:
         """Give up a tainted connection when a command has waited for the owed answer long enough."""
-        if self.queue.tainted and self.queue.waiting and now - self.tainted_at >= drain_timeout:
+        if self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout:
             self.link.shut(TAINTED)
 
-    def close(self, reason: str) -> list[Flight]:
+    def close(self, reason: str) -> list[InFlightCommand]:
         """The connection is gone: what was out gets its verdict, what waited is returned."""
         self._close_reason = reason
-        flight = self.queue.slot
-        if flight is not None and not flight.decided:
-            if flight.written:
-                self._desk.propose(flight, "fail", reason=failure_for(reason), acknowledged=flight.received)
+        in_flight = self.writes.slot
+        if in_flight is not None and not in_flight.decided:
+            if in_flight.written:
+                failed = failure_for(reason)
+                self._owner.propose(in_flight, "fail", reason=failed, acknowledged=in_flight.received)
             elif self.unwritten:
-                self._desk.propose(flight, "withdraw", reason=withdrawal_for(reason))
-        waiting = list(self.queue.waiting)
-        self.queue.waiting.clear()
+                self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(reason))
+        waiting = list(self.writes.waiting)
+        self.writes.waiting.clear()
         return waiting

@@ -15,12 +15,12 @@ from fsm.reasons import (
     SUPERSEDED,
 )
 from transport.clock import Clock
-from transport.commands.device_queue import Lane, published
-from transport.commands.in_flight import Flights
-from transport.commands.in_flight_command import CommandQueue, Flight
+from transport.commands.device_queue import DeviceQueue, published
+from transport.commands.in_flight import InFlightCommands
+from transport.commands.in_flight_command import CommandQueue, InFlightCommand
 from transport.commands.notes import Notes
-from transport.commands.offline import Absent
-from transport.commands.recent_outcomes import Verdicts
+from transport.commands.offline import OfflineCommands
+from transport.commands.recent_outcomes import RecentOutcomes
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 from transport.settings import Settings
@@ -30,7 +30,7 @@ from transport.teltonika.message_json import CODEC_NAMES
 
 
 class Dispatcher:
-    """Owns the lanes of this instance's connections. Nothing here waits for anything."""
+    """Owns the queues of this instance's connections. Nothing here waits for anything."""
 
     def __init__(
         self, settings: Settings, boot_id: str, clock: Clock, ledger: LedgerPort, metrics: Metrics
@@ -39,13 +39,13 @@ class Dispatcher:
         self.clock = clock
         self.metrics = metrics
         self.notes = Notes(ledger, metrics, settings.instance_id, boot_id, clock.monotonic)
-        self.absent = Absent(clock.monotonic(), settings.reconnect_grace)
-        self.flights = Flights(
+        self.offline = OfflineCommands(clock.monotonic(), settings.reconnect_grace)
+        self.commands = InFlightCommands(
             clock,
             ledger,
             self.notes,
             metrics,
-            Verdicts(settings.retention, clock.monotonic),
+            RecentOutcomes(settings.retention, clock.monotonic),
             on_left=self._on_left,
             on_committed=self._on_committed,
             on_displaced=self._on_displaced,
@@ -54,48 +54,48 @@ class Dispatcher:
         )
         self.stopping = False
         self.links: dict[str, Link] = {}  # by imei; the newest connection of each device
-        self._lanes: dict[str, Lane] = {}  # by session_id; only sessions that had a command
-        self._out: dict[str, Lane] = {}  # by session_id; lanes with a command out or an answer owed
-        self._responses: Deadlines[Flight] = Deadlines()
-        self._graces: Deadlines[Flight] = Deadlines()
+        self._queues: dict[str, DeviceQueue] = {}  # by session_id; only sessions that had a command
+        self._out: dict[str, DeviceQueue] = {}  # by session_id; queues with a command out or an answer owed
+        self._responses: Deadlines[InFlightCommand] = Deadlines()
+        self._graces: Deadlines[InFlightCommand] = Deadlines()
 
     # Connections
 
     def arrived(self, link: Link) -> None:
         """A device is here; the commands that wait for it get in line."""
         self.links[link.imei] = link
-        for flight in self.absent.take(link.imei):
-            self._graces.cancel(flight)
-            self.lane_of(link).join(flight)
+        for in_flight in self.offline.take(link.imei):
+            self._graces.cancel(in_flight)
+            self.queue_of(link).join(in_flight)
 
     def left(self, link: Link, reason: str) -> None:
         """A connection is gone. Its waiting commands wait for the device, here or elsewhere."""
         if self.links.get(link.imei) is link:
             del self.links[link.imei]
-            self.absent.left(link.imei, self.clock.monotonic())
-        lane = self._lanes.pop(link.session_id, None)
-        if lane is not None:
+            self.offline.left(link.imei, self.clock.monotonic())
+        queue = self._queues.pop(link.session_id, None)
+        if queue is not None:
             self._out.pop(link.session_id, None)
-            for flight in lane.close(reason):
-                self.await_device(flight)
+            for in_flight in queue.close(reason):
+                self.await_device(in_flight)
 
     def quiet(self, link: Link) -> None:
         """The connection is between frames, with everything acknowledged: the moment to write."""
-        lane = self._lanes.get(link.session_id)
-        if lane is not None:
-            lane.pump()
+        queue = self._queues.get(link.session_id)
+        if queue is not None:
+            queue.pump()
 
     def answer(self, link: Link, message: Message) -> bool:
         """The device sent a message. Whether that was an answer or a ping, and has been dealt with."""
         if _is_ping(message):
             self.metrics.pings.inc()
             return True
-        lane = self._lanes.get(link.session_id)
-        if lane is None or not lane.answer(message):
+        queue = self._queues.get(link.session_id)
+        if queue is None or not queue.answer(message):
             link.speaks = link.speaks or message.serial
             self.notes.unsolicited(link, published(message.payload, CODEC_NAMES[message.codec]))
             return False
-        if lane.idle:
+        if queue.idle:
             self._out.pop(link.session_id, None)
         return True
 
@@ -104,170 +104,170 @@ class Dispatcher:
         link = self.links.get(imei)
         return None if link is None or link.closed else link
 
-    def lane_of(self, link: Link) -> Lane:
-        """The connection's lane, made when its first command comes."""
-        lane = self._lanes.get(link.session_id)
-        if lane is None:
-            lane = self._lanes[link.session_id] = Lane(self, link)
-        return lane
+    def queue_of(self, link: Link) -> DeviceQueue:
+        """The connection's queue, made when its first command comes."""
+        queue = self._queues.get(link.session_id)
+        if queue is None:
+            queue = self._queues[link.session_id] = DeviceQueue(self, link)
+        return queue
 
     # Places
 
     def awaits(self, imei: str) -> bool:
         """Whether a command for the device may be taken: it is here, or expected back."""
-        return self.link_of(imei) is not None or self.absent.expected(imei, self.clock.monotonic())
+        return self.link_of(imei) is not None or self.offline.expected(imei, self.clock.monotonic())
 
     def waiting(self, imei: str) -> int:
         """How many commands wait for the device here."""
         link = self.link_of(imei)
-        lane = self._lanes.get(link.session_id) if link else None
-        return len(lane.queue.waiting) if lane else self.absent.count(imei)
+        queue = self._queues.get(link.session_id) if link else None
+        return len(queue.writes.waiting) if queue else self.offline.count(imei)
 
-    def await_device(self, flight: Flight) -> None:
-        """`flight` gets in line if its device is here, and else waits for it, for the grace at most."""
-        link = self.link_of(flight.request.imei)
+    def await_device(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` gets in line if its device is here, and else waits for it, for the grace at most."""
+        link = self.link_of(in_flight.request.imei)
         if link is not None:
-            self.lane_of(link).join(flight)
+            self.queue_of(link).join(in_flight)
         else:
-            self.absent.add(flight)
-            self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
+            self.offline.add(in_flight)
+            self._graces.set(in_flight, self.clock.monotonic() + self.settings.reconnect_grace)
         if self.stopping:
-            self._stop_flight(flight)
-        elif flight.lane is not None:
-            flight.lane.pump()
+            self._stop_command(in_flight)
+        elif in_flight.queue is not None:
+            in_flight.queue.pump()
 
     def recalled(self) -> None:
         """It is known who was here before the start: whoever waits for somebody else waits no longer."""
         now = self.clock.monotonic()
-        for flight in self.absent.recalled(now):
-            self._graces.set(flight, now)
+        for in_flight in self.offline.recalled(now):
+            self._graces.set(in_flight, now)
 
-    def keep(self, flight: Flight) -> None:
-        """`flight` was taken by a process before this one: it waits for its device for the whole grace."""
-        self.absent.trust(flight)
-        if self.absent.has(flight):
-            self._graces.set(flight, self.clock.monotonic() + self.settings.reconnect_grace)
+    def keep(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` was taken by a process before this one: it waits for its device for the whole grace."""
+        self.offline.trust(in_flight)
+        if self.offline.has(in_flight):
+            self._graces.set(in_flight, self.clock.monotonic() + self.settings.reconnect_grace)
 
-    def _on_left(self, flight: Flight) -> None:
-        self._responses.cancel(flight)
-        self._graces.cancel(flight)
-        self.absent.discard(flight)
-        lane, flight.lane = flight.lane, None
-        if lane is not None:
-            lane.leave(flight)
-            if lane.idle:
-                self._out.pop(lane.link.session_id, None)
+    def _on_left(self, in_flight: InFlightCommand) -> None:
+        self._responses.cancel(in_flight)
+        self._graces.cancel(in_flight)
+        self.offline.discard(in_flight)
+        queue, in_flight.queue = in_flight.queue, None
+        if queue is not None:
+            queue.leave(in_flight)
+            if queue.idle:
+                self._out.pop(queue.link.session_id, None)
             else:
-                lane.pump()
+                queue.pump()
 
-    def _on_committed(self, flight: Flight) -> None:
-        if flight.lane is not None:
-            flight.lane.committed(flight)
+    def _on_committed(self, in_flight: InFlightCommand) -> None:
+        if in_flight.queue is not None:
+            in_flight.queue.committed(in_flight)
 
-    def _on_displaced(self, flight: Flight) -> None:
+    def _on_displaced(self, in_flight: InFlightCommand) -> None:
         """The registry names another holder: the connection is superseded, its commands follow the device."""
-        lane = flight.lane
-        if lane is None:
+        queue = in_flight.queue
+        if queue is None:
             return
-        self._put_back(lane)
-        if not lane.link.closed:
-            lane.link.shut(SUPERSEDED)
+        self._put_back(queue)
+        if not queue.link.closed:
+            queue.link.shut(SUPERSEDED)
 
-    def _on_speaks(self, flight: Flight) -> None:
+    def _on_speaks(self, in_flight: InFlightCommand) -> None:
         """Redis knows the device as one that speaks by itself."""
-        if flight.lane is not None:
-            flight.lane.link.speaks = True
+        if in_flight.queue is not None:
+            in_flight.queue.link.speaks = True
 
-    def _on_returned(self, flight: Flight) -> None:
+    def _on_returned(self, in_flight: InFlightCommand) -> None:
         """The command was to go out as codec 12 to such a device: it is the next again, and will take 14."""
-        lane = flight.lane
-        if lane is None:
+        queue = in_flight.queue
+        if queue is None:
             return
-        self._put_back(lane)
-        self.flights.resume(flight)  # a cancel that came meanwhile is heard before anything is sent
+        self._put_back(queue)
+        self.commands.resume(in_flight)  # a cancel that came meanwhile is heard before anything is sent
         if self.stopping:
-            self._stop_flight(flight)
-        lane.pump()
+            self._stop_command(in_flight)
+        queue.pump()
 
-    def _put_back(self, lane: CommandQueue) -> None:
+    def _put_back(self, queue: CommandQueue) -> None:
         """The command in the slot was not committed: it waits again, for its device if that has gone."""
-        for waiting in lane.put_back():
+        for waiting in queue.put_back():
             self.await_device(waiting)
 
-    # What the lanes ask for
+    # What the queues ask for
 
-    def propose(self, flight: Flight, trigger: str, **facts: Any) -> None:
+    def propose(self, in_flight: InFlightCommand, trigger: str, **facts: Any) -> None:
         """Something happened to a command."""
-        self.flights.propose(flight, trigger, **facts)
+        self.commands.propose(in_flight, trigger, **facts)
 
-    def wrote(self, lane: Lane, flight: Flight) -> None:
-        """The command of `lane` was handed to the socket; its time runs from now."""
-        self._out[lane.link.session_id] = lane
-        self._responses.set(flight, flight.written_at + flight.request.response_timeout)
+    def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:
+        """The command of `queue` was handed to the socket; its time runs from now."""
+        self._out[queue.link.session_id] = queue
+        self._responses.set(in_flight, in_flight.written_at + in_flight.request.response_timeout)
 
-    def late_answer(self, flight: Flight, answer: Answer) -> None:
+    def late_answer(self, in_flight: InFlightCommand, answer: Answer) -> None:
         """The device answered a command that already has its verdict."""
-        rtt_ms = round((self.clock.monotonic() - flight.written_at) * 1000)
-        self.notes.late_response(flight, answer, rtt_ms)
+        rtt_ms = round((self.clock.monotonic() - in_flight.written_at) * 1000)
+        self.notes.late_response(in_flight, answer, rtt_ms)
 
     # Time
 
     def sweep(self, now: float) -> None:
         """Give every command that is due by `now` (monotonic seconds) its verdict."""
-        for lane in list(self._out.values()):
-            lane.sample()
-            lane.drain_overdue(now, self.settings.drain_timeout)
-        for flight in self._responses.due(now):
-            expects = flight.request.expect_response
+        for queue in list(self._out.values()):
+            queue.sample()
+            queue.drain_overdue(now, self.settings.drain_timeout)
+        for in_flight in self._responses.due(now):
+            expects = in_flight.request.expect_response
             reason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
-            self.propose(flight, "time_out", reason=reason, acknowledged=flight.received)
-        for flight in self.flights.expiries.due(now):
-            self._expire(flight)
-        for flight in self._graces.due(now):
-            if flight.pending is not None or flight.moving:
+            self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)
+        for in_flight in self.commands.expiries.due(now):
+            self._expire(in_flight)
+        for in_flight in self._graces.due(now):
+            if in_flight.pending is not None or in_flight.moving:
                 # While its fate is being decided the device may come back: judge again when that is known.
-                self._graces.set(flight, now + 1.0)
+                self._graces.set(in_flight, now + 1.0)
             else:
-                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)
-        self.absent.forget(now)
+                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
+        self.offline.forget(now)
         self.notes.sweep(now)
 
-    def _expire(self, flight: Flight) -> None:
+    def _expire(self, in_flight: InFlightCommand) -> None:
         """A command that is committed but not written is withdrawn; one that is written has its answer to
         wait for, and one that is being committed is judged again before it is written."""
-        if flight.command.state != SENT:
-            self.propose(flight, "expire", reason=EXPIRED)
-        elif not flight.written and flight.pending is None:
-            self.propose(flight, "withdraw", reason=EXPIRED)
+        if in_flight.command.state != SENT:
+            self.propose(in_flight, "expire", reason=EXPIRED)
+        elif not in_flight.written and in_flight.pending is None:
+            self.propose(in_flight, "withdraw", reason=EXPIRED)
 
     # Shutdown
 
     def stop(self) -> None:
         """Nothing new is sent; commands that are not out fail `gateway_shutdown`."""
         self.stopping = True
-        for flight in self.flights:
-            self._stop_flight(flight)
+        for in_flight in self.commands:
+            self._stop_command(in_flight)
 
-    def _stop_flight(self, flight: Flight) -> None:
-        if flight.written or flight.decided:
+    def _stop_command(self, in_flight: InFlightCommand) -> None:
+        if in_flight.written or in_flight.decided:
             return
-        state = flight.pending.state if flight.pending is not None else flight.command.state
+        state = in_flight.pending.state if in_flight.pending is not None else in_flight.command.state
         if state == SENT:
-            if flight.pending is None:
-                self.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)
+            if in_flight.pending is None:
+                self.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)
         elif state == QUEUED:
-            self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)
+            self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)
 
     @property
     def draining(self) -> int:
         """Commands that are out and have no verdict."""
-        return sum(flight.written and not flight.decided for flight in self.flights)
+        return sum(in_flight.written and not in_flight.decided for in_flight in self.commands)
 
     def give_up(self) -> None:
         """The time to drain is over: commands that are out fail `gateway_shutdown`."""
-        for flight in self.flights:
-            if flight.written and not flight.decided:
-                self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=flight.received)
+        for in_flight in self.commands:
+            if in_flight.written and not in_flight.decided:
+                self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=in_flight.received)
 
 
 def _is_ping(message: Message) -> bool:

@@ -9,8 +9,8 @@ import structlog
 
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.events import CommandEvent
+from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
-from fsm.retelling import retell
 from transport.commands.dispatcher import Dispatcher
 from transport.commands.notes import ignore
 from transport.ports import LedgerPort
@@ -18,7 +18,7 @@ from transport.ports import LedgerPort
 log = structlog.get_logger("telgw.commands")
 
 
-class Repeats:
+class DuplicateEntries:
     """Lets the ledger answer a repeated entry, and does nothing to the device.
 
     The ledger knows such a command, and that ends the matter, unless Redis has lost what it had confirmed.
@@ -33,7 +33,7 @@ class Repeats:
         self, dispatcher: Dispatcher, ledger: LedgerPort, begin: Callable[[CommandRequest], None]
     ) -> None:
         self._begin = begin
-        self._flights = dispatcher.flights
+        self._commands = dispatcher.commands
         self._metrics = dispatcher.metrics
         self._ledger = ledger
         self._answering: set[str] = set()
@@ -44,13 +44,14 @@ class Repeats:
 
     def take(self, request: CommandRequest, entry: Entry) -> bool:
         """Answer the entry if its command is known to this process; whether it is."""
-        verdict = self._flights.verdicts.find(request.command_id)
-        if verdict is None and self._flights.find(request.command_id) is None:
+        verdict = self._commands.recent_outcomes.find(request.command_id)
+        if verdict is None and self._commands.find(request.command_id) is None:
             return False
         command = Command(request.command_id)
-        first = (
-            retell(verdict, command, request)[0] if verdict else decide(command, "accept", request=request)
-        )
+        if verdict:
+            first = restore_lost_events(verdict, command, request)[0]
+        else:
+            first = decide(command, "accept", request=request)
         self._answering.add(entry.outbound_id)
         self._ledger.submit(
             Open(first, entry, partial(self._opened, request, entry, first, verdict), request)
@@ -77,7 +78,7 @@ class Repeats:
             )
             if found.terminal:
                 self._ledger.submit(Discard(entry, ignore))
-        lost = retell(verdict, found, request) if verdict and found.seq else []
+        lost = restore_lost_events(verdict, found, request) if verdict and found.seq else []
         if not lost:
             self._answering.discard(entry.outbound_id)
             if found.seq and not found.terminal:
@@ -86,21 +87,21 @@ class Repeats:
         steps = [Step(event, entry, ignore) for event in lost]
         steps[-1].done = partial(self._told, entry)
         self._ledger.submit(*steps)
-        log.warning("told_again", command_id=request.command_id, found=found.state)
+        log.warning("events_restored", command_id=request.command_id, found=found.state)
 
     def _follow(self, request: CommandRequest, known: CommandEvent | None) -> None:
         """The ledger names this entry: what is in hand of the command was another, and is ended first.
 
         `known` is the verdict that we knew when the ledger was asked; one that has come since is to be told.
         """
-        in_hand = self._flights.find(request.command_id)
+        in_hand = self._commands.find(request.command_id)
         if in_hand is None:
-            news = self._flights.verdicts.find(request.command_id) is not known
+            news = self._commands.recent_outcomes.find(request.command_id) is not known
             (self._take_or_begin if news else self._begin)(request)
             return
         in_hand.follower = partial(self._take_or_begin, request)
         if in_hand.waits:
-            self._flights.release(in_hand)
+            self._commands.release(in_hand)
 
     def _take_or_begin(self, request: CommandRequest) -> None:
         if not self.take(request, Entry(request.instance_id, request.outbound_id)):

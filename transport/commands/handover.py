@@ -9,11 +9,11 @@ from fsm.moves import MoveResult, Status, Transfer
 from fsm.outbound import MAX_HOPS
 from fsm.reasons import LEDGER_LOST, MOVED
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.in_flight_command import Flight
+from transport.commands.in_flight_command import InFlightCommand
 from transport.ports import LedgerPort, RegistryPort
 
 
-class Relocation:
+class Handover:
     """Asks the registry, once a second, for the devices that commands wait for here."""
 
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort, registry: RegistryPort) -> None:
@@ -27,33 +27,33 @@ class Relocation:
 
         Raises whatever the registry raises when it cannot be asked.
         """
-        imeis = self._dispatcher.absent.imeis
+        imeis = self._dispatcher.offline.imeis
         if not imeis:
             return
         for imei, holder in (await self._registry.holders(imeis)).items():
             if holder != self._instance_id:
-                for flight in self._dispatcher.absent.waiting(imei):
-                    self._move(flight, holder)
+                for in_flight in self._dispatcher.offline.waiting(imei):
+                    self._move(in_flight, holder)
 
-    def _move(self, flight: Flight, holder: str) -> None:
-        if not flight.waits or flight.request.hops >= MAX_HOPS:
+    def _move(self, in_flight: InFlightCommand, holder: str) -> None:
+        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:
             return
-        flight.moving = True
+        in_flight.moving = True
         self._ledger.submit(
             Transfer(
-                note=self._dispatcher.notes.about(MOVED, flight, detail=holder),
-                entry=flight.entry,
-                seq=flight.command.seq,
+                note=self._dispatcher.notes.about(MOVED, in_flight, detail=holder),
+                entry=in_flight.entry,
+                seq=in_flight.command.seq,
                 to_instance=holder,
-                fields=entry_fields(flight.request),
-                done=partial(self._moved, flight),
+                fields=entry_fields(in_flight.request),
+                done=partial(self._moved, in_flight),
             )
         )
 
-    def _moved(self, flight: Flight, result: MoveResult) -> None:
-        flight.moving = False
+    def _moved(self, in_flight: InFlightCommand, result: MoveResult) -> None:
+        in_flight.moving = False
         if result.applied or result.status is Status.CONFLICT:
-            self._dispatcher.flights.release(flight)
+            self._dispatcher.commands.release(in_flight)
         elif result.status is Status.MISSING:
-            self._dispatcher.flights.propose(flight, "fail", reason=LEDGER_LOST, recovered=True)
-        self._dispatcher.flights.resume(flight)
+            self._dispatcher.commands.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
+        self._dispatcher.commands.resume(in_flight)

@@ -24,24 +24,24 @@ class CommandQueue(Protocol):
     def pump(self) -> None:
         """Write the committed command or begin the next one, if this is the moment."""
 
-    def committed(self, flight: Flight) -> None:
+    def committed(self, in_flight: InFlightCommand) -> None:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""
 
-    def leave(self, flight: Flight) -> None:
-        """A verdict on `flight` was given: it gives up its place."""
+    def leave(self, in_flight: InFlightCommand) -> None:
+        """A verdict on `in_flight` was given: it gives up its place."""
 
-    def put_back(self) -> list[Flight]:
+    def put_back(self) -> list[InFlightCommand]:
         """The command in the slot was not committed: it waits again. What has to wait elsewhere."""
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class InFlightCommand:
     """One command in the hands of this process.
 
     Attributes:
         command: the fold of its committed events.
         fresh: its entry was delivered for the first time.
-        lane: where it waits or is out; None while its device is not here.
+        queue: where it waits or is out; None while its device is not here.
         pending: the event proposed to the ledger and not yet committed; at most one.
         moving: it is being handed to another instance.
         backlog: inputs that wait for the outcome of `pending` or the hand-over, as (trigger, arguments).
@@ -56,7 +56,7 @@ class Flight:
     request: CommandRequest
     command: Command
     fresh: bool = False
-    lane: CommandQueue | None = None
+    queue: CommandQueue | None = None
     pending: CommandEvent | None = None
     moving: bool = False
     backlog: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -93,9 +93,9 @@ class Flight:
         return self.command.terminal or (self.pending is not None and self.pending.terminal)
 
 
-def insert(line: MutableSequence[Flight], flight: Flight) -> None:
-    """Put `flight` into `line` in stream order; at the end, but for one that comes back from elsewhere."""
+def insert(line: MutableSequence[InFlightCommand], in_flight: InFlightCommand) -> None:
+    """Put `in_flight` into `line` in stream order; at the end, but for one that comes back from elsewhere."""
     at = len(line)
-    while at and line[at - 1].place > flight.place:
+    while at and line[at - 1].place > in_flight.place:
         at -= 1
-    line.insert(at, flight)
+    line.insert(at, in_flight)

@@ -11,7 +11,7 @@ from fsm.command import Answer
 from fsm.events import CommandEvent, Note
 from fsm.moves import Entry, MoveResult, Remark
 from fsm.reasons import CANCEL_REJECTED, LATE_OUTCOME, LATE_RESPONSE, UNSOLICITED_RESPONSE
-from transport.commands.in_flight_command import Flight
+from transport.commands.in_flight_command import InFlightCommand
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 
@@ -52,29 +52,29 @@ class Notes:
         """A note id, unique over all processes."""
         return f"{self._boot_id}:n{next(self._serial)}"
 
-    def about(self, note: str, flight: Flight, **facts: Any) -> Note:
-        """A note about `flight`, not yet published."""
-        request = flight.request
+    def about(self, note: str, in_flight: InFlightCommand, **facts: Any) -> Note:
+        """A note about `in_flight`, not yet published."""
+        request = in_flight.request
         return Note(
             note=note,
             note_id=self.new_id(),
             command_id=request.command_id,
             imei=request.imei,
-            codec=flight.command.codec,
+            codec=in_flight.command.codec,
             instance_id=request.instance_id,
-            session_id=flight.command.session_id,
+            session_id=in_flight.command.session_id,
             outbound_id=request.outbound_id,
-            state=flight.command.state,
+            state=in_flight.command.state,
             echo=request.echo,
             **facts,
         )
 
-    def late_response(self, flight: Flight, answer: Answer, rtt_ms: int) -> None:
+    def late_response(self, in_flight: InFlightCommand, answer: Answer, rtt_ms: int) -> None:
         """The device answered a command that already has its verdict."""
         self._publish(
             self.about(
                 LATE_RESPONSE,
-                flight,
+                in_flight,
                 rtt_ms=rtt_ms,
                 response=answer.text,
                 response_hex=answer.hex,
@@ -83,12 +83,12 @@ class Notes:
             )
         )
 
-    def late_outcome(self, flight: Flight, event: CommandEvent) -> None:
+    def late_outcome(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
         """We know an outcome of a command that somebody else has decided."""
         self._publish(
             self.about(
                 LATE_OUTCOME,
-                flight,
+                in_flight,
                 detail=event.reason or event.state,
                 rtt_ms=event.rtt_ms,
                 response=event.response,

@@ -13,28 +13,28 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
 
-from transport.commands.in_flight_command import Flight, insert
+from transport.commands.in_flight_command import InFlightCommand, insert
 
 REMEMBERED = 100_000
 """Devices that may come back and are remembered: IMEIs are easily invented."""
 
 
-class Absent:
-    """Flights by device, in stream order, and who is expected back. Times are monotonic seconds."""
+class OfflineCommands:
+    """Commands by device, in stream order, and who is expected back. Times are monotonic seconds."""
 
     def __init__(self, started_at: float, grace: float) -> None:
         self._until = started_at + grace
         self._grace = grace
         self._ours: set[str] = set()  # as the registry says
         self._reading = True
-        self._doubted: dict[Flight, None] = {}
-        self._flights: dict[str, list[Flight]] = {}
+        self._doubted: dict[InFlightCommand, None] = {}
+        self._commands: dict[str, list[InFlightCommand]] = {}
         self._left_at: OrderedDict[str, float] = OrderedDict()  # whoever left first comes first
 
     @property
     def imeis(self) -> list[str]:
         """Devices that commands wait for."""
-        return list(self._flights)
+        return list(self._commands)
 
     def left(self, imei: str, now: float) -> None:
         """The device's connection closed at `now`."""
@@ -63,54 +63,53 @@ class Absent:
         """The registry names these devices as ours."""
         self._ours.update(imeis)
 
-    def recalled(self, now: float) -> list[Flight]:
-        """The registry has been read; the flights that wait in doubt for devices that are not expected."""
+    def recalled(self, now: float) -> list[InFlightCommand]:
+        """The registry has been read; the commands that wait in doubt for devices that are not expected."""
         self._reading = False
         doubted, self._doubted = self._doubted, {}
-        return [
-            flight for flight in doubted if self.has(flight) and not self.expected(flight.request.imei, now)
-        ]
+        waiting = [in_flight for in_flight in doubted if self.has(in_flight)]
+        return [in_flight for in_flight in waiting if not self.expected(in_flight.request.imei, now)]
 
-    def doubt(self, flight: Flight) -> None:
-        """`flight` was taken although it is not known whether its device is expected."""
+    def doubt(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` was taken although it is not known whether its device is expected."""
         if self._reading:
-            self._doubted[flight] = None
+            self._doubted[in_flight] = None
 
-    def trust(self, flight: Flight) -> None:
-        """`flight` was taken before this process began: it may wait for its device like any other."""
-        self._doubted.pop(flight, None)
+    def trust(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` was taken before this process began: it may wait for its device like any other."""
+        self._doubted.pop(in_flight, None)
 
     # Who waits
 
     def count(self, imei: str) -> int:
         """How many commands wait for the device."""
-        return len(self._flights.get(imei, ()))
+        return len(self._commands.get(imei, ()))
 
-    def add(self, flight: Flight) -> None:
-        """`flight` waits for its device."""
-        flight.lane = None
-        insert(self._flights.setdefault(flight.request.imei, []), flight)
+    def add(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` waits for its device."""
+        in_flight.queue = None
+        insert(self._commands.setdefault(in_flight.request.imei, []), in_flight)
 
-    def take(self, imei: str) -> list[Flight]:
-        """The device is here: its flights, in stream order."""
+    def take(self, imei: str) -> list[InFlightCommand]:
+        """The device is here: its commands, in stream order."""
         self._left_at.pop(imei, None)
-        return self._flights.pop(imei, [])
+        return self._commands.pop(imei, [])
 
-    def waiting(self, imei: str) -> list[Flight]:
-        """The flights that wait for the device."""
-        return list(self._flights.get(imei, ()))
+    def waiting(self, imei: str) -> list[InFlightCommand]:
+        """The commands that wait for the device."""
+        return list(self._commands.get(imei, ()))
 
-    def has(self, flight: Flight) -> bool:
-        """Whether `flight` waits here."""
-        return flight in self._flights.get(flight.request.imei, ())
+    def has(self, in_flight: InFlightCommand) -> bool:
+        """Whether `in_flight` waits here."""
+        return in_flight in self._commands.get(in_flight.request.imei, ())
 
-    def discard(self, flight: Flight) -> None:
-        """`flight` waits no longer."""
-        flights = self._flights.get(flight.request.imei)
-        if flights and flight in flights:
-            flights.remove(flight)
-            if not flights:
-                del self._flights[flight.request.imei]
+    def discard(self, in_flight: InFlightCommand) -> None:
+        """`in_flight` waits no longer."""
+        commands = self._commands.get(in_flight.request.imei)
+        if commands and in_flight in commands:
+            commands.remove(in_flight)
+            if not commands:
+                del self._commands[in_flight.request.imei]
 
     def forget(self, now: float) -> None:
         """Drop the memory of devices that are not expected any more."""

@@ -11,7 +11,7 @@ REMEMBERED = 2000
 """Verdicts kept. What a failover or a loss of power loses is the work of some seconds at most."""
 
 
-class Verdicts:
+class RecentOutcomes:
     """The last verdicts by command, none older than the retention, after which an id counts as new.
 
     Args:

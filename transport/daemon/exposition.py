@@ -40,10 +40,10 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
 def _read(gateway: Gateway) -> None:
     """What is read only when somebody looks, in the thread of the scrape: plain numbers, no more."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
-    hub, flights, backend, clock = gateway.hub, gateway.dispatcher.flights, gateway.backend, gateway.clock
+    hub, commands, backend, clock = gateway.hub, gateway.dispatcher.commands, gateway.backend, gateway.clock
     gauge("sessions", "Devices connected", lambda: len(hub.sessions))
     gauge("open_connections", "TCP connections open", lambda: hub.connected)
-    gauge("commands_held", "Commands in hand", lambda: len(flights))
+    gauge("commands_held", "Commands in hand", lambda: len(commands))
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
     gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: hub.backlog.bytes)
@@ -65,5 +65,5 @@ def _read(gateway: Gateway) -> None:
 
 
 def _age(gateway: Gateway) -> float:
-    oldest = gateway.dispatcher.flights.oldest_queued
+    oldest = gateway.dispatcher.commands.oldest_queued
     return 0.0 if oldest is None else max(0.0, (gateway.clock.now_ms() - oldest) / 1000)

@@ -16,9 +16,9 @@ from store.client.url import redacted
 from store.fleet.ownership import InstanceHeld
 from store.streams.outbound import OutboundReader
 from transport.clock import Clock
-from transport.commands.consumer import Intake
+from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Relocation
+from transport.commands.handover import Handover
 from transport.connection.sessions import Hub
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
@@ -27,7 +27,7 @@ from transport.daemon.files import Files
 from transport.daemon.listeners import CannotListen, Listeners
 from transport.daemon.presence import Presence
 from transport.daemon.recall import recall
-from transport.daemon.recurring import reconcile, relocate, sweep
+from transport.daemon.recurring import hand_over, reconcile, sweep
 from transport.metrics import Metrics
 from transport.settings import Settings
 from transport.tasks import Tasks
@@ -78,8 +78,8 @@ class Gateway:
         )
         ledger = self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
-        self.intake = Intake(self.dispatcher, ledger)
-        self.relocation = Relocation(self.dispatcher, ledger, self.backend.registrar)
+        self.consumer = CommandConsumer(self.dispatcher, ledger)
+        self.handover = Handover(self.dispatcher, ledger, self.backend.registrar)
         self.files = Files(settings, self._listeners, self.backend.allow_list)
         self.hub = Hub(
             settings,
@@ -96,8 +96,8 @@ class Gateway:
             self.backend.clients["reader"],
             self.backend.keys,
             settings.instance_id,
-            on_entries=self.intake.receive,
-            may_read=self.intake.may_read,
+            on_entries=self.consumer.receive,
+            may_read=self.consumer.may_read,
             on_error=lambda error: self.backend.report("reader", error),
             owns=self._still_owns,
             shared_for=self.backend.heartbeat.shared_for,
@@ -186,7 +186,7 @@ class Gateway:
 
     async def _open(self, on_ready: OnReady | None) -> None:
         """The instance id is ours, and the heartbeat is written, before any device can connect."""
-        self.dispatcher.absent.begin(self.clock.monotonic())
+        self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
         bound = await self._listeners.open(self.hub)
         log.info(
@@ -217,7 +217,7 @@ class Gateway:
         start("check", partial(check_up, backend, self._beaten))  # before `reconcile`, which clears the event
         start("sweep", partial(sweep, self.clock, self.metrics, self.hub, self.dispatcher))
         start("reconcile", self._reconcile)
-        start("relocation", partial(relocate, self.relocation, self.backend))
+        start("handover", partial(hand_over, self.handover, self.backend))
 
     # Recurring work
 
@@ -239,12 +239,12 @@ class Gateway:
 
     async def _shut_down(self) -> None:
         """Stop in order: nothing new in, verdicts for what is here, and the last word to Redis."""
-        log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.flights))
+        log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.commands))
         self._listeners.close()
         self.hub.refuse_strangers()
         if not self.backend.heartbeat.taken:
             self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
-        for name in ("reconcile", "relocation", "janitor", "leftovers"):
+        for name in ("reconcile", "handover", "janitor", "leftovers"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
         await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)

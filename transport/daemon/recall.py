@@ -19,10 +19,10 @@ async def recall(owns: asyncio.Event, dispatcher: Dispatcher, backend: Backend, 
     be read within the grace of the start nobody is expected any more, whatever it says.
     """
     await owns.wait()
-    while dispatcher.absent.wants_recall(clock.monotonic()):
+    while dispatcher.offline.wants_recall(clock.monotonic()):
         try:
             async for imeis in backend.ours():
-                dispatcher.absent.recall(imei.decode(errors="replace") for imei in imeis)
+                dispatcher.offline.recall(imei.decode(errors="replace") for imei in imeis)
         except StoreError as error:
             backend.report("recall", error)
             await asyncio.sleep(AGAIN_AFTER)

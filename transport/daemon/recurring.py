@@ -8,7 +8,7 @@ from store.client.errors import StoreError
 from store.fleet.registry import Registrar
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Relocation
+from transport.commands.handover import Handover
 from transport.connection.sessions import Hub
 from transport.daemon.backend import Backend
 from transport.metrics import Metrics
@@ -56,11 +56,11 @@ async def reconcile_some(hub: Hub, registrar: Registrar, imeis: list[str]) -> No
         hub.reconciled(session_id, imei, result)
 
 
-async def relocate(relocation: Relocation, backend: Backend) -> None:
+async def hand_over(handover: Handover, backend: Backend) -> None:
     """See where the devices are that commands wait for."""
     while True:
         await asyncio.sleep(RELOCATE_EVERY)
         try:
-            await relocation.look()
+            await handover.look()
         except StoreError as error:
-            backend.report("relocation", error)
+            backend.report("handover", error)

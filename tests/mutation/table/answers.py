@@ -42,10 +42,10 @@ MECHANISMS = (
         file="transport/commands/device_queue.py",
         text="        if owed is None or not answers(",
         mutant=(
-            "        owed = owed or self.queue.slot or (self.queue.waiting or [None])[0]\n"
+            "        owed = owed or self.writes.slot or (self.writes.waiting or [None])[0]\n"
             "        if owed is None or not answers("
         ),
-        without="an answer to nothing breaks the lane",
+        without="an answer to nothing breaks the queue",
         tests=(
             "transport/test_answers.py::test_an_answer_while_sent_is_only_being_committed_is_unsolicited",
         ),
@@ -75,7 +75,7 @@ MECHANISMS = (
         name="a verdict without an answer taints",
         what="The connection of a command that got its verdict before its answer is tainted.",
         file="transport/commands/device_queue.py",
-        text="            self.tainted_at = self._desk.clock.monotonic()\n            self.link.taint()\n",
+        text="            self.tainted_at = self._owner.clock.monotonic()\n            self.link.taint()\n",
         mutant="            pass\n",
         without="the session goes on as if nothing were owed",
         tests=("transport/test_session_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",),
@@ -115,8 +115,8 @@ MECHANISMS = (
         name="a taint that harms nobody stays",
         what="A tainted connection is closed only if a command waits for it.",
         file="transport/commands/device_queue.py",
-        text="        if self.queue.tainted and self.queue.waiting and now",
-        mutant="        if self.queue.tainted and now",
+        text="        if self.writes.tainted and self.writes.waiting and now",
+        mutant="        if self.writes.tainted and now",
         without="every command without an answer costs the device its connection",
         tests=("transport/test_lane.py::test_a_tainted_connection_stays_open_while_nothing_waits",),
     ),
@@ -148,7 +148,7 @@ MECHANISMS = (
         name="serial data clear no taint",
         what="Of a device that speaks no codec 12 message is taken for the late answer.",
         file="transport/commands/device_queue.py",
-        text="        if self.queue.tainted and attributed == UNCERTAIN:\n            return False\n",
+        text="        if self.writes.tainted and attributed == UNCERTAIN:\n            return False\n",
         mutant="",
         without="serial data clear the taint, and the late answer is given to the next command",
         tests=("transport/test_serial_devices.py::test_serial_data_clear_no_taint",),

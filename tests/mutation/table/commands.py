@@ -10,7 +10,7 @@ MECHANISMS = (
         name="response timeout",
         what="A command whose answer does not come in time ends.",
         file="transport/commands/dispatcher.py",
-        text='            self.propose(flight, "time_out", reason=reason, acknowledged=flight.received)\n',
+        text='            self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)\n',
         mutant="            pass\n",
         without="it waits for ever",
         tests=("transport/test_timeouts.py::test_a_command_without_an_answer_times_out",),
@@ -20,7 +20,7 @@ MECHANISMS = (
         name="expiry in line",
         what="A command that expires while it waits ends then.",
         file="transport/commands/dispatcher.py",
-        text="        for flight in self.flights.expiries.due(now):\n            self._expire(flight)\n",
+        text="        for in_flight in self.commands.expiries.due(now):\n            self._expire(in_flight)\n",
         mutant="",
         without="it waits for its turn to be told",
         tests=("transport/test_timeouts.py::test_a_command_expires_while_it_waits_in_line",),
@@ -31,11 +31,11 @@ MECHANISMS = (
         what="A written command has its answer to wait for, whatever its time to live.",
         file="transport/commands/dispatcher.py",
         text=(
-            "        elif not flight.written and flight.pending is None:\n"
-            '            self.propose(flight, "withdraw", reason=EXP'
+            "        elif not in_flight.written and in_flight.pending is None:\n"
+            '            self.propose(in_flight, "withdraw", reason=EXP'
         ),
         mutant=(
-            '        elif flight.pending is None:\n            self.propose(flight, "withdraw", reason=EXP'
+            '        elif in_flight.pending is None:\n            self.propose(in_flight, "withdraw", reason=EXP'
         ),
         without="a command that is out ends `expired`, `not_sent`",
         tests=("transport/test_timeouts.py::test_the_expiry_of_a_written_command_changes_nothing",),
@@ -45,10 +45,10 @@ MECHANISMS = (
         name="reconnect grace",
         what="The commands of a device that has left wait for it.",
         file="transport/commands/dispatcher.py",
-        text="            for flight in lane.close(reason):\n                self.await_device(flight)\n",
+        text="            for in_flight in queue.close(reason):\n                self.await_device(in_flight)\n",
         mutant=(
-            "            for flight in lane.close(reason):\n"
-            '                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)\n'
+            "            for in_flight in queue.close(reason):\n"
+            '                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)\n'
         ),
         without="they fail with the connection",
         tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
@@ -61,8 +61,8 @@ MECHANISMS = (
             "not their verdict."
         ),
         file="transport/commands/dispatcher.py",
-        text='                self.propose(flight, "fail", reason=DEVICE_NOT_CONNECTED)\n        self.absent',
-        mutant="                pass\n        self.absent",
+        text='                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)\n        self.offline',
+        mutant="                pass\n        self.offline",
         without="they wait until they expire",
         tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
     ),
@@ -83,7 +83,7 @@ MECHANISMS = (
         name="a lost device is let go",
         what="A connection whose device another living instance holds is closed `superseded`.",
         file="transport/commands/dispatcher.py",
-        text="            lane.link.shut(SUPERSEDED)\n",
+        text="            queue.link.shut(SUPERSEDED)\n",
         mutant="            pass\n",
         without="two instances keep the same device",
         tests=(
@@ -96,8 +96,8 @@ MECHANISMS = (
         name="a stop spares what is out",
         what="At SIGTERM a written command goes on until its answer or the end of the time to drain.",
         file="transport/commands/dispatcher.py",
-        text="        if flight.written or flight.decided:\n            return\n",
-        mutant="        if flight.decided:\n            return\n",
+        text="        if in_flight.written or in_flight.decided:\n            return\n",
+        mutant="        if in_flight.decided:\n            return\n",
         without="it is told `not_sent`",
         tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
     ),
@@ -108,7 +108,7 @@ MECHANISMS = (
         file="transport/commands/dispatcher.py",
         text=(
             "        elif state == QUEUED:\n"
-            '            self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN)\n'
+            '            self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)\n'
         ),
         mutant="",
         without="they are left to an heir",
@@ -120,8 +120,8 @@ MECHANISMS = (
         what="What is out when the time to drain is over gets its verdict.",
         file="transport/commands/dispatcher.py",
         text=(
-            '                self.propose(flight, "fail", reason=GATEWAY_SHUTDOWN, '
-            "acknowledged=flight.received)\n"
+            '                self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, '
+            "acknowledged=in_flight.received)\n"
         ),
         mutant="                pass\n",
         without="it is left to the next start",
@@ -132,8 +132,8 @@ MECHANISMS = (
         name="a device that is back gets its commands",
         what="What waited for a device gets in line when it is here.",
         file="transport/commands/dispatcher.py",
-        text="            self._graces.cancel(flight)\n            self.lane_of(link).join(flight)\n",
-        mutant="            self._graces.cancel(flight)\n",
+        text="            self._graces.cancel(in_flight)\n            self.queue_of(link).join(in_flight)\n",
+        mutant="            self._graces.cancel(in_flight)\n",
         without="it is forgotten",
         tests=(
             "transport/test_connections.py::test_a_device_that_comes_back_in_time_gets_its_commands_in_order",
@@ -144,7 +144,7 @@ MECHANISMS = (
         name="nothing waits in a gateway that stops",
         what="A command that loses its place while the gateway stops ends.",
         file="transport/commands/dispatcher.py",
-        text="        if self.stopping:\n            self._stop_flight(flight)\n        elif",
+        text="        if self.stopping:\n            self._stop_command(in_flight)\n        elif",
         mutant="        if",
         without="it is left to an heir",
         tests=(
@@ -157,7 +157,7 @@ MECHANISMS = (
         name="a grace is judged when all is known",
         what="The end of the grace waits for a move that is on its way: the device may come back first.",
         file="transport/commands/dispatcher.py",
-        text="            if flight.pending is not None or flight.moving:\n",
+        text="            if in_flight.pending is not None or in_flight.moving:\n",
         mutant="            if False:\n",
         without="a command of a device that is here fails as not connected",
         tests=(
@@ -170,7 +170,7 @@ MECHANISMS = (
         name="what was decided elsewhere does not time out",
         what="With its place a command gives up its response timeout.",
         file="transport/commands/dispatcher.py",
-        text="        self._responses.cancel(flight)\n",
+        text="        self._responses.cancel(in_flight)\n",
         mutant="",
         without="a command that somebody else decided times out here and is told of again",
         tests=(
@@ -179,11 +179,11 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="closed lanes are not looked at",
-        what="A lane that closes is not looked at any more.",
+        name="closed queues are not looked at",
+        what="A queue that closes is not looked at any more.",
         file="transport/commands/dispatcher.py",
-        text="        if lane is not None:\n            self._out.pop(link.session_id, None)\n",
-        mutant="        if lane is not None:\n",
+        text="        if queue is not None:\n            self._out.pop(link.session_id, None)\n",
+        mutant="        if queue is not None:\n",
         without="every connection that ends with a command out is kept for ever",
         tests=("transport/test_line_guards.py::test_lanes_are_looked_at_only_while_something_is_out",),
     ),
@@ -192,8 +192,8 @@ MECHANISMS = (
         name="a stop waits for answers only",
         what="Commands that are answered are not waited for at a stop.",
         file="transport/commands/dispatcher.py",
-        text="flight.written and not flight.decided for",
-        mutant="flight.written for",
+        text="in_flight.written and not in_flight.decided for",
+        mutant="in_flight.written for",
         without="without Redis a gateway waits its whole time to drain for nothing",
         tests=("transport/test_line_guards.py::test_a_stop_does_not_wait_for_what_is_answered_already",),
     ),

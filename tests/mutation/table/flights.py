@@ -10,8 +10,8 @@ MECHANISMS = (
         name="one uncommitted move",
         what="While a move of a command is uncommitted, other inputs wait for its outcome.",
         file="transport/commands/in_flight.py",
-        text="        if flight.pending is not None or flight.moving:\n            flight.backlog",
-        mutant="        if False:\n            flight.backlog",
+        text="        if in_flight.pending is not None or in_flight.moving:\n            in_flight.backlog",
+        mutant="        if False:\n            in_flight.backlog",
         without="two moves are decided from the same state",
         tests=(
             "transport/test_cancels.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
@@ -22,7 +22,7 @@ MECHANISMS = (
         name="inputs that waited are heard",
         what="Inputs that waited for an outcome are offered again.",
         file="transport/commands/in_flight.py",
-        text="            self.propose(flight, trigger, **facts)\n\n    def _apply",
+        text="            self.propose(in_flight, trigger, **facts)\n\n    def _apply",
         mutant="            pass\n\n    def _apply",
         without="an answer that came while a move was on its way is forgotten",
         tests=(
@@ -35,8 +35,8 @@ MECHANISMS = (
         name="only what is stored has happened",
         what="A command is what it was until the ledger has said yes.",
         file="transport/commands/in_flight.py",
-        text="        if result.applied:\n            self._apply(flight, event)\n",
-        mutant="        if True:\n            self._apply(flight, event)\n",
+        text="        if result.applied:\n            self._apply(in_flight, event)\n",
+        mutant="        if True:\n            self._apply(in_flight, event)\n",
         without="a move that was refused counts, and the command is written",
         tests=(
             "transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",
@@ -48,7 +48,7 @@ MECHANISMS = (
         name="the fence is asked for",
         what="The move to `sent` asks that no other living instance hold the device.",
         file="transport/commands/in_flight.py",
-        text='            held_imei=flight.request.imei if event.state == SENT else "",\n',
+        text='            held_imei=in_flight.request.imei if event.state == SENT else "",\n',
         mutant="",
         without="the script is not asked to look",
         tests=(
@@ -61,8 +61,8 @@ MECHANISMS = (
         name="a lost ledger ends what waits",
         what="A command whose ledger is missing when it should be sent ends as `ledger_lost`.",
         file="transport/commands/in_flight.py",
-        text='        if event.state == SENT:\n            self.propose(flight, "fail", reason=LEDGER_LOST',
-        mutant='        if False:\n            self.propose(flight, "fail", reason=LEDGER_LOST',
+        text='        if event.state == SENT:\n            self.propose(in_flight, "fail", reason=LEDGER_LOST',
+        mutant='        if False:\n            self.propose(in_flight, "fail", reason=LEDGER_LOST',
         without="its ledger is made anew and it is sent, perhaps again",
         tests=("transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",),
     ),
@@ -71,8 +71,8 @@ MECHANISMS = (
         name="a verdict is written without a ledger",
         what="The verdict of a command whose ledger is lost is written all the same.",
         file="transport/commands/in_flight.py",
-        text="            self._commit(flight, replace(event, recovered=True), remove)\n",
-        mutant="            self.release(flight)\n",
+        text="            self._commit(in_flight, replace(event, recovered=True), remove)\n",
+        mutant="            self.release(in_flight)\n",
         without="what is out when Redis comes back empty has no verdict",
         tests=(
             "transport/test_dispatcher.py::"
@@ -84,7 +84,7 @@ MECHANISMS = (
         name="overruled",
         what="A process that finds that somebody else has decided lets go of the command.",
         file="transport/commands/in_flight.py",
-        text="        self.release(flight)\n        if late:\n",
+        text="        self.release(in_flight)\n        if late:\n",
         mutant="        if late:\n",
         without="it keeps the command in line",
         tests=(
@@ -97,7 +97,7 @@ MECHANISMS = (
         name="late outcome",
         what="What is known beyond another's verdict is published as a note.",
         file="transport/commands/in_flight.py",
-        text="            self._notes.late_outcome(flight, event)\n",
+        text="            self._notes.late_outcome(in_flight, event)\n",
         mutant="            pass\n",
         without="the answer of a device is lost",
         tests=("transport/test_dispatcher.py::test_an_outcome_that_comes_after_anothers_verdict_is_a_note",),
@@ -109,9 +109,9 @@ MECHANISMS = (
         file="transport/commands/in_flight.py",
         text=(
             "        elif result.status is Status.ERROR:\n"
-            "            self.give_up(flight, result.detail, event)\n"
+            "            self.give_up(in_flight, result.detail, event)\n"
         ),
-        mutant="        elif result.status is Status.ERROR:\n            self.release(flight)\n",
+        mutant="        elif result.status is Status.ERROR:\n            self.release(in_flight)\n",
         without="it is dropped in silence",
         tests=(
             "transport/test_dispatcher.py::"
@@ -124,14 +124,14 @@ MECHANISMS = (
         what="A verdict is on its way before the place it leaves is taken.",
         file="transport/commands/in_flight.py",
         text=(
-            "        self._ledger.submit(self.step(flight, event, remove))\n"
+            "        self._ledger.submit(self.step(in_flight, event, remove))\n"
             "        if event.terminal:\n"
-            "            self._leave(flight)\n"
+            "            self._leave(in_flight)\n"
         ),
         mutant=(
-            "        step = self.step(flight, event, remove)\n"
+            "        step = self.step(in_flight, event, remove)\n"
             "        if event.terminal:\n"
-            "            self._leave(flight)\n"
+            "            self._leave(in_flight)\n"
             "        self._ledger.submit(step)\n"
         ),
         without="the log tells the next command's `sent` before this one's end",
@@ -144,8 +144,8 @@ MECHANISMS = (
         name="inputs that waited keep their order",
         what="Inputs that waited for an outcome are heard in the order in which they came.",
         file="transport/commands/in_flight.py",
-        text="flight.backlog.pop(0)",
-        mutant="flight.backlog.pop()",
+        text="in_flight.backlog.pop(0)",
+        mutant="in_flight.backlog.pop()",
         without="what came last decides",
         tests=("transport/test_line_guards.py::test_inputs_that_waited_are_heard_in_their_order",),
     ),
@@ -154,7 +154,7 @@ MECHANISMS = (
         name="what others decided is remembered too",
         what="A process remembers what it has done with a command that somebody else decided.",
         file="transport/commands/in_flight.py",
-        text="        if late:\n            self.verdicts.add(event)\n",
+        text="        if late:\n            self.recent_outcomes.add(event)\n",
         mutant="",
         without="after a failover the command is written again",
         tests=(
@@ -169,7 +169,7 @@ MECHANISMS = (
         name="given up once",
         what="A command that cannot be stored is given up once, for all of its moves.",
         file="transport/commands/in_flight.py",
-        text="        if not self.holds(flight.request.outbound_id):\n            return\n",
+        text="        if not self.holds(in_flight.request.outbound_id):\n            return\n",
         mutant="",
         without="it is counted and told for each of its moves",
         tests=("transport/test_line_guards.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
@@ -179,7 +179,7 @@ MECHANISMS = (
         name="what was given up is remembered",
         what="A process remembers which commands it has given up.",
         file="transport/commands/in_flight.py",
-        text="            self.verdicts.add(events[-1])\n",
+        text="            self.recent_outcomes.add(events[-1])\n",
         mutant="            pass\n",
         without="it is sent when its entry comes again, after `not_sent`",
         tests=(

@@ -11,7 +11,7 @@ MECHANISMS = (
         what="A cancel of a command in hand is judged like anything else that happens to it.",
         file="transport/commands/cancellation.py",
         text=(
-            '            self._dispatcher.flights.propose(flight, "fail", reason=CANCELLED, '
+            '            self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, '
             "remove=(entry,))\n"
             "            return\n"
         ),
@@ -27,7 +27,7 @@ MECHANISMS = (
         name="a cancel that came too late is told so",
         what="A cancel that the table has no edge for is rejected with a note.",
         file="transport/commands/in_flight.py",
-        text="            self._notes.cancel_rejected(flight.request.command_id, entry, detail)\n",
+        text="            self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)\n",
         mutant="            pass\n",
         without="its entry stays pending and nobody is told",
         tests=("transport/test_cancels.py::test_a_command_that_is_out_is_not_called_off",),
@@ -75,8 +75,8 @@ MECHANISMS = (
         name="only what is settled is moved",
         what="A command is handed on only while it is `queued` and no move of it is on its way.",
         file="transport/commands/handover.py",
-        text="        if not flight.waits or flight.request.hops >= MAX_HOPS:\n",
-        mutant="        if flight.request.hops >= MAX_HOPS:\n",
+        text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
+        mutant="        if in_flight.request.hops >= MAX_HOPS:\n",
         without="it is handed on twice, or before it is accepted",
         tests=(
             "transport/test_relocation.py::test_a_command_whose_queued_is_not_committed_is_not_moved_yet",
@@ -87,8 +87,8 @@ MECHANISMS = (
         name="hops end",
         what="A command that has moved three times waits where it is.",
         file="transport/commands/handover.py",
-        text="        if not flight.waits or flight.request.hops >= MAX_HOPS:\n",
-        mutant="        if not flight.waits:\n",
+        text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
+        mutant="        if not in_flight.waits:\n",
         without="it moves in circles",
         tests=("transport/test_relocation.py::test_a_command_moves_three_times_at_most",),
     ),
@@ -97,7 +97,7 @@ MECHANISMS = (
         name="a hand-over stops everything else",
         what="While a command is being handed on nothing else happens to it.",
         file="transport/commands/handover.py",
-        text="        flight.moving = True\n",
+        text="        in_flight.moving = True\n",
         mutant="",
         without="a device that comes back gets what was handed on",
         tests=("transport/test_relocation.py::test_a_command_is_handed_over_once_at_a_time",),
@@ -109,7 +109,7 @@ MECHANISMS = (
         file="transport/commands/handover.py",
         text=(
             "        if result.applied or result.status is Status.CONFLICT:\n"
-            "            self._dispatcher.flights.release(flight)\n"
+            "            self._dispatcher.commands.release(in_flight)\n"
         ),
         mutant="        if result.applied or result.status is Status.CONFLICT:\n            pass\n",
         without="it stays in line here too",
@@ -120,7 +120,7 @@ MECHANISMS = (
         name="what was said during a hand-over is heard",
         what="Inputs that waited for the outcome of a hand-over are offered again.",
         file="transport/commands/handover.py",
-        text="        self._dispatcher.flights.resume(flight)\n",
+        text="        self._dispatcher.commands.resume(in_flight)\n",
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(

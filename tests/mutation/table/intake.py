@@ -20,8 +20,8 @@ MECHANISMS = (
         name="a redelivery is asked about before it is sent",
         what="Only a first delivery may have its `sent` travel with its `queued`.",
         file="transport/commands/consumer.py",
-        text="        alone = lane.idle and link.writable and flight.fresh and",
-        mutant="        alone = lane.idle and link.writable and",
+        text="        alone = queue.idle and link.writable and in_flight.fresh and",
+        mutant="        alone = queue.idle and link.writable and",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
             "transport/test_redeliveries.py::"
@@ -34,8 +34,8 @@ MECHANISMS = (
         what="A command that an earlier process had committed as `sent` is never written again.",
         file="transport/commands/consumer.py",
         text=(
-            "        if flight.command.state == SENT:\n"
-            '            self._flights.propose(flight, "fail", reason=GATEWAY_RESTART)\n'
+            "        if in_flight.command.state == SENT:\n"
+            '            self._commands.propose(in_flight, "fail", reason=GATEWAY_RESTART)\n'
             "        elif"
         ),
         mutant="        if",
@@ -58,10 +58,10 @@ MECHANISMS = (
         what="A redelivered entry whose command has its verdict is taken off the stream.",
         file="transport/commands/consumer.py",
         text=(
-            "            self._flights.release(flight)\n"
-            "            self._ledger.submit(Discard(flight.entry, ignore))\n"
+            "            self._commands.release(in_flight)\n"
+            "            self._ledger.submit(Discard(in_flight.entry, ignore))\n"
         ),
-        mutant="            self._flights.release(flight)\n",
+        mutant="            self._commands.release(in_flight)\n",
         without="it is read again for ever",
         tests=("transport/test_intake.py::test_the_entry_of_an_ended_command_is_removed",),
     ),
@@ -132,8 +132,8 @@ MECHANISMS = (
         name="in doubt until the registry is read",
         what="A command that came before the registry was read ends when its device is not expected.",
         file="transport/commands/dispatcher.py",
-        text="        for flight in self.absent.recalled(now):\n            self._graces.set(flight, now)\n",
-        mutant="        self.absent.recalled(now)\n",
+        text="        for in_flight in self.offline.recalled(now):\n            self._graces.set(in_flight, now)\n",
+        mutant="        self.offline.recalled(now)\n",
         without="it waits for the grace though nobody will come",
         tests=(
             "transport/test_expected.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",
@@ -158,8 +158,8 @@ MECHANISMS = (
         what="A queued command whose time ran out between two processes expires.",
         file="transport/commands/consumer.py",
         text=(
-            "        elif self._clock.now_ms() >= flight.request.expires_at:\n"
-            '            self._flights.propose(flight, "expire", reason=EXPIRED)\n'
+            "        elif self._clock.now_ms() >= in_flight.request.expires_at:\n"
+            '            self._commands.propose(in_flight, "expire", reason=EXPIRED)\n'
         ),
         mutant="",
         without="it is begun",

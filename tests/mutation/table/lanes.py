@@ -1,4 +1,4 @@
-"""Mechanisms of the lane: when a command is begun, written or given up."""
+"""Mechanisms of the queue: when a command is begun, written or given up."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MECHANISMS = (
         name="sent before the write",
         what="`sent` is in the log before the command is written.",
         file="transport/commands/device_queue.py",
-        text='            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)\n',
+        text='            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)\n',
         mutant=(
-            "            request = flight.request\n"
+            "            request = in_flight.request\n"
             "            self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))\n"
-            '            self._desk.propose(flight, "send", session_id=self.link.session_id, codec=codec)\n'
+            '            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)\n'
         ),
         without="it is written first, and a crash in between sends it again",
         tests=("transport/test_lane.py::test_of_twenty_commands_one_is_out_at_any_time",),
@@ -24,11 +24,11 @@ MECHANISMS = (
         name="sent before the write, in one call",
         what="Where `queued` and `sent` travel together the write waits for them too.",
         file="transport/commands/consumer.py",
-        text="        lane.queue.begin()\n        send = decide(",
+        text="        queue.writes.begin()\n        send = decide(",
         mutant=(
-            "        lane.queue.begin()\n"
-            "        flight.pending = None\n"
-            "        lane._write()\n"
+            "        queue.writes.begin()\n"
+            "        in_flight.pending = None\n"
+            "        queue._write()\n"
             "        send = decide("
         ),
         without="it is written before anything is stored",
@@ -39,8 +39,8 @@ MECHANISMS = (
         name="nothing uncommitted is written",
         what="A command of which a move is on its way is not written.",
         file="transport/commands/device_queue.py",
-        text="        if flight is None or flight.pending is not None:\n            return\n",
-        mutant="        if flight is None:\n            return\n",
+        text="        if in_flight is None or in_flight.pending is not None:\n            return\n",
+        mutant="        if in_flight is None:\n            return\n",
         without="a command whose verdict is on its way is written",
         tests=("transport/test_lane_guards.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",),
     ),
@@ -50,11 +50,11 @@ MECHANISMS = (
         what="A command whose connection closed while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
         text=(
-            '            self._desk.propose(flight, "withdraw", '
+            '            self._owner.propose(in_flight, "withdraw", '
             "reason=withdrawal_for(self._close_reason))\n"
-            "        elif self._desk.stopping:"
+            "        elif self._owner.stopping:"
         ),
-        mutant="            return\n        elif self._desk.stopping:",
+        mutant="            return\n        elif self._owner.stopping:",
         without="it stays `sent` until it times out",
         tests=(
             "transport/test_connections.py::"
@@ -67,8 +67,8 @@ MECHANISMS = (
         what="A command that is committed while the gateway stops is withdrawn.",
         file="transport/commands/device_queue.py",
         text=(
-            "        elif self._desk.stopping:\n"
-            '            self._desk.propose(flight, "withdraw", reason=GATEWAY_SHUTDOWN)\n'
+            "        elif self._owner.stopping:\n"
+            '            self._owner.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)\n'
         ),
         mutant="",
         without="it is written by a gateway that will not hear the answer",
@@ -80,8 +80,8 @@ MECHANISMS = (
         what="A command that expired while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
         text=(
-            "        elif self._expired(flight):\n"
-            '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
+            "        elif self._expired(in_flight):\n"
+            '            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)\n'
         ),
         mutant="",
         without="it waits in the slot of a connection that is between frames",
@@ -96,8 +96,8 @@ MECHANISMS = (
         what="The expiry is looked at in the step that writes.",
         file="transport/commands/device_queue.py",
         text=(
-            "        if self._expired(flight):\n"
-            '            self._desk.propose(flight, "withdraw", reason=EXPIRED)\n'
+            "        if self._expired(in_flight):\n"
+            '            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)\n'
             "            return\n"
             "        request"
         ),
@@ -127,9 +127,9 @@ MECHANISMS = (
         what="Nothing passes the first command in line while a move of it is on its way.",
         file="transport/commands/device_queue.py",
         text=(
-            "        elif self.queue.free and self.queue.waiting and self.queue.waiting[0].pending is None:\n"
+            "        elif self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:\n"
         ),
-        mutant="        elif self.queue.free and self.queue.waiting:\n",
+        mutant="        elif self.writes.free and self.writes.waiting:\n",
         without="it is begun twice",
         tests=(
             "transport/test_lane_guards.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
@@ -140,7 +140,7 @@ MECHANISMS = (
         name="in stream order",
         what="A command that comes back from elsewhere takes the place it has in the stream.",
         file="transport/commands/in_flight_command.py",
-        text="    while at and line[at - 1].place > flight.place:\n        at -= 1\n",
+        text="    while at and line[at - 1].place > in_flight.place:\n        at -= 1\n",
         mutant="",
         without="it waits at the end",
         tests=(
@@ -154,12 +154,13 @@ MECHANISMS = (
         what="A written command whose connection closes fails, an unwritten one is withdrawn.",
         file="transport/commands/device_queue.py",
         text=(
-            "            if flight.written:\n"
-            '                self._desk.propose(flight, "fail", reason=failure_for(reason), '
-            "acknowledged=flight.received)\n"
+            "            if in_flight.written:\n"
+            "                failed = failure_for(reason)\n"
+            '                self._owner.propose(in_flight, "fail", reason=failed, '
+            "acknowledged=in_flight.received)\n"
             "            elif self.unwritten:\n"
         ),
-        mutant="            if self.unwritten or flight.written:\n",
+        mutant="            if self.unwritten or in_flight.written:\n",
         without="a command that is out is told `not_sent`",
         tests=("transport/test_connections.py::test_a_written_command_fails_with_its_connection",),
     ),
@@ -168,7 +169,7 @@ MECHANISMS = (
         name="the kernel is asked",
         what="`received` and `delivered` follow from what the device's TCP has acknowledged.",
         file="transport/commands/device_queue.py",
-        text="        if self.link.acknowledged(flight.offset):\n",
+        text="        if self.link.acknowledged(in_flight.offset):\n",
         mutant="        if True:\n",
         without="what was written was delivered",
         tests=("transport/test_timeouts.py::test_without_an_answer_wanted_the_devices_tcp_decides",),
@@ -201,8 +202,8 @@ MECHANISMS = (
         name="written once",
         what="What has been written is not waiting to be written.",
         file="transport/commands/device_queue.py",
-        text="        self.unwritten = False\n        self.queue.written()\n",
-        mutant="        self.queue.written()\n",
+        text="        self.unwritten = False\n        self.writes.written()\n",
+        mutant="        self.writes.written()\n",
         without="the next quiet moment writes it again",
         tests=(
             "transport/test_lane_guards.py::"
@@ -214,9 +215,9 @@ MECHANISMS = (
         name="a withdrawn command leaves nothing to write",
         what="A command that leaves the slot unwritten takes its write along.",
         file="transport/commands/device_queue.py",
-        text="            self.unwritten = False\n        self.queue.leave(flight)",
-        mutant="            pass\n        self.queue.leave(flight)",
-        without="the lane waits for ever to write what is gone",
+        text="            self.unwritten = False\n        self.writes.leave(in_flight)",
+        mutant="            pass\n        self.writes.leave(in_flight)",
+        without="the queue waits for ever to write what is gone",
         tests=("transport/test_lane_guards.py::test_after_a_command_that_was_withdrawn_the_next_is_written",),
     ),
     Mechanism(
@@ -225,16 +226,16 @@ MECHANISMS = (
         what="A command counts as written when the socket is given its bytes, not afterwards.",
         file="transport/commands/device_queue.py",
         text=(
-            "        self.queue.written()\n"
-            "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
-            "        self._desk.wrote(self, flight)\n"
-            "        flight.offset = self.link.send(frame)"
+            "        self.writes.written()\n"
+            "        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()\n"
+            "        self._owner.wrote(self, in_flight)\n"
+            "        in_flight.offset = self.link.send(frame)"
         ),
         mutant=(
-            "        flight.offset = self.link.send(frame)\n"
-            "        self.queue.written()\n"
-            "        flight.written, flight.written_at = True, self._desk.clock.monotonic()\n"
-            "        self._desk.wrote(self, flight) if flight.lane else None"
+            "        in_flight.offset = self.link.send(frame)\n"
+            "        self.writes.written()\n"
+            "        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()\n"
+            "        self._owner.wrote(self, in_flight) if in_flight.queue else None"
         ),
         without="a connection that breaks within the write leaves it without a verdict",
         tests=(
@@ -247,7 +248,7 @@ MECHANISMS = (
         name="delivered only where no answer is wanted",
         what="The acknowledgement of the device's TCP is success only for a command that expects no answer.",
         file="transport/commands/device_queue.py",
-        text="            if not flight.request.expect_response:\n",
+        text="            if not in_flight.request.expect_response:\n",
         mutant="            if True:\n",
         without="a command ends before its answer",
         tests=("transport/test_timeouts.py::test_a_timeout_says_that_the_devices_tcp_had_the_command",),

@@ -13,7 +13,7 @@ MECHANISMS = (
             "whatever Redis has forgotten."
         ),
         file="transport/commands/consumer.py",
-        text="        elif not self._repeats.take(request, entry):\n",
+        text="        elif not self._duplicates.take(request, entry):\n",
         mutant="        else:\n",
         without="after a failover that lost its `sent` a command is written again",
         tests=(
@@ -26,8 +26,8 @@ MECHANISMS = (
         name="verdicts are remembered",
         what="A process remembers the verdicts it has given.",
         file="transport/commands/in_flight.py",
-        text="            self.verdicts.add(event)\n            self.release(flight)\n",
-        mutant="            self.release(flight)\n",
+        text="            self.recent_outcomes.add(event)\n            self.release(in_flight)\n",
+        mutant="            self.release(in_flight)\n",
         without="a command that it has finished looks new to it",
         tests=(
             "transport/test_lost_moves.py::"
@@ -39,7 +39,7 @@ MECHANISMS = (
         name="what was lost is told again",
         what="A verdict that finds the moves before it lost tells them all.",
         file="transport/commands/in_flight.py",
-        text="            if not self._told_again(flight, event, remove, result):\n",
+        text="            if not self._restored(in_flight, event, remove, result):\n",
         mutant="            if True:\n",
         without="the command stays without a verdict in a Redis that has lost its `sent`",
         tests=(
@@ -65,7 +65,7 @@ MECHANISMS = (
         name="what only waits makes way",
         what="What waits for its turn makes way for its repetition without being tried.",
         file="transport/commands/duplicates.py",
-        text="        if in_hand.waits:\n            self._flights.release(in_hand)\n",
+        text="        if in_hand.waits:\n            self._commands.release(in_hand)\n",
         mutant="",
         without="its time to live ends first, and the next command passes it",
         tests=(
@@ -78,8 +78,8 @@ MECHANISMS = (
         name="a verdict is known before its repetition is looked at",
         what="The outcome of a command that was overruled is remembered before the repetition is taken.",
         file="transport/commands/in_flight.py",
-        text="        if late:\n            self.verdicts.add(event)\n        self.release(flight)\n",
-        mutant="        self.release(flight)\n        if late:\n            self.verdicts.add(event)\n",
+        text="        if late:\n            self.recent_outcomes.add(event)\n        self.release(in_flight)\n",
+        mutant="        self.release(in_flight)\n        if late:\n            self.recent_outcomes.add(event)\n",
         without="a command that was answered is written again for its repetition",
         tests=(
             "transport/test_lost_moves.py::"
@@ -121,7 +121,7 @@ MECHANISMS = (
         name="a verdict that came meanwhile is told",
         what="A verdict that was given while the ledger was asked about a repetition is told to it.",
         file="transport/commands/duplicates.py",
-        text="            news = self._flights.verdicts.find(request.command_id) is not known\n",
+        text="            news = self._commands.recent_outcomes.find(request.command_id) is not known\n",
         mutant="            news = False\n",
         without="a command that has just been answered is written again for its repetition",
         tests=(

@@ -243,7 +243,7 @@ MECHANISMS = (
         promise="P2",
         name="only what leads to the verdict is told again",
         what="Where the ledger stands on another way nothing is told.",
-        file="fsm/retelling.py",
+        file="fsm/lost_events.py",
         text="    if found.state != (verdict.prev or NEW):\n        return []\n",
         mutant="",
         without="a verdict is told that does not follow from what stands",

@@ -1,4 +1,4 @@
-"""Mechanisms of turns in a lane: who has one, keeps it, and gives it up."""
+"""Mechanisms of turns in a queue: who has one, keeps it, and gives it up."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="P1",
-        name="a lane that waits is not idle",
+        name="a queue that waits is not idle",
         what="A command whose begin is on its way keeps its place from those behind it.",
         file="transport/commands/device_queue.py",
-        text="        return self.queue.free and not self.queue.waiting",
-        mutant="        return self.queue.free",
+        text="        return self.writes.free and not self.writes.waiting",
+        mutant="        return self.writes.free",
         without="the second takes the turn of the first, which is written before it is queued",
         tests=(
             (
@@ -25,7 +25,7 @@ MECHANISMS = (
         name="only who leaves the slot gives up its turn",
         what="Who leaves the line does not undo the turn of the committed command.",
         file="transport/commands/device_queue.py",
-        text="        if self.queue.slot is flight:\n            self.unwritten = False",
+        text="        if self.writes.slot is in_flight:\n            self.unwritten = False",
         mutant="        self.unwritten = False",
         without="a committed command is never written when one behind it is called off",
         tests=(
@@ -34,10 +34,10 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a closed lane is empty",
-        what="What waited in a lane that closed waits elsewhere only.",
+        name="a closed queue is empty",
+        what="What waited in a queue that closed waits elsewhere only.",
         file="transport/commands/device_queue.py",
-        text="        self.queue.waiting.clear()\n",
+        text="        self.writes.waiting.clear()\n",
         mutant="",
         without="what waited behind a command that is held elsewhere waits twice",
         tests=(
@@ -52,8 +52,8 @@ MECHANISMS = (
         name="nothing begins in a gateway that stops",
         what="While the gateway stops no command is begun.",
         file="transport/commands/device_queue.py",
-        text="        elif self._desk.stopping:\n            return\n        elif self.queue.free",
-        mutant="        elif self.queue.free",
+        text="        elif self._owner.stopping:\n            return\n        elif self.writes.free",
+        mutant="        elif self.writes.free",
         without="a device that becomes ready gets another command",
         tests=("transport/test_line_guards.py::test_nothing_is_begun_in_a_gateway_that_stops",),
     ),
@@ -62,8 +62,8 @@ MECHANISMS = (
         name="tcp is asked of what was written",
         what="Of a command that is not written yet the kernel is not asked.",
         file="transport/commands/device_queue.py",
-        text="        if flight is None or not flight.offset or",
-        mutant="        if flight is None or",
+        text="        if in_flight is None or not in_flight.offset or",
+        mutant="        if in_flight is None or",
         without="a command is `delivered` before it is written",
         tests=("transport/test_line_guards.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
     ),
@@ -72,8 +72,8 @@ MECHANISMS = (
         name="a taint counts once",
         what="A taint counts from the verdict that made it, whoever leaves the line afterwards.",
         file="transport/commands/device_queue.py",
-        text="        if self.queue.tainted and not was_tainted and not self.link.closed:",
-        mutant="        if self.queue.tainted and not self.link.closed:",
+        text="        if self.writes.tainted and not was_tainted and not self.link.closed:",
+        mutant="        if self.writes.tainted and not self.link.closed:",
         without="each command that is called off gives the device more time",
         tests=(
             (
@@ -87,7 +87,7 @@ MECHANISMS = (
         name="one that is called off takes no other with it",
         what="Commands that wait for the same device are given up one by one.",
         file="transport/commands/offline.py",
-        text="            if not flights:\n                del",
+        text="            if not commands:\n                del",
         mutant="            if True:\n                del",
         without="the others are not written when the device comes",
         tests=(

@@ -8,7 +8,7 @@ from fsm.command import NEW, QUEUED, SENT, Command, CommandRequest, decide, evol
 from fsm.events import CommandEvent
 
 
-def retell(verdict: CommandEvent, found: Command, request: CommandRequest) -> list[CommandEvent]:
+def restore_lost_events(verdict: CommandEvent, found: Command, request: CommandRequest) -> list[CommandEvent]:
     """The events that lead from what the ledger holds to the verdict that was given; empty if none do.
 
     Args:
