@@ -222,7 +222,8 @@ class Device:
         if manner == "late":
             delay = self._random.uniform(4.0, 20.0)
         silent = ("never", "broken", "wrong imei", "other codec", "hang up", "vanish", "lose framing")
-        if self._random.random() < 0.5:
+        # Serial data taken for an answer, then the answer itself: the second one is a residual risk.
+        if self._random.random() < 0.5 and manner != "other codec":
             asyncio.get_running_loop().call_later(delay / 2, self._speak, socket)
         data = first + (b"" if manner in silent else answer)
         if data:
