@@ -140,7 +140,7 @@ class Locator(ABC):
                 return await self.answer(connection)
         except builtins.TimeoutError:
             return "does not answer"
-        except (RedisError, OSError, LookupError, ValueError) as error:
+        except Exception as error:  # whatever one of them says, the others are heard
             return str(error) or type(error).__name__
         finally:
             with suppress(RedisError, OSError):

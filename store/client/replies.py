@@ -9,19 +9,21 @@ Whoever takes a reply apart does it here or within `understood`, so that no repl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError
 
 from store.client.errors import CallFailed
+from store.client.numbers import LONGEST
 
 T = TypeVar("T")
 Form = Callable[[Any], bool]
 
-EARLIEST_MS = 1_000_000_000_000
-"""No clock of Redis is behind this (September 2001): a number below it is no time in epoch ms."""
+EARLIEST_MS, LATEST_MS = 1_000_000_000_000, 10_000_000_000_000
+"""September 2001 and November 2286: no clock of Redis is outside of this, and no such number an epoch ms."""
 
 
 class StrangeReply(ConnectionError):
@@ -46,13 +48,24 @@ async def understood(client: Redis, reply: Any, read: Callable[[Any], T]) -> T:
         raise CallFailed(str(strange), kind=type(strange).__name__) from error
 
 
+def one_each(asked: Sequence[Any], reply: Sequence[T]) -> list[T]:
+    """The parts of a reply that has one for each thing that was asked for, in that order.
+
+    Raises:
+        ValueError: it has more, or fewer.
+    """
+    if len(reply) != len(asked):
+        raise ValueError("not a part for each")
+    return list(reply)
+
+
 def read_time(reply: Any) -> int:
     """A time in epoch ms.
 
     Raises:
         ValueError: it is none.
     """
-    if type(reply) is not int or reply < EARLIEST_MS:
+    if type(reply) is not int or not EARLIEST_MS <= reply < LATEST_MS:
         raise ValueError("not a time")
     return reply
 
@@ -85,74 +98,85 @@ def _is_text(reply: Any) -> bool:
     return isinstance(reply, bytes)
 
 
-def _is_text_or_nil(reply: Any) -> bool:
-    return reply is None or isinstance(reply, bytes)
-
-
 def _is_number(reply: Any) -> bool:
     return isinstance(reply, int)
 
 
-def _is_list(reply: Any) -> bool:
-    return isinstance(reply, list)
+def _is_digits(reply: Any) -> bool:
+    return isinstance(reply, bytes) and len(reply) <= LONGEST and reply.isdigit()
 
 
-def _is_time(reply: Any) -> bool:
-    return _is_list(reply) and len(reply) == 2 and all(_is_text(part) and part.isdigit() for part in reply)
+def _is_id(reply: Any) -> bool:
+    return isinstance(reply, bytes) and _ID.fullmatch(reply) is not None
+
+
+def _or_nil(form: Form) -> Form:
+    return lambda reply: reply is None or form(reply)
+
+
+def _each(form: Form) -> Form:
+    """A list of replies of that form."""
+    return lambda reply: isinstance(reply, list) and all(map(form, reply))
+
+
+def _row(*forms: Form) -> Form:
+    """A list of as many replies, each of its own form."""
+    return lambda reply: (
+        isinstance(reply, list)
+        and len(reply) == len(forms)
+        and all(form(part) for form, part in zip(forms, reply, strict=True))
+    )
+
+
+def _either(*forms: Form) -> Form:
+    return lambda reply: any(form(reply) for form in forms)
 
 
 def _is_flat_map(reply: Any) -> bool:
-    return _is_list(reply) and not len(reply) % 2 and all(map(_is_text, reply))
+    """Names and values in turn."""
+    return isinstance(reply, list) and not len(reply) % 2 and all(map(_is_text, reply))
 
 
-def _is_page(reply: Any) -> bool:
-    """A cursor and what was found."""
-    return _is_list(reply) and len(reply) == 2 and _is_text(reply[0]) and _is_list(reply[1])
+def _facts(**known: Form) -> Form:
+    """Names and values in turn, with these facts among them; ``_`` in a name stands for a hyphen."""
+    forms = {name.replace("_", "-").encode(): form for name, form in known.items()}
+
+    def form(reply: Any) -> bool:
+        facts = dict(zip(reply[::2], reply[1::2], strict=True))
+        return all(name in facts and form(facts[name]) for name, form in forms.items())
+
+    return lambda reply: isinstance(reply, list) and form(reply)
 
 
-def _is_entries(reply: Any) -> bool:
-    """Entries of a stream; those that were deleted may be nil, or have no fields."""
-    return _is_list(reply) and all(
-        entry is None or (_is_list(entry) and len(entry) == 2 and _is_fields(entry[1])) for entry in reply
-    )
-
-
-def _is_fields(fields: Any) -> bool:
-    return fields is None or _is_flat_map(fields)
-
-
-def _is_streams(reply: Any) -> bool:
-    """Streams and entries of each; nil when there is nothing new."""
-    return reply is None or (
-        _is_list(reply)
-        and all(_is_list(one) and len(one) == 2 and _is_text(one[0]) and _is_entries(one[1]) for one in reply)
-    )
-
-
-def _is_claimed(reply: Any) -> bool:
-    """A cursor, entries, and since Redis 7 the ids of those that were deleted."""
-    return _is_list(reply) and len(reply) in (2, 3) and _is_text(reply[0]) and _is_entries(reply[1])
-
-
-def _is_groups(reply: Any) -> bool:
-    """Of each group of a stream its facts, names and values in turn."""
-    return _is_list(reply) and all(_is_list(group) and set(group[::2]) >= _GROUP_FACTS for group in reply)
-
-
-_GROUP_FACTS = {b"name", b"pending", b"last-delivered-id"}
+_ID = re.compile(rb"\d{1,20}-\d{1,20}")
+_is_entry = _row(_is_id, _or_nil(_is_flat_map))  # an entry that was deleted may have no fields
+_is_claim = _either(
+    _row(_is_id, _each(_or_nil(_is_entry))),
+    _row(_is_id, _each(_or_nil(_is_entry)), _each(_is_id)),  # since Redis 7 the ids of those deleted
+)
+_is_summary = _row(
+    *(_is_number, _or_nil(_is_id), _or_nil(_is_id)),
+    _or_nil(_each(_row(_is_text, _is_digits))),
+)
+_is_pending = _either(_is_summary, _each(_row(_is_id, _is_text, _is_number, _is_number)))
 
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("DEL", "EXISTS", "HDEL", "HSET", "HSETNX", "PEXPIRE", "SADD", "SISMEMBER"), _is_number),
     **dict.fromkeys(("XACK", "XDEL", "XLEN", "XTRIM"), _is_number),
-    **dict.fromkeys(("GET", "HGET"), _is_text_or_nil),
-    **dict.fromkeys(("INFO", "XADD", "XGROUP CREATE"), _is_text),
-    **dict.fromkeys(("HMGET", "SMISMEMBER", "XPENDING", "CONFIG GET"), _is_list),
-    **dict.fromkeys(("HSCAN", "SCAN", "SSCAN"), _is_page),
-    **dict.fromkeys(("XRANGE", "XREVRANGE"), _is_entries),
-    **dict.fromkeys(("XREAD", "XREADGROUP"), _is_streams),
-    "HGETALL": _is_flat_map,
-    "TIME": _is_time,
-    "XAUTOCLAIM": _is_claimed,
-    "XINFO GROUPS": _is_groups,
+    **dict.fromkeys(("GET", "HGET"), _or_nil(_is_text)),
+    **dict.fromkeys(("INFO", "XGROUP CREATE"), _is_text),
+    **dict.fromkeys(("SCAN", "SSCAN"), _row(_is_digits, _each(_is_text))),
+    **dict.fromkeys(("HGETALL", "CONFIG GET"), _is_flat_map),
+    **dict.fromkeys(("XRANGE", "XREVRANGE"), _each(_is_entry)),
+    **dict.fromkeys(("XREAD", "XREADGROUP"), _or_nil(_each(_row(_is_text, _each(_is_entry))))),
+    "HMGET": _each(_or_nil(_is_text)),
+    "HSCAN": _row(_is_digits, _is_flat_map),
+    "SMISMEMBER": _each(_is_number),
+    "TIME": _row(_is_digits, _is_digits),
+    "XADD": _is_id,
+    "XAUTOCLAIM": _is_claim,
+    "XINFO GROUPS": _each(_facts(name=_is_text, pending=_is_number, last_delivered_id=_is_id)),
+    "XINFO STREAM": _facts(last_generated_id=_is_id),
+    "XPENDING": _is_pending,
 }
-"""By the name under which redis-py looks up who reads the reply."""
+"""By the name under which redis-py looks up who reads the reply. A form holds all that callers rely on."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from store.client.errors import StoreError
+from store.client.replies import one_each, understood
 from store.keys import Keys
 
 BATCH = 500
@@ -69,13 +71,8 @@ class RedisAllowList:
         """Make the copy anew, in the background."""
         self._stale.set()
 
-    async def run(self) -> None:
-        """Answer, and keep the copy, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep(), name="copy of the allow-list")
-            group.create_task(self._answer(), name="allow-list")
-
-    async def _keep(self) -> None:
+    async def keep_copy(self) -> None:
+        """Make the copy anew whenever that is wanted, until cancelled."""
         while True:
             await self._stale.wait()
             self._stale.clear()
@@ -99,19 +96,22 @@ class RedisAllowList:
                 break
         self._copy = found
 
-    async def _answer(self) -> None:
+    async def answer(self) -> None:
+        """Answer those who ask, and who have asked before it began, until cancelled."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
             while self._asked:
                 await self._answer_some()
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _answer_some(self) -> None:
         """Answer the first who asked; after a failure all of them, for none has a better chance."""
         batch = list(islice(self._asked, BATCH))
         try:
             async with asyncio.timeout_at(batch[0][1] + PATIENCE):
-                found = await self._client.smismember(self._key, [imei for imei, _, _ in batch])
+                imeis = [imei for imei, _, _ in batch]
+                reply = await self._client.smismember(self._key, imeis)
+                found = await understood(self._client, reply, partial(one_each, imeis))
         except (StoreError, TimeoutError) as error:
             self._on_error(error)
             batch = list(self._asked)

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from fsm.registration import Registered, RegisterResult
 from store.client.delays import Backoff
 from store.client.errors import NotOwnerYet, StoreError
-from store.client.replies import understood
+from store.client.replies import one_each, understood
 from store.client.script import Script
 from store.keys import Keys
 
@@ -272,8 +272,9 @@ class Registrar:
         if not imeis:
             return {}
         found = await cast(Any, self._client.hmget(self._keys.registry, list(imeis)))
+        holders = await understood(self._client, found, partial(one_each, imeis))
         return {
             imei: holder.decode(errors="replace")
-            for imei, holder in zip(imeis, found, strict=True)
+            for imei, holder in zip(imeis, holders, strict=True)
             if holder is not None
         }

@@ -15,6 +15,7 @@ from fsm.registration import Registered, RegisterResult
 from fsm.session import CLOSED
 from store.client.delays import jittered
 from store.client.errors import StoreError
+from store.client.replies import one_each, understood
 from store.fleet.registry import Registrar
 from store.keys import Keys
 
@@ -124,7 +125,8 @@ class Leftovers:
 
     async def _remove(self, imeis: Sequence[str]) -> None:
         """A device that comes from now on is registered after the removal, or has another token by then."""
-        tokens: Any = await cast(Any, self._client).hmget(self._keys.sessions, imeis)
+        found: Any = await cast(Any, self._client).hmget(self._keys.sessions, imeis)
+        tokens = await understood(self._client, found, partial(one_each, imeis))
         for imei, token in zip(imeis, tokens, strict=True):
             if not self._is_here(imei):
                 session_id = (token or b"").decode(errors="replace")

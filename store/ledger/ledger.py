@@ -152,7 +152,9 @@ class Ledger:
             StoreError: the call failed.
         """
         found: Any = await cast(Any, self._client).hgetall(self._keys.ledger(command_id))
-        return {name.decode(): value.decode() for name, value in found.items()}
+        return {
+            name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()
+        }
 
     async def execute(self, *moves: Move) -> list[MoveResult]:
         """Carry out moves now and return their results, without the queue.

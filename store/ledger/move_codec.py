@@ -70,6 +70,8 @@ def read_results(reply: Any, moves: int) -> list[MoveResult]:
 
 def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
     status, state, seq, session, accepted, token, detail, codec = row
+    if type(seq) is not int or type(accepted) is not int:
+        raise ValueError("not a number")
     return MoveResult(
         status=Status(status.decode()),
         now_ms=now_ms,

@@ -22,14 +22,15 @@ pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
 
 TASKS = {
     *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader", "janitor", "leftovers"),
-    *("check", "sweep", "reconcile", "handover"),
+    *("check", "sweep", "reconcile", "handover", "recall", "allow-list", "allow-list copy"),
 }
-"""Those of a gateway without an allow-list in Redis."""
+"""Those of a gateway, but for ``files``, which waits until it is asked."""
 HANDLED = {"check"}
 """Tasks that report the errors of their work themselves, and end."""
 BUSY = {"ledger", "registrar", "telemetry", "session log", "reader", "sweep"}
 """Tasks that make many calls, whatever happens."""
 CRASHED = 1
+LIST = {"allow_list": "redis", "allow_list_when_unavailable": "open"}
 
 
 def sabotaged(task: str, often: int, *, well: int = 0, loop: str = "uvloop") -> type[Gateway]:
@@ -72,7 +73,8 @@ def counted(port: int) -> dict[str, float]:
 async def test_each_task_that_fails_is_started_again_and_no_promise_is_broken(
     tmp_path: Path, unused_tcp_port: int, loop: str, well: int, wanted: set[str]
 ) -> None:
-    async with redis_server(tmp_path) as server, fleet(server.url, janitor_interval=0.3) as run:
+    async with redis_server(tmp_path) as server, fleet(server.url, janitor_interval=0.3, **LIST) as run:
+        await run.allow(10)
         run.process = sabotaged("*", 2, well=well, loop=loop)
         gateway = await run.start(metrics=f"127.0.0.1:{unused_tcp_port}")
         run.plug_in(3, manners=OBEDIENT, patience=PATIENT)
@@ -103,7 +105,8 @@ SHORT = {"sweep"}
     [pytest.param(task, marks=() if task in SHORT else pytest.mark.ci) for task in sorted(TASKS - HANDLED)],
 )
 async def test_a_task_that_never_stops_failing_ends_the_process_in_order(tmp_path: Path, task: str) -> None:
-    async with redis_server(tmp_path) as server, fleet(server.url) as run:
+    async with redis_server(tmp_path) as server, fleet(server.url, **LIST) as run:
+        await run.allow(5)
         run.process = sabotaged(task, -1)
         gateway = await run.start()
         run.plug_in(5, manners=OBEDIENT)

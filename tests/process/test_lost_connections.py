@@ -6,13 +6,17 @@ connection, and the registry is right as soon as Redis can be reached.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 import trustme
 
 from tests.process.gateway import Gateway
+from tests.rig.distortion import distorted
 from tests.rig.fleet import Fleet, until
 from tests.rig.loops import LOOPS, runs_uvloop
 from tests.rig.losses import BY_PURPOSE, FOR_ALL, OF_TLS, Loss, some
@@ -101,6 +105,31 @@ async def test_each_client_outlives_each_loss_of_its_encrypted_connections(
         await afflict(bench, gateway, OF_TLS)
         assert_steady(bench.run)
         await assert_unharmed(bench.run)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.ci)])
+async def test_replies_of_which_one_part_is_wrong_make_no_task_fail(
+    tmp_path: Path, loop: str, thorough: bool
+) -> None:
+    """What is not told apart from a true reply may do harm, so no promise is judged here."""
+    random = Random(1)
+    async with wired(tmp_path, process=LOOPS[loop], janitor_interval=0.1, allow_list="redis") as bench:
+        run = bench.run
+        await run.allow(10)
+        await asyncio.gather(run.start("gw-1"), run.start("gw-2"))
+        await load(run)
+        lies = bench.wire.fault(
+            "garble",
+            lambda _: random.random() < 0.2,
+            empty=True,
+            garbage=partial(distorted, random=random),
+        )
+        await until(lambda: lies.met > (1000 if thorough else 100), "replies that are wrong", within=60.0)
+        lies.lift()
+        await until(run.named, "a registry that is right", within=SOON)
+        await caught_up(run)
+        for gateway in run.gateways.values():
+            assert [line for line in gateway.lines if line.get("level") in ("error", "critical")] == []
 
 
 async def restless(run: Fleet) -> None:

@@ -136,13 +136,17 @@ class Fleet:
         """Let `count` more trackers live, anywhere or `where`."""
         first = len(self.trackers) + 1
         new = [
-            Tracker(f"3567{number:011d}", self.history, where or self.somewhere, self.random, **how)
+            Tracker(_imei(number), self.history, where or self.somewhere, self.random, **how)
             for number in range(first, first + count)
         ]
         self.trackers += new
         for tracker in new:
             self.begin(tracker.live(), tracker.imei)
         return new
+
+    async def allow(self, count: int) -> None:
+        """Put the first `count` trackers that will be plugged in on the list of allowed devices."""
+        await self.client.sadd(self.keys.allowed, *map(_imei, range(1, count + 1)))
 
     def begin(self, work: Any, name: str = "") -> asyncio.Task[Any]:
         """Run a coroutine beside; it is cancelled when the run ends."""
@@ -274,6 +278,10 @@ class Fleet:
         for outcome in (*outcomes, *killed[: len(self.gateways)]):  # of the others `start` has told
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+def _imei(number: int) -> str:
+    return f"3567{number:011d}"
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:

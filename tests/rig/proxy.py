@@ -55,10 +55,10 @@ class Fault:
         fate: ``lose`` carries the request out and drops its reply; ``silence`` lets nothing through from then
             on; ``delay`` holds the request up for `seconds`; ``reset`` and ``close`` end the connection (RST,
             FIN) in place of passing the request on; ``halve`` carries it out and ends the connection in the
-            middle of the reply; ``garble`` carries it out and answers `garbage`.
+            middle of the reply; ``garble`` carries it out and answers `garbage` instead of the reply.
         left: how often it strikes; below zero for ever.
         empty: whether replies that tell nothing (nil, an empty list) are worth losing.
-        garbage: what ``garble`` answers.
+        garbage: what ``garble`` answers, or what makes that of the reply.
         hangs: after a lost reply the connection stays and is silent, instead of being reset.
         then: done after the loss, before the client learns of it.
         met: how often it struck.
@@ -68,7 +68,7 @@ class Fault:
     wanted: Wanted
     left: int = -1
     empty: bool = False
-    garbage: bytes = b""
+    garbage: bytes | Callable[[Any], bytes] = b""
     hangs: bool = False
     seconds: float = 0.0
     then: Callable[[], Awaitable[None]] | None = None
@@ -280,7 +280,7 @@ class Wire:
                 if fault.then:
                     await fault.then()
                 if fault.fate == "garble":
-                    return fault.garbage
+                    return fault.garbage(reply) if callable(fault.garbage) else fault.garbage
                 self._silent = True
                 if fault.fate == "halve":
                     self._to_client.write(held[: len(held) // 2])

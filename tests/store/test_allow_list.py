@@ -41,7 +41,8 @@ Watch = Callable[..., Watched]
 def watch(fake_redis: Redis, spawn: Any) -> Watch:
     def start(**given: bool) -> Watched:
         watched = Watched(fake_redis, **given)
-        spawn(watched.devices.run())
+        spawn(watched.devices.keep_copy())
+        spawn(watched.devices.answer())
         return watched
 
     return start

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from fsm.telemetry import Batch
 from store.client.client import connect
 from store.client.errors import CallFailed
-from store.client.replies import EARLIEST_MS, FORMS, StrangeReply, read_time, understood
+from store.client.replies import EARLIEST_MS, FORMS, LATEST_MS, StrangeReply, read_time, understood
 from store.ledger.move_codec import read_results
 from store.streams.telemetry import _read
 
@@ -27,6 +27,22 @@ ACCEPTED = {
     "XRANGE": [[], [[b"1-1", [b"name", b"value"]]]],
     "HSCAN": [[b"0", []], [b"7", [b"name", b"value"]]],
 }
+
+
+REFUSED = {
+    "HMGET": [[7], [[b"a"]]],
+    "SMISMEMBER": [[b"1"], [None]],
+    "SSCAN": [[b"x", []], [b"0", [7]]],
+    "HSCAN": [[b"0", [b"odd"]]],
+    "XADD": [b"x", b"1-", b"1-1-1"],
+    "XAUTOCLAIM": [[b"0", []], [b"0-0", [[None, None]]]],
+    "XINFO GROUPS": [[[b"name", b"g", b"pending", b"0", b"last-delivered-id", b"0-0"]]],
+    "XINFO STREAM": [[], [b"last-generated-id", b"x"]],
+    "XPENDING": [[None, None, None, None], [1, b"x", b"1-1", None], [1, b"1-1", b"1-1", [[b"name", None]]]],
+    "XRANGE": [[[b"\xff", [b"name", b"value"]]], [None]],
+    "XREADGROUP": [[[b"stream", [None]]], [[b"stream", [[7, []]]]]],
+}
+"""Replies of which one part is wrong."""
 
 
 @pytest.fixture
@@ -50,7 +66,14 @@ def test_what_a_server_replies_is_read(guarded: Any, command: str) -> None:
         guarded[command](reply)
 
 
-@pytest.mark.parametrize("reply", [7, EARLIEST_MS - 1, b"1700000000000", None, 1.7e12, True])
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_reply_of_which_one_part_is_wrong_is_none(guarded: Any, command: str) -> None:
+    for reply in REFUSED[command]:
+        with pytest.raises(StrangeReply, match=command):
+            guarded[command](reply)
+
+
+@pytest.mark.parametrize("reply", [7, EARLIEST_MS - 1, LATEST_MS, b"1700000000000", None, 1.7e12, True])
 def test_what_is_no_time_does_not_set_the_clock(reply: Any) -> None:
     with pytest.raises(ValueError, match="not a time"):
         read_time(reply)

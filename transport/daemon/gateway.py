@@ -208,7 +208,8 @@ class Gateway:
         if backend.session_log is not None:
             start("session log", backend.session_log.run)
         if backend.allow_list is not None:
-            start("allow-list", backend.allow_list.run)
+            start("allow-list", backend.allow_list.answer)
+            start("allow-list copy", backend.allow_list.keep_copy)
         start("files", self.files.run)
         start("recall", partial(recall, self._owns, self.dispatcher, backend, self.clock))
         start("reader", self._read)
