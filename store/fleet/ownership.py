@@ -4,16 +4,20 @@ Two processes with one instance id would take the devices and the commands from 
 starts must not displace one that lives. What it sees in Redis is the boot id of the owner, the owner's last
 heartbeat, and what the owner says of itself (`Holder`). The rule, in `Watch.judge`:
 
-    nobody owns the id, or this very process does                 take it
+    this very process owns the id                                 take it
+    nobody does, and all our calls to Redis came through          take it
     --take-over was given                                         take it
+    nobody does, and none has shown up for a margin               take it
     the owner is proved dead (see `transport.daemon.presence`)    take it
     its heartbeat has changed since we first looked               it lives: raise `InstanceHeld`
     its heartbeat has not changed for its interval and a margin   take it
     otherwise                                                     look again: raise `HolderWatched`
 
 Only a change of the heartbeat counts, never its value, so no clock has to be right. The time without a change
-counts only while Redis answers: an owner that cannot reach Redis shows no sign of life. The take-over itself
-is one script that compares what was seen last: a heartbeat that comes in between makes it fail.
+counts only while Redis answers: an owner that cannot reach Redis shows no sign of life. After an outage that
+has outlived the ownership, or has cost Redis its data, the owner comes back at the same time as we do, so we
+let it come first. The take-over itself is one script that compares what was seen last: a heartbeat that comes
+in between makes it fail.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from store.client.errors import NotOwnerYet
 
 MARGIN = 2.0
 """Seconds after its interval at which a heartbeat counts as missed: a call, and a loop that is busy."""
+COMES_BACK = 1.0 + MARGIN
+"""Seconds in which an owner that lives has beaten again after an outage: it tries once a second."""
 LONGEST_INTERVAL = 3600.0
 FREE, GONE, SILENT, FORCED = "free", "gone", "silent", "forced"
 """Why an instance id may be taken."""
@@ -109,14 +115,15 @@ class InstanceHeld(GatewayFault):
 
 
 class HolderWatched(NotOwnerYet):
-    """Another process owns the instance id, and may live.
+    """Another process owns the instance id, and may live; or nobody seems to own it, and that may be wrong.
 
     Attributes:
+        holder: its owner; ``Holder("")`` for nobody.
         patience: seconds without a heartbeat after which it counts as dead.
     """
 
     def __init__(self, holder: Holder, patience: float) -> None:
-        super().__init__(f"The instance id is held by {holder}.")
+        super().__init__(f"The instance id is held by {holder}." if holder.boot_id else "It may be held.")
         self.holder = holder
         self.patience = patience
 
@@ -159,6 +166,7 @@ class Watch:
         self._monotonic = monotonic
         self._first: Seen | None = None
         self._since = 0.0
+        self._outage = False
 
     @property
     def own(self) -> Holder:
@@ -173,21 +181,26 @@ class Watch:
             HolderWatched: that is not known yet.
         """
         own, now = self.own, self._monotonic()
-        if seen.boot in (b"", own.boot_id.encode()):
+        if seen.boot == own.boot_id.encode() or self._is_given_up(seen):
             return FREE
         if self._forced:
             return FORCED
         if self._first is not None and self._first[:2] != seen[:2]:
             raise InstanceHeld(self._instance_id, seen.holder)
-        if self._is_gone(seen.holder):
+        if seen.boot and self._is_gone(seen.holder):
             return GONE
         if self._first is None:
             self._first, self._since = seen, now
-        patience = (seen.holder.interval or own.interval) + MARGIN
+        patience = (seen.holder.interval or own.interval) + MARGIN if seen.boot else COMES_BACK
         if now - self._since >= patience:
-            return SILENT
+            return SILENT if seen.boot else FREE
         raise HolderWatched(seen.holder, patience)
+
+    def _is_given_up(self, seen: Seen) -> bool:
+        """Whether nobody owns the id, and nobody can have lost it in an outage that we know of."""
+        was_owned = self._first is not None and self._first.boot
+        return not seen.boot and bool(was_owned or not self._outage)
 
     def restart(self) -> None:
         """Redis could not be asked: perhaps the owner could not tell it anything either."""
-        self._first = None
+        self._first, self._outage = None, True

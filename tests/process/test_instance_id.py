@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway
+from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, until
 from tests.rig.proxy import Proxy
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
@@ -186,4 +186,28 @@ async def test_a_process_that_began_without_redis_ends_in_order_when_its_id_is_w
     assert bus.client.hgetall(KEYS.registry) == {device.imei: "gw-1"}
     bus.ask("after")
     assert device.obey() == "after"
+    assert first.process.poll() is None
+
+
+async def test_an_owner_whose_ownership_is_over_after_an_outage_is_not_displaced_by_one_that_began_in_it(
+    start: Start, stack: ExitStack, gateway_url: str, bus: Bus
+) -> None:
+    first = start(heartbeat_interval=0.5)
+    redis, port = urlsplit(gateway_url), free_port()
+    login = redis.netloc.rpartition("@")[0]
+    second = stack.enter_context(Gateway(f"redis://{login}@127.0.0.1:{port}{redis.path}"))
+    second.said("degraded")
+
+    def has_looked() -> bool:
+        found = bus.client.client_list()
+        return any((each["name"], each["cmd"]) == ("telgw:gw-1:heartbeat", "get") for each in found)
+
+    assert redis.port is not None
+    with stopped(first):
+        bus.client.delete(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1"), KEYS.holder("gw-1"))
+        server = await Proxy(redis.port).listen(socket.create_server(("127.0.0.1", port)))
+        await asyncio.to_thread(until, has_looked)
+    assert await asyncio.to_thread(second.exit_status) == 3
+    server.close()
+    assert bus.client.hget(KEYS.holder("gw-1"), "pid") == str(first.process.pid)
     assert first.process.poll() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store.fleet.ownership import (
+    COMES_BACK,
     FORCED,
     FREE,
     GONE,
@@ -105,6 +106,27 @@ def test_a_time_in_which_redis_could_not_be_asked_proves_nothing() -> None:
     clock.now += 1000.0
     with pytest.raises(HolderWatched):
         watching.judge(SEEN)
+
+
+def test_after_an_outage_the_id_of_nobody_is_left_to_an_owner_that_comes_back() -> None:
+    watching = watch(Clock(), gone=True)
+    watching.restart()
+    with pytest.raises(HolderWatched):
+        watching.judge(Seen())
+    with pytest.raises(InstanceHeld):
+        watching.judge(SEEN)
+
+
+def test_after_an_outage_an_id_that_stays_nobodys_is_taken() -> None:
+    clock = Clock()
+    watching = watch(clock)
+    watching.restart()
+    for passed in (0.0, COMES_BACK - 0.01):
+        clock.now = Clock.now + passed
+        with pytest.raises(HolderWatched):
+            watching.judge(Seen())
+    clock.now = Clock.now + COMES_BACK
+    assert watching.judge(Seen()) == FREE
 
 
 def test_what_a_process_says_of_itself_is_read_as_it_was_written() -> None:

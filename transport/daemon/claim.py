@@ -81,7 +81,7 @@ class Claim:
 
     def watched(self, watched: HolderWatched) -> None:
         """Another process has the id, and may live: told once."""
-        if self._told != watched.holder:
+        if watched.holder.boot_id and self._told != watched.holder:
             self._told = watched.holder
             log.warning(
                 "instance_id_held",
