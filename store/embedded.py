@@ -73,6 +73,7 @@ class EmbeddedServer:
         self.directory = directory.path
         self.port = port
         self.pid = 0
+        self._deadline = time.monotonic() + START_TIMEOUT
 
     @property
     def url(self) -> str:
@@ -88,7 +89,17 @@ class EmbeddedServer:
     def start(
         cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None
     ) -> EmbeddedServer:
-        """Start a server, or join the one that lives in `directory`; blocks until it answers.
+        """As `begin`; blocks until the server answers."""
+        server = cls.begin(directory, port, binary=binary)
+        while not server.is_up():
+            time.sleep(_POLL)
+        return server
+
+    @classmethod
+    def begin(
+        cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None
+    ) -> EmbeddedServer:
+        """Start a server, or join the one that lives in `directory`; `is_up` tells when it answers.
 
         Call it from the main thread: the kernel ties the server's life to the thread that starts it.
 
@@ -104,7 +115,6 @@ class EmbeddedServer:
         place.claim()
         server = cls(place, port, binary)
         server.restart()
-        server._await_answer()
         return server
 
     def restart(self) -> None:
@@ -170,20 +180,26 @@ class EmbeddedServer:
             if self.port:
                 told.write(f"requirepass {self._place.password()}\n".encode())
 
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self.answers():
-            if (self._process and self._process.poll() is not None) or time.monotonic() > deadline:
+    def is_up(self) -> bool:
+        """Whether the server answers; ask again until it does. Takes a second at most.
+
+        Raises:
+            EmbeddedUnavailable: it never will, or it is not on our port.
+        """
+        if not self.answers():
+            ended = self._process is not None and self._process.poll() is not None
+            if ended or time.monotonic() > self._deadline:
                 self._explain()
-            time.sleep(_POLL)
             if not self.owned:
                 self.restart()  # the one that was joined may be about to end
+            return False
         if self.port != (port := self._place.number("port")):
             self.stop()
             where = f"on port {port}" if port else "without a port"
             raise EmbeddedUnavailable(
                 f"The server in {self.directory} was started {where}: end it, or say the same."
             )
+        return True
 
     def _explain(self) -> None:
         if not self.owned:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -156,3 +158,20 @@ def test_a_port_that_was_asked_for_is_told_and_no_password_is(state_dir: Path) -
         gateway.exit_status()
         gateway.kill()
         assert password not in str(gateway.lines)
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
+
+
+def test_a_gateway_whose_server_is_not_up_yet_ends_when_it_is_told_to(state_dir: Path) -> None:
+    state_dir.mkdir(mode=0o700)
+    with (state_dir / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Gateway("embedded", state_dir=state_dir, ready=False) as gateway:
+            until(lambda: catches(gateway.process.pid, signal.SIGTERM), "its handlers")
+            gateway.terminate()
+            assert gateway.exit_status() == 0

@@ -134,6 +134,11 @@ def test_what_was_certainly_not_handed_over_may_be_sent_again(bus: Bus, redis_ur
     assert "not known" not in said
 
 
+def test_a_text_from_a_standard_input_that_is_closed_is_wrong_use(redis_url: str) -> None:
+    status, said = ended(telgw("send", "--redis", redis_url, IMEI, "-", shell='exec "$@" <&-'))
+    assert (status, said) == (2, "telgw: TEXT is empty: with - it is read from standard input.\n")
+
+
 def test_a_demonstration_that_cannot_be_printed_is_no_verdict() -> None:
     with full_disk() as out:
         status, said = ended(telgw("demo", out=out))

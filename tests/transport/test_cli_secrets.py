@@ -63,10 +63,22 @@ def test_a_url_that_cannot_be_used_is_one_sentence_without_its_password(
 
 
 @pytest.mark.parametrize(
-    "words", [f"redis://u:{SECRET}@h", f"redis://u:two {SECRET}@h", f"rediss://u:{SECRET}/"]
+    "words",
+    [
+        f"redis://u:{SECRET}@h",
+        f"redis://u:two {SECRET}@h",
+        f"rediss://u:{SECRET}/",
+        f"redis:/u:{SECRET}@h",
+        f"redis//u:{SECRET}@h:6379/0",
+        f"u:a@{SECRET}@h",
+        f":{SECRET}@h",
+    ],
 )
 def test_a_url_in_a_wrong_place_is_not_repeated(telgw: Callable[..., Result], words: str) -> None:
-    for arguments in (("check", words), ("run", "--instance-id", words), ("send", words, "getinfo")):
+    for arguments in (
+        *(("check", words), ("check", "--redis-file", words)),
+        *(("run", "--instance-id", words), ("send", words, "getinfo")),
+    ):
         result = telgw(*arguments)
         assert result.exit_code == 2
         assert SECRET not in result.output

@@ -44,7 +44,8 @@ VERBS = {
 
 UNDECIDED, INTERRUPTED = 3, 130
 
-_URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*", re.IGNORECASE)
+_URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*|[^\s'\"(]*:[^\s@]*@\S*", re.IGNORECASE)
+"""A URL of Redis, and whatever looks like one that is mistyped: a login before an ``@``."""
 
 
 class Telgw(click.Group):
@@ -111,7 +112,7 @@ def _complain(sentence: str) -> int:
 
 
 def _without_urls(sentence: str) -> str:
-    """Click repeats a URL in a wrong place as it stands: only what is harmless of it may be shown."""
+    """Errors repeat a URL in a wrong place as it stands: only what is harmless of it may be shown."""
     begin = _URL.search(sentence)
     if begin is None:
         return sentence

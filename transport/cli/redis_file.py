@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from store.client.url import SCHEMES
+
 from .parameters import RedisUrl
 
 LONGEST = 4096
@@ -43,6 +45,10 @@ def read(path: Path) -> str:
     Raises:
         click.UsageError: the file cannot be read, or is not one line with the URL of a Redis.
     """
+    if str(path).partition(":/")[0].lower() in SCHEMES:
+        raise click.UsageError(
+            "--redis-file has to name a file that holds the URL; a URL belongs to --redis."
+        )
     try:
         with path.open("rb") as file:
             text = file.read(LONGEST + 1).decode()

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import uuid
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import click
@@ -64,7 +65,7 @@ def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
     and 4 is it safe to send it again without looking at `telgw history`.
     """
     if wish["text"] == STDIN:
-        wish["text"] = read_line(sys.stdin.buffer)
+        wish["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
     entry(0, **wish)  # what is wrong with it is told before Redis is asked for the time
     return complete(_send(where, wait, raw, wish))
 

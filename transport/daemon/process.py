@@ -22,6 +22,8 @@ from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
 
+LOOK_EVERY = 0.02
+"""Seconds between two looks at an embedded server that is loading its data."""
 OLD_OBJECTS_EVERY = 100
 """Looks through the young objects for one through the old, ten times as many as by default."""
 
@@ -43,7 +45,12 @@ async def serve(
     signals = Signals(stop.set)  # before the server: a signal may come while it loads its data
     embedded: EmbeddedServer | None = None
     try:
-        embedded = _embedded(settings) if settings.redis == "embedded" else None
+        if settings.redis == "embedded":
+            embedded = EmbeddedServer.begin(settings.state_dir, settings.embedded_port)
+            await _until_up(embedded, stop)
+        if stop.is_set():
+            log.info("stopped", exit_status=0)
+            return 0
         gateway = Gateway(settings, embedded.url if embedded else settings.redis)
         signals.on(signal.SIGHUP, gateway.files.reload)
         _look_for_garbage_seldom()
@@ -55,10 +62,14 @@ async def serve(
         signals.restore()
 
 
-def _embedded(settings: Settings) -> EmbeddedServer:
-    server = EmbeddedServer.start(settings.state_dir, settings.embedded_port)
-    log.info("embedded_server", directory=str(server.directory), port=server.port or "off", pid=server.pid)
-    return server
+async def _until_up(server: EmbeddedServer, stop: asyncio.Event) -> None:
+    """Wait until the server has loaded its data, which may be much, or we are told to stop."""
+    while not stop.is_set():
+        if server.is_up():
+            port = server.port or "off"
+            log.info("embedded_server", directory=str(server.directory), port=port, pid=server.pid)
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
 @asynccontextmanager
