@@ -25,6 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -86,9 +87,7 @@ class EmbeddedServer:
         return self._process is not None
 
     @classmethod
-    def start(
-        cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None
-    ) -> EmbeddedServer:
+    def start(cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None) -> Self:
         """As `begin`; blocks until the server answers."""
         server = cls.begin(directory, port, binary=binary)
         while not server.is_up():
@@ -96,9 +95,7 @@ class EmbeddedServer:
         return server
 
     @classmethod
-    def begin(
-        cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None
-    ) -> EmbeddedServer:
+    def begin(cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None) -> Self:
         """Start a server, or join the one that lives in `directory`; `is_up` tells when it answers.
 
         Call it from the main thread: the kernel ties the server's life to the thread that starts it.
@@ -187,8 +184,7 @@ class EmbeddedServer:
             EmbeddedUnavailable: it never will, or it is not on our port.
         """
         if not self.answers():
-            ended = self._process is not None and self._process.poll() is not None
-            if ended or time.monotonic() > self._deadline:
+            if (self.owned and self.ended()) or time.monotonic() > self._deadline:
                 self._explain()
             if not self.owned:
                 self.restart()  # the one that was joined may be about to end
@@ -254,7 +250,7 @@ class EmbeddedServer:
         if self._process is not None:
             _end(self._process)
 
-    def __enter__(self) -> EmbeddedServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

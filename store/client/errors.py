@@ -29,13 +29,13 @@ _REFUSALS = re.compile(
 # a script that meets a key of a slot on the move says so in words of its own.
 
 _CODES: dict[type[Exception], str] = {
+    driver.MovedError: "MOVED",  # which is an AskError
     driver.AskError: "ASK",
     driver.AuthenticationWrongNumberOfArgsError: "ERR",
     driver.AuthenticationError: "WRONGPASS",
     driver.AuthorizationError: "NOAUTH",
     driver.ClusterDownError: "CLUSTERDOWN",
     driver.MasterDownError: "MASTERDOWN",
-    driver.MovedError: "MOVED",
     driver.NoPermissionError: "NOPERM",
     driver.NoScriptError: "NOSCRIPT",
     driver.OutOfMemoryError: "OOM",

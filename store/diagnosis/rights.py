@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
 from store.client.errors import StoreError, StoreRefused
+from store.client.locator import LocatedPool
 from store.client.script import Script
 from store.keys import Keys
 
@@ -69,6 +71,26 @@ class LoginRefused(GatewayFault):
         super().__init__(f"Redis refuses the login ({said}): give --redis the right user and password.")
 
 
+class ServerUnfit(GatewayFault):
+    """Redis answers, and will never do what a gateway needs, as the URL names it."""
+
+    def __init__(self, said: object, mend: str) -> None:
+        super().__init__(f"Redis refuses what a gateway needs ({said}): {mend}.")
+
+
+_TO_A_CLUSTER = "it is a cluster: write redis+cluster://, and a --key-prefix such as {fleet}:"
+_UNFIT = {
+    "DB index is out of range": "name a database that it has in --redis",
+    "SELECT is not allowed": _TO_A_CLUSTER,
+    "same slot": _TO_A_CLUSTER,
+    "unknown command": "name a Redis 6.2 or later with --redis",
+    "protected mode": "give it a password, or let it listen on this host alone",
+}
+"""What a server says that no waiting changes, and what mends it."""
+_ELSEWHERE = ("MOVED", "non local key")
+"""What a node of a cluster says of keys of another; who speaks to the cluster waits, or asks the other."""
+
+
 class RightsMissing(GatewayFault):
     """The Redis user may not do all that a gateway does."""
 
@@ -92,6 +114,7 @@ async def check_rights(
 
     Raises:
         LoginRefused: the user or the password is wrong.
+        ServerUnfit: it is no server for a gateway.
         RightsMissing: the user may not make some call.
     """
     own = keys.ledger(f"rights.{boot_id}")
@@ -106,12 +129,35 @@ async def check_rights(
             raise LoginRefused(error) from None
         if error.code == "NOPERM":
             raise RightsMissing([f"evalsha or eval on {keys.ledger('*')} ({error})"]) from None
+        _judge(client, str(error))
         return
     except StoreError:
         return
     refused = [calls[number - 1] for number in found]
     if refused:
         raise RightsMissing([_said(keys.ledger("*") if key == own else key, call) for key, call in refused])
+    if allow_list:
+        await _check_list(client, keys.allowed)
+
+
+async def _check_list(client: Any, key: str) -> None:
+    """Raise ServerUnfit if the list of allowed devices is no set: nobody on it could connect."""
+    try:
+        await client.sismember(key, "x")
+    except StoreRefused as error:
+        if "WRONGTYPE" in str(error):
+            raise ServerUnfit(error, f"{key} has to be a set: rename it, or delete it") from None
+    except StoreError:
+        return
+
+
+def _judge(client: Redis, said: str) -> None:
+    """Raise ServerUnfit if what a server said tells that it is none for a gateway."""
+    for words, mend in _UNFIT.items():
+        if words in said:
+            raise ServerUnfit(said, mend) from None
+    if not isinstance(client.connection_pool, LocatedPool) and any(words in said for words in _ELSEWHERE):
+        raise ServerUnfit(said, _TO_A_CLUSTER) from None
 
 
 def _said(key: str, call: Call) -> str:

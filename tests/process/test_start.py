@@ -83,6 +83,16 @@ def test_a_password_that_redis_refuses(redis_url: str, bus: Bus) -> None:
     assert not_taken(bus)
 
 
+def test_a_database_that_redis_does_not_have(redis_url: str) -> None:
+    said = refused(f"{redis_url.rpartition('/')[0]}/99")
+    assert said.startswith("Redis refuses what a gateway needs (DB index is out of range)")
+
+
+def test_an_allow_list_in_redis_that_is_no_set(redis_url: str, bus: Bus) -> None:
+    bus.client.set(KEYS.allowed, "x")
+    assert f"{KEYS.allowed} has to be a set" in refused(redis_url, "--allow-list", "redis")
+
+
 def test_a_right_that_is_missing(redis_url: str, bus: Bus) -> None:
     words = [word for word in rules()["gateway"] if word != "~telemetry:records"]
     bus.client.execute_command(*words)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from store.client.client import connect
+from store.diagnosis.rights import ServerUnfit, check_rights
+from store.keys import Keys
 from tests.conftest import REDIS_SERVER
 from tests.redis.sharded import Sharded, sharded
 from tests.rig.fleet import Fleet, fleet, until
@@ -166,3 +169,11 @@ def test_no_verb_takes_a_cluster_without_a_prefix_that_keeps_the_keys_together(v
     result = CliRunner().invoke(cli, [*verb, "--redis", "redis+cluster://127.0.0.1:1", "--key-prefix", "f:"])
     assert result.exit_code == 2
     assert "--key-prefix with a hash tag, for example {fleet}:" in result.stderr
+
+
+async def test_a_node_that_is_named_as_if_it_were_alone_is_refused_at_the_start(nodes: Sharded) -> None:
+    for node in nodes.nodes:
+        client = connect(f"redis://127.0.0.1:{node.port}", purpose="test")
+        with pytest.raises(ServerUnfit, match=r"write redis\+cluster://"):
+            await check_rights(client, Keys(), "gw-1", "b00t")
+        await client.aclose()
