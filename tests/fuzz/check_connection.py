@@ -73,10 +73,10 @@ class _Meeting:
                 self.device.data_received(piece)  # what was on its way means nothing any more
                 break
             self._receive(piece)
-            self._something_happens()
+            await self._something_happens()
         for _ in range(self.weather.choice((0, 2, 8))):
             await self._until_read()
-            self._something_happens()
+            await self._something_happens()
         self._end()
         assert not trouble, trouble
         return self.met
@@ -97,11 +97,12 @@ class _Meeting:
 
     # What others do
 
-    def _something_happens(self) -> None:
+    async def _something_happens(self) -> None:
         settle = self.wire.desk.ledger.settle
         often = (self._confirm, self._confirm, settle, settle, self._ask, self._answer)
         while self.weather.random() < 0.6 and not self.device.closed:
             self.weather.choice((*often, *often, self._register, self._seldom))()
+            await asyncio.sleep(0)
             self._compare()
 
     def _confirm(self) -> None:
@@ -146,8 +147,9 @@ class _Meeting:
     def _time_passes(self) -> None:
         """All deadlines pass."""
         self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
+        partial = self._now().partial
         self.wire.hub.sweep(self.wire.desk.clock.monotonic() + LATER)
-        assert self.device.closed == (not self.device.imei or self._now().partial)
+        assert self.device.closed == (not self.device.imei or partial)
 
     def _stops_reading(self) -> None:
         """The device reads no more, which the next write shows."""
@@ -175,6 +177,9 @@ class _Meeting:
             await asyncio.sleep(0)
             if self.door.asked:
                 self._judged(self.weather.random() < 0.8)
+            if self.device.imei:
+                self.device.registered(RegisterResult(Registered.REGISTERED))
+                await asyncio.sleep(0)
             self._confirm()
             self.wire.hub.progress()
             self._compare()
@@ -192,7 +197,7 @@ class _Meeting:
     def _now(self) -> Expected:
         """What the bytes so far amount to; what follows a greeting waits for the door."""
         expected = expect(self.sent, raw=self.raw)
-        return expected if self.device.imei else Expected(lost=expected.lost and not expected.imei)
+        return expected if self.device._greeted else Expected(lost=expected.lost and not expected.imei)
 
     def _written(self, data: bytes) -> None:
         """One write is one thing: the greeting, an acknowledgement, or a command."""

@@ -14,6 +14,7 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
+from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.connection.allow_list import BadAllowList, FileAllowList, Gate, file_list
@@ -221,6 +222,8 @@ async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: F
     [(imei, done)] = asked.waiting
     assert imei == IMEI
     done(True)
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    await asyncio.sleep(0)
     assert not transport.paused
     assert list(wire.hub.sessions) == [IMEI]
     assert len(wire.telemetry.batches) == 1

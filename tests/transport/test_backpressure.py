@@ -8,6 +8,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
+from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
@@ -129,6 +130,8 @@ async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wi
     assert (connection.imei, wire.telemetry.batches) == ("", [])
     wire.hub.backlog.bytes = 0
     wire.hub.progress()
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    await asyncio.sleep(0)
     assert (connection.imei, len(wire.telemetry.batches)) == (IMEI, 1)
     await asyncio.sleep(0)
     assert not transport.paused
@@ -142,6 +145,8 @@ async def test_what_came_with_the_name_of_a_device_waits_for_room(wire: Wire) ->
     connection.data_received(encode_handshake(IMEI) + FRAME)
     fill(wire)
     asked[0](True)
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    await asyncio.sleep(0)
     assert (connection.imei, wire.telemetry.batches) == (IMEI, [])
     wire.hub.backlog.bytes = 0
     wire.hub.progress()

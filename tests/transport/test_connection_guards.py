@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -89,15 +90,15 @@ async def test_a_command_is_not_written_into_a_frame_that_has_begun(wire: Wire) 
 
 
 async def test_no_command_comes_before_the_first_acknowledgement(wire: Wire) -> None:
-    connection, transport = wire.identify()
+    connection, transport = wire.welcome()
     wire.desk.ask()
     wire.desk.ledger.settle()
     assert (connection.writable, transport.written) == (False, [])
     connection.data_received(FRAME)
     wire.telemetry.confirm()
     wire.desk.ledger.settle()
-    assert transport.written[:2] == [ACCEPT, encode_ack(1)]
-    assert len(transport.written) == 3
+    assert transport.written[:1] == [encode_ack(1)]
+    assert len(transport.written) == 2
 
 
 async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte(
@@ -116,9 +117,12 @@ async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte
 async def test_a_device_reads_01_before_its_first_acknowledgement(wire: Wire) -> None:
     connection, transport = wire.identify()
     connection.data_received(FRAME)
-    assert transport.written == []
+    await asyncio.sleep(0)
+    assert (transport.written, transport.paused, wire.telemetry.batches) == ([], True, [])
+    connection.registered(RegisterResult(Registered.FAILED))
+    await asyncio.sleep(0)
     wire.telemetry.confirm()
-    assert transport.written == [ACCEPT, encode_ack(1)]
+    assert (transport.written, transport.paused) == ([ACCEPT, encode_ack(1)], False)
 
 
 async def test_what_is_not_stored_when_a_connection_ends_is_dropped(wire: Wire) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FRAME, Wire
+from transport.teltonika.avl import encode_ack
 from transport.teltonika.handshake import ACCEPT, REJECT, encode_handshake
 
 Files = dict[str, Path]
@@ -57,12 +59,16 @@ async def test_a_plain_connection_does_not_supersede_one_with_tls_at_another_ins
 ) -> None:
     wire = Wire(frozen)
     connection, transport = wire.identify()
+    connection.data_received(FRAME)
     if greeted:
-        connection.data_received(FRAME)
+        connection.registered(RegisterResult(Registered.FAILED))
+        await asyncio.sleep(0)
         wire.telemetry.confirm()
     with capture_logs() as logs:
         connection.registered(INSECURE)
-    assert transport.written[0] == (ACCEPT if greeted else REJECT)
+    await asyncio.sleep(0)
+    assert transport.written == ([ACCEPT, encode_ack(1)] if greeted else [REJECT])
+    assert wire.telemetry.batches == []
     assert (connection.closed, connection.close_reason, transport.closing) == (True, REJECTED, True)
     assert [(line["event"], line["held_by"], line["peer"]) for line in logs] == [
         ("plain_refused", "gw-2", "10.0.0.1:40000")

@@ -64,7 +64,7 @@ async def test_a_frame_that_is_too_long_is_told_with_its_length_once_a_minute(
     wire = Wire(frozen)
     with capture_logs() as logs:
         for imei in (IMEI, IMEI, IMEI[::-1]):
-            connection, _ = wire.identify(imei)
+            connection, _ = wire.welcome(imei)
             connection.data_received(encode_frame(bytes((CODEC_8, 255)) + bytes(AVL_LIMIT)))
             assert connection.close_reason == PROTOCOL_ERROR
     told = [line for line in logs if line["event"] == "frame_too_long"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
+from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.teltonika.handshake import encode_handshake
@@ -88,4 +91,6 @@ async def test_only_the_connection_whose_frame_is_refused_is_closed(wire: Wire) 
 async def test_all_that_comes_with_the_name_of_a_device_is_read(wire: Wire) -> None:
     connection, _ = wire.accept()
     connection.data_received(encode_handshake(IMEI) + FRAME)
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    await asyncio.sleep(0)
     assert len(wire.telemetry.batches) == 1

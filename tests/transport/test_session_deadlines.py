@@ -86,14 +86,14 @@ async def test_a_frame_that_has_begun_must_end_in_time(wire: Wire, off: float, d
 
 @around
 async def test_the_first_frame_must_end_in_time_too(wire: Wire, off: float, due: bool) -> None:
-    connection, _ = wire.identify()
+    connection, _ = wire.welcome()
     connection.data_received(FRAME[:20])
     wire.at(FRAME_DEADLINE + off)
     assert connection.closed is due
 
 
 async def test_a_frame_that_begins_before_the_first_acknowledgement_is_timed_as_any_other(wire: Wire) -> None:
-    connection, _ = wire.identify()
+    connection, _ = wire.welcome()
     connection.data_received(FRAME + FRAME[:20])
     wire.telemetry.confirm()
     assert connection.session.state == READY

@@ -11,7 +11,7 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import Backlog
 from fsm.events import SessionEvent
-from fsm.registration import RegisterResult
+from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import Batch
 from tests.transport.desk import IMEI, START, Desk
 from tests.transport.fake_ledger import BOOT
@@ -158,9 +158,16 @@ class Wire:
         connection.data_received(encode_handshake(imei))
         return connection, transport
 
+    def welcome(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+        """A device has named itself, and the registry has answered."""
+        connection, transport = self.identify(imei)
+        connection.registered(RegisterResult(Registered.REGISTERED))
+        transport.written.clear()
+        return connection, transport
+
     def ready(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
         """A device has had its first frame acknowledged."""
-        connection, transport = self.identify(imei)
+        connection, transport = self.welcome(imei)
         connection.data_received(FRAME)
         self.telemetry.confirm()
         transport.written.clear()

@@ -14,7 +14,9 @@ from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 
 GREETING_PATIENCE = 0.05
 """Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
-registry. A device waits for seconds; while Redis is slow or away it is accepted all the same."""
+registry, and a device that another instance holds with TLS is sent away before anything of this one is taken.
+A device waits for seconds; while Redis is slow or away it is accepted all the same. What it sends before it
+has read `01` is not looked at until then."""
 
 
 class Guest(DeviceLink):
@@ -24,7 +26,7 @@ class Guest(DeviceLink):
 
     def __init__(self, hub: Hub, *, secure: bool = False) -> None:
         super().__init__(hub, secure=secure)
-        self._early = b""  # read while the connection waited to be read: an event loop may do so once
+        self._early = b""  # read while the connection waits, for its turn to be read or for its greeting
         self._greeted = False
         self._handshake: HandshakeReader | None = HandshakeReader()
 
@@ -37,8 +39,11 @@ class Guest(DeviceLink):
         if flow.in_turns and (flow.holds(self) or hub.backlog.full):
             self._early += data
             flow.wait(self)
-        elif self._handshake is None:
+        elif self._greeted:
             self._read(data)
+        elif self._handshake is None:
+            self._early += data  # it has not been greeted
+            self.pause()
         elif self._handshake.complete:
             self._handshake.rest += data  # the allow-list is still being asked
             self.pause()
@@ -47,7 +52,7 @@ class Guest(DeviceLink):
 
     def resume(self) -> None:
         """Read on, unless there is a reason not to."""
-        asking = self._handshake is not None and self._handshake.complete
+        asking = not self._greeted and (self._handshake is None or self._handshake.complete)
         if self.closed or asking or self._hub.flow.holds(self):
             return
         self._transport.resume_reading()
@@ -112,6 +117,7 @@ class Guest(DeviceLink):
         if not self._greeted and (self.half_closed or not self.closed):
             self._greeted = True
             self._write(ACCEPT)
+            asyncio.get_running_loop().call_soon(self.resume)
 
     def _welcome(self) -> None:
         self._greet()

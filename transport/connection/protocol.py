@@ -239,7 +239,6 @@ class Connection(Guest):
             hub.flow.after_store(self)
         if self.closed and not self.half_closed:
             return
-        self._greet()
         self._write(encode_ack(count))
         if self.half_closed:
             self._finish()

@@ -250,10 +250,10 @@ MECHANISMS = (
     Mechanism(
         promise="P7",
         name="01 before anything else",
-        what="A device reads that it is let in before it reads an acknowledgement.",
-        file="transport/connection/protocol.py",
-        text="        self._greet()\n        self._write(encode_ack(count))\n",
-        mutant="        self._write(encode_ack(count))\n",
+        what="What a device sends before it has been let in is not read until then.",
+        file="transport/connection/handshake.py",
+        text="        elif self._greeted:\n            self._read(data)\n",
+        mutant="        elif self._handshake is None:\n            self._read(data)\n",
         without="while Redis is slow the first acknowledgement is read as a refusal",
         tests=(
             "transport/test_connection_guards.py::test_a_device_reads_01_before_its_first_acknowledgement",
