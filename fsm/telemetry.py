@@ -17,7 +17,7 @@ OVERHEAD = 400
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class PendingFrame:
     """One frame on its way to the store: acknowledged to the device only when it is stored whole.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Lines of the log that strangers could make us write without end, written now and then."""
+"""Rate limits for log lines that untrusted peers can cause."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ REMEMBERED = 1000
 What = TypeVar("What", bound=Hashable)
 
 
-class Seldom:
+class LogThrottle:
     """Tells whether something is worth another line."""
 
     def __init__(self) -> None:
         self._told: dict[Hashable, float] = {}  # what -> when it was told, oldest first
 
-    def worth(self, what: Hashable, now: float) -> bool:
+    def allow(self, what: Hashable, now: float) -> bool:
         """Whether `what` happens, at `now` (monotonic seconds), for the first time in a while."""
         told = self._told
         while told and now - next(iter(told.values())) >= AGAIN_AFTER:

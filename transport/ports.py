@@ -9,7 +9,7 @@ from fsm.backlog import Backlog
 from fsm.events import SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from transport.teltonika.command import Message
 
 
@@ -71,7 +71,7 @@ class Link(Protocol):
     def clear(self) -> None:
         """The owed answer has come."""
 
-    def shut(self, reason: str) -> None:
+    def close(self, reason: str) -> None:
         """Close the connection for `reason`."""
 
 
@@ -106,10 +106,10 @@ class TelemetryPort(Protocol):
     def healthy(self) -> bool:
         """Whether the last call to the store succeeded."""
 
-    def store(self, batch: Batch) -> None:
+    def store(self, frame: PendingFrame) -> None:
         """Take one frame; its ``done`` is called when it is stored whole."""
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, frame: PendingFrame) -> None:
         """Forget a frame of a connection that is closed; at once, unless it is being stored."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 
 
 class DeviceRing:
@@ -16,38 +16,38 @@ class DeviceRing:
 
     def __init__(self) -> None:
         # A dict keeps the order of the devices: whose turn is next comes first.
-        self._lines: dict[bytes, list[Batch]] = {}
+        self._lines: dict[bytes, list[PendingFrame]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def add(self, batch: Batch) -> None:
+    def add(self, frame: PendingFrame) -> None:
         """Put a batch at the end of its device's line."""
-        line = self._lines.get(batch.imei)
+        line = self._lines.get(frame.imei)
         if line is None:
-            self._lines[batch.imei] = [batch]
+            self._lines[frame.imei] = [frame]
         else:
-            line.append(batch)
+            line.append(frame)
 
-    def take(self, entries: int, size: int) -> list[Batch]:
+    def take(self, entries: int, size: int) -> list[PendingFrame]:
         """Take out batches, one of each device in turn: at least one, and no more than fit.
 
         Args:
             entries: the most entries that they may have together.
             size: the most bytes of bodies that they may have together.
         """
-        taken: list[Batch] = []
+        taken: list[PendingFrame] = []
         while self._lines:
             served = []
             room = True
             for imei, line in self._lines.items():
-                batch = line[0]
-                entries -= len(batch.bodies)
-                size -= batch.size
+                frame = line[0]
+                entries -= len(frame.bodies)
+                size -= frame.size
                 if taken and (entries < 0 or size < 0):
                     room = False
                     break
-                taken.append(batch)
+                taken.append(frame)
                 served.append(imei)
             self._turn(served)
             if not room:
@@ -63,21 +63,21 @@ class DeviceRing:
                 del line[0]
                 lines[imei] = line
 
-    def put_back(self, batches: Iterable[Batch]) -> None:
+    def put_back(self, frames: Iterable[PendingFrame]) -> None:
         """Batches that were taken out and not stored come first again, in their order."""
-        lines: dict[bytes, list[Batch]] = {}
-        for batch in batches:
-            lines.setdefault(batch.imei, []).append(batch)
+        lines: dict[bytes, list[PendingFrame]] = {}
+        for frame in frames:
+            lines.setdefault(frame.imei, []).append(frame)
         for imei, line in lines.items():
             line += self._lines.pop(imei, ())
         self._lines = lines | self._lines
 
-    def remove(self, batch: Batch) -> bool:
+    def remove(self, frame: PendingFrame) -> bool:
         """Take out a batch wherever it waits; whether it waited."""
-        line = self._lines.get(batch.imei, [])
-        if batch not in line:
+        line = self._lines.get(frame.imei, [])
+        if frame not in line:
             return False
-        line.remove(batch)
+        line.remove(frame)
         if not line:
-            del self._lines[batch.imei]
+            del self._lines[frame.imei]
         return True

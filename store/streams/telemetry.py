@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
-from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE, Batch
+from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE, PendingFrame
 from store.client.delays import Backoff
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.script import KeptConnection, Script
@@ -67,7 +67,7 @@ class Telemetry:
         *,
         on_error: Callable[[Exception], None],
         backlog: Backlog | None = None,
-        on_refused: Callable[[Batch], None] | None = None,
+        on_refused: Callable[[PendingFrame], None] | None = None,
         on_progress: Callable[[], None] | None = None,
         call_entries: int = CALL_ENTRIES,
         call_bytes: int = CALL_BYTES,
@@ -84,7 +84,7 @@ class Telemetry:
         self._call_bytes = call_bytes
         self._script = Script("telemetry.lua")
         self._ring = DeviceRing()
-        self._in_flight: deque[Batch] = deque()
+        self._in_flight: deque[PendingFrame] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,31 +99,31 @@ class Telemetry:
         self.dropped = 0
         """Frames of closed connections that were not stored."""
 
-    def store(self, batch: Batch) -> None:
+    def store(self, frame: PendingFrame) -> None:
         """Queue a frame; returns at once."""
-        batch.size = sum(map(len, batch.bodies))
-        self.pending_entries += len(batch.bodies)
-        self.backlog.bytes += OVERHEAD + batch.size
+        frame.size = sum(map(len, frame.bodies))
+        self.pending_entries += len(frame.bodies)
+        self.backlog.bytes += OVERHEAD + frame.size
         if not self._ring:
             self._idle.clear()
             self._wake.set()
-        self._ring.add(batch)
+        self._ring.add(frame)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, frame: PendingFrame) -> None:
         """Forget a frame of a connection that is closed; at once, unless it is being stored."""
-        batch.cancelled = True
-        if self._ring.remove(batch):
-            self._drop(batch)
+        frame.cancelled = True
+        if self._ring.remove(frame):
+            self._drop(frame)
 
-    def _drop(self, batch: Batch) -> None:
+    def _drop(self, frame: PendingFrame) -> None:
         self.dropped += 1
-        self._release(batch)
-        batch.bodies = []  # whoever still refers to the batch, and be it the queue of the registrar
+        self._release(frame)
+        frame.bodies = []  # for others may still refer to the frame: the queue of the registrar, for example
 
-    def _release(self, batch: Batch) -> None:
+    def _release(self, frame: PendingFrame) -> None:
         """The frame is not pending any more."""
-        self.pending_entries -= len(batch.bodies)
-        self.backlog.bytes -= OVERHEAD + batch.size
+        self.pending_entries -= len(frame.bodies)
+        self.backlog.bytes -= OVERHEAD + frame.size
         if not self._ring and not self._in_flight:
             self._idle.set()
 
@@ -153,79 +153,79 @@ class Telemetry:
 
     async def _turn(self) -> None:
         """Send one call and confirm what it stored; what it did not store waits again, whatever happens."""
-        batches = self._next()
-        self._in_flight.extend(batches)
+        frames = self._next()
+        self._in_flight.extend(frames)
         try:
-            error = await self._attempt(batches)
+            error = await self._attempt(frames)
             failed = self._in_flight[0] if self._in_flight else None
         finally:
             self._give_back()
         if failed is None:
             self.healthy = True
-            self._apart = self._apart and not _carries_messages(batches)
+            self._apart = self._apart and not _carries_messages(frames)
             self._backoff.reset()
         elif error:
             await self._recover(error, failed)
 
-    def _next(self) -> list[Batch]:
+    def _next(self) -> list[PendingFrame]:
         """What the next call carries."""
-        batches = self._ring.take(self._call_entries, self._call_bytes)
+        frames = self._ring.take(self._call_entries, self._call_bytes)
         if self._apart:
-            alike = list(takewhile(lambda batch: batch.kind not in _MESSAGES, batches)) or batches[:1]
-            self._ring.put_back(batches[len(alike) :])
+            alike = list(takewhile(lambda frame: frame.kind not in _MESSAGES, frames)) or frames[:1]
+            self._ring.put_back(frames[len(alike) :])
             return alike
-        return batches
+        return frames
 
-    async def _attempt(self, batches: Sequence[Batch]) -> Exception | None:
+    async def _attempt(self, frames: Sequence[PendingFrame]) -> Exception | None:
         """Send a call and confirm what it stored; what stopped the rest, unless that can go out at once."""
         try:
-            stored, error = await self._call(batches)
+            stored, error = await self._call(frames)
         except StoreError as failure:
-            if not (_carries_messages(batches) and _is_missing_right(failure)):
+            if not (_carries_messages(frames) and _is_missing_right(failure)):
                 return failure
             self._apart = True
-            return failure if len(batches) == 1 else None
+            return failure if len(frames) == 1 else None
         self._confirm(stored)
         return error
 
-    async def _call(self, batches: Sequence[Batch]) -> tuple[int, Exception | None]:
+    async def _call(self, frames: Sequence[PendingFrame]) -> tuple[int, Exception | None]:
         """Send frames; how many of them are stored, and what stopped the rest."""
-        names = self._message_names if _carries_messages(batches) else self._names
+        names = self._message_names if _carries_messages(frames) else self._names
         found: tuple[int, Exception | None] = await self._kept.call(
-            self._script, names, self._spell(batches), partial(_read, batches)
+            self._script, names, self._spell(frames), partial(_read, frames)
         )
         return found
 
-    def _spell(self, batches: Sequence[Batch]) -> list[Any]:
+    def _spell(self, frames: Sequence[PendingFrame]) -> list[Any]:
         """The arguments of one call."""
         arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
-        for batch in batches:
-            bodies = batch.bodies
-            stamp = batch.reason if batch.kind == UNDECODABLE else batch.received_at
-            arguments += (_FIELDS[batch.kind], batch.imei, batch.codec, stamp, len(bodies))
+        for frame in frames:
+            bodies = frame.bodies
+            stamp = frame.reason if frame.kind == UNDECODABLE else frame.received_at
+            arguments += (_FIELDS[frame.kind], frame.imei, frame.codec, stamp, len(bodies))
             arguments += bodies
         return arguments
 
     def _confirm(self, stored: int) -> None:
         """The first `stored` frames in flight are stored."""
         for _ in range(stored):
-            batch = self._in_flight.popleft()
-            self._release(batch)
-            batch.done()
+            frame = self._in_flight.popleft()
+            self._release(frame)
+            frame.done()
         if stored and self._on_progress:
             self._on_progress()
 
     def _give_back(self) -> None:
         """What is still in flight is not stored: it waits again, unless its connection has closed."""
         if self._in_flight:
-            batches = list(self._in_flight)
+            frames = list(self._in_flight)
             self._in_flight.clear()
-            self._ring.put_back(batch for batch in batches if not batch.cancelled)
-            for batch in batches:
-                if batch.cancelled:
-                    self._drop(batch)
+            self._ring.put_back(frame for frame in frames if not frame.cancelled)
+            for frame in frames:
+                if frame.cancelled:
+                    self._drop(frame)
 
-    async def _recover(self, error: Exception, failed: Batch) -> None:
+    async def _recover(self, error: Exception, failed: PendingFrame) -> None:
         """Report a failed call, whose first frame that is not stored is `failed`, and wait a while."""
         self._on_error(error)
         if self._on_refused and failed.kind in _DROPPABLE and _is_refusal(error):
@@ -237,30 +237,30 @@ class Telemetry:
         await self._backoff.wait(self._stop)
 
 
-def _carries_messages(batches: Iterable[Batch]) -> bool:
-    return any(batch.kind in _MESSAGES for batch in batches)
+def _carries_messages(frames: Iterable[PendingFrame]) -> bool:
+    return any(frame.kind in _MESSAGES for frame in frames)
 
 
-def _read(batches: Sequence[Batch], reply: Any) -> tuple[int, StoreRefused | None]:
+def _read(frames: Sequence[PendingFrame], reply: Any) -> tuple[int, StoreRefused | None]:
     """How many of the `batches` are stored, and what stopped the rest.
 
     Raises:
         ValueError, TypeError, AttributeError: it is no reply to them.
     """
-    if reply == sum(len(batch.bodies) for batch in batches):
-        return len(batches), None
+    if reply == sum(len(frame.bodies) for frame in frames):
+        return len(frames), None
     entries, text = reply
-    return _whole(batches, entries), StoreRefused(text.decode(errors="replace"))
+    return _whole(frames, entries), StoreRefused(text.decode(errors="replace"))
 
 
-def _whole(batches: Sequence[Batch], entries: int) -> int:
+def _whole(frames: Sequence[PendingFrame], entries: int) -> int:
     """How many of the first `batches` `entries` entries make whole.
 
     Raises:
         ValueError: there are not more entries than that.
     """
-    for whole, batch in enumerate(batches):
-        entries -= len(batch.bodies)
+    for whole, frame in enumerate(frames):
+        entries -= len(frame.bodies)
         if entries < 0:
             return whole
     raise ValueError("all of them are stored")

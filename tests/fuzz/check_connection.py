@@ -15,7 +15,7 @@ from fsm.events import CommandEvent
 from fsm.reasons import CLOSE_REASONS
 from fsm.registration import Registered, RegisterResult
 from fsm.replay import audit_session
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from tests.fuzz.check_wire import read_json
 from tests.fuzz.expected import Expected, Stored, expect
 from tests.fuzz.protocol import Message as Said
@@ -23,7 +23,7 @@ from tests.fuzz.smiths import IMEI
 from tests.fuzz.stand_ins import Doorman, Socket, Store
 from tests.transport.wire import Wire
 from tests.wire import ANSWER, COMMAND, NACK, message, read_message
-from transport.connection.protocol import Connection
+from transport.connection.protocol import DeviceConnection
 
 MOST_PIECES = 60
 PATIENCE = 400
@@ -50,10 +50,10 @@ class _Meeting:
         self.raw = self.weather.random() < 0.2
         self.wire = Wire(None, payload="raw" if self.raw else "json")  # type: ignore[arg-type]
         self.door = Doorman(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
-        self.wire.hub.gate._list = self.door
-        self.store = self.wire.hub.telemetry = self.wire.telemetry = Store()
+        self.wire.sessions.gate._list = self.door
+        self.store = self.wire.sessions.telemetry = self.wire.telemetry = Store()
         self.socket = Socket(self._written)
-        self.device = Connection(self.wire.hub)
+        self.device = DeviceConnection(self.wire.sessions)
         self.acks: list[int] = []
         self.due_acks: list[int] = []
         self.asked: dict[str, bytes] = {}
@@ -113,7 +113,7 @@ class _Meeting:
                 self.due_acks.append(expect(self.sent, raw=self.raw).stored[done].count)
             self.store.confirm()
 
-    def _owed(self) -> list[Batch]:
+    def _owed(self) -> list[PendingFrame]:
         """What was handed to the store that the device waits for."""
         return [batch for batch in self.store.given if batch.owed]
 
@@ -148,7 +148,7 @@ class _Meeting:
         """All deadlines pass."""
         self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
         partial = self._now().partial
-        self.wire.hub.sweep(self.wire.desk.clock.monotonic() + LATER)
+        self.wire.sessions.sweep(self.wire.desk.clock.monotonic() + LATER)
         assert self.device.closed == (not self.device.imei or partial)
 
     def _stops_reading(self) -> None:
@@ -161,7 +161,7 @@ class _Meeting:
         """The device opens another connection."""
         if self.device.imei:
             self.closable.add("superseded")
-            self.wire.hub.gate._list = None
+            self.wire.sessions.gate._list = None
             other, socket = self.wire.identify(self.device.imei)
             assert self.device.closed
             assert not other.closed
@@ -181,7 +181,7 @@ class _Meeting:
                 self.device.registered(RegisterResult(Registered.REGISTERED))
                 await asyncio.sleep(0)
             self._confirm()
-            self.wire.hub.progress()
+            self.wire.sessions.progress()
             self._compare()
         raise AssertionError("the connection is never read again")
 
@@ -247,8 +247,13 @@ class _Meeting:
         while self.store.batches:
             self._confirm()
         self.wire.desk.ledger.settle()
-        hub, states = self.wire.hub, self.wire.session_log
-        assert (hub.connected, len(hub.strangers), len(hub.sessions), len(hub.closing)) == (0, 0, 0, 0)
+        sessions, states = self.wire.sessions, self.wire.session_log
+        assert (
+            sessions.connected,
+            len(sessions.unidentified),
+            len(sessions.by_imei),
+            len(sessions.closing),
+        ) == (0, 0, 0, 0)
         own = [event for event in states if event.session_id == self.device.session_id]
         assert audit_session(own) == []
         assert bool(own) == bool(self.device.imei)
@@ -282,7 +287,7 @@ class _Meeting:
             assert event.delivery == "not_sent" or not event.terminal or event.command_id in written
 
 
-def _check_batch(batch: Batch, wanted: Stored, imei: str) -> None:
+def _check_batch(batch: PendingFrame, wanted: Stored, imei: str) -> None:
     told = batch.kind, batch.codec.decode(), batch.reason.decode()
     assert told == (wanted.kind, wanted.codec, wanted.reason)
     assert batch.imei.decode() == imei
@@ -292,7 +297,7 @@ def _check_batch(batch: Batch, wanted: Stored, imei: str) -> None:
         assert batch.bodies == [wanted.body]
 
 
-def _check_messages(given: list[Batch], frames: list[Stored | list[Said]], imei: str) -> None:
+def _check_messages(given: list[PendingFrame], frames: list[Stored | list[Said]], imei: str) -> None:
     """In their order: frames that cannot be read, and of the others all that is no answer and no ping."""
     left = list(given)
     for frame in frames:
@@ -306,7 +311,7 @@ def _check_messages(given: list[Batch], frames: list[Stored | list[Said]], imei:
     assert not left, "something is stored that nobody said"
 
 
-def _is_of(batch: Batch, frame: list[Said], imei: str) -> bool:
+def _is_of(batch: PendingFrame, frame: list[Said], imei: str) -> bool:
     """Whether a batch holds the messages of a frame, in their order, less those that may be answers."""
     rows = [json.loads(body) for body in batch.bodies]
     found = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from tests.transport.wire import FakeTelemetry, FakeTransport
 
 
@@ -13,9 +13,9 @@ class Store(FakeTelemetry):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: list[Batch] = []
+        self.given: list[PendingFrame] = []
 
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: PendingFrame) -> None:
         super().store(batch)
         self.given.append(batch)
 

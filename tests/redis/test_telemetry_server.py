@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import is_transient
 from store.keys import Keys
@@ -41,7 +41,9 @@ class Flow:
     def store(self, *numbers: int, size: int = 0) -> None:
         for number in numbers:
             body = str(number).encode() + b" " * size
-            batch = Batch(b"356307042441013", b"8E", 1, [body], lambda number=number: self.confirm(number))
+            batch = PendingFrame(
+                b"356307042441013", b"8E", 1, [body], lambda number=number: self.confirm(number)
+            )
             self.telemetry.store(batch)
 
     def confirm(self, number: int) -> None:

@@ -55,7 +55,7 @@ def everything(world: World) -> None:
 
 def _from(process: Any, world: World) -> None:
     gateway = process.gateway
-    for imei, link in gateway.hub.sessions.items():
+    for imei, link in gateway.sessions.by_imei.items():
         world.history.live[imei] = (process.instance_id, link.session_id)
     world.history.held += [in_flight.request.command_id for in_flight in gateway.dispatcher.commands]
 

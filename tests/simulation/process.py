@@ -10,7 +10,7 @@ from fsm.outbound import Limits
 from store.fleet.ownership import Holder, InstanceHeld
 from tests.simulation.sockets import Socket
 from tests.simulation.virtual_time import CURRENT, Step
-from transport.connection.protocol import Connection
+from transport.connection.protocol import DeviceConnection
 from transport.daemon.gateway import Gateway
 from transport.settings import Settings
 
@@ -78,7 +78,7 @@ class Process:
     def _order_sets(self) -> None:
         """Sets of objects are walked in the order of their addresses, which no seed can repeat."""
         for name in ("strangers", "closing"):
-            setattr(self.gateway.hub, name, Ordered())
+            setattr(self.gateway.sessions, name, Ordered())
 
     async def _live(self) -> None:
         try:
@@ -92,9 +92,9 @@ class Process:
             self.world.fault("crash", f"a task of {self.instance_id} failed")
         self.end()
 
-    def accept(self, socket: Socket) -> Connection:
+    def accept(self, socket: Socket) -> DeviceConnection:
         """A device connects."""
-        connection = Connection(self.gateway.hub)
+        connection = DeviceConnection(self.gateway.sessions)
         self.sockets.append(socket)
         self.world.history.connections[connection.session_id] = socket.device.imei
         self.soon(connection.connection_made, socket)

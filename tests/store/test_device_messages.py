@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import MESSAGE, RECORD, SERIAL, Batch
+from fsm.telemetry import MESSAGE, RECORD, SERIAL, PendingFrame
 from store.client.errors import StoreRefused
 from store.keys import Keys
 from store.streams.telemetry import Telemetry
@@ -33,11 +33,13 @@ class Desk:
         )
 
     def store(self, name: str, kind: str, *bodies: bytes) -> None:
-        batch = Batch(IMEI, b"13", 7, list(bodies) or [SAID], lambda: self.confirmed.append(name), kind)
+        batch = PendingFrame(
+            IMEI, b"13", 7, list(bodies) or [SAID], lambda: self.confirmed.append(name), kind
+        )
         self._names[id(batch)] = name
         self.telemetry.store(batch)
 
-    def _on_refused(self, batch: Batch) -> None:
+    def _on_refused(self, batch: PendingFrame) -> None:
         self.refused.append(self._names[id(batch)])
 
 

@@ -6,19 +6,19 @@ from random import Random
 
 import pytest
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from store.streams.device_ring import DeviceRing
 
 PLENTY = 1000
 
 
-def frame(imei: str, bodies: int = 1) -> Batch:
-    made = Batch(imei.encode(), b"8", 0, [b"x"] * bodies, lambda: None)
+def frame(imei: str, bodies: int = 1) -> PendingFrame:
+    made = PendingFrame(imei.encode(), b"8", 0, [b"x"] * bodies, lambda: None)
     made.size = bodies
     return made
 
 
-def ring_of(*frames: Batch) -> DeviceRing:
+def ring_of(*frames: PendingFrame) -> DeviceRing:
     ring = DeviceRing()
     for one in frames:
         ring.add(one)

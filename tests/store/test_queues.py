@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
 from fsm.moves import MoveResult, Status
-from fsm.telemetry import RECORD, Batch
+from fsm.telemetry import RECORD, PendingFrame
 from store.client.replies import EARLIEST_MS
 from store.ledger.ledger import TRIES, Ledger
 from store.streams.session_log import SessionLog
@@ -36,8 +36,8 @@ def log_of(client: Redis, **given: Any) -> SessionLog:
     return SessionLog(client, KEYS.responses, now_ms=lambda: 1, on_error=ignore, **given)
 
 
-def batch() -> Batch:
-    return Batch(b"1", b"8", 1, [b"{}"], ignore, RECORD)
+def batch() -> PendingFrame:
+    return PendingFrame(b"1", b"8", 1, [b"{}"], ignore, RECORD)
 
 
 class Queue:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import CallFailed
 from store.client.replies import EARLIEST_MS, FORMS, LATEST_MS, StrangeReply, read_time, understood
@@ -81,7 +81,7 @@ def test_what_is_no_time_does_not_set_the_clock(reply: Any) -> None:
 
 @pytest.mark.parametrize("reply", GARBAGE)
 def test_records_are_stored_only_when_the_reply_says_how_many(reply: Any) -> None:
-    batch = Batch(b"356307042441013", b"8", 0, [b"{}"] * 3, lambda: None)
+    batch = PendingFrame(b"356307042441013", b"8", 0, [b"{}"] * 3, lambda: None)
     with pytest.raises((TypeError, ValueError, AttributeError)):
         _read([batch], reply)
     assert _read([batch], 3) == (1, None)

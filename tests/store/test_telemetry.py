@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from store.keys import Keys
 from store.streams.telemetry import OVERHEAD, Telemetry
 
@@ -26,12 +26,12 @@ class Recorder:
         self.errors: list[Exception] = []
         self.changed = asyncio.Event()
 
-    def batch(self, name: str, *bodies: bytes, **more: Any) -> Batch:
+    def batch(self, name: str, *bodies: bytes, **more: Any) -> PendingFrame:
         def done() -> None:
             self.confirmed.append(name)
             self.changed.set()
 
-        return Batch(IMEI, b"8E", 1_700_000_000_000, list(bodies) or [name.encode()], done, **more)
+        return PendingFrame(IMEI, b"8E", 1_700_000_000_000, list(bodies) or [name.encode()], done, **more)
 
     def on_error(self, error: Exception) -> None:
         self.errors.append(error)
@@ -156,7 +156,7 @@ async def test_an_error_in_the_middle_confirms_none_beyond(
 async def test_an_undecodable_frame_that_is_refused_for_good_does_not_hold_up_the_fleet(
     fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
-    refused: list[Batch] = []
+    refused: list[PendingFrame] = []
     telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=seen.on_error, on_refused=refused.append)
     await fake_redis.set(KEYS.undecodable, "not a stream")
     odd = seen.batch("odd", kind="undecodable")

@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import RECORD, UNDECODABLE, Batch
+from fsm.telemetry import RECORD, UNDECODABLE, PendingFrame
 from store.keys import Keys
 from store.streams.telemetry import OVERHEAD, Telemetry
 
@@ -27,8 +27,8 @@ class Desk:
         self.told = asyncio.Event()
         self.telemetry = Telemetry(client, KEYS, "gw-1", on_error=self._on_error, **given)
 
-    def store(self, name: str, *bodies: bytes, kind: str = RECORD) -> Batch:
-        batch = Batch(b"1", b"8", 1, list(bodies) or [b"{}"], lambda: self._confirm(name), kind)
+    def store(self, name: str, *bodies: bytes, kind: str = RECORD) -> PendingFrame:
+        batch = PendingFrame(b"1", b"8", 1, list(bodies) or [b"{}"], lambda: self._confirm(name), kind)
         self.telemetry.store(batch)
         return batch
 
@@ -102,7 +102,7 @@ async def test_an_undecodable_frame_that_is_refused_for_good_is_let_go(
     fake_redis: Redis, spawn: Spawn
 ) -> None:
     await fake_redis.set(KEYS.undecodable, "not a stream")
-    refused: list[Batch] = []
+    refused: list[PendingFrame] = []
     desk = Desk(fake_redis, on_refused=refused.append)
     desk.store("refused", kind=UNDECODABLE)
     desk.store("behind")

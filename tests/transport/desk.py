@@ -90,7 +90,7 @@ class FakeLink:
     def clear(self) -> None:
         self.tainted = False
 
-    def shut(self, reason: str) -> None:
+    def close(self, reason: str) -> None:
         if not self.closed:
             self.closed, self.close_reason = True, reason
             self._dispatcher.left(self, reason)
@@ -139,12 +139,12 @@ class Desk:
     # Devices
 
     def connect(self, imei: str = IMEI, *, ready: bool = True) -> FakeLink:
-        """A device arrives; an older connection of it is superseded, as the hub does it."""
+        """A device arrives; an older connection of it is superseded, as the sessions does it."""
         older = self.dispatcher.link_of(imei)
         link = FakeLink(self.dispatcher, imei, f"{BOOT}-{next(self._serial):x}")
         self.links.append(link)
         if older is not None:
-            older.shut("superseded")
+            older.close("superseded")
         self.ledger.holders[imei] = US
         self.dispatcher.arrived(link)
         if ready:
@@ -167,7 +167,7 @@ class Desk:
 
     def hang_up(self, link: FakeLink) -> None:
         """The device closes its connection."""
-        link.shut(DEVICE_CLOSED)
+        link.close(DEVICE_CLOSED)
 
     def answer(self, link: FakeLink, text: str | bytes = "OK", codec: int = CODEC_12) -> None:
         """The device answers."""

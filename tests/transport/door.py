@@ -1,4 +1,4 @@
-"""A hub behind real sockets: a plain listener and one that speaks TLS, with certificates of its own."""
+"""Sessions behind real sockets: a plain listener and one that speaks TLS, with certificates of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class Door:
-    """A hub behind a plain listener and one that speaks TLS."""
+    """Sessions behind a plain listener and one that speaks TLS."""
 
     def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
         given = {"listen": (LOCAL,), "tls_listen": (LOCAL,), "proxy_listen": (LOCAL,)} | given
@@ -32,14 +32,14 @@ class Door:
 
     async def __aenter__(self) -> Door:
         self.listeners.bind()
-        self.bound = await self.listeners.open(self.wire.hub)
+        self.bound = await self.listeners.open(self.wire.sessions)
         [self.plain], [self.tls] = self.bound.listen, self.bound.tls
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.listeners.close()
-        self.wire.hub.close_all("shutdown")
-        self.wire.hub.kill_all()
+        self.wire.sessions.close_all("shutdown")
+        self.wire.sessions.abort_all()
 
     @asynccontextmanager
     async def device(self, context: ssl.SSLContext | None) -> AsyncIterator[Streams]:

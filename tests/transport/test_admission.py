@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from tests.transport.wire import FakeTransport, Wire
 from transport import log_throttle as seldom
-from transport.connection.protocol import Connection
+from transport.connection.protocol import DeviceConnection
 from transport.log_throttle import AGAIN_AFTER, Tally
 from transport.teltonika.handshake import encode_handshake
 
@@ -21,9 +21,9 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
     return Wire(frozen, max_connections_per_ip=LIMIT)
 
 
-def come(wire: Wire, host: str) -> tuple[Connection, FakeTransport]:
+def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
     """Somebody connects from `host`."""
-    connection, transport = Connection(wire.hub), FakeTransport()
+    connection, transport = DeviceConnection(wire.sessions), FakeTransport()
     transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
     connection.connection_made(transport)
     return connection, transport
@@ -34,7 +34,7 @@ async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
         connection, transport = come(wire, "10.0.0.1")
         connection.data_received(encode_handshake(f"{number:015}"))
         assert not transport.aborted
-    assert (wire.hub.connected, len(wire.hub.sessions)) == (10 * LIMIT, 10 * LIMIT)
+    assert (wire.sessions.connected, len(wire.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
 
 
 async def test_who_says_nothing_holds_a_place_of_its_address_until_the_time_to_name_itself_is_over(

@@ -50,7 +50,7 @@ class Asked:
 
 def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
     wire = Wire(frozen)
-    wire.hub.gate = Gate(allow_list, wire.desk.metrics)
+    wire.sessions.gate = Gate(allow_list, wire.desk.metrics)
     return wire
 
 
@@ -205,8 +205,8 @@ async def test_a_refused_device_gets_00_and_leaves_no_trace(
     assert (transport.closing, transport.aborted) == (True, False)
     assert (connection.imei, connection.close_reason) == ("", REJECTED)
     assert (wire.registrar.registered, wire.registrar.unregistered, wire.session_log) == ([], [], [])
-    assert (wire.telemetry.batches, wire.hub.sessions, wire.hub.strangers) == ([], {}, set())
-    assert wire.hub.connected == 0
+    assert (wire.telemetry.batches, wire.sessions.by_imei, wire.sessions.unidentified) == ([], {}, set())
+    assert wire.sessions.connected == 0
     assert [(line["event"], line["imei"]) for line in logs] == [("device_refused", OTHER_IMEI)]
     assert counted(wire.desk.metrics, "devices_refused_total") == 1
     assert counted(wire.desk.metrics, "sessions_closed_total", reason=REJECTED) == 1
@@ -217,7 +217,7 @@ async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: F
     wire = gated(frozen, asked)
     connection, transport = wire.accept()
     connection.data_received(encode_handshake(IMEI) + FRAME[:5])
-    assert (transport.paused, transport.written, wire.hub.sessions) == (True, [], {})
+    assert (transport.paused, transport.written, wire.sessions.by_imei) == (True, [], {})
     connection.data_received(FRAME[5:])  # what the event loop had read already
     [(imei, done)] = asked.waiting
     assert imei == IMEI
@@ -225,7 +225,7 @@ async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: F
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert not transport.paused
-    assert list(wire.hub.sessions) == [IMEI]
+    assert list(wire.sessions.by_imei) == [IMEI]
     assert len(wire.telemetry.batches) == 1
 
 
@@ -245,7 +245,7 @@ async def test_an_answer_for_a_connection_that_is_gone_changes_nothing(frozen: F
     wire.at(10)
     assert connection.close_reason == HANDSHAKE_TIMEOUT
     asked.waiting[0][1](True)
-    assert (wire.hub.sessions, transport.written) == ({}, [])
+    assert (wire.sessions.by_imei, transport.written) == ({}, [])
 
 
 # The log

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from fsm.telemetry import UNDECODABLE, Batch
+from fsm.telemetry import UNDECODABLE, PendingFrame
 from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
 from tests.transport.diary import Diary, idle_gateway
@@ -97,9 +97,9 @@ def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
 def test_a_frame_that_redis_refuses_for_good_is_told_to_the_hub(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused: list[Batch] = []
-    monkeypatch.setattr(gateway.hub, "refused", refused.append)
-    batch = Batch(b"1", b"8", 1, [b"{}"], lambda: None, UNDECODABLE)
+    refused: list[PendingFrame] = []
+    monkeypatch.setattr(gateway.sessions, "refused", refused.append)
+    batch = PendingFrame(b"1", b"8", 1, [b"{}"], lambda: None, UNDECODABLE)
     assert gateway.backend.telemetry._on_refused is not None
     gateway.backend.telemetry._on_refused(batch)
     assert refused == [batch]

@@ -12,7 +12,7 @@ from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
-from transport.connection.protocol import FRAME_DEADLINE, Connection
+from transport.connection.protocol import FRAME_DEADLINE, DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_8, CODEC_12
@@ -30,11 +30,11 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 
 def fill(wire: Wire) -> None:
     """The store holds as much as it may, of devices that are not here; one of ours notices."""
-    wire.hub.backlog.bytes = FULL
-    wire.hub.flow.hold_all()
+    wire.sessions.backlog.bytes = FULL
+    wire.sessions.flow.hold_all()
 
 
-def read_into(connection: Connection, data: bytes) -> None:
+def read_into(connection: DeviceConnection, data: bytes) -> None:
     """A socket delivers `data`, piece by piece, as the event loop does."""
     for at in range(0, len(data), READ_SIZE):
         piece = data[at : at + READ_SIZE]
@@ -68,7 +68,7 @@ async def test_after_a_full_read_the_others_have_their_turn(wire: Wire, size: in
 async def test_a_device_with_too_many_frames_waiting_is_read_again_when_it_has_fewer(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.hub.progress()
+    wire.sessions.progress()
     await asyncio.sleep(0)
     assert transport.paused
     wire.telemetry.confirm()
@@ -80,7 +80,7 @@ async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
     wire: Wire, waiting: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.hub.backlog.bytes = LIMIT - 4096
+    wire.sessions.backlog.bytes = LIMIT - 4096
     connection.data_received(FRAME * waiting)
     assert transport.paused is paused
     wire.telemetry.confirm()
@@ -93,7 +93,7 @@ async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(
     connection.connection_lost(None)
     fill(wire)
     wire.telemetry.confirm()
-    assert not wire.hub.flow.waiting
+    assert not wire.sessions.flow.waiting
 
 
 # All of them
@@ -103,7 +103,7 @@ async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
     device, its = wire.ready()
     _, silent = wire.ready(OTHER)
     _, stranger = wire.accept()
-    wire.hub.backlog.bytes = LIMIT
+    wire.sessions.backlog.bytes = LIMIT
     device.data_received(FRAME)
     assert [one.paused for one in (its, silent, stranger)] == [True] * 3
     _, newcomer = wire.accept()
@@ -114,7 +114,7 @@ async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
 async def test_everybody_is_read_again_when_there_is_room(wire: Wire, free: int) -> None:
     transports = [wire.ready()[1], wire.ready(OTHER)[1], wire.accept()[1]]
     fill(wire)
-    wire.hub.backlog.bytes = LIMIT - free
+    wire.sessions.backlog.bytes = LIMIT - free
     for _ in range(4):
         wire.at(0.1)
         await asyncio.sleep(0)
@@ -128,8 +128,8 @@ async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wi
     connection.data_received(encode_handshake(IMEI)[:5])
     connection.data_received(encode_handshake(IMEI)[5:] + FRAME)
     assert (connection.imei, wire.telemetry.batches) == ("", [])
-    wire.hub.backlog.bytes = 0
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = 0
+    wire.sessions.progress()
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert (connection.imei, len(wire.telemetry.batches)) == (IMEI, 1)
@@ -140,27 +140,27 @@ async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wi
 async def test_what_came_with_the_name_of_a_device_waits_for_room(wire: Wire) -> None:
     connection, _ = wire.accept()
     asked = []
-    wire.hub.gate.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.hub.gate.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
+    wire.sessions.gate.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.sessions.gate.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI) + FRAME)
     fill(wire)
     asked[0](True)
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert (connection.imei, wire.telemetry.batches) == (IMEI, [])
-    wire.hub.backlog.bytes = 0
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = 0
+    wire.sessions.progress()
     assert len(wire.telemetry.batches) == 1
 
 
 async def test_while_the_allow_list_is_asked_nothing_more_is_read(wire: Wire) -> None:
     connection, transport = wire.accept()
-    wire.hub.gate.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.hub.gate.ask = lambda imei, done: None  # type: ignore[method-assign]
+    wire.sessions.gate.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.sessions.gate.ask = lambda imei, done: None  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI))
     fill(wire)
-    wire.hub.backlog.bytes = 0
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = 0
+    wire.sessions.progress()
     assert transport.paused
 
 
@@ -169,8 +169,8 @@ async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_
     fill(wire)
     order = []
     for _ in range(5):
-        wire.hub.backlog.bytes = LIMIT - READ_COST
-        wire.hub.progress()
+        wire.sessions.backlog.bytes = LIMIT - READ_COST
+        wire.sessions.progress()
         [(turn, (connection, _))] = [
             (number, device) for number, device in enumerate(devices) if not device[1].paused
         ]
@@ -183,8 +183,8 @@ async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_
 async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop(wire: Wire) -> None:
     transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
     fill(wire)
-    wire.hub.backlog.bytes = LIMIT - 3 * READ_COST
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = LIMIT - 3 * READ_COST
+    wire.sessions.progress()
     told = [sum(not one.paused for one in transports)]
     while told[-1] < 10:
         await asyncio.sleep(0)
@@ -197,19 +197,19 @@ async def test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged(
         wire.ready(f"35209308145{number:04}")
     strangers = [wire.accept()[1] for _ in range(12)]
     fill(wire)
-    wire.hub.backlog.bytes = LIMIT - 8 * READ_COST
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = LIMIT - 8 * READ_COST
+    wire.sessions.progress()
     assert sum(not one.paused for one in strangers) == 2
-    assert wire.hub.flow.waiting == 24 - 8
+    assert wire.sessions.flow.waiting == 24 - 8
 
 
 async def test_the_turns_end_when_nobody_waits(wire: Wire) -> None:
     connection, transport = wire.ready()
     fill(wire)
-    wire.hub.backlog.bytes = 0
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = 0
+    wire.sessions.progress()
     connection.data_received(FRAME)
-    assert (wire.hub.flow.in_turns, transport.paused) == (False, False)
+    assert (wire.sessions.flow.in_turns, transport.paused) == (False, False)
 
 
 async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
@@ -226,9 +226,9 @@ async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire)
         connection, transport = wire.ready(imei)
         connection.data_received(sent)
         transports.append(transport)
-    wire.hub.deafen()
+    wire.sessions.pause_reading()
     wire.telemetry.confirm()
-    wire.hub.progress()
+    wire.sessions.progress()
     await asyncio.sleep(0)
     assert [one.paused for one in transports] == [True, True]
 
@@ -242,8 +242,8 @@ async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(wire: Wire) -
     fill(wire)
     wire.at(FRAME_DEADLINE + 1)
     assert not connection.closed
-    wire.hub.backlog.bytes = 0
-    wire.hub.progress()
+    wire.sessions.backlog.bytes = 0
+    wire.sessions.progress()
     wire.at(2 * FRAME_DEADLINE + 2)
     assert connection.close_reason == "protocol_error"
 

@@ -87,7 +87,7 @@ def test_the_end_of_a_session_tells_a_close_from_a_reset(
         async with Door(frozen, **gateway_files(files)) as door, door.device(context) as streams:
             await greet(streams)
             await end(streams)
-            await until(lambda: not door.wire.hub.connected)
+            await until(lambda: not door.wire.sessions.connected)
             assert door.wire.session_log[-1].state == "closed"
             assert door.wire.session_log[-1].reason == reason
 
@@ -109,11 +109,11 @@ def test_a_network_that_is_gone_is_a_timeout(
                 sock = await network.dial((network.host, door.plain[1]))
                 reader, writer = await asyncio.open_connection(sock=sock)
                 await greet((reader, writer))
-                session = door.wire.hub.sessions[IMEI]
+                session = door.wire.sessions.by_imei[IMEI]
                 network.cut()
                 if not idle:
                     session.send(FRAME)
-                await until(lambda: not door.wire.hub.connected)
+                await until(lambda: not door.wire.sessions.connected)
                 assert session.close_reason == NETWORK_TIMEOUT
                 writer.transport.abort()
 
@@ -149,7 +149,7 @@ def test_who_closes_one_side_of_tls_is_closed(run: Run, frozen: FrozenDateTimeFa
             await until(lambda: door.wire.telemetry.batches)
             with raw(writer) as sock:
                 sock.shutdown(socket.SHUT_WR)
-            await until(lambda: not door.wire.hub.connected)
+            await until(lambda: not door.wire.sessions.connected)
             assert door.wire.telemetry.batches[0].cancelled
 
     run(scenario())

@@ -14,7 +14,7 @@ from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection.backpressure import UNACKED_LIMIT
 from transport.connection.link import DeviceLink
-from transport.connection.protocol import BAD_FRAMES_LIMIT, Connection
+from transport.connection.protocol import BAD_FRAMES_LIMIT, DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -149,7 +149,7 @@ async def test_nobody_is_read_while_too_much_waits_for_the_store(
     wire: Wire, pending: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.hub.backlog.bytes = pending
+    wire.sessions.backlog.bytes = pending
     connection.data_received(FRAME)
     assert transport.paused is paused
 
@@ -172,9 +172,9 @@ async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> 
 # How many connections there may be
 
 
-def come(wire: Wire, host: str) -> tuple[Connection, FakeTransport]:
+def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
     """Somebody connects from `host`."""
-    connection, transport = Connection(wire.hub), FakeTransport()
+    connection, transport = DeviceConnection(wire.sessions), FakeTransport()
     transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
     connection.connection_made(transport)
     return connection, transport
@@ -201,7 +201,7 @@ async def test_a_connection_that_was_turned_away_takes_no_room(make_wire: MakeWi
     come(wire, "10.0.0.1")
     second, _ = come(wire, "10.0.0.2")
     second.connection_lost(None)
-    assert (come(wire, "10.0.0.3")[1].aborted, wire.hub.connected) == (True, 1)
+    assert (come(wire, "10.0.0.3")[1].aborted, wire.sessions.connected) == (True, 1)
 
 
 # Which connection is the device's
@@ -221,7 +221,7 @@ async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wi
 
 async def test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one(wire: Wire) -> None:
     def reconciled(link: DeviceLink) -> None:
-        wire.hub.reconciled(link.session_id, IMEI, SUPERSEDED)
+        wire.sessions.reconciled(link.session_id, IMEI, SUPERSEDED)
 
     older, _ = wire.ready()
     newer, _ = wire.ready()

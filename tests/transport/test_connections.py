@@ -40,7 +40,7 @@ def test_a_written_command_fails_with_its_connection(desk: Desk, close_reason: s
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
-    link.shut(close_reason)
+    link.close(close_reason)
     desk.ledger.settle()
     assert desk.life()[-1] == f"failed {reason} maybe_sent"
     assert link.taints == 0
@@ -59,7 +59,7 @@ def test_a_written_command_that_tcp_acknowledged_was_received(desk: Desk) -> Non
 
 def test_a_connection_that_closes_within_the_write_fails_the_command_at_once(desk: Desk) -> None:
     link = desk.connect()
-    link.on_send = lambda: link.shut(WRITE_OVERFLOW)
+    link.on_send = lambda: link.close(WRITE_OVERFLOW)
     desk.ask()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed write_error maybe_sent"
@@ -76,7 +76,7 @@ def test_a_command_whose_connection_closes_before_the_commit_is_withdrawn(
 ) -> None:
     link = desk.connect()
     desk.ask()
-    link.shut(close_reason)
+    link.close(close_reason)
     desk.ledger.settle()
     assert desk.life() == ["queued not_sent", "sent maybe_sent", f"failed {reason} not_sent"]
     assert link.texts == []
@@ -92,7 +92,7 @@ def test_a_command_whose_connection_closes_between_commit_and_write_is_withdrawn
     desk.ask()
     desk.frame_begins(link)
     desk.ledger.settle()
-    link.shut(close_reason)
+    link.close(close_reason)
     desk.ledger.settle()
     assert desk.life() == ["queued not_sent", "sent maybe_sent", f"failed {reason} not_sent"]
     assert link.texts == []

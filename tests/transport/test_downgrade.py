@@ -26,26 +26,26 @@ def test_a_plain_connection_does_not_supersede_one_with_tls_here(
     async def scenario() -> None:
         async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as secure:
             await greet(secure)
-            holder = door.wire.hub.sessions[IMEI]
+            holder = door.wire.sessions.by_imei[IMEI]
             with capture_logs() as logs:
                 for _ in range(2):
                     async with door.device(None) as (reader, writer):
                         writer.write(encode_handshake(IMEI))
                         assert await reader.readexactly(1) == REJECT
                         assert await answer(reader) == b""
-            assert (door.wire.hub.sessions[IMEI], holder.closed) == (holder, False)
+            assert (door.wire.sessions.by_imei[IMEI], holder.closed) == (holder, False)
             (told,) = [line for line in logs if line["event"] == "plain_refused"]
             assert (told["imei"], told["held_by"], told["log_level"]) == (IMEI, holder.peer, "warning")
             assert told["peer"].startswith("127.0.0.1:")
             assert len(door.wire.registrar.registered) == 1
 
             secure[1].transport.abort()
-            await until(lambda: IMEI not in door.wire.hub.sessions)
+            await until(lambda: IMEI not in door.wire.sessions.by_imei)
             async with door.device(None) as plain:
                 await greet(plain)
                 async with door.device(trusting(files)) as again:
                     await greet(again)
-                    assert door.wire.hub.sessions[IMEI].secure
+                    assert door.wire.sessions.by_imei[IMEI].secure
 
     run(scenario())
 
@@ -87,6 +87,6 @@ async def test_one_that_has_closed_its_side_is_turned_back_too(frozen: FrozenDat
 async def test_one_that_is_gone_is_not_turned_back(frozen: FrozenDateTimeFactory) -> None:
     wire = Wire(frozen)
     connection, transport = wire.identify()
-    connection.shut("idle")
+    connection.close("idle")
     connection.registered(INSECURE)
     assert transport.written == []

@@ -34,9 +34,9 @@ async def test_behind_the_frame_that_ends_a_connection_nothing_is_stored(wire: W
 async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(FRAME)
-    connection.shut("idle")
+    connection.close("idle")
     wire.telemetry.confirm()
-    assert (transport.written, wire.hub.frames) == ([], 2)
+    assert (transport.written, wire.sessions.frames) == ([], 2)
 
 
 # When a device gets its commands
@@ -102,7 +102,7 @@ async def test_a_device_is_greeted_as_soon_as_it_is_registered(wire: Wire) -> No
 
 async def test_a_device_that_has_gone_is_not_greeted(wire: Wire) -> None:
     connection, transport = wire.identify()
-    connection.shut("idle")
+    connection.close("idle")
     connection.registered(RegisterResult(Registered.REGISTERED))
     assert transport.written == []
 
@@ -116,15 +116,15 @@ async def test_a_close_of_ours_is_read_by_a_device_that_is_slow_where_it_has_to_
 ) -> None:
     connection, transport = wire.ready()
     transport.unread = 1
-    connection.shut(reason)
+    connection.close(reason)
     assert (transport.closing, transport.aborted) == (True, aborted)
 
 
 async def test_a_connection_that_is_gone_is_not_closed_again(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.connection_lost(None)
-    connection.shut("idle")
-    assert (wire.hub.closing, connection.close_reason) == (set(), "device_closed")
+    connection.close("idle")
+    assert (wire.sessions.closing, connection.close_reason) == (set(), "device_closed")
 
 
 # How long a device waits for the store
@@ -170,7 +170,7 @@ async def test_a_device_that_sends_is_not_idle(frozen: FrozenDateTimeFactory) ->
     wire.at(40)
     connection.data_received(SKIPPED)
     frozen.tick(timedelta(seconds=40))
-    wire.hub.sweep(wire.desk.clock.monotonic())
+    wire.sessions.sweep(wire.desk.clock.monotonic())
     assert not connection.closed
     wire.at(100)
     assert connection.close_reason == "idle"

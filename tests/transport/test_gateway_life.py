@@ -226,7 +226,7 @@ async def test_at_a_beat_the_registry_is_told_who_is_here(
 
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
     monkeypatch.setattr(gateway.reader, "pending", pending)
-    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
+    gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     gateway._on_beat(1_767_225_600_000)
     async with asyncio.timeout(PATIENCE):
@@ -243,7 +243,7 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
     sleep = asyncio.sleep
 
     def read() -> None:
-        before = gateway.hub.now == long_ago
+        before = gateway.sessions.now == long_ago
         seen.append("read, as if it were before the stall" if before else "read")
 
     async def stalled(seconds: float) -> None:
@@ -256,12 +256,12 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
         seen.append("sweep")
         raise Enough
 
-    gateway.hub.now = long_ago = gateway.clock.monotonic() - 100.0
+    gateway.sessions.now = long_ago = gateway.clock.monotonic() - 100.0
     monkeypatch.setattr(recurring, "STALL", -1.0)
     monkeypatch.setattr(recurring.asyncio, "sleep", stalled)
-    monkeypatch.setattr(gateway.hub, "sweep", sweep)
+    monkeypatch.setattr(gateway.sessions, "sweep", sweep)
     with pytest.raises(Enough):
-        await recurring.sweep(gateway.clock, gateway.metrics, gateway.hub, gateway.dispatcher)
+        await recurring.sweep(gateway.clock, gateway.metrics, gateway.sessions, gateway.dispatcher)
     assert seen == ["read", "sweep"]
 
 

@@ -94,19 +94,19 @@ async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unr
 
 def note_the_end(gateway: Gateway, diary: Diary) -> None:
     """All that is asked for at the end of `gateway` goes into `diary`."""
-    hub, dispatcher, backend = gateway.hub, gateway.dispatcher, gateway.backend
-    for part, name in ((gateway._listeners, "close"), (hub, "refuse_strangers"), (hub, "drain")):
+    sessions, dispatcher, backend = gateway.sessions, gateway.dispatcher, gateway.backend
+    for part, name in ((gateway._listeners, "close"), (sessions, "refuse_unidentified"), (sessions, "drain")):
         diary.note(part, name)
     diary.await_(backend.registrar, "unregister_all", 0)
     diary.note(dispatcher, "stop", entry="stop commands")
     diary.note(gateway.reader, "stop", entry="stop reader")
     diary.await_(gateway.reader, "sweep", entry="last look")
     diary.note(dispatcher, "give_up")
-    diary.note(hub, "deafen")
+    diary.note(sessions, "pause_reading")
     diary.await_(backend.telemetry, "flush", 0, entry="save records")
     diary.await_(backend.ledger, "flush", 0, entry="save verdicts")
     diary.await_(backend.session_log, "flush", 0, entry="save session events")
-    diary.note(hub, "close_all")
+    diary.note(sessions, "close_all")
     diary.await_(backend.heartbeat, "release")
     diary.await_(backend, "close", entry="close clients")
 
@@ -115,9 +115,9 @@ async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
     note_the_end(gateway, diary)
     await gateway._shut_down()
     assert diary.entries == [
-        *("close", "refuse_strangers", "unregister_all"),
+        *("close", "refuse_unidentified", "unregister_all"),
         *("drain", "stop commands", "stop reader", "last look", "stop commands", "give_up"),
-        *("deafen", "save records", "save verdicts", "close_all", "save session events"),
+        *("pause_reading", "save records", "save verdicts", "close_all", "save session events"),
         *("release", "close", "close_all", "close clients"),
     ]
 
@@ -169,7 +169,7 @@ async def test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_whi
     if not taken:
         gateway._owns.clear()
     await gateway._shut_down()
-    assert diary.entries[: 3 + len(stops)] == ["close", "refuse_strangers", *stops, "unregister_all"]
+    assert diary.entries[: 3 + len(stops)] == ["close", "refuse_unidentified", *stops, "unregister_all"]
     assert ("last look" in diary.entries) is taken
 
 

@@ -77,7 +77,7 @@ async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_count
 
     diary.await_(gateway.reader, "pending", answer)
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
-    gateway.hub.sessions["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
+    gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_beat(1_767_225_600_000)
@@ -122,9 +122,9 @@ async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_comman
         swept.set()
 
     monkeypatch.setattr(recurring, "SWEEP_EVERY", 0.001)
-    monkeypatch.setattr(gateway.hub, "sweep", sweep_hub)
+    monkeypatch.setattr(gateway.sessions, "sweep", sweep_hub)
     monkeypatch.setattr(gateway.dispatcher, "sweep", sweep_commands)
-    spawn(recurring.sweep(gateway.clock, gateway.metrics, gateway.hub, gateway.dispatcher))
+    spawn(recurring.sweep(gateway.clock, gateway.metrics, gateway.sessions, gateway.dispatcher))
     async with asyncio.timeout(PATIENCE):
         await swept.wait()
     assert seen[:3] == ["connections", "connections", "commands"]
@@ -166,9 +166,9 @@ async def test_every_device_that_is_here_is_unregistered(
         return 0
 
     monkeypatch.setattr(gateway.backend.registrar, "unregister_all", unregister_all)
-    device = SimpleNamespace(imei="1", session_id="s-1", shut=lambda _: None, drain=lambda _: None)
+    device = SimpleNamespace(imei="1", session_id="s-1", close=lambda _: None, drain=lambda _: None)
     device.pause = lambda: None
-    gateway.hub.sessions["1"] = cast(Any, device)
+    gateway.sessions.by_imei["1"] = cast(Any, device)
     await gateway._shut_down()
     assert told == [("1", "s-1")]
 
@@ -216,13 +216,15 @@ async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
 ) -> None:
     monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
     open_at_the_end: list[int] = []
-    gateway.hub.admission.connected = 1
+    gateway.sessions.admission.connected = 1
 
     def close_all(_: str) -> None:
-        asyncio.get_running_loop().call_later(0.01, setattr, gateway.hub.admission, "connected", 0)
+        asyncio.get_running_loop().call_later(0.01, setattr, gateway.sessions.admission, "connected", 0)
 
-    monkeypatch.setattr(gateway.hub, "close_all", close_all)
-    monkeypatch.setattr(gateway.hub, "kill_all", lambda: open_at_the_end.append(gateway.hub.connected))
+    monkeypatch.setattr(gateway.sessions, "close_all", close_all)
+    monkeypatch.setattr(
+        gateway.sessions, "abort_all", lambda: open_at_the_end.append(gateway.sessions.connected)
+    )
     await gateway._close_sockets("shutdown")
     assert open_at_the_end == [0]
 
@@ -232,7 +234,7 @@ async def test_sockets_that_are_closed_by_force_tell_of_it_before_the_last_event
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(
-        gateway.hub, "kill_all", lambda: asyncio.get_running_loop().call_soon(told.append, "closed")
+        gateway.sessions, "abort_all", lambda: asyncio.get_running_loop().call_soon(told.append, "closed")
     )
     await gateway._close_sockets("shutdown")
     assert told == ["closed"]
@@ -250,10 +252,10 @@ async def test_letting_go_ends_listeners_sockets_tasks_and_clients(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway._listeners.bind()
-    monkeypatch.setattr(gateway.hub, "close_all", diary.entries.append)
-    diary.note(gateway.hub, "kill_all")
+    monkeypatch.setattr(gateway.sessions, "close_all", diary.entries.append)
+    diary.note(gateway.sessions, "abort_all")
     diary.await_(gateway.backend, "close", entry="close clients")
     run_idly(gateway, "ledger", "sweep")
     await gateway._abandon("fenced")
-    assert diary.entries == ["fenced", "kill_all", "close clients"]
+    assert diary.entries == ["fenced", "abort_all", "close clients"]
     assert ([sock.fileno() for sock in gateway._listeners._sockets], running(gateway)) == ([-1], set())

@@ -1,4 +1,4 @@
-"""The books of a hub: what it keeps of each connection, and that it keeps nothing of those that are gone."""
+"""What is kept of each connection, and that nothing is kept of those that are gone."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 
 def kept(wire: Wire) -> list[int]:
     """How many connections each book names."""
-    hub = wire.hub
-    at_addresses = hub.admission._unidentified
+    sessions = wire.sessions
+    at_addresses = sessions.admission._unidentified
     books = (
-        hub.strangers,
-        hub.sessions,
-        hub.closing,
-        hub.flow._proven | hub.flow._others,
+        sessions.unidentified,
+        sessions.by_imei,
+        sessions.closing,
+        sessions.flow._proven | sessions.flow._others,
         at_addresses,
-        hub.deadlines,
+        sessions.deadlines,
     )
     return [len(book) for book in books]
 
 
 async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.ready()
-    wire.hub.backlog.bytes = LIMIT + 1
+    wire.sessions.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME + FRAME[:20])
     assert kept(wire) == [0, 1, 0, 1, 0, 1]
-    connection.shut("idle")
+    connection.close("idle")
     assert kept(wire) == [0, 0, 1, 1, 0, 1]
     connection.connection_lost(None)
-    assert (kept(wire), wire.hub.connected) == ([0] * 6, 0)
+    assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
 async def test_nothing_is_kept_of_a_stranger_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.accept()
     assert kept(wire) == [1, 0, 0, 0, 1, 1]
     connection.connection_lost(None)
-    assert (kept(wire), wire.hub.connected) == ([0] * 6, 0)
+    assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
 async def test_who_has_said_who_it_is_is_no_stranger(wire: Wire) -> None:
@@ -62,16 +62,16 @@ async def test_who_has_said_who_it_is_is_no_stranger(wire: Wire) -> None:
 
 async def test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_written(wire: Wire) -> None:
     connection, transport = wire.ready()
-    connection.shut("shutdown")
+    connection.close("shutdown")
     assert not transport.aborted
-    wire.hub.kill_all()
+    wire.sessions.abort_all()
     assert transport.aborted
 
 
 async def test_strangers_are_closed_with_all_others(wire: Wire) -> None:
     stranger, _ = wire.accept()
     device, _ = wire.ready()
-    wire.hub.close_all("fenced")
+    wire.sessions.close_all("fenced")
     assert (stranger.close_reason, device.close_reason) == ("fenced", "fenced")
 
 
@@ -84,7 +84,7 @@ async def test_only_the_connection_whose_frame_is_refused_is_closed(wire: Wire) 
     older.data_received(FRAME)
     [batch] = wire.telemetry.batches
     newer, _ = wire.identify()
-    wire.hub.refused(batch)
+    wire.sessions.refused(batch)
     assert not newer.closed
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.transport.wire import FakeTransport, Wire
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.long_frames import LIMIT, LongFrames
-from transport.connection.protocol import FRAME_DEADLINE, Connection
+from transport.connection.protocol import FRAME_DEADLINE, DeviceConnection
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12, MESSAGE_LIMIT
 
@@ -26,15 +26,15 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
     return Wire(frozen)
 
 
-def begin(wire: Wire, count: int, begun: bytes = HEAD) -> list[tuple[Connection, FakeTransport]]:
+def begin(wire: Wire, count: int, begun: bytes = HEAD) -> list[tuple[DeviceConnection, FakeTransport]]:
     """So many devices begin a frame."""
-    devices = [wire.ready(f"3520930{len(wire.hub.sessions):08}") for _ in range(count)]
+    devices = [wire.ready(f"3520930{len(wire.sessions.by_imei):08}") for _ in range(count)]
     for connection, _ in devices:
         connection.data_received(begun)
     return devices
 
 
-def paused(devices: list[tuple[Connection, FakeTransport]]) -> list[bool]:
+def paused(devices: list[tuple[DeviceConnection, FakeTransport]]) -> list[bool]:
     """Of each device, whether it is not read."""
     return [transport.paused for _, transport in devices]
 
@@ -59,7 +59,7 @@ async def test_a_frame_of_the_size_of_a_read_needs_no_room(wire: Wire) -> None:
     ],
 )
 async def test_when_a_frame_has_ended_who_waits_first_is_read(
-    wire: Wire, end: Callable[[Connection], None]
+    wire: Wire, end: Callable[[DeviceConnection], None]
 ) -> None:
     devices = begin(wire, AT_ONCE + 2)
     end(devices[0][0])
@@ -69,8 +69,8 @@ async def test_when_a_frame_has_ended_who_waits_first_is_read(
 async def test_what_waits_for_room_is_not_read_for_any_other_reason(wire: Wire) -> None:
     begin(wire, AT_ONCE)
     [(device, transport)] = begin(wire, 1)
-    wire.hub.flow.hold_all()
-    wire.hub.progress()
+    wire.sessions.flow.hold_all()
+    wire.sessions.progress()
     device.resume()
     assert transport.paused
 

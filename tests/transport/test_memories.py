@@ -14,9 +14,9 @@ from transport.commands import offline as absent
 from transport.commands import recent_outcomes as verdicts
 from transport.commands.offline import OfflineCommands
 from transport.commands.recent_outcomes import RecentOutcomes
-from transport.connection import address_changes as takeovers
-from transport.connection.address_changes import Takeovers
-from transport.log_throttle import AGAIN_AFTER, Seldom
+from transport.connection import address_changes as address_changes
+from transport.connection.address_changes import AddressChangeMonitor
+from transport.log_throttle import AGAIN_AFTER, LogThrottle
 from transport.metrics import Metrics
 
 
@@ -55,14 +55,14 @@ def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: 
 
 def test_what_was_told_makes_room_for_others_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seldom, "REMEMBERED", 2)
-    lines = Seldom()
-    assert [lines.worth(what, 0.0) for what in "aabc"] == [True, False, True, False]
-    assert [lines.worth(what, AGAIN_AFTER) for what in "ca"] == [True, True]
+    lines = LogThrottle()
+    assert [lines.allow(what, 0.0) for what in "aabc"] == [True, False, True, False]
+    assert [lines.allow(what, AGAIN_AFTER) for what in "ca"] == [True, True]
 
 
 def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(takeovers, "REMEMBERED", 3)
-    seen = Takeovers(Metrics())
+    monkeypatch.setattr(address_changes, "REMEMBERED", 3)
+    seen = AddressChangeMonitor(Metrics())
     for number in range(10):
         seen.note(str(number), "10.0.0.1", 0.0)
     assert list(seen._seen) == ["7", "8", "9"]

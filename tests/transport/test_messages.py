@@ -9,7 +9,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from tests.serial_port import (
     BUFFERED,
     BUFFERED_AT,
@@ -34,7 +34,7 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
     return Wire(frozen)
 
 
-def fields_of(batch: Batch) -> list[dict[str, str]]:
+def fields_of(batch: PendingFrame) -> list[dict[str, str]]:
     rows = [msgspec.json.decode(body) for body in batch.bodies]
     return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
 
@@ -149,7 +149,7 @@ async def test_a_device_with_too_many_unstored_messages_is_not_read_until_there_
 
 async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
     connection, transport = wire.ready()
-    wire.hub.backlog.bytes = LIMIT + 1
+    wire.sessions.backlog.bytes = LIMIT + 1
     connection.data_received(BUFFERED)
     assert transport.paused
 
@@ -158,7 +158,7 @@ async def test_messages_that_redis_refuses_are_counted_and_their_device_stays(wi
     connection, transport = wire.ready()
     for _ in range(UNACKED_LIMIT - 1):
         connection.data_received(MERGED)
-        wire.hub.refused(wire.telemetry.batches.pop())
+        wire.sessions.refused(wire.telemetry.batches.pop())
     connection.data_received(SENSOR)
     assert (connection.closed, transport.paused) == (False, False)
     assert _value(wire, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)

@@ -90,7 +90,7 @@ def test_tls_begins_behind_the_header(run: Run, frozen: FrozenDateTimeFactory, f
             )
             writer.write(HELLO)
             assert await reader.readexactly(1) == ACCEPT
-            session = it.wire.hub.sessions[IMEI]
+            session = it.wire.sessions.by_imei[IMEI]
             assert (session.secure, session.peer) == (True, "198.51.100.22:35646")
             writer.transport.abort()
 
@@ -104,7 +104,7 @@ def test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy(
         async with door(frozen, files, max_connections_per_ip=1) as it:
             listener = it.bound.proxy[0]
             async with proxy(listener) as _, proxy(listener) as _, proxy(listener, LINE) as _:
-                await until(lambda: len(it.wire.hub.strangers) == 1)
+                await until(lambda: len(it.wire.sessions.unidentified) == 1)
                 with capture_logs() as logs:
                     async with proxy(listener, LINE + HELLO) as (reader, _):
                         assert await answer(reader) == b""
@@ -113,8 +113,8 @@ def test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy(
                 ]
                 async with proxy(listener, v2(V6, family=0x21) + HELLO) as (reader, _):
                     assert await reader.readexactly(1) == ACCEPT
-            await until(lambda: not it.wire.hub.connected)
-            assert it.wire.hub.admission._unidentified == {}
+            await until(lambda: not it.wire.sessions.connected)
+            assert it.wire.sessions.admission._unidentified == {}
 
     run(scenario())
 
@@ -132,7 +132,7 @@ def test_whoever_is_not_trusted_is_closed_and_told_once_a_minute(
                 ("proxy_refused", "untrusted", "warning")
             ]
             assert logs[0]["peer"].startswith("127.0.0.9:")
-            assert (it.wire.hub.connected, it.wire.session_log) == (0, [])
+            assert (it.wire.sessions.connected, it.wire.session_log) == (0, [])
 
     run(scenario())
 
@@ -155,7 +155,7 @@ def test_a_header_that_is_none_costs_its_connection_alone(
             assert [(line["event"], line["reason"]) for line in logs] == [("proxy_refused", reason)]
             metrics = it.wire.desk.metrics.registry
             assert metrics.get_sample_value("teltonika_proxy_refused_total", {"reason": reason}) == 2
-            assert (it.wire.hub.connected, list(it.wire.hub.sessions)) == (1, [IMEI])
+            assert (it.wire.sessions.connected, list(it.wire.sessions.by_imei)) == (1, [IMEI])
 
     run(scenario())
 
@@ -172,9 +172,9 @@ def test_a_check_of_a_balancer_writes_no_line(
                 if reset:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 sock.sendall(data)
-                await until(lambda: it.wire.hub.connected)
+                await until(lambda: it.wire.sessions.connected)
                 sock.close()
-                await until(lambda: not it.wire.hub.connected)
+                await until(lambda: not it.wire.sessions.connected)
             assert (logs, it.wire.session_log) == ([], [])
 
     run(scenario())
@@ -191,7 +191,7 @@ def test_a_header_that_does_not_come_is_waited_for_no_longer_than_a_name(
             assert [(line["event"], line["reason"]) for line in logs] == [
                 ("proxy_refused", "handshake_timeout")
             ]
-            assert it.wire.hub.connected == 0
+            assert it.wire.sessions.connected == 0
 
     run(scenario())
 
@@ -201,9 +201,9 @@ def test_a_listener_that_closes_gives_up_who_has_sent_no_header(
 ) -> None:
     async def scenario() -> None:
         async with door(frozen, files) as it, proxy(it.bound.proxy[0], LINE[:9]) as (reader, _):
-            await until(lambda: it.wire.hub.connected)
+            await until(lambda: it.wire.sessions.connected)
             it.listeners.close()
             assert await answer(reader) == b""
-            await until(lambda: not it.wire.hub.connected)
+            await until(lambda: not it.wire.sessions.connected)
 
     run(scenario())

@@ -23,7 +23,7 @@ class Registrar:
 async def test_a_device_that_has_left_meanwhile_is_not_registered_again() -> None:
     registrar, closed = Registrar(), []
     here = SimpleNamespace(imei="1", session_id="s-1", speaks=False)
-    hub = SimpleNamespace(sessions={"1": here}, reconciled=lambda *told: closed.append(told))
-    await reconcile_some(cast(Any, hub), cast(Any, registrar), ["1", "2"])
+    sessions = SimpleNamespace(by_imei={"1": here}, reconciled=lambda *told: closed.append(told))
+    await reconcile_some(cast(Any, sessions), cast(Any, registrar), ["1", "2"])
     assert registrar.asked == [("1", "s-1")]
     assert closed == [("s-1", "1", RegisterResult(Registered.SUPERSEDED, "gw-2"))]

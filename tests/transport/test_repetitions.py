@@ -16,7 +16,7 @@ from tests.transport.fake_ledger import US, Row
 ENDS: dict[str, Callable[[Desk, FakeLink], object]] = {
     "an answer": lambda desk, link: desk.answer(link),
     "silence": lambda desk, link: desk.at(31),
-    "a hang-up": lambda desk, link: link.shut("device_closed"),
+    "a hang-up": lambda desk, link: link.close("device_closed"),
 }
 
 

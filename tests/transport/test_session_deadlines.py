@@ -222,8 +222,8 @@ async def test_a_taint_and_its_end_are_events_of_the_session(wire: Wire) -> None
 
 async def test_a_connection_that_is_closed_while_it_drains_was_draining(wire: Wire) -> None:
     connection, transport = wire.ready()
-    wire.hub.drain()
-    wire.hub.close_all("shutdown")
+    wire.sessions.drain()
+    wire.sessions.close_all("shutdown")
     assert transport.closing
     connection.connection_lost(None)
     assert wire.session_log.states == ["identified", READY, "draining", CLOSED]
@@ -236,7 +236,7 @@ async def test_a_connection_that_is_closed_while_it_drains_was_draining(wire: Wi
 async def test_no_device_can_name_itself_to_a_gateway_that_stops(wire: Wire) -> None:
     stranger, transport = wire.accept()
     device, _ = wire.ready()
-    wire.hub.refuse_strangers()
+    wire.sessions.refuse_unidentified()
     stranger.data_received(encode_handshake("352093081452259"))
     late, late_transport = wire.accept()
     late.data_received(encode_handshake("352093081452258"))

@@ -9,7 +9,7 @@ import pytest
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import US
 from tests.transport.wire import FakeTransport
-from transport.connection.protocol import Connection
+from transport.connection.protocol import DeviceConnection
 from transport.daemon.gateway import Gateway
 from transport.settings import Settings
 from transport.teltonika.handshake import encode_handshake
@@ -172,7 +172,7 @@ async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
     """What came later would be stored, or not, without an acknowledgement."""
     settings = Settings(instance_id=US, metrics=None, max_connections=10)
     gateway = Gateway(settings, "redis://127.0.0.1:1")
-    connection, transport = Connection(gateway.hub), FakeTransport()
+    connection, transport = DeviceConnection(gateway.sessions), FakeTransport()
     connection.connection_made(transport)
     connection.data_received(encode_handshake(IMEI))
     unread: list[bool] = []

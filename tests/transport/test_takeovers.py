@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FakeTransport, Wire
-from transport.connection.address_changes import REMEMBERED, WINDOW, Takeovers
-from transport.connection.protocol import Connection
+from transport.connection.address_changes import REMEMBERED, WINDOW, AddressChangeMonitor
+from transport.connection.protocol import DeviceConnection
 from transport.metrics import Metrics
 from transport.teltonika.handshake import encode_handshake
 
@@ -20,10 +20,10 @@ HERE, THERE = "10.0.0.1", "10.0.0.2"
 def alarms(*seen: tuple[str, str, float]) -> list[Any]:
     """The warnings after a device, or several, were seen: imei, address, when."""
     metrics = Metrics()
-    takeovers = Takeovers(metrics)
+    address_changes = AddressChangeMonitor(metrics)
     with capture_logs() as logs:
         for imei, host, now in seen:
-            takeovers.note(imei, host, now)
+            address_changes.note(imei, host, now)
     counted = metrics.registry.get_sample_value("teltonika_takeovers_suspicious_total")
     assert counted == len(logs)
     assert all(line["log_level"] == "warning" for line in logs)
@@ -64,23 +64,23 @@ def test_after_an_alarm_the_count_begins_anew() -> None:
 
 
 def test_the_memory_is_bounded_and_forgets_who_was_longest_away() -> None:
-    takeovers = Takeovers(Metrics())
+    address_changes = AddressChangeMonitor(Metrics())
     for number in range(3 * REMEMBERED):
-        takeovers.note(f"{number:015}", HERE, 1.0)
-    assert len(takeovers._seen) == REMEMBERED
-    assert f"{3 * REMEMBERED - 1:015}" in takeovers._seen
-    takeovers.note(IMEI, HERE, 1.0 + WINDOW)
-    assert list(takeovers._seen) == [IMEI]
+        address_changes.note(f"{number:015}", HERE, 1.0)
+    assert len(address_changes._seen) == REMEMBERED
+    assert f"{3 * REMEMBERED - 1:015}" in address_changes._seen
+    address_changes.note(IMEI, HERE, 1.0 + WINDOW)
+    assert list(address_changes._seen) == [IMEI]
 
 
 async def test_a_takeover_is_reported_and_nobody_is_refused(frozen: FrozenDateTimeFactory) -> None:
     wire = Wire(frozen)
     with capture_logs() as logs:
         for number in range(4):
-            connection, transport = Connection(wire.hub), FakeTransport()
+            connection, transport = DeviceConnection(wire.sessions), FakeTransport()
             transport._extra["peername"] = ((HERE, THERE)[number % 2], 40_000)  # type: ignore[attr-defined]
             connection.connection_made(transport)
             connection.data_received(encode_handshake(IMEI))
-    assert wire.hub.sessions[IMEI] is connection
+    assert wire.sessions.by_imei[IMEI] is connection
     assert not connection.closed
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["takeovers_suspicious"]

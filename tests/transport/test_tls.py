@@ -62,7 +62,7 @@ def test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read(
         door = Door(frozen, **gateway_files(files))
         async with door, door.device(trusting(files)) as streams:
             await greet(streams)
-            transport: Any = door.wire.hub.sessions[IMEI]._transport
+            transport: Any = door.wire.sessions.by_imei[IMEI]._transport
             assert transport.get_read_buffer_limits()[1] == TLS_BUFFER
 
     run(scenario())
@@ -87,7 +87,7 @@ def test_what_tcp_acknowledged_cannot_be_told_over_tls(
             for context, told in ((None, True), (trusting(files), False)):
                 async with door.device(context) as streams:
                     await greet(streams)
-                    link = door.wire.hub.sessions[IMEI]
+                    link = door.wire.sessions.by_imei[IMEI]
                     assert (unacknowledged(link._transport) is not None) is told
                     assert link.acknowledged(1) is told
 
@@ -122,7 +122,7 @@ def test_who_speaks_no_tls_is_never_taken_for_a_device(
             async with door.device(None) as (reader, writer):
                 writer.write(encode_handshake(IMEI))
                 assert not (await answer(reader)).startswith(ACCEPT)
-            assert door.wire.hub.sessions == {}
+            assert door.wire.sessions.by_imei == {}
 
     run(scenario())
 
@@ -134,7 +134,7 @@ def test_a_socket_with_tls_has_the_options_of_a_plain_one(
         door = Door(frozen, **gateway_files(files))
         async with door, door.device(trusting(files)) as streams:
             await greet(streams)
-            sock = door.wire.hub.sessions[IMEI]._transport.get_extra_info("socket")
+            sock = door.wire.sessions.by_imei[IMEI]._transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -48,16 +48,16 @@ def test_who_has_not_come_to_speak_tls_counts_against_the_limits(
         with ExitStack() as stack:
             async with door:
                 strangers = [knock(door, stack) for _ in range(2)]
-                await until(lambda: door.wire.hub.connected == 2)
+                await until(lambda: door.wire.sessions.connected == 2)
                 for context in (trusting(files), None):
                     with pytest.raises((OSError, asyncio.IncompleteReadError)):
                         async with door.device(context) as streams:
                             await greet(streams)
                 strangers[0].close()
-                await until(lambda: door.wire.hub.connected == 1)
+                await until(lambda: door.wire.sessions.connected == 1)
                 async with door.device(trusting(files)) as streams:
                     await greet(streams)
-                    assert door.wire.hub.connected == 2
+                    assert door.wire.sessions.connected == 2
 
     run(scenario())
 
@@ -68,14 +68,14 @@ def test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tl
     async def scenario() -> None:
         with ExitStack() as stack:
             async with Door(frozen, **gateway_files(files)) as door:
-                sock, hub = knock(door, stack), door.wire.hub
-                await until(lambda: hub.connected)
+                sock, sessions = knock(door, stack), door.wire.sessions
+                await until(lambda: sessions.connected)
                 door.wire.at(6)
                 _, writer = await asyncio.open_connection(
                     sock=sock, ssl=trusting(files), server_hostname="127.0.0.1"
                 )
-                await until(lambda: hub.strangers)
-                [connection] = hub.strangers
+                await until(lambda: sessions.unidentified)
+                [connection] = sessions.unidentified
                 door.wire.at(9.999)
                 assert not connection.closed
                 door.wire.at(10)
@@ -93,7 +93,7 @@ def test_a_stranger_who_never_speaks_is_sent_away_in_time(
             async with Door(frozen, **gateway_files(files), handshake_timeout=0.1) as door:
                 host, port = knock(door, stack).getsockname()
                 await until(lambda: failures(door))
-                assert door.wire.hub.connected == 0
+                assert door.wire.sessions.connected == 0
         assert logs == [
             {
                 "event": "tls_failed",
@@ -119,7 +119,7 @@ def test_many_at_once_are_taken_in_a_few_at_a_time(
                 seen = [0]
                 while seen[-1] < 3 * ACCEPTED_AT_ONCE:
                     await asyncio.sleep(0)
-                    seen.append(door.wire.hub.connected)
+                    seen.append(door.wire.sessions.connected)
                 # Some versions of asyncio accept one more.
                 assert max(after - before for before, after in pairwise(seen)) <= ACCEPTED_AT_ONCE + 1
 
@@ -158,7 +158,7 @@ def test_a_tls_handshake_that_fails_is_counted_and_told_with_its_reason(
                     async with door.device(context(files)) as streams:
                         await greet(streams)
                 await until(lambda: failures(door))
-                assert door.wire.hub.connected == 0
+                assert door.wire.sessions.connected == 0
         assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", reason)]
 
     run(scenario())
@@ -192,7 +192,7 @@ def test_many_failures_of_one_address_are_one_line_and_are_counted_one_by_one(
                 for number in range(1, 6):
                     with ExitStack() as stack:
                         knock(door, stack)
-                        await until(lambda number=number: door.wire.hub.connected == 1)  # type: ignore[misc]
+                        await until(lambda number=number: door.wire.sessions.connected == 1)  # type: ignore[misc]
                     await until(lambda number=number: failures(door) == number)  # type: ignore[misc]
         assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", DEVICE_CLOSED)]
 
@@ -209,9 +209,9 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
         with ExitStack() as stack, capture_logs() as logs:
             async with Door(frozen, **gateway_files(files)) as door:
                 knock(door, stack)
-                await until(lambda: door.wire.hub.connected)
+                await until(lambda: door.wire.sessions.connected)
                 door.listeners.close()
-                await until(lambda: not door.wire.hub.connected)
+                await until(lambda: not door.wire.sessions.connected)
         assert logs == []
 
     run(scenario())
@@ -220,12 +220,12 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
 async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
     frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
-    hub, transport = Door(frozen, **gateway_files(files)).wire.hub, FakeTransport()
-    hub.refuse_strangers()
-    connection = AcceptedConnection(hub, ("10.0.0.1", 40_000), secure=True)
+    sessions, transport = Door(frozen, **gateway_files(files)).wire.sessions, FakeTransport()
+    sessions.refuse_unidentified()
+    connection = AcceptedConnection(sessions, ("10.0.0.1", 40_000), secure=True)
     connection.connection_made(transport)
     assert transport.aborted
-    assert hub.strangers == set()
+    assert sessions.unidentified == set()
 
 
 class Exhausted(socket.socket):
@@ -269,7 +269,7 @@ def test_for_a_file_to_spare_is_looked_seldom(
                 await until(lambda: logs)
                 for _ in range(10):
                     await asyncio.sleep(0)
-                assert door.wire.hub.connected == 0
+                assert door.wire.sessions.connected == 0
 
     run(scenario())
 

@@ -1,4 +1,4 @@
-"""A hub whose sockets are lists of bytes, on the frozen clock: connections without a network."""
+"""Sessions whose sockets are lists of bytes, on the frozen clock: connections without a network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.backlog import Backlog
 from fsm.events import SessionEvent
 from fsm.registration import Registered, RegisterResult
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from tests.transport.desk import IMEI, START, Desk
 from tests.transport.fake_ledger import BOOT
-from transport.connection.protocol import Connection
-from transport.connection.sessions import Hub
+from transport.connection.protocol import DeviceConnection
+from transport.connection.sessions import Sessions
 from transport.teltonika.avl import Record, encode_avl
 from transport.teltonika.frame import CODEC_8
 from transport.teltonika.handshake import encode_handshake
@@ -36,7 +36,7 @@ class FakeTransport(asyncio.Transport):
         self.written: list[bytes] = []
         self.unread = 0
         self.closing = self.aborted = self.paused = False
-        self.protocol: Connection | None = None
+        self.protocol: DeviceConnection | None = None
         self._high = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -73,16 +73,16 @@ class FakeTelemetry:
     """Stores a frame when it is told to."""
 
     def __init__(self) -> None:
-        self.batches: list[Batch] = []
+        self.batches: list[PendingFrame] = []
         self.healthy = True
         self.backlog = Backlog()
 
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: PendingFrame) -> None:
         batch.size = sum(map(len, batch.bodies))
         self.backlog.bytes += batch.weight
         self.batches.append(batch)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, batch: PendingFrame) -> None:
         if not batch.cancelled:
             batch.cancelled = True
             self.backlog.bytes -= batch.weight
@@ -119,7 +119,7 @@ class SessionLog(list[SessionEvent]):
 
 
 class Wire:
-    """A desk, and a hub in front of it."""
+    """A desk, and the sessions in front of it."""
 
     def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
         self.desk = Desk(frozen, **given)
@@ -128,7 +128,7 @@ class Wire:
         self.session_log = SessionLog()
         self._frozen = frozen
         desk = self.desk
-        self.hub = Hub(
+        self.sessions = Sessions(
             desk.settings,
             BOOT,
             desk.clock,
@@ -142,30 +142,30 @@ class Wire:
     def at(self, seconds: float) -> None:
         """It is `seconds` after the start, and what is due is done."""
         self._frozen.move_to(START + timedelta(seconds=seconds))
-        self.hub.sweep(self.desk.clock.monotonic())
+        self.sessions.sweep(self.desk.clock.monotonic())
         self.desk.sweep()
 
-    def accept(self) -> tuple[Connection, FakeTransport]:
+    def accept(self) -> tuple[DeviceConnection, FakeTransport]:
         """Somebody connects."""
-        connection, transport = Connection(self.hub), FakeTransport()
+        connection, transport = DeviceConnection(self.sessions), FakeTransport()
         transport.protocol = connection
         connection.connection_made(transport)
         return connection, transport
 
-    def identify(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+    def identify(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
         """A device connects and names itself."""
         connection, transport = self.accept()
         connection.data_received(encode_handshake(imei))
         return connection, transport
 
-    def welcome(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+    def welcome(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
         """A device has named itself, and the registry has answered."""
         connection, transport = self.identify(imei)
         connection.registered(RegisterResult(Registered.REGISTERED))
         transport.written.clear()
         return connection, transport
 
-    def ready(self, imei: str = IMEI) -> tuple[Connection, FakeTransport]:
+    def ready(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
         """A device has had its first frame acknowledged."""
         connection, transport = self.welcome(imei)
         connection.data_received(FRAME)

@@ -195,7 +195,7 @@ class DeviceQueue:
     def drain_overdue(self, now: float, drain_timeout: float) -> None:
         """Give up a tainted connection when a command has waited for the owed answer long enough."""
         if self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout:
-            self.link.shut(TAINTED)
+            self.link.close(TAINTED)
 
     def close(self, reason: str) -> list[InFlightCommand]:
         """The connection is gone: what was out gets its verdict, what waited is returned."""

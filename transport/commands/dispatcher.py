@@ -171,7 +171,7 @@ class Dispatcher:
             return
         self._put_back(queue)
         if not queue.link.closed:
-            queue.link.shut(SUPERSEDED)
+            queue.link.close(SUPERSEDED)
 
     def _on_speaks(self, in_flight: InFlightCommand) -> None:
         """Redis knows the device as one that speaks by itself."""

@@ -15,7 +15,7 @@ REMEMBERED = 10_000
 """Devices looked at; of those seen longest ago nothing is known any more."""
 
 
-class Takeovers:
+class AddressChangeMonitor:
     """Tells when a device has changed its address too often. Nobody is refused for it."""
 
     def __init__(self, metrics: Metrics) -> None:

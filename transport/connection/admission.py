@@ -13,7 +13,7 @@ from collections import Counter
 import structlog
 
 from transport.connection.tcp import has_spare_descriptor, raise_descriptor_limit
-from transport.log_throttle import Seldom, Tally
+from transport.log_throttle import LogThrottle, Tally
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -46,7 +46,7 @@ class Admission:
         self._room = min(settings.max_connections or files, files)
         self._limited_by = _TOTAL if self._room == settings.max_connections else _FILES
         self._wanted = settings.max_connections or FEW
-        self._scarcity = Seldom()
+        self._scarcity = LogThrottle()
         self._per_host = settings.max_connections_per_ip
         self._unidentified: Counter[str] = Counter()
         self._turned_away: Tally[tuple[str, str]] = Tally()
@@ -103,7 +103,7 @@ class Admission:
 
     def look(self, now: float) -> None:
         """Tell of those who were turned away since the last line about their address, and of scarcity."""
-        if not has_spare_descriptor() and self._scarcity.worth(_FILES, now):
+        if not has_spare_descriptor() and self._scarcity.allow(_FILES, now):
             log.warning("open_files_exhausted", connections=self.connected, advice=_ADVICE[_FILES])
         for (host, limit), count in self._turned_away.due(now):
             self._tell(host, limit, count)

@@ -15,7 +15,7 @@ import structlog
 from fsm.errors import GatewayFault
 from fsm.outbound import IMEI
 from transport.connection.file_reader import PATIENCE, FileReader, NotRead, regular
-from transport.log_throttle import Seldom
+from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -199,7 +199,7 @@ class Gate:
     def __init__(self, allow_list: AllowListPort | None, metrics: Metrics) -> None:
         self._list = allow_list
         self._metrics = metrics
-        self._refusals = Seldom()
+        self._refusals = LogThrottle()
 
     def allows(self, imei: str) -> bool | None:
         """Whether the device may connect; None when it has to be asked for."""
@@ -213,5 +213,5 @@ class Gate:
     def refused(self, imei: str, peer: str, now: float) -> None:
         """A device was sent away: counted always, logged once a minute."""
         self._metrics.refused.inc()
-        if self._refusals.worth(imei, now):
+        if self._refusals.allow(imei, now):
             log.warning("device_refused", imei=imei, peer=peer)

@@ -23,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from fsm.backlog import Backlog
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from transport.connection.long_frames import LongFrames
 from transport.connection.ports import Readable
 
@@ -93,11 +93,11 @@ class Backpressure:
             else:
                 other.resume()
 
-    def is_too_much(self, waiting: Sequence[Batch]) -> bool:
+    def is_too_much(self, waiting: Sequence[PendingFrame]) -> bool:
         """Whether a connection of which these wait for the store has more than its share."""
         if len(waiting) < 2:
             return False
-        weight = sum(batch.weight for batch in waiting)
+        weight = sum(frame.weight for frame in waiting)
         return len(waiting) >= UNACKED_LIMIT or not self._backlog.shares(weight)
 
     def after_store(self, connection: Readable) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from fsm.reasons import PROTOCOL_ERROR, REJECTED
 from fsm.registration import Registered, RegisterResult
 from transport.connection.link import DeviceLink
-from transport.connection.sessions import Hub
+from transport.connection.sessions import Sessions
 from transport.teltonika.errors import BadHandshake
 from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 
@@ -19,13 +19,13 @@ A device waits for seconds; while Redis is slow or away it is accepted all the s
 has read `01` is not looked at until then."""
 
 
-class Guest(DeviceLink):
+class HandshakeConnection(DeviceLink):
     """A device that has to say who it is before anything else of it is read."""
 
     __slots__ = ("_early", "_greeted", "_handshake")
 
-    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
-        super().__init__(hub, secure=secure)
+    def __init__(self, sessions: Sessions, *, secure: bool = False) -> None:
+        super().__init__(sessions, secure=secure)
         self._early = b""  # read while the connection waits, for its turn to be read or for its greeting
         self._greeted = False
         self._handshake: HandshakeReader | None = HandshakeReader()
@@ -33,10 +33,10 @@ class Guest(DeviceLink):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        hub = self._hub
-        flow = hub.flow
-        self.last_read = hub.now
-        if flow.in_turns and (flow.holds(self) or hub.backlog.full):
+        sessions = self._sessions
+        flow = sessions.flow
+        self.last_read = sessions.now
+        if flow.in_turns and (flow.holds(self) or sessions.backlog.full):
             self._early += data
             flow.wait(self)
         elif self._greeted:
@@ -53,7 +53,7 @@ class Guest(DeviceLink):
     def resume(self) -> None:
         """Read on, unless there is a reason not to."""
         asking = not self._greeted and (self._handshake is None or self._handshake.complete)
-        if self.closed or asking or self._hub.flow.holds(self):
+        if self.closed or asking or self._sessions.flow.holds(self):
             return
         self._transport.resume_reading()
         early, self._early = self._early, b""
@@ -72,10 +72,10 @@ class Guest(DeviceLink):
 
     def _present(self, imei: str) -> None:
         """A device has named itself: it is let in, sent away, or waits until the allow-list is asked."""
-        allowed = self._hub.gate.allows(imei)
+        allowed = self._sessions.gate.allows(imei)
         if allowed is None:
             self.pause()
-            self._hub.gate.ask(imei, partial(self._judged, imei))
+            self._sessions.gate.ask(imei, partial(self._judged, imei))
         else:
             self._judge(imei, allowed)
 
@@ -87,14 +87,14 @@ class Guest(DeviceLink):
     def _judge(self, imei: str, allowed: bool) -> None:
         assert self._handshake is not None
         if not allowed:
-            self._hub.gate.refused(imei, self.peer, self._hub.now)
+            self._sessions.gate.refused(imei, self.peer, self._sessions.now)
             self._transport.write(REJECT)
-            self.shut(REJECTED)
+            self.close(REJECTED)
             return
-        if not self.secure and (holder := self._hub.secure_peer(imei)):
-            self._hub.plain_refused(imei, self.peer, holder)
+        if not self.secure and (holder := self._sessions.secure_peer(imei)):
+            self._sessions.plain_refused(imei, self.peer, holder)
             self._transport.write(REJECT)
-            self.shut(REJECTED)
+            self.close(REJECTED)
             return
         rest, self._handshake = self._handshake.rest, None
         self._identify(imei)
@@ -102,15 +102,15 @@ class Guest(DeviceLink):
             self.data_received(rest)
 
     def _reject(self, error: BadHandshake) -> None:
-        self._hub.no_device(self, error.reason)
+        self._sessions.no_device(self, error.reason)
         self._transport.write(REJECT)
-        self.shut(PROTOCOL_ERROR)
+        self.close(PROTOCOL_ERROR)
 
     def _identify(self, imei: str) -> None:
         self.imei = imei
         self.advance("identify")
-        self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.ready_grace)
-        self._hub.identified(self)
+        self._due_in(self._sessions.settings.ready_grace)
+        self._sessions.identified(self)
         asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._welcome)
 
     def _greet(self) -> None:
@@ -134,11 +134,11 @@ class Guest(DeviceLink):
         """The device has TLS at another instance. Before that was known it may have been greeted."""
         if self.closed and not self.half_closed:
             return
-        self._hub.plain_refused(self.imei, self.peer, holder)
+        self._sessions.plain_refused(self.imei, self.peer, holder)
         if not self._greeted:
             self._greeted = True
             self._transport.write(REJECT)
-        self.shut(REJECTED)
+        self.close(REJECTED)
         self._transport.close()  # of one that is half closed
 
     def _finish(self) -> None:

@@ -12,8 +12,8 @@ from fsm import session
 from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE_OVERFLOW
 from fsm.registration import RegisterResult, is_secure
 from fsm.session import READY, SESSION, TAINTED, Session
-from fsm.telemetry import Batch
-from transport.connection.sessions import Hub
+from fsm.telemetry import PendingFrame
+from transport.connection.sessions import Sessions
 from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address
 
@@ -31,9 +31,9 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_host",
-        "_hub",
         "_port",
         "_sent",
+        "_sessions",
         "_transport",
         "close_reason",
         "closed",
@@ -47,8 +47,8 @@ class DeviceLink(asyncio.BufferedProtocol):
         "unacked_since",
     )
 
-    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
-        self._hub = hub
+    def __init__(self, sessions: Sessions, *, secure: bool = False) -> None:
+        self._sessions = sessions
         self._host = ""
         self._sent = 0
         self.closed = False
@@ -57,9 +57,9 @@ class DeviceLink(asyncio.BufferedProtocol):
         self.imei = ""
         self.speaks = False  # known to speak by itself, through a serial port
         self.over_share = False  # not read until its own frames are stored
-        self.last_read = hub.now
+        self.last_read = sessions.now
         self._port = 0
-        self.session_id = hub.new_session_id(secure)
+        self.session_id = sessions.new_session_id(secure)
         self.session = Session(self.session_id)
         self.unacked_since = 0.0
 
@@ -95,16 +95,20 @@ class DeviceLink(asyncio.BufferedProtocol):
             return
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
         self.advance("accept")
-        self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.handshake_timeout)
-        if self._hub.flow.in_turns:
-            self._hub.flow.wait(self)
+        self._due_in(self._sessions.settings.handshake_timeout)
+        if self._sessions.flow.in_turns:
+            self._sessions.flow.wait(self)
+
+    def _due_in(self, seconds: float) -> None:
+        """Set the connection's deadline; see `overdue`."""
+        self._sessions.deadlines.set(self, self._sessions.clock.monotonic() + seconds)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes: its size bounds what one connection is given of one turn."""
-        return self._hub.read_buffer
+        return self._sessions.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._hub.read_buffer[:nbytes]))
+        self.data_received(bytes(self._sessions.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """The device has sent `data`."""
@@ -116,18 +120,18 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def _admitted(self) -> bool:
         """Whether there is room for the connection; if so it is counted."""
-        return self._hub.admit(self, self._host)
+        return self._sessions.admit(self, self._host)
 
     def pause_writing(self) -> None:
-        self.shut(WRITE_OVERFLOW)
+        self.close(WRITE_OVERFLOW)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.session.state == session.NEW:
             return
         self._leave(close_reason(exc))
         self.advance("close", self.close_reason)
-        self._hub.discharge(self)
-        self._hub.metrics.closed.labels(self.close_reason).inc()
+        self._sessions.discharge(self)
+        self._sessions.metrics.closed.labels(self.close_reason).inc()
         if self.imei:
             log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)
 
@@ -149,11 +153,11 @@ class DeviceLink(asyncio.BufferedProtocol):
             reason=reason,
             imei=self.imei,
             peer=self.peer,
-            instance_id=self._hub.instance_id,
+            instance_id=self._sessions.instance_id,
         )
         self.session = session.evolve(self.session, event)
         if self.imei:
-            self._hub.publish(event)
+            self._sessions.publish(event)
 
     def _advance_if_allowed(self, trigger: str, reason: str = "") -> None:
         if SESSION.allows(self.session.state, trigger):
@@ -163,13 +167,13 @@ class DeviceLink(asyncio.BufferedProtocol):
         """Begin nothing new on this connection."""
         self._advance_if_allowed("drain", reason)
 
-    def shut(self, reason: str) -> None:
+    def close(self, reason: str) -> None:
         """Close the connection for `reason`. A peer that does not read is not waited for."""
         if self.closed:
             return
         self.drain(reason)
         self._leave(reason)
-        self._hub.closing.add(self)
+        self._sessions.closing.add(self)
         if reason in _FLUSHED or not self._transport.get_write_buffer_size():
             self._transport.close()
         else:
@@ -180,7 +184,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         if not self.closed:
             self._transport.pause_reading()
 
-    def kill(self) -> None:
+    def abort(self) -> None:
         """Close at once, whatever is still to be written."""
         self._transport.abort()
 
@@ -190,7 +194,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self.closed = True
         self.close_reason = reason
         if self.imei:
-            self._hub.left(self, reason)
+            self._sessions.left(self, reason)
 
     # What the read path adds
 
@@ -208,8 +212,8 @@ class DeviceLink(asyncio.BufferedProtocol):
         """Whether so much of it waits for the store that no more should be read."""
         raise NotImplementedError
 
-    def awaits(self, batch: Batch) -> bool:
-        """Whether `batch` is a frame of this connection that is not acknowledged."""
+    def awaits(self, frame: PendingFrame) -> bool:
+        """Whether `frame` is a frame of this connection that is not acknowledged."""
         raise NotImplementedError
 
     def overdue(self) -> None:
@@ -243,7 +247,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def taint(self) -> None:
         """An answer is owed to a command that already has its verdict."""
-        self._hub.metrics.taints.inc()
+        self._sessions.metrics.taints.inc()
         self._advance_if_allowed("taint")
 
     def clear(self) -> None:

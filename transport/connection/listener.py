@@ -18,10 +18,10 @@ import structlog
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from transport.connection.backpressure import READ_SIZE
-from transport.connection.protocol import Connection
-from transport.connection.sessions import Hub
+from transport.connection.protocol import DeviceConnection
+from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
-from transport.log_throttle import Seldom
+from transport.log_throttle import LogThrottle
 from transport.settings import Address
 
 log = structlog.get_logger("telgw.sessions")
@@ -32,7 +32,7 @@ TLS_BUFFER = 4 * READ_SIZE
 """Bytes of TLS beyond which a connection that is not read is not received from either."""
 
 
-class AcceptedConnection(Connection):
+class AcceptedConnection(DeviceConnection):
     """A connection that was counted before it could be used; its time to name itself began then.
 
     Args:
@@ -43,13 +43,15 @@ class AcceptedConnection(Connection):
 
     __slots__ = ("_accepted_at",)
 
-    def __init__(self, hub: Hub, address: Address, *, secure: bool, accepted_at: float | None = None) -> None:
-        super().__init__(hub, secure=secure)
+    def __init__(
+        self, sessions: Sessions, address: Address, *, secure: bool, accepted_at: float | None = None
+    ) -> None:
+        super().__init__(sessions, secure=secure)
         self._come_from(address)
-        self._accepted_at = hub.clock.monotonic() if accepted_at is None else accepted_at
+        self._accepted_at = sessions.clock.monotonic() if accepted_at is None else accepted_at
 
     def _admitted(self) -> bool:
-        return self._hub.admit_counted(self)
+        return self._sessions.admit_counted(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Its TLS handshake is done, if there is one."""
@@ -58,7 +60,7 @@ class AcceptedConnection(Connection):
             cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)
         super().connection_made(transport)
         if not self.closed:
-            self._hub.deadlines.set(self, self._accepted_at + self._hub.settings.handshake_timeout)
+            self._sessions.deadlines.set(self, self._accepted_at + self._sessions.settings.handshake_timeout)
 
 
 class Listener:
@@ -72,13 +74,13 @@ class Listener:
         OSError: another process listens there.
     """
 
-    def __init__(self, hub: Hub, sock: socket.socket, tls: dict[str, Any]) -> None:
-        self._hub = hub
+    def __init__(self, sessions: Sessions, sock: socket.socket, tls: dict[str, Any]) -> None:
+        self._sessions = sessions
         self._sock = sock
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._refusals = Seldom()
+        self._refusals = LogThrottle()
         self._again: asyncio.TimerHandle | None = None
         sock.listen(BACKLOG)
         self._listen()
@@ -102,7 +104,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if self._refusals.worth("accept", self._hub.now):
+                if self._refusals.allow("accept", self._sessions.now):
                     log.error("accept_failed", error=error.strerror)
                 self._loop.remove_reader(self._sock)
                 self._again = self._loop.call_later(NO_FILES_PATIENCE, self._listen)
@@ -120,11 +122,11 @@ class Listener:
 
     def _admits(self, address: Address) -> bool:
         """Whether a connection from there may come in; if so it is counted."""
-        return self._hub.admission.enter(address[0], self._hub.now)
+        return self._sessions.admission.enter(address[0], self._sessions.now)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
         """Make an accepted socket a connection."""
-        connection = AcceptedConnection(self._hub, address, secure=bool(self._tls))
+        connection = AcceptedConnection(self._sessions, address, secure=bool(self._tls))
         await self._connect(connection, sock, self._tls)
 
     async def _connect(
@@ -136,13 +138,13 @@ class Listener:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._hub.admission.leave(connection.place)
+                self._sessions.admission.leave(connection.place)
 
     def _failed(self, connection: AcceptedConnection, error: OSError) -> None:
         """Counted always, logged once a minute for each address and reason."""
-        self._hub.metrics.tls_failures.inc()
+        self._sessions.metrics.tls_failures.inc()
         reason = _reason(error)
-        if self._refusals.worth((connection.host, reason), self._hub.now):
+        if self._refusals.allow((connection.host, reason), self._sessions.now):
             log.warning("tls_failed", peer=connection.peer, reason=reason)
 
 

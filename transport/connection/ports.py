@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fsm.registration import RegisterResult
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from transport.ports import Link
 
 
@@ -70,8 +70,8 @@ class SessionConnection(Link, Readable, Protocol):
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
 
-    def awaits(self, batch: Batch) -> bool:
-        """Whether `batch` is a frame of this connection that is not acknowledged."""
+    def awaits(self, frame: PendingFrame) -> bool:
+        """Whether `frame` is a frame of this connection that is not acknowledged."""
 
     def overdue(self) -> None:
         """The connection's deadline has come."""
@@ -79,5 +79,5 @@ class SessionConnection(Link, Readable, Protocol):
     def drain(self, reason: str) -> None:
         """Begin nothing new on this connection."""
 
-    def kill(self) -> None:
+    def abort(self) -> None:
         """Close at once, whatever is still to be written."""

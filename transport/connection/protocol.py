@@ -11,9 +11,9 @@ import structlog
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
 from fsm.session import READY
-from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, Batch
-from transport.connection.handshake import Guest
-from transport.connection.sessions import Hub
+from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
+from transport.connection.handshake import HandshakeConnection
+from transport.connection.sessions import Sessions
 from transport.teltonika.avl import decode_avl, encode_ack
 from transport.teltonika.command import Message, decode_messages
 from transport.teltonika.errors import FramingLost, Undecodable
@@ -44,7 +44,7 @@ _CODEC_NAMES = {
 }
 
 
-class Connection(Guest):
+class DeviceConnection(HandshakeConnection):
     """The read path of a device session."""
 
     __slots__ = (
@@ -54,12 +54,12 @@ class Connection(Guest):
         "_unstored",
     )
 
-    def __init__(self, hub: Hub, *, secure: bool = False) -> None:
-        super().__init__(hub, secure=secure)
-        self._unacked: list[tuple[int, Batch]] | None = None  # no list for the thousands that are idle
-        self._unstored: list[Batch] | None = None  # those that the device does not wait for
+    def __init__(self, sessions: Sessions, *, secure: bool = False) -> None:
+        super().__init__(sessions, secure=secure)
+        self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list for the thousands that are idle
+        self._unstored: list[PendingFrame] | None = None  # those that the device does not wait for
         self._bad = 0
-        self._reader = FrameReader(hub.settings.max_frame)
+        self._reader = FrameReader(sessions.settings.max_frame)
 
     @property
     def writable(self) -> bool:
@@ -73,8 +73,8 @@ class Connection(Guest):
         if self.half_closed:
             self._transport.abort()
         elif self._handshake is not None:
-            self._hub.no_device(self, HANDSHAKE_TIMEOUT)
-            self.shut(HANDSHAKE_TIMEOUT)
+            self._sessions.no_device(self, HANDSHAKE_TIMEOUT)
+            self.close(HANDSHAKE_TIMEOUT)
         elif self._reader.partial:
             self._frame_overdue()
         elif self.session.state == session.IDENTIFIED and not self._unacked:
@@ -82,10 +82,10 @@ class Connection(Guest):
 
     def _frame_overdue(self) -> None:
         """A frame that has begun has not ended: its device is to blame, unless it was not read."""
-        if self._hub.flow.holds(self):
+        if self._sessions.flow.holds(self):
             self.extend_frame()
         else:
-            self.shut(PROTOCOL_ERROR)
+            self.close(PROTOCOL_ERROR)
 
     def extend_frame(self) -> None:
         self._watch_frame(begun=True)
@@ -94,8 +94,8 @@ class Connection(Guest):
         self._greet()  # whatever is written next, the device reads its greeting first
         self.advance("open")
         if not self._reader.partial:
-            self._hub.deadlines.cancel(self)
-        self._hub.dispatcher.quiet(self)
+            self._sessions.deadlines.cancel(self)
+        self._sessions.dispatcher.quiet(self)
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
@@ -113,38 +113,38 @@ class Connection(Guest):
             self._framing_lost(reader.fault)
         elif was_partial or reader.partial:
             self._piece_read(was_partial, ended=bool(bodies))
-        self._hub.flow.after_read(self, len(data))
+        self._sessions.flow.after_read(self, len(data))
 
     def _piece_read(self, was_partial: bool, *, ended: bool) -> None:
         """What was read begins, continues or ends a frame that did not come in one read."""
         reader = self._reader
         if ended or reader.partial != was_partial:
             self._watch_frame(reader.partial)
-        self._hub.flow.arriving(self, reader.expected, ended=ended)
+        self._sessions.flow.arriving(self, reader.expected, ended=ended)
 
     def _framing_lost(self, fault: FramingLost) -> None:
         if fault.length:
-            self._hub.too_long(self, fault.length)
+            self._sessions.too_long(self, fault.length)
         else:
             log.info("framing_lost", imei=self.imei, peer=self.peer, reason=fault.reason)
-        self.shut(PROTOCOL_ERROR)
+        self.close(PROTOCOL_ERROR)
 
     def _watch_frame(self, begun: bool) -> None:
         """A frame that has begun must end in time."""
         if begun:
-            self._hub.deadlines.set(self, self._hub.clock.monotonic() + FRAME_DEADLINE)
+            self._due_in(FRAME_DEADLINE)
         elif self.session.state == session.IDENTIFIED:
-            self._hub.deadlines.set(self, self._hub.clock.monotonic() + self._hub.settings.ready_grace)
+            self._due_in(self._sessions.settings.ready_grace)
         else:
-            self._hub.deadlines.cancel(self)
-            self._hub.dispatcher.quiet(self)
+            self._sessions.deadlines.cancel(self)
+            self._sessions.dispatcher.quiet(self)
 
     def _bad_frame(self, frame: BadFrame) -> None:
-        self._hub.metrics.bad_frames.inc()
+        self._sessions.metrics.bad_frames.inc()
         self._bad += 1
         log.debug("bad_frame", imei=self.imei, reason=frame.reason, length=frame.length)
         if self._bad >= BAD_FRAMES_LIMIT:
-            self.shut(PROTOCOL_ERROR)
+            self.close(PROTOCOL_ERROR)
 
     def _frame(self, body: bytes) -> None:
         codec = body[0]
@@ -165,78 +165,78 @@ class Connection(Guest):
         except Undecodable as error:
             self._keep_raw(body, error.reason.encode(), owed=False)
             return
-        answer = self._hub.dispatcher.answer
+        answer = self._sessions.dispatcher.answer
         unasked = [message for message in messages if not answer(self, message)]
         if unasked:
             self._keep_messages(body[0], unasked)
 
     def _keep_messages(self, codec: int, messages: list[Message]) -> None:
-        self._hub.metrics.messages.labels(CODEC_NAMES[codec]).inc(len(messages))
+        self._sessions.metrics.messages.labels(CODEC_NAMES[codec]).inc(len(messages))
         kind = SERIAL if messages[0].serial else MESSAGE
-        self._keep(self._batch(codec, message_bodies(messages), kind, owed=False))
+        self._keep(self._pending_frame(codec, message_bodies(messages), kind, owed=False))
 
     def _avl(self, codec: int, body: bytes) -> None:
-        if self._hub.settings.payload == "raw":
-            self._store(body[1], self._batch(codec, [body], FRAME))
+        if self._sessions.settings.payload == "raw":
+            self._store(body[1], self._pending_frame(codec, [body], FRAME))
             return
         try:
             bodies = [record_json(record) for record in decode_avl(body)]
         except Undecodable as error:
             self._keep_raw(body, error.reason.encode())
             return
-        self._store(len(bodies), self._batch(codec, bodies))
+        self._store(len(bodies), self._pending_frame(codec, bodies))
 
-    def _batch(
+    def _pending_frame(
         self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"", owed: bool = True
-    ) -> Batch:
+    ) -> PendingFrame:
         name = _CODEC_NAMES.get(codec) or b"%02X" % codec
-        imei, now_ms = self.imei.encode("ascii"), self._hub.clock.now_ms()
+        imei, now_ms = self.imei.encode("ascii"), self._sessions.clock.now_ms()
         done = self._stored if owed else self._kept
-        return Batch(imei, name, now_ms, bodies, done, kind, reason, owed)
+        return PendingFrame(imei, name, now_ms, bodies, done, kind, reason, owed)
 
     def _keep_raw(self, body: bytes, reason: bytes, owed: bool = True) -> None:
         """What cannot be decoded is stored as it came. If the device waits for an acknowledgement it gets
         one, or it would repeat the frame for ever."""
-        self._hub.metrics.undecodable.inc()
+        self._sessions.metrics.undecodable.inc()
         log.debug("frame_undecodable", imei=self.imei, reason=reason.decode())
-        batch = self._batch(body[0], [body], UNDECODABLE, reason, owed)
+        frame = self._pending_frame(body[0], [body], UNDECODABLE, reason, owed)
         if owed:
-            self._store(body[1], batch)
+            self._store(body[1], frame)
         else:
-            self._keep(batch)
+            self._keep(frame)
 
-    def _keep(self, batch: Batch) -> None:
+    def _keep(self, frame: PendingFrame) -> None:
         """Store what the device waits for no acknowledgement of; commands go out meanwhile."""
         self._unstored = self._unstored or []
-        self._unstored.append(batch)
-        self._hub.telemetry.store(batch)
+        self._unstored.append(frame)
+        self._sessions.telemetry.store(frame)
 
     def _kept(self) -> None:
         assert self._unstored
         del self._unstored[0]
         self._unstored = self._unstored or None
         if self.over_share:
-            self._hub.flow.after_store(self)
+            self._sessions.flow.after_store(self)
 
-    def _store(self, count: int, batch: Batch) -> None:
-        hub = self._hub
+    def _store(self, count: int, frame: PendingFrame) -> None:
+        sessions = self._sessions
         if self._unacked is None:
             self._unacked = []
-            self.unacked_since = hub.now
-        self._unacked.append((count, batch))
-        hub.telemetry.store(batch)
+            self.unacked_since = sessions.now
+        self._unacked.append((count, frame))
+        sessions.telemetry.store(frame)
 
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
         assert self._unacked
         count, _ = self._unacked.pop(0)
         self._unacked = self._unacked or None
-        hub = self._hub
-        self.unacked_since = hub.now if self._unacked else 0.0
-        hub.records += count
-        hub.frames += 1
+        sessions = self._sessions
+        self.unacked_since = sessions.now if self._unacked else 0.0
+        sessions.records += count
+        sessions.frames += 1
         if self.over_share:
-            hub.flow.after_store(self)
+            sessions.flow.after_store(self)
         if self.closed and not self.half_closed:
             return
         self._write(encode_ack(count))
@@ -245,7 +245,7 @@ class Connection(Guest):
         elif self.session.state == session.IDENTIFIED:
             self._open()
         elif not self._unacked:
-            hub.dispatcher.quiet(self)
+            sessions.dispatcher.quiet(self)
 
     def eof_received(self) -> bool:
         """The device has closed its side; whether the connection stays open for what it is owed.
@@ -260,8 +260,8 @@ class Connection(Guest):
         self.half_closed = True
         self.drain(DEVICE_CLOSED)
         self._leave(DEVICE_CLOSED)
-        self._hub.closing.add(self)
-        self._hub.deadlines.set(self, self._hub.clock.monotonic() + HALF_CLOSED_PATIENCE)
+        self._sessions.closing.add(self)
+        self._due_in(HALF_CLOSED_PATIENCE)
         return True
 
     def _finish(self) -> None:
@@ -279,8 +279,8 @@ class Connection(Guest):
 
     def _forget(self) -> None:
         """What the store has not confirmed yet is dropped, for the device keeps what is not acknowledged."""
-        for _, batch in self._unacked or ():
-            self._hub.telemetry.drop(batch)
+        for _, frame in self._unacked or ():
+            self._sessions.telemetry.drop(frame)
 
     @property
     def congested(self) -> bool:
@@ -288,8 +288,8 @@ class Connection(Guest):
         unacked, unstored = self._unacked, self._unstored
         if unstored is None and (unacked is None or len(unacked) == 1):
             return False  # of most connections, most of the time
-        return self._hub.flow.is_too_much([batch for _, batch in unacked or ()] + (unstored or []))
+        return self._sessions.flow.is_too_much([frame for _, frame in unacked or ()] + (unstored or []))
 
-    def awaits(self, batch: Batch) -> bool:
-        """Whether `batch` is a frame of this connection that is not acknowledged."""
-        return any(waiting is batch for _, waiting in self._unacked or ())
+    def awaits(self, frame: PendingFrame) -> bool:
+        """Whether `frame` is a frame of this connection that is not acknowledged."""
+        return any(waiting is frame for _, waiting in self._unacked or ())

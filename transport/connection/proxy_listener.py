@@ -19,8 +19,8 @@ import structlog
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from transport.connection.listener import AcceptedConnection, Listener
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
-from transport.connection.sessions import Hub
-from transport.log_throttle import Seldom
+from transport.connection.sessions import Sessions
+from transport.log_throttle import LogThrottle
 from transport.settings import Address
 
 log = structlog.get_logger("telgw.sessions")
@@ -52,20 +52,20 @@ class ProxyListener(Listener):
 
     def __init__(
         self,
-        hub: Hub,
+        sessions: Sessions,
         sock: socket.socket,
         tls: dict[str, Any],
         trust: Iterable[IPv4Network | IPv6Network],
     ) -> None:
         self._trust = tuple(trust)
-        self._told = Seldom()
-        super().__init__(hub, sock, tls)
+        self._told = LogThrottle()
+        super().__init__(sessions, sock, tls)
 
     def _admits(self, address: Address) -> bool:
         if not self._trusts(address[0]):
             self._refuse(address, UNTRUSTED)
             return False
-        return self._hub.admission.enter(None, self._hub.now)
+        return self._sessions.admission.enter(None, self._sessions.now)
 
     def _trusts(self, host: str) -> bool:
         found = ip_address(host.partition("%")[0])
@@ -73,25 +73,25 @@ class ProxyListener(Listener):
         return any((mapped or found) in network for network in self._trust)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
-        accepted_at = self._hub.clock.monotonic()
+        accepted_at = self._sessions.clock.monotonic()
         connection = None
         try:
             source = await self._source(sock, address)
-            if source is not None and self._hub.admission.claim(source[0], self._hub.now):
+            if source is not None and self._sessions.admission.claim(source[0], self._sessions.now):
                 connection = AcceptedConnection(
-                    self._hub, source, accepted_at=accepted_at, secure=bool(self._tls)
+                    self._sessions, source, accepted_at=accepted_at, secure=bool(self._tls)
                 )
         finally:
             if connection is None:
                 sock.close()
-                self._hub.admission.leave(None)
+                self._sessions.admission.leave(None)
         if connection is not None:
             await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
         """The time that is left for TLS: the header has had its share."""
-        passed = self._hub.clock.monotonic() - accepted_at
-        return {"ssl_handshake_timeout": max(LEAST_TIME, self._hub.settings.handshake_timeout - passed)}
+        passed = self._sessions.clock.monotonic() - accepted_at
+        return {"ssl_handshake_timeout": max(LEAST_TIME, self._sessions.settings.handshake_timeout - passed)}
 
     async def _source(self, sock: socket.socket, proxy: Address) -> Address | None:
         """The address of the client; None when there is none to serve.
@@ -100,7 +100,7 @@ class ProxyListener(Listener):
         somebody listens.
         """
         try:
-            async with asyncio.timeout(self._hub.settings.handshake_timeout):
+            async with asyncio.timeout(self._sessions.settings.handshake_timeout):
                 header = await read_header(sock)
         except BadProxyHeader as error:
             self._refuse(proxy, error.reason)
@@ -114,8 +114,8 @@ class ProxyListener(Listener):
 
     def _refuse(self, proxy: Address, reason: str) -> None:
         """Counted always, logged once a minute for each address and reason."""
-        self._hub.metrics.proxy_refused.labels(reason).inc()
-        if self._told.worth((proxy[0], reason), self._hub.now):
+        self._sessions.metrics.proxy_refused.labels(reason).inc()
+        if self._told.allow((proxy[0], reason), self._sessions.now):
             advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
             log.warning("proxy_refused", peer=f"{proxy[0]}:{proxy[1]}", reason=reason, **advice)
 

@@ -10,14 +10,14 @@ from fsm.deadlines import Deadlines
 from fsm.events import SessionEvent
 from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from transport.clock import Clock
-from transport.connection.address_changes import Takeovers
+from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AllowListPort, Gate
 from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.ports import SessionConnection
-from transport.log_throttle import Seldom
+from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, RegistrarPort, SessionLogPort, TelemetryPort
 from transport.settings import Settings
@@ -30,14 +30,14 @@ STORE_PATIENCE = 60.0
 """Seconds that a device waits for an acknowledgement before its connection is closed."""
 
 
-class Hub:
+class Sessions:
     """The connections, by device; the limits; and the ways into the rest of the gateway.
 
     Attributes:
         now: the monotonic second of the last sweep, or of the end of a stall: fine enough for idle times, and
             cheap to read.
-        sessions: identified connections, by imei.
-        strangers: connections that have not said who they are.
+        by_imei: identified connections.
+        unidentified: connections that have not said who they are.
         closing: connections we have closed and whose sockets are not gone yet.
         admission: the places for connections; whoever listens asks it for one.
         flow: which connections are read.
@@ -64,16 +64,16 @@ class Hub:
         self.telemetry = telemetry
         self.backlog = telemetry.backlog
         self.gate = Gate(allow_list, metrics)
-        self.takeovers = Takeovers(metrics)
+        self.address_changes = AddressChangeMonitor(metrics)
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
         self.deadlines: Deadlines[SessionConnection] = Deadlines()
         # One table serves both: whoever is connected is a link of ours, and commands look for links in it.
-        self.sessions = cast("dict[str, SessionConnection]", dispatcher.links)
-        self.strangers: set[SessionConnection] = set()
+        self.by_imei = cast("dict[str, SessionConnection]", dispatcher.links)
+        self.unidentified: set[SessionConnection] = set()
         self.closing: set[SessionConnection] = set()
         self.admission = Admission(settings, metrics)
-        self.flow = Backpressure(self.backlog, lambda: (*self.strangers, *self.sessions.values()))
+        self.flow = Backpressure(self.backlog, lambda: (*self.unidentified, *self.by_imei.values()))
         self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.frames = 0
         self.records = 0
@@ -82,9 +82,9 @@ class Hub:
         self._session_log = session_log
         self._serial = 0
         self._look_at = 0.0
-        self._refusals = Seldom()
-        self._too_long = Seldom()
-        self._plain_refused = Seldom()
+        self._refusals = LogThrottle()
+        self._too_long = LogThrottle()
+        self._plain_refused = LogThrottle()
 
     def new_session_id(self, secure: bool) -> str:
         """A session id, unique over all processes, that tells whether the session has TLS.
@@ -105,18 +105,18 @@ class Hub:
         """Take a new connection in, unless it would be one too many."""
         if not self.admission.enter(host, self.now):
             return False
-        self.strangers.add(connection)
+        self.unidentified.add(connection)
         return True
 
     def admit_counted(self, connection: SessionConnection) -> bool:
         """Take in a connection that was counted before, unless the gateway has begun to stop."""
         if not self.admission.refusing:
-            self.strangers.add(connection)
+            self.unidentified.add(connection)
         return not self.admission.refusing
 
     def discharge(self, connection: SessionConnection) -> None:
         """The connection's socket is closed."""
-        self.strangers.discard(connection)
+        self.unidentified.discard(connection)
         self.closing.discard(connection)
         self.flow.forget(connection)
         self.deadlines.cancel(connection)
@@ -124,13 +124,13 @@ class Hub:
 
     def no_device(self, connection: SessionConnection, reason: str) -> None:
         """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
-        if self._refusals.worth((connection.host, reason), self.now):
+        if self._refusals.allow((connection.host, reason), self.now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
     def too_long(self, connection: SessionConnection, length: int) -> None:
         """A frame declares `length` bytes, more than are allowed; its device repeats it for ever."""
         self.metrics.frames_too_long.inc()
-        if self._too_long.worth(connection.imei, self.now):
+        if self._too_long.allow(connection.imei, self.now):
             log.warning(
                 "frame_too_long",
                 imei=connection.imei,
@@ -142,7 +142,7 @@ class Hub:
 
     def secure_peer(self, imei: str) -> str:
         """The address of the session with TLS that holds the device here; empty when there is none."""
-        holder = self.sessions.get(imei)
+        holder = self.by_imei.get(imei)
         return holder.peer if holder is not None and holder.secure else ""
 
     def plain_refused(self, imei: str, peer: str, holder: str) -> None:
@@ -151,7 +151,7 @@ class Hub:
         `holder` is the address of the session with TLS, or the instance that has it.
         """
         self.metrics.plain_refused.inc()
-        if self._plain_refused.worth(imei, self.now):
+        if self._plain_refused.allow(imei, self.now):
             log.warning(
                 "plain_refused",
                 imei=imei,
@@ -164,19 +164,19 @@ class Hub:
 
     def identified(self, connection: SessionConnection) -> None:
         """The device said who it is: it takes the place of its older session, here and in the registry."""
-        self.strangers.discard(connection)
+        self.unidentified.discard(connection)
         self.admission.release(connection.host)
-        self.takeovers.note(connection.imei, connection.host, self.now)
-        older = self.sessions.get(connection.imei)
-        self.sessions[connection.imei] = connection
+        self.address_changes.note(connection.imei, connection.host, self.now)
+        older = self.by_imei.get(connection.imei)
+        self.by_imei[connection.imei] = connection
         if older is not None:
-            older.shut(SUPERSEDED)
+            older.close(SUPERSEDED)
         self._registrar.register(connection.imei, connection.session_id, connection.registered)
         self.dispatcher.arrived(connection)
 
     def left(self, connection: SessionConnection, reason: str) -> None:
         """The session is over."""
-        if self.sessions.get(connection.imei) is connection:
+        if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
         self.dispatcher.left(connection, reason)
 
@@ -189,33 +189,33 @@ class Hub:
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
         """The registry's word on a session that asked again to be the holder."""
-        connection = self.sessions.get(imei)
+        connection = self.by_imei.get(imei)
         if connection is None or connection.session_id != session_id:
             return
         connection.speaks = connection.speaks or result.speaks
         if result.status is Registered.SUPERSEDED:
-            connection.shut(SUPERSEDED)
+            connection.close(SUPERSEDED)
 
-    def refused(self, batch: Batch) -> None:
+    def refused(self, frame: PendingFrame) -> None:
         """The store will never take this frame: a device that waits for it is sent away, the others go on."""
-        if not batch.owed:
-            self._lost(batch)
+        if not frame.owed:
+            self._lost(frame)
             return
-        connection = self.sessions.get(batch.imei.decode("ascii"))
-        log.error("frame_refused", imei=batch.imei.decode("ascii"))
-        if connection is not None and connection.awaits(batch):
-            connection.shut(STORE_UNAVAILABLE)
+        connection = self.by_imei.get(frame.imei.decode("ascii"))
+        log.error("frame_refused", imei=frame.imei.decode("ascii"))
+        if connection is not None and connection.awaits(frame):
+            connection.close(STORE_UNAVAILABLE)
 
-    def _lost(self, batch: Batch) -> None:
+    def _lost(self, frame: PendingFrame) -> None:
         """What no device sends again is gone: counted, and told once a minute for each kind."""
-        self.metrics.messages_lost.inc(len(batch.bodies))
-        if self._refusals.worth(("lost", batch.kind), self.now):
-            log.error("messages_refused", imei=batch.imei.decode("ascii"), kind=batch.kind)
-        batch.done()
+        self.metrics.messages_lost.inc(len(frame.bodies))
+        if self._refusals.allow(("lost", frame.kind), self.now):
+            log.error("messages_refused", imei=frame.imei.decode("ascii"), kind=frame.kind)
+        frame.done()
 
     # Flow
 
-    def deafen(self) -> None:
+    def pause_reading(self) -> None:
         """Read no device any more: what has not come yet would not be acknowledged."""
         self.flow.stop()
 
@@ -243,32 +243,32 @@ class Hub:
         idle = self.settings.idle_timeout
         if not idle and self.telemetry.healthy:
             return
-        for connection in list(self.sessions.values()):
+        for connection in list(self.by_imei.values()):
             if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:
-                connection.shut(STORE_UNAVAILABLE)
+                connection.close(STORE_UNAVAILABLE)
             elif idle and now - connection.last_read >= idle and not self.flow.holds(connection):
-                connection.shut(IDLE)
+                connection.close(IDLE)
 
     # Shutdown
 
-    def refuse_strangers(self) -> None:
+    def refuse_unidentified(self) -> None:
         """From now on no device can name itself: it would be registered by a gateway that stops."""
         self.admission.refusing = True
-        for connection in (*self.strangers, *self.sessions.values()):
+        for connection in (*self.unidentified, *self.by_imei.values()):
             if not connection.imei:
-                connection.shut(SHUTDOWN)
+                connection.close(SHUTDOWN)
 
     def drain(self) -> None:
         """The gateway stops: sessions go on until their commands are answered, but nothing new begins."""
-        for connection in (*self.strangers, *self.sessions.values()):
+        for connection in (*self.unidentified, *self.by_imei.values()):
             connection.drain(SHUTDOWN)
 
-    def kill_all(self) -> None:
+    def abort_all(self) -> None:
         """Close what did not close by itself, whatever is still to be written."""
         for connection in list(self.closing):
-            connection.kill()
+            connection.abort()
 
     def close_all(self, reason: str) -> None:
         """Close every connection; what is in their write buffers is still sent."""
-        for connection in (*self.strangers, *self.sessions.values()):
-            connection.shut(reason)
+        for connection in (*self.unidentified, *self.by_imei.values()):
+            connection.close(reason)

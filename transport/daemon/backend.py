@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from fsm.events import SessionEvent
-from fsm.telemetry import Batch
+from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import StoreError, is_transient
 from store.diagnosis.rights import check_rights
@@ -57,7 +57,7 @@ class Backend:
         on_fenced: Callable[[], None],
         on_watched: Callable[[HolderWatched], None],
         on_held: Callable[[InstanceHeld], None],
-        on_refused: Callable[[Batch], None],
+        on_refused: Callable[[PendingFrame], None],
         on_progress: Callable[[], None],
     ) -> None:
         self._settings = settings

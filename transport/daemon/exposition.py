@@ -40,20 +40,25 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
 def _read(gateway: Gateway) -> None:
     """What is read only when somebody looks, in the thread of the scrape: plain numbers, no more."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
-    hub, commands, backend, clock = gateway.hub, gateway.dispatcher.commands, gateway.backend, gateway.clock
-    gauge("sessions", "Devices connected", lambda: len(hub.sessions))
-    gauge("open_connections", "TCP connections open", lambda: hub.connected)
+    sessions, commands, backend, clock = (
+        gateway.sessions,
+        gateway.dispatcher.commands,
+        gateway.backend,
+        gateway.clock,
+    )
+    gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
+    gauge("open_connections", "TCP connections open", lambda: sessions.connected)
     gauge("commands_held", "Commands in hand", lambda: len(commands))
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
-    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: hub.backlog.bytes)
+    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: sessions.backlog.bytes)
     gauge("heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.beat_at)
     gauge("oldest_queued_seconds", "Age of the oldest queued command", lambda: _age(gateway))
     if gateway.files.tls_ends() is not None:
         text = "Epoch seconds when the first of certificate, authority and revocation lists expires"
         gauge("tls_expiry_timestamp_seconds", text, lambda: gateway.files.tls_ends() or 0.0)
-    reading("frames_total", "AVL frames acknowledged", lambda: hub.frames)
-    reading("records_total", "AVL records acknowledged", lambda: hub.records)
+    reading("frames_total", "AVL frames acknowledged", lambda: sessions.frames)
+    reading("records_total", "AVL records acknowledged", lambda: sessions.records)
     reading(
         "telemetry_dropped_frames_total",
         "Frames not stored because their connection closed first",

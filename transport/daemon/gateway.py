@@ -19,7 +19,7 @@ from transport.clock import Clock
 from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
 from transport.commands.handover import Handover
-from transport.connection.sessions import Hub
+from transport.connection.sessions import Sessions
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
@@ -73,15 +73,15 @@ class Gateway:
             on_fenced=self._on_fenced,
             on_watched=lambda watched: self._claim.watched(watched),
             on_held=self._on_held,
-            on_refused=lambda batch: self.hub.refused(batch),
-            on_progress=lambda: self.hub.progress(),
+            on_refused=lambda batch: self.sessions.refused(batch),
+            on_progress=lambda: self.sessions.progress(),
         )
         ledger = self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
         self.consumer = CommandConsumer(self.dispatcher, ledger)
         self.handover = Handover(self.dispatcher, ledger, self.backend.registrar)
         self.files = Files(settings, self._listeners, self.backend.allow_list)
-        self.hub = Hub(
+        self.sessions = Sessions(
             settings,
             self.boot_id,
             self.clock,
@@ -188,7 +188,7 @@ class Gateway:
         """The instance id is ours, and the heartbeat is written, before any device can connect."""
         self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
-        bound = await self._listeners.open(self.hub)
+        bound = await self._listeners.open(self.sessions)
         log.info(
             "ready",
             **bound.spelt(),
@@ -214,9 +214,9 @@ class Gateway:
         start("recall", partial(recall, self._owns, self.dispatcher, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
-        start("leftovers", backend.leftovers(self.hub.sessions.__contains__).run)
+        start("leftovers", backend.leftovers(self.sessions.by_imei.__contains__).run)
         start("check", partial(check_up, backend, self._beaten))  # before `reconcile`, which clears the event
-        start("sweep", partial(sweep, self.clock, self.metrics, self.hub, self.dispatcher))
+        start("sweep", partial(sweep, self.clock, self.metrics, self.sessions, self.dispatcher))
         start("reconcile", self._reconcile)
         start("handover", partial(hand_over, self.handover, self.backend))
 
@@ -234,20 +234,20 @@ class Gateway:
             self._beaten.clear()
             with suppress(StoreError):
                 self.pending = await self.reader.pending()
-            await reconcile(self.hub, self.backend.registrar)
+            await reconcile(self.sessions, self.backend.registrar)
 
     # The end
 
     async def _shut_down(self) -> None:
         """Stop in order: nothing new in, verdicts for what is here, and the last word to Redis."""
-        log.info("stopping", sessions=len(self.hub.sessions), commands=len(self.dispatcher.commands))
+        log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.commands))
         self._listeners.close()
-        self.hub.refuse_strangers()
+        self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:
             self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
         for name in ("reconcile", "handover", "janitor", "leftovers"):
             await self._tasks.ended(name, 0.0)
-        held = [(imei, link.session_id) for imei, link in self.hub.sessions.items()]
+        held = [(imei, link.session_id) for imei, link in self.sessions.by_imei.items()]
         await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)
         await self._stop_commands()
         await self._drain_commands()
@@ -257,7 +257,7 @@ class Gateway:
         await self._abandon()
 
     async def _stop_commands(self) -> None:
-        self.hub.drain()
+        self.sessions.drain()
         self.dispatcher.stop()
         self.reader.stop()
         if self._owns.is_set():
@@ -274,7 +274,7 @@ class Gateway:
     async def _flush(self) -> None:
         """Acknowledge what is stored, close the sockets, and save the verdicts, within the bound."""
         backend = self.backend
-        self.hub.deafen()
+        self.sessions.pause_reading()
         async with asyncio.TaskGroup() as group:
             records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
@@ -285,9 +285,9 @@ class Gateway:
             log.warning("unsaved", records=records.result(), moves=moves.result())
 
     async def _close_sockets(self, reason: str) -> None:
-        self.hub.close_all(reason)
-        await _until(lambda: not self.hub.connected, 1.0)
-        self.hub.kill_all()
+        self.sessions.close_all(reason)
+        await _until(lambda: not self.sessions.connected, 1.0)
+        self.sessions.abort_all()
         await asyncio.sleep(0)
 
     async def _abandon(self, reason: str = SHUTDOWN) -> None:

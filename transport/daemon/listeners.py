@@ -15,9 +15,9 @@ import structlog
 from fsm.errors import GatewayFault
 from transport.clock import Clock
 from transport.connection.listener import Listener
-from transport.connection.protocol import Connection
+from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_listener import ProxyListener
-from transport.connection.sessions import Hub
+from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
 from transport.settings import Address, Settings
@@ -145,7 +145,7 @@ class Listeners:
         others = self._settings.listeners
         return ":" in host and any(other == port and ":" not in name for name, other in others)
 
-    async def open(self, hub: Hub) -> Bound:
+    async def open(self, sessions: Sessions) -> Bound:
         """Listen.
 
         Raises:
@@ -153,10 +153,12 @@ class Listeners:
         """
         trust = self._settings.proxy_trust
         return Bound(
-            await self._open(self._plain, lambda sock: self._plain_server(hub, sock)),
-            await self._open(self._secure, lambda sock: Listener(hub, sock, self._tls)),
-            await self._open(self._proxied, lambda sock: ProxyListener(hub, sock, {}, trust)),
-            await self._open(self._proxied_secure, lambda sock: ProxyListener(hub, sock, self._tls, trust)),
+            await self._open(self._plain, lambda sock: self._plain_server(sessions, sock)),
+            await self._open(self._secure, lambda sock: Listener(sessions, sock, self._tls)),
+            await self._open(self._proxied, lambda sock: ProxyListener(sessions, sock, {}, trust)),
+            await self._open(
+                self._proxied_secure, lambda sock: ProxyListener(sessions, sock, self._tls, trust)
+            ),
         )
 
     async def _open(self, sockets: Sequence[socket.socket], listen: Listen) -> list[Address]:
@@ -171,11 +173,13 @@ class Listeners:
             bound.append(address)
         return bound
 
-    async def _plain_server(self, hub: Hub, sock: socket.socket) -> asyncio.Server:
+    async def _plain_server(self, sessions: Sessions, sock: socket.socket) -> asyncio.Server:
         sock.listen(BACKLOG)  # the event loop's own would not say that the address is in use
         loop = asyncio.get_running_loop()
         # asyncio accepts as many in one turn as it takes the backlog for: it is enlarged behind its back.
-        server = await loop.create_server(lambda: Connection(hub), sock=sock, backlog=ACCEPTED_AT_ONCE)
+        server = await loop.create_server(
+            lambda: DeviceConnection(sessions), sock=sock, backlog=ACCEPTED_AT_ONCE
+        )
         sock.listen(BACKLOG)
         return server
 

@@ -129,7 +129,7 @@ def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 async def _prepare(gateway: Gateway) -> None:
     """Find out what would not work before the instance id is taken from a gateway that does."""
-    gateway.hub.admission.foresee()
+    gateway.sessions.admission.foresee()
     try:
         await gateway.backend.check_rights()
     except GatewayFault:

@@ -9,7 +9,7 @@ from store.fleet.registry import Registrar
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
 from transport.commands.handover import Handover
-from transport.connection.sessions import Hub
+from transport.connection.sessions import Sessions
 from transport.daemon.backend import Backend
 from transport.metrics import Metrics
 
@@ -21,7 +21,7 @@ RECONCILE = 200
 RELOCATE_EVERY = 1.0
 
 
-async def sweep(clock: Clock, metrics: Metrics, hub: Hub, dispatcher: Dispatcher) -> None:
+async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: Dispatcher) -> None:
     """At short intervals act upon every deadline that is due."""
     while True:
         before = clock.monotonic()
@@ -30,30 +30,30 @@ async def sweep(clock: Clock, metrics: Metrics, hub: Hub, dispatcher: Dispatcher
         metrics.loop_stall.set(stall)
         if stall > STALL:
             # What arrived meanwhile is read first: an answer that is here is not late, nor a device idle.
-            hub.now = clock.monotonic()
+            sessions.now = clock.monotonic()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         now = clock.monotonic()
-        while hub.sweep(now):
+        while sessions.sweep(now):
             await asyncio.sleep(0)  # the other connections are read in between
             now = clock.monotonic()
         dispatcher.sweep(now)
 
 
-async def reconcile(hub: Hub, registrar: Registrar) -> None:
-    """Register every session again, and let the hub act on what the registry answers."""
-    imeis = list(hub.sessions)
+async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
+    """Register every session again, and let the sessions act on what the registry answers."""
+    imeis = list(sessions.by_imei)
     for start in range(0, len(imeis), RECONCILE):
-        await reconcile_some(hub, registrar, imeis[start : start + RECONCILE])
+        await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])
 
 
-async def reconcile_some(hub: Hub, registrar: Registrar, imeis: list[str]) -> None:
+async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
     """Of those that are still here: one that has left meanwhile must not be registered again."""
-    links = [link for imei in imeis if (link := hub.sessions.get(imei))]
+    links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
     held = [(link.imei, link.session_id) for link in links]
     results = await registrar.reconcile(held)
     for (imei, session_id), result in zip(held, results, strict=True):
-        hub.reconciled(session_id, imei, result)
+        sessions.reconciled(session_id, imei, result)
 
 
 async def hand_over(handover: Handover, backend: Backend) -> None:

@@ -40,7 +40,7 @@ MECHANISMS = (
         name="who does not close is closed by force",
         what="At the end connections are closed whatever is still to be written.",
         file="transport/connection/sessions.py",
-        text="            connection.kill()",
+        text="            connection.abort()",
         mutant="            pass",
         without="a device that does not read holds its socket",
         tests=(
@@ -71,12 +71,12 @@ MECHANISMS = (
         what="The end of any frame is a moment to write.",
         file="transport/connection/protocol.py",
         text=(
-            "            self._hub.deadlines.cancel(self)\n"
-            "            self._hub.dispatcher.quiet(self)\n"
+            "            self._sessions.deadlines.cancel(self)\n"
+            "            self._sessions.dispatcher.quiet(self)\n"
             "\n"
             "    def _bad"
         ),
-        mutant="            self._hub.deadlines.cancel(self)\n\n    def _bad",
+        mutant="            self._sessions.deadlines.cancel(self)\n\n    def _bad",
         without="a command waits for the next frame of records",
         tests=("transport/test_frame_guards.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
     ),
@@ -87,8 +87,7 @@ MECHANISMS = (
         file="transport/connection/protocol.py",
         text=(
             "        elif self.session.state == session.IDENTIFIED:\n"
-            "            self._hub.deadlines.set(self, self._hub.clock.monotonic() + "
-            "self._hub.settings.ready_grace)\n"
+            "            self._due_in(self._sessions.settings.ready_grace)\n"
             "        else"
         ),
         mutant="        else",
@@ -105,7 +104,7 @@ MECHANISMS = (
         name="who sends is not idle",
         what="Whatever a device sends, it is not idle then.",
         file="transport/connection/handshake.py",
-        text="        self.last_read = hub.now\n",
+        text="        self.last_read = sessions.now\n",
         mutant="",
         without="every device is idle after its time",
         tests=("transport/test_frame_guards.py::test_a_device_that_sends_is_not_idle",),

@@ -10,7 +10,7 @@ MECHANISMS = (
         name="the newest connection wins",
         what="A device that connects again takes the place of its older connection, which is closed.",
         file="transport/connection/sessions.py",
-        text="        if older is not None:\n            older.shut(SUPERSEDED)\n",
+        text="        if older is not None:\n            older.close(SUPERSEDED)\n",
         mutant="",
         without="both stay open, and commands go to one of them",
         tests=("transport/test_session_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
@@ -21,7 +21,7 @@ MECHANISMS = (
         what="The end of a superseded connection takes nothing from the registry.",
         file="transport/connection/sessions.py",
         text=(
-            "        if self.sessions.get(connection.imei) is connection:\n"
+            "        if self.by_imei.get(connection.imei) is connection:\n"
             "            self._registrar.unregister("
         ),
         mutant="        if True:\n            self._registrar.unregister(",
@@ -74,7 +74,7 @@ MECHANISMS = (
         name="a refused frame closes its connection",
         what="The device of a frame that the store will never take is sent away.",
         file="transport/connection/sessions.py",
-        text="        if connection is not None and connection.awaits(batch):\n",
+        text="        if connection is not None and connection.awaits(frame):\n",
         mutant="        if False:\n",
         without="its later frames are acknowledged in the place of that one",
         tests=("transport/test_floods.py::test_a_refused_frame_closes_the_session_that_waits_for_it",),

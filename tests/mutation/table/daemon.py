@@ -49,7 +49,7 @@ MECHANISMS = (
         name="reconcile",
         what="At each heartbeat the registry is told again which devices are here.",
         file="transport/daemon/recurring.py",
-        text="        await reconcile_some(hub, registrar, imeis[start : start + RECONCILE])\n",
+        text="        await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])\n",
         mutant="        pass\n",
         without="devices that came while Redis was away are never found",
         tests=("transport/test_gateway_life.py::test_at_a_beat_the_registry_is_told_who_is_here",),
@@ -60,11 +60,11 @@ MECHANISMS = (
         what="A device that has left meanwhile is not registered again.",
         file="transport/daemon/recurring.py",
         text=(
-            "    links = [link for imei in imeis if (link := hub.sessions.get(imei))]\n"
+            "    links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]\n"
             "    held = [(link.imei, link.session_id) for link in links]\n"
         ),
         mutant=(
-            "    held = [(imei, link.session_id if (link := hub.sessions.get(imei)) "
+            "    held = [(imei, link.session_id if (link := sessions.by_imei.get(imei)) "
             'else "") for imei in imeis]\n'
         ),
         without="its entry names an instance that does not hold it",
@@ -86,9 +86,9 @@ MECHANISMS = (
     Mechanism(
         promise="faults",
         name="what is read after a stall is young",
-        what="After a stall the hub's clock is set before the sockets are read.",
+        what="After a stall the sessions's clock is set before the sockets are read.",
         file="transport/daemon/recurring.py",
-        text="            hub.now = clock.monotonic()\n",
+        text="            sessions.now = clock.monotonic()\n",
         mutant="",
         without="with `--idle-timeout` a frozen gateway sends away devices that report",
         tests=(
@@ -146,7 +146,7 @@ MECHANISMS = (
         name="nobody new in a gateway that stops",
         what="At SIGTERM connections without a name are closed, and no new ones taken.",
         file="transport/daemon/gateway.py",
-        text="        self.hub.refuse_strangers()\n",
+        text="        self.sessions.refuse_unidentified()\n",
         mutant="",
         without="a device registers after the registry was cleared",
         tests=("transport/test_gateway_order.py::test_a_gateway_stops_in_order",),
@@ -176,7 +176,7 @@ MECHANISMS = (
         name="deaf before the last records",
         what="At SIGTERM no device is read any more when the last telemetry is stored.",
         file="transport/daemon/gateway.py",
-        text="        self.hub.deafen()\n",
+        text="        self.sessions.pause_reading()\n",
         mutant="",
         without="a frame is read that will not be acknowledged",
         tests=("transport/test_gateway_order.py::test_a_gateway_stops_in_order",),

@@ -65,7 +65,7 @@ MECHANISMS = (
         name="a new connection has no free read",
         what="While connections are read in turn, a new one is not read before its turn.",
         file="transport/connection/link.py",
-        text="        if self._hub.flow.in_turns:\n            self._hub.flow.wait(self)\n",
+        text="        if self._sessions.flow.in_turns:\n            self._sessions.flow.wait(self)\n",
         mutant="",
         without="whoever connects again and again is read without end",
         tests=("transport/test_backpressure.py::test_while_the_backlog_is_full_nobody_is_read",),
@@ -75,7 +75,7 @@ MECHANISMS = (
         name="what is read too early waits",
         what="What an event loop reads of a connection that waits is kept and read in turn.",
         file="transport/connection/handshake.py",
-        text="        if flow.in_turns and (flow.holds(self) or hub.backlog.full):\n",
+        text="        if flow.in_turns and (flow.holds(self) or sessions.backlog.full):\n",
         mutant="        if False:\n",
         without="each new connection has one read for free",
         tests=(
@@ -97,7 +97,7 @@ MECHANISMS = (
         name="who has its share again",
         what="A connection that had more than its share is read again when it has less.",
         file="transport/connection/protocol.py",
-        text="        if self.over_share:\n            hub.flow.after_store(self)\n",
+        text="        if self.over_share:\n            sessions.flow.after_store(self)\n",
         mutant="",
         without="it is never heard again",
         tests=(
@@ -145,10 +145,7 @@ MECHANISMS = (
         name="handshake deadline",
         what="A connection has `--handshake-timeout` to name itself, however it spreads its bytes.",
         file="transport/connection/link.py",
-        text=(
-            "        self._hub.deadlines.set(self, self._hub.clock.monotonic() + "
-            "self._hub.settings.handshake_timeout)\n"
-        ),
+        text=("        self._due_in(self._sessions.settings.handshake_timeout)\n"),
         mutant="",
         without="strangers keep their sockets for ever",
         tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
@@ -158,10 +155,7 @@ MECHANISMS = (
         name="frame deadline",
         what="A frame that has begun must end within 30 s.",
         file="transport/connection/protocol.py",
-        text=(
-            "        if begun:\n"
-            "            self._hub.deadlines.set(self, self._hub.clock.monotonic() + FRAME_DEADLINE)\n"
-        ),
+        text=("        if begun:\n            self._due_in(FRAME_DEADLINE)\n"),
         mutant="        if begun:\n            pass\n",
         without="half a frame keeps commands and memory for ever",
         tests=("transport/test_session_deadlines.py::test_a_frame_that_has_begun_must_end_in_time",),
@@ -181,7 +175,7 @@ MECHANISMS = (
         name="framing lost",
         what="A connection whose position in the stream is lost is closed.",
         file="transport/connection/protocol.py",
-        text="reason=fault.reason)\n        self.shut(PROTOCOL_ERROR)\n",
+        text="reason=fault.reason)\n        self.close(PROTOCOL_ERROR)\n",
         mutant="reason=fault.reason)\n",
         without="it stays open, and nothing it sends is read",
         tests=("transport/test_connection_guards.py::test_noise_that_is_no_frame_ends_the_connection",),
@@ -203,7 +197,7 @@ MECHANISMS = (
         name="who does not read is given up",
         what="A device that leaves 64 KiB unread is closed `write_overflow`.",
         file="transport/connection/link.py",
-        text="        self.shut(WRITE_OVERFLOW)\n",
+        text="        self.close(WRITE_OVERFLOW)\n",
         mutant="        pass\n",
         without="its acknowledgements fill the memory",
         tests=(
@@ -241,8 +235,8 @@ MECHANISMS = (
         name="a scanner leaves no trace",
         what="Of a connection that never named a device nothing is published.",
         file="transport/connection/link.py",
-        text="        if self.imei:\n            self._hub.publish(event)\n",
-        mutant="        if True:\n            self._hub.publish(event)\n",
+        text="        if self.imei:\n            self._sessions.publish(event)\n",
+        mutant="        if True:\n            self._sessions.publish(event)\n",
         without="every port scan is written to the log of commands",
         tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
     ),
@@ -251,8 +245,8 @@ MECHANISMS = (
         name="TLS counts from the accept",
         what="A connection that negotiates TLS takes its room.",
         file="transport/connection/listener.py",
-        text="        return self._hub.admission.enter(address[0], self._hub.now)\n",
-        mutant="        return self._hub.admission.enter(address[0], self._hub.now) or True\n",
+        text="        return self._sessions.admission.enter(address[0], self._sessions.now)\n",
+        mutant="        return self._sessions.admission.enter(address[0], self._sessions.now) or True\n",
         without="a flood of unfinished handshakes passes every limit",
         tests=("transport/test_tls_floods.py::test_who_has_not_come_to_speak_tls_counts_against_the_limits",),
     ),
@@ -262,8 +256,8 @@ MECHANISMS = (
         what="The time to name itself begins before TLS is spoken.",
         file="transport/connection/listener.py",
         text=(
-            "            self._hub.deadlines.set(self, self._accepted_at + "
-            "self._hub.settings.handshake_timeout)\n"
+            "            self._sessions.deadlines.set(self, self._accepted_at + "
+            "self._sessions.settings.handshake_timeout)\n"
         ),
         mutant="            pass\n",
         without="a stranger has twice the time",
@@ -303,7 +297,7 @@ MECHANISMS = (
         name="a turn ends no pause",
         what="The turn of other connections does not end the pause of one.",
         file="transport/connection/handshake.py",
-        text="        if self.closed or asking or self._hub.flow.holds(self):\n",
+        text="        if self.closed or asking or self._sessions.flow.holds(self):\n",
         mutant="        if self.closed or asking:\n",
         without="a device that sends much in one read is read on, whatever waits for the store",
         tests=("transport/test_backpressure.py::test_a_turn_of_the_loop_does_not_end_a_pause",),
@@ -313,7 +307,7 @@ MECHANISMS = (
         name="only the refused frame's connection",
         what="A frame that the store refuses closes its own connection, not a newer one.",
         file="transport/connection/sessions.py",
-        text="        if connection is not None and connection.awaits(batch):",
+        text="        if connection is not None and connection.awaits(frame):",
         mutant="        if connection is not None:",
         without="the newer connection of the device is closed for a frame that it did not send",
         tests=("transport/test_hub_books.py::test_only_the_connection_whose_frame_is_refused_is_closed",),

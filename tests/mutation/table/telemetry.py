@@ -10,8 +10,8 @@ MECHANISMS = (
         name="ack after store",
         what="A frame is acknowledged when the store has confirmed it.",
         file="transport/connection/protocol.py",
-        text="        hub.telemetry.store(batch)\n",
-        mutant="        self._write(encode_ack(count))\n        hub.telemetry.store(batch)\n",
+        text="        sessions.telemetry.store(frame)\n",
+        mutant="        self._write(encode_ack(count))\n        sessions.telemetry.store(frame)\n",
         without="it is acknowledged when it is read",
         tests=(
             "transport/test_connection_guards.py::"
@@ -24,7 +24,7 @@ MECHANISMS = (
         what="A batch is confirmed when the script has stored all of it.",
         file="store/streams/telemetry.py",
         text="            return failure\n",
-        mutant="            stored, error = len(batches), failure\n",
+        mutant="            stored, error = len(frames), failure\n",
         without="it is confirmed whatever became of the call",
         tests=(
             "store/test_telemetry_outages.py::"
@@ -36,7 +36,7 @@ MECHANISMS = (
         name="a reply says how many are stored",
         what="Records are confirmed when the reply is the number of those that were sent.",
         file="store/streams/telemetry.py",
-        text="    if reply == sum(len(batch.bodies) for batch in batches):\n",
+        text="    if reply == sum(len(frame.bodies) for frame in frames):\n",
         mutant="    if isinstance(reply, int):\n",
         without="a reply of another call, or of another server, confirms them",
         tests=("store/test_replies.py::test_records_are_stored_only_when_the_reply_says_how_many",),
@@ -70,7 +70,7 @@ MECHANISMS = (
         name="frames wait for Redis",
         what="A batch whose outcome is unknown waits again.",
         file="store/streams/telemetry.py",
-        text="            self._ring.put_back(batch for batch in batches if not batch.cancelled)\n",
+        text="            self._ring.put_back(frame for frame in frames if not frame.cancelled)\n",
         mutant="            self._ring.put_back(())\n",
         without="an outage loses what was on its way, and no device is told",
         tests=(
@@ -83,7 +83,7 @@ MECHANISMS = (
         name="frames of those who left are dropped",
         what="A frame that waits when its connection closes is dropped at once.",
         file="store/streams/telemetry.py",
-        text="        if self._ring.remove(batch):\n            self._drop(batch)\n",
+        text="        if self._ring.remove(frame):\n            self._drop(frame)\n",
         mutant="        pass\n",
         without="whoever connects, sends and closes again and again fills the memory",
         tests=("store/test_telemetry.py::test_a_frame_of_a_connection_that_closed_is_dropped_at_once",),
@@ -137,8 +137,8 @@ MECHANISMS = (
         name="a waiting frame has its weight",
         what="What waits for the store is counted in bytes, small frames with what they really cost.",
         file="store/streams/telemetry.py",
-        text="        self.backlog.bytes += OVERHEAD + batch.size\n",
-        mutant="        self.backlog.bytes += batch.size\n",
+        text="        self.backlog.bytes += OVERHEAD + frame.size\n",
+        mutant="        self.backlog.bytes += frame.size\n",
         without="a flood of tiny frames passes below the bound",
         tests=("store/test_telemetry.py::test_a_small_batch_weighs_more_than_its_bytes",),
     ),
@@ -264,7 +264,7 @@ MECHANISMS = (
         name="the frames of a connection that ends",
         what="What the store has not confirmed when a connection ends is dropped.",
         file="transport/connection/protocol.py",
-        text="            self._hub.telemetry.drop(batch)\n",
+        text="            self._sessions.telemetry.drop(frame)\n",
         mutant="            pass\n",
         without="an outage keeps the frames of devices that come and go",
         tests=(
