@@ -70,7 +70,7 @@ async def test_strangers_are_told_once_a_minute_for_each_address_and_reason(wire
 async def test_a_refused_frame_of_a_superseded_session_does_not_close_the_newer_one(wire: Wire) -> None:
     older, _ = wire.ready()
     older.data_received(FRAME)
-    newer, _ = wire.identify()
+    newer, _ = wire.welcome()
     newer.data_received(FRAME)
     wire.sessions.refused(wire.telemetry.batches[0])
     assert not newer.closed

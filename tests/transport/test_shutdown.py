@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import US
 from tests.transport.wire import FakeTransport
@@ -175,6 +176,7 @@ async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
     connection, transport = DeviceConnection(gateway.sessions), FakeTransport()
     connection.connection_made(transport)
     connection.data_received(encode_handshake(IMEI))
+    connection.registered(RegisterResult(Registered.REGISTERED))
     unread: list[bool] = []
 
     async def flush(within: float) -> int:
