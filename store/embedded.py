@@ -27,11 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
+from store.client.probe import server_pid
 from store.state_directory import (
     ELSEWHERE,
     HOST,
@@ -215,15 +211,9 @@ class EmbeddedServer:
         if not self.pid or self._place.peer()[0] not in (None, 0, self.pid):
             return False
         try:
-            client = Redis.from_url(self.url, protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+            return server_pid(self.url) == self.pid
         except EmbeddedUnavailable:
             return False
-        try:
-            return bool(client.ping()) and client.info("server").get("process_id") == self.pid
-        except RedisError:
-            return False
-        finally:
-            client.close()
 
     def ended(self) -> bool:
         """Whether the process of the server has ended; one that was started here leaves no zombie then."""

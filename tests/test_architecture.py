@@ -126,6 +126,13 @@ def test_there_is_one_door_per_vendor(name: str) -> None:
     assert name.startswith("store/") or "redis" not in found
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("store/client/")])
+def test_what_redis_can_raise_is_known_in_store_client_only(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    known = {line for line in lines if line.startswith(("from redis", "import redis"))}
+    assert known <= {"from redis.asyncio import Redis"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_file_is_longer_than_a_reader_can_hold(name: str) -> None:
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LINES

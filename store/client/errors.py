@@ -2,6 +2,7 @@
 
     StoreError
     ├── CallFailed       the call did not go through: no connection, a lost one, no reply, a server not ready
+    │   ├── NotLetIn     the server refuses the connection: its login, its database, the server's mode
     │   └── NotOwnerYet
     └── StoreRefused     the server was reached and answered with an error
 
@@ -21,7 +22,7 @@ from redis import exceptions as driver
 
 from fsm.errors import GatewayFault
 
-_REFUSALS = re.compile(
+_NOT_NOW = re.compile(
     r"\b(OOM|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|UNBLOCKED|ASK|MOVED)\b"
     r"|non local key|while the cluster is down"
 )
@@ -45,6 +46,13 @@ _CODES: dict[type[Exception], str] = {
 # redis-py cuts these words off the text and tells them by the class.
 
 _NEVER_SENT = "_telgw_never_sent"
+
+_NOT_CARRIED_OUT = (
+    *(driver.AuthenticationError, driver.AuthenticationWrongNumberOfArgsError, driver.AuthorizationError),
+    *(driver.BusyLoadingError, driver.MaxConnectionsError),
+)
+# Whatever the call was, it had no effect: it met a server that was loading, a connection that had not logged
+# in, or no free connection.
 
 
 class Outcome(StrEnum):
@@ -76,6 +84,17 @@ class CallFailed(StoreError):
         self.kind = kind or type(self).__name__
 
 
+class NotLetIn(CallFailed):
+    """The server was reached and refused the connection, so that nothing could be sent.
+
+    Only an operator can change that, here or at the server. ``code`` is as of a `StoreRefused`.
+    """
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text, Outcome.NOT_SENT, kind)
+        self.code = _code(text)
+
+
 class NotOwnerYet(CallFailed):
     """The instance id still belongs to an earlier process: this one has not been able to take it over."""
 
@@ -91,15 +110,19 @@ class StoreRefused(StoreError):
 
     def __init__(self, text: str, kind: str = "") -> None:
         super().__init__(text)
-        first = text.partition(" ")[0]
-        self.code = first if first.isupper() else "ERR"
+        self.code = _code(text)
         self.kind = kind or type(self).__name__
 
 
+def _code(text: str) -> str:
+    first = text.partition(" ")[0]
+    return first if first.isupper() else "ERR"
+
+
 def is_transient(error: Exception) -> bool:
-    """Whether `error` passes by waiting: no connection, or a server that takes no calls for now."""
+    """Whether `error` passes by waiting, for somebody else to act if need be: it says nothing of the call."""
     return isinstance(error, CallFailed) or (
-        isinstance(error, StoreRefused) and bool(_REFUSALS.search(str(error)))
+        isinstance(error, StoreRefused) and bool(_NOT_NOW.search(str(error)))
     )
 
 
@@ -111,18 +134,26 @@ def mark_never_sent(error: Exception) -> None:
 def ours(error: Exception) -> StoreError | None:
     """The error of ours that an error of the driver becomes; None for what no lost connection explains."""
     kind = type(error).__name__
-    text = str(error) or kind
-    for known, code in _CODES.items():
-        if isinstance(error, known):
-            return StoreRefused(f"{code} {text}", kind)
-    if isinstance(error, driver.ResponseError):
+    text = _refusal(error)
+    never_sent = getattr(error, _NEVER_SENT, False) or isinstance(error, _NOT_CARRIED_OUT)
+    if text and not never_sent:
         return StoreRefused(text, kind)
+    if text and not _NOT_NOW.search(text):
+        return NotLetIn(text, kind)
     if isinstance(error, driver.DataError):
         return None  # an argument that is no string, number or bytes
     if isinstance(error, driver.RedisError | OSError):
-        never_sent = getattr(error, _NEVER_SENT, False) or isinstance(error, driver.BusyLoadingError)
-        return CallFailed(text, Outcome.NOT_SENT if never_sent else Outcome.UNKNOWN, kind)
+        return CallFailed(str(error) or kind, Outcome.NOT_SENT if never_sent else Outcome.UNKNOWN, kind)
     return None
+
+
+def _refusal(error: Exception) -> str:
+    """The words by which the server refused a call or a connection; empty when it did not."""
+    text = str(error) or type(error).__name__
+    for known, code in _CODES.items():
+        if isinstance(error, known):
+            return f"{code} {text}"
+    return text if isinstance(error, driver.ResponseError) else ""
 
 
 @contextmanager

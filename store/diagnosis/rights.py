@@ -16,7 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
-from store.client.errors import StoreError, StoreRefused
+from store.client.errors import NotLetIn, StoreError, StoreRefused
 from store.client.locator import LocatedPool
 from store.client.script import Script
 from store.keys import Keys
@@ -59,6 +59,7 @@ OWN: tuple[Call, ...] = (
     ("xtrim", KEY, "MAXLEN", "1"),
     ("del", KEY),
     ("time",),
+    ("ping",),
     ("info", "server"),
 )
 """Each command of a gateway, in an order in which each has something to work on; nothing is left."""
@@ -124,9 +125,14 @@ async def check_rights(
     try:
         # Only our own key is declared: to declare a key is to ask for all rights on it. All are in one slot.
         found = await Script("rights.lua")(client, [own], [json.dumps(words)])
-    except StoreRefused as error:
+    except NotLetIn as error:
+        if error.code == "NOPERM":
+            raise RightsMissing([f"what every connection needs ({error})"]) from None
         if error.code in ("WRONGPASS", "NOAUTH"):
             raise LoginRefused(error) from None
+        _judge(client, str(error))
+        raise ServerUnfit(error, "name a server with --redis that takes this connection") from None
+    except StoreRefused as error:
         if error.code == "NOPERM":
             raise RightsMissing([f"evalsha or eval on {keys.ledger('*')} ({error})"]) from None
         _judge(client, str(error))

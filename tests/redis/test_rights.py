@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.client.client import connect
+from store.client.errors import NotLetIn, Outcome, is_transient
 from store.diagnosis.rights import LoginRefused, RightsMissing, check_rights
 from store.keys import Keys
 from tests.rig.rights import rules
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.redis
 
 WORDS = rules()["gateway"]
 NAME = WORDS[2]
-AT_EVERY_CONNECTION = {"+ping", "+select", "+client|setname", "+evalsha", "+eval"}
+AT_EVERY_CONNECTION = {"+select", "+evalsha", "+eval"}
 LACKING = [word for word in WORDS if word[0] in "+~%" and word not in AT_EVERY_CONNECTION]
 
 
@@ -59,3 +60,13 @@ async def test_a_wrong_password_is_told_from_a_server_that_is_away(url: str) -> 
     with pytest.raises(LoginRefused):
         await check(url.replace("secret", "wrong"))
     await check("redis://127.0.0.1:1")
+
+
+async def test_a_refused_connection_says_nothing_of_the_call(redis_url: str) -> None:
+    """So no command or message is given up because of it."""
+    elsewhere = connect(f"{redis_url.rpartition('/')[0]}/999", purpose="test")
+    with pytest.raises(NotLetIn, match="DB index is out of range") as caught:
+        await elsewhere.xadd("stream", {"field": "value"})
+    await elsewhere.aclose()
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert is_transient(caught.value)
