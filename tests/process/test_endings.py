@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
+from tests.process.gateway import IMEI, KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, until
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
 
@@ -93,6 +93,33 @@ def test_a_second_signal_ends_it_at_once(start: Start, plug_in: PlugIn, bus: Bus
     gateway.said("stopping")
     gateway.process.send_signal(signal.SIGINT)
     assert gateway.exit_status() == 130
+
+
+def failing(place: str) -> type[Gateway]:
+    """A gateway whose code raises an error that nobody expects when it comes to `place`."""
+    main = f"""
+from transport.daemon.gateway import Gateway
+from transport.daemon.listeners import Listeners
+
+async def fail(*_):
+    raise OSError("unexpected")
+
+{place} = fail
+{MAIN}
+"""
+    return type("Failing", (Gateway,), {"main": main, "alarming": ()})
+
+
+def test_a_gateway_that_has_started_never_ends_as_if_it_could_not_start(redis_url: str) -> None:
+    with failing("Gateway._shut_down")(redis_url) as gateway:
+        gateway.terminate()
+        assert gateway.exit_status() == 1
+        assert "OSError: unexpected" in gateway.lines[-2]["exception"]
+
+
+def test_a_gateway_that_fails_at_its_start_ends_whatever_it_has_begun(redis_url: str) -> None:
+    with failing("Listeners.open")(redis_url, ready=False) as gateway:
+        assert gateway.exit_status() == 2
 
 
 def test_sigterm_without_redis_ends_in_time(start: Start, plug_in: PlugIn, bus: Bus) -> None:

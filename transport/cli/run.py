@@ -20,6 +20,8 @@ from .run_options import with_settings
 from .run_settings import settings_of
 
 CRASHED = 1
+OTHERS = "Options"
+"""Heading of what is no setting."""
 
 
 class Sectioned(click.Command):
@@ -30,11 +32,11 @@ class Sectioned(click.Command):
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record is not None:
-                heading = option.section if isinstance(option, Setting) else "Options"
+                heading = option.section if isinstance(option, Setting) else OTHERS
                 sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
+        for heading in sorted(sections, key=OTHERS.__eq__):  # sorting keeps the order of the others
             with formatter.section(heading):
-                formatter.write_dl(records)
+                formatter.write_dl(sections[heading])
 
 
 @click.command(

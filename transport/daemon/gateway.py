@@ -24,7 +24,7 @@ from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
 from transport.daemon.files import Files
-from transport.daemon.listeners import CannotListen, Listeners
+from transport.daemon.listeners import Listeners
 from transport.daemon.presence import Presence
 from transport.daemon.recall import recall
 from transport.daemon.recurring import hand_over, reconcile, sweep
@@ -163,8 +163,8 @@ class Gateway:
         self.presence.open()
         try:
             return await self._live(on_ready)
-        except (CannotListen, InstanceHeld):
-            await self._abandon()
+        except Exception:
+            await self._abandon()  # tasks may run already, and nothing else ends them
             raise
         finally:
             self.presence.close()
@@ -176,25 +176,26 @@ class Gateway:
             return self.exit_status
         await self._open(on_ready)
         await self._stop.wait()
-        if self._fenced:
-            await self._claim.lost()
-            await self._abandon(FENCED)
-        else:
-            await self._shut_down()
+        try:
+            await (self._give_way() if self._fenced else self._shut_down())
+        except Exception:  # to the supervisor an error that leaves here would mean that nothing could start
+            log.critical("crashed", exc_info=True)
+            self.exit_status = EXIT_CRASHED
+            await self._abandon()
         log.info("stopped", exit_status=self.exit_status)
         return self.exit_status
+
+    async def _give_way(self) -> None:
+        await self._claim.lost()
+        await self._abandon(FENCED)
 
     async def _open(self, on_ready: OnReady | None) -> None:
         """The instance id is ours, and the heartbeat is written, before any device can connect."""
         self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
         bound = await self._listeners.open(self.sessions)
-        log.info(
-            "ready",
-            **bound.spelt(),
-            instance_id=self.settings.instance_id,
-            redis=redacted(self.url),
-        )
+        where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
+        log.info("ready", **bound.spelt(), **where)
         if on_ready:
             on_ready(bound.all)
 
