@@ -13,15 +13,15 @@ from fsm.reasons import CANCELLED
 
 
 @dataclass(slots=True, frozen=True)
-class Called:
-    """The command is called off by `event`, if `held`, its own entry, still stands where the ledger said."""
+class Cancelled:
+    """The command is cancelled by `event`, if `held`, its own entry, is still where the ledger said."""
 
     event: CommandEvent
     held: Entry
 
 
-def judge(request: CancelRequest, ledger: Mapping[str, str]) -> Called | str:
-    """How the command is called off, or why not: it is ``unknown``, ``sent`` or ``terminal``.
+def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelled | str:
+    """The event that cancels the command, or why there is none: it is ``unknown``, ``sent`` or ``terminal``.
 
     Args:
         ledger: the command's ledger; empty when there is none.
@@ -40,4 +40,4 @@ def judge(request: CancelRequest, ledger: Mapping[str, str]) -> Called | str:
     except IllegalTransition:
         return "terminal"
     imei, codec = ledger.get("imei", ""), ledger.get("codec", "")
-    return Called(replace(event, imei=imei, codec=codec, echo=request.echo), held)
+    return Cancelled(replace(event, imei=imei, codec=codec, echo=request.echo), held)

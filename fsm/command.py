@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from fsm.errors import SequenceGap, WrongReason
 from fsm.events import CommandEvent
-from fsm.machine import Edge, Judge, Table, reason_is
-from fsm.reasons import EXPIRED, NOT_SENT, VERDICTS
+from fsm.machine import Edge, StateMachine, Table, reason_is
+from fsm.reasons import EDGE_RULES, EXPIRED, NOT_SENT
 from fsm.serial import CERTAIN, codec_for
 
 NEW = "new"
@@ -50,7 +50,7 @@ COMMAND = Table(
 OUTCOMES = {RESPONDED: "responded", DELIVERED: "delivered", FAILED: "failed", TIMEOUT: "failed"}
 """What a terminal state means to a consumer that knows three outcomes."""
 
-_judge = Judge(COMMAND)
+_machine = StateMachine(COMMAND)
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,7 +129,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Probe:
-    """A disposable subject: the judge moves it, and the command stays as it is."""
+    """A disposable subject: the machine moves it, and the command stays as it is."""
 
     state: str
 
@@ -162,10 +162,10 @@ def decide(
         WrongReason: the reason does not belong to the edge.
     """
     probe = _Probe(command.state)
-    _judge.fire(probe, trigger, reason)
+    _machine.fire(probe, trigger, reason)
     if request is not None:
         entry = Entry(request.instance_id, request.outbound_id)
-    verdict = VERDICTS[trigger, command.state]
+    verdict = EDGE_RULES[trigger, command.state]
     if (reason or verdict.reasons) and reason not in verdict.reasons:
         raise WrongReason(trigger, command.state, reason)
     return CommandEvent(

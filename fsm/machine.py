@@ -1,4 +1,4 @@
-"""The door to `transitions`: a table of edges, and one shared machine that judges moves by it.
+"""The only user of `transitions`: a table of edges, and one shared machine that moves objects along them.
 
 The machine owns no model. Any object with a ``state`` attribute can be moved, and objects are never
 registered with it, so a session or a command costs the machine no memory. Callbacks are not used at all:
@@ -118,7 +118,7 @@ class LeanMachine(Machine):
     event_cls = LeanEvent
 
 
-class Judge:
+class StateMachine:
     """The shared `transitions` machine of one table.
 
     >>> Judge(table).fire(command, "send")   # moves command.state, or raises IllegalTransition

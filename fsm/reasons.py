@@ -87,7 +87,7 @@ NOTES: Final = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EdgeRule:
     """What an edge of the command machine may carry.
 
     Attributes:
@@ -101,17 +101,17 @@ class Verdict:
     acknowledged: str
 
 
-def _verdict(delivery: str, *reasons: str, acknowledged: str = "") -> Verdict:
-    return Verdict(frozenset(reasons), delivery, acknowledged or delivery)
+def _rule(delivery: str, *reasons: str, acknowledged: str = "") -> EdgeRule:
+    return EdgeRule(frozenset(reasons), delivery, acknowledged or delivery)
 
 
-VERDICTS: Final[dict[tuple[str, str], Verdict]] = {
-    ("accept", "new"): _verdict(NOT_SENT),
-    ("refuse", "new"): _verdict(NOT_SENT, INVALID_COMMAND, NOT_ALLOWED, DEVICE_NOT_CONNECTED, QUEUE_FULL),
-    ("expire", "new"): _verdict(NOT_SENT, EXPIRED),
-    ("expire", "queued"): _verdict(NOT_SENT, EXPIRED),
-    ("send", "queued"): _verdict(MAYBE_SENT),
-    ("fail", "queued"): _verdict(
+EDGE_RULES: Final[dict[tuple[str, str], EdgeRule]] = {
+    ("accept", "new"): _rule(NOT_SENT),
+    ("refuse", "new"): _rule(NOT_SENT, INVALID_COMMAND, NOT_ALLOWED, DEVICE_NOT_CONNECTED, QUEUE_FULL),
+    ("expire", "new"): _rule(NOT_SENT, EXPIRED),
+    ("expire", "queued"): _rule(NOT_SENT, EXPIRED),
+    ("send", "queued"): _rule(MAYBE_SENT),
+    ("fail", "queued"): _rule(
         NOT_SENT,
         CANCELLED,
         DEVICE_NOT_CONNECTED,
@@ -120,11 +120,11 @@ VERDICTS: Final[dict[tuple[str, str], Verdict]] = {
         LEDGER_LOST,
         INTERNAL_ERROR,
     ),
-    ("withdraw", "sent"): _verdict(NOT_SENT, EXPIRED, CONNECTION_LOST, SESSION_SUPERSEDED, GATEWAY_SHUTDOWN),
-    ("respond", "sent"): _verdict(ANSWERED),
-    ("reject", "sent"): _verdict(ANSWERED, NACK),
-    ("deliver", "sent"): _verdict(RECEIVED),
-    ("fail", "sent"): _verdict(
+    ("withdraw", "sent"): _rule(NOT_SENT, EXPIRED, CONNECTION_LOST, SESSION_SUPERSEDED, GATEWAY_SHUTDOWN),
+    ("respond", "sent"): _rule(ANSWERED),
+    ("reject", "sent"): _rule(ANSWERED, NACK),
+    ("deliver", "sent"): _rule(RECEIVED),
+    ("fail", "sent"): _rule(
         MAYBE_SENT,
         CONNECTION_LOST,
         WRITE_ERROR,
@@ -136,7 +136,7 @@ VERDICTS: Final[dict[tuple[str, str], Verdict]] = {
         INTERNAL_ERROR,
         acknowledged=RECEIVED,
     ),
-    ("time_out", "sent"): _verdict(MAYBE_SENT, RESPONSE_TIMEOUT, DELIVERY_TIMEOUT, acknowledged=RECEIVED),
+    ("time_out", "sent"): _rule(MAYBE_SENT, RESPONSE_TIMEOUT, DELIVERY_TIMEOUT, acknowledged=RECEIVED),
 }
 """What belongs to each (trigger, source) of the command machine; tested complete against its table."""
 

@@ -30,7 +30,7 @@ def replay_session(session_id: str, events: Iterable[SessionEvent]) -> Session:
     return reduce(session.evolve, events, Session(session_id))
 
 
-def _strangers(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> list[str]:
+def _unknown_moves(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> list[str]:
     known = {(edge["source"], edge["trigger"], edge["dest"]) for edge in table.edges}
     moves = ((event.prev or table.initial, event.trigger, event.state) for event in events)
     return [
@@ -42,9 +42,9 @@ def _strangers(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> l
 
 def audit_command(events: Iterable[CommandEvent]) -> list[str]:
     """Moves in `events` that the table of today does not have. An audit, never a condition of loading."""
-    return _strangers(COMMAND, events)
+    return _unknown_moves(COMMAND, events)
 
 
 def audit_session(events: Iterable[SessionEvent]) -> list[str]:
     """Moves in `events` that the table of today does not have."""
-    return _strangers(SESSION, events)
+    return _unknown_moves(SESSION, events)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fsm.errors import SequenceGap
 from fsm.events import SessionEvent
-from fsm.machine import Edge, Judge, Table
+from fsm.machine import Edge, StateMachine, Table
 
 NEW = "new"
 HANDSHAKE = "handshake"
@@ -37,7 +37,7 @@ SESSION = Table(
 )
 """States and edges of a session. Commands are written only in ``ready``."""
 
-_judge = Judge(SESSION)
+_machine = StateMachine(SESSION)
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,7 +70,7 @@ def decide(
         IllegalTransition: the table has no such edge.
     """
     probe = _Probe(session.state)
-    _judge.fire(probe, trigger, reason)
+    _machine.fire(probe, trigger, reason)
     return SessionEvent(
         session_id=session.session_id,
         seq=session.seq + 1,

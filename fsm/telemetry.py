@@ -13,7 +13,7 @@ SERIAL = "serial"
 
 
 OVERHEAD = 400
-"""Bytes that a waiting batch takes besides its bodies."""
+"""Bytes that a waiting frame takes besides its bodies."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,10 +28,10 @@ class PendingFrame:
             values of its own fields in turn.
         kind: ``record`` or ``message`` (an entry per body), ``frame`` (the validated bytes), ``undecodable``,
             or ``serial``: messages by which a device shows that its serial port speaks.
-        done: called once, when every entry of the batch is stored.
+        done: called once, when every entry of the frame is stored.
         owed: the device waits for an acknowledgement, and keeps the frame until it has come. What is not
             owed the device never sends again.
-        cancelled: the connection is closed and the device has kept the frame: the batch may be dropped.
+        cancelled: the connection is closed and the device has kept the frame: it may be dropped.
         size: bytes of all bodies, as the store has counted them.
     """
 
@@ -48,5 +48,5 @@ class PendingFrame:
 
     @property
     def weight(self) -> int:
-        """Bytes that the batch takes while it waits, however small its bodies are."""
+        """Bytes that the frame takes while it waits, however small its bodies are."""
         return OVERHEAD + self.size

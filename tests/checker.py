@@ -241,7 +241,7 @@ class Checker(Evidence):
                     yield Violation("I12", f"session {event['session_id']}: {move}")
 
     def stream_order(self) -> Iterator[Violation]:
-        """P5, within each log: what an heir has ended comes up again when Redis has lost that."""
+        """P5, within each log: what an adopter has ended comes up again when Redis has lost that."""
         last: dict[tuple[str, str, int], tuple[int, int]] = {}
         for written in sorted((w for tap in self.taps for w in tap.written), key=lambda written: written.at):
             _, event = self.sent(written) or ("", {})

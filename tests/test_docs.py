@@ -58,7 +58,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_the_page_on_architecture_names_every_task_client_and_package() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     daemon = ROOT / "transport" / "daemon"
-    started = re.findall(r'start\("([\w -]+)"', (daemon / "gateway.py").read_text(encoding="utf-8"))
+    started = re.findall(r'start\(\s*"([\w -]+)"', (daemon / "gateway.py").read_text(encoding="utf-8"))
     tasks = text.partition("<!-- tasks:begin -->")[2].partition("<!-- tasks:end -->")[0]
     assert re.findall(r"^\| `([\w -]+)`", tasks, re.MULTILINE) == started
     clients = text.partition("<!-- clients:begin -->")[2].partition("<!-- clients:end -->")[0]

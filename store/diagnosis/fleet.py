@@ -203,13 +203,13 @@ class _Examination:
 
     async def _pending(self, instance: Instance, stream: str, length: int, group: Mapping[str, Any]) -> None:
         summary = await self._client.xpending(stream, GROUP)
-        strangers = [
+        other_consumers = [
             f"{found['name'].decode(errors='replace')} ({found['pending']})"
             for found in summary["consumers"] or ()
             if found["name"] != instance.instance_id.encode()
         ]
-        if strangers:
-            found = f"pending under other consumers: {examples(strangers)}"
+        if other_consumers:
+            found = f"pending under other consumers: {examples(other_consumers)}"
             mend = (
                 "Its gateway takes them over within 30 s; if they come back, find who else reads this group."
             )

@@ -1,7 +1,7 @@
-"""What a dead instance left behind: registry entries are removed, commands moved or brought to an end.
+"""Adoption of a dead instance's work: its registrations are removed, its commands handed over or ended.
 
-Every script checks that the instance is still without a heartbeat, and every move of a command is a
-compare-and-set, so two heirs, or an instance that wakes up meanwhile, do no harm to each other.
+Every script checks that the instance still has no heartbeat, and every move of a command is a
+compare-and-set. So several adopters, or an instance that comes back meanwhile, do not harm each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from fsm.cancel import Called, judge
+from fsm.cancel import Cancelled, decide_cancel
 from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
 from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
 from fsm.errors import GatewayFault, InvalidCommand
@@ -54,8 +54,8 @@ def _read_removed(reply: Any) -> list[tuple[str, str]]:
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
-class Estate:
-    """Settles what one dead instance left.
+class Adoption:
+    """Finishes the work of one dead instance.
 
     Args:
         ledger: made for the dead instance, so that its script refuses when that one is alive.
@@ -84,7 +84,7 @@ class Estate:
         self._now_ms = now_ms
         self._on_closed = on_closed
         self._on_adopted = on_adopted
-        self._disown = Script("disown.lua")
+        self._remove_registrations = Script("remove_registrations.lua")
         self._name = uuid.uuid4().hex[:12]
         self._tokens = count(1)
 
@@ -112,7 +112,7 @@ class Estate:
 
     async def _remove(self, imeis: Sequence[bytes]) -> None:
         names = [self._keys.registry, self._keys.sessions, self._keys.heartbeat(self._dead)]
-        removed = await self._disown(self._client, names, [self._dead, *imeis])
+        removed = await self._remove_registrations(self._client, names, [self._dead, *imeis])
         if removed == b"ALIVE":
             raise Alive(f"Instance {self._dead!r} is alive again.")
         for imei, session_id in await understood(self._client, removed, _read_removed):
@@ -259,8 +259,8 @@ class Estate:
             self._on_adopted()
 
     async def _cancel(self, request: CancelRequest, entry: Entry) -> None:
-        verdict = judge(request, await self._ledger.read(request.command_id))
-        if isinstance(verdict, Called):
+        verdict = decide_cancel(request, await self._ledger.read(request.command_id))
+        if isinstance(verdict, Cancelled):
             await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))
             return
         note = Note(

@@ -19,7 +19,7 @@ from store.fleet.ownership import Holder, HolderWatched, InstanceHeld, Seen, Wat
 from store.keys import Keys
 
 RETRY = 1.0
-"""Seconds between attempts to take over, and between beats while calls to Redis fail."""
+"""Seconds between attempts to take over, and between renewals while calls to Redis fail."""
 TRIES = 3
 NOBODY = Seen()
 
@@ -30,13 +30,13 @@ def expiry(ttl: float) -> tuple[str, int]:
 
 
 class Heartbeat:
-    """Beats for one process.
+    """Renews the heartbeat of one process.
 
     Args:
-        interval: seconds between beats.
-        ttl: seconds that the instance counts as alive after a beat.
-        on_beat: told the time of Redis, epoch ms, at each beat.
-        on_failure: told of a beat that failed; the next tick tries again.
+        interval: seconds between renewals.
+        ttl: seconds that the instance counts as alive after a renewal.
+        on_renewed: told the time of Redis, epoch ms, at each renewal.
+        on_failure: told of a renewal that failed; the next one tries again.
         on_fenced: told once another process has taken over the instance id.
         on_watched: told by `run` at each look that another process owns the instance id.
         on_held: told by `run` that a living process owns the instance id, which this one has not had yet.
@@ -52,7 +52,7 @@ class Heartbeat:
         interval: float,
         ttl: float,
         *,
-        on_beat: Callable[[int], None],
+        on_renewed: Callable[[int], None],
         on_failure: Callable[[Exception], None],
         on_fenced: Callable[[], None],
         on_watched: Callable[[HolderWatched], None] = lambda _: None,
@@ -68,7 +68,7 @@ class Heartbeat:
         self._identity = (instance_id, boot_id)
         self._interval = interval
         self._expiry = expiry(ttl)
-        self._on_beat = on_beat
+        self._on_renewed = on_renewed
         self._on_failure = on_failure
         self._on_fenced = on_fenced
         self._on_watched = on_watched
@@ -76,7 +76,7 @@ class Heartbeat:
         self._script = Script("heartbeat.lua")
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
-        self._hastened = False
+        self._soon = False
         self._calling = asyncio.Lock()
         self.taken = False
         """Whether the instance id has been taken over by this process."""
@@ -84,7 +84,7 @@ class Heartbeat:
         """The process that had the instance id before this one took it, and why it could be taken."""
 
     async def take_over(self) -> int:
-        """Make the instance id ours if that displaces nobody who lives, and beat; the time of Redis.
+        """Take over the instance id unless its owner is alive, and renew the heartbeat; the time of Redis.
 
         The time is in epoch ms. We look who has it and replace that one only: a call that reaches Redis when
         we are gone and another process has started in our place changes nothing.
@@ -92,13 +92,13 @@ class Heartbeat:
         Raises:
             InstanceHeld: a living process has it.
             HolderWatched: another process has it, and must be looked at again: call this again.
-            StoreError: the call failed. The next beat takes over instead.
+            StoreError: the call failed. The next renewal takes over instead.
         """
         for _ in range(TRIES):
             now_ms = await self._take(await self.look())
             if now_ms is not None:
                 self.taken = True
-                self._on_beat(now_ms)
+                self._on_renewed(now_ms)
                 return now_ms
         raise NotOwnerYet("The instance id changes hands all the time.")
 
@@ -131,12 +131,13 @@ class Heartbeat:
             raise
 
     def shared_for(self) -> float:
-        """Seconds for which a process that we have replaced may live on: it learns of it at its next beat."""
+        """Seconds for which a process that we have replaced may run on, until its next heartbeat fails."""
         return self._interval + 1.0 if self.displaced else 0.0
 
-    async def beat(self) -> int | None:
-        """Beat once; the time of Redis, epoch ms, or None when another process owns the instance id, or after
-        `stop`.
+    async def renew(self) -> int | None:
+        """Renew the heartbeat once; the time of Redis, epoch ms.
+
+        None when another process owns the instance id, and after `stop`.
 
         Raises:
             InstanceHeld: the instance id is not ours yet, and a living process has it.
@@ -151,40 +152,40 @@ class Heartbeat:
             self.stop()
             self._on_fenced()
         else:
-            self._on_beat(now_ms)
+            self._on_renewed(now_ms)
         return now_ms
 
     async def run(self) -> None:
-        """Beat every interval until `stop`; the first time one interval from now.
+        """Renew every interval until `stop`; the first time one interval from now.
 
         An instance id that could not be taken over at the start is tried for more often: until then it may
         belong to another process, and nothing of ours is carried out. If that one lives, `run` ends.
         """
         while await self._due():
             try:
-                await self.beat()
+                await self.renew()
             except InstanceHeld as held:
                 self.stop()
                 self._on_held(held)
             except HolderWatched as watched:
                 self._on_watched(watched)
             except StoreError as error:
-                self.hasten()
+                self.renew_soon()
                 self._on_failure(error)
 
-    def hasten(self) -> None:
-        """Beat within `RETRY` seconds, whatever the interval says.
+    def renew_soon(self) -> None:
+        """Renew within `RETRY` seconds, whatever the interval.
 
-        Called after any call to Redis that failed: the first beat that comes through tells everybody that
-        Redis is back, and the registry is set right then.
+        Called after any call to Redis that failed: the first heartbeat that is renewed shows that Redis is
+        back, and the registry is reconciled then.
         """
-        self._hastened = True
+        self._soon = True
         self._wake.set()
 
     def stop(self) -> None:
-        """Let `run` end, and never beat again.
+        """Let `run` end, and never renew again.
 
-        If a successor cannot reach Redis its ownership expires, and a beat of ours would take the id from it.
+        If a successor cannot reach Redis its ownership expires, and a renewal would take the id from it.
         """
         self._stop.set()
         self._wake.set()
@@ -201,23 +202,23 @@ class Heartbeat:
     async def _call(self, act: str, seen: Seen = NOBODY) -> int | None:
         arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, *seen[:2]]
         arguments += self._watch.own.fields()
-        async with self._calling:  # a beat that the release overtakes would revive the name
+        async with self._calling:  # a renewal that is overtaken by the release would bring the key back
             reply = await self._script(self._client, self._names, arguments)
         return None if reply in (b"FENCED", b"CHANGED") else await understood(self._client, reply, read_time)
 
     @property
     def pause(self) -> float:
-        """Seconds between this beat and the next."""
-        return min(RETRY, self._interval) if self._hastened or not self.taken else self._interval
+        """Seconds until the next renewal."""
+        return min(RETRY, self._interval) if self._soon or not self.taken else self._interval
 
     async def _due(self) -> bool:
-        """Wait until the next beat is due; False after `stop`."""
+        """Wait until the next renewal is due; False after `stop`."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         while not self._stop.is_set():
             left = begun + self.pause - loop.time()
             if left <= 0:
-                self._hastened = False
+                self._soon = False
                 return True
             self._wake.clear()
             with suppress(TimeoutError):

@@ -101,7 +101,7 @@ class Janitor:
         self._run_id = ""
         self._trouble_at: float | None = None
         self._suspects: dict[str, float] = {}  # instance_id -> when its heartbeat was first missed
-        self._dead: dict[str, int] = {}  # instance_id -> the start whose estate is settled, _NOT_YET for none
+        self._dead: dict[str, int] = {}  # instance_id -> the start whose work was adopted, _NOT_YET for none
         self._forget = Script("forget.lua")
         self._stop = asyncio.Event()
 

@@ -210,10 +210,10 @@ class Registrar:
             self._queue.popleft()
 
     async def _send(self, calls: Sequence[_Call]) -> list[RegisterResult]:
-        spelt = [(call.act, call.imei, call.session_id) for call in calls]
+        encoded = [(call.act, call.imei, call.session_id) for call in calls]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
-            self._client, self._names, [_encode({**self._header, "calls": spelt})]
+            self._client, self._names, [_encode({**self._header, "calls": encoded})]
         )
         if reply == b"FENCED":
             raise _Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")

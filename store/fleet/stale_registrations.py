@@ -1,4 +1,4 @@
-"""What the registry says of an instance: the devices it names it for, and those it should not."""
+"""Stale registrations: entries of the registry that name an instance for devices which it does not hold."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def lost_session(session_id: str, imei: str, instance_id: str) -> SessionEvent:
     )
 
 
-class Leftovers:
-    """Removes entries that name us for devices which are not here.
+class StaleRegistrations:
+    """Removes entries that name this instance for devices which are not connected to it.
 
-    An earlier process of our id died with them, and was followed so soon that nobody missed it; or Redis has
-    lost that they were removed. Unlike the estate of a dead instance they would stay for good.
+    They are left when the instance restarts after a crash before any janitor notices, or when Redis loses a
+    removal. No janitor adopts the work of a living instance, so without this they would stay for ever.
 
     Args:
         client: of the server; registrar: ours, which alone writes entries that name us.
@@ -96,7 +96,7 @@ class Leftovers:
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Look again and again, first when the grace is over, and ever more seldom while nothing is found."""
+        """Look once the grace is over, and then repeatedly; the pause grows while nothing is found."""
         await asyncio.sleep(self._grace)
         pause = self._every
         while True:
@@ -109,7 +109,7 @@ class Leftovers:
             pause = self._every if found else min(2 * pause, SELDOM)
 
     async def look(self) -> int:
-        """Have every entry removed that names us and stands for nobody; how many there were.
+        """Have every stale entry removed; how many there were.
 
         Raises:
             StoreError: a call failed.

@@ -22,7 +22,7 @@ from store.client.errors import NotOwnerYet, StoreError, StoreRefused, is_transi
 from store.client.replies import understood
 from store.client.script import Script
 from store.keys import GROUP, Keys
-from store.ledger.move_codec import command_of, read_results, spell, weight
+from store.ledger.move_codec import command_of, encode_move, read_results, weight
 
 BATCH = 100
 BATCH_BYTES = 256 * 1024
@@ -188,7 +188,7 @@ class Ledger:
 
     async def _call(self, batch: Sequence[Move]) -> list[MoveResult]:
         ledgers: dict[str, int] = {}
-        moves = [spell(move, ledgers) for move in batch]
+        moves = [encode_move(move, ledgers) for move in batch]
         argument = _encode({**self._header, "moves": moves})
         keys = self._fixed_keys + [self._keys.ledger(command_id) for command_id in ledgers]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover

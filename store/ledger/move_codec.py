@@ -14,19 +14,19 @@ from store.streams.events import command_fields, note_fields
 BASE_WEIGHT = 1000
 
 
-def spell(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
+def encode_move(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
     """A move in the script's own terms; `ledgers` numbers the commands whose keys the call declares."""
     match move:
         case Open():
-            return _spell_open(move, _index(ledgers, move.event.command_id))
+            return _encode_open(move, _index(ledgers, move.event.command_id))
         case Step():
-            return _spell_step(move, _index(ledgers, move.event.command_id))
+            return _encode_step(move, _index(ledgers, move.event.command_id))
         case Transfer():
-            return _spell_transfer(move, _index(ledgers, move.note.command_id))
+            return _encode_transfer(move, _index(ledgers, move.note.command_id))
         case Remark():
-            return _spell_remark(move, ledgers)
+            return _encode_remark(move, ledgers)
         case Discard():
-            return _spell_discard(move, ledgers)
+            return _encode_discard(move, ledgers)
 
 
 def command_of(move: Move) -> str:
@@ -101,7 +101,7 @@ def _ledger_fields(move: Open | Step) -> list[str]:
     return fields
 
 
-def _spell_open(move: Open, key: int) -> dict[str, Any]:
+def _encode_open(move: Open, key: int) -> dict[str, Any]:
     event, entry, request = move.event, move.entry, move.request
     duplicate = Note(
         note=DUPLICATE_IGNORED,
@@ -129,7 +129,7 @@ def _spell_open(move: Open, key: int) -> dict[str, Any]:
     }
 
 
-def _spell_step(move: Step, key: int) -> dict[str, Any]:
+def _encode_step(move: Step, key: int) -> dict[str, Any]:
     event = move.event
     spelt: dict[str, Any] = {
         "act": "step",
@@ -158,7 +158,7 @@ def _spell_step(move: Step, key: int) -> dict[str, Any]:
     return spelt
 
 
-def _spell_transfer(move: Transfer, key: int) -> dict[str, Any]:
+def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
     return {
         "act": "transfer",
         "key": key,
@@ -173,7 +173,7 @@ def _spell_transfer(move: Transfer, key: int) -> dict[str, Any]:
     }
 
 
-def _spell_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
+def _encode_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
     spelt: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
     if move.note.command_id:
         spelt["key"] = _index(ledgers, move.note.command_id)
@@ -182,7 +182,7 @@ def _spell_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
     return spelt
 
 
-def _spell_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
+def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     spelt: dict[str, Any] = {
         "act": "discard",
         "instance": move.entry.instance_id,

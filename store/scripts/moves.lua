@@ -3,9 +3,8 @@
 -- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6.. ledgers
 -- ARGV  1 JSON: {boot, dead, prefix, group, retention, maxlen, moves = [...]}
 -- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
--- codec},
--- or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
--- whose estate is being settled has a heartbeat again.
+-- codec}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
+-- whose commands are being adopted has a heartbeat again.
 --
 -- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
 -- which a move takes it for begun. It does not know the states of a command or its edges.

@@ -12,7 +12,7 @@ from fsm.telemetry import PendingFrame
 
 
 class DeviceRing:
-    """Lines of batches by IMEI; no line is empty."""
+    """Lines of frames by IMEI; no line is empty."""
 
     def __init__(self) -> None:
         # A dict keeps the order of the devices: whose turn is next comes first.
@@ -22,7 +22,7 @@ class DeviceRing:
         return bool(self._lines)
 
     def add(self, frame: PendingFrame) -> None:
-        """Put a batch at the end of its device's line."""
+        """Put a frame at the end of its device's line."""
         line = self._lines.get(frame.imei)
         if line is None:
             self._lines[frame.imei] = [frame]
@@ -30,7 +30,7 @@ class DeviceRing:
             line.append(frame)
 
     def take(self, entries: int, size: int) -> list[PendingFrame]:
-        """Take out batches, one of each device in turn: at least one, and no more than fit.
+        """Take out frames, one of each device in turn: at least one, and no more than fit.
 
         Args:
             entries: the most entries that they may have together.
@@ -55,7 +55,7 @@ class DeviceRing:
         return taken
 
     def _turn(self, served: Iterable[bytes]) -> None:
-        """The first batch of each of these devices is taken out; who has more waits behind the others."""
+        """The first frame of each of these devices is taken out; who has more waits behind the others."""
         lines = self._lines
         for imei in served:
             line = lines.pop(imei)
@@ -64,7 +64,7 @@ class DeviceRing:
                 lines[imei] = line
 
     def put_back(self, frames: Iterable[PendingFrame]) -> None:
-        """Batches that were taken out and not stored come first again, in their order."""
+        """Frames that were taken out and not stored come first again, in their order."""
         lines: dict[bytes, list[PendingFrame]] = {}
         for frame in frames:
             lines.setdefault(frame.imei, []).append(frame)
@@ -73,7 +73,7 @@ class DeviceRing:
         self._lines = lines | self._lines
 
     def remove(self, frame: PendingFrame) -> bool:
-        """Take out a batch wherever it waits; whether it waited."""
+        """Take out a frame wherever it waits; whether it waited."""
         line = self._lines.get(frame.imei, [])
         if frame not in line:
             return False

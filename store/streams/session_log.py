@@ -111,12 +111,12 @@ class SessionLog:
 
     async def _send(self, batch: list[Stamped]) -> tuple[int, Exception | None]:
         """How many entries were appended, and what stopped the next one."""
-        replies = await self._client.batch([self._spell(event, at_ms) for event, at_ms in batch])
+        replies = await self._client.batch([self._arguments(event, at_ms) for event, at_ms in batch])
         for appended, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 return appended, reply
         return len(batch), None
 
-    def _spell(self, event: SessionEvent, at_ms: int) -> list[str]:
+    def _arguments(self, event: SessionEvent, at_ms: int) -> list[str]:
         fields = session_fields(event, at_ms)
         return ["XADD", self.stream, "*", *(text for pair in fields.items() for text in pair)]

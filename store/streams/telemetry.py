@@ -128,7 +128,7 @@ class Telemetry:
             self._idle.set()
 
     async def run(self) -> None:
-        """Store batches until `stop`."""
+        """Store frames until `stop`."""
         try:
             while not self._stop.is_set():
                 if self._ring:
@@ -192,11 +192,11 @@ class Telemetry:
         """Send frames; how many of them are stored, and what stopped the rest."""
         names = self._message_names if _carries_messages(frames) else self._names
         found: tuple[int, Exception | None] = await self._kept.call(
-            self._script, names, self._spell(frames), partial(_read, frames)
+            self._script, names, self._arguments(frames), partial(_read, frames)
         )
         return found
 
-    def _spell(self, frames: Sequence[PendingFrame]) -> list[Any]:
+    def _arguments(self, frames: Sequence[PendingFrame]) -> list[Any]:
         """The arguments of one call."""
         arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
         for frame in frames:
@@ -242,7 +242,7 @@ def _carries_messages(frames: Iterable[PendingFrame]) -> bool:
 
 
 def _read(frames: Sequence[PendingFrame], reply: Any) -> tuple[int, StoreRefused | None]:
-    """How many of the `batches` are stored, and what stopped the rest.
+    """How many of the `frames` are stored, and what stopped the rest.
 
     Raises:
         ValueError, TypeError, AttributeError: it is no reply to them.
@@ -254,7 +254,7 @@ def _read(frames: Sequence[PendingFrame], reply: Any) -> tuple[int, StoreRefused
 
 
 def _whole(frames: Sequence[PendingFrame], entries: int) -> int:
-    """How many of the first `batches` `entries` entries make whole.
+    """How many of the first `frames` the first `entries` entries make whole.
 
     Raises:
         ValueError: there are not more entries than that.

@@ -39,14 +39,14 @@ async def trim_stream(client: Redis, key: str, maxlen: int, retention_ms: int, n
     """
     floor = await _unread_from(client, key)
     age = (now_ms - retention_ms, 0)
-    removed = await _trim(client, key, minid=_spell(age if floor is None else min(age, floor)))
+    removed = await _trim(client, key, minid=_text(age if floor is None else min(age, floor)))
     excess = await client.xlen(key) - maxlen
     if excess <= 0:
         return Trimmed(removed)
     if floor is None:
         return Trimmed(removed + await _trim(client, key, maxlen=maxlen))
-    removed += await _trim(client, key, minid=_spell(floor), most=excess)
-    read: Any = await client.xrange(key, "-", f"({_spell(floor)}", count=_HEAD)
+    removed += await _trim(client, key, minid=_text(floor), most=excess)
+    read: Any = await client.xrange(key, "-", f"({_text(floor)}", count=_HEAD)
     capped = await _trim(client, key, maxlen=maxlen)
     return Trimmed(removed + capped, max(0, capped - len(read)))
 
@@ -76,7 +76,7 @@ def _read(entry_id: bytes) -> EntryId:
     return int(milliseconds), int(sequence)
 
 
-def _spell(entry_id: EntryId) -> str:
+def _text(entry_id: EntryId) -> str:
     return f"{max(0, entry_id[0])}-{entry_id[1]}"
 
 

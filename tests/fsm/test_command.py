@@ -6,7 +6,7 @@ import pytest
 
 from fsm.command import COMMAND, OUTCOMES, Answer, Command, CommandRequest, decide, evolve
 from fsm.errors import IllegalTransition, SequenceGap, WrongReason
-from fsm.reasons import VERDICTS
+from fsm.reasons import EDGE_RULES
 
 # (from, trigger) -> {reason: to}; the empty reason stands for an edge that takes none.
 EXPECTED: dict[tuple[str, str], dict[str, str]] = {
@@ -145,7 +145,7 @@ def test_an_acknowledgement_of_the_tcp_changes_only_what_was_uncertain() -> None
         for reason in reasons:
             plain = decide(Command("c-1", state), trigger, reason=reason)
             seen = decide(Command("c-1", state), trigger, reason=reason, acknowledged=True)
-            assert plain.delivery == VERDICTS[trigger, state].delivery
+            assert plain.delivery == EDGE_RULES[trigger, state].delivery
             uncertain = state == "sent" and trigger in ("fail", "time_out")
             assert seen.delivery == ("received" if uncertain else plain.delivery)
 

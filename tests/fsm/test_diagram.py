@@ -10,7 +10,7 @@ import pytest
 from fsm.command import COMMAND, Command, decide, evolve
 from fsm.diagram import Visit, command_diagram, mermaid, path, session_diagram, verdict_rows
 from fsm.machine import Edge, Table
-from fsm.reasons import VERDICTS
+from fsm.reasons import EDGE_RULES
 from fsm.session import SESSION
 from transport.cli.diagrams import drawings, stale, write
 
@@ -86,7 +86,7 @@ def test_an_edge_taken_twice_carries_both_numbers() -> None:
 def test_the_table_of_verdicts_has_a_row_for_every_edge_and_every_reason() -> None:
     rows = verdict_rows().splitlines()[2:]
     assert len(rows) == len(COMMAND.edges)
-    for (trigger, source), verdict in VERDICTS.items():
+    for (trigger, source), verdict in EDGE_RULES.items():
         text = "".join(row for row in rows if row.startswith(f"| `{source}` | `{trigger}` |"))
         assert set(re.findall(r"`(\w+)`", text)) >= verdict.reasons | {verdict.delivery, verdict.acknowledged}
 

@@ -8,7 +8,7 @@ import pytest
 
 from fsm.command import COMMAND
 from fsm.errors import IllegalTransition
-from fsm.machine import Edge, Judge, Table, reason_is
+from fsm.machine import Edge, StateMachine, Table, reason_is
 from fsm.session import SESSION
 
 LAMP = Table(
@@ -30,18 +30,18 @@ class Subject:
 
 @pytest.mark.parametrize("table", [COMMAND, SESSION], ids=lambda table: table.name)
 def test_every_state_and_trigger_moves_along_the_table_or_raises_and_moves_nothing(table: Table) -> None:
-    judge = Judge(table)
+    machine = StateMachine(table)
     for state in table.states:
         for trigger in table.triggers:
             subject = Subject(state)
             targets = {e["dest"] for e in table if e["source"] == state and e["trigger"] == trigger}
             assert table.allows(state, trigger) == bool(targets)
             if targets:
-                judge.fire(subject, trigger)
+                machine.fire(subject, trigger)
                 assert subject.state in targets
             else:
                 with pytest.raises(IllegalTransition) as caught:
-                    judge.fire(subject, trigger)
+                    machine.fire(subject, trigger)
                 assert subject.state == state
                 assert (caught.value.machine, caught.value.state, caught.value.trigger) == (
                     table.name,
@@ -54,37 +54,37 @@ def test_every_state_and_trigger_moves_along_the_table_or_raises_and_moves_nothi
 def test_a_trigger_the_table_does_not_know_is_illegal(trigger: str) -> None:
     subject = Subject("off")
     with pytest.raises(IllegalTransition):
-        Judge(LAMP).fire(subject, trigger)
+        StateMachine(LAMP).fire(subject, trigger)
     assert subject.state == "off"
 
 
 def test_a_state_the_table_does_not_know_raises_and_stays() -> None:
     subject = Subject("melted")
     with pytest.raises((IllegalTransition, ValueError)):
-        Judge(LAMP).fire(subject, "press")
+        StateMachine(LAMP).fire(subject, "press")
     assert subject.state == "melted"
 
 
 def test_a_guard_that_says_no_is_an_illegal_transition_and_moves_nothing() -> None:
     subject = Subject("on")
     with pytest.raises(IllegalTransition):
-        Judge(LAMP).fire(subject, "strike", "feather")
+        StateMachine(LAMP).fire(subject, "strike", "feather")
     assert subject.state == "on"
-    Judge(LAMP).fire(subject, "strike", "hammer")
+    StateMachine(LAMP).fire(subject, "strike", "hammer")
     assert subject.state == "broken"
 
 
 def test_one_judge_moves_many_subjects_and_remembers_none() -> None:
-    judge = Judge(LAMP)
+    machine = StateMachine(LAMP)
     subjects = [Subject("off") for _ in range(10)]
     for subject in subjects[:5]:
-        judge.fire(subject, "press")
+        machine.fire(subject, "press")
     assert [subject.state for subject in subjects] == ["on"] * 5 + ["off"] * 5
 
 
 def test_a_table_that_names_an_unknown_state_is_refused() -> None:
     with pytest.raises(ValueError, match="nowhere"):
-        Judge(Table("bad", "a", ("a",), (Edge(trigger="go", source="a", dest="nowhere"),)))
+        StateMachine(Table("bad", "a", ("a",), (Edge(trigger="go", source="a", dest="nowhere"),)))
 
 
 def test_terminal_states_are_those_no_edge_leaves() -> None:

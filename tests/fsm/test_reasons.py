@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fsm import reasons
 from fsm.command import COMMAND
-from fsm.reasons import CLOSE_REASONS, NOTES, VERDICTS
+from fsm.reasons import CLOSE_REASONS, EDGE_RULES, NOTES
 
 EXPECTED_DELIVERY = {
     ("accept", "new"): ("not_sent", "not_sent"),
@@ -23,24 +23,24 @@ EXPECTED_DELIVERY = {
 
 
 def test_the_verdicts_cover_every_edge_of_the_machine_and_no_other() -> None:
-    assert set(VERDICTS) == {(edge["trigger"], edge["source"]) for edge in COMMAND}
+    assert set(EDGE_RULES) == {(edge["trigger"], edge["source"]) for edge in COMMAND}
 
 
 def test_every_edge_has_the_delivery_of_the_specification() -> None:
-    found = {edge: (verdict.delivery, verdict.acknowledged) for edge, verdict in VERDICTS.items()}
+    found = {edge: (verdict.delivery, verdict.acknowledged) for edge, verdict in EDGE_RULES.items()}
     assert found == EXPECTED_DELIVERY
 
 
 def test_only_an_edge_to_an_unfinished_or_a_good_end_needs_no_reason() -> None:
-    without = {trigger for (trigger, _), verdict in VERDICTS.items() if not verdict.reasons}
+    without = {trigger for (trigger, _), verdict in EDGE_RULES.items() if not verdict.reasons}
     assert without == {"accept", "send", "respond", "deliver"}
 
 
 def test_every_constant_of_the_module_is_used_by_a_list_or_a_verdict() -> None:
     named = {value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)}
-    used = {reason for verdict in VERDICTS.values() for reason in verdict.reasons}
+    used = {reason for verdict in EDGE_RULES.values() for reason in verdict.reasons}
     used |= {
-        delivery for verdict in VERDICTS.values() for delivery in (verdict.delivery, verdict.acknowledged)
+        delivery for verdict in EDGE_RULES.values() for delivery in (verdict.delivery, verdict.acknowledged)
     }
     assert named == used | CLOSE_REASONS | set(NOTES)
 

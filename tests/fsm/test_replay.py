@@ -11,7 +11,7 @@ from fsm import session as sessions
 from fsm.command import COMMAND, Command
 from fsm.errors import IllegalTransition, SequenceGap, WrongReason
 from fsm.events import CommandEvent, SessionEvent
-from fsm.reasons import VERDICTS
+from fsm.reasons import EDGE_RULES
 from fsm.replay import audit_command, audit_session, replay_command, replay_session
 from fsm.session import SESSION, Session
 
@@ -19,7 +19,7 @@ from fsm.session import SESSION, Session
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MOVES = sorted(
-    {(trigger, why) for (trigger, _), verdict in VERDICTS.items() for why in verdict.reasons or {""}}
+    {(trigger, why) for (trigger, _), verdict in EDGE_RULES.items() for why in verdict.reasons or {""}}
 )
 
 

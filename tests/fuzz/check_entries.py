@@ -16,7 +16,7 @@ from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, Move, Open
 from fsm.outbound import CancelRequest, Limits, parse_entry, verb_allowed
 from fsm.reasons import INVALID_COMMAND
-from store.ledger.move_codec import spell
+from store.ledger.move_codec import encode_move
 from store.streams.events import command_fields, read_entry
 from tests.fuzz import contract
 from tests.fuzz.contract import ENTRY_MS, NOW_MS, Fields
@@ -140,7 +140,7 @@ def _handed_on(request: CommandRequest) -> None:
 
 def _spelt(move: Move) -> Any:
     """A move as the script gets it: JSON that any reader takes, with text in it and nothing else."""
-    return json.loads(msgspec.json.encode(spell(move, {})))
+    return json.loads(msgspec.json.encode(encode_move(move, {})))
 
 
 def _ignore(_: object) -> None:

@@ -21,7 +21,16 @@ from tests.rig.redis import redis_server
 pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
 
 TASKS = {
-    *("ledger", "registrar", "telemetry", "heartbeat", "session log", "reader", "janitor", "leftovers"),
+    *(
+        "ledger",
+        "registrar",
+        "telemetry",
+        "heartbeat",
+        "session log",
+        "reader",
+        "janitor",
+        "stale registrations",
+    ),
     *("check", "sweep", "reconcile", "handover", "recall", "allow-list", "allow-list copy"),
 }
 """Those of a gateway, but for ``files``, which waits until it is asked."""

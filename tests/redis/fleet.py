@@ -1,4 +1,4 @@
-"""A fleet on one Redis: an instance that has died with commands in hand, others, and heirs."""
+"""A fleet on one Redis: an instance that has died with commands in hand, others, and adopters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Move, MoveResult, Open, Step
 from fsm.outbound import Limits, parse_entry
 from fsm.replay import audit_command, replay_command
-from store.fleet.adoption import Estate
+from store.fleet.adoption import Adoption
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
 from store.streams.events import read_entry
@@ -36,7 +36,7 @@ class Meddling(Ledger):
 
 
 class Fleet:
-    """The instance `dead`, who had commands; others, who may hold the device; and heirs."""
+    """The instance `dead`, who had commands; others, who may hold the device; and adopters."""
 
     def __init__(self, client: Redis, now_ms: int) -> None:
         self.client: Any = client
@@ -48,14 +48,14 @@ class Fleet:
         options: Any = {"retention": 60.0, "on_error": ignore, "on_fenced": ignore, "dead": dead}
         return Meddling(self.client, KEYS, instance, f"boot of {instance}", **options)
 
-    def estate(
+    def adoption(
         self, dead: str = "dead", ledger: Ledger | None = None, limits: Limits | None = None
-    ) -> Estate:
-        return Estate(
+    ) -> Adoption:
+        return Adoption(
             self.client,
             KEYS,
             dead,
-            ledger or self.ledger("heir", dead),
+            ledger or self.ledger("adopter", dead),
             limits or Limits(),
             now_ms=lambda: self.now_ms,
             on_closed=self.closed.append,

@@ -120,7 +120,7 @@ async def test_everybody_does_their_work_with_the_rights_that_are_printed(
             await producer.xadd("commands:outbound:gw-1", {"nonsense": "x"})
             await producer.xadd("commands:outbound:gw-1", {"type": "cancel", "command_id": "c1"})
             await told(client, ("note", "cancel_rejected"))
-            assert await gateway.backend.heartbeat.beat()
+            assert await gateway.backend.heartbeat.renew()
             await read_all(consumer)
     assert errors(gateway) == []
     assert await refusals(client) == set()

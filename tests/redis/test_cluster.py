@@ -61,8 +61,8 @@ async def test_on_a_cluster_everything_is_as_on_one_server_the_estate_of_the_dea
         run.producer.begin(run.imeis, 30)
         await some(run, "commands on two gateways", 20)
         await run.kill("gw-2")
-        heir = run.gateways["gw-1"]
-        await asyncio.to_thread(heir.said, "instance_lost", dead="gw-2")
+        adopter = run.gateways["gw-1"]
+        await asyncio.to_thread(adopter.said, "instance_lost", dead="gw-2")
         await some(run, "commands on one gateway")
         await run.rest()
         assert await run.verdict() == []

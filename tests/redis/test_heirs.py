@@ -1,4 +1,4 @@
-"""Several write at once: two heirs, a dead instance that comes back, cancels, and a store that refuses."""
+"""Several write at once: two adopters, a dead instance that comes back, cancels, and a store that refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CANCELLED = ("failed", "cancelled", "not_sent")
 async def test_a_cancel_that_was_never_read_comes_too_late_for_a_command_that_was_lost(fleet: Fleet) -> None:
     await fleet.accept()
     await fleet.publish(type="cancel")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict() == (2, *LOST)
     assert await fleet.notes() == [("cancel_rejected", "c1", "terminal")]
     assert await fleet.left() == 0
@@ -35,7 +35,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
     await fleet.publish(type="cancel")
     await fleet.hold("living")
     await fleet.beat("living")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict() == (2, *CANCELLED)
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
 
@@ -43,7 +43,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
 async def test_a_cancel_calls_off_what_waits_on_a_living_instance(fleet: Fleet) -> None:
     held = await fleet.accept(instance="living", codec="14")
     await fleet.publish(type="cancel", requested_by="anna")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict() == (2, *CANCELLED)
     last = (await fleet.history())[-1]
     assert (last.imei, last.codec, last.echo) == (IMEI, "14", (("requested_by", "anna"),))
@@ -56,7 +56,7 @@ async def test_a_cancel_that_nothing_can_be_done_for_is_rejected(fleet: Fleet) -
     await fleet.publish(type="cancel")
     await fleet.publish(type="cancel", command_id="never heard of")
     await fleet.publish(type="cancel", command_id="c2")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.notes() == [("cancel_rejected", "c1", "sent"), ("cancel_rejected", "c2", "unknown")]
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 2)
     assert await fleet.client.xlen(KEYS.deadletter) == 1
@@ -70,7 +70,7 @@ async def test_of_an_instance_that_is_back_nothing_is_touched(fleet: Fleet) -> N
     await fleet.accept()
     await fleet.beat("dead")
     with pytest.raises(Alive):
-        await fleet.estate().settle()
+        await fleet.adoption().settle()
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
     assert ([event.state for event in await fleet.history()], await fleet.left()) == (["queued"], 2)
     assert (fleet.closed, fleet.adopted) == ([], 0)
@@ -87,7 +87,7 @@ async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
     await fleet.publish(type="cancel", command_id="c9")
     await fleet.hold("living")
     await fleet.beat("living")
-    ledger = fleet.ledger("heir", "dead")
+    ledger = fleet.ledger("adopter", "dead")
     found: list[object] = []
 
     async def come_back(move: Move) -> MoveResult | None:
@@ -98,7 +98,7 @@ async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
 
     ledger.before = come_back
     with pytest.raises(Alive):
-        await fleet.estate(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).settle()
     assert await fleet.log() == found
     assert await fleet.left() > 0
 
@@ -108,7 +108,7 @@ async def test_what_a_zombie_does_after_its_estate_was_settled_is_a_conflict(fle
     await fleet.accept(command_id="moved", imei="356307042441014")
     await fleet.hold("living", "356307042441014")
     await fleet.beat("living")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     log = await fleet.log()
     zombie = fleet.ledger("dead")
     queued, sent = Command("queued", "queued", 1), Command("sent", "sent", 2)
@@ -122,7 +122,7 @@ async def test_what_a_zombie_does_after_its_estate_was_settled_is_a_conflict(fle
     assert await fleet.log() == log
 
 
-# Two heirs
+# Two adopters
 
 
 async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
@@ -142,7 +142,7 @@ async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
         if name.startswith("called"):
             await fleet.publish(command_id=name, type="cancel")
     await fleet.publish(command_id="no good")
-    await asyncio.gather(*(fleet.estate().settle() for _ in range(3)))
+    await asyncio.gather(*(fleet.adoption().settle() for _ in range(3)))
     for name in names:
         if not name.startswith("moved"):
             await fleet.verdict(name)
@@ -158,7 +158,7 @@ async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
 async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: type[Move]) -> None:
-    """The other heir settles everything just before the first move of each kind."""
+    """The other adopter settles everything just before the first move of each kind."""
     await fleet.accept(command_id="c1")
     await fleet.publish(command_id="c2", imei="356307042441014")
     await fleet.publish(command_id="no good")
@@ -167,18 +167,18 @@ async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: ty
     await fleet.publish(type="cancel", command_id="c3")
     await fleet.hold("living")
     await fleet.beat("living")
-    ledger, other = fleet.ledger("heir", "dead"), fleet.ledger("other", "dead")
+    ledger, other = fleet.ledger("adopter", "dead"), fleet.ledger("other", "dead")
     settled = False
 
     async def overtake(move: Move) -> MoveResult | None:
         nonlocal settled
         if isinstance(move, kind) and not settled:
             settled = True
-            await fleet.estate(ledger=other).settle()
+            await fleet.adoption(ledger=other).settle()
         return None
 
     ledger.before = overtake
-    await fleet.estate(ledger=ledger).settle()
+    await fleet.adoption(ledger=ledger).settle()
     assert settled
     assert await fleet.verdict("c2") == (2, *LOST)
     assert await fleet.verdict("c3") == (2, *CANCELLED)
@@ -187,7 +187,7 @@ async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: ty
     assert fleet.adopted == 2
 
 
-# One heir, again and again
+# One adopter, again and again
 
 
 async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fleet) -> None:
@@ -198,7 +198,7 @@ async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fl
         await fleet.client.delete(KEYS.heartbeat(holder))
         await fleet.hold(following)
         await fleet.beat(following)
-        await fleet.estate(holder).settle()
+        await fleet.adoption(holder).settle()
     assert [await fleet.client.xlen(KEYS.outbound(holder)) for holder in holders] == [0, 0, 1]
     assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
 
@@ -206,10 +206,10 @@ async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fl
 async def test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move(fleet: Fleet) -> None:
     """Its own repeated call is answered from memory; this command is not in its memory."""
     await fleet.accept()
-    await fleet.hold("heir")
-    await fleet.beat("heir")
-    await fleet.estate().settle()
-    assert not (await fleet.ledger().read("c1"))["token"].startswith("boot of heir")
+    await fleet.hold("adopter")
+    await fleet.beat("adopter")
+    await fleet.adoption().settle()
+    assert not (await fleet.ledger().read("c1"))["token"].startswith("boot of adopter")
 
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step])
@@ -218,7 +218,7 @@ async def test_an_heir_that_did_not_hear_the_answer_asks_again(fleet: Fleet, kin
     await fleet.accept("sent", command_id="c2")
     await fleet.hold("living")
     await fleet.beat("living")
-    ledger, deaf = fleet.ledger("heir", "dead"), fleet.ledger("heir", "dead")
+    ledger, deaf = fleet.ledger("adopter", "dead"), fleet.ledger("adopter", "dead")
 
     async def lose_the_reply(move: Move) -> MoveResult | None:
         await deaf.execute(move)
@@ -228,8 +228,8 @@ async def test_an_heir_that_did_not_hear_the_answer_asks_again(fleet: Fleet, kin
 
     ledger.before = lose_the_reply
     with suppress(ConnectionResetError):
-        await fleet.estate(ledger=ledger).settle()
-    await fleet.estate().settle()
+        await fleet.adoption(ledger=ledger).settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict("c2") == (3, "failed", "instance_lost", "maybe_sent")
     assert await fleet.notes() == [("moved", "c1", "living")]
     assert (await fleet.left("living"), await fleet.left()) == (1, 0)
@@ -247,7 +247,7 @@ async def test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others(flee
     await fleet.publish(command_id="c3", type="cancel")
     await fleet.accept(command_id="c4")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await fleet.estate().settle()
+        await fleet.adoption().settle()
     ends = [(await fleet.history(name))[-1] for name in ("c1", "c2", "c4")]
     assert [event.reason for event in ends] == ["internal_error", "invalid_command", "instance_lost"]
     assert await fleet.client.xlen(KEYS.deadletter) == 2
@@ -259,7 +259,7 @@ async def test_a_holder_whose_stream_is_broken_gets_nothing(fleet: Fleet) -> Non
     await fleet.hold("living")
     await fleet.beat("living")
     await fleet.client.set(KEYS.outbound("living"), "not a stream")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict() == (2, *LOST)
 
 
@@ -270,7 +270,7 @@ async def test_a_store_that_is_full_ends_the_round_and_no_command(fleet: Fleet, 
     await fleet.publish(command_id="no good")
     await fleet.hold("living")
     await fleet.beat("living")
-    ledger, tries = fleet.ledger("heir", "dead"), []
+    ledger, tries = fleet.ledger("adopter", "dead"), []
 
     async def refuse(move: Move) -> MoveResult | None:
         if not isinstance(move, kind):
@@ -280,9 +280,9 @@ async def test_a_store_that_is_full_ends_the_round_and_no_command(fleet: Fleet, 
 
     ledger.before = refuse
     with pytest.raises(StoreRefused):
-        await fleet.estate(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).settle()
     assert len(tries) == 1
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.verdict("c2") == (2, *LOST)
     assert sum(isinstance(item, CommandEvent) for item in await fleet.log()) == 3
     assert (await fleet.left("living"), await fleet.left()) == (1, 0)

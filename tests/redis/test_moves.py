@@ -233,12 +233,12 @@ async def test_a_process_whose_boot_key_is_its_own_or_gone_goes_on(book: Book) -
 
 async def test_an_heir_moves_nothing_of_an_instance_that_is_alive(book: Book) -> None:
     case = await book.sent()
-    heir = book.of("gw-2", "boot-9", dead=US)
+    adopter = book.of("gw-2", "boot-9", dead=US)
     verdict = case.step("fail", reason="instance_lost")
     await book.client.set(KEYS.heartbeat(US), "1")
-    assert await book.statuses(verdict, ledger=heir) == [Status.ALIVE]
+    assert await book.statuses(verdict, ledger=adopter) == [Status.ALIVE]
     await book.client.delete(KEYS.heartbeat(US))
-    assert await book.statuses(verdict, ledger=heir) == [OK]
+    assert await book.statuses(verdict, ledger=adopter) == [OK]
     assert await book.pending() == []
 
 

@@ -78,7 +78,7 @@ async def test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody(fleet
     await fleet.accept("sent")
     await fleet.hold("living")
     await fleet.beat("living")
-    await fleet.estate().settle()
+    await fleet.adoption().settle()
     assert await fleet.client.exists(KEYS.outbound("living")) == 0
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
 
@@ -92,9 +92,9 @@ async def test_the_tokens_of_two_heirs_in_one_process_never_meet(fleet: Fleet) -
 
     for _ in range(2):
         await fleet.accept(command_id=f"c{len(tokens)}")
-        ledger = fleet.ledger("heir", "dead")
+        ledger = fleet.ledger("adopter", "dead")
         ledger.before = note
-        await fleet.estate(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).settle()
     assert len(tokens) == len(set(tokens)) == 4
     assert not any(token.startswith("boot of ") for token in tokens)
 

@@ -81,7 +81,7 @@ async def test_a_storm_of_registrations_and_a_shutdown(client: Redis) -> None:
 
 
 async def test_an_instance_lives_and_is_released(client: Redis) -> None:
-    hooks = {"on_beat": ignore, "on_failure": ignore, "on_fenced": ignore}
+    hooks = {"on_renewed": ignore, "on_failure": ignore, "on_fenced": ignore}
     heartbeat = Heartbeat(client, KEYS, "gw-1", "boot", 30, 90, **hooks)  # type: ignore[arg-type]
     await heartbeat.take_over()
     assert 88 <= await client.ttl(KEYS.heartbeat("gw-1")) <= 90

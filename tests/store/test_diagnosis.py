@@ -241,17 +241,17 @@ async def test_a_stopped_gateway_that_left_nothing_only_leaves_nobody_at_work(si
 
 
 @pytest.mark.parametrize(
-    ("known", "heir", "level"), [(True, True, WARNING), (True, False, CRITICAL), (False, True, CRITICAL)]
+    ("known", "adopter", "level"), [(True, True, WARNING), (True, False, CRITICAL), (False, True, CRITICAL)]
 )
 async def test_what_a_dead_gateway_left_is_critical_when_nobody_will_tidy_up(
-    site: Site, known: bool, heir: bool, level: str
+    site: Site, known: bool, adopter: bool, level: str
 ) -> None:
     await site.gateway("dead", known=known, alive=False)
-    await site.gateway("heir", alive=heir)
+    await site.gateway("adopter", alive=adopter)
     await site.hold("dead")
     await site.entry("dead", command_id="c1")
     found = bad(await site.findings())
-    assert found.pop("fleet", None) == (None if heir else WARNING)
+    assert found.pop("fleet", None) == (None if adopter else WARNING)
     assert found == {"instance dead": level, KEYS.outbound("dead"): level}
 
 

@@ -42,13 +42,13 @@ class Pulse:
             boot,
             interval,
             ttl,
-            on_beat=self.on_beat,
+            on_renewed=self.on_renewed,
             on_failure=self.on_failure,
             on_fenced=self.on_fenced,
             watch=watch,
         )
 
-    def on_beat(self, now_ms: int) -> None:
+    def on_renewed(self, now_ms: int) -> None:
         self.beats.append(now_ms)
         self.changed.set()
 
@@ -91,7 +91,7 @@ async def test_every_beat_gives_ninety_seconds_more(fake_redis: Redis, frozen: F
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     frozen.tick(60)
-    assert await pulse.heartbeat.beat() == NEW_YEAR_MS + 60_000
+    assert await pulse.heartbeat.renew() == NEW_YEAR_MS + 60_000
     frozen.tick(89)
     assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 2
     assert await fake_redis.get(KEYS.heartbeat("gw-1")) == str(NEW_YEAR_MS + 60_000).encode()
@@ -102,7 +102,7 @@ async def test_a_beat_makes_a_forgotten_instance_known_again(fake_redis: Redis) 
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     await fake_redis.flushall()
-    await pulse.heartbeat.beat()
+    await pulse.heartbeat.renew()
     assert await fake_redis.hexists(KEYS.instances, "gw-1")
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
 
@@ -118,10 +118,10 @@ async def test_a_process_that_takes_the_id_by_force_has_it_and_the_older_one_is_
     older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2", watch=forced("boot 2"))
     await older.heartbeat.take_over()
     await newer.heartbeat.take_over()
-    assert await older.heartbeat.beat() is None
+    assert await older.heartbeat.renew() is None
     assert older.fenced == 1
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
-    assert await newer.heartbeat.beat() is not None
+    assert await newer.heartbeat.renew() is not None
 
 
 async def test_the_task_of_a_replaced_process_ends(fake_redis: Redis) -> None:
@@ -158,7 +158,7 @@ async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
     with pytest.raises(CallFailed):
         await pulse.heartbeat.take_over()
     fake_server.connected = True
-    await pulse.heartbeat.beat()
+    await pulse.heartbeat.renew()
     assert (pulse.fenced, await fake_redis.get(KEYS.boot("gw-1"))) == (0, b"boot 1")
 
 

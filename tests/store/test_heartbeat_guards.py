@@ -24,7 +24,7 @@ def ignore(*_: object) -> None:
 
 
 def heartbeat_of(client: Redis, interval: float = 30.0) -> Heartbeat:
-    hooks: Any = {"on_beat": ignore, "on_failure": ignore, "on_fenced": ignore}
+    hooks: Any = {"on_renewed": ignore, "on_failure": ignore, "on_fenced": ignore}
     hooks["watch"] = Watch("gw-1", lambda: Holder("boot-1"), is_gone=lambda _: True)
     return Heartbeat(client, KEYS, "gw-1", "boot-1", interval, 90.0, **hooks)
 
@@ -78,7 +78,7 @@ async def test_an_id_not_ours_yet_and_a_beat_after_an_error_are_tried_for_more_o
     heartbeat = heartbeat_of(fake_redis, interval)
     heartbeat.taken = taken
     if hastened:
-        heartbeat.hasten()
+        heartbeat.renew_soon()
     assert heartbeat.pause == pause
 
 

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from fsm.events import SessionEvent
 from store.client import delays
 from store.client.errors import CallFailed, StoreError
-from store.fleet import stale_registrations as leftovers
+from store.fleet import stale_registrations as stale_registrations
 from store.fleet.registry import Registrar
-from store.fleet.stale_registrations import Leftovers
+from store.fleet.stale_registrations import StaleRegistrations
 from store.keys import Keys
 
 KEYS = Keys()
@@ -32,7 +32,7 @@ class Desk:
         self.registrar = Registrar(
             client, KEYS, US, BOOT, on_failure=lambda count: None, on_fenced=lambda: None
         )
-        self.leftovers = Leftovers(
+        self.stale_registrations = StaleRegistrations(
             client,
             KEYS,
             US,
@@ -60,7 +60,7 @@ class Desk:
 
     async def look(self) -> None:
         """One look, and what follows from it."""
-        await self.leftovers.look()
+        await self.stale_registrations.look()
         self.registrar.stop()
         await self.registrar.run()
 
@@ -170,8 +170,8 @@ async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.Mon
         again.set()
         return 0
 
-    monkeypatch.setattr(desk.leftovers, "look", look)
-    task = asyncio.create_task(desk.leftovers.run())
+    monkeypatch.setattr(desk.stale_registrations, "look", look)
+    task = asyncio.create_task(desk.stale_registrations.run())
     await asyncio.wait_for(again.wait(), 20)
     task.cancel()
     assert desk.errors == [error]
@@ -189,18 +189,18 @@ async def test_it_looks_ever_more_seldom_while_nothing_is_found(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(desk.leftovers, "look", look)
-    monkeypatch.setattr(leftovers.asyncio, "sleep", sleep)
+    monkeypatch.setattr(desk.stale_registrations, "look", look)
+    monkeypatch.setattr(stale_registrations.asyncio, "sleep", sleep)
     monkeypatch.setattr(delays.random, "uniform", lambda low, high: high)
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await desk.leftovers.run()
+        await desk.stale_registrations.run()
     looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]
     assert looks[:8] == [1, 1, 2, 4, 1, 2, 4, 8]
-    assert max(pauses) == 1.2 * leftovers.SELDOM
+    assert max(pauses) == 1.2 * stale_registrations.SELDOM
 
 
 async def test_it_tells_how_many_it_has_found(desk: Desk) -> None:
     await desk.hold(GONE)
     await desk.hold(HERE)
     desk.here.add(HERE)
-    assert [await desk.leftovers.look(), desk.registrar.depth] == [1, 1]
+    assert [await desk.stale_registrations.look(), desk.registrar.depth] == [1, 1]

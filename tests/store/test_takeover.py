@@ -39,7 +39,7 @@ async def beating(client: Redis) -> Heartbeat:
         "boot 1",
         30,
         90,
-        on_beat=lambda _: None,
+        on_renewed=lambda _: None,
         on_failure=lambda _: None,
         on_fenced=lambda: None,
     )
@@ -87,7 +87,7 @@ async def test_a_beat_that_fails_is_not_the_last_one(
         "boot 1",
         0.001,
         90,
-        on_beat=lambda _: told.put_nowait("beat"),
+        on_renewed=lambda _: told.put_nowait("beat"),
         on_failure=lambda _: told.put_nowait("failure"),
         on_fenced=lambda: told.put_nowait("fenced"),
     )
@@ -107,7 +107,7 @@ async def test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew(
     clock = [0.0]
     watch = Watch("gw-1", lambda: Holder("boot 2", interval=5.0), monotonic=lambda: clock[0])
     await call(fake_redis, "take_over", "boot 1")
-    hooks: Any = {"on_beat": print, "on_failure": print, "on_fenced": print, "watch": watch}
+    hooks: Any = {"on_renewed": print, "on_failure": print, "on_fenced": print, "watch": watch}
     heartbeat = Heartbeat(fake_redis, KEYS, "gw-1", "boot 2", 5, 90, **hooks)
     for seconds, answers, raised in (
         (0.0, True, HolderWatched),
@@ -130,7 +130,7 @@ async def test_a_process_that_finds_its_id_with_one_that_lives_ends_its_heartbea
     """It has begun while Redis was away."""
     told: list[Exception] = []
     owner = await beating(fake_redis)
-    hooks: Any = {"on_beat": print, "on_failure": told.append, "on_fenced": print, "on_held": told.append}
+    hooks: Any = {"on_renewed": print, "on_failure": told.append, "on_fenced": print, "on_held": told.append}
 
     async def beat_between(watched: HolderWatched) -> None:
         told.append(watched)
@@ -142,8 +142,8 @@ async def test_a_process_that_finds_its_id_with_one_that_lives_ends_its_heartbea
     async with asyncio.timeout(5):
         await heartbeat.run()
     assert [type(one) for one in told] == [HolderWatched, InstanceHeld]
-    assert (heartbeat.taken, await heartbeat.beat()) == (False, None)
-    assert await owner.beat() is not None
+    assert (heartbeat.taken, await heartbeat.renew()) == (False, None)
+    assert await owner.renew() is not None
 
 
 async def test_before_the_takeover_a_registration_fails_and_ends_nothing(
@@ -223,7 +223,7 @@ async def test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_
     await fake_redis.set(KEYS.boot("gw-1"), "boot 2")
     heartbeat.stop()
     await fake_redis.delete(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1"))
-    assert await heartbeat.beat() is None
+    assert await heartbeat.renew() is None
     assert await fake_redis.exists(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1")) == 0
 
 
@@ -239,6 +239,6 @@ async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis)
         return reply
 
     heartbeat._script = noted  # type: ignore[assignment]
-    await asyncio.gather(heartbeat.beat(), heartbeat.release())
+    await asyncio.gather(heartbeat.renew(), heartbeat.release())
     assert calls == ["beat begins", "beat ends", "release begins", "release ends"]
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 0

@@ -41,7 +41,7 @@ async def test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
         made.append(given)
         return SimpleNamespace()
 
-    class Estate:
+    class Adoption:
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
@@ -49,7 +49,7 @@ async def test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
             made.append({"settled": True})
 
     monkeypatch.setattr(backends, "Ledger", ledger)
-    monkeypatch.setattr(backends, "Estate", Estate)
+    monkeypatch.setattr(backends, "Adoption", Adoption)
     await gateway.backend._settle("gw-2")
     given, settled = made
     assert (given["dead"], given["owns"](), settled) == ("gw-2", False, {"settled": True})
@@ -120,13 +120,14 @@ async def test_an_embedded_server_ends_with_its_gateway_however_that_ends(
     stopped: list[str] = []
     server = SimpleNamespace(
         **{"url": "redis://127.0.0.1:1", "directory": "here", "port": 0, "pid": 1, "ended": lambda: False},
+        is_up=lambda: True,
         stop=lambda: stopped.append("stop"),
     )
 
     async def fail(*_: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(EmbeddedServer, "start", lambda *_: cast(Any, server))
+    monkeypatch.setattr(EmbeddedServer, "begin", lambda *_: cast(Any, server))
     monkeypatch.setattr(process, "_look_for_garbage_seldom", lambda: None)
     monkeypatch.setattr(process, "_serve", fail)
     with pytest.raises(ZeroDivisionError):

@@ -140,8 +140,8 @@ async def test_a_check_that_fails_is_told_and_ends_nothing(
 ) -> None:
     diary.note(gateway.backend, "report")
     diary.await_(checkup, "diagnose_server", KeyError("used_memory"))
-    gateway._beaten.set()
-    await checkup.check_up(gateway.backend, gateway._beaten)
+    gateway._heartbeat_renewed.set()
+    await checkup.check_up(gateway.backend, gateway._heartbeat_renewed)
     assert diary.entries == ["diagnose_server", "report"]
 
 
@@ -164,7 +164,7 @@ async def test_of_many_errors_of_a_kind_one_is_told(
 async def test_the_end_of_an_outage_is_told_when_it_is_one(
     gateway: Gateway, frozen: FrozenDateTimeFactory
 ) -> None:
-    beat = gateway.backend.heartbeat._on_beat
+    beat = gateway.backend.heartbeat._on_renewed
 
     def told() -> list[tuple[str, Any]]:
         return [(line["event"], line.get("after_s")) for line in lines]
@@ -199,7 +199,7 @@ async def test_a_redis_that_comes_and_goes_all_the_time_fills_no_log(
                 gateway.backend.report(part, error)
             gateway.backend._registration_failed(3)
             frozen.tick(5.0)
-            gateway.backend.heartbeat._on_beat(1)
+            gateway.backend.heartbeat._on_renewed(1)
     assert 0 < len(lines) < 5 * 4 * (len(parts) + 2)
     if "clients" in str(error):
         assert {line.get("advice") for line in lines if line["event"] == "redis_error"} == {
@@ -208,7 +208,7 @@ async def test_a_redis_that_comes_and_goes_all_the_time_fills_no_log(
 
 
 async def test_a_beat_tells_the_time_of_redis(gateway: Gateway) -> None:
-    gateway._on_beat(4_000_000_000_000)
+    gateway._on_renewed(4_000_000_000_000)
     assert 4_000_000_000_000 <= gateway.clock.now_ms() < 4_000_000_010_000
 
 
@@ -228,7 +228,7 @@ async def test_at_a_beat_the_registry_is_told_who_is_here(
     monkeypatch.setattr(gateway.reader, "pending", pending)
     gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
-    gateway._on_beat(1_767_225_600_000)
+    gateway._on_renewed(1_767_225_600_000)
     async with asyncio.timeout(PATIENCE):
         assert await asked.get() == [("1", "s-1")]
 
@@ -276,7 +276,7 @@ async def test_a_process_that_has_slept_over_a_beat_asks_whether_it_was_replaced
         asked.append(None)
         return 1_767_225_600_000 if owner else None
 
-    monkeypatch.setattr(gateway.backend.heartbeat, "beat", beat)
+    monkeypatch.setattr(gateway.backend.heartbeat, "renew", beat)
     gateway.beat_at = gateway.clock.monotonic() - slept
     assert await gateway._still_owns() is (owner or not asks)
     assert bool(asked) is asks

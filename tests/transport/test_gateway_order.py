@@ -48,7 +48,7 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     gateway._begin()
     assert begun == [
         *("ledger", "registrar", "telemetry", "heartbeat", "session log", "files", "recall", "reader"),
-        *("janitor", "leftovers", "check", "sweep", "reconcile", "handover"),
+        *("janitor", "stale registrations", "check", "sweep", "reconcile", "handover"),
     ]
 
 
@@ -66,7 +66,7 @@ async def test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_
     for _ in range(10):
         await asyncio.sleep(0)
     assert not reading.is_set()
-    gateway._on_beat(1_767_225_600_000)
+    gateway._on_renewed(1_767_225_600_000)
     async with asyncio.timeout(20):
         await reading.wait()
 
@@ -78,7 +78,7 @@ async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unr
     gateway: Gateway, diary: Diary
 ) -> None:
     note_the_end(gateway, diary)
-    recurring = ("reconcile", "handover", "janitor", "leftovers")
+    recurring = ("reconcile", "handover", "janitor", "stale registrations")
     for name in recurring:
         gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
     running: list[str] = []

@@ -80,10 +80,10 @@ async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_count
     gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     for _ in range(2):
-        gateway._on_beat(1_767_225_600_000)
+        gateway._on_renewed(1_767_225_600_000)
         async with asyncio.timeout(PATIENCE):
             assert await asked.get() == [("1", "s-1")]
-    assert (gateway.pending, gateway._beaten.is_set()) == (told, False)
+    assert (gateway.pending, gateway._heartbeat_renewed.is_set()) == (told, False)
 
 
 async def test_a_registry_that_cannot_be_asked_is_asked_again(
@@ -135,7 +135,7 @@ async def test_a_beat_makes_the_copy_of_the_allow_list_anew() -> None:
     allow_list = gateway.backend.allow_list
     assert allow_list is not None
     allow_list._stale.clear()
-    gateway._on_beat(1_767_225_600_000)
+    gateway._on_renewed(1_767_225_600_000)
     assert allow_list._stale.is_set()
     await gateway.backend.close()
 
@@ -146,7 +146,7 @@ async def test_a_beat_makes_the_copy_of_the_allow_list_anew() -> None:
 def end_quietly(gateway: Gateway, diary: Diary) -> None:
     """What the end of `gateway`, whose heart has beaten, asks of Redis is noted, and answered at once."""
     backend = gateway.backend
-    gateway._on_beat(1_767_225_600_000)
+    gateway._on_renewed(1_767_225_600_000)
     diary.await_(backend.registrar, "unregister_all", 0)
     diary.await_(gateway.reader, "sweep")
     for part in (backend.telemetry, backend.ledger, backend.session_log):
@@ -193,7 +193,7 @@ async def test_the_last_look_is_taken_when_the_reader_has_ended(
 async def test_a_last_look_that_hangs_is_given_up(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway._on_beat(1_767_225_600_000)
+    gateway._on_renewed(1_767_225_600_000)
     diary.note(gateway.dispatcher, "stop")
     monkeypatch.setattr(gateway.reader, "sweep", asyncio.Event().wait)
     monkeypatch.setattr(gateways, "LAST_LOOK", 0.01)

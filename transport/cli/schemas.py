@@ -71,7 +71,7 @@ def _cancel() -> Schema:
 
 def _event() -> Schema:
     sample = CommandEvent("c", 1, "queued", "", "accept", terminal=False)
-    known = sorted({reason for verdict in reasons.VERDICTS.values() for reason in verdict.reasons})
+    known = sorted({reason for verdict in reasons.EDGE_RULES.values() for reason in verdict.reasons})
     properties = _wire(CommandEvent) | {
         "kind": {"const": "command"},
         "state": {"enum": [state for state in COMMAND.states if state != COMMAND.initial]},

@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from fsm.cancel import Called, judge
+from fsm.cancel import Cancelled, decide_cancel
 from fsm.events import CommandEvent
 from fsm.moves import Entry, MoveResult, Status, Step
 from fsm.outbound import CancelRequest
@@ -75,13 +75,13 @@ class Cancellation:
             self._begin()
 
     async def _look_up(self, request: CancelRequest, entry: Entry) -> None:
-        verdict = judge(request, await self._ledger.read(request.command_id))
+        verdict = decide_cancel(request, await self._ledger.read(request.command_id))
         if isinstance(verdict, str):
             self._dispatcher.notes.cancel_rejected(request.command_id, entry, verdict)
         else:
             self._move(request, entry, verdict)
 
-    def _move(self, request: CancelRequest, entry: Entry, called: Called) -> None:
+    def _move(self, request: CancelRequest, entry: Entry, called: Cancelled) -> None:
         self._moving.add(entry.outbound_id)
         done = partial(self._moved, request, entry, called.event)
         self._ledger.submit(Step(called.event, called.held, done, remove=(entry,)))

@@ -12,13 +12,13 @@ from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import StoreError, is_transient
 from store.diagnosis.rights import check_rights
-from store.fleet.adoption import Estate
+from store.fleet.adoption import Adoption
 from store.fleet.allow_list import RedisAllowList
 from store.fleet.heartbeat import Heartbeat
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
 from store.fleet.registry import Registrar
-from store.fleet.stale_registrations import Leftovers, held_by
+from store.fleet.stale_registrations import StaleRegistrations, held_by
 from store.keys import Keys
 from store.ledger.ledger import Ledger
 from store.streams.outbound import BLOCK_MS
@@ -53,7 +53,7 @@ class Backend:
         metrics: Metrics,
         presence: presences.Presence,
         *,
-        on_beat: Callable[[int], None],
+        on_renewed: Callable[[int], None],
         on_fenced: Callable[[], None],
         on_watched: Callable[[HolderWatched], None],
         on_held: Callable[[InstanceHeld], None],
@@ -64,7 +64,7 @@ class Backend:
         self._boot_id = boot_id
         self._clock = clock
         self._metrics = metrics
-        self._on_beat = on_beat
+        self._on_renewed = on_renewed
         self._on_fenced = on_fenced
         self._outages = Outages(clock.monotonic)
         self.keys = Keys(settings.key_prefix)
@@ -99,7 +99,7 @@ class Backend:
             boot_id,
             settings.heartbeat_interval,
             settings.heartbeat_ttl,
-            on_beat=self._beaten,
+            on_renewed=self._heartbeat_renewed,
             on_failure=partial(self.report, "heartbeat"),
             on_fenced=on_fenced,
             on_watched=on_watched,
@@ -179,9 +179,9 @@ class Backend:
             allow_list=self.allow_list is not None,
         )
 
-    def leftovers(self, is_here: Callable[[str], bool]) -> Leftovers:
-        """Who takes the entries of earlier processes of our id out of the registry."""
-        return Leftovers(
+    def stale_registrations(self, is_here: Callable[[str], bool]) -> StaleRegistrations:
+        """Removes registrations that earlier processes of this instance id left."""
+        return StaleRegistrations(
             self.clients["janitor"],
             self.keys,
             self._settings.instance_id,
@@ -202,7 +202,7 @@ class Backend:
         return self.heartbeat.taken
 
     async def _settle(self, dead: str) -> None:
-        """Settle what the instance `dead` left."""
+        """Adopt the work of the instance `dead`."""
         log.warning("instance_lost", dead=dead)
         ledger = Ledger(
             self.clients["janitor"],
@@ -215,7 +215,7 @@ class Backend:
             owns=self._owns,
             dead=dead,
         )
-        estate = Estate(
+        adoption = Adoption(
             self.clients["janitor"],
             self.keys,
             dead,
@@ -225,7 +225,7 @@ class Backend:
             on_closed=self._session_lost,
             on_adopted=self._metrics.adoptions.inc,
         )
-        await estate.settle()
+        await adoption.settle()
 
     def _session_lost(self, event: SessionEvent) -> None:
         if self.session_log is not None:
@@ -246,20 +246,20 @@ class Backend:
         transient = is_transient(error)
         if transient:
             self.janitor.trouble()
-            self.heartbeat.hasten()
+            self.heartbeat.renew_soon()
         name = error.kind if isinstance(error, StoreError) else type(error).__name__
         self._metrics.store_errors.labels(part, name).inc()
         self._outages.failed(part, error, transient=transient)
 
-    def _beaten(self, redis_ms: int) -> None:
-        """A beat came through: the end of an outage is told, as soon as it is one."""
-        if not self._outages.beaten():
-            self.heartbeat.hasten()
-        self._on_beat(redis_ms)
+    def _heartbeat_renewed(self, redis_ms: int) -> None:
+        """The heartbeat was renewed: the end of an outage is logged once it is certain."""
+        if not self._outages.heartbeat_renewed():
+            self.heartbeat.renew_soon()
+        self._on_renewed(redis_ms)
 
     def _registration_failed(self, count: int) -> None:
         self.janitor.trouble()
-        self.heartbeat.hasten()
+        self.heartbeat.renew_soon()
         self._metrics.registry_failures.inc(count)
         self._outages.registrations_failed(count)
 

@@ -13,13 +13,13 @@ from transport.daemon.backend import Backend
 log = structlog.get_logger("telgw")
 
 
-async def check_up(backend: Backend, beaten: asyncio.Event) -> None:
+async def check_up(backend: Backend, renewed: asyncio.Event) -> None:
     """After the first heartbeat, log what is not right with the server; nobody waits for it.
 
     Args:
-        beaten: set by a heartbeat.
+        renewed: set when the heartbeat is renewed.
     """
-    await beaten.wait()
+    await renewed.wait()
     try:
         findings = await diagnose_server(backend.clients["janitor"], Clock().now_ms)
     except Exception as error:  # a server that answers strangely is no reason for a gateway to end

@@ -69,7 +69,7 @@ class Gateway:
             self.clock,
             self.metrics,
             self.presence,
-            on_beat=self._on_beat,
+            on_renewed=self._on_renewed,
             on_fenced=self._on_fenced,
             on_watched=lambda watched: self._claim.watched(watched),
             on_held=self._on_held,
@@ -109,7 +109,7 @@ class Gateway:
         self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
         self._stop = asyncio.Event()
         self._claim = Claim(settings.instance_id, self.backend, url, self._stop)
-        self._beaten = asyncio.Event()
+        self._heartbeat_renewed = asyncio.Event()
         self._owns = asyncio.Event()
 
     # What ends the process
@@ -134,10 +134,10 @@ class Gateway:
         self.exit_status = EXIT_FENCED
         self._stop.set()
 
-    def _on_beat(self, redis_ms: int) -> None:
+    def _on_renewed(self, redis_ms: int) -> None:
         self.clock.sync(redis_ms)
         self.beat_at = self.clock.monotonic()
-        self._beaten.set()
+        self._heartbeat_renewed.set()
         if not self._owns.is_set():
             self._owns.set()
             self._claim.taken()
@@ -148,7 +148,7 @@ class Gateway:
         """Whether the instance id is ours. Who has slept over a beat asks, for it may have a successor."""
         if self.clock.monotonic() - self.beat_at <= self.settings.heartbeat_interval + 0.5:
             return True
-        return await self.backend.heartbeat.beat() is not None
+        return await self.backend.heartbeat.renew() is not None
 
     # Life
 
@@ -215,8 +215,9 @@ class Gateway:
         start("recall", partial(recall, self._owns, self.dispatcher, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
-        start("leftovers", backend.leftovers(self.sessions.by_imei.__contains__).run)
-        start("check", partial(check_up, backend, self._beaten))  # before `reconcile`, which clears the event
+        start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
+        # Before `reconcile`, which clears the event.
+        start("check", partial(check_up, backend, self._heartbeat_renewed))
         start("sweep", partial(sweep, self.clock, self.metrics, self.sessions, self.dispatcher))
         start("reconcile", self._reconcile)
         start("handover", partial(hand_over, self.handover, self.backend))
@@ -231,8 +232,8 @@ class Gateway:
     async def _reconcile(self) -> None:
         """At each heartbeat the registry is told again which devices are here."""
         while True:
-            await self._beaten.wait()
-            self._beaten.clear()
+            await self._heartbeat_renewed.wait()
+            self._heartbeat_renewed.clear()
             with suppress(StoreError):
                 self.pending = await self.reader.pending()
             await reconcile(self.sessions, self.backend.registrar)
@@ -246,7 +247,7 @@ class Gateway:
         self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:
             self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
-        for name in ("reconcile", "handover", "janitor", "leftovers"):
+        for name in ("reconcile", "handover", "janitor", "stale registrations"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.sessions.by_imei.items()]
         await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)

@@ -71,8 +71,8 @@ class Outages:
             facts["untold"] = more
         log.warning(event, **facts)
 
-    def beaten(self) -> bool:
-        """A heartbeat came through: tell the end of an outage; False if it is too early to say so."""
+    def heartbeat_renewed(self) -> bool:
+        """The heartbeat was renewed: log the end of an outage; False if it is too early to say so."""
         if self._since is None:
             return True
         now = self._monotonic()

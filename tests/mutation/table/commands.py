@@ -111,7 +111,7 @@ MECHANISMS = (
             '            self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)\n'
         ),
         mutant="",
-        without="they are left to an heir",
+        without="they are left to an adopter",
         tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
     ),
     Mechanism(
@@ -146,7 +146,7 @@ MECHANISMS = (
         file="transport/commands/dispatcher.py",
         text="        if self.stopping:\n            self._stop_command(in_flight)\n        elif",
         mutant="        if",
-        without="it is left to an heir",
+        without="it is left to an adopter",
         tests=(
             "transport/test_shutdown.py::"
             "test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails",

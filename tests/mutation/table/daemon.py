@@ -158,7 +158,7 @@ MECHANISMS = (
         file="transport/daemon/gateway.py",
         text="                    await self.reader.sweep()\n",
         mutant="                    pass\n",
-        without="a command that came at the last moment waits for an heir",
+        without="a command that came at the last moment waits for an adopter",
         tests=("transport/test_gateway_order.py::test_a_gateway_stops_in_order",),
     ),
     Mechanism(
@@ -194,7 +194,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="the heartbeat goes last",
-        what="At SIGTERM the heartbeat is released, so that an heir need not wait.",
+        what="At SIGTERM the heartbeat is released, so that an adopter need not wait.",
         file="transport/daemon/gateway.py",
         text="            await self.backend.heartbeat.release()\n",
         mutant="            pass\n",
@@ -206,8 +206,8 @@ MECHANISMS = (
         name="errors are trouble",
         what="A call that failed anywhere in the process is told to the janitor.",
         file="transport/daemon/backend.py",
-        text="            self.janitor.trouble()\n            self.heartbeat.hasten()\n        name",
-        mutant="            self.heartbeat.hasten()\n        name",
+        text="            self.janitor.trouble()\n            self.heartbeat.renew_soon()\n        name",
+        mutant="            self.heartbeat.renew_soon()\n        name",
         without="a janitor that is cut off takes the fleet for dead",
         tests=(
             "transport/test_gateway_life.py::test_a_call_that_could_not_be_made_is_trouble_for_the_janitor",

@@ -8,7 +8,7 @@ MECHANISMS = (
     Mechanism(
         promise="P1",
         name="hands off the living",
-        what="An heir that learns that the instance is back touches nothing more.",
+        what="An adopter that learns that the instance is back touches nothing more.",
         file="store/fleet/adoption.py",
         text="        if result.status is Status.ALIVE:\n",
         mutant="        if False:\n",
@@ -74,12 +74,12 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="an heir's tokens are its own",
-        what="The tokens of an heir are unlike those of the process it works in.",
+        name="an adopter's tokens are its own",
+        what="The tokens of an adopter are unlike those of the process it works in.",
         file="store/fleet/adoption.py",
         text='        return f"{self._name}:{next(self._tokens)}"\n',
         mutant='        return f"{self._ledger._boot_id}:{next(self._tokens)}"\n',
-        without="what an heir hands to itself looks like its own repeated move",
+        without="what an adopter hands to itself looks like its own repeated move",
         tests=(
             "redis/test_heirs.py::test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move[fake]",
         ),
@@ -103,7 +103,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="a full Redis ends the round",
-        what="An heir whose moves are refused for want of memory leaves everything as it is.",
+        what="An adopter whose moves are refused for want of memory leaves everything as it is.",
         file="store/fleet/adoption.py",
         text="        if is_transient(refusal):\n            raise refusal\n        await",
         mutant="        await",
@@ -113,7 +113,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="what has ended is only removed",
-        what="Of a command with a verdict, the heir removes the entry.",
+        what="Of a command with a verdict, the adopter removes the entry.",
         file="store/fleet/adoption.py",
         text=(
             "        if command.terminal:\n"
@@ -127,7 +127,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="unread commands too",
-        what="An heir settles what nobody has read as well as what is pending.",
+        what="An adopter settles what nobody has read as well as what is pending.",
         file="store/fleet/adoption.py",
         text="        if result.status is Status.OK:\n            command = evolve(command, opening)\n",
         mutant="        if result.status is Status.OK:\n            return\n",

@@ -92,8 +92,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="one estate spares the others",
-        what="An estate that cannot be settled does not hold up the others.",
+        name="one adoption spares the others",
+        what="An adoption that cannot be settled does not hold up the others.",
         file="store/fleet/janitor.py",
         text=(
             "            if is_transient(error):\n                raise\n            self._on_error(error)\n"
@@ -109,7 +109,7 @@ MECHANISMS = (
         promise="P1",
         name="heartbeat check when devices are disowned",
         what="The script that removes registry entries looks once more whether their instance is alive.",
-        file="store/scripts/disown.lua",
+        file="store/scripts/remove_registrations.lua",
         text="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end\n",
         mutant="",
         without="an instance that is back loses its devices",
@@ -119,7 +119,7 @@ MECHANISMS = (
         promise="registry",
         name="a device that went elsewhere stays there",
         what="Only entries that still name the dead instance are removed.",
-        file="store/scripts/disown.lua",
+        file="store/scripts/remove_registrations.lua",
         text="  if redis.call('HGET', KEYS[1], imei) == ARGV[1] then\n",
         mutant="  if true then\n",
         without="a device that has just gone elsewhere vanishes from the registry",

@@ -199,8 +199,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="heartbeat check in the heir's moves",
-        what="The script that settles an estate looks once more whether its instance is alive.",
+        name="heartbeat check in the adopter's moves",
+        what="The script that adopts commands looks once more whether their instance is alive.",
         file="store/scripts/moves.lua",
         text=(
             "if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return "
