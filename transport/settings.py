@@ -11,6 +11,12 @@ from fsm.outbound import Limits
 Address = tuple[str, int]
 
 
+def spell(address: Address) -> str:
+    """An address as text, ``HOST:PORT``; one of IPv6 as ``[HOST]:PORT`` (RFC 5952, section 6)."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Settings:
     """Settings of one gateway process; times in seconds, sizes in bytes, lengths in entries."""

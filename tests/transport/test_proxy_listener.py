@@ -50,7 +50,7 @@ async def proxy(address: Address, data: bytes = b"", host: str = "127.0.0.1") ->
     [
         (LINE, "198.51.100.22:35646"),
         (v2(V4), "198.51.100.22:35646"),
-        (v2(V6, family=0x21), "2001:db8::5:35646"),
+        (v2(V6, family=0x21), "[2001:db8::5]:35646"),
         (b"PROXY UNKNOWN\r\n", None),
         (v2(b"", family=0), None),
         (v2(b"", command=0x20, family=0), None),

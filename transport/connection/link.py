@@ -15,7 +15,7 @@ from fsm.session import READY, SESSION, TAINTED, Session
 from fsm.telemetry import PendingFrame
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import close_reason, unacknowledged
-from transport.settings import Address
+from transport.settings import Address, spell
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -82,8 +82,8 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     @property
     def peer(self) -> str:
-        """The device's end of the connection, ``host:port``."""
-        return f"{self._host}:{self._port}"
+        """The device's end of the connection, ``HOST:PORT``."""
+        return spell((self._host, self._port))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -20,7 +20,7 @@ from transport.connection.proxy_listener import ProxyListener
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
-from transport.settings import Address, Settings
+from transport.settings import Address, Settings, spell
 
 log = structlog.get_logger("telgw")
 
@@ -34,7 +34,7 @@ class CannotListen(GatewayFault):
     """An address of ours cannot be bound."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
+        super().__init__(f"Cannot listen on {spell((host, port))}: {error.strerror or error}.")
         self.host = host
         self.port = port
 
@@ -49,9 +49,7 @@ class Bound(NamedTuple):
 
     def spelt(self) -> dict[str, list[str]]:
         """What the log says of them."""
-        return {
-            name: [f"{host}:{port}" for host, port in addresses] for name, addresses in self._asdict().items()
-        }
+        return {name: [spell(address) for address in addresses] for name, addresses in self._asdict().items()}
 
     @property
     def all(self) -> list[Address]:
@@ -138,7 +136,9 @@ class Listeners:
         """Two sockets of ours can be bound to one address, and only listening would fail, too late."""
         for (host, port), (other, same) in combinations(self._settings.listeners, 2):
             if port and port == same and _overlap(host, other):
-                raise CannotListen(other, port, OSError(EADDRINUSE, f"it overlaps with {host}:{port}"))
+                raise CannotListen(
+                    other, port, OSError(EADDRINUSE, f"it overlaps with {spell((host, port))}")
+                )
 
     def _shares_port(self, host: str, port: int) -> bool:
         """Whether IPv4 has a listener of its own on the port of an IPv6 address, which else takes both."""
