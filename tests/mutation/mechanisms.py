@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from tests.mutation.mechanism import PROMISES, Mechanism
 from tests.mutation.table import (
+    adoption,
     answers,
-    books,
     commands,
     connections,
+    consumer,
     daemon,
+    device_queue,
     entries,
-    estate,
-    flights,
     flow,
     followers,
     framing,
-    intake,
+    in_flight,
     janitor,
-    lanes,
     ledger,
-    leftovers,
     lost,
     moves,
     places,
@@ -27,6 +25,8 @@ from tests.mutation.table import (
     registry,
     rules,
     security,
+    sessions,
+    stale_registrations,
     telemetry,
     trace,
     trimming,
@@ -37,9 +37,9 @@ from tests.mutation.table import (
 AREAS = (
     *(rules, entries),
     *(moves, trace, ledger, reader),
-    *(lanes, turns, answers, flights, commands, intake, followers),
-    *(registry, leftovers, janitor, estate, lost, places, daemon, wiring),
-    *(telemetry, trimming, connections, books, flow, framing, security),
+    *(device_queue, turns, answers, in_flight, commands, consumer, followers),
+    *(registry, stale_registrations, janitor, adoption, lost, places, daemon, wiring),
+    *(telemetry, trimming, connections, sessions, flow, framing, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(
     sorted(

@@ -118,7 +118,7 @@ async def test_a_heartbeat_that_was_held_up_does_not_keep_a_name_alive_that_was_
             assert not operator.exists(run.keys.heartbeat("gw-1"))
 
 
-async def test_what_an_heir_did_and_was_not_told_of_is_done_once(tmp_path: Path) -> None:
+async def test_what_an_adopter_did_and_was_not_told_of_is_done_once(tmp_path: Path) -> None:
     async with wired(tmp_path, janitor_interval=0.3, heartbeat_ttl=1) as (_, wire, run):
         await asyncio.gather(run.start("gw-1"), run.start("gw-2"))
         run.plug_in(10, manners=("never",))

@@ -52,7 +52,9 @@ async def some(run: Fleet, what: str, count: int = 5) -> None:
     await until(is_so, what)
 
 
-async def test_on_a_cluster_everything_is_as_on_one_server_the_estate_of_the_dead_too(nodes: Sharded) -> None:
+async def test_on_a_cluster_everything_is_as_on_one_server_the_adoption_of_the_dead_too(
+    nodes: Sharded,
+) -> None:
     async with fleet(nodes.url, 1, prefix=PREFIX) as run:
         await run.start("gw-1")
         await run.start("gw-2")

@@ -231,7 +231,7 @@ async def test_a_process_whose_boot_key_is_its_own_or_gone_goes_on(book: Book) -
     assert await book.statuses(case.step("send", session_id="s-1")) == [OK]
 
 
-async def test_an_heir_moves_nothing_of_an_instance_that_is_alive(book: Book) -> None:
+async def test_an_adopter_moves_nothing_of_an_instance_that_is_alive(book: Book) -> None:
     case = await book.sent()
     adopter = book.of("gw-2", "boot-9", dead=US)
     verdict = case.step("fail", reason="instance_lost")

@@ -83,7 +83,7 @@ async def test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody(fleet
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
 
 
-async def test_the_tokens_of_two_heirs_in_one_process_never_meet(fleet: Fleet) -> None:
+async def test_the_tokens_of_two_adopters_in_one_process_never_meet(fleet: Fleet) -> None:
     tokens: list[str] = []
 
     async def note(move: Any) -> None:

@@ -140,7 +140,7 @@ async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_re
 
 
 @pytest.mark.parametrize("error", [StoreRefused("NOPERM this user may not"), StoreRefused("WRONGTYPE")])
-async def test_one_estate_that_cannot_be_settled_does_not_hold_up_the_others(
+async def test_one_adoption_that_fails_does_not_hold_up_the_others(
     household: Household, frozen: FrozenDateTimeFactory, error: Exception
 ) -> None:
     await household.know("others")

@@ -32,7 +32,7 @@ def test_nothing_is_carried_out_before_the_instance_id_is_ours(gateway: Gateway)
         assert (backend.ledger._owns(), backend.registrar._owns()) == (taken, taken)
 
 
-async def test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
+async def test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
@@ -94,7 +94,7 @@ def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
     assert len(lines) == 3
 
 
-def test_a_frame_that_redis_refuses_for_good_is_told_to_the_hub(
+def test_a_frame_that_redis_refuses_for_good_is_told_to_the_sessions(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[PendingFrame] = []

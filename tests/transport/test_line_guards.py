@@ -86,7 +86,7 @@ def test_of_a_command_that_is_not_written_tcp_says_nothing(desk: Desk) -> None:
     assert (link.texts, desk.life("b")[-1]) == (["a", "b"], "sent maybe_sent")
 
 
-def test_lanes_are_looked_at_only_while_something_is_out(desk: Desk) -> None:
+def test_queues_are_looked_at_only_while_something_is_out(desk: Desk) -> None:
     link = desk.connect()
     looked_at = desk.dispatcher._out
     desk.ask("a")

@@ -68,7 +68,7 @@ MECHANISMS = (
         text="            self.link.clear()\n",
         mutant="            pass\n",
         without="the connection is never written to again",
-        tests=("transport/test_lane.py::test_a_late_answer_is_never_given_to_the_next_command",),
+        tests=("transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",),
     ),
     Mechanism(
         promise="P4",
@@ -88,7 +88,7 @@ MECHANISMS = (
         text="            self.link.close(TAINTED)\n",
         mutant="            pass\n",
         without="the next command waits until it expires",
-        tests=("transport/test_lane.py::test_a_tainted_connection_is_closed_when_a_command_waits",),
+        tests=("transport/test_device_queue.py::test_a_tainted_connection_is_closed_when_a_command_waits",),
     ),
     Mechanism(
         promise="bounds",
@@ -118,7 +118,7 @@ MECHANISMS = (
         text="        if self.writes.tainted and self.writes.waiting and now",
         mutant="        if self.writes.tainted and now",
         without="every command without an answer costs the device its connection",
-        tests=("transport/test_lane.py::test_a_tainted_connection_stays_open_while_nothing_waits",),
+        tests=("transport/test_device_queue.py::test_a_tainted_connection_stays_open_while_nothing_waits",),
     ),
     Mechanism(
         promise="P4",

@@ -75,7 +75,7 @@ MECHANISMS = (
         mutant="        if link.imei in self.links:\n            del self.links[link.imei]\n",
         without="the device looks gone while it is here",
         tests=(
-            "transport/test_lane_guards.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
+            "transport/test_device_queue_guards.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
         ),
     ),
     Mechanism(
@@ -185,7 +185,7 @@ MECHANISMS = (
         text="        if queue is not None:\n            self._out.pop(link.session_id, None)\n",
         mutant="        if queue is not None:\n",
         without="every connection that ends with a command out is kept for ever",
-        tests=("transport/test_line_guards.py::test_lanes_are_looked_at_only_while_something_is_out",),
+        tests=("transport/test_line_guards.py::test_queues_are_looked_at_only_while_something_is_out",),
     ),
     Mechanism(
         promise="bounds",

@@ -14,7 +14,7 @@ MECHANISMS = (
         mutant='    command = Command(request.command_id, "queued", int(ledger["seq"]))\n',
         without="what is out, or has ended, is `cancelled`",
         tests=(
-            "transport/test_cancels.py::test_a_command_that_is_out_at_another_instance_is_not_called_off",
+            "transport/test_cancellation.py::test_a_command_that_is_out_at_another_instance_is_not_called_off",
         ),
     ),
     Mechanism(
@@ -45,7 +45,7 @@ MECHANISMS = (
         text="str(request.hops + 1)",
         mutant="str(request.hops)",
         without="it can move in circles",
-        tests=("transport/test_relocation.py::test_commands_move_to_the_holder_in_order",),
+        tests=("transport/test_handover.py::test_commands_move_to_the_holder_in_order",),
     ),
     Mechanism(
         promise="P2",
@@ -55,7 +55,7 @@ MECHANISMS = (
         text='        ("accepted_at", str(request.accepted_at)),\n',
         mutant="",
         without="its age begins anew at every move",
-        tests=("transport/test_relocation.py::test_commands_move_to_the_holder_in_order",),
+        tests=("transport/test_handover.py::test_commands_move_to_the_holder_in_order",),
     ),
     Mechanism(
         promise="P2",
@@ -65,7 +65,7 @@ MECHANISMS = (
         text='        ("expires_at", str(request.expires_at)),\n',
         mutant="",
         without="it gets a new time to live at every move",
-        tests=("transport/test_relocation.py::test_commands_move_to_the_holder_in_order",),
+        tests=("transport/test_handover.py::test_commands_move_to_the_holder_in_order",),
     ),
     Mechanism(
         promise="bounds",

@@ -310,7 +310,7 @@ MECHANISMS = (
         text="        if connection is not None and connection.awaits(frame):",
         mutant="        if connection is not None:",
         without="the newer connection of the device is closed for a frame that it did not send",
-        tests=("transport/test_hub_books.py::test_only_the_connection_whose_frame_is_refused_is_closed",),
+        tests=("transport/test_sessions.py::test_only_the_connection_whose_frame_is_refused_is_closed",),
     ),
     Mechanism(
         promise="bounds",

@@ -20,7 +20,7 @@ MECHANISMS = (
             "            return\n"
         ),
         without="it is rejected, though the command waits",
-        tests=("transport/test_cancels.py::test_a_queued_command_is_called_off",),
+        tests=("transport/test_cancellation.py::test_a_queued_command_is_called_off",),
     ),
     Mechanism(
         promise="faults",
@@ -30,7 +30,7 @@ MECHANISMS = (
         text="            self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)\n",
         mutant="            pass\n",
         without="its entry stays pending and nobody is told",
-        tests=("transport/test_cancels.py::test_a_command_that_is_out_is_not_called_off",),
+        tests=("transport/test_cancellation.py::test_a_command_that_is_out_is_not_called_off",),
     ),
     Mechanism(
         promise="P2",
@@ -44,7 +44,7 @@ MECHANISMS = (
         mutant="",
         without="it is dropped without an answer",
         tests=(
-            "transport/test_cancels.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
+            "transport/test_cancellation.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
         ),
     ),
     Mechanism(
@@ -55,7 +55,7 @@ MECHANISMS = (
         text="        if self._task is None:\n            self._begin()\n",
         mutant="        self._begin()\n",
         without="each takes its own",
-        tests=("transport/test_cancels.py::test_a_storm_of_cancels_makes_one_look_up_at_a_time",),
+        tests=("transport/test_cancellation.py::test_a_storm_of_cancels_makes_one_look_up_at_a_time",),
     ),
     Mechanism(
         promise="P2",
@@ -66,7 +66,7 @@ MECHANISMS = (
         mutant="            except ZeroDivisionError as error:\n                # Its",
         without="all that wait are let go",
         tests=(
-            "transport/test_cancels.py::"
+            "transport/test_cancellation.py::"
             "test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_waiting",
         ),
     ),
@@ -78,9 +78,7 @@ MECHANISMS = (
         text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
         mutant="        if in_flight.request.hops >= MAX_HOPS:\n",
         without="it is handed on twice, or before it is accepted",
-        tests=(
-            "transport/test_relocation.py::test_a_command_whose_queued_is_not_committed_is_not_moved_yet",
-        ),
+        tests=("transport/test_handover.py::test_a_command_whose_queued_is_not_committed_is_not_moved_yet",),
     ),
     Mechanism(
         promise="P2",
@@ -90,7 +88,7 @@ MECHANISMS = (
         text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
         mutant="        if not in_flight.waits:\n",
         without="it moves in circles",
-        tests=("transport/test_relocation.py::test_a_command_moves_three_times_at_most",),
+        tests=("transport/test_handover.py::test_a_command_moves_three_times_at_most",),
     ),
     Mechanism(
         promise="P1",
@@ -100,7 +98,7 @@ MECHANISMS = (
         text="        in_flight.moving = True\n",
         mutant="",
         without="a device that comes back gets what was handed on",
-        tests=("transport/test_relocation.py::test_a_command_is_handed_over_once_at_a_time",),
+        tests=("transport/test_handover.py::test_a_command_is_handed_over_once_at_a_time",),
     ),
     Mechanism(
         promise="P1",
@@ -113,7 +111,7 @@ MECHANISMS = (
         ),
         mutant="        if result.applied or result.status is Status.CONFLICT:\n            pass\n",
         without="it stays in line here too",
-        tests=("transport/test_relocation.py::test_a_command_that_somebody_else_took_is_let_go_of",),
+        tests=("transport/test_handover.py::test_a_command_that_somebody_else_took_is_let_go_of",),
     ),
     Mechanism(
         promise="P2",
@@ -124,7 +122,7 @@ MECHANISMS = (
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(
-            "transport/test_lane_guards.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
+            "transport/test_device_queue_guards.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
         ),
     ),
     Mechanism(
@@ -186,7 +184,7 @@ MECHANISMS = (
         text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
-        tests=("transport/test_lane_guards.py::test_each_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_guards.py::test_each_word_of_the_ledger_tells_the_time",),
     ),
     Mechanism(
         promise="faults",
@@ -208,7 +206,9 @@ MECHANISMS = (
         text="            del self._left_at[imei]\n",
         mutant="            pass\n",
         without="every device that ever was here is remembered",
-        tests=("transport/test_lane_guards.py::test_a_device_that_is_not_expected_any_more_is_forgotten",),
+        tests=(
+            "transport/test_device_queue_guards.py::test_a_device_that_is_not_expected_any_more_is_forgotten",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -218,7 +218,7 @@ MECHANISMS = (
         text="            if holder != self._instance_id:\n",
         mutant="            if True:\n",
         without="it is handed to ourselves, hop by hop, and then lost",
-        tests=("transport/test_relocation.py::test_a_device_that_nobody_else_holds_is_waited_for",),
+        tests=("transport/test_handover.py::test_a_device_that_nobody_else_holds_is_waited_for",),
     ),
     Mechanism(
         promise="P3",

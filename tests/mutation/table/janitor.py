@@ -100,10 +100,7 @@ MECHANISMS = (
         ),
         mutant="            raise\n",
         without="one broken entry keeps every dead instance unsettled",
-        tests=(
-            "store/test_janitor_rounds.py::"
-            "test_one_estate_that_cannot_be_settled_does_not_hold_up_the_others",
-        ),
+        tests=("store/test_janitor_rounds.py::test_one_adoption_that_fails_does_not_hold_up_the_others",),
     ),
     Mechanism(
         promise="P1",
@@ -113,7 +110,7 @@ MECHANISMS = (
         text="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end\n",
         mutant="",
         without="an instance that is back loses its devices",
-        tests=("redis/test_heirs.py::test_of_an_instance_that_is_back_nothing_is_touched[fake]",),
+        tests=("redis/test_adopters.py::test_of_an_instance_that_is_back_nothing_is_touched[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -124,7 +121,7 @@ MECHANISMS = (
         mutant="  if true then\n",
         without="a device that has just gone elsewhere vanishes from the registry",
         tests=(
-            "redis/test_estate.py::test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there[fake]",
+            "redis/test_adoption.py::test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there[fake]",
         ),
     ),
     Mechanism(

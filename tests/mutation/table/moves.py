@@ -208,7 +208,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="an instance that is back loses its commands",
-        tests=("redis/test_moves.py::test_an_heir_moves_nothing_of_an_instance_that_is_alive[fake]",),
+        tests=("redis/test_moves.py::test_an_adopter_moves_nothing_of_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -239,7 +239,7 @@ MECHANISMS = (
         text="'token', '', 'last', last)\n  redis.call('PEXPIRE', ledger, input.retention)",
         mutant="'token', '', 'last', last)",
         without="it stays for ever",
-        tests=("store/test_estate_guards.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
+        tests=("store/test_adoption_guards.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
     ),
     Mechanism(
         promise="P1",

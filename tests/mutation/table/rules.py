@@ -127,7 +127,7 @@ MECHANISMS = (
         text="        self.owed = self.slot\n",
         mutant="        self.owed = None\n",
         without="nothing is owed",
-        tests=("transport/test_lane.py::test_a_late_answer_is_never_given_to_the_next_command",),
+        tests=("transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",),
     ),
     Mechanism(
         promise="P4",
@@ -140,7 +140,7 @@ MECHANISMS = (
         tests=(
             "fsm/test_write_queue.py::"
             "test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer",
-            "transport/test_lane.py::test_a_late_answer_is_never_given_to_the_next_command",
+            "transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",
         ),
     ),
     Mechanism(
@@ -154,7 +154,7 @@ MECHANISMS = (
         tests=(
             "fsm/test_write_queue.py::"
             "test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer",
-            "transport/test_lane.py::test_a_tainted_connection_is_closed_when_a_command_waits",
+            "transport/test_device_queue.py::test_a_tainted_connection_is_closed_when_a_command_waits",
         ),
     ),
     Mechanism(
@@ -187,7 +187,7 @@ MECHANISMS = (
         without="the last one is begun first",
         tests=(
             "fsm/test_write_queue.py::test_commands_are_begun_in_the_order_they_came",
-            "transport/test_lane.py::test_of_twenty_commands_one_is_out_at_any_time",
+            "transport/test_device_queue.py::test_of_twenty_commands_one_is_out_at_any_time",
         ),
     ),
     Mechanism(
@@ -247,6 +247,6 @@ MECHANISMS = (
         text="    if found.state != (verdict.prev or NEW):\n        return []\n",
         mutant="",
         without="a verdict is told that does not follow from what stands",
-        tests=("fsm/test_retelling.py::test_what_is_missing_is_told_and_nothing_where_the_way_is_another",),
+        tests=("fsm/test_lost_events.py::test_what_is_missing_is_told_and_nothing_where_the_way_is_another",),
     ),
 )

@@ -300,7 +300,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="a stolen IMEI goes unnoticed",
         tests=(
-            "transport/test_takeovers.py::"
+            "transport/test_address_changes.py::"
             "test_two_who_take_a_device_from_each_other_are_noticed_at_the_third_change",
         ),
     ),

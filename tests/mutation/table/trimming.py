@@ -13,7 +13,7 @@ MECHANISMS = (
         text="minid=_text(age if floor is None else min(age, floor))",
         mutant="minid=_text(age)",
         without="entries that nobody has read go by their age",
-        tests=("store/test_retention.py::test_the_slowest_group_decides",),
+        tests=("store/test_trimming.py::test_the_slowest_group_decides",),
     ),
     Mechanism(
         promise="P7",
@@ -23,7 +23,7 @@ MECHANISMS = (
         text='        if summary["min"]:\n            return _read(summary["min"])\n',
         mutant="",
         without="a consumer that crashes loses what it had in hand",
-        tests=("store/test_retention.py::test_what_is_read_but_not_acknowledged_stays",),
+        tests=("store/test_trimming.py::test_what_is_read_but_not_acknowledged_stays",),
     ),
     Mechanism(
         promise="P7",
@@ -33,7 +33,7 @@ MECHANISMS = (
         text="minid=_text(age if floor is None else min(age, floor))",
         mutant="minid=_text(age if floor is None else floor)",
         without="it goes when it has been read",
-        tests=("store/test_retention.py::test_what_is_acknowledged_but_young_stays",),
+        tests=("store/test_trimming.py::test_what_is_acknowledged_but_young_stays",),
     ),
     Mechanism(
         promise="bounds",
@@ -43,7 +43,7 @@ MECHANISMS = (
         text="    capped = await _trim(client, key, maxlen=maxlen)\n",
         mutant="    capped = 0\n",
         without="a forgotten group fills the memory of Redis",
-        tests=("store/test_retention.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
+        tests=("store/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
     ),
     Mechanism(
         promise="P7",
@@ -53,7 +53,7 @@ MECHANISMS = (
         text="    return Trimmed(removed + capped, max(0, capped - len(read)))\n",
         mutant="    return Trimmed(removed + capped)\n",
         without="the loss is silent",
-        tests=("store/test_retention.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
+        tests=("store/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
     ),
     Mechanism(
         promise="bounds",
@@ -73,7 +73,7 @@ MECHANISMS = (
         text="        if len(self._queue) >= self._capacity:\n",
         mutant="        if False:\n",
         without="every connection of an outage is kept in memory",
-        tests=("store/test_responses.py::test_a_full_queue_loses_its_oldest_events_and_counts_them",),
+        tests=("store/test_session_log.py::test_a_full_queue_loses_its_oldest_events_and_counts_them",),
     ),
     Mechanism(
         promise="faults",
@@ -83,7 +83,7 @@ MECHANISMS = (
         text="            appended, error = 0, failure\n",
         mutant="            appended, error = len(batch), failure\n",
         without="a lost call loses its events",
-        tests=("store/test_responses.py::test_events_wait_for_redis_to_come_back",),
+        tests=("store/test_session_log.py::test_events_wait_for_redis_to_come_back",),
     ),
     Mechanism(
         promise="faults",
@@ -93,7 +93,7 @@ MECHANISMS = (
         text="                return appended, reply\n",
         mutant="                return len(batch), reply\n",
         without="those behind it are lost",
-        tests=("store/test_responses.py::test_an_event_that_is_refused_stays_with_all_that_follow",),
+        tests=("store/test_session_log.py::test_an_event_that_is_refused_stays_with_all_that_follow",),
     ),
     Mechanism(
         promise="bounds",

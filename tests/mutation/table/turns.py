@@ -91,7 +91,7 @@ MECHANISMS = (
         mutant="            if True:\n                del",
         without="the others are not written when the device comes",
         tests=(
-            "transport/test_cancels.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",
+            "transport/test_cancellation.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",
         ),
     ),
 )

@@ -87,7 +87,7 @@ MECHANISMS = (
         without="it moves commands of an instance that is alive",
         tests=(
             (
-                "transport/test_backend.py::test_an_heir_moves_for_the_dead_and_only_while_its_own_id_is_"
+                "transport/test_backend.py::test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_"
                 "its_own"
             ),
         ),

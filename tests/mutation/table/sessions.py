@@ -13,7 +13,7 @@ MECHANISMS = (
         text="        self.closing.discard(connection)\n",
         mutant="",
         without="every connection that we close is kept for ever",
-        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+        tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
     ),
     Mechanism(
         promise="bounds",
@@ -23,7 +23,7 @@ MECHANISMS = (
         text="        self.flow.forget(connection)\n",
         mutant="",
         without="every device that leaves while Redis is away is kept for ever",
-        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+        tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
     ),
     Mechanism(
         promise="bounds",
@@ -33,7 +33,9 @@ MECHANISMS = (
         text="            del self._unidentified[host]",
         mutant="            pass",
         without="every address that ever connected is kept for ever",
-        tests=("transport/test_hub_books.py::test_nothing_is_kept_of_a_stranger_that_is_gone",),
+        tests=(
+            "transport/test_sessions.py::test_nothing_is_kept_of_an_unidentified_connection_that_is_gone",
+        ),
     ),
     Mechanism(
         promise="bounds",
@@ -45,7 +47,7 @@ MECHANISMS = (
         without="a device that does not read holds its socket",
         tests=(
             (
-                "transport/test_hub_books.py::test_what_did_not_close_by_itself_is_closed_whatever_is_sti"
+                "transport/test_sessions.py::test_what_did_not_close_by_itself_is_closed_whatever_is_sti"
                 "ll_to_be_written"
             ),
         ),

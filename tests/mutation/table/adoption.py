@@ -14,7 +14,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="it goes on through the stream",
         tests=(
-            "redis/test_heirs.py::test_an_instance_that_comes_back_in_the_middle_keeps_the_rest[fake-Step]",
+            "redis/test_adopters.py::test_an_instance_that_comes_back_in_the_middle_keeps_the_rest[fake-Step]",
         ),
     ),
     Mechanism(
@@ -37,7 +37,7 @@ MECHANISMS = (
         text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
         mutant="        if request.hops >= MAX_HOPS:\n",
         without="it travels on although it will never be sent",
-        tests=("redis/test_estate.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
+        tests=("redis/test_adoption.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -47,7 +47,7 @@ MECHANISMS = (
         text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
         mutant="        if self._now_ms() >= request.expires_at:\n",
         without="it moves for ever",
-        tests=("redis/test_estate.py::test_a_command_moves_three_times_and_no_more[fake]",),
+        tests=("redis/test_adoption.py::test_a_command_moves_three_times_and_no_more[fake]",),
     ),
     Mechanism(
         promise="P3",
@@ -57,7 +57,7 @@ MECHANISMS = (
         text="        expired = command.state == QUEUED and self._now_ms() >= request.expires_at\n",
         mutant="        expired = False\n",
         without="it ends as `instance_lost`",
-        tests=("redis/test_estate.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
+        tests=("redis/test_adoption.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -68,7 +68,7 @@ MECHANISMS = (
         mutant="        return True\n",
         without="it stays without a verdict",
         tests=(
-            "redis/test_estate.py::"
+            "redis/test_adoption.py::"
             "test_a_queued_command_whose_device_nobody_alive_holds_is_lost[fake-silent]",
         ),
     ),
@@ -81,7 +81,7 @@ MECHANISMS = (
         mutant='        return f"{self._ledger._boot_id}:{next(self._tokens)}"\n',
         without="what an adopter hands to itself looks like its own repeated move",
         tests=(
-            "redis/test_heirs.py::test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move[fake]",
+            "redis/test_adopters.py::test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move[fake]",
         ),
     ),
     Mechanism(
@@ -97,7 +97,7 @@ MECHANISMS = (
         mutant="                raise\n",
         without="one broken ledger keeps all commands behind it from their verdict",
         tests=(
-            "redis/test_heirs.py::test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others[fake]",
+            "redis/test_adopters.py::test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others[fake]",
         ),
     ),
     Mechanism(
@@ -108,7 +108,7 @@ MECHANISMS = (
         text="        if is_transient(refusal):\n            raise refusal\n        await",
         mutant="        await",
         without="commands are given up because Redis is full",
-        tests=("redis/test_heirs.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",),
+        tests=("redis/test_adopters.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",),
     ),
     Mechanism(
         promise="P2",
@@ -122,7 +122,7 @@ MECHANISMS = (
         ),
         mutant="        if command.terminal:\n            pass\n        elif",
         without="it is looked at for ever",
-        tests=("redis/test_estate.py::test_of_a_command_that_has_ended_only_the_entry_is_removed[fake]",),
+        tests=("redis/test_adoption.py::test_of_a_command_that_has_ended_only_the_entry_is_removed[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -132,7 +132,7 @@ MECHANISMS = (
         text="        if result.status is Status.OK:\n            command = evolve(command, opening)\n",
         mutant="        if result.status is Status.OK:\n            return\n",
         without="what was not read yet is accepted and has no verdict",
-        tests=("redis/test_estate.py::test_an_unread_command_is_accepted_and_then_lost[fake]",),
+        tests=("redis/test_adoption.py::test_an_unread_command_is_accepted_and_then_lost[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -143,7 +143,7 @@ MECHANISMS = (
         mutant="            return\n",
         without="it stays without a verdict",
         tests=(
-            "redis/test_estate.py::"
+            "redis/test_adoption.py::"
             "test_a_command_that_only_the_dead_instance_would_have_taken_ends_all_the_same[fake]",
         ),
     ),
@@ -158,7 +158,7 @@ MECHANISMS = (
         ),
         mutant='            verdict = "unknown"\n',
         without="it is rejected",
-        tests=("redis/test_heirs.py::test_a_cancel_calls_off_what_waits_on_a_living_instance[fake]",),
+        tests=("redis/test_adopters.py::test_a_cancel_calls_off_what_waits_on_a_living_instance[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -169,7 +169,7 @@ MECHANISMS = (
         mutant="        for imei, session_id in ():\n",
         without="consumers believe the device is still there",
         tests=(
-            "redis/test_estate.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
+            "redis/test_adoption.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
         ),
     ),
     Mechanism(
@@ -186,7 +186,7 @@ MECHANISMS = (
         without="the janitor takes it for settled",
         tests=(
             (
-                "store/test_estate_guards.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
+                "store/test_adoption_guards.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
                 "no_commands"
             ),
         ),
@@ -206,7 +206,7 @@ MECHANISMS = (
         without="the janitor ends with an error, and the process with it",
         tests=(
             (
-                "store/test_estate_guards.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
+                "store/test_adoption_guards.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
                 "though_our_limits_refuse_it"
             ),
         ),

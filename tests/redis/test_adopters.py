@@ -103,7 +103,7 @@ async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
     assert await fleet.left() > 0
 
 
-async def test_what_a_zombie_does_after_its_estate_was_settled_is_a_conflict(fleet: Fleet) -> None:
+async def test_what_a_zombie_does_after_its_commands_were_adopted_is_a_conflict(fleet: Fleet) -> None:
     entries = [await fleet.accept(state, command_id=state) for state in ("queued", "sent")]
     await fleet.accept(command_id="moved", imei="356307042441014")
     await fleet.hold("living", "356307042441014")
@@ -125,7 +125,7 @@ async def test_what_a_zombie_does_after_its_estate_was_settled_is_a_conflict(fle
 # Two adopters
 
 
-async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
+async def test_two_adopters_at_once_end_each_command_once(fleet: Fleet) -> None:
     await fleet.hold("living")
     await fleet.beat("living")
     names = [
@@ -157,7 +157,7 @@ async def test_two_heirs_at_once_end_each_command_once(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
-async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: type[Move]) -> None:
+async def test_an_adopter_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: type[Move]) -> None:
     """The other adopter settles everything just before the first move of each kind."""
     await fleet.accept(command_id="c1")
     await fleet.publish(command_id="c2", imei="356307042441014")
@@ -190,7 +190,7 @@ async def test_an_heir_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: ty
 # One adopter, again and again
 
 
-async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fleet) -> None:
+async def test_one_adopter_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fleet) -> None:
     """Each time its ledger begins to count its moves anew."""
     await fleet.accept()
     holders = ["dead", "second", "third"]
@@ -203,7 +203,7 @@ async def test_one_heir_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fl
     assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
 
 
-async def test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move(fleet: Fleet) -> None:
+async def test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move(fleet: Fleet) -> None:
     """Its own repeated call is answered from memory; this command is not in its memory."""
     await fleet.accept()
     await fleet.hold("adopter")
@@ -213,7 +213,7 @@ async def test_what_an_heir_hands_to_itself_does_not_look_like_its_own_move(flee
 
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step])
-async def test_an_heir_that_did_not_hear_the_answer_asks_again(fleet: Fleet, kind: type[Move]) -> None:
+async def test_an_adopter_that_did_not_hear_the_answer_asks_again(fleet: Fleet, kind: type[Move]) -> None:
     await fleet.accept(command_id="c1")
     await fleet.accept("sent", command_id="c2")
     await fleet.hold("living")

@@ -30,7 +30,7 @@ MECHANISMS = (
         mutant="            gone = texts\n",
         without="a device whose registration waits is asked about again and again",
         tests=(
-            "store/test_leftovers.py::"
+            "store/test_stale_registrations.py::"
             f"test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked[{HERE}-gw-1]",
         ),
     ),
@@ -43,7 +43,7 @@ MECHANISMS = (
         mutant="            if True:\n",
         without="a device that has just come is taken out of the registry",
         tests=(
-            "store/test_leftovers.py::"
+            "store/test_stale_registrations.py::"
             "test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_alone",
         ),
     ),
@@ -56,7 +56,7 @@ MECHANISMS = (
         mutant="        imeis = list(found)\n",
         without="the sessions of others are looked up, and their removal is asked for",
         tests=(
-            "store/test_leftovers.py::"
+            "store/test_stale_registrations.py::"
             f"test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked[{GONE}-gw-2]",
         ),
     ),
@@ -69,7 +69,7 @@ MECHANISMS = (
         mutant="            pass\n",
         without="who follows the sessions believes the device connected",
         tests=(
-            "store/test_leftovers.py::"
+            "store/test_stale_registrations.py::"
             "test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_registered_any_more",
         ),
     ),
@@ -81,7 +81,7 @@ MECHANISMS = (
         text="            pause = self._every if found else min(2 * pause, SELDOM)\n",
         mutant="            pass\n",
         without="a large registry is looked through by every instance every minute",
-        tests=("store/test_leftovers.py::test_it_looks_ever_more_seldom_while_nothing_is_found",),
+        tests=("store/test_stale_registrations.py::test_it_looks_ever_more_seldom_while_nothing_is_found",),
     ),
     Mechanism(
         promise="P2",

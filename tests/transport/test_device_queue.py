@@ -165,7 +165,7 @@ def test_the_answer_that_never_came_is_forgotten_with_the_connection(desk: Desk)
     assert desk.notes() == [("unsolicited_response", "", "who asked?")]
 
 
-def test_a_tainted_lane_is_forgotten_once_the_late_answer_came(desk: Desk) -> None:
+def test_a_tainted_queue_is_forgotten_once_the_late_answer_came(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()

@@ -14,7 +14,7 @@ MECHANISMS = (
         mutant="        if False:\n            in_flight.backlog",
         without="two moves are decided from the same state",
         tests=(
-            "transport/test_cancels.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
+            "transport/test_cancellation.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
         ),
     ),
     Mechanism(
@@ -26,7 +26,7 @@ MECHANISMS = (
         mutant="            pass\n\n    def _apply",
         without="an answer that came while a move was on its way is forgotten",
         tests=(
-            "transport/test_cancels.py::"
+            "transport/test_cancellation.py::"
             "test_a_cancel_that_comes_before_queued_is_committed_is_heard_before_anything_is_sent",
         ),
     ),
@@ -136,7 +136,7 @@ MECHANISMS = (
         ),
         without="the log tells the next command's `sent` before this one's end",
         tests=(
-            "transport/test_lane_guards.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
+            "transport/test_device_queue_guards.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
         ),
     ),
     Mechanism(

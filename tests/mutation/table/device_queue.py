@@ -17,7 +17,7 @@ MECHANISMS = (
             '            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)\n'
         ),
         without="it is written first, and a crash in between sends it again",
-        tests=("transport/test_lane.py::test_of_twenty_commands_one_is_out_at_any_time",),
+        tests=("transport/test_device_queue.py::test_of_twenty_commands_one_is_out_at_any_time",),
     ),
     Mechanism(
         promise="P1",
@@ -42,7 +42,9 @@ MECHANISMS = (
         text="        if in_flight is None or in_flight.pending is not None:\n            return\n",
         mutant="        if in_flight is None:\n            return\n",
         without="a command whose verdict is on its way is written",
-        tests=("transport/test_lane_guards.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",),
+        tests=(
+            "transport/test_device_queue_guards.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",
+        ),
     ),
     Mechanism(
         promise="P3",
@@ -86,7 +88,7 @@ MECHANISMS = (
         mutant="",
         without="it waits in the slot of a connection that is between frames",
         tests=(
-            "transport/test_lane_guards.py::"
+            "transport/test_device_queue_guards.py::"
             "test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept",
         ),
     ),
@@ -104,7 +106,7 @@ MECHANISMS = (
         mutant="        request",
         without="a command that waited for the end of a frame is written too late",
         tests=(
-            "transport/test_lane_guards.py::"
+            "transport/test_device_queue_guards.py::"
             "test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept",
         ),
     ),
@@ -117,8 +119,8 @@ MECHANISMS = (
         mutant="        if self.link.closed:\n            return\n",
         without="it stands where the device reads an acknowledgement",
         tests=(
-            "transport/test_lane.py::test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged",
-            "transport/test_lane.py::test_a_committed_command_is_not_written_into_a_frame_that_has_begun",
+            "transport/test_device_queue.py::test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged",
+            "transport/test_device_queue.py::test_a_committed_command_is_not_written_into_a_frame_that_has_begun",
         ),
     ),
     Mechanism(
@@ -132,7 +134,7 @@ MECHANISMS = (
         mutant="        elif self.writes.free and self.writes.waiting:\n",
         without="it is begun twice",
         tests=(
-            "transport/test_lane_guards.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
+            "transport/test_device_queue_guards.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
         ),
     ),
     Mechanism(
@@ -206,7 +208,7 @@ MECHANISMS = (
         mutant="        self.writes.written()\n",
         without="the next quiet moment writes it again",
         tests=(
-            "transport/test_lane_guards.py::"
+            "transport/test_device_queue_guards.py::"
             "test_what_is_written_is_not_written_again_at_the_next_quiet_moment",
         ),
     ),
@@ -218,7 +220,9 @@ MECHANISMS = (
         text="            self.unwritten = False\n        self.writes.leave(in_flight)",
         mutant="            pass\n        self.writes.leave(in_flight)",
         without="the queue waits for ever to write what is gone",
-        tests=("transport/test_lane_guards.py::test_after_a_command_that_was_withdrawn_the_next_is_written",),
+        tests=(
+            "transport/test_device_queue_guards.py::test_after_a_command_that_was_withdrawn_the_next_is_written",
+        ),
     ),
     Mechanism(
         promise="P3",

@@ -45,14 +45,14 @@ async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
-async def test_nothing_is_kept_of_a_stranger_that_is_gone(wire: Wire) -> None:
+async def test_nothing_is_kept_of_an_unidentified_connection_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.accept()
     assert kept(wire) == [1, 0, 0, 0, 1, 1]
     connection.connection_lost(None)
     assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
-async def test_who_has_said_who_it_is_is_no_stranger(wire: Wire) -> None:
+async def test_who_has_said_who_it_is_is_identified(wire: Wire) -> None:
     wire.identify()
     assert kept(wire)[:2] == [0, 1]
 
@@ -68,7 +68,7 @@ async def test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_wr
     assert transport.aborted
 
 
-async def test_strangers_are_closed_with_all_others(wire: Wire) -> None:
+async def test_unidentified_connections_are_closed_with_all_others(wire: Wire) -> None:
     stranger, _ = wire.accept()
     device, _ = wire.ready()
     wire.sessions.close_all("fenced")

@@ -13,7 +13,7 @@ MECHANISMS = (
         text="            if not in_hand:\n",
         mutant="            if True:\n",
         without="a command is begun twice in one process",
-        tests=("transport/test_intake.py::test_what_is_not_answered_yet_is_not_answered_twice",),
+        tests=("transport/test_consumer.py::test_what_is_not_answered_yet_is_not_answered_twice",),
     ),
     Mechanism(
         promise="P1",
@@ -40,7 +40,9 @@ MECHANISMS = (
         ),
         mutant="        if",
         without="it is left out, without a verdict, or is written again",
-        tests=("transport/test_intake.py::test_a_sent_command_of_an_earlier_process_is_never_written_again",),
+        tests=(
+            "transport/test_consumer.py::test_a_sent_command_of_an_earlier_process_is_never_written_again",
+        ),
     ),
     Mechanism(
         promise="P1",
@@ -50,7 +52,7 @@ MECHANISMS = (
         text="(result.status is Status.REDELIVERED and ours):\n",
         mutant="result.status is Status.REDELIVERED:\n",
         without="a command from before a restart is taken for one that has just begun",
-        tests=("transport/test_intake.py::test_a_sent_command_that_looks_new_is_not_written_either",),
+        tests=("transport/test_consumer.py::test_a_sent_command_that_looks_new_is_not_written_either",),
     ),
     Mechanism(
         promise="P2",
@@ -63,7 +65,7 @@ MECHANISMS = (
         ),
         mutant="            self._commands.release(in_flight)\n",
         without="it is read again for ever",
-        tests=("transport/test_intake.py::test_the_entry_of_an_ended_command_is_removed",),
+        tests=("transport/test_consumer.py::test_the_entry_of_an_ended_command_is_removed",),
     ),
     Mechanism(
         promise="P3",
@@ -73,7 +75,7 @@ MECHANISMS = (
         text="        if self._clock.now_ms() >= request.expires_at:\n            return decide(",
         mutant="        if False:\n            return decide(",
         without="it is queued first",
-        tests=("transport/test_intake.py::test_an_entry_that_expired_on_the_way_is_ended_at_once",),
+        tests=("transport/test_consumer.py::test_an_entry_that_expired_on_the_way_is_ended_at_once",),
     ),
     Mechanism(
         promise="faults",
@@ -95,7 +97,7 @@ MECHANISMS = (
         text="        if self._dispatcher.waiting(imei) >= self._settings.queue_limit:\n",
         mutant="        if False:\n",
         without="one device holds any number of commands",
-        tests=("transport/test_intake.py::test_a_line_that_is_full_refuses",),
+        tests=("transport/test_consumer.py::test_a_line_that_is_full_refuses",),
     ),
     Mechanism(
         promise="security",
@@ -115,7 +117,7 @@ MECHANISMS = (
         text="        return self._ledger.healthy and not self._paused\n",
         mutant="        return self._ledger.healthy\n",
         without="the whole stream is taken into memory",
-        tests=("transport/test_intake.py::test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free",),
+        tests=("transport/test_consumer.py::test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free",),
     ),
     Mechanism(
         promise="P2",
@@ -125,7 +127,7 @@ MECHANISMS = (
         text="        return self._ledger.healthy and not self._paused\n",
         mutant="        return not self._paused\n",
         without="commands pile up that cannot even be accepted",
-        tests=("transport/test_intake.py::test_while_the_ledger_is_refused_nothing_new_is_read",),
+        tests=("transport/test_consumer.py::test_while_the_ledger_is_refused_nothing_new_is_read",),
     ),
     Mechanism(
         promise="faults",
@@ -163,7 +165,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="it is begun",
-        tests=("transport/test_intake.py::test_an_expired_command_of_an_earlier_process_expires",),
+        tests=("transport/test_consumer.py::test_an_expired_command_of_an_earlier_process_expires",),
     ),
     Mechanism(
         promise="P2",
@@ -173,7 +175,9 @@ MECHANISMS = (
         text="            self._end_of_redelivered(entry, event, result)\n",
         mutant="            pass\n",
         without="it is read again for ever",
-        tests=("transport/test_intake.py::test_a_command_that_todays_limits_refuse_still_comes_to_its_end",),
+        tests=(
+            "transport/test_consumer.py::test_a_command_that_todays_limits_refuse_still_comes_to_its_end",
+        ),
     ),
     Mechanism(
         promise="P3",
@@ -183,6 +187,6 @@ MECHANISMS = (
         text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
-        tests=("transport/test_lane_guards.py::test_the_first_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_guards.py::test_the_first_word_of_the_ledger_tells_the_time",),
     ),
 )
