@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -87,11 +88,20 @@ class StateDirectory:
                 f"Others may enter {self.path}, and it holds other files: say --state-dir DIR for one "
                 "that the embedded server has to itself."
             )
+        for file in self._files():
+            if file.lstat().st_uid != os.geteuid():
+                raise EmbeddedUnavailable(
+                    f"Others may enter {self.path}, and {file} is of another user: look at it and take it "
+                    "out, or say --state-dir DIR."
+                )
         self.path.chmod(0o700)
+        for file in self._files():
+            if file.is_file():
+                file.chmod(0o600)
+
+    def _files(self) -> Iterator[Path]:
         for folder in (self.path, self.path / "appendonlydir"):
-            for file in folder.iterdir() if folder.is_dir() else ():
-                if file.is_file():
-                    file.chmod(0o600)
+            yield from folder.iterdir() if folder.is_dir() else ()
 
     def url(self) -> str:
         """Where its server listens, or would, for `store.client.client.connect`. It may hold a password.

@@ -193,6 +193,24 @@ def test_a_directory_of_something_else_is_not_closed_to_others(tmp_path: Path) -
 
 
 @as_root
+@pytest.mark.parametrize("name", ["server.log", "appendonlydir/planted.aof"])
+def test_what_another_user_has_put_into_a_directory_that_was_open_is_not_used(
+    tmp_path: Path, name: str
+) -> None:
+    directory, victim = tmp_path / "state", tmp_path / "victim"
+    EmbeddedServer.start(directory).stop()
+    victim.touch(mode=0o644)
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).symlink_to(victim)
+    os.chown(directory / name, NOBODY, NOBODY, follow_symlinks=False)
+    directory.chmod(0o777)
+    for _ in ("once", "again"):
+        with pytest.raises(EmbeddedUnavailable, match="of another user"):
+            EmbeddedServer.start(directory)
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o644
+
+
+@as_root
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)
     with pytest.raises(EmbeddedUnavailable, match="belongs to another user"):
