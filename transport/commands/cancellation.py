@@ -1,4 +1,4 @@
-"""Cancels: a command that is not out yet can be called off, wherever it waits."""
+"""Cancellation of commands that are not sent yet, whichever instance holds them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = structlog.get_logger("telgw.commands")
 
 
 class Cancellation:
-    """Answers the cancels of one instance's stream.
+    """Handles the cancels in the stream of one instance.
 
-    A command in hand gets the cancel as an input like any other. Of one that is not, the ledger says where
-    it stands; it is called off by compare-and-set, whichever instance holds it, and that instance learns of
-    it when its own next move conflicts.
+    A command that is held here gets the cancel as an input like any other. For any other command the ledger
+    is read, and the command is cancelled by compare-and-set. The instance that holds it learns of that when
+    its own next move conflicts.
     """
 
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
@@ -35,11 +35,11 @@ class Cancellation:
         self._moving: set[str] = set()
 
     def answering(self, outbound_id: str) -> bool:
-        """Whether the cancel's entry is being answered."""
+        """Whether the cancel's entry is being handled."""
         return outbound_id in self._waiting or outbound_id in self._moving
 
     def take(self, request: CancelRequest, entry: Entry) -> None:
-        """Answer one cancel."""
+        """Handle one cancel."""
         in_flight = self._dispatcher.commands.find(request.command_id)
         if in_flight is not None:
             self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))
@@ -53,18 +53,18 @@ class Cancellation:
         self._task.add_done_callback(self._looked_up)
 
     async def _look_up_all(self) -> None:
-        """One after the other: a storm of cancels takes one connection, not one each."""
+        """Read ledgers one after the other, so that many cancels use one connection."""
         while self._waiting:
             outbound_id = next(iter(self._waiting))
             try:
                 await self._look_up(*self._waiting[outbound_id])
             except Exception as error:
-                # Its entry stays pending and will be handed over again; the others are not to wait for it.
+                # Its entry stays pending and will be delivered again; the other cancels must not wait for it.
                 log.warning("cancel_not_answered", outbound_id=outbound_id, error=type(error).__name__)
             self._waiting.pop(outbound_id, None)
 
     def _looked_up(self, task: asyncio.Task[None]) -> None:
-        """After a failure the rest is let go: the entries are pending and will be handed over again."""
+        """After a failure the rest is dropped: the entries are pending and will be delivered again."""
         self._task = None
         if task.cancelled():
             self._waiting.clear()

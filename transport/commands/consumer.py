@@ -1,4 +1,11 @@
-"""Outbound entries become commands: judged, opened in the ledger, and put in line."""
+"""The consumer of the outbound stream: entries are parsed, opened in the ledger, and queued.
+
+Owns the question whether an entry is being handled already (`receive`), and the first move of each command:
+`_begin` submits its first event, and `_opened` goes on from what the ledger answers. A new entry for a free
+device carries `queued` and `sent` in one call. A redelivered entry goes on from the state in the ledger.
+
+Nothing here waits. An entry stays pending in Redis until the move that ends its command removes it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +46,7 @@ RESUME_BELOW = 0.9
 
 
 class CommandConsumer:
-    """Takes what the reader of the outbound stream hands over. Nothing here waits."""
+    """Takes entries from the reader of the outbound stream; see the module."""
 
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
         self._dispatcher = dispatcher
@@ -49,17 +56,17 @@ class CommandConsumer:
         self._ledger = ledger
         self._cancellation = Cancellation(dispatcher, ledger)
         self._duplicates = DuplicateEntries(dispatcher, ledger, partial(self._begin, fresh=False))
-        self._answering: set[str] = set()  # entries that are being answered without a command
+        self._answering: set[str] = set()  # entries without a valid command, until the ledger has answered
         self._paused = False
 
     def may_read(self) -> bool:
-        """Whether new entries may be taken: not while Redis refuses writes, nor while too many are held."""
+        """Whether new entries may be read: not while Redis refuses writes, nor while too many are held."""
         held, limit = len(self._commands), self._settings.commands_limit
         self._paused = held >= limit or (self._paused and held >= limit * RESUME_BELOW)
         return self._ledger.healthy and not self._paused
 
     def receive(self, entries: list[tuple[str, dict[bytes, bytes]]], fresh: bool) -> None:
-        """Take entries, in stream order; those already in hand say nothing new."""
+        """Handle entries in stream order; those that are being handled already are skipped."""
         for outbound_id, fields in entries:
             in_hand = (
                 self._commands.holds(outbound_id)
@@ -118,7 +125,7 @@ class CommandConsumer:
             self._end_of_redelivered(entry, event, result)
 
     def _end_of_redelivered(self, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
-        """The entry was a command to an earlier process, whose limits were others."""
+        """An earlier process, with other limits, accepted the entry as a command."""
         command = Command(
             event.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
         )
@@ -173,9 +180,9 @@ class CommandConsumer:
         return verb_allowed(request.payload, self._settings.allow_verbs)
 
     def _line_up(self, in_flight: InFlightCommand, accepted: CommandEvent) -> Step | None:
-        """Put `in_flight` in line. To a free device its `sent` travels in the same call as its `queued`.
+        """Queue `in_flight`. For a free device, return its `sent`, for the same call as its `queued`.
 
-        Only a first delivery may be folded so: the ledger of a redelivered entry may be ahead of `queued`.
+        Only for a first delivery: the ledger of a redelivered entry may be further than `queued`.
         """
         link = self._dispatcher.link_of(in_flight.request.imei)
         if link is None:
@@ -200,10 +207,12 @@ class CommandConsumer:
     def _opened(
         self, in_flight: InFlightCommand, event: CommandEvent, folded: bool, ours: bool, result: MoveResult
     ) -> None:
-        """The ledger answered the first move; a folded `sent` is answered next and stays pending.
+        """The ledger answered the first move; a `sent` of the same call is answered next and stays pending.
 
-        `ours` tells that the ledger's last move is one of this very call: its reply was lost, and it was
-        repeated. A redelivery of anything else goes on from where the ledger stands.
+        Args:
+            folded: the same call carries `sent`.
+            ours: the last move in the ledger is of this very call, which was repeated because its reply was
+                lost. A redelivery of anything else goes on from the state in the ledger.
         """
         if not folded:
             in_flight.pending = None
@@ -231,7 +240,7 @@ class CommandConsumer:
             log_verdict(event)
 
     def _recover(self, in_flight: InFlightCommand, result: MoveResult) -> None:
-        """The ledger has known this entry before this process did: go on from where it stands."""
+        """The ledger knows this entry already: go on from the state in the ledger."""
         request = in_flight.request
         in_flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
         in_flight.command = Command(
@@ -244,7 +253,7 @@ class CommandConsumer:
             self._dispatcher.keep(in_flight)
 
     def _settle_in(self, in_flight: InFlightCommand) -> None:
-        """An open command takes its place, unless time or a restart has overtaken it."""
+        """Queue an open command, unless it has expired or the process restarts or stops."""
         if in_flight.command.state == SENT:
             self._commands.propose(in_flight, "fail", reason=GATEWAY_RESTART)
         elif self._dispatcher.stopping:
@@ -253,7 +262,7 @@ class CommandConsumer:
             self._commands.propose(in_flight, "expire", reason=EXPIRED)
         elif in_flight.moved_in and not self._dispatcher.awaits(in_flight.request.imei):
             self._commands.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
-        self._commands.resume(in_flight)  # a cancel that came meanwhile is heard before anything is sent
+        self._commands.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
         if in_flight.decided:
             return
         if in_flight.queue is not None:

@@ -1,4 +1,13 @@
-"""The commands of one connection: when the next one is begun, written, answered or given up."""
+"""The queue of commands of one connection: when the next one is begun, written, answered or given up.
+
+Which command is waiting, which is out, and whether an answer is still owed is the state of a
+`fsm.write_queue.WriteQueue`; this module connects it to the socket.
+
+Invariants: one command is out at a time. Its `sent` is committed before it is written, so a crash can leave a
+`sent` that was never written, and never a write that nobody knows of. Just before the write everything that
+could forbid it is checked again: expiry, shutdown, a closed connection. After a time-out the connection is
+tainted: the next answer belongs to the command that timed out, and nothing is written until it has come.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +31,7 @@ CODEC_IDS = {"12": CODEC_12, "14": CODEC_14}
 
 
 class QueueOwner(Protocol):
-    """What a queue needs of the dispatcher."""
+    """What a device queue needs of the dispatcher."""
 
     clock: Clock
     stopping: bool
@@ -60,10 +69,12 @@ def answers(message: Message, codec: str, imei: str) -> bool:
 
 
 class DeviceQueue:
-    """The write queue of one connection, and its hand on the socket.
+    """The commands of one connection.
 
-    A command's `sent` is committed before it is written, and it is written in the same synchronous step in
-    which the connection is found writable. Between commit and write it is `unwritten`.
+    Attributes:
+        writes: the commands that wait, and the one that is out or was out last.
+        unwritten: the `sent` of the command in the slot is committed, and it is not written yet.
+        tainted_at: monotonic second at which an answer became overdue.
     """
 
     __slots__ = ("_close_reason", "_owner", "link", "tainted_at", "unwritten", "writes")
@@ -78,16 +89,16 @@ class DeviceQueue:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, is out, or is owed."""
+        """Whether no command waits or is out, and no answer is owed."""
         return self.writes.free and not self.writes.waiting
 
     def join(self, in_flight: InFlightCommand) -> None:
-        """Queue a command where the stream has it: behind all others, unless it comes back from elsewhere."""
+        """Queue a command in the order of the stream: last, unless it was put back or handed over."""
         in_flight.queue = self
         insert(self.writes.waiting, in_flight)
 
     def pump(self) -> None:
-        """Write the committed command or begin the next one, if this is the moment."""
+        """Write the committed command, or begin the next one, if the connection is writable."""
         if not self.link.writable:
             return
         if self.unwritten:
@@ -127,10 +138,10 @@ class DeviceQueue:
         self.writes.written()
         in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()
         self._owner.wrote(self, in_flight)
-        in_flight.offset = self.link.send(frame)  # may close the connection, if too much is unread
+        in_flight.offset = self.link.send(frame)  # may close the connection, when the device does not read
 
     def leave(self, in_flight: InFlightCommand) -> None:
-        """A verdict on `in_flight` was given: it gives up its place, and may leave the queue tainted."""
+        """`in_flight` has its verdict and leaves the queue, which may be tainted then."""
         was_tainted = self.writes.tainted
         if self.writes.slot is in_flight:
             self.unwritten = False
@@ -150,8 +161,8 @@ class DeviceQueue:
     def answer(self, message: Message) -> bool:
         """A message was read; whether it is the answer that is owed.
 
-        Of a device that speaks by itself nobody can say on codec 12 which message is the late answer: none
-        is, and the connection stays tainted.
+        When the serial port of a device speaks by itself, a late answer on codec 12 cannot be told from its
+        data. No message is taken for the answer then, and the connection stays tainted.
         """
         owed = self.writes.owed
         if owed is None or not answers(message, owed.command.codec, self.link.imei):
@@ -183,7 +194,7 @@ class DeviceQueue:
         )
 
     def sample(self) -> None:
-        """Ask the kernel whether the device's TCP has the whole command that is out."""
+        """Ask the kernel whether the device's TCP has acknowledged the whole command that is out."""
         in_flight = self.writes.slot
         if in_flight is None or not in_flight.offset or in_flight.received or in_flight.decided:
             return
@@ -193,12 +204,12 @@ class DeviceQueue:
                 self._owner.propose(in_flight, "deliver")
 
     def drain_overdue(self, now: float, drain_timeout: float) -> None:
-        """Give up a tainted connection when a command has waited for the owed answer long enough."""
+        """Close a tainted connection when a command has waited for `drain_timeout` behind the owed answer."""
         if self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout:
             self.link.close(TAINTED)
 
     def close(self, reason: str) -> list[InFlightCommand]:
-        """The connection is gone: what was out gets its verdict, what waited is returned."""
+        """The connection is closed: the command that is out gets its verdict; returns those that wait."""
         self._close_reason = reason
         in_flight = self.writes.slot
         if in_flight is not None and not in_flight.decided:

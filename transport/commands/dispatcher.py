@@ -1,4 +1,12 @@
-"""Commands and connections brought together: who waits for whom, and what becomes due."""
+"""The dispatcher: brings commands and connections together, and owns every deadline of a command.
+
+It owns the newest connection of each device (by IMEI), and the device queue of each session that had a
+command. A command is in one place: in the queue of a connection, or among the commands of offline devices.
+
+Inputs come from four sides: connections (`arrived`, `left`, `quiet`, `answer`), the commands in flight (the
+``_on_...`` methods, called with what the ledger answered), the device queues (`propose`, `wrote`,
+`late_answer`), and time (`sweep`). All of them return at once; nothing here waits or calls Redis.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +38,7 @@ from transport.teltonika.message_json import CODEC_NAMES
 
 
 class Dispatcher:
-    """Owns the queues of this instance's connections. Nothing here waits for anything."""
+    """Assigns commands to connections; see the module."""
 
     def __init__(
         self, settings: Settings, boot_id: str, clock: Clock, ledger: LedgerPort, metrics: Metrics
@@ -62,14 +70,14 @@ class Dispatcher:
     # Connections
 
     def arrived(self, link: Link) -> None:
-        """A device is here; the commands that wait for it get in line."""
+        """A device has connected: the commands that wait for it join its queue."""
         self.links[link.imei] = link
         for in_flight in self.offline.take(link.imei):
             self._graces.cancel(in_flight)
             self.queue_of(link).join(in_flight)
 
     def left(self, link: Link, reason: str) -> None:
-        """A connection is gone. Its waiting commands wait for the device, here or elsewhere."""
+        """A connection is closed: its waiting commands wait for the device, here or at another instance."""
         if self.links.get(link.imei) is link:
             del self.links[link.imei]
             self.offline.left(link.imei, self.clock.monotonic())
@@ -80,13 +88,13 @@ class Dispatcher:
                 self.await_device(in_flight)
 
     def quiet(self, link: Link) -> None:
-        """The connection is between frames, with everything acknowledged: the moment to write."""
+        """The connection is between frames and everything is acknowledged: a command may be written."""
         queue = self._queues.get(link.session_id)
         if queue is not None:
             queue.pump()
 
     def answer(self, link: Link, message: Message) -> bool:
-        """The device sent a message. Whether that was an answer or a ping, and has been dealt with."""
+        """The device sent a message; whether it was an answer or a ping, which needs no more handling."""
         if _is_ping(message):
             self.metrics.pings.inc()
             return True
@@ -124,7 +132,7 @@ class Dispatcher:
         return len(queue.writes.waiting) if queue else self.offline.count(imei)
 
     def await_device(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` gets in line if its device is here, and else waits for it, for the grace at most."""
+        """Queue `in_flight` if its device is connected; else it waits, for the grace at most."""
         link = self.link_of(in_flight.request.imei)
         if link is not None:
             self.queue_of(link).join(in_flight)
@@ -137,13 +145,13 @@ class Dispatcher:
             in_flight.queue.pump()
 
     def recalled(self) -> None:
-        """It is known who was here before the start: whoever waits for somebody else waits no longer."""
+        """The registry has been read: commands of devices that are not expected back end."""
         now = self.clock.monotonic()
         for in_flight in self.offline.recalled(now):
             self._graces.set(in_flight, now)
 
     def keep(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` was taken by a process before this one: it waits for its device for the whole grace."""
+        """`in_flight` was accepted by an earlier process: it waits for its device for the whole grace."""
         self.offline.trust(in_flight)
         if self.offline.has(in_flight):
             self._graces.set(in_flight, self.clock.monotonic() + self.settings.reconnect_grace)
@@ -165,7 +173,7 @@ class Dispatcher:
             in_flight.queue.committed(in_flight)
 
     def _on_displaced(self, in_flight: InFlightCommand) -> None:
-        """The registry names another holder: the connection is superseded, its commands follow the device."""
+        """The registry names another holder: close the connection; its commands follow the device."""
         queue = in_flight.queue
         if queue is None:
             return
@@ -174,30 +182,30 @@ class Dispatcher:
             queue.link.close(SUPERSEDED)
 
     def _on_speaks(self, in_flight: InFlightCommand) -> None:
-        """Redis knows the device as one that speaks by itself."""
+        """Redis knows that the serial port of the device speaks by itself."""
         if in_flight.queue is not None:
             in_flight.queue.link.speaks = True
 
     def _on_returned(self, in_flight: InFlightCommand) -> None:
-        """The command was to go out as codec 12 to such a device: it is the next again, and will take 14."""
+        """The ledger refused codec 12 for such a device: the command is next again, with codec 14."""
         queue = in_flight.queue
         if queue is None:
             return
         self._put_back(queue)
-        self.commands.resume(in_flight)  # a cancel that came meanwhile is heard before anything is sent
+        self.commands.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
         if self.stopping:
             self._stop_command(in_flight)
         queue.pump()
 
     def _put_back(self, queue: CommandQueue) -> None:
-        """The command in the slot was not committed: it waits again, for its device if that has gone."""
+        """The command in the slot was not committed: it waits again, if need be for its device."""
         for waiting in queue.put_back():
             self.await_device(waiting)
 
     # What the queues ask for
 
     def propose(self, in_flight: InFlightCommand, trigger: str, **facts: Any) -> None:
-        """Something happened to a command."""
+        """Give an input to a command; see `InFlightCommands.propose`."""
         self.commands.propose(in_flight, trigger, **facts)
 
     def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:
@@ -225,7 +233,7 @@ class Dispatcher:
             self._expire(in_flight)
         for in_flight in self._graces.due(now):
             if in_flight.pending is not None or in_flight.moving:
-                # While its fate is being decided the device may come back: judge again when that is known.
+                # An outcome is awaited, and the device may come back meanwhile: check again later.
                 self._graces.set(in_flight, now + 1.0)
             else:
                 self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
@@ -233,8 +241,11 @@ class Dispatcher:
         self.notes.sweep(now)
 
     def _expire(self, in_flight: InFlightCommand) -> None:
-        """A command that is committed but not written is withdrawn; one that is written has its answer to
-        wait for, and one that is being committed is judged again before it is written."""
+        """The time of a command is over.
+
+        A command that is committed and not written is withdrawn. One that is written waits for its answer.
+        One that is being committed is checked again before it is written.
+        """
         if in_flight.command.state != SENT:
             self.propose(in_flight, "expire", reason=EXPIRED)
         elif not in_flight.written and in_flight.pending is None:
@@ -243,7 +254,7 @@ class Dispatcher:
     # Shutdown
 
     def stop(self) -> None:
-        """Nothing new is sent; commands that are not out fail `gateway_shutdown`."""
+        """Send nothing new; commands that are not written fail `gateway_shutdown`."""
         self.stopping = True
         for in_flight in self.commands:
             self._stop_command(in_flight)
@@ -260,11 +271,11 @@ class Dispatcher:
 
     @property
     def draining(self) -> int:
-        """Commands that are out and have no verdict."""
+        """How many commands are written and have no verdict."""
         return sum(in_flight.written and not in_flight.decided for in_flight in self.commands)
 
     def give_up(self) -> None:
-        """The time to drain is over: commands that are out fail `gateway_shutdown`."""
+        """The time to drain is over: commands that are written fail `gateway_shutdown`."""
         for in_flight in self.commands:
             if in_flight.written and not in_flight.decided:
                 self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=in_flight.received)

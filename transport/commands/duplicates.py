@@ -1,4 +1,4 @@
-"""Entries of commands that this process has in hand, or has finished."""
+"""Duplicate entries: of a command that this process holds or has finished."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ log = structlog.get_logger("telgw.commands")
 
 
 class DuplicateEntries:
-    """Lets the ledger answer a repeated entry, and does nothing to the device.
+    """Lets the ledger answer a duplicate entry; nothing is written to the device.
 
-    The ledger knows such a command, and that ends the matter, unless Redis has lost what it had confirmed.
-    Then the entry looks new, or only begun, and what was lost is told again. If there is no verdict to tell,
-    the entry stands for the command from then on, and what is in hand makes way for it as soon as it can.
+    Normally the ledger knows the command, and the entry is removed. If Redis has lost events that it had
+    confirmed, the entry looks new to the ledger, or less far. Then the lost events are published again. If
+    there is no verdict yet, the ledger names this entry for the command from then on, and the command that
+    is held by the earlier entry is released as soon as possible.
 
     Args:
-        begin: takes the entry of a command that stands for it alone.
+        begin: starts a command from an entry.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class DuplicateEntries:
         self._answering: set[str] = set()
 
     def answering(self, outbound_id: str) -> bool:
-        """Whether the entry is being answered."""
+        """Whether the entry is being handled."""
         return outbound_id in self._answering
 
     def take(self, request: CommandRequest, entry: Entry) -> bool:
-        """Answer the entry if its command is known to this process; whether it is."""
+        """Handle the entry if its command is known to this process; whether it is."""
         verdict = self._commands.recent_outcomes.find(request.command_id)
         if verdict is None and self._commands.find(request.command_id) is None:
             return False
@@ -90,9 +91,9 @@ class DuplicateEntries:
         log.warning("events_restored", command_id=request.command_id, found=found.state)
 
     def _follow(self, request: CommandRequest, known: CommandEvent | None) -> None:
-        """The ledger names this entry: what is in hand of the command was another, and is ended first.
+        """The ledger names this entry; the command is held by an earlier one, which is released first.
 
-        `known` is the verdict that we knew when the ledger was asked; one that has come since is to be told.
+        `known` is the verdict that was known when the ledger was asked; a later one has to be published.
         """
         in_hand = self._commands.find(request.command_id)
         if in_hand is None:

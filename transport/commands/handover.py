@@ -1,4 +1,4 @@
-"""Queued commands follow their device to the instance that holds it now."""
+"""Handover: queued commands follow their device to the instance that holds it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transport.ports import LedgerPort, RegistryPort
 
 
 class Handover:
-    """Asks the registry, once a second, for the devices that commands wait for here."""
+    """Asks the registry for the holders of devices that commands wait for, and moves those commands."""
 
     def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort, registry: RegistryPort) -> None:
         self._dispatcher = dispatcher
@@ -23,7 +23,7 @@ class Handover:
         self._instance_id = dispatcher.settings.instance_id
 
     async def look(self) -> None:
-        """Move what can be moved.
+        """Hand over what can be handed over.
 
         Raises whatever the registry raises when it cannot be asked.
         """

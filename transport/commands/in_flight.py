@@ -1,7 +1,14 @@
-"""Commands in flight and the ledger: every input becomes at most one event, committed in order.
+"""The commands in flight: every input becomes at most one event, committed by the ledger in order.
 
-A move of a command is proposed to the ledger, and the command stays what it was until the ledger has said
-yes. While a move is uncommitted, further inputs to that command wait for its outcome.
+Owns every command that this process holds, by entry and by command id, and the path of each event: `propose`
+asks the state machine for the event and submits it to the ledger; `_settled` gets the ledger's answer. Only
+then the command changes (`_apply`). While an event is uncommitted, further inputs to that command wait in its
+backlog, so the events of a command have no gap and no repetition.
+
+What the ledger may answer, and what follows: applied: the command moves on. CONFLICT: another process has
+decided, unless Redis has lost events that it had confirmed; those are published again. MISSING: the ledger
+was lost; nothing is sent without one. HELD_ELSEWHERE: the device has moved to another instance. SERIAL: the
+serial port of the device speaks by itself, so codec 14 is needed. ERROR: the store refuses this command.
 """
 
 from __future__ import annotations
@@ -36,8 +43,8 @@ class InFlightCommands:
     """Every command this process holds.
 
     Args:
-        recent_outcomes: remembers what this process has told.
-        on_left: a command gave up its place: its verdict is decided, or nothing more will become of it.
+        recent_outcomes: remembers the verdicts of this process.
+        on_left: a command leaves its queue: its verdict is proposed, or it is released.
         on_committed: a command's `sent` is in the log.
         on_displaced: the registry names another holder of the command's device.
         on_speaks: the command's device is known to speak by itself.
@@ -85,21 +92,21 @@ class InFlightCommands:
         return min(queued, default=None)
 
     def holds(self, outbound_id: str) -> bool:
-        """Whether the entry is in hand, so that its redelivery says nothing new."""
+        """Whether the entry is held already, so that its redelivery changes nothing."""
         return outbound_id in self._by_entry
 
     def find(self, command_id: str) -> InFlightCommand | None:
-        """The command of a command."""
+        """The command in flight with this id."""
         return self._by_command.get(command_id)
 
     def hold(self, in_flight: InFlightCommand) -> None:
-        """Take `in_flight` in; it stays until its verdict is committed or another instance has it."""
+        """Hold `in_flight` until its verdict is committed or another instance has it."""
         self._by_entry[in_flight.request.outbound_id] = in_flight
         self._by_command.setdefault(in_flight.request.command_id, in_flight)
         self.expiries.set(in_flight, self._clock.at(in_flight.request.expires_at))
 
     def release(self, in_flight: InFlightCommand) -> None:
-        """Nothing more will become of `in_flight` here."""
+        """Stop holding `in_flight`: it has ended, or is the matter of another instance."""
         self._by_entry.pop(in_flight.request.outbound_id, None)
         if self._by_command.get(in_flight.request.command_id) is in_flight:
             del self._by_command[in_flight.request.command_id]
@@ -117,7 +124,7 @@ class InFlightCommands:
     ) -> None:
         """`trigger` happened to `in_flight`: propose its event, or wait for the uncommitted one.
 
-        An input that the table has no edge for came too late to matter; a cancel is told so.
+        An input without an edge in the table came too late; a cancel is answered with `cancel_rejected`.
         """
         if in_flight.pending is not None or in_flight.moving:
             in_flight.backlog.append((trigger, {"remove": remove, **facts}))
@@ -135,7 +142,7 @@ class InFlightCommands:
         self._commit(in_flight, event, remove)
 
     def _commit(self, in_flight: InFlightCommand, event: CommandEvent, remove: tuple[Entry, ...]) -> None:
-        """The verdict is on its way before the place it leaves is taken."""
+        """Submit the event; a verdict is submitted before the next command of the queue begins."""
         self._ledger.submit(self.step(in_flight, event, remove))
         if event.terminal:
             self._leave(in_flight)
@@ -184,9 +191,9 @@ class InFlightCommands:
     def _restored(
         self, in_flight: InFlightCommand, event: CommandEvent, remove: tuple[Entry, ...], result: MoveResult
     ) -> bool:
-        """The ledger stands where it stood before a move that it had confirmed: Redis has lost that.
+        """Publish events again that Redis has confirmed and lost; whether that is the cause of a conflict.
 
-        Once; when it conflicts again, the command is somebody else's by now.
+        Tried once for an event; a second conflict means that another process has decided.
         """
         if event.recovered or not event.terminal:
             return False
@@ -202,7 +209,7 @@ class InFlightCommands:
         return True
 
     def resume(self, in_flight: InFlightCommand) -> None:
-        """Offer the inputs that waited for an outcome."""
+        """Handle the inputs that waited for an outcome."""
         while in_flight.backlog and in_flight.pending is None and not in_flight.moving:
             trigger, facts = in_flight.backlog.pop(0)
             self.propose(in_flight, trigger, **facts)
@@ -220,16 +227,16 @@ class InFlightCommands:
     def _ledger_lost(
         self, in_flight: InFlightCommand, event: CommandEvent, remove: tuple[Entry, ...]
     ) -> None:
-        """Without a ledger nothing is sent; a verdict is written all the same."""
+        """The ledger is missing: nothing is sent, and a verdict is published all the same."""
         if event.state == SENT:
             self.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
         else:
             self._commit(in_flight, replace(event, recovered=True), remove)
 
     def _overruled(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
-        """Somebody else has decided; what we know beyond that is a note.
+        """Another process has decided; what this one knows beyond that becomes a note.
 
-        The entry of a cancel stays pending: when it is read again, the ledger tells what became of it all.
+        The entry of a cancel stays pending: when it is read again, it is answered from the ledger.
         """
         late = event.terminal and in_flight.written
         if late:
@@ -244,9 +251,9 @@ class InFlightCommands:
             self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)
 
     def give_up(self, in_flight: InFlightCommand, error: str, refused: CommandEvent | None = None) -> None:
-        """The store refuses this one command for good: what we know goes where it can be found.
+        """Redis refuses this command for good: its verdict is published with a dead letter.
 
-        `refused` is the event that could not be committed; a verdict among them is what really happened.
+        `refused` is the event that could not be committed; if it is a verdict, it is the one published.
         """
         if not self.holds(in_flight.request.outbound_id):
             return
@@ -271,7 +278,7 @@ class InFlightCommands:
 
 
 def log_verdict(event: CommandEvent) -> None:
-    """One line per command: what became of it, never what it said."""
+    """Log one line per command: its verdict, never its text."""
     log.info(
         "command",
         action=event.trigger,

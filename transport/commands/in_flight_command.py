@@ -1,4 +1,4 @@
-"""A command in flight: what this process knows of it between acceptance and verdict."""
+"""A command in flight: what this process knows of it from its entry to its verdict."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class CommandQueue(Protocol):
 
 @dataclass(slots=True, eq=False)
 class InFlightCommand:
-    """One command in the hands of this process.
+    """One command that this process holds.
 
     Attributes:
         command: the fold of its committed events.
         fresh: its entry was delivered for the first time.
-        queue: where it waits or is out; None while its device is not here.
+        queue: where it waits or is out; None while its device is offline.
         pending: the event proposed to the ledger and not yet committed; at most one.
         moving: it is being handed to another instance.
         backlog: inputs that wait for the outcome of `pending` or the hand-over, as (trigger, arguments).
@@ -49,8 +49,8 @@ class InFlightCommand:
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
         received: the device's TCP was seen to have acknowledged the whole command.
-        follower: takes the entry that stands for the command when this one has gone, before the next command
-            takes its place.
+        follower: takes over when this command is released, before the next command of the queue begins: the
+            same command came again by another entry, which the ledger names.
     """
 
     request: CommandRequest
@@ -73,7 +73,7 @@ class InFlightCommand:
 
     @property
     def moved_in(self) -> bool:
-        """Whether another instance has just handed it to this one."""
+        """Whether another instance has just handed it over to this one."""
         return self.fresh and self.request.hops > 0
 
     @property
@@ -84,7 +84,7 @@ class InFlightCommand:
 
     @property
     def waits(self) -> bool:
-        """Whether it is queued, and nothing is being done about it."""
+        """Whether it is queued, with no event proposed and no hand-over in progress."""
         return self.command.state == QUEUED and self.pending is None and not self.moving
 
     @property
@@ -94,7 +94,7 @@ class InFlightCommand:
 
 
 def insert(line: MutableSequence[InFlightCommand], in_flight: InFlightCommand) -> None:
-    """Put `in_flight` into `line` in stream order; at the end, but for one that comes back from elsewhere."""
+    """Insert `in_flight` into `line` in stream order: at the end, unless it was put back or handed over."""
     at = len(line)
     while at and line[at - 1].place > in_flight.place:
         at -= 1

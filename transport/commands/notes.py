@@ -1,4 +1,4 @@
-"""Published remarks about commands that change no state."""
+"""Notes: published remarks about commands that change no state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 
 UNSOLICITED_LIMIT = 30
-"""Unsolicited messages of one device that are told in any minute; the rest are counted."""
+"""Unsolicited messages of one device that are published within a minute; the rest are only counted."""
 MINUTE = 60.0
 TALKERS = 10_000
-"""Devices of which unsolicited messages are told within a minute; those of others are only counted."""
+"""Devices of which unsolicited messages are published within a minute; of others they are only counted."""
 BACKLOG = 1000
 """Moves queued for the ledger above which unsolicited messages are only counted, to bound memory."""
 
 
 def ignore(result: MoveResult) -> None:
-    """Nothing depends on the outcome of the move."""
+    """For moves whose outcome does not matter."""
 
 
 class Notes:
@@ -45,7 +45,7 @@ class Notes:
         self._boot_id = boot_id
         self._serial = count(1)
         self._monotonic = monotonic
-        self._told: dict[str, deque[float]] = {}  # by imei: when its last unsolicited messages were told
+        self._told: dict[str, deque[float]] = {}  # by imei: when its last messages were published
         self._forget_at = 0.0
 
     def new_id(self) -> str:

@@ -1,10 +1,10 @@
-"""Commands whose device is not connected here: how long they wait, and which devices may come back.
+"""Commands of devices that are not connected here: how long they wait, and which devices may come back.
 
-A device is expected back for the grace after its connection here has ended. After a start so is each
-device that the registry names as ours then: its connection ended with the process before this one. Until
-the registry has been read (`recall`, then `recalled`) nobody knows who that is, so a command for any
-device is taken, *in doubt*: when the registry has been read it ends if its device is not expected after
-all. If the registry cannot be read, it ends with the grace.
+A device is expected back for the grace after its connection here has closed. After a start, each device that
+the registry names for this instance is expected too: its connection ended with the earlier process. Until
+the registry has been read (`recall`, then `recalled`) those devices are not known, so a command for any
+device is accepted *in doubt*. When the registry has been read, a command in doubt ends if its device is not
+expected. If the registry cannot be read, it ends when the grace is over.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class OfflineCommands:
             self._left_at.popitem(last=False)
 
     def expected(self, imei: str, now: float) -> bool:
-        """Whether the device may well be back soon."""
+        """Whether the device is expected back."""
         if now < self._left_at.get(imei, float("-inf")) + self._grace:
             return True
         return now < self._until and (self._reading or imei in self._ours)
@@ -64,19 +64,19 @@ class OfflineCommands:
         self._ours.update(imeis)
 
     def recalled(self, now: float) -> list[InFlightCommand]:
-        """The registry has been read; the commands that wait in doubt for devices that are not expected."""
+        """The registry has been read; returns the commands in doubt whose device is not expected."""
         self._reading = False
         doubted, self._doubted = self._doubted, {}
         waiting = [in_flight for in_flight in doubted if self.has(in_flight)]
         return [in_flight for in_flight in waiting if not self.expected(in_flight.request.imei, now)]
 
     def doubt(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` was taken although it is not known whether its device is expected."""
+        """`in_flight` was accepted although it is not known whether its device is expected."""
         if self._reading:
             self._doubted[in_flight] = None
 
     def trust(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` was taken before this process began: it may wait for its device like any other."""
+        """`in_flight` was accepted by an earlier process: it is not in doubt."""
         self._doubted.pop(in_flight, None)
 
     # Who waits
@@ -91,7 +91,7 @@ class OfflineCommands:
         insert(self._commands.setdefault(in_flight.request.imei, []), in_flight)
 
     def take(self, imei: str) -> list[InFlightCommand]:
-        """The device is here: its commands, in stream order."""
+        """The device has connected: its commands, in stream order."""
         self._left_at.pop(imei, None)
         return self._commands.pop(imei, [])
 
@@ -104,7 +104,7 @@ class OfflineCommands:
         return in_flight in self._commands.get(in_flight.request.imei, ())
 
     def discard(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` waits no longer."""
+        """`in_flight` does not wait any more."""
         commands = self._commands.get(in_flight.request.imei)
         if commands and in_flight in commands:
             commands.remove(in_flight)
@@ -112,7 +112,7 @@ class OfflineCommands:
                 del self._commands[in_flight.request.imei]
 
     def forget(self, now: float) -> None:
-        """Drop the memory of devices that are not expected any more."""
+        """Forget devices that are not expected any more."""
         over = list(takewhile(lambda imei: now >= self._left_at[imei] + self._grace, self._left_at))
         for imei in over:
             del self._left_at[imei]

@@ -1,4 +1,4 @@
-"""The verdicts this process has given: what it knows when Redis has lost them."""
+"""The recent verdicts of this process, in case Redis loses them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fsm.events import CommandEvent
 
 REMEMBERED = 2000
-"""Verdicts kept. What a failover or a loss of power loses is the work of some seconds at most."""
+"""Verdicts kept. A failover or a loss of power loses the work of a few seconds."""
 
 
 class RecentOutcomes:
