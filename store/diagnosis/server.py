@@ -23,13 +23,13 @@ LEVELS = (OK, WARNING, CRITICAL)
 
 LEAST_VERSION = (6, 2)
 MOST_SKEW_MS = 2000
-MEMORY_ALARM = 0.9
+ALARM = 0.9
 EXAMPLES = 3
 PERMISSIONS = "permissions"
 """The subject of what INFO and CONFIG refused: a warning when it is CONFIG alone."""
 
-REPLICAS = "replicas"
-"""The subject that a server without any has nothing to say about."""
+REPLICAS, CLIENTS = MAY_BE_UNTOLD = ("replicas", "clients")
+"""The subjects about which a server may have nothing to say."""
 
 Result = TypeVar("Result")
 
@@ -122,12 +122,11 @@ async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
     Raises:
         StoreError: the server cannot be reached, or serves nobody for now.
     """
-    before = host_ms()
-    seconds, micros = await client.time()
+    before, (seconds, micros) = host_ms(), await client.time()
     skew_ms = int(seconds) * 1000 + int(micros) // 1000 - (before + host_ms()) // 2
     info = await _unless_refused(client.info())
     config: dict[str, str] = {}
-    for pattern in ("append*", "maxmemory*"):  # never all of it: it holds passwords
+    for pattern in ("append*", "maxmemory*", "min-replicas*"):  # never all of it: it holds passwords
         part = await _unless_refused(client.config_get(pattern))
         config |= {_text(name): _text(value) for name, value in (part or {}).items()}
     refused = [name for name, answer in (("INFO", info), ("CONFIG", config)) if not answer]
@@ -153,7 +152,9 @@ def judge(server: Server) -> list[Finding]:
     looks = {subject: look(server) for subject, look in _LOOKS.items()}
     findings = [finding for finding in looks.values() if finding]
     if server.refused:
-        unseen = [subject for subject, seen in looks.items() if not seen and subject != REPLICAS]
+        unseen = [
+            subject for subject, seen in looks.items() if not seen and subject not in (REPLICAS, CLIENTS)
+        ]
         findings.append(_unseen(server.refused, unseen))
     return findings
 
@@ -193,7 +194,11 @@ def _replicas(server: Server) -> Finding | None:
     """INFO has a count of good ones where, and only where, writes depend on it."""
     count, good = int(server.info.get("connected_slaves", 0)), server.info.get("min_slaves_good_slaves")
     if good is not None:
-        return Finding(OK, REPLICAS, f"{count}, {good} of them in step; without enough of them no writes")
+        needed, found = int(server.config.get("min-replicas-to-write", 1)), f"{count}, {good} of them in step"
+        if int(good) >= needed:
+            return Finding(OK, REPLICAS, f"{found}; without enough of them no writes")
+        mend = "Repair the replicas, or lower min-replicas-to-write: until then nothing is acknowledged."
+        return Finding(CRITICAL, REPLICAS, f"{found}, fewer than {needed}: no writes are taken", mend)
     if not count or server.info.get("role") != "master":
         return None
     found = f"{count}, and no write needs one: a failover may lose what was acknowledged"
@@ -202,18 +207,15 @@ def _replicas(server: Server) -> Finding | None:
 
 
 def _appendonly(server: Server) -> Finding | None:
-    if "aof_enabled" in server.info:
-        kept = bool(server.info["aof_enabled"])
-    elif "appendonly" in server.config:
-        kept = server.config["appendonly"] == "yes"
-    else:
+    kept = server.info.get("aof_enabled", server.config.get("appendonly"))
+    if kept is None:
         return None
-    if kept and server.info.get("aof_last_write_status", "ok") == "ok":
+    if kept in (0, "no"):
+        mend = "Set appendonly yes, and write it into the server's configuration file."
+        return Finding(CRITICAL, "appendonly", "no: a restart forgets which commands were sent", mend)
+    if server.info.get("aof_last_write_status", "ok") == "ok":
         return Finding(OK, "appendonly", "yes")
-    if kept:
-        return Finding(CRITICAL, "appendonly", "The last write to disk failed.", "Look at the server's disk.")
-    mend = "Set appendonly yes, and write it into the server's configuration file."
-    return Finding(CRITICAL, "appendonly", "no: a restart forgets which commands were sent", mend)
+    return Finding(CRITICAL, "appendonly", "The last write to disk failed.", "Look at the server's disk.")
 
 
 def _appendfsync(server: Server) -> Finding | None:
@@ -261,10 +263,18 @@ def _memory(server: Server) -> Finding | None:
     used, limit = int(server.info["used_memory"]), _limit(server)
     if not limit:
         return Finding(OK, "memory", f"{used / 2**20:.0f} MiB used, no limit set")
-    found = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB used"
+    level = CRITICAL if used >= limit else WARNING if used > limit * ALARM else OK
     mend = "Raise maxmemory, or keep less: --telemetry-maxlen, --responses-maxlen, --retention."
-    level = CRITICAL if used >= limit else WARNING if used > limit * MEMORY_ALARM else OK
-    return Finding(level, "memory", found, "" if level == OK else mend)
+    found = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB used"
+    return Finding(level, "memory", found, mend * (level != OK))
+
+
+def _clients(server: Server) -> Finding | None:
+    if "maxclients" not in server.info:
+        return None
+    count, most = int(server.info["connected_clients"]), int(server.info["maxclients"])
+    level, mend = (WARNING, "Raise maxclients.") if count > most * ALARM else (OK, "")
+    return Finding(level, CLIENTS, f"{count} connections of {most}", mend)
 
 
 def _clock(server: Server) -> Finding:
@@ -285,5 +295,6 @@ _LOOKS: dict[str, Callable[[Server], Finding | None]] = {
     "snapshots": _snapshots,
     "maxmemory-policy": _policy,
     "memory": _memory,
+    CLIENTS: _clients,
     "clock": _clock,
 }

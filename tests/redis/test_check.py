@@ -68,7 +68,7 @@ async def server_of(client: Redis) -> list[Finding]:
 async def test_the_server_that_the_gateway_starts_is_right(client: Redis) -> None:
     findings = await server_of(client)
     assert bad(findings) == {}
-    assert len(findings) == 8
+    assert len(findings) == 9
 
 
 @pytest.mark.parametrize(

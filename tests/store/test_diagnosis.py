@@ -73,7 +73,15 @@ def test_a_server_as_the_readme_wants_it_is_right() -> None:
         ({"role": "slave", "connected_slaves": 1}, {}, {"role": CRITICAL}),
         ({"connected_slaves": 1}, {}, {"replicas": WARNING}),
         ({"connected_slaves": 1, "min_slaves_good_slaves": 1}, {}, {}),
-        ({"connected_slaves": 0, "min_slaves_good_slaves": 0}, {}, {}),
+        ({"connected_slaves": 0, "min_slaves_good_slaves": 0}, {}, {"replicas": CRITICAL}),
+        ({"connected_slaves": 2, "min_slaves_good_slaves": 1}, {"min-replicas-to-write": "1"}, {}),
+        (
+            {"connected_slaves": 2, "min_slaves_good_slaves": 1},
+            {"min-replicas-to-write": "2"},
+            {"replicas": CRITICAL},
+        ),
+        ({"connected_clients": 90, "maxclients": 100}, {}, {}),
+        ({"connected_clients": 91, "maxclients": 100}, {}, {"clients": WARNING}),
         ({"aof_enabled": 0}, {}, {"appendonly": CRITICAL}),
         ({"aof_last_write_status": "err"}, {}, {"appendonly": CRITICAL}),
         ({}, {"appendfsync": "always"}, {}),
@@ -132,7 +140,7 @@ async def test_a_server_is_asked_for_no_more_of_its_settings_than_is_needed() ->
     port: Any = Port(GOOD_INFO, GOOD_CONFIG)
     server = await ask(port, lambda: 10_400)
     assert server == Server(GOOD_INFO, GOOD_CONFIG, 100)
-    assert port.asked == ["append*", "maxmemory*"]
+    assert port.asked == ["append*", "maxmemory*", "min-replicas*"]
 
 
 DENIED = StoreRefused("NOPERM this user has no permissions to run the command")
