@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fsm.cancel import Called, judge
+from fsm.cancel import Cancelled, decide_cancel
 from fsm.command import Command, CommandRequest, decide
 from fsm.entries import FIELDS_KEPT, VALUE_KEPT, entry_fields, letter_fields
 from fsm.errors import InvalidCommand
@@ -154,13 +154,13 @@ def cancel(text: bytes) -> Met:
         for name, value in contract.read_fields(text).items()
     }
     try:
-        verdict = judge(CancelRequest("c-1", "gw-1", f"{ENTRY_MS}-0"), ledger)
+        verdict = decide_cancel(CancelRequest("c-1", "gw-1", f"{ENTRY_MS}-0"), ledger)
     except (KeyError, ValueError):
         return {"unreadable"}
     if isinstance(verdict, str):
         assert verdict == ("unknown" if not ledger else "sent" if ledger["state"] == "sent" else "terminal")
         return {verdict}
-    assert isinstance(verdict, Called)
+    assert isinstance(verdict, Cancelled)
     assert (ledger["state"], verdict.event.delivery, verdict.event.reason) == (
         "queued",
         "not_sent",
