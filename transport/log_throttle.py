@@ -6,15 +6,15 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 AGAIN_AFTER = 60.0
-"""Seconds in which the same thing is told once."""
+"""Seconds within which the same thing is logged once."""
 REMEMBERED = 1000
-"""Things remembered, and so told, within that time: addresses and IMEIs are easily invented."""
+"""Things remembered, and so logged, within that time: addresses and IMEIs are easily invented."""
 
 What = TypeVar("What", bound=Hashable)
 
 
 class LogThrottle:
-    """Tells whether something is worth another line."""
+    """Decides whether something is logged again. When too much is remembered, nothing new is logged."""
 
     def __init__(self) -> None:
         self._told: dict[Hashable, float] = {}  # what -> when it was told, oldest first
@@ -31,14 +31,14 @@ class LogThrottle:
 
 
 class Tally(Generic[What]):
-    """Counts what is told at once when it happens first, and then once a minute with its number since."""
+    """Counts what is logged at once when it happens first, and then once a minute with a count."""
 
     def __init__(self) -> None:
         self._since: dict[What, float] = {}  # what -> when it was told, oldest first
         self._untold: dict[What, int] = {}
 
     def add(self, what: What, now: float) -> bool:
-        """`what` happens at `now`, monotonic seconds; whether to tell of it at once, else it is counted."""
+        """`what` happens at `now`, monotonic seconds; whether to log it at once, else it is counted."""
         if what in self._since:
             self._untold[what] = self._untold.get(what, 0) + 1
             return False
@@ -48,7 +48,7 @@ class Tally(Generic[What]):
         return True
 
     def due(self, now: float) -> list[tuple[What, int]]:
-        """What was told a minute ago, and how often it has happened since; what has not is forgotten."""
+        """What was logged a minute ago, and how often it has happened since; what has not is forgotten."""
         due = []
         while self._since:
             what, told = next(iter(self._since.items()))

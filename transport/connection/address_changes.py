@@ -1,4 +1,4 @@
-"""Devices that come from ever changing addresses: one of them may not be the device."""
+"""Detects devices whose address changes too often: one of the peers may not be the device."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ WINDOW = 600.0
 CHANGES = 3
 """Changes of address within the window that are too many for one device."""
 REMEMBERED = 10_000
-"""Devices looked at; of those seen longest ago nothing is known any more."""
+"""Devices that are remembered; the one seen longest ago is forgotten first."""
 
 
 class AddressChangeMonitor:
-    """Tells when a device has changed its address too often. Nobody is refused for it."""
+    """Logs a device that has changed its address too often. No connection is refused for that."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -1,9 +1,8 @@
-"""Who may connect: how many connections at once, in all and from one address.
+"""Admission: limits the number of connections, in total and for each address.
 
-A connection takes a place of the gateway from its accept to its end. It takes a place of its address only
-until it has said which device it is. So a fleet behind one address (a carrier's NAT, a balancer) is not cut,
-and whoever connects and says nothing holds no more than the places of one address, each for the handshake
-time-out at most.
+A connection counts for the total from its accept to its end. It counts for its address only until its device
+is identified. So a fleet behind one address (the NAT of a carrier, a load balancer) is not limited, and a
+peer that connects and sends nothing takes no more than the share of one address, for the handshake timeout.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from transport.settings import Settings
 log = structlog.get_logger("telgw.sessions")
 
 FEW = 500
-"""Connections below which a limit of open files is worth a line at the start."""
+"""Connections below which a limit of open files is logged at the start."""
 
 _TOTAL, _FILES, _ADDRESS = "max-connections", "open-files", "max-connections-per-ip"
 _ADVICE = {
@@ -31,7 +30,7 @@ _ADVICE = {
 
 
 class Admission:
-    """The places, and who has been turned away for want of one.
+    """Counts connections, and logs those that were refused.
 
     Attributes:
         connected: sockets open, those that have not said anything yet included.
@@ -52,7 +51,7 @@ class Admission:
         self._turned_away: Tally[tuple[str, str]] = Tally()
 
     def enter(self, host: str | None, now: float) -> bool:
-        """Count a new connection, unless it would be one too many.
+        """Count a new connection, unless a limit is reached.
 
         Args:
             host: its address; None for one whose address is not known yet, which `claim` is asked for later.
@@ -71,7 +70,7 @@ class Admission:
         return True
 
     def claim(self, host: str, now: float) -> bool:
-        """Take a place of the address for a connection that has not said which device it is."""
+        """Count an unidentified connection for its address, unless the limit is reached."""
         if self._per_host and self._unidentified[host] >= self._per_host:
             self._refuse(host, _ADDRESS, now)
             return False
@@ -79,19 +78,19 @@ class Admission:
         return True
 
     def release(self, host: str) -> None:
-        """Give the place of the address back: the connection has named its device, or is gone."""
+        """Stop counting a connection for its address: it was identified, or is closed."""
         self._unidentified[host] -= 1
         if self._unidentified[host] <= 0:
             del self._unidentified[host]
 
     def leave(self, host: str | None) -> None:
-        """A connection is gone; `host` is the address of which it still had a place."""
+        """A connection is closed; `host` is its address if it still counts for that."""
         self.connected -= 1
         if host is not None:
             self.release(host)
 
     def foresee(self) -> None:
-        """Tell if the limit of open files leaves room for few devices, or for fewer than are allowed."""
+        """Log a warning if the limit of open files allows only few devices, or fewer than configured."""
         if self._room < self._wanted:
             log.warning("open_files_low", connections=self._room, advice=_ADVICE[_FILES])
 
@@ -102,7 +101,7 @@ class Admission:
             self._tell(host, limit, 1)
 
     def look(self, now: float) -> None:
-        """Tell of those who were turned away since the last line about their address, and of scarcity."""
+        """Log how many connections of each address were refused since its last line, and a lack of files."""
         if not has_spare_descriptor() and self._scarcity.allow(_FILES, now):
             log.warning("open_files_exhausted", connections=self.connected, advice=_ADVICE[_FILES])
         for (host, limit), count in self._turned_away.due(now):

@@ -1,19 +1,20 @@
-"""Which connections are read: none while too much of what was read waits for the store.
+"""Back-pressure: which connections are read while data waits for the store.
 
-Owns every pause that is made for the backlog's sake. Its invariant: what is taken from devices and not stored
-passes the limit of the backlog by no more than one read a connection, however many connections come and go.
+Owns every pause of a connection that the backlog requires. Invariant: what is read from devices and not
+stored yet exceeds the limit of the backlog by no more than one read for each connection.
 
-While the backlog is full nobody is read, a new connection not even once. From then on connections are read in
-turn, whoever has waited longest first, as many at a time as there is room for; one that was read waits behind
-the others. So who sends much and who sends little get the same number of reads, and a device with one frame
-waits for no more than one round. When nobody waits any more, the turns are over, and reading costs nothing.
+While the backlog is full, no connection is read, not even a new one. From then on connections are read in
+turn: the one that has waited longest first, as many at a time as there is room for, and one that was read
+waits again behind the others. So devices that send much and devices that send little get the same number of
+reads, and a device with one frame waits for one round at most. When no connection waits any more, the turns
+end, and reading costs nothing extra.
 
-There are two lines, for nothing tells how many connections a stranger opens: those that have had something
-acknowledged have three turns of four while any of them waits.
+There are two queues, because anybody may open many connections: those that have had a frame acknowledged get
+three turns of four while any of them waits.
 
-A connection that has more than its share of the backlog (`fsm.backlog`) does not wait here, but until its own
-frames are stored. One that has begun a frame longer than a read is read on when there is room for the whole
-frame (`transport.connection.long_frames`).
+A connection that has more than its share of the backlog (`fsm.backlog`) does not take turns; it is read again
+when its own frames are stored. One that has begun a frame longer than a read is read on when there is room
+for the whole frame (`transport.connection.long_frames`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ most 1280 bytes, one at a time."""
 UNACKED_LIMIT = 32
 """Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
 OTHERS_TURN = 4
-"""Every so many turns one is for a connection that has had nothing acknowledged yet."""
+"""One of so many turns is for a connection that has had nothing acknowledged yet."""
 READ_COST = 8 * READ_SIZE
-"""Room in the backlog for which one connection is read: about what one read becomes as JSON."""
+"""Room in the backlog that is needed to read one connection: about the size of one read as JSON."""
 
 
 class Backpressure:

@@ -1,4 +1,9 @@
-"""A connection until its device is let in: the handshake, the allow-list, and the byte that says yes."""
+"""The handshake of a connection: the IMEI, the allow-list, the registration, and the byte `01`.
+
+Nothing else of a device is read before `01` is written. Four things may come first: the connection waits for
+its turn to be read, its IMEI is incomplete, the allow-list is being asked, or the registration is under way.
+What the event loop has read meanwhile is kept (`_early`) and handled after `01`.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +18,13 @@ from transport.teltonika.errors import BadHandshake
 from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 
 GREETING_PATIENCE = 0.05
-"""Seconds that `01` waits for the registration, so that whoever sees the device's first byte finds it in the
-registry, and a device that another instance holds with TLS is sent away before anything of this one is taken.
-A device waits for seconds; while Redis is slow or away it is accepted all the same. What it sends before it
-has read `01` is not looked at until then."""
+"""Seconds that `01` waits for the registration. So a device that has received it is in the registry, and a
+device that another instance holds with TLS is rejected before anything is read. Devices wait for seconds;
+while Redis is slow or away they are accepted all the same."""
 
 
 class HandshakeConnection(DeviceLink):
-    """A device that has to say who it is before anything else of it is read."""
+    """A connection whose device has to be identified and accepted before its frames are read."""
 
     __slots__ = ("_early", "_greeted", "_handshake")
 
@@ -42,7 +46,7 @@ class HandshakeConnection(DeviceLink):
         elif self._greeted:
             self._read(data)
         elif self._handshake is None:
-            self._early += data  # it has not been greeted
+            self._early += data  # `01` is not written yet
             self.pause()
         elif self._handshake.complete:
             self._handshake.rest += data  # the allow-list is still being asked
@@ -71,7 +75,7 @@ class HandshakeConnection(DeviceLink):
             self._present(imei)
 
     def _present(self, imei: str) -> None:
-        """A device has named itself: it is let in, sent away, or waits until the allow-list is asked."""
+        """The IMEI is known: accept or reject it, or ask the allow-list first."""
         allowed = self._sessions.gate.allows(imei)
         if allowed is None:
             self.pause()
@@ -131,7 +135,7 @@ class HandshakeConnection(DeviceLink):
             self._welcome()
 
     def _turn_back(self, holder: str) -> None:
-        """The device has TLS at another instance. Before that was known it may have been greeted."""
+        """Another instance holds the device with TLS. `01` may have been written before that was known."""
         if self.closed and not self.half_closed:
             return
         self._sessions.plain_refused(self.imei, self.peer, holder)
@@ -142,9 +146,9 @@ class HandshakeConnection(DeviceLink):
         self._transport.close()  # of one that is half closed
 
     def _finish(self) -> None:
-        """Close the connection if the device has closed its side and has got all that it is owed."""
+        """Close a half-closed connection once everything is acknowledged."""
         raise NotImplementedError
 
     def _read(self, data: bytes) -> None:
-        """What the device sends once it is let in."""
+        """Handle what the device sends after the handshake."""
         raise NotImplementedError

@@ -1,4 +1,9 @@
-"""A device's session on its socket: its life, and how commands are written to it."""
+"""The lowest layer of a connection: the socket, the session state machine, and the command side's view.
+
+`DeviceLink` opens and closes the session and writes to the socket; `HandshakeConnection` adds the handshake,
+and `DeviceConnection` the frames. Each life-cycle change is one event of the session machine (`advance`);
+single frames are none. A peer that does not read is never waited for: its connection is aborted.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,10 @@ from transport.settings import Address, spell
 log = structlog.get_logger("telgw.sessions")
 
 WRITE_LIMIT = 64 * 1024
-"""Bytes a device may leave unread before its connection is given up: acks and commands are tiny."""
+"""Bytes that a device may leave unread before its connection is closed: acks and commands are small."""
 
 _FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
-"""Closes by which the device still gets what was written: acks at shutdown, a refusal at the handshake."""
+"""Reasons of a close after which written bytes are still sent: acks at shutdown, a refused handshake."""
 
 
 class DeviceLink(asyncio.BufferedProtocol):
@@ -104,7 +109,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._sessions.deadlines.set(self, self._sessions.clock.monotonic() + seconds)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes: its size bounds what one connection is given of one turn."""
+        """The buffer of the next read; its size limits what one connection gets of one turn of the loop."""
         return self._sessions.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -115,7 +120,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         raise NotImplementedError
 
     def _come_from(self, address: Address) -> None:
-        # Thousands of devices come through one carrier's address: keep it once.
+        # Thousands of devices may share the address of one carrier: keep the string once.
         self._host, self._port = sys.intern(address[0]), address[1]
 
     def _admitted(self) -> bool:

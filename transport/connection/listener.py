@@ -1,8 +1,7 @@
-"""A listener whose connections count, and whose time runs, from the moment they are accepted.
+"""A listener that counts connections, and starts their deadline, when they are accepted.
 
-The event loop's own servers tell of a connection only when it is ready to be used: behind its TLS handshake.
-What comes before that has to be bounded all the same, in number and in time, so this listener accepts by
-itself.
+The servers of the event loop report a connection only after its TLS handshake. Handshakes in progress have to
+be limited too, in number and in time, so this listener accepts connections itself.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from transport.settings import Address
 log = structlog.get_logger("telgw.sessions")
 
 NO_FILES_PATIENCE = 1.0
-"""Seconds until the next attempt when the system has no file to spare."""
+"""Seconds until the next attempt when no file descriptor is left."""
 TLS_BUFFER = 4 * READ_SIZE
-"""Bytes of TLS beyond which a connection that is not read is not received from either."""
+"""Bytes of TLS that are buffered for a connection that is not read."""
 
 
 class AcceptedConnection(DeviceConnection):
-    """A connection that was counted before it could be used; its time to name itself began then.
+    """A connection that was counted at its accept; its handshake timeout runs from then.
 
     Args:
         address: of the device.

@@ -32,11 +32,11 @@ from transport.teltonika.record_json import record_json
 log = structlog.get_logger("telgw.sessions")
 
 BAD_FRAMES_LIMIT = 8
-"""Bad checksums in a row after which the position in the stream is not believed any more."""
+"""Bad checksums in a row after which the position in the stream counts as lost."""
 FRAME_DEADLINE = 30.0
 """Seconds from the first byte of a frame to its last."""
 HALF_CLOSED_PATIENCE = 30.0
-"""Seconds that a device which has closed its side is kept for its acknowledgements."""
+"""Seconds that a half-closed connection stays open for its acknowledgements."""
 
 _CODEC_NAMES = {
     **{CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"},
@@ -56,8 +56,10 @@ class DeviceConnection(HandshakeConnection):
 
     def __init__(self, sessions: Sessions, *, secure: bool = False) -> None:
         super().__init__(sessions, secure=secure)
-        self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list for the thousands that are idle
-        self._unstored: list[PendingFrame] | None = None  # those that the device does not wait for
+        self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
+        self._unstored: list[PendingFrame] | None = (
+            None  # frames for which the device expects no acknowledgement
+        )
         self._bad = 0
         self._reader = FrameReader(sessions.settings.max_frame)
 
@@ -69,7 +71,7 @@ class DeviceConnection(HandshakeConnection):
         )
 
     def overdue(self) -> None:
-        """The connection's deadline has come: which one it is follows from where the connection stands."""
+        """The connection's deadline has come; which one it is follows from the state of the connection."""
         if self.half_closed:
             self._transport.abort()
         elif self._handshake is not None:
@@ -81,7 +83,7 @@ class DeviceConnection(HandshakeConnection):
             self._open()
 
     def _frame_overdue(self) -> None:
-        """A frame that has begun has not ended: its device is to blame, unless it was not read."""
+        """A frame has not ended in time: close the connection, unless it was not read meanwhile."""
         if self._sessions.flow.holds(self):
             self.extend_frame()
         else:
@@ -91,7 +93,7 @@ class DeviceConnection(HandshakeConnection):
         self._watch_frame(begun=True)
 
     def _open(self) -> None:
-        self._greet()  # whatever is written next, the device reads its greeting first
+        self._greet()  # `01` comes before anything else that is written
         self.advance("open")
         if not self._reader.partial:
             self._sessions.deadlines.cancel(self)
@@ -116,7 +118,7 @@ class DeviceConnection(HandshakeConnection):
         self._sessions.flow.after_read(self, len(data))
 
     def _piece_read(self, was_partial: bool, *, ended: bool) -> None:
-        """What was read begins, continues or ends a frame that did not come in one read."""
+        """Handle the begin, middle or end of a frame that takes more than one read."""
         reader = self._reader
         if ended or reader.partial != was_partial:
             self._watch_frame(reader.partial)
@@ -156,7 +158,7 @@ class DeviceConnection(HandshakeConnection):
             self._keep_raw(body, b"codec")
 
     def _messages(self, body: bytes) -> None:
-        """A frame of messages is never acknowledged: the device reads the four bytes as a broken frame.
+        """A frame of messages is never acknowledged: a device would take the four bytes for a broken frame.
 
         It is not repeated either, so all of it that is no answer is stored, as it is read.
         """
@@ -195,8 +197,10 @@ class DeviceConnection(HandshakeConnection):
         return PendingFrame(imei, name, now_ms, bodies, done, kind, reason, owed)
 
     def _keep_raw(self, body: bytes, reason: bytes, owed: bool = True) -> None:
-        """What cannot be decoded is stored as it came. If the device waits for an acknowledgement it gets
-        one, or it would repeat the frame for ever."""
+        """Store a frame that cannot be decoded as it is.
+
+        It is acknowledged if the device expects that, or the device would repeat it for ever.
+        """
         self._sessions.metrics.undecodable.inc()
         log.debug("frame_undecodable", imei=self.imei, reason=reason.decode())
         frame = self._pending_frame(body[0], [body], UNDECODABLE, reason, owed)
@@ -206,7 +210,7 @@ class DeviceConnection(HandshakeConnection):
             self._keep(frame)
 
     def _keep(self, frame: PendingFrame) -> None:
-        """Store what the device waits for no acknowledgement of; commands go out meanwhile."""
+        """Store a frame without an acknowledgement; commands may be written meanwhile."""
         self._unstored = self._unstored or []
         self._unstored.append(frame)
         self._sessions.telemetry.store(frame)
@@ -248,7 +252,7 @@ class DeviceConnection(HandshakeConnection):
             sessions.dispatcher.quiet(self)
 
     def eof_received(self) -> bool:
-        """The device has closed its side; whether the connection stays open for what it is owed.
+        """The device has closed its side; whether the connection stays open for what is left to be written.
 
         It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
         command. With TLS no event loop can close one side only.
@@ -278,16 +282,16 @@ class DeviceConnection(HandshakeConnection):
             self._forget()
 
     def _forget(self) -> None:
-        """What the store has not confirmed yet is dropped, for the device keeps what is not acknowledged."""
+        """Drop the frames that are not stored yet: the device keeps what is not acknowledged."""
         for _, frame in self._unacked or ():
             self._sessions.telemetry.drop(frame)
 
     @property
     def congested(self) -> bool:
-        """Whether so much of it waits for the store that no more should be read."""
+        """Whether so much of this connection waits for the store that it is not read."""
         unacked, unstored = self._unacked, self._unstored
         if unstored is None and (unacked is None or len(unacked) == 1):
-            return False  # of most connections, most of the time
+            return False  # the common case, kept cheap
         return self._sessions.flow.is_too_much([frame for _, frame in unacked or ()] + (unstored or []))
 
     def awaits(self, frame: PendingFrame) -> bool:

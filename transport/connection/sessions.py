@@ -1,4 +1,13 @@
-"""What the connections of one process share, and what becomes due among them."""
+"""The sessions of one process: which connections there are, and what they share.
+
+Owns every connection from its admission until its socket is closed, in three sets: unidentified, by IMEI, and
+closing. Owns their deadlines, and the limits they share (`Admission`, `Backpressure`). A connection tells it
+what has happened (`identified`, `left`, `discharge`), and it tells the registry and the command side.
+
+Invariants: a device has one session here; a newer one closes the older one `superseded`. A session that was
+identified is unregistered when it ends, unless a newer session of the device has replaced it. Lines that
+peers can cause are throttled.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +34,23 @@ from transport.settings import Settings
 log = structlog.get_logger("telgw.sessions")
 
 DUE_AT_ONCE = 50
-"""Connections whose deadlines are dealt with in one turn of the loop: thousands may fall due together."""
+"""Connections whose deadlines are handled in one turn of the loop, since thousands may be due at once."""
 STORE_PATIENCE = 60.0
 """Seconds that a device waits for an acknowledgement before its connection is closed."""
 
 
 class Sessions:
-    """The connections, by device; the limits; and the ways into the rest of the gateway.
+    """The connections, the limits they share, and the ports to the rest of the gateway.
 
     Attributes:
         now: the monotonic second of the last sweep, or of the end of a stall: fine enough for idle times, and
             cheap to read.
         by_imei: identified connections.
-        unidentified: connections that have not said who they are.
-        closing: connections we have closed and whose sockets are not gone yet.
-        admission: the places for connections; whoever listens asks it for one.
+        unidentified: connections that have not sent an IMEI.
+        closing: connections that were closed here and whose sockets are not closed yet.
+        admission: limits the number of connections; listeners ask it.
         flow: which connections are read.
-        read_buffer: where what is read from a socket lies until it is taken, in the same turn of the loop.
+        read_buffer: the buffer of every read; its content is copied in the same turn of the loop.
         frames, records: AVL frames and records acknowledged since the start.
     """
 
@@ -68,7 +77,7 @@ class Sessions:
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
         self.deadlines: Deadlines[SessionConnection] = Deadlines()
-        # One table serves both: whoever is connected is a link of ours, and commands look for links in it.
+        # The command side uses the same table: each connection of a device is its link.
         self.by_imei = cast("dict[str, SessionConnection]", dispatcher.links)
         self.unidentified: set[SessionConnection] = set()
         self.closing: set[SessionConnection] = set()
@@ -87,9 +96,9 @@ class Sessions:
         self._plain_refused = LogThrottle()
 
     def new_session_id(self, secure: bool) -> str:
-        """A session id, unique over all processes, that tells whether the session has TLS.
+        """A session id, unique over all processes, that says whether the session has TLS.
 
-        By its number the registry sees which of our sessions is older.
+        Its number tells the registry which of two sessions of this process is older.
         """
         self._serial += 1
         return f"{self._boot_id}-{self._serial:x}{SECURE if secure else ''}"
@@ -98,18 +107,18 @@ class Sessions:
 
     @property
     def connected(self) -> int:
-        """Sockets open, those of superseded sessions and those that negotiate TLS included."""
+        """Open sockets, including superseded sessions and TLS handshakes in progress."""
         return self.admission.connected
 
     def admit(self, connection: SessionConnection, host: str) -> bool:
-        """Take a new connection in, unless it would be one too many."""
+        """Admit a new connection, unless a limit is reached."""
         if not self.admission.enter(host, self.now):
             return False
         self.unidentified.add(connection)
         return True
 
     def admit_counted(self, connection: SessionConnection) -> bool:
-        """Take in a connection that was counted before, unless the gateway has begun to stop."""
+        """Admit a connection that was counted at its accept, unless the gateway stops."""
         if not self.admission.refusing:
             self.unidentified.add(connection)
         return not self.admission.refusing
@@ -123,12 +132,12 @@ class Sessions:
         self.admission.leave(connection.place)
 
     def no_device(self, connection: SessionConnection, reason: str) -> None:
-        """A stranger did not say as devices do who it is: told once a minute for each address and reason."""
+        """The handshake of a peer failed: logged once a minute for each address and reason."""
         if self._refusals.allow((connection.host, reason), self.now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
     def too_long(self, connection: SessionConnection, length: int) -> None:
-        """A frame declares `length` bytes, more than are allowed; its device repeats it for ever."""
+        """A frame declares `length` bytes, more than allowed; its device will repeat it for ever."""
         self.metrics.frames_too_long.inc()
         if self._too_long.allow(connection.imei, self.now):
             log.warning(
@@ -163,7 +172,7 @@ class Sessions:
     # Sessions
 
     def identified(self, connection: SessionConnection) -> None:
-        """The device said who it is: it takes the place of its older session, here and in the registry."""
+        """A device was identified: the connection replaces its older session, here and in the registry."""
         self.unidentified.discard(connection)
         self.admission.release(connection.host)
         self.address_changes.note(connection.imei, connection.host, self.now)
@@ -181,14 +190,14 @@ class Sessions:
         self.dispatcher.left(connection, reason)
 
     def publish(self, event: SessionEvent) -> None:
-        """A session moved."""
+        """Publish an event of a session."""
         if self._session_log is not None:
             self._session_log.append(event)
         if event.trigger == "identify":
             log.info("session_opened", imei=event.imei, session_id=event.session_id, peer=event.peer)
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
-        """The registry's word on a session that asked again to be the holder."""
+        """The result of registering a session again."""
         connection = self.by_imei.get(imei)
         if connection is None or connection.session_id != session_id:
             return
@@ -197,7 +206,7 @@ class Sessions:
             connection.close(SUPERSEDED)
 
     def refused(self, frame: PendingFrame) -> None:
-        """The store will never take this frame: a device that waits for it is sent away, the others go on."""
+        """Redis refuses this frame for good: close the connection if its device waits for it."""
         if not frame.owed:
             self._lost(frame)
             return
@@ -207,7 +216,7 @@ class Sessions:
             connection.close(STORE_UNAVAILABLE)
 
     def _lost(self, frame: PendingFrame) -> None:
-        """What no device sends again is gone: counted, and told once a minute for each kind."""
+        """No device sends the frame again, so it is lost: counted, and logged once a minute for each kind."""
         self.metrics.messages_lost.inc(len(frame.bodies))
         if self._refusals.allow(("lost", frame.kind), self.now):
             log.error("messages_refused", imei=frame.imei.decode("ascii"), kind=frame.kind)
@@ -216,7 +225,7 @@ class Sessions:
     # Flow
 
     def pause_reading(self) -> None:
-        """Read no device any more: what has not come yet would not be acknowledged."""
+        """Read no connection any more: what is read from now on would not be acknowledged."""
         self.flow.stop()
 
     def progress(self) -> None:
@@ -226,7 +235,7 @@ class Sessions:
     # Time
 
     def sweep(self, now: float) -> bool:
-        """What is due by `now`, monotonic seconds; whether more of it waits for the next turn of the loop."""
+        """Handle what is due by `now`, monotonic seconds; whether more has to wait for the next turn."""
         self.now = now
         due = self.deadlines.due(now, at_most=DUE_AT_ONCE)
         for connection in due:
@@ -239,7 +248,7 @@ class Sessions:
         return len(due) == DUE_AT_ONCE
 
     def _look(self, now: float) -> None:
-        """Once a second, walk over the sessions for what is not worth a deadline each."""
+        """Once a second, check each session for what has no deadline of its own."""
         idle = self.settings.idle_timeout
         if not idle and self.telemetry.healthy:
             return
@@ -252,23 +261,23 @@ class Sessions:
     # Shutdown
 
     def refuse_unidentified(self) -> None:
-        """From now on no device can name itself: it would be registered by a gateway that stops."""
+        """Close unidentified connections and admit none: a gateway that stops must not register a device."""
         self.admission.refusing = True
         for connection in (*self.unidentified, *self.by_imei.values()):
             if not connection.imei:
                 connection.close(SHUTDOWN)
 
     def drain(self) -> None:
-        """The gateway stops: sessions go on until their commands are answered, but nothing new begins."""
+        """The gateway stops: sessions stay open for answers and records, and no command begins."""
         for connection in (*self.unidentified, *self.by_imei.values()):
             connection.drain(SHUTDOWN)
 
     def abort_all(self) -> None:
-        """Close what did not close by itself, whatever is still to be written."""
+        """Abort the connections that are still closing, whatever is left to be written."""
         for connection in list(self.closing):
             connection.abort()
 
     def close_all(self, reason: str) -> None:
-        """Close every connection; what is in their write buffers is still sent."""
+        """Close every connection; write buffers are still flushed where `DeviceLink.close` says so."""
         for connection in (*self.unidentified, *self.by_imei.values()):
             connection.close(reason)

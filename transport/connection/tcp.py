@@ -17,7 +17,7 @@ from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT, PROTOC
 
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 8
-"""Connections accepted on a port in one turn of the event loop: what each costs is to come yet."""
+"""Connections accepted on a port in one turn of the event loop, so that other events get their turn."""
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
 RECEIVE_BUFFER = 32 * 1024
@@ -25,7 +25,7 @@ RECEIVE_BUFFER = 32 * 1024
 of the megabytes to which it lets them grow. A device sends 1280 at a time."""
 RESERVED_DESCRIPTORS = 100
 OWN_DESCRIPTORS = 48
-"""What a gateway has open itself, about thirty with a look at its metrics, and some to spare."""
+"""File descriptors of the gateway itself: about thirty while metrics are read, with a margin."""
 UNLIMITED_DESCRIPTORS = 1_000_000
 _TIOCOUTQ = 0x5411
 _UNREACHABLE = frozenset(
@@ -39,7 +39,7 @@ _UNREACHABLE = frozenset(
         errno.ENONET,
     )
 )
-"""Errors that the kernel reports when the way to the peer is gone: nothing came from the peer itself."""
+"""Errors that the kernel reports when the network to the peer fails, without a packet of the peer."""
 
 
 class TooFewDescriptors(GatewayFault):
