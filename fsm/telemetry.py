@@ -14,6 +14,9 @@ SERIAL = "serial"
 
 OVERHEAD = 400
 """Bytes that a waiting frame takes besides its bodies."""
+BODY_OVERHEAD = 100
+"""Bytes that each of its bodies takes besides its text: as an object, in lists, in the call that carries it.
+An entry takes Redis some time however small it is, so this also bounds the time that a full backlog takes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,5 +51,5 @@ class PendingFrame:
 
     @property
     def weight(self) -> int:
-        """Bytes that the frame takes while it waits, however small its bodies are."""
-        return OVERHEAD + self.size
+        """Bytes that the frame takes while it waits, however small its bodies are; `size` is counted."""
+        return OVERHEAD + BODY_OVERHEAD * len(self.bodies) + self.size

@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
-from fsm.telemetry import FRAME, MESSAGE, OVERHEAD, RECORD, SERIAL, UNDECODABLE, PendingFrame
+from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
 from store.client.delays import Backoff
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.script import KeptConnection, Script
@@ -103,7 +103,7 @@ class Telemetry:
         """Queue a frame; returns at once."""
         frame.size = sum(map(len, frame.bodies))
         self.pending_entries += len(frame.bodies)
-        self.backlog.bytes += OVERHEAD + frame.size
+        self.backlog.bytes += frame.weight
         if not self._ring:
             self._idle.clear()
             self._wake.set()
@@ -123,7 +123,7 @@ class Telemetry:
     def _release(self, frame: PendingFrame) -> None:
         """The frame is not pending any more."""
         self.pending_entries -= len(frame.bodies)
-        self.backlog.bytes -= OVERHEAD + frame.size
+        self.backlog.bytes -= frame.weight
         if not self._ring and not self._in_flight:
             self._idle.set()
 

@@ -10,19 +10,24 @@ import sys
 from tests import wire
 from tests.load.outside import say
 from tests.load.sockets import Asked, Poll, fresh
+from transport.teltonika.command import encode_serial
+from transport.teltonika.frame import CODEC_12
 
 RECORDS = 80
 """Records in a frame: nearly 4 KB, the most that a gateway takes."""
+MESSAGES = 255
+"""Messages of a serial port in a frame, as small as they can be: as many entries as a frame can have."""
 
 
 class Flood:
     """So many connections at a time; each that has sent all of its bytes is closed, and makes place."""
 
-    def __init__(self, port: int, at_once: int, size: int) -> None:
+    def __init__(self, port: int, at_once: int, size: int, messages: bool = False) -> None:
         self._port = port
         self._poll = Poll()
         self._open: dict[int, tuple[socket.socket, memoryview]] = {}
-        frame = wire.avl([1_700_000_000_000 + number for number in range(RECORDS)])
+        records = wire.avl([1_700_000_000_000 + number for number in range(RECORDS)])
+        frame = encode_serial(CODEC_12, [b"x"] * MESSAGES, 0) if messages else records
         self._reports = frame * (size // len(frame) + 1)
         self.begun = self.bytes = 0
         for _ in range(at_once):

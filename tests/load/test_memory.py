@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -36,9 +37,9 @@ MARGIN = AT_ONCE * 32 * READ_SIZE
 class Crowd:
     """A gateway, honest devices, and what is known of its memory."""
 
-    def __init__(self, redis_url: str, stack: ExitStack) -> None:
+    def __init__(self, redis_url: str, stack: ExitStack, **options: Any) -> None:
         self._metrics = free_port()
-        self.gateway = stack.enter_context(Daemon(redis_url, metrics=f"127.0.0.1:{self._metrics}"))
+        self.gateway = stack.enter_context(Daemon(redis_url, metrics=f"127.0.0.1:{self._metrics}", **options))
         self.port = int(self.gateway.port)
         self._patrol = stack.enter_context(Outside("patrol", port=self.port, devices=DEVICES))
         self._before = 0.0
@@ -77,12 +78,12 @@ class Crowd:
         parts = (percentile(latencies, share) for share in (0.5, 0.99, 1.0))
         print("acknowledged within {:.0f} ms (half), {:.0f} ms (99 of 100), {:.0f} ms (all)".format(*parts))
 
-    def judge(self, latencies: list[float], thrown_out: int) -> None:
+    def judge(self, latencies: list[float], thrown_out: int, patience: float = PATIENCE) -> None:
         """Memory and backlog within their bounds, and every honest device served."""
         assert max(self.growth) < GROWTH
         assert max(self.pending) < LIMIT + MARGIN
         assert thrown_out == 0
-        assert percentile(latencies, 0.99) < PATIENCE
+        assert percentile(latencies, 0.99) < patience
         assert len(latencies) > DEVICES
 
 
@@ -115,6 +116,22 @@ def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
     crowd.tell(counts, latencies, thrown_out)
     crowd.judge(latencies, thrown_out)
     assert counts["begun"] > 10 * AT_ONCE
+
+
+@pytest.mark.timeout(120)
+def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
+    redis_url: str, stack: ExitStack
+) -> None:
+    """Nothing of them is dropped when their connections close, and Redis has work with each."""
+    crowd = Crowd(redis_url, stack, max_connections=2000)
+    crowd.measure(1.5)
+    crowd.honest()
+    arguments = {"at_once": AT_ONCE, "size": SIZE, "messages": True}
+    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, **arguments))
+    crowd.measure(2 * SECONDS)
+    latencies, thrown_out = crowd.honest()
+    crowd.tell(flood.ask(), latencies, thrown_out)
+    crowd.judge(latencies, thrown_out, patience=2 * PATIENCE)
 
 
 @pytest.mark.timeout(120)

@@ -10,12 +10,14 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import PendingFrame
+from fsm.telemetry import BODY_OVERHEAD, OVERHEAD, PendingFrame
 from store.keys import Keys
-from store.streams.telemetry import OVERHEAD, Telemetry
+from store.streams.telemetry import Telemetry
 
 KEYS = Keys()
 IMEI = b"356307042441013"
+SMALL = OVERHEAD + BODY_OVERHEAD + 1
+"""Weight of a frame of one body of one byte."""
 
 
 class Recorder:
@@ -190,7 +192,7 @@ async def test_what_waits_is_counted_so_that_reading_can_pause(
 ) -> None:
     telemetry.store(seen.batch("one", b"12345", b"678"))
     telemetry.store(seen.batch("two", b"9"))
-    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (3, 9 + 2 * OVERHEAD)
+    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (3, 9 + 2 * OVERHEAD + 3 * BODY_OVERHEAD)
     spawn(telemetry.run())
     await telemetry.flush(10)
     assert (telemetry.pending_entries, telemetry.backlog.bytes) == (0, 0)
@@ -204,7 +206,7 @@ async def test_a_frame_of_a_connection_that_closed_is_dropped_at_once(
     telemetry.store(gone)
     telemetry.store(seen.batch("after", b"2"))
     telemetry.drop(gone)
-    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (2, 2 + 2 * OVERHEAD)
+    assert (telemetry.pending_entries, telemetry.backlog.bytes) == (2, 2 * SMALL)
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
     assert (seen.confirmed, telemetry.dropped, gone.bodies) == (["before", "after"], 1, [])
@@ -227,7 +229,7 @@ async def test_a_frame_that_is_being_stored_when_its_connection_closes_counts_un
     telemetry.store(gone)
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
-    assert (counted, telemetry.backlog.bytes, telemetry.dropped) == ([5 + OVERHEAD], 0, 0)
+    assert (counted, telemetry.backlog.bytes, telemetry.dropped) == ([4 + SMALL], 0, 0)
     assert await bodies(fake_redis) == [b"12345"]
 
 
@@ -301,4 +303,11 @@ async def test_stop_ends_the_task_though_redis_is_away(
 def test_a_small_batch_weighs_more_than_its_bytes(telemetry: Telemetry, seen: Recorder) -> None:
     for number in range(100):
         telemetry.store(seen.batch(str(number), b"x"))
-    assert telemetry.backlog.bytes == 100 * (OVERHEAD + 1)
+    assert telemetry.backlog.bytes == 100 * SMALL
+
+
+def test_a_frame_of_many_small_bodies_weighs_more_than_their_bytes(
+    telemetry: Telemetry, seen: Recorder
+) -> None:
+    telemetry.store(seen.batch("one", *[b"x"] * 255))
+    assert telemetry.backlog.bytes == OVERHEAD + 255 * (BODY_OVERHEAD + 1)

@@ -10,9 +10,9 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import RECORD, UNDECODABLE, PendingFrame
+from fsm.telemetry import BODY_OVERHEAD, OVERHEAD, RECORD, UNDECODABLE, PendingFrame
 from store.keys import Keys
-from store.streams.telemetry import OVERHEAD, Telemetry
+from store.streams.telemetry import Telemetry
 
 KEYS = Keys()
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -57,7 +57,7 @@ async def test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten(
     await desk.next()
     desk.telemetry.drop(gone)
     assert (desk.confirmed, desk.telemetry.pending_entries, desk.telemetry.healthy) == ([], 2, False)
-    assert desk.telemetry.backlog.bytes == OVERHEAD + 2
+    assert desk.telemetry.backlog.bytes == OVERHEAD + 2 * BODY_OVERHEAD + 2
     fake_server.connected = True
     assert await desk.telemetry.flush(10) == 0
     assert desk.confirmed == ["here"]
@@ -80,7 +80,10 @@ async def test_a_frame_whose_connection_closes_while_it_is_sent_in_vain_is_forgo
     monkeypatch.setattr(desk.telemetry, "_attempt", close_meanwhile)
     spawn(desk.telemetry.run())
     await desk.next()
-    assert (desk.telemetry.pending_entries, desk.telemetry.backlog.bytes) == (2, OVERHEAD + 2)
+    assert (desk.telemetry.pending_entries, desk.telemetry.backlog.bytes) == (
+        2,
+        OVERHEAD + 2 * BODY_OVERHEAD + 2,
+    )
     fake_server.connected = True
     assert await desk.telemetry.flush(10) == 0
     assert (desk.confirmed, desk.telemetry.dropped) == (["here"], 1)

@@ -137,7 +137,7 @@ MECHANISMS = (
         name="a waiting frame has its weight",
         what="What waits for the store is counted in bytes, small frames with what they really cost.",
         file="store/streams/telemetry.py",
-        text="        self.backlog.bytes += OVERHEAD + frame.size\n",
+        text="        self.backlog.bytes += frame.weight\n",
         mutant="        self.backlog.bytes += frame.size\n",
         without="a flood of tiny frames passes below the bound",
         tests=("store/test_telemetry.py::test_a_small_batch_weighs_more_than_its_bytes",),
