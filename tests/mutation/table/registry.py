@@ -174,6 +174,18 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
+        name="an owner comes back first",
+        what="After an outage an instance id that nobody owns is left for a moment to the process that had it.",
+        file="store/fleet/ownership.py",
+        text="        return not seen.boot and bool(was_owned or not self._outage)\n",
+        mutant="        return not seen.boot\n",
+        without="who started while Redis was away takes the id from a living gateway whose ownership has expired",
+        tests=(
+            "store/test_ownership.py::test_after_an_outage_the_id_of_nobody_is_left_to_an_owner_that_comes_back",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
         name="an outage proves no death",
         what="The time without a heartbeat counts only while Redis answers.",
         file="store/fleet/heartbeat.py",
