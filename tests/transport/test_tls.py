@@ -373,6 +373,9 @@ def test_one_file_may_hold_the_certificate_and_its_key(files: dict[str, Path]) -
     both = files["tls_cert"]
     both.write_bytes(files["tls_key"].read_bytes() + both.read_bytes())
     assert load(settings(tls_cert=both))
+    both.write_text("hello")
+    with pytest.raises(BadTlsFiles, match=r"^\S+ does not hold a certificate and its key in PEM\.$"):
+        load(settings(tls_cert=both))
 
 
 def protect(files: dict[str, Path]) -> None:

@@ -67,7 +67,7 @@ def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
     """
     found = tuple(address for address in given if address is not None)
     if found and len(found) < len(given):
-        raise click.UsageError("--listen off cannot stand beside an address.")
+        raise click.UsageError("--listen off cannot be combined with an address.")
     return found
 
 

@@ -129,7 +129,8 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
             raise BadTlsFiles(
                 f"OpenSSL finds the certificate in {cert} too weak; --tls-ciphers with @SECLEVEL=0 allows it."
             ) from None
-        raise BadTlsFiles(f"{cert} and {key} do not hold a certificate and its key in PEM.") from None
+        both = f"{cert} does" if cert == key else f"{cert} and {key} do"
+        raise BadTlsFiles(f"{both} not hold a certificate and its key in PEM.") from None
 
 
 def _require_clients_of(context: ssl.SSLContext, authority: Path) -> None:
