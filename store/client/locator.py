@@ -1,9 +1,8 @@
-"""Finding the server that takes the writes where its address is not fixed: behind sentinels, in a cluster.
+"""The locator: finds the primary server where its address is not fixed, behind sentinels or in a cluster.
 
-All keys of a fleet lie on one server at a time, so a client is the same as ever: only its connections ask,
-each time they connect, where that server is, and are closed when it is somewhere else. A command is never
-repeated here. Whatever was refused because its server had lost the role ends in an error that passes by
-waiting, and whoever sent it decides.
+All keys of a fleet are on one server at a time, so the client is an ordinary one. Only its connections ask
+for the address each time they connect, and they are closed when the primary moves. A command is never
+repeated here: a call that a former primary refuses ends in a transient error, and its caller decides.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from store.client.url import Address
 PATIENCE = 1.0
 """Seconds that a sentinel or node has to answer, connecting included."""
 TRUST = 1.0
-"""Seconds after which the sentinels are asked again although nothing has failed. A primary that was frozen,
-replaced, and wakes up takes writes for some seconds more, and all of them will be lost."""
+"""Seconds after which the sentinels are asked again although nothing has failed. A primary that was frozen
+and replaced accepts writes for some seconds when it wakes up, and all of them are lost."""
 STALE = 3.0
 """Seconds after which nothing is sent before they have answered: this process was idle, or frozen itself."""
 
@@ -42,11 +41,11 @@ Dial = Callable[[Address], Connection]
 
 
 class NotFound(ConnectionError):
-    """Nobody says where the server is."""
+    """No sentinel or node knows the address of the primary."""
 
 
 class Elsewhere(ConnectionError):
-    """The server does not take our writes any more; what the call did, if anything, will not last."""
+    """The server is not the primary any more; what the call did, if anything, is lost."""
 
 
 class Answer(NamedTuple):

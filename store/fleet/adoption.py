@@ -41,7 +41,7 @@ PAGE = 100
 
 
 class Alive(GatewayFault):
-    """The instance has a heartbeat again: nothing of it is ours to touch."""
+    """The instance has a heartbeat again: its work must not be adopted."""
 
 
 def _nothing(result: MoveResult) -> None:
@@ -89,7 +89,7 @@ class Adoption:
         self._tokens = count(1)
 
     async def settle(self) -> None:
-        """Do all there is to do now; safe to repeat.
+        """Adopt everything that there is now; safe to repeat.
 
         Raises:
             Alive: the instance has come back.
@@ -147,7 +147,7 @@ class Adoption:
             await self._adopt(request, entry)
 
     def _token(self) -> str:
-        """A new token, unlike any of our process: what it hands to itself must not look like its own move."""
+        """A new token, unlike those of this process, which may get the command handed over itself."""
         return f"{self._name}:{next(self._tokens)}"
 
     async def _move(self, move: Move) -> MoveResult:
@@ -180,7 +180,7 @@ class Adoption:
             await self._end_unreadable(command, entry)
 
     async def _end_unreadable(self, command: Command, entry: Entry) -> None:
-        """The dead instance took a command that our own limits refuse."""
+        """The dead instance accepted a command that the limits of this one refuse."""
         if command.terminal:
             await self._move(Discard(entry, _nothing))
             return
@@ -213,14 +213,14 @@ class Adoption:
     async def _give_up(
         self, entry: Entry, fields: Pairs, events: tuple[CommandEvent, ...], refusal: StoreRefused
     ) -> None:
-        """The ledger of this one command cannot be written: what we know goes where it can be found."""
+        """The ledger of this command cannot be written: its verdict is published with a dead letter."""
         if is_transient(refusal):
             raise refusal
         await self._move(Discard(entry, _nothing, error=INTERNAL_ERROR, fields=fields, events=events))
         self._on_adopted()
 
     async def _hand_on(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
-        """Move a queued command to whoever holds its device now; False when nobody alive does."""
+        """Hand a queued command over to the holder of its device; False when no living instance holds it."""
         if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:
             return False
         holder = (await self._client.hget(self._keys.registry, request.imei) or b"").decode(errors="replace")

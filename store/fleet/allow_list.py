@@ -1,7 +1,7 @@
 """The list of allowed devices as a set in Redis.
 
-A copy of it answers at once and is made anew in the background. A device that is not in the copy may have
-been added since, so it is looked up in the set itself: many devices in one call, one call in flight.
+A copy answers at once and is refreshed in the background. A device that is not in the copy may have been
+added since, so it is looked up in the set: many devices in one call, one call in flight.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class RedisAllowList:
             await self._wake.wait()
 
     async def _answer_some(self) -> None:
-        """Answer the first who asked; after a failure all of them, for none has a better chance."""
+        """Answer the oldest questions; after a failure all of them, since the next call would fail too."""
         batch = list(islice(self._asked, BATCH))
         try:
             async with asyncio.timeout_at(batch[0][1] + PATIENCE):

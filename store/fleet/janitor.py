@@ -1,8 +1,9 @@
-"""The janitor: looks for instances that have died, settles what they left, and trims the streams.
+"""The janitor: finds dead instances, has their work adopted, and trims the streams.
 
-Every instance runs one. An instance counts as dead when its heartbeat is missing twice, a grace apart, and
-only while our view of Redis can be trusted: the same server process all along, up for long enough for every
-living instance to have beaten again, and no error on our own connections for a heartbeat's time to live.
+Every instance runs one. An instance counts as dead when its heartbeat is missing twice, a grace apart. That
+counts only while the view of Redis can be trusted: the server process is the same, it has been up for long
+enough for every living instance to renew its heartbeat, and no call of this process has failed for the time
+to live of a heartbeat. Each adopting script checks the heartbeat once more.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _NOT_YET = -1
 
 
 class ServerFacts(Protocol):
-    """What the server says of itself: a port, so that a simulation can put it on a virtual clock."""
+    """What the server says of itself: a port, so that a simulation can run it on a virtual clock."""
 
     async def __call__(self) -> tuple[str, float]:
         """The run id of the server process and its uptime in seconds."""
@@ -67,8 +68,8 @@ class Janitor:
     """Cleans up after other instances.
 
     Args:
-        settle: settles what a dead instance left; raises `Alive` when it is back. Called when the instance is
-            found dead, and again for as long as its stream is not empty.
+        settle: adopts the work of a dead instance; raises `Alive` when it is back. Called when the
+            instance is found dead, and again for as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms by the clock of Redis.
         on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``messages``, ``sessions`` a
             cap removed.
@@ -106,12 +107,12 @@ class Janitor:
         self._stop = asyncio.Event()
 
     def trouble(self) -> None:
-        """A call to Redis failed somewhere in this process: what we saw so far proves nothing."""
+        """A call to Redis failed somewhere in this process: missing heartbeats prove nothing for now."""
         self._trouble_at = self._monotonic()
         self._absolve_all()
 
     async def run(self) -> None:
-        """Look every interval, and again when a suspect's grace is over, until `stop`."""
+        """Check every interval, and when the grace of a suspect is over, until `stop`."""
         look_at = self._monotonic() + self._next_interval()
         while not await self._stopped_by(min([look_at, *self._due_times()])):
             if self._monotonic() >= look_at:
@@ -132,7 +133,7 @@ class Janitor:
         self._stop.set()
 
     async def look(self) -> None:
-        """One round over the known instances. An error that concerns only one of them spares the others.
+        """Check all known instances. An error that concerns one of them does not affect the others.
 
         Raises:
             StoreError: a call failed.
@@ -219,7 +220,7 @@ class Janitor:
         await self._expire_dead_letters(retention_ms)
 
     async def _expire_dead_letters(self, retention_ms: int) -> None:
-        """To the entry, whoever has read them: they are few, and told of what may concern somebody."""
+        """Remove dead letters older than the retention, exactly, whether they were read or not."""
         oldest = max(0, self._now_ms() - retention_ms)
         await self._client.xtrim(self._keys.deadletter, minid=f"{oldest}-0", approximate=False)
 
@@ -227,7 +228,7 @@ class Janitor:
         return jittered(self._settings.interval)
 
     def _due_times(self) -> list[float]:
-        """When the grace of each suspect is over. Of the dead, a round each interval is enough."""
+        """When the grace of each suspect is over. Dead instances are checked once an interval."""
         grace = self._settings.grace
         return [since + grace for name, since in self._suspects.items() if name not in self._dead]
 

@@ -1,7 +1,12 @@
 """The registry: which instance holds which device.
 
-Calls are queued synchronously, so nothing in a read path waits for Redis, and carried out by one task in
-the order they were made, many in one script call, one call in flight.
+Calls are queued synchronously, so nothing in a read path waits for Redis. One task carries them out in their
+order, many in one script call, one call in flight.
+
+Registration has two forms. The first one of a session wins, since the device has just connected here. It is
+tried once: if it were repeated after an outage, it could take the device from where it has moved since. A
+deferred one (`reconcile`) repairs what was missed, and yields to a holder that is alive. Removals are
+repeated until Redis has carried them out; the script keeps entries of other instances and newer sessions.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from store.keys import Keys
 
 BATCH = 500
 RETAINED = 50_000
-"""Unregistrations kept while Redis is away; beyond that the oldest are given up."""
+"""Unregistrations kept while Redis is away; beyond that the oldest are dropped."""
 QUEUED = 2 * RETAINED
 """Calls that may wait for Redis while it answers."""
 
@@ -65,10 +70,8 @@ class _Fenced(Exception):
 class Registrar:
     """Registers the sessions of one instance.
 
-    A session's first registration wins, whoever held the device, but for one: a session without TLS does not
-    take the device from a live one that has it. It is tried once: repeated after
-    an unknown outcome it could take the device back from where it has gone since. `reconcile` is the second
-    try, and yields to a holder that is alive.
+    The first registration of a session wins, except that a session without TLS does not take the device from
+    a live session with TLS.
 
     Args:
         on_failure: told how many registrations of a call failed.
@@ -118,9 +121,9 @@ class Registrar:
         self._add(_Call(_FIRST, imei, session_id, done))
 
     def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
-        """Queue the end of a session; repeated until Redis has heard it. Entries of others stay.
+        """Queue the end of a session; repeated until Redis has carried it out. Entries of others stay.
 
-        `done` is told REMOVED or KEPT, and nothing if Redis is away for so long that the end is given up.
+        `done` is told REMOVED or KEPT, or nothing if Redis is away for so long that the call is dropped.
         """
         self._add(_Call(_REMOVE, imei, session_id, done))
 
@@ -150,7 +153,7 @@ class Registrar:
             self._wake.set()
 
     def _turn_away(self, call: _Call) -> None:
-        """Devices come and go faster than Redis carries out: a registration is made good by `reconcile`."""
+        """The queue is full: drop the call. `reconcile` repeats a registration later."""
         if call.act == _FIRST:
             self._on_failure(1)
         if call.act == _FIRST and call.done:
@@ -188,7 +191,7 @@ class Registrar:
         self._wake.set()
 
     async def _attempt(self) -> bool:
-        """Carry out one batch; False when Redis could not be heard."""
+        """Carry out one batch; False when Redis did not answer."""
         calls = list(islice(self._queue, BATCH))
         try:
             results = await self._send(calls)
@@ -199,7 +202,7 @@ class Registrar:
             self._fence()
             return True
         except Exception:
-            self._fail()  # whether the calls were carried out is not known: a first one must not be repeated
+            self._fail()  # the outcome is unknown, and a first registration must not be repeated
             raise
         self._drop(len(calls))
         self._tell(zip(calls, results, strict=True))
@@ -220,9 +223,9 @@ class Registrar:
         return await understood(self._client, reply, partial(_read_results, calls=len(calls)))
 
     def _fail(self) -> None:
-        """Redis is away: every registration that waits has failed, and only removals are kept.
+        """Redis is away: registrations that wait have failed, and only removals are kept.
 
-        A first registration that went out when Redis is back would take the device from where it is by then.
+        A first registration that is sent after the outage could take the device from its present holder.
         """
         failed = [call for call in self._queue if call.act != _REMOVE]
         removals = {(call.imei, call.session_id): call for call in self._queue if call.act == _REMOVE}
@@ -240,7 +243,7 @@ class Registrar:
 
     @staticmethod
     def _tell(told: Iterable[tuple[_Call, RegisterResult]]) -> None:
-        """A receiver that fails costs the others nothing; its error surfaces when all are told."""
+        """Tell all receivers; if one fails, its error is raised after the others were told."""
         errors: list[Exception] = []
         for call, result in told:
             try:
@@ -252,7 +255,7 @@ class Registrar:
             raise errors[0]
 
     async def unregister_all(self, sessions: Iterable[tuple[str, str]], within: float) -> int:
-        """Stop, and unregister these (imei, session_id) pairs; how many Redis has not heard of.
+        """Stop, and unregister these (imei, session_id) pairs; how many Redis has not carried out.
 
         Takes `within` seconds at most, and no longer than one failed call when Redis is away.
         """

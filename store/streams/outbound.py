@@ -1,7 +1,12 @@
-"""The reader of an instance's outbound stream.
+"""The reader of the outbound stream of an instance.
 
-Entries stay pending until the command's terminal event removes them, so the pending list is the set of
-commands in flight, and reading it back is how a restarted process finds them again.
+An entry stays pending until the terminal event of its command removes it. So the pending list is the set of
+commands in flight, and a restarted process finds them by reading it.
+
+The reader delivers entries in stream order and at least once; the receiver skips what it holds already. Three
+things can put an entry where a plain read does not find it, and each has its own remedy: a lost reply (after
+an error the pending list is read again), another consumer name (`_reclaim` takes over what is pending there),
+and a group that was moved past unread entries (`_find_skipped`).
 """
 
 from __future__ import annotations
@@ -21,16 +26,16 @@ RawEntry = tuple[str, dict[bytes, bytes]]
 
 COUNT = 64
 BLOCK_MS = 250
-"""How long one read waits on the server, and so how long a stop may wait for the reader."""
+"""How long one read blocks on the server, and so how long `stop` may have to wait."""
 RECLAIM_EVERY = 30.0
-"""Seconds between two looks at all that is pending, under any consumer's name."""
+"""Seconds between two readings of everything that is pending, under any consumer name."""
 _FIRST_LOOK = 1.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 2.0
 _PAUSE = 0.1
 
 
 class NextBatch(Protocol):
-    """Where the reader's entries come from: a port, so that a simulation can put it on a virtual clock."""
+    """Where entries come from: a port, so that a simulation can run it on a virtual clock."""
 
     async def __call__(self, cursor: str, block: bool) -> list[tuple[bytes, dict[bytes, bytes] | None]]: ...
 
@@ -50,10 +55,9 @@ def read_group(client: Redis, stream: str, consumer: str) -> NextBatch:
 class OutboundReader:
     """Hands entries to `on_entries` as they come: first what is pending, then what is new.
 
-    After any error the pending list is read again from its beginning, for a lost reply leaves entries there
-    that would never be offered again. Soon after the start and after an error it is read again and again: a
-    read that we, or an earlier process of our id, gave up can still be carried out. The receiver drops what
-    it holds.
+    After an error the pending list is read again from its beginning, since a lost reply leaves entries there
+    that no other read returns. After the start and after an error this is repeated several times: Redis may
+    still carry out a read that this process, or an earlier one of its id, has given up.
 
     Args:
         client: a client of its own, whose socket timeout is longer than the block.
@@ -61,11 +65,10 @@ class OutboundReader:
         on_entries: told synchronously of entries, in stream order, and whether they are delivered for the
             first time.
         on_error: told of every failed call.
-        owns: asked before new entries are taken. A process that wakes up and was replaced must not take what
-            its successor would find out of order.
-        shared_for: asked at the start for how many seconds a process that we have replaced may still read.
-            What it has taken comes before what we are given then: all is taken from the pending list, that is
-            in its order.
+        owns: asked before new entries are read. A process that was frozen and replaced must not read entries
+            that its successor would then find out of order.
+        shared_for: asked at the start for how many seconds a replaced process may still read. Meanwhile all
+            entries are taken from the pending list, to keep stream order.
     """
 
     def __init__(
@@ -123,9 +126,9 @@ class OutboundReader:
         self._stop.set()
 
     async def sweep(self) -> None:
-        """Read once more what is pending and new, without blocking: the last look at shutdown.
+        """Read what is pending and new once, without blocking: the last read at shutdown.
 
-        What is too much to hold stays for the next start, or for another instance.
+        What exceeds the limit of commands stays for the next start, or for another instance.
         """
         for start in ("0", ">"):
             cursor = start
@@ -135,7 +138,7 @@ class OutboundReader:
                     cursor = entries[-1][0].decode()
 
     async def pending(self) -> int:
-        """How many entries are pending: every one is a command in flight, or should be.
+        """How many entries are pending; each should be a command in flight.
 
         Raises:
             StoreError: the call failed.
@@ -170,7 +173,7 @@ class OutboundReader:
     async def _hand_over(
         self, entries: list[tuple[bytes, dict[bytes, bytes] | None]], fresh: bool = False
     ) -> None:
-        """Entries without fields were deleted under their consumer: they can only be let go of."""
+        """Deliver entries. One without fields was deleted while pending, and is acknowledged."""
         gone = [entry_id for entry_id, fields in entries if entry_id and not fields]
         if gone:
             await self._client.xack(self._stream, GROUP, *gone)
@@ -179,14 +182,14 @@ class OutboundReader:
             self._on_entries(present, fresh)
 
     def _plan_look(self) -> None:
-        """Each look at our own pending list comes later than the one before, until the others suffice."""
+        """Plan the next reading of our pending list, each later than the last, up to `RECLAIM_EVERY`."""
         seldom = self._look_in >= RECLAIM_EVERY
         self._look_at = float("inf") if seldom else asyncio.get_running_loop().time() + self._look_in
         if asyncio.get_running_loop().time() >= self._shared_until:
             self._look_in *= 2
 
     async def _reclaim(self) -> None:
-        """Take over what lies pending under any other consumer name, and look at all of ours again."""
+        """Take over what is pending under other consumer names, and deliver all that is pending again."""
         start: Any = "0-0"
         pending: set[bytes] = set()
         while True:
@@ -202,11 +205,11 @@ class OutboundReader:
         self._reclaim_at = asyncio.get_running_loop().time() + RECLAIM_EVERY
 
     async def _find_skipped(self, pending: set[bytes]) -> None:
-        """Take the entries that the group was moved past and that nobody was given, as far as there is room.
+        """Deliver entries that the group was moved past before they were read, up to the limit of commands.
 
-        ``XGROUP SETID`` does so, and a group that was destroyed and made again at the end. They would never
-        be read, and are no part of the pending list. What is taken stays so until its verdict removes it;
-        each look hands it over again, and the receiver drops what it holds.
+        ``XGROUP SETID`` moves a group, and so does destroying it and creating it at the end of the stream.
+        Such entries are not pending and would never be read. They stay in the stream until their verdict
+        removes them, so each round delivers them again, and the receiver skips what it holds.
         """
         if await self._client.xlen(self._stream) <= len(pending):
             return

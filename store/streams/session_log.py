@@ -1,4 +1,4 @@
-"""Session events on their way to the log: bounded, and never waited for."""
+"""The log of session events: a bounded queue that nothing waits for."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Stamped = tuple[SessionEvent, int]
 class SessionLog:
     """Appends session events to a stream, in order.
 
-    The queue is bounded and loses its oldest events while Redis is away: no decision reads them. After a
-    lost reply events are appended again; readers tell them by ``session_id`` and ``seq``.
+    The queue is bounded; while Redis is away the oldest events are dropped, which no decision depends on.
+    After a lost reply events are appended again; readers recognise them by ``session_id`` and ``seq``.
 
     Args:
         stream: the key.
@@ -61,7 +61,7 @@ class SessionLog:
         return len(self._queue)
 
     def append(self, event: SessionEvent) -> None:
-        """Queue an event, stamped with the time of now; returns at once."""
+        """Queue an event with the present time; returns at once."""
         if len(self._queue) >= self._capacity:
             self._queue.popleft()
             self.dropped += 1

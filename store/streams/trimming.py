@@ -1,4 +1,4 @@
-"""Trimming a stream without losing what somebody has still to read, as long as memory allows."""
+"""Trimming of streams: unread entries are kept as long as the cap allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from store.client.errors import StoreRefused
 from store.streams.entry_ids import EntryId, successor
 
 STEP = 100_000
-"""Entries that one XTRIM may remove: a longer one would hold up every other client of the server."""
+"""Entries that one XTRIM may remove: a longer call would block every other client of the server."""
 
 _HEAD = 1000
 
