@@ -11,7 +11,7 @@ from fsm.outbound import Limits
 Address = tuple[str, int]
 
 
-def spell(address: Address) -> str:
+def as_text(address: Address) -> str:
     """An address as text, ``HOST:PORT``; one of IPv6 as ``[HOST]:PORT`` (RFC 5952, section 6)."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

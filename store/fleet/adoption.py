@@ -88,7 +88,7 @@ class Adoption:
         self._name = uuid.uuid4().hex[:12]
         self._tokens = count(1)
 
-    async def settle(self) -> None:
+    async def adopt(self) -> None:
         """Adopt everything that there is now; safe to repeat.
 
         Raises:

@@ -68,7 +68,7 @@ class Janitor:
     """Cleans up after other instances.
 
     Args:
-        settle: adopts the work of a dead instance; raises `Alive` when it is back. Called when the
+        adopt: adopts the work of a dead instance; raises `Alive` when it is back. Called when the
             instance is found dead, and again for as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms by the clock of Redis.
         on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``messages``, ``sessions`` a
@@ -82,7 +82,7 @@ class Janitor:
         instance_id: str,
         settings: JanitorSettings,
         *,
-        settle: Callable[[str], Awaitable[None]],
+        adopt: Callable[[str], Awaitable[None]],
         monotonic: Callable[[], float],
         now_ms: Callable[[], int],
         on_error: Callable[[Exception], None],
@@ -93,7 +93,7 @@ class Janitor:
         self._keys = keys
         self._instance_id = instance_id
         self._settings = settings
-        self._settle = settle
+        self._adopt = adopt
         self._monotonic = monotonic
         self._now_ms = now_ms
         self._on_error = on_error
@@ -178,7 +178,7 @@ class Janitor:
         settled = self._dead.setdefault(instance_id, _NOT_YET) == started
         if not settled or await self._client.xlen(self._keys.outbound(instance_id)):
             try:
-                await self._settle(instance_id)
+                await self._adopt(instance_id)
             except Alive:
                 self._absolve(instance_id)
                 return

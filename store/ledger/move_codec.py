@@ -131,7 +131,7 @@ def _encode_open(move: Open, key: int) -> dict[str, Any]:
 
 def _encode_step(move: Step, key: int) -> dict[str, Any]:
     event = move.event
-    spelt: dict[str, Any] = {
+    encoded: dict[str, Any] = {
         "act": "step",
         "key": key,
         "instance": move.entry.instance_id,
@@ -146,16 +146,16 @@ def _encode_step(move: Step, key: int) -> dict[str, Any]:
         "accepted": move.accepted_at,
     }
     if move.remove:
-        spelt["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
+        encoded["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
     if move.held_imei:
-        spelt["imei"] = move.held_imei
+        encoded["imei"] = move.held_imei
     if move.by_default:
-        spelt["by_default"] = True
+        encoded["by_default"] = True
     if event.state == SENT:
-        spelt["codec"] = event.codec
+        encoded["codec"] = event.codec
     if move.allow_missing:
-        spelt["ledger"] = _ledger_fields(move)
-    return spelt
+        encoded["ledger"] = _ledger_fields(move)
+    return encoded
 
 
 def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
@@ -174,16 +174,16 @@ def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
 
 
 def _encode_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
-    spelt: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
+    encoded: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
     if move.note.command_id:
-        spelt["key"] = _index(ledgers, move.note.command_id)
+        encoded["key"] = _index(ledgers, move.note.command_id)
     if move.remove:
-        spelt["remove"] = [[move.remove.instance_id, move.remove.outbound_id]]
-    return spelt
+        encoded["remove"] = [[move.remove.instance_id, move.remove.outbound_id]]
+    return encoded
 
 
 def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
-    spelt: dict[str, Any] = {
+    encoded: dict[str, Any] = {
         "act": "discard",
         "instance": move.entry.instance_id,
         "entry": move.entry.outbound_id,
@@ -191,7 +191,7 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     }
     if move.events:
         last = move.events[-1]
-        spelt |= {"key": _index(ledgers, last.command_id), "state": last.state, "seq": last.seq}
+        encoded |= {"key": _index(ledgers, last.command_id), "state": last.state, "seq": last.seq}
     if move.error:
-        spelt["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
-    return spelt
+        encoded["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
+    return encoded

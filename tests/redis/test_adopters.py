@@ -24,7 +24,7 @@ CANCELLED = ("failed", "cancelled", "not_sent")
 async def test_a_cancel_that_was_never_read_comes_too_late_for_a_command_that_was_lost(fleet: Fleet) -> None:
     await fleet.accept()
     await fleet.publish(type="cancel")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *LOST)
     assert await fleet.notes() == [("cancel_rejected", "c1", "terminal")]
     assert await fleet.left() == 0
@@ -35,7 +35,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
     await fleet.publish(type="cancel")
     await fleet.hold("living")
     await fleet.beat("living")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *CANCELLED)
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
 
@@ -43,7 +43,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
 async def test_a_cancel_calls_off_what_waits_on_a_living_instance(fleet: Fleet) -> None:
     held = await fleet.accept(instance="living", codec="14")
     await fleet.publish(type="cancel", requested_by="anna")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *CANCELLED)
     last = (await fleet.history())[-1]
     assert (last.imei, last.codec, last.echo) == (IMEI, "14", (("requested_by", "anna"),))
@@ -56,7 +56,7 @@ async def test_a_cancel_that_nothing_can_be_done_for_is_rejected(fleet: Fleet) -
     await fleet.publish(type="cancel")
     await fleet.publish(type="cancel", command_id="never heard of")
     await fleet.publish(type="cancel", command_id="c2")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.notes() == [("cancel_rejected", "c1", "sent"), ("cancel_rejected", "c2", "unknown")]
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 2)
     assert await fleet.client.xlen(KEYS.deadletter) == 1
@@ -70,7 +70,7 @@ async def test_of_an_instance_that_is_back_nothing_is_touched(fleet: Fleet) -> N
     await fleet.accept()
     await fleet.beat("dead")
     with pytest.raises(Alive):
-        await fleet.adoption().settle()
+        await fleet.adoption().adopt()
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
     assert ([event.state for event in await fleet.history()], await fleet.left()) == (["queued"], 2)
     assert (fleet.closed, fleet.adopted) == ([], 0)
@@ -98,7 +98,7 @@ async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
 
     ledger.before = come_back
     with pytest.raises(Alive):
-        await fleet.adoption(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).adopt()
     assert await fleet.log() == found
     assert await fleet.left() > 0
 
@@ -108,7 +108,7 @@ async def test_what_a_zombie_does_after_its_commands_were_adopted_is_a_conflict(
     await fleet.accept(command_id="moved", imei="356307042441014")
     await fleet.hold("living", "356307042441014")
     await fleet.beat("living")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     log = await fleet.log()
     zombie = fleet.ledger("dead")
     queued, sent = Command("queued", "queued", 1), Command("sent", "sent", 2)
@@ -142,7 +142,7 @@ async def test_two_adopters_at_once_end_each_command_once(fleet: Fleet) -> None:
         if name.startswith("called"):
             await fleet.publish(command_id=name, type="cancel")
     await fleet.publish(command_id="no good")
-    await asyncio.gather(*(fleet.adoption().settle() for _ in range(3)))
+    await asyncio.gather(*(fleet.adoption().adopt() for _ in range(3)))
     for name in names:
         if not name.startswith("moved"):
             await fleet.verdict(name)
@@ -174,11 +174,11 @@ async def test_an_adopter_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind:
         nonlocal settled
         if isinstance(move, kind) and not settled:
             settled = True
-            await fleet.adoption(ledger=other).settle()
+            await fleet.adoption(ledger=other).adopt()
         return None
 
     ledger.before = overtake
-    await fleet.adoption(ledger=ledger).settle()
+    await fleet.adoption(ledger=ledger).adopt()
     assert settled
     assert await fleet.verdict("c2") == (2, *LOST)
     assert await fleet.verdict("c3") == (2, *CANCELLED)
@@ -198,7 +198,7 @@ async def test_one_adopter_hands_a_command_on_as_often_as_its_holder_dies(fleet:
         await fleet.client.delete(KEYS.heartbeat(holder))
         await fleet.hold(following)
         await fleet.beat(following)
-        await fleet.adoption(holder).settle()
+        await fleet.adoption(holder).adopt()
     assert [await fleet.client.xlen(KEYS.outbound(holder)) for holder in holders] == [0, 0, 1]
     assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
 
@@ -208,7 +208,7 @@ async def test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move(f
     await fleet.accept()
     await fleet.hold("adopter")
     await fleet.beat("adopter")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert not (await fleet.ledger().read("c1"))["token"].startswith("boot of adopter")
 
 
@@ -228,8 +228,8 @@ async def test_an_adopter_that_did_not_hear_the_answer_asks_again(fleet: Fleet, 
 
     ledger.before = lose_the_reply
     with suppress(ConnectionResetError):
-        await fleet.adoption(ledger=ledger).settle()
-    await fleet.adoption().settle()
+        await fleet.adoption(ledger=ledger).adopt()
+    await fleet.adoption().adopt()
     assert await fleet.verdict("c2") == (3, "failed", "instance_lost", "maybe_sent")
     assert await fleet.notes() == [("moved", "c1", "living")]
     assert (await fleet.left("living"), await fleet.left()) == (1, 0)
@@ -247,7 +247,7 @@ async def test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others(flee
     await fleet.publish(command_id="c3", type="cancel")
     await fleet.accept(command_id="c4")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await fleet.adoption().settle()
+        await fleet.adoption().adopt()
     ends = [(await fleet.history(name))[-1] for name in ("c1", "c2", "c4")]
     assert [event.reason for event in ends] == ["internal_error", "invalid_command", "instance_lost"]
     assert await fleet.client.xlen(KEYS.deadletter) == 2
@@ -259,7 +259,7 @@ async def test_a_holder_whose_stream_is_broken_gets_nothing(fleet: Fleet) -> Non
     await fleet.hold("living")
     await fleet.beat("living")
     await fleet.client.set(KEYS.outbound("living"), "not a stream")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *LOST)
 
 
@@ -280,9 +280,9 @@ async def test_a_store_that_is_full_ends_the_round_and_no_command(fleet: Fleet, 
 
     ledger.before = refuse
     with pytest.raises(StoreRefused):
-        await fleet.adoption(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).adopt()
     assert len(tries) == 1
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict("c2") == (2, *LOST)
     assert sum(isinstance(item, CommandEvent) for item in await fleet.log()) == 3
     assert (await fleet.left("living"), await fleet.left()) == (1, 0)

@@ -19,7 +19,7 @@ LOST = ("failed", "instance_lost", "not_sent")
 
 
 async def test_nothing_left_is_nothing_to_do(fleet: Fleet) -> None:
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert (await fleet.log(), fleet.closed, fleet.adopted) == ([], [], 0)
 
 
@@ -30,7 +30,7 @@ async def test_its_registry_entries_vanish_and_each_session_is_told_closed(fleet
     await fleet.hold("dead", IMEI, "s1")
     await fleet.hold("living", "356307042441014", "s2")
     await fleet.client.hset(KEYS.registry, "356307042441015", "dead")  # by one who writes no session tokens
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.client.hgetall(KEYS.registry) == {b"356307042441014": b"living"}
     assert await fleet.client.hgetall(KEYS.sessions) == {b"356307042441014": b"s2"}
     closed = SessionEvent(
@@ -54,7 +54,7 @@ async def test_a_whole_fleet_of_registry_entries_vanishes(fleet: Fleet) -> None:
     imeis = [f"{number:015}" for number in range(2500)]
     await fleet.client.hset(KEYS.registry, mapping=dict.fromkeys(imeis, "dead"))
     await fleet.client.hset(KEYS.sessions, mapping=dict.fromkeys(imeis, "s1"))
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.client.exists(KEYS.registry, KEYS.sessions) == 0
     assert sorted(event.imei for event in fleet.closed) == imeis
 
@@ -71,7 +71,7 @@ async def test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there(fle
 async def test_registry_entries_that_are_no_text_harm_nobody(fleet: Fleet) -> None:
     await fleet.client.hset(KEYS.registry, b"\xff", b"\xfe")
     await fleet.client.hset(KEYS.registry, b"\xfd", "dead")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.client.hgetall(KEYS.registry) == {b"\xff": b"\xfe"}
     assert len(fleet.closed) == 1
 
@@ -85,7 +85,7 @@ async def test_a_queued_command_moves_to_whoever_holds_its_device_now(fleet: Fle
     await fleet.hold("living")
     await fleet.beat("living")
     fleet.now_ms += 60_000
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     [(moved_to, fields)] = await fleet.client.xrange(KEYS.outbound("living"))
     assert {name.decode(): value.decode() for name, value in fields.items()} == {
         "command_id": "c1",
@@ -114,7 +114,7 @@ async def test_a_queued_command_whose_device_nobody_alive_holds_is_lost(
     await fleet.accept(requested_by="anna")
     if holder:
         await fleet.hold(holder)
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *LOST)
     assert {(event.imei, event.codec, event.echo) for event in await fleet.history()} == {
         (IMEI, "12", (("requested_by", "anna"),))
@@ -127,7 +127,7 @@ async def test_a_queued_command_whose_time_is_over_expires(fleet: Fleet) -> None
     await fleet.hold("living")
     await fleet.beat("living")
     fleet.now_ms += 1000
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, "timeout", "expired", "not_sent")
     assert (await fleet.left(), await fleet.client.exists(KEYS.outbound("living"))) == (0, 0)
 
@@ -137,7 +137,7 @@ async def test_a_command_that_was_out_may_have_been_sent_wherever_its_device_is_
     await fleet.hold("living")
     await fleet.beat("living")
     fleet.now_ms += 1000
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
     assert [event.session_id for event in await fleet.history()] == ["", "s1", "s1"]
     assert (await fleet.left(), fleet.adopted) == (0, 1)
@@ -147,12 +147,12 @@ async def test_of_a_command_that_has_ended_only_the_entry_is_removed(fleet: Flee
     await fleet.accept()
     stream, ledger = KEYS.outbound("dead"), KEYS.ledger("c1")
     raw = (await fleet.client.xrange(stream))[0]
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     # The entry is back, as if the server had forgotten its removal and nothing else.
     await fleet.client.xadd(stream + "2", raw[1], id=raw[0])
     await fleet.client.rename(stream + "2", stream)
     before, fleet.adopted = await fleet.log(), 0
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert (await fleet.log(), await fleet.left(), fleet.adopted) == (before, 0, 0)
     assert 0 < await fleet.client.ttl(ledger) <= 60
 
@@ -162,7 +162,7 @@ async def test_a_command_moves_three_times_and_no_more(fleet: Fleet) -> None:
     await fleet.beat("living")
     await fleet.accept(command_id="c1", hops=str(MAX_HOPS - 1))
     await fleet.accept(command_id="c2", hops=str(MAX_HOPS))
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     [(_, fields)] = await fleet.client.xrange(KEYS.outbound("living"))
     assert (fields[b"command_id"], fields[b"hops"]) == (b"c1", str(MAX_HOPS).encode())
     assert await fleet.verdict("c2") == (2, *LOST)
@@ -171,7 +171,7 @@ async def test_a_command_moves_three_times_and_no_more(fleet: Fleet) -> None:
 async def test_a_command_that_only_the_dead_instance_would_have_taken_ends_all_the_same(fleet: Fleet) -> None:
     await fleet.accept(command_id="c1", payload="x" * 600)
     await fleet.accept("sent", command_id="c2", payload="x" * 600)
-    await fleet.adoption(limits=Limits(max_payload=512)).settle()
+    await fleet.adoption(limits=Limits(max_payload=512)).adopt()
     assert await fleet.verdict("c1") == (2, *LOST)
     assert await fleet.verdict("c2") == (3, "failed", "instance_lost", "maybe_sent")
     assert {event.imei for event in await fleet.history("c1")} == {IMEI}
@@ -184,7 +184,7 @@ async def test_commands_beyond_one_page_keep_their_order(fleet: Fleet) -> None:
     names = [f"c{number}" for number in range(250)]
     for name in names:
         await fleet.publish(command_id=name)
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     entries = await fleet.client.xrange(KEYS.outbound("living"))
     assert [fields[b"command_id"].decode() for _, fields in entries] == names
     assert (await fleet.left(), fleet.adopted) == (0, 250)
@@ -195,7 +195,7 @@ async def test_commands_beyond_one_page_keep_their_order(fleet: Fleet) -> None:
 
 async def test_an_unread_command_is_accepted_and_then_lost(fleet: Fleet) -> None:
     await fleet.publish()
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *LOST)
     assert [event.state for event in await fleet.history()] == ["queued", "failed"]
     assert await fleet.left() == 0
@@ -203,7 +203,7 @@ async def test_an_unread_command_is_accepted_and_then_lost(fleet: Fleet) -> None
 
 async def test_an_unread_command_is_accepted_and_then_expires(fleet: Fleet) -> None:
     await fleet.publish(expires_at=str(fleet.now_ms - 1))
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, "timeout", "expired", "not_sent")
 
 
@@ -211,7 +211,7 @@ async def test_an_unread_command_is_accepted_and_then_moves(fleet: Fleet) -> Non
     await fleet.publish()
     await fleet.hold("living")
     await fleet.beat("living")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     [(_, fields)] = await fleet.client.xrange(KEYS.outbound("living"))
     assert fields[b"accepted_at"].decode() == (await fleet.ledger().read("c1"))["accepted_at"]
     assert [event.state for event in await fleet.history()] == ["queued"]
@@ -221,7 +221,7 @@ async def test_an_unread_command_is_accepted_and_then_moves(fleet: Fleet) -> Non
 async def test_an_entry_that_is_no_command_is_refused(fleet: Fleet) -> None:
     await fleet.publish(expires_at=str(fleet.now_ms + 2 * DAY_MS), command_id="c1")
     await fleet.publish(payload="two\nlines", command_id="c2")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     for name in ("c1", "c2"):
         assert await fleet.verdict(name) == (1, "failed", "invalid_command", "not_sent")
     details = [(await fleet.history(name))[0].detail for name in ("c1", "c2")]
@@ -232,7 +232,7 @@ async def test_an_entry_that_is_no_command_is_refused(fleet: Fleet) -> None:
 async def test_an_entry_without_a_readable_id_goes_to_the_dead_letters(fleet: Fleet) -> None:
     await fleet.publish(command_id="no good", payload="getver")
     await fleet.client.xadd(KEYS.outbound("dead"), {"imei": IMEI, "payload": b"\xff\x00"})
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     letters = [fields for _, fields in await fleet.client.xrange(KEYS.deadletter)]
     assert [letter[b"error"].partition(b":")[0] for letter in letters] == [b"command_id", b"command_id"]
     assert [letter[b"payload_length"] for letter in letters] == [b"6", b"2"]
@@ -246,7 +246,7 @@ async def test_a_command_id_that_came_twice_is_one_command(fleet: Fleet) -> None
     await fleet.publish(command_id="c2", payload="two\nlines")
     await fleet.accept(command_id="c3", instance="living")
     await fleet.publish(command_id="c3")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.verdict("c1") == (3, "failed", "instance_lost", "maybe_sent")
     assert await fleet.verdict("c2") == (2, *LOST)
     assert [event.state for event in await fleet.history("c3")] == ["queued"]
@@ -262,6 +262,6 @@ async def test_every_key_lies_behind_the_prefix(fleet: Fleet) -> None:
     options = {"retention": 60.0, "on_error": ignore, "on_fenced": ignore}
     ledger = Ledger(client, keys, "adopter", "boot", dead="dead", **options)  # type: ignore[arg-type]
     hooks = {"now_ms": lambda: fleet.now_ms, "on_closed": ignore, "on_adopted": ignore}
-    await Adoption(client, keys, "dead", ledger, Limits(), **hooks).settle()  # type: ignore[arg-type]
+    await Adoption(client, keys, "dead", ledger, Limits(), **hooks).adopt()  # type: ignore[arg-type]
     assert await client.xlen(keys.outbound("living")) == 1
     assert all(key.startswith(b"{fleet}:") for key in await client.keys())

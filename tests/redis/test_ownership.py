@@ -78,7 +78,7 @@ async def test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody(fleet
     await fleet.accept("sent")
     await fleet.hold("living")
     await fleet.beat("living")
-    await fleet.adoption().settle()
+    await fleet.adoption().adopt()
     assert await fleet.client.exists(KEYS.outbound("living")) == 0
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
 
@@ -94,7 +94,7 @@ async def test_the_tokens_of_two_adopters_in_one_process_never_meet(fleet: Fleet
         await fleet.accept(command_id=f"c{len(tokens)}")
         ledger = fleet.ledger("adopter", "dead")
         ledger.before = note
-        await fleet.adoption(ledger=ledger).settle()
+        await fleet.adoption(ledger=ledger).adopt()
     assert len(tokens) == len(set(tokens)) == 4
     assert not any(token.startswith("boot of ") for token in tokens)
 

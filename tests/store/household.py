@@ -43,7 +43,7 @@ class Household:
             KEYS,
             "us",
             settings,
-            settle=self._settle,
+            adopt=self._settle,
             monotonic=lambda: time.monotonic(),  # asked at call time, for the clock may be frozen
             now_ms=lambda: round(time.time() * 1000),
             on_error=self._on_error,

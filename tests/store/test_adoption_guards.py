@@ -24,7 +24,7 @@ async def test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands
     await fleet.hold("dead", IMEI, "s1")
     await fleet.beat("dead")
     with pytest.raises(Alive):
-        await fleet.adoption().settle()
+        await fleet.adoption().adopt()
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
 
 
@@ -41,7 +41,7 @@ async def test_of_a_command_that_has_ended_only_the_entry_is_removed_though_our_
     )
     await fleet.client.hset(KEYS.ledger("c1"), "outbound_id", again)
     before = await fleet.log()
-    await fleet.adoption(limits=Limits(max_payload=512)).settle()
+    await fleet.adoption(limits=Limits(max_payload=512)).adopt()
     assert (await fleet.log(), await fleet.left()) == (before, 0)
 
 

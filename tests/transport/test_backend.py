@@ -45,12 +45,12 @@ async def test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_ow
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
-        async def settle(self) -> None:
+        async def adopt(self) -> None:
             made.append({"settled": True})
 
     monkeypatch.setattr(backends, "Ledger", ledger)
     monkeypatch.setattr(backends, "Adoption", Adoption)
-    await gateway.backend._settle("gw-2")
+    await gateway.backend._adopt("gw-2")
     given, settled = made
     assert (given["dead"], given["owns"](), settled) == ("gw-2", False, {"settled": True})
     given["on_fenced"]()
@@ -128,7 +128,7 @@ async def test_an_embedded_server_ends_with_its_gateway_however_that_ends(
         raise ZeroDivisionError
 
     monkeypatch.setattr(EmbeddedServer, "begin", lambda *_: cast(Any, server))
-    monkeypatch.setattr(process, "_look_for_garbage_seldom", lambda: None)
+    monkeypatch.setattr(process, "_make_full_collections_rare", lambda: None)
     monkeypatch.setattr(process, "_serve", fail)
     with pytest.raises(ZeroDivisionError):
         await process.serve(Settings(instance_id="gw-1", metrics=None, max_connections=10))

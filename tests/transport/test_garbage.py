@@ -20,7 +20,7 @@ def thresholds() -> Iterator[tuple[int, int, int]]:
     gc.unfreeze()
 
 
-async def test_what_lives_as_long_as_the_process_is_not_looked_through_and_old_objects_are_seldom(
+async def test_full_garbage_collections_are_rare(
     thresholds: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen, found = gc.get_freeze_count(), []

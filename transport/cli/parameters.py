@@ -11,7 +11,7 @@ import click
 
 from store.client.url import BadRedisUrl, read_url
 from transport.connection.tls import cipher_fault
-from transport.settings import Address, spell
+from transport.settings import Address, as_text
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -186,7 +186,7 @@ def show(value: Any) -> Any:
         case None:
             return "off"
         case (str(host), int(port)):
-            return spell((host, port))
+            return as_text((host, port))
         case tuple() | list():
             return [show(item) for item in value]
         case float() if value >= 86400 and value % 86400 == 0:

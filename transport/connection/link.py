@@ -20,7 +20,7 @@ from fsm.session import READY, SESSION, TAINTED, Session
 from fsm.telemetry import PendingFrame
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import close_reason, unacknowledged
-from transport.settings import Address, spell
+from transport.settings import Address, as_text
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -88,7 +88,7 @@ class DeviceLink(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         """The device's end of the connection, ``HOST:PORT``."""
-        return spell((self._host, self._port))
+        return as_text((self._host, self._port))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

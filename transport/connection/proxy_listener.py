@@ -21,7 +21,7 @@ from transport.connection.listener import AcceptedConnection, Listener
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
 from transport.connection.sessions import Sessions
 from transport.log_throttle import LogThrottle
-from transport.settings import Address, spell
+from transport.settings import Address, as_text
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -117,7 +117,7 @@ class ProxyListener(Listener):
         self._sessions.metrics.proxy_refused.labels(reason).inc()
         if self._told.allow((proxy[0], reason), self._sessions.now):
             advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
-            log.warning("proxy_refused", peer=spell(proxy), reason=reason, **advice)
+            log.warning("proxy_refused", peer=as_text(proxy), reason=reason, **advice)
 
 
 async def read_header(sock: socket.socket) -> Header | None:

@@ -1,4 +1,4 @@
-"""The Redis side of a gateway, assembled for its settings: part of the wiring."""
+"""The Redis side of a gateway: its clients, and everything of `store` that uses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = structlog.get_logger("telgw.store")
 
 PURPOSES = {
     **dict.fromkeys(("ledger", "registry", "heartbeat", "sessions", "janitor"), 0.0),
-    "telemetry": 2.0,  # more patience than the rest: what is in flight when it ends is stored a second time
+    "telemetry": 2.0,  # longer than the rest: what is in flight when a call times out is stored again
     "reader": BLOCK_MS / 1000,
 }
 """The clients of a gateway, and for how many seconds each may block on the server."""
@@ -156,7 +156,7 @@ class Backend:
                 messages_maxlen=settings.messages_maxlen,
                 session_events=sessions if self.session_log and sessions != self.keys.responses else "",
             ),
-            settle=self._settle,
+            adopt=self._adopt,
             monotonic=clock.monotonic,
             now_ms=clock.now_ms,
             on_error=partial(self.report, "janitor"),
@@ -201,7 +201,7 @@ class Backend:
     def _owns(self) -> bool:
         return self.heartbeat.taken
 
-    async def _settle(self, dead: str) -> None:
+    async def _adopt(self, dead: str) -> None:
         """Adopt the work of the instance `dead`."""
         log.warning("instance_lost", dead=dead)
         ledger = Ledger(
@@ -225,7 +225,7 @@ class Backend:
             on_closed=self._session_lost,
             on_adopted=self._metrics.adoptions.inc,
         )
-        await adoption.settle()
+        await adoption.adopt()
 
     def _session_lost(self, event: SessionEvent) -> None:
         if self.session_log is not None:
@@ -242,7 +242,7 @@ class Backend:
         log.warning("trimmed_unread", stream=stream, entries=unread)
 
     def report(self, part: str, error: Exception) -> None:
-        """A call to Redis failed: counted always, logged when it is news."""
+        """A call to Redis failed: counted, and logged unless the same error was logged recently."""
         transient = is_transient(error)
         if transient:
             self.janitor.trouble()

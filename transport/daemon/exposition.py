@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fsm.errors import GatewayFault
 from transport.daemon.gateway import Gateway
 from transport.logs import lines_dropped
-from transport.settings import spell
+from transport.settings import as_text
 
 
 class CannotServeMetrics(GatewayFault):
@@ -15,7 +15,7 @@ class CannotServeMetrics(GatewayFault):
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
-            f"Cannot serve metrics on {spell((host, port))}: {error.strerror or error}."
+            f"Cannot serve metrics on {as_text((host, port))}: {error.strerror or error}."
             " Say --metrics with another address, or off."
         )
         self.host = host

@@ -37,7 +37,7 @@ log = structlog.get_logger("telgw")
 LOOK_EVERY = 0.02
 FLUSH_TIMEOUT = 5.0
 LAST_LOOK = 1.5
-"""Seconds for the read in flight to end, and for the last one; a supervisor's patience is 30 in all."""
+"""Seconds for the read in flight to end, and for the last one; a supervisor waits for 30 in all."""
 EXIT_CRASHED, EXIT_FENCED = 1, 3
 
 OnReady = Callable[[list[tuple[str, int]]], None]
@@ -145,7 +145,7 @@ class Gateway:
             self.backend.allow_list.refresh()
 
     async def _still_owns(self) -> bool:
-        """Whether the instance id is ours. Who has slept over a beat asks, for it may have a successor."""
+        """Whether the instance id is still ours. After a missed heartbeat Redis is asked."""
         if self.clock.monotonic() - self.beat_at <= self.settings.heartbeat_interval + 0.5:
             return True
         return await self.backend.heartbeat.renew() is not None
@@ -200,7 +200,7 @@ class Gateway:
             on_ready(bound.all)
 
     def _begin(self) -> None:
-        """Everything that goes on beside the devices."""
+        """Start all tasks."""
         start, backend = self._tasks.start, self.backend
         start("ledger", backend.ledger.run)
         start("registrar", backend.registrar.run)
@@ -230,7 +230,7 @@ class Gateway:
         await self.reader.run()
 
     async def _reconcile(self) -> None:
-        """At each heartbeat the registry is told again which devices are here."""
+        """After each heartbeat, register the connected devices again."""
         while True:
             await self._heartbeat_renewed.wait()
             self._heartbeat_renewed.clear()
@@ -241,7 +241,7 @@ class Gateway:
     # The end
 
     async def _shut_down(self) -> None:
-        """Stop in order: nothing new in, verdicts for what is here, and the last word to Redis."""
+        """Stop in order: nothing new comes in, commands get their verdicts, and the heartbeat is released."""
         log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.commands))
         self._listeners.close()
         self.sessions.refuse_unidentified()
@@ -274,7 +274,7 @@ class Gateway:
         self.dispatcher.give_up()
 
     async def _flush(self) -> None:
-        """Acknowledge what is stored, close the sockets, and save the verdicts, within the bound."""
+        """Acknowledge what is stored, close the sockets, and save the verdicts, within the time limit."""
         backend = self.backend
         self.sessions.pause_reading()
         async with asyncio.TaskGroup() as group:
@@ -293,7 +293,7 @@ class Gateway:
         await asyncio.sleep(0)
 
     async def _abandon(self, reason: str = SHUTDOWN) -> None:
-        """Let go of everything at once."""
+        """Close everything at once."""
         self._listeners.close()
         await self._close_sockets(reason)
         await self._tasks.cancel_all()

@@ -20,7 +20,7 @@ from transport.connection.proxy_listener import ProxyListener
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
-from transport.settings import Address, Settings, spell
+from transport.settings import Address, Settings, as_text
 
 log = structlog.get_logger("telgw")
 
@@ -34,7 +34,7 @@ class CannotListen(GatewayFault):
     """An address of ours cannot be bound."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"Cannot listen on {spell((host, port))}: {error.strerror or error}.")
+        super().__init__(f"Cannot listen on {as_text((host, port))}: {error.strerror or error}.")
         self.host = host
         self.port = port
 
@@ -49,7 +49,9 @@ class Bound(NamedTuple):
 
     def spelt(self) -> dict[str, list[str]]:
         """What the log says of them."""
-        return {name: [spell(address) for address in addresses] for name, addresses in self._asdict().items()}
+        return {
+            name: [as_text(address) for address in addresses] for name, addresses in self._asdict().items()
+        }
 
     @property
     def all(self) -> list[Address]:
@@ -137,7 +139,7 @@ class Listeners:
         for (host, port), (other, same) in combinations(self._settings.listeners, 2):
             if port and port == same and _overlap(host, other):
                 raise CannotListen(
-                    other, port, OSError(EADDRINUSE, f"it overlaps with {spell((host, port))}")
+                    other, port, OSError(EADDRINUSE, f"it overlaps with {as_text((host, port))}")
                 )
 
     def _shares_port(self, host: str, port: int) -> bool:

@@ -25,7 +25,7 @@ log = structlog.get_logger("telgw")
 LOOK_EVERY = 0.02
 """Seconds between two looks at an embedded server that is loading its data."""
 OLD_OBJECTS_EVERY = 100
-"""Looks through the young objects for one through the old, ten times as many as by default."""
+"""Collections of the young generations for one of the old, ten times as many as by default."""
 
 
 async def serve(
@@ -53,7 +53,7 @@ async def serve(
             return 0
         gateway = Gateway(settings, embedded.url if embedded else settings.redis)
         signals.on(signal.SIGHUP, gateway.files.reload)
-        _look_for_garbage_seldom()
+        _make_full_collections_rare()
         async with _watched(embedded, gateway):
             return await _serve(gateway, on_ready, stop)
     finally:
@@ -97,11 +97,11 @@ def _fail(gateway: Gateway) -> None:
     gateway.stop()
 
 
-def _look_for_garbage_seldom() -> None:
-    """Every device waits while Python looks through all that lives, and thousands of connections are much.
+def _make_full_collections_rare() -> None:
+    """Make full garbage collections rare: each one stalls every connection.
 
-    What lives as long as the process is never looked at again, and old objects seldom: nothing here forms
-    cycles as a habit, and young objects are looked through as ever.
+    Objects that live as long as the process are frozen, and the old generation is collected less often. That
+    is safe because the code creates few reference cycles, and young generations are collected as usual.
     """
     gc.collect()
     gc.freeze()
@@ -122,13 +122,13 @@ async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event
 
 
 def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An error of the event loop. That it cannot accept is told once a minute, by `Admission`."""
+    """Log an error of the event loop. That it cannot accept is logged once a minute by `Admission`."""
     if context.get("message") != "socket.accept() out of system resource":
         loop.default_exception_handler(context)
 
 
 async def _prepare(gateway: Gateway) -> None:
-    """Find out what would not work before the instance id is taken from a gateway that does."""
+    """Check what could prevent a start, before the instance id is taken from a working gateway."""
     gateway.sessions.admission.foresee()
     try:
         await gateway.backend.check_rights()

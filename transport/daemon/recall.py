@@ -1,4 +1,4 @@
-"""Whom a gateway expects back after its start: read once from the registry."""
+"""Devices that a gateway expects back after its start: read once from the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway does again and again beside its devices."""
+"""Recurring work of a gateway: deadlines, registration, handover."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from transport.metrics import Metrics
 
 SWEEP_EVERY = 0.1
 STALL = 0.5
-"""Seconds of delay after which sockets are read once before deadlines are judged."""
+"""Seconds of delay after which sockets are read once before deadlines are handled."""
 RECONCILE = 200
-"""Sessions told to the registry in one go: a few at a time cost little memory and hold nobody up."""
+"""Sessions that are registered again in one batch, so that memory and the loop are not held up."""
 RELOCATE_EVERY = 1.0
 
 
 async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: Dispatcher) -> None:
-    """At short intervals act upon every deadline that is due."""
+    """Handle every deadline that is due, at short intervals."""
     while True:
         before = clock.monotonic()
         await asyncio.sleep(SWEEP_EVERY)
         stall = clock.monotonic() - before - SWEEP_EVERY
         metrics.loop_stall.set(stall)
         if stall > STALL:
-            # What arrived meanwhile is read first: an answer that is here is not late, nor a device idle.
+            # Read first what has arrived meanwhile: such an answer is not late, and such a device not idle.
             sessions.now = clock.monotonic()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -41,14 +41,14 @@ async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: 
 
 
 async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
-    """Register every session again, and let the sessions act on what the registry answers."""
+    """Register every session again; one that the registry has given to another holder is closed."""
     imeis = list(sessions.by_imei)
     for start in range(0, len(imeis), RECONCILE):
         await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])
 
 
 async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
-    """Of those that are still here: one that has left meanwhile must not be registered again."""
+    """Register those that are still connected; a session that has ended must not be registered again."""
     links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
     held = [(link.imei, link.session_id) for link in links]
     results = await registrar.reconcile(held)
@@ -57,7 +57,7 @@ async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[s
 
 
 async def hand_over(handover: Handover, backend: Backend) -> None:
-    """See where the devices are that commands wait for."""
+    """Ask once a second where the devices are that commands wait for."""
     while True:
         await asyncio.sleep(RELOCATE_EVERY)
         try:

@@ -314,13 +314,10 @@ MECHANISMS = (
         name="garbage is looked for seldom",
         what="What lives as long as the process is not looked through, and old objects are seldom.",
         file="transport/daemon/process.py",
-        text="        _look_for_garbage_seldom()\n",
+        text="        _make_full_collections_rare()\n",
         mutant="",
         without="every device waits while Python looks through thousands of connections",
-        tests=(
-            "transport/test_garbage.py::"
-            "test_what_lives_as_long_as_the_process_is_not_looked_through_and_old_objects_are_seldom",
-        ),
+        tests=("transport/test_garbage.py::test_full_garbage_collections_are_rare",),
     ),
     Mechanism(
         promise="faults",
