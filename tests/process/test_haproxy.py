@@ -15,6 +15,7 @@ import pytest
 
 from tests.process.gateway import KEYS, PATIENCE, Bus, Device, Gateway, until
 from tests.rig.loops import LOOPS
+from transport.settings import as_text
 
 pytestmark = [
     pytest.mark.redis,
@@ -116,7 +117,7 @@ def test_sessions_behind_haproxy_have_the_addresses_of_their_devices(
         source = "::1" if ":" in address[0] else f"127.0.0.{number + 2}"
         device = stack.enter_context(behind(gateway, address, source, f"{number + 1:015}"))
         host, own = device.socket.getsockname()[:2]
-        peers[device.imei] = f"{host}:{own}"
+        peers[device.imei] = as_text((host, own))
         device.ready()
         bus.ask(f"c-{number}", device.imei)
         assert device.obey() == f"c-{number}"

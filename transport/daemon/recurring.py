@@ -63,4 +63,4 @@ async def hand_over(handover: Handover, backend: Backend) -> None:
         try:
             await handover.look()
         except StoreError as error:
-            backend.report("handover", error)
+            backend.report("relocation", error)  # a label of a metric, which keeps its name

@@ -10,9 +10,9 @@ MECHANISMS = (
         name="a registry that is away ends nothing",
         what="Devices that cannot be looked up are looked up again.",
         file="transport/daemon/recurring.py",
-        text='        except StoreError as error:\n            backend.report("handover", error)\n',
+        text='        except StoreError as error:\n            backend.report("relocation", error)',
         mutant=(
-            '        except ZeroDivisionError as error:\n            backend.report("handover", error)\n'
+            '        except ZeroDivisionError as error:\n            backend.report("relocation", error)'
         ),
         without="the first failed call ends the process",
         tests=("transport/test_gateway_tasks.py::test_a_registry_that_cannot_be_asked_is_asked_again",),
