@@ -244,7 +244,7 @@ def test_a_device_that_is_taken_off_the_list_stays_until_it_leaves(gateway: Gate
 
 HANGING = """
 import os, time
-from transport import tls
+from transport.connection import tls
 load = tls.load
 def hang(settings):
     while os.path.exists(os.environ["HANGS"]):
