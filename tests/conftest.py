@@ -1,40 +1,63 @@
-"""What the tests share: a frozen clock, an imitation of Redis, and real servers."""
+"""What the tests share: tiers, a frozen clock, an imitation of Redis, and real servers."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import fakeredis
+import freezegun
 import pytest
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
+from hypothesis import HealthCheck, settings
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from store.client.client import connect
+from tests import tiers
 from tests.fake_client import FakeClient
 from tests.rig.local import LocalServer
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
+CANCELS = 50
+"""How often a task is cancelled: Python 3.11 can lose a cancellation inside `asyncio.wait_for`."""
+
+# What measures how long tests take is not frozen.
+freezegun.configure(extend_ignore_list=["_pytest.timing"])
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="Run the long rounds of faults, load and fuzz too.")
+    tiers.add_options(parser)
     parser.addoption("--seeds", type=int, default=None, help="How many seeds the simulation runs.")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    tiers.choose(config)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--long"):
-        return
     for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason="a long round; --long runs it"))
-        elif item.get_closest_marker("ci") and not os.environ.get("CI"):
-            item.add_marker(pytest.mark.skip(reason="the rest of a table; CI=1 in the environment runs it"))
+        tiers.mark(item, Path(__file__).parent)
+    left_out = [item for item in items if not tiers.wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if tiers.wanted(item)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with tiers.alone(item, Path(item.config.option.basetemp).parent):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +68,8 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether all of a table is wanted: with CI in the environment, or --long."""
-    return bool(os.environ.get("CI") or request.config.getoption("--long"))
+    """Whether all of a table is wanted: with --all, or --long."""
+    return tiers.thorough(request.config)
 
 
 @pytest.fixture
@@ -87,7 +110,7 @@ def redis7_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
         yield server
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis7"])
+@pytest.fixture(scope="session", params=["valkey", pytest.param("redis7", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest) -> LocalServer:
     """Each real server in turn."""
     name = "embedded_server" if request.param == "valkey" else "redis7_server"
@@ -123,8 +146,11 @@ async def spawn() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], asyncio
         return tasks[-1]
 
     yield start
+    for _ in range(CANCELS):
+        for task in tasks:
+            task.cancel()
+        if not tasks or not (await asyncio.wait(tasks, timeout=0.1))[1]:
+            break
     for task in tasks:
-        task.cancel()
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
+        if not task.cancelled() and (error := task.exception()):
+            raise error

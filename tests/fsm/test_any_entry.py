@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fsm.command import CommandRequest
@@ -10,7 +10,6 @@ from fsm.errors import InvalidCommand
 from fsm.outbound import CancelRequest, Limits, parse_entry
 
 # A loaded machine draws slowly; that says nothing about the code.
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ENTRY_MS = 1_900_000_000_000
 DAY_MS = 86_400_000
@@ -51,7 +50,6 @@ def judge(fields: dict[bytes, bytes]) -> CommandRequest | CancelRequest | Invali
         return error
 
 
-@STEADY
 @given(st.dictionaries(st.one_of(KNOWN, st.binary(max_size=10)), VALUES), st.booleans())
 def test_any_mapping_is_a_request_or_an_invalid_command_and_nothing_else(
     fields: dict[bytes, bytes], mostly_good: bool
@@ -64,7 +62,6 @@ def test_any_mapping_is_a_request_or_an_invalid_command_and_nothing_else(
         assert found.hops >= 0
 
 
-@STEADY
 @given(st.text(alphabet="QXJ", min_size=4, max_size=20), VALUES, KNOWN)
 def test_an_error_never_repeats_the_payload(secret: str, value: bytes, field: bytes) -> None:
     assume(secret.encode() not in value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm.deadlines import Deadlines
 
 # A loaded machine draws slowly; that says nothing about the code.
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MS = 0.001
 
@@ -88,7 +87,6 @@ ACTIONS = st.lists(
 )
 
 
-@STEADY
 @given(ACTIONS)
 def test_the_heap_does_what_a_sorted_list_would_do(actions: list[tuple[str, int, int]]) -> None:
     deadlines = Deadlines[int]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm import command as commands
@@ -16,7 +16,6 @@ from fsm.replay import audit_command, audit_session, replay_command, replay_sess
 from fsm.session import SESSION, Session
 
 # A loaded machine draws slowly; that says nothing about the code.
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MOVES = sorted(
     {(trigger, why) for (trigger, _), verdict in EDGE_RULES.items() for why in verdict.reasons or {""}}
@@ -51,7 +50,6 @@ def session_lives(draw: st.DrawFn) -> tuple[list[Session], list[SessionEvent]]:
     return lives, events
 
 
-@STEADY
 @given(command_lives())
 def test_every_prefix_of_a_commands_history_replays_to_the_command_that_lived_it(
     life: tuple[list[Command], list[CommandEvent]],
@@ -64,7 +62,6 @@ def test_every_prefix_of_a_commands_history_replays_to_the_command_that_lived_it
     assert audit_command(events) == []
 
 
-@STEADY
 @given(session_lives())
 def test_every_prefix_of_a_sessions_history_replays_to_the_session_that_lived_it(
     life: tuple[list[Session], list[SessionEvent]],
@@ -75,7 +72,6 @@ def test_every_prefix_of_a_sessions_history_replays_to_the_session_that_lived_it
     assert audit_session(events) == []
 
 
-@STEADY
 @given(command_lives(), st.data())
 def test_a_history_with_a_missing_repeated_or_swapped_event_is_refused(
     life: tuple[list[Command], list[CommandEvent]], data: st.DataObject

@@ -118,7 +118,7 @@ def test_the_judge_of_entries_knows_the_defaults_and_the_time() -> None:
     assert judge({}) == {"command_id", "imei", "payload"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example([{b"a": b"--"}, {b"--": b"\n--\n"}])
 @given(st.lists(st.dictionaries(st.binary(max_size=20), st.binary(max_size=40), min_size=1), max_size=4))
 def test_any_entries_can_be_written_as_text_and_read_again(entries: list[dict[bytes, bytes]]) -> None:

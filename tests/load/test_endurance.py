@@ -1,13 +1,12 @@
 """A gateway under load, with a fault every few seconds, keeps its promises, its memory and its files.
 
-How large the run is follows from where it runs: ten minutes at full size with ``--long``, a minute at full
-size where ``CI`` is set in the environment, and anywhere else a quarter of a minute at a fifth of the size.
+How large the run is follows from the tier: ten minutes at full size with ``--long``, a minute at full size
+with ``--all``, and otherwise a quarter of a minute at a fifth of the size.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from tests.load.endurance import ROOMY, Endurance, Trouble
 from tests.load.outside import Outside, open_files
 from tests.rig.fleet import until
 from tests.rig.local import LocalServer
-
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
 
 SPARE_FILES = 12
 """Files that a gateway may have open in the end and not in the beginning: connections to Redis, made when
@@ -50,11 +47,11 @@ class Size:
 
 
 @pytest.fixture
-def size(long: bool) -> Size:
+def size(long: bool, thorough: bool) -> Size:
     """How large the run is."""
     if long:
         found = Size(10_000, 600.0, growth=1.0, judged=500)
-    elif os.environ.get("CI"):
+    elif thorough:
         found = Size(10_000, 60.0, growth=12.0)
     else:
         found = Size(2000, 15.0, growth=12.0, reconnects=100.0)

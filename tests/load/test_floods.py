@@ -10,8 +10,6 @@ from tests.load.daemon import Daemon
 from tests.load.outside import Outside, open_files
 from tests.process.gateway import until
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
-
 SLOW = 5000
 AT_ONCE = 400
 HANDSHAKE_TIMEOUT = 3

@@ -19,13 +19,10 @@ from tests.load.outside import Outside
 from tests.redis.nodes import free_port
 from transport.connection.backpressure import READ_SIZE
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.load]
-
 DEVICES = 50
 AT_ONCE = 40
 SIZE = 240_000
 """Bytes that each connection of the attack sends before it closes."""
-SECONDS = 10.0 if os.environ.get("CI") else 4.0
 GROWTH = 60.0
 """MiB by which the gateway may grow: the backlog as objects of Python, connections, and what is in flight."""
 PATIENCE = 3000.0
@@ -102,15 +99,21 @@ def percentile(latencies: list[float], share: float) -> float:
     return latencies[min(len(latencies) - 1, int(len(latencies) * share))]
 
 
+@pytest.fixture
+def seconds(thorough: bool) -> float:
+    """How long it is measured."""
+    return 10.0 if thorough else 4.0
+
+
 @pytest.mark.timeout(120)
 def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
-    redis_url: str, stack: ExitStack
+    redis_url: str, seconds: float, stack: ExitStack
 ) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
     crowd.honest()
     flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
-    crowd.measure(SECONDS)
+    crowd.measure(seconds)
     latencies, thrown_out = crowd.honest()
     counts = flood.ask()
     crowd.tell(counts, latencies, thrown_out)
@@ -120,7 +123,7 @@ def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
 
 @pytest.mark.timeout(120)
 def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
-    redis_url: str, stack: ExitStack
+    redis_url: str, seconds: float, stack: ExitStack
 ) -> None:
     """Nothing of them is dropped when their connections close, and Redis has work with each."""
     crowd = Crowd(redis_url, stack, max_connections=2000)
@@ -128,7 +131,7 @@ def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
     crowd.honest()
     arguments = {"at_once": AT_ONCE, "size": SIZE, "messages": True}
     flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, **arguments))
-    crowd.measure(2 * SECONDS)
+    crowd.measure(2 * seconds)
     latencies, thrown_out = crowd.honest()
     crowd.tell(flood.ask(), latencies, thrown_out)
     crowd.judge(latencies, thrown_out, patience=2 * PATIENCE)
@@ -136,41 +139,45 @@ def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
 
 @pytest.mark.timeout(120)
 def test_while_redis_does_not_answer_the_same_flood_fills_no_memory_either(
-    redis_url: str, server: EmbeddedServer, stack: ExitStack
+    redis_url: str, server: EmbeddedServer, seconds: float, stack: ExitStack
 ) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
     flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
     crowd.measure(1.0)
     with frozen(server):
-        crowd.measure(SECONDS / 2)
-    crowd.measure(SECONDS / 4)
+        crowd.measure(seconds / 2)
+    crowd.measure(seconds / 4)
     crowd.honest()  # what had to wait for Redis
-    crowd.measure(SECONDS / 2)
+    crowd.measure(seconds / 2)
     latencies, thrown_out = crowd.honest()
     crowd.tell(flood.ask(), latencies, thrown_out)
     crowd.judge(latencies, thrown_out)
 
 
 @pytest.mark.timeout(120)
-def test_devices_that_invent_shapes_of_records_make_no_other_wait(redis_url: str, stack: ExitStack) -> None:
+def test_devices_that_invent_shapes_of_records_make_no_other_wait(
+    redis_url: str, seconds: float, stack: ExitStack
+) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
     inventors = stack.enter_context(Outside("shapes", port=crowd.port, devices=20))
     crowd.honest()
-    crowd.measure(SECONDS / 2)
+    crowd.measure(seconds / 2)
     latencies, thrown_out = crowd.honest()
     crowd.tell(inventors.ask(), latencies, thrown_out)
     crowd.judge(latencies, thrown_out)
 
 
 @pytest.mark.timeout(120)
-def test_frames_that_begin_and_do_not_end_fill_no_memory(redis_url: str, stack: ExitStack) -> None:
+def test_frames_that_begin_and_do_not_end_fill_no_memory(
+    redis_url: str, seconds: float, stack: ExitStack
+) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
     begun = stack.enter_context(Outside("begun", port=crowd.port, at_once=2000))
     crowd.honest()
-    crowd.measure(SECONDS / 2)
+    crowd.measure(seconds / 2)
     latencies, thrown_out = crowd.honest()
     crowd.tell(begun.ask(), latencies, thrown_out)
     assert max(crowd.connections) > 2000

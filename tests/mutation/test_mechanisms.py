@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from lupa.lua51 import LuaRuntime
 
-from tests.mutation.grove import ROOT, Grove, Outcome
+from tests.mutation.core import CORE
 from tests.mutation.mechanism import PROMISES, Mechanism
 from tests.mutation.mechanisms import AREAS, MECHANISMS
 from tests.mutation.page import page
+from tests.mutation.working_copy import ROOT, WorkingCopy
 
-INTACT = ""
-"""The run with everything in its place, among the runs that go by the names of mechanisms."""
-TESTS = sorted({test for mechanism in MECHANISMS for test in mechanism.tests})
 SLIPS = {"ImportError", "IndentationError", "ModuleNotFoundError", "NameError", "SyntaxError"}
 """Errors of a mutant that does not run at all, which would prove nothing."""
-
-Runs = dict[str, Future[Outcome]]
+TESTS: defaultdict[str, set[str]] = defaultdict(set)
+"""Tests of all mechanisms, by their files."""
+for mechanism in MECHANISMS:
+    for test in mechanism.tests:
+        TESTS[test.partition("::")[0]].add(test)
 
 every_mechanism = pytest.mark.parametrize(
     "mechanism", [pytest.param(mechanism, id=mechanism.name) for mechanism in MECHANISMS]
@@ -29,15 +30,10 @@ every_mechanism = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="session")
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """What this session will ask for, begun at once: each processor has its share."""
-    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    wanted = [item.callspec.params["mechanism"] for item in items if item.originalname == KILLED]
-    with Grove(tmp_path_factory.mktemp("grove")) as grove:
-        begun: Runs = {}
-        if any(item.originalname == PASSED for item in items):
-            begun[INTACT] = grove.run(TESTS)
-        yield begun | {mechanism.name: grove.run_without(mechanism) for mechanism in wanted}
+def working_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkingCopy]:
+    """One for each process that runs tests."""
+    with WorkingCopy(tmp_path_factory.mktemp("mutation") / "copy") as copy:
+        yield copy
 
 
 @every_mechanism
@@ -62,6 +58,12 @@ def test_each_has_a_name_a_promise_and_a_test() -> None:
     assert all(mechanism.tests for mechanism in MECHANISMS)
 
 
+def test_the_core_has_rows_of_each_promise() -> None:
+    promises = {mechanism.name: mechanism.promise for mechanism in MECHANISMS}
+    assert promises.keys() >= CORE
+    assert {promises[name] for name in CORE} == {f"P{number}" for number in range(1, 8)}
+
+
 def test_every_table_is_read() -> None:
     read = {Path(str(area.__file__)) for area in AREAS}
     assert read == set((Path(__file__).parent / "table").glob("*.py"))
@@ -72,23 +74,25 @@ def test_the_printed_page_names_every_mechanism() -> None:
     assert [mechanism.name for mechanism in MECHANISMS if f"**{mechanism.name}**" not in printed] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_with_everything_in_its_place_the_same_tests_pass(runs: Runs) -> None:
-    outcome = runs[INTACT].result()
+@pytest.mark.parametrize("file", sorted(TESTS))
+def test_with_everything_in_its_place_the_same_tests_pass(file: str, working_copy: WorkingCopy) -> None:
+    outcome = working_copy.run(sorted(TESTS[file]))
     assert not outcome.failed, outcome.output
     assert outcome.status == pytest.ExitCode.OK, outcome.output
 
 
 @pytest.mark.timeout(300)
-@every_mechanism
-def test_without_it_the_suite_fails(mechanism: Mechanism, runs: Runs) -> None:
-    outcome = runs[mechanism.name].result()
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        pytest.param(each, id=each.name, marks=() if each.name in CORE else pytest.mark.slow)
+        for each in MECHANISMS
+    ],
+)
+def test_without_it_the_suite_fails(mechanism: Mechanism, working_copy: WorkingCopy) -> None:
+    outcome = working_copy.run_without(mechanism)
     assert outcome.status == pytest.ExitCode.TESTS_FAILED, outcome.output
     assert set(mechanism.tests) == outcome.noticed(mechanism.tests), outcome.output
     assert not SLIPS.intersection(outcome.errors), outcome.output
-
-
-PASSED, KILLED = (
-    test.__name__
-    for test in (test_with_everything_in_its_place_the_same_tests_pass, test_without_it_the_suite_fails)
-)

@@ -2,7 +2,7 @@
 
 It is started in a copy of the repository and imports nothing of it: every child imports the copy as it is
 then. One request a line, a JSON list of test ids; one answer a line, a JSON object, which
-`tests.mutation.grove` reads.
+`tests.mutation.working_copy` reads.
 """
 
 from __future__ import annotations

@@ -13,14 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
 from store.keys import Keys
 from store.streams.producer import Producer
 from transport.simulator import Behaviour, Tracker
-
-pytestmark = [pytest.mark.process, pytest.mark.redis]
 
 ROOT = Path(__file__).parents[2]
 KEYS = Keys()

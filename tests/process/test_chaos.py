@@ -13,7 +13,7 @@ import pytest
 
 from tests.rig.fleet import Fleet, fleet
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 SEED = int(os.environ.get("TELGW_CHAOS_SEED") or 1)
 HASTY = {"shutdown_timeout": 1, "janitor_interval": 0.4, "janitor_grace": 0.2}

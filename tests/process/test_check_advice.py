@@ -13,8 +13,6 @@ import pytest
 from store.keys import GROUP
 from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, clean_environment, until
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 HIGHEST = f"{2**64 - 1}-{2**64 - 1}"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.rig.crowd import EACH, UNHURRIED, Crowd
 from tests.rig.fleet import fleet
 from tests.rig.waiting import each
-
-pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 SCALE = 56
 ANSWERED = "responded answered"

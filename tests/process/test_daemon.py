@@ -13,8 +13,6 @@ from transport.teltonika.frame import CODEC_12, CODEC_14
 
 OTHER_IMEI = "352093081452252"
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 

@@ -6,12 +6,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-import pytest
-
 from tests.process.gateway import IMEI, PATIENCE, Bus, Device, Gateway, until
 from transport.teltonika.handshake import encode_handshake
-
-pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]

@@ -18,8 +18,6 @@ from store.embedded import default_url
 from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, clean_environment, until
 from tests.rig.loops import LOOPS
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:

@@ -19,8 +19,6 @@ from tests.conftest import REDIS_SERVER
 from tests.process.gateway import MAIN, TELEMETRY, Bus, Device, Gateway, until
 from tests.rig.rights import least_privilege
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 
 @dataclass(frozen=True)
 class Encrypted:

@@ -6,11 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-import pytest
-
 from tests.process.gateway import IMEI, KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, until
-
-pytestmark = [pytest.mark.process, pytest.mark.redis]
 
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]

@@ -17,8 +17,6 @@ import pytest
 from tests.process.gateway import IMEI, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
 from tests.rig.redis import RedisServer
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 UNDECIDED = 3

@@ -18,7 +18,7 @@ from tests.rig.loops import LOOPS
 from tests.rig.outage import OBEDIENT, PATIENT, assert_steady, caught_up
 from tests.rig.redis import redis_server
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 TASKS = {
     *(
@@ -75,8 +75,8 @@ def counted(port: int) -> dict[str, float]:
     ("loop", "well", "wanted"),
     [
         pytest.param("uvloop", 0, TASKS, id="at once"),
-        pytest.param("asyncio", 2, TASKS - HANDLED, id="soon", marks=pytest.mark.ci),
-        pytest.param("uvloop", 7, BUSY, id="later", marks=pytest.mark.ci),
+        pytest.param("asyncio", 2, TASKS - HANDLED, id="soon", marks=pytest.mark.full),
+        pytest.param("uvloop", 7, BUSY, id="later", marks=pytest.mark.full),
     ],
 )
 async def test_each_task_that_fails_is_started_again_and_no_promise_is_broken(
@@ -111,7 +111,7 @@ SHORT = {"sweep"}
 
 @pytest.mark.parametrize(
     "task",
-    [pytest.param(task, marks=() if task in SHORT else pytest.mark.ci) for task in sorted(TASKS - HANDLED)],
+    [pytest.param(task, marks=() if task in SHORT else pytest.mark.full) for task in sorted(TASKS - HANDLED)],
 )
 async def test_a_task_that_never_stops_failing_ends_the_process_in_order(tmp_path: Path, task: str) -> None:
     async with redis_server(tmp_path) as server, fleet(server.url, **LIST) as run:

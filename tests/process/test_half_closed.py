@@ -13,8 +13,6 @@ from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, u
 from tests.rig.loops import LOOPS
 from transport.teltonika.handshake import encode_handshake
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 ACK = b"\0\0\0\x01"
 
 

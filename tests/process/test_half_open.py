@@ -16,8 +16,6 @@ from tests.rig.told import ended, notes
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import until
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 ANSWERED = "responded answered"
 EVERYWHERE = "0.0.0.0:0"
 NOTICED = 135.0

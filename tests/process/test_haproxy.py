@@ -17,11 +17,7 @@ from tests.process.gateway import KEYS, PATIENCE, Bus, Device, Gateway, until
 from tests.rig.loops import LOOPS
 from transport.settings import as_text
 
-pytestmark = [
-    pytest.mark.redis,
-    pytest.mark.process,
-    pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed")
 
 CONFIGURATION = """
 defaults

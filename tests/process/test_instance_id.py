@@ -18,8 +18,6 @@ import pytest
 from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, until
 from tests.rig.proxy import Proxy
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 

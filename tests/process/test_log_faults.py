@@ -25,8 +25,6 @@ import pytest
 from tests.process.gateway import IMEI, Bus, Device, Gateway, until
 from tests.rig.fleet import fleet
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 SESSIONS = 150
 """Sessions that come and go; what a gateway logs of them is many times what the pipe of a test holds."""
 SOON = 10.0

@@ -24,7 +24,7 @@ from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, asse
 from tests.rig.wired import Wired, load, wired
 from transport.daemon.backend import PURPOSES
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SOON = 5.0
 """Seconds after the return of the network within which the registry must be right."""
@@ -47,9 +47,9 @@ SHORT = {("uvloop", "ends")}
 
 
 def table() -> list[object]:
-    """A row for each loop and group; all but the `SHORT` ones are for CI."""
+    """A row for each loop and group; all but the `SHORT` ones are for ``--all``."""
     rows = [(loop, group) for loop in LOOPS for group in GROUPS]
-    marks = {row: () if row in SHORT else pytest.mark.ci for row in rows}
+    marks = {row: () if row in SHORT else pytest.mark.full for row in rows}
     return [pytest.param(*row, marks=marks[row], id=" ".join(row)) for row in rows]
 
 
@@ -91,7 +91,7 @@ def authority(tmp_path: Path) -> trustme.CA:
     return authority
 
 
-@pytest.mark.ci
+@pytest.mark.full
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_each_client_outlives_each_loss_of_its_encrypted_connections(
     tmp_path: Path, authority: trustme.CA, loop: str
@@ -107,7 +107,7 @@ async def test_each_client_outlives_each_loss_of_its_encrypted_connections(
         await assert_unharmed(bench.run)
 
 
-@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.ci)])
+@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.full)])
 async def test_replies_of_which_one_part_is_wrong_make_no_task_fail(
     tmp_path: Path, loop: str, thorough: bool
 ) -> None:
@@ -139,7 +139,7 @@ async def restless(run: Fleet) -> None:
             tracker.line.cut()
 
 
-@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.ci)])
+@pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=pytest.mark.full)])
 async def test_after_each_loss_of_all_connections_the_registry_is_right_long_before_the_next_heartbeat(
     tmp_path: Path, loop: str, thorough: bool
 ) -> None:

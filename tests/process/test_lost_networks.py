@@ -19,7 +19,7 @@ from tests.rig.namespace import Namespace, NotPossible, namespace
 from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
 from tests.rig.wired import wired
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SOON = 5.0
 """Seconds after the return of the network within which the registry must be right."""
@@ -63,7 +63,7 @@ async def recovered(run: Fleet, *closes: str) -> None:
     assert_calm(run, *closes)
 
 
-EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.ci) for loop in LOOPS]
+EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.full) for loop in LOOPS]
 
 
 @pytest.mark.parametrize("loop", EACH_LOOP)
@@ -71,7 +71,7 @@ EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.ci
     "seconds",
     [
         1,
-        pytest.param(20, marks=pytest.mark.ci),
+        pytest.param(20, marks=pytest.mark.full),
         *(pytest.param(s, marks=pytest.mark.long) for s in (50, 100)),
     ],
 )
@@ -108,7 +108,11 @@ def names(directory: Path) -> type[Gateway]:
 @pytest.mark.parametrize("loop", EACH_LOOP)
 @pytest.mark.parametrize(
     ("seconds", "silent"),
-    [(3, False), pytest.param(3, True, marks=pytest.mark.ci), pytest.param(20, True, marks=pytest.mark.ci)],
+    [
+        (3, False),
+        pytest.param(3, True, marks=pytest.mark.full),
+        pytest.param(20, True, marks=pytest.mark.full),
+    ],
     ids=["refused", "silent", "silent for long"],
 )
 async def test_a_name_that_does_not_resolve_for_a_while_costs_nothing_but_time(

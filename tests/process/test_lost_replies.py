@@ -22,8 +22,6 @@ from tests.rig.outage import (
 from tests.rig.proxy import Wanted
 from tests.rig.wired import load, of, wired
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 AT_WORK = {
     "first moves of commands": of("ledger", '"act":"open"'),
     "last moves of commands": of("ledger", '"responded"'),

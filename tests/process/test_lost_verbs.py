@@ -22,7 +22,7 @@ from tests.rig.losses import BY_PURPOSE, FOR_ALL, OF_CALLS
 from tests.rig.proxy import Proxy
 from tests.rig.wired import Wired, of, wired
 
-pytestmark = [pytest.mark.redis, pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 PATIENCE = 20.0
 """Seconds that a verb may take."""
@@ -106,7 +106,7 @@ async def asked(bench: Wired) -> str:
     return str(fields[b"command_id"].decode())
 
 
-@pytest.mark.ci
+@pytest.mark.full
 async def test_a_send_that_loses_redis_while_it_follows_tells_the_outcome_or_that_it_is_unknown(
     tmp_path: Path,
 ) -> None:
@@ -126,7 +126,7 @@ async def test_a_send_that_loses_redis_while_it_follows_tells_the_outcome_or_tha
                 bench.wire.faults.clear()
 
 
-@pytest.mark.ci
+@pytest.mark.full
 @pytest.mark.parametrize(
     "words", [("send", IMEI, "getver", "--no-wait"), ("check",), ("watch",)], ids=" ".join
 )

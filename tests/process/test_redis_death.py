@@ -24,8 +24,6 @@ from tests.rig.outage import (
 )
 from tests.rig.redis import RedisServer, redis_server
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 
 @pytest.mark.parametrize("persistence", ["always", pytest.param("everysec", marks=pytest.mark.long)])
 async def test_a_redis_that_comes_back_with_its_data_has_cost_nothing_but_time(

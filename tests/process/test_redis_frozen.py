@@ -21,8 +21,6 @@ from tests.rig.outage import (
 from tests.rig.redis import redis_server
 from transport.settings import Settings
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 
 async def test_six_seconds_without_an_answer_cost_no_device_its_connection_and_no_instance_its_name(
     tmp_path: Path,

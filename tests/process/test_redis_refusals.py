@@ -15,8 +15,6 @@ from tests.rig.fleet import fleet, until
 from tests.rig.outage import assert_steady, assert_unharmed, busy, caught_up, nothing_acknowledged
 from tests.rig.redis import RedisServer, redis_server
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 
 @asynccontextmanager
 async def out_of_memory(server: RedisServer, directory: Path) -> AsyncIterator[str]:

@@ -6,13 +6,9 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
 from tests.rig.local import LocalServer
 from transport.teltonika.handshake import encode_handshake
-
-pytestmark = [pytest.mark.process, pytest.mark.redis]
 
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]

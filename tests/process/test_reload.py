@@ -22,8 +22,6 @@ from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_p
 from tests.rig.loops import LOOPS
 from transport.teltonika.handshake import encode_handshake
 
-pytestmark = [pytest.mark.redis, pytest.mark.process]
-
 OTHER_IMEI = "352093081452252"
 
 

@@ -18,8 +18,6 @@ from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, until
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 PASSWORD = "S3cret-Passw0rd"
 EVIL = b"Ver:1\r\n\x1b[31mred\x1b]0;owned\x07 \x9b2J"
 BIDI = "Ver:1 \u202eevil\u2028line".encode()

@@ -10,8 +10,6 @@ from tests.process.gateway import IMEI, KEYS, Bus, Device, Gateway, until
 from tests.serial_port import BUFFERED, MERGED, SENSOR, SENSOR_TEXT, WRONG_SIZE
 from transport.teltonika.frame import CODEC_12, CODEC_14
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 SPEECH = [

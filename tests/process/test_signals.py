@@ -17,8 +17,6 @@ import pytest
 
 from tests.process.gateway import KEYS, MAIN, Bus, Device, Gateway, clean_environment, until
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 HARMLESS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPIPE")
 SOON = 8.0
 """Seconds for an end that has the verdicts of an unreachable Redis to wait for, 5 s at most."""

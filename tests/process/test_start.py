@@ -21,8 +21,6 @@ from tests.rig.rights import rules
 from transport.daemon.outages import ENDS_A_MINUTE
 from transport.teltonika.handshake import encode_handshake
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 Start = Callable[..., Gateway]
 
 

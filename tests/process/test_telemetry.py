@@ -24,8 +24,6 @@ from tests.serial_port import (
 )
 from transport.teltonika.frame import encode_frame
 
-pytestmark = [pytest.mark.process, pytest.mark.redis]
-
 # The examples of Teltonika's wiki.
 CODEC_8E = bytes.fromhex(
     "000000000000004A8E010000016B412CEE000100000000000000000000000000000000010005000100010100010011001D0001"

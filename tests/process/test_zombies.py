@@ -7,16 +7,12 @@ import signal
 from collections import Counter
 from functools import partial
 
-import pytest
-
 from tests.process.gateway import Gateway
 from tests.rig.crowd import FAR
 from tests.rig.fleet import Fleet, fleet
 from tests.rig.told import ended, notes, told
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import each, until
-
-pytestmark = [pytest.mark.redis, pytest.mark.process]
 
 COUNT = 10
 PATIENT = {"response_timeout": FAR, "command_ttl": FAR, "drain_timeout": FAR, "heartbeat_ttl": FAR}

@@ -13,7 +13,8 @@ from tests.redis.fleet import Fleet
 
 BACKENDS = [
     "fake",
-    *(pytest.param(f"{name}_server", marks=pytest.mark.redis) for name in ("embedded", "redis7")),
+    pytest.param("embedded_server", marks=pytest.mark.redis),
+    pytest.param("redis7_server", marks=[pytest.mark.redis, pytest.mark.slow]),
 ]
 
 

@@ -20,6 +20,7 @@ from transport.cli import cli
 pytestmark = [
     pytest.mark.redis,
     pytest.mark.process,
+    pytest.mark.slow,
     pytest.mark.skipif(not REDIS_SERVER.exists(), reason="redis-server is not installed"),
 ]
 

@@ -6,8 +6,12 @@ import os
 
 import pytest
 
+from tests import tiers
+
 SEEDS = 200
-"""In the normal suite; more with ``--seeds`` or TELGW_SEEDS, a single one, both ways, with TELGW_SEED."""
+"""More with ``--seeds`` or TELGW_SEEDS, a single one, both ways, with TELGW_SEED."""
+SHORT = 20
+"""In the short tier."""
 FAILED_ONCE: dict[int, str] = {}
 """Seeds that have found a fault of the gateway, and which: they are run whatever the number of seeds."""
 
@@ -21,6 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _seeds(config: pytest.Config, odd: int) -> list[int]:
     if single := os.environ.get("TELGW_SEED"):
         return [int(single)]
-    wanted = config.getoption("--seeds") or int(os.environ.get("TELGW_SEEDS") or SEEDS)
+    usual = SHORT if tiers.short(config) else SEEDS
+    wanted = config.getoption("--seeds") or int(os.environ.get("TELGW_SEEDS") or usual)
     seeds = {*range(1, wanted + 1), *FAILED_ONCE}
     return sorted(seed for seed in seeds if seed % 2 == odd)

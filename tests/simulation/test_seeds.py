@@ -16,6 +16,9 @@ from tests.simulation.device import MANNERS
 from tests.simulation.fates import RESTARTS
 from tests.simulation.world import World, simulate
 
+pytestmark = pytest.mark.xdist_group("seeds")
+"""All in one process, which then knows what they have met."""
+
 ENOUGH = 200
 """Runs that meet everything."""
 TRACE = 400
@@ -98,6 +101,7 @@ FATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [

@@ -134,8 +134,9 @@ async def test_a_set_of_another_type_is_reported_and_the_policy_stands(
 async def test_nobody_waits_longer_than_the_patience(
     fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.fleet.allow_list.PATIENCE", 0.02)
     watched, never = watch(), asyncio.Event()
+    assert not await watched.ask(IMEI)
+    monkeypatch.setattr("store.fleet.allow_list.PATIENCE", 0.02)
 
     async def silent(*_: Any) -> Any:
         await never.wait()

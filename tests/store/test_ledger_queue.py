@@ -16,6 +16,7 @@ from store.ledger.ledger import Ledger
 from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+NOW = 1_767_225_600_000
 NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'.", b""]
 
 
@@ -123,7 +124,7 @@ async def test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_mea
 
     async def no_memory(*_: Any) -> Any:
         desk.ledger._script = script
-        return 1, [NO_MEMORY]
+        return NOW, [NO_MEMORY]
 
     desk.ledger._script = no_memory  # type: ignore[assignment]
     await desk.submit()
@@ -164,7 +165,7 @@ async def test_moves_that_are_refused_together_are_made_in_their_order(desk: Des
 
     async def no_memory(*_: Any) -> Any:
         desk.ledger._script = script
-        return 1, [NO_MEMORY] * 3
+        return NOW, [NO_MEMORY] * 3
 
     desk.ledger._script = no_memory  # type: ignore[assignment]
     for command_id in ("c-1", "c-2", "c-3"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from transport.cli import cli
 
 IMEI = "352093081452251"
 SECRET = "S3cret"
-_TAKEN = socket.socket()
-_TAKEN.bind(("127.0.0.1", 0))
-NOBODY = f"127.0.0.1:{_TAKEN.getsockname()[1]}"
-"""Where no server is, nor will be: the port is ours, and nobody listens."""
+NOBODY = "127.0.0.1:1"
+"""Where no server is."""
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ MECHANISMS = (
         name="no answer unless owed",
         what="An answer that is not owed is unsolicited, and frees nothing.",
         file="transport/commands/device_queue.py",
-        text="        if owed is None or not answers(",
+        text="        if owed is None or not answers(message, owed.command.codec, self.link.imei):\n",
         mutant=(
-            "        owed = owed or self.writes.slot or (self.writes.waiting or [None])[0]\n"
-            "        if owed is None or not answers("
+            "        owed = owed or self.writes.slot\n"
+            '        if owed is None or not answers(message, owed.command.codec or "12", self.link.imei):\n'
         ),
         without="an answer to nothing breaks the queue",
         tests=(

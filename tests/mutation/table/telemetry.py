@@ -23,8 +23,8 @@ MECHANISMS = (
         name="confirmed after the call",
         what="A batch is confirmed when the script has stored all of it.",
         file="store/streams/telemetry.py",
-        text="            return failure\n",
-        mutant="            stored, error = len(frames), failure\n",
+        text="                return failure\n",
+        mutant="                self._confirm(len(frames))\n                return failure\n",
         without="it is confirmed whatever became of the call",
         tests=(
             "store/test_telemetry_outages.py::"

@@ -1,4 +1,4 @@
-"""Copies of the repository in which mechanisms are taken out, and the processes that run tests in them."""
+"""A copy of the repository in which lines are replaced, and the process that runs tests in it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import cache_from_source
-from itertools import count
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from tests.mutation import warm
@@ -52,8 +49,8 @@ class Outcome:
         return failed.intersection(tests)
 
 
-class Tree:
-    """One copy, and the warm process that runs tests in it, one run at a time."""
+class WorkingCopy:
+    """A copy, and the process that runs tests in it, one run at a time. A context manager."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -107,44 +104,10 @@ class Tree:
         Path(cache_from_source(str(path))).unlink(missing_ok=True)
         path.write_text(source, encoding="utf-8")
 
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-
-class Grove:
-    """Trees, one for each processor, and the runs that wait for one. A context manager."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._pool = ThreadPoolExecutor(os.cpu_count())
-        self._free: SimpleQueue[Tree] = SimpleQueue()
-        self._serial = count(1)
-
-    def __enter__(self) -> Grove:
+    def __enter__(self) -> WorkingCopy:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        while not self._free.empty():
-            self._free.get().close()
-
-    def run(self, tests: Sequence[str]) -> Future[Outcome]:
-        """Run tests with everything in its place."""
-        return self._pool.submit(self._in_a_tree, lambda tree: tree.run(tests))
-
-    def run_without(self, mechanism: Mechanism) -> Future[Outcome]:
-        """Run the tests of a mechanism while it is taken out."""
-        return self._pool.submit(self._in_a_tree, lambda tree: tree.run_without(mechanism))
-
-    def _in_a_tree(self, work: Callable[[Tree], Outcome]) -> Outcome:
-        try:
-            tree = self._free.get_nowait()
-        except Empty:
-            tree = Tree(self._directory / str(next(self._serial)))
-        try:
-            return work(tree)
-        finally:
-            self._free.put(tree)
+        self._process.communicate()
