@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from tests.transport.wire import FakeTransport, Wire
-from transport import log_throttle as seldom
+from transport import log_throttle
 from transport.connection.protocol import DeviceConnection
 from transport.log_throttle import AGAIN_AFTER, Tally
 from transport.teltonika.handshake import encode_handshake
@@ -89,7 +89,7 @@ async def test_a_gateway_that_is_full_is_one_line_whoever_is_turned_away(
 
 
 def test_a_tally_remembers_so_many_things(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seldom, "REMEMBERED", 2)
+    monkeypatch.setattr(log_throttle, "REMEMBERED", 2)
     tally: Tally[str] = Tally()
     assert [tally.add(what, 0.0) for what in "abcca"] == [True, True, False, False, False]
     assert tally.due(AGAIN_AFTER) == [("a", 1)]

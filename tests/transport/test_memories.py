@@ -8,7 +8,7 @@ from fsm.command import Command, decide
 from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
 from tests.transport.desk import IMEI, Desk
-from transport import log_throttle as seldom
+from transport import log_throttle
 from transport.commands import notes
 from transport.commands import offline as absent
 from transport.commands import recent_outcomes as verdicts
@@ -54,7 +54,7 @@ def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: 
 
 
 def test_what_was_told_makes_room_for_others_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seldom, "REMEMBERED", 2)
+    monkeypatch.setattr(log_throttle, "REMEMBERED", 2)
     lines = LogThrottle()
     assert [lines.allow(what, 0.0) for what in "aabc"] == [True, False, True, False]
     assert [lines.allow(what, AGAIN_AFTER) for what in "ca"] == [True, True]
