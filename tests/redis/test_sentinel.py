@@ -111,6 +111,7 @@ async def test_a_command_whose_answer_a_failover_has_lost_is_not_written_again(s
         gateway = await run.start()
         run.plug_in(1, pause=1000.0)
         await run.connected()
+        await until(lambda: _is_ready(run), "a session whose every event the replica can have")
         run.calm()
         await asyncio.to_thread(servers.in_step)
         gateway.process.send_signal(signal.SIGSTOP)
@@ -134,6 +135,11 @@ async def test_a_command_whose_answer_a_failover_has_lost_is_not_written_again(s
         told = [fields for _, fields in run.history.responses if fields["kind"] == "command"]
         assert [event["state"] for event in told] == ["queued", "sent", "responded"]
         assert told[-1]["recovered"] == "1"
+
+
+async def _is_ready(run: Fleet) -> bool:
+    log = await run.stream(run.keys.responses)
+    return any(fields["kind"] == "session" and fields["state"] == "ready" for _, fields in log)
 
 
 def _cut_off(primary: Node, replica: Node) -> None:
