@@ -58,6 +58,18 @@ def test_each_has_a_name_a_promise_and_a_test() -> None:
     assert all(mechanism.tests for mechanism in MECHANISMS)
 
 
+def test_the_tests_of_each_row_exist() -> None:
+    missing = []
+    for mechanism in MECHANISMS:
+        for test in mechanism.tests:
+            file, _, name = test.partition("::")
+            path = ROOT / "tests" / file
+            source = path.read_text(encoding="utf-8") if path.is_file() else ""
+            if f"def {name.partition('[')[0]}(" not in source:
+                missing.append(test)
+    assert missing == []
+
+
 def test_the_core_has_rows_of_each_promise() -> None:
     promises = {mechanism.name: mechanism.promise for mechanism in MECHANISMS}
     assert promises.keys() >= CORE

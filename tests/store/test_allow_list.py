@@ -14,6 +14,8 @@ from store.client.errors import StoreError
 from store.fleet.allow_list import BATCH, PATIENCE, RedisAllowList
 from store.keys import Keys
 
+HERE, ELSEWHERE = "352093081452251", "352093081452252"
+
 IMEI = "352093081452251"
 OTHER_IMEI = "352093081452252"
 KEYS = Keys("{fleet}:")
@@ -173,3 +175,13 @@ async def test_a_reload_makes_the_copy_anew_and_counts_it(fake_redis: Redis, wat
     await fake_redis.sadd(KEYS.allowed, IMEI)
     assert await watched.devices.reload() == 1
     assert watched.devices.allows(IMEI)
+
+
+async def test_the_copy_lets_in_those_it_holds_and_nobody_else(fake_redis: Redis) -> None:
+    errors: list[Exception] = []
+    listed = RedisAllowList(fake_redis, Keys(), when_unavailable=False, on_error=errors.append)
+    await fake_redis.sadd(Keys().allowed, HERE)
+    assert listed.allows(HERE) is None
+    await listed.copy()
+    assert (listed.allows(HERE), listed.allows(ELSEWHERE)) == (True, None)
+    assert errors == []

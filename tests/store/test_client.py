@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,14 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from store.client.client import connect
-from store.client.errors import StoreRefused, is_transient, ours
+from store.client.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, connect
+from store.client.delays import Backoff
+from store.client.errors import CallFailed, StoreRefused, is_transient, ours
 from store.client.script import Script
 from store.client.url import BadRedisUrl, RedisUrl, read_url, redacted
+from tests.store.resp import Reply, Server, serving
+
+PATIENCE = 2.0
 
 
 @pytest.mark.parametrize(
@@ -195,3 +200,48 @@ def test_every_script_ships_with_the_package() -> None:
     folder = Path(__file__).parents[2] / "store" / "scripts"
     for path in folder.glob("*.lua"):
         assert Script(path.name).source == path.read_bytes()
+
+
+async def test_a_call_whose_reply_is_lost_was_made_once() -> None:
+    def hang_up(words: list[str]) -> Reply:
+        server.hang_up()
+        return ...
+
+    server: Server
+    async with serving(hang_up) as server:
+        client = connect(f"redis://{server.place}", purpose="test")
+        with pytest.raises(CallFailed):
+            await client.xadd("stream", {"field": "value"})
+        await client.aclose()
+    assert [words[0] for words in server.calls] == ["XADD"]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("block", [0.25, 2.0])
+def test_a_read_may_take_longer_than_it_blocks(block: float) -> None:
+    def patience(block: float) -> float:
+        connection = connect(
+            "redis://127.0.0.1", purpose="test", block=block
+        ).connection_pool.make_connection()
+        return float(connection.socket_timeout)
+
+    assert patience(block) > block + patience(0.0)
+
+
+def test_no_connection_is_made_looked_after_or_waited_for_without_a_bound() -> None:
+    pool = connect("redis://127.0.0.1", purpose="test").connection_pool
+    given = pool.connection_kwargs
+    assert (given["socket_connect_timeout"], given["health_check_interval"]) == (TIMEOUT, HEALTH_CHECK)
+    assert pool.max_connections == MAX_CONNECTIONS
+
+
+async def test_waits_grow_to_the_longest_and_end_with_a_stop() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    backoff = Backoff(first=1.0, last=30.0)
+    delays = []
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(7):
+            delays.append(backoff._delay)
+            await backoff.wait(stop)
+    assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]

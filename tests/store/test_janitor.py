@@ -8,6 +8,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
+from store.client.errors import CallFailed, StoreRefused
 from store.fleet.adoption import Alive
 from store.keys import GROUP
 from tests.store.household import KEYS, SETTINGS, Household
@@ -219,3 +220,75 @@ async def test_a_start_that_is_no_time_harms_nobody(
     await household.client.hset(KEYS.instances, b"\xff", "")
     await die(household, frozen)
     assert "them" not in await household.known()
+
+
+@pytest.fixture
+async def beating(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Household:
+    beating = Household(fake_redis)
+    await beating.know("us", "them")
+    await beating.beat("us")
+    return beating
+
+
+async def settle(beating: Household, frozen: FrozenDateTimeFactory) -> None:
+    """`them` is missed twice, a grace apart."""
+    await beating.janitor.look()
+    frozen.tick(SETTINGS.grace)
+    await beating.janitor.look()
+
+
+async def test_an_instance_that_woke_up_after_it_was_settled_is_settled_again(
+    beating: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    """It is the same start of it, and its stream is empty, but it may hold devices again."""
+    await settle(beating, frozen)
+    await beating.beat("them")
+    await beating.janitor.look()
+    await beating.client.delete(KEYS.heartbeat("them"))
+    await settle(beating, frozen)
+    assert beating.settled == ["them", "them"]
+
+
+async def test_after_trouble_an_instance_that_was_settled_is_settled_again(
+    beating: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await settle(beating, frozen)
+    beating.janitor.trouble()
+    frozen.tick(SETTINGS.heartbeat_ttl)
+    await settle(beating, frozen)
+    assert beating.settled == ["them", "them"]
+
+
+async def test_what_was_settled_amid_trouble_counts_as_not_settled(
+    beating: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    beating.on_settle = lambda _: beating.janitor.trouble()
+    await settle(beating, frozen)
+    beating.on_settle = lambda _: None
+    frozen.tick(SETTINGS.heartbeat_ttl)
+    await settle(beating, frozen)
+    assert beating.settled == ["them", "them"]
+
+
+async def test_an_instance_that_was_forgotten_and_is_known_again_is_suspected_anew(
+    beating: Household, frozen: FrozenDateTimeFactory
+) -> None:
+    await beating.janitor.look()
+    await beating.client.hdel(KEYS.instances, "them")
+    frozen.tick(SETTINGS.grace)
+    await beating.janitor.look()
+    await beating.know("them")
+    await beating.janitor.look()
+    assert beating.settled == []
+
+
+@pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), CallFailed("gone"), None])
+async def test_a_round_that_fails_is_told_and_ends_nothing(
+    beating: Household, error: Exception | None
+) -> None:
+    async def fail() -> None:
+        if error:
+            raise error
+
+    await beating.janitor._attempt(fail)
+    assert beating.errors == ([error] if error else [])

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import fakeredis
 import pytest
@@ -195,3 +196,16 @@ async def test_a_dead_letter_goes_after_the_retention_whoever_has_read_it(
     await household.janitor.trim()
     left = await household.client.xrange(KEYS.deadletter)
     assert [fields[b"error"] for _, fields in left] == [str(retention_ms - 1000).encode()]
+
+
+async def test_the_end_of_each_grace_is_a_time_to_look_and_the_dead_need_none(
+    fake_redis: Redis, frozen: FrozenDateTimeFactory
+) -> None:
+    house = Household(fake_redis)
+    await house.know("gone")
+    start = time.monotonic()
+    await house.janitor.look()
+    assert house.janitor._due_times() == [start + SETTINGS.grace]
+    frozen.tick(timedelta(seconds=SETTINGS.grace))
+    await house.janitor.look()
+    assert (house.settled, house.janitor._due_times()) == (["gone"], [])

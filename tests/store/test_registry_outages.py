@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import fakeredis
@@ -10,8 +13,11 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.fleet.registry import BATCH
+from store.fleet.registry import BATCH, Registrar
 from tests.store.test_registry import IMEI, KEYS, Gateway, entry
+
+PATIENCE = 2.0
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 async def test_while_redis_is_away_every_first_registration_fails_at_once_and_none_is_made_late(
@@ -127,3 +133,103 @@ async def test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wa
     assert (one.registrar.depth, one.failures) == (3, [1, 1])
     assert set(one.results.values()) == {RegisterResult(Registered.FAILED)}
     assert await one.registrar.unregister_all([("000000000000009", "s9")], within=10.0) == 0
+
+
+def ignore(*_: object) -> None:
+    """A hook that nobody listens to."""
+
+
+@pytest.fixture
+def registrar(fake_redis: Redis) -> Registrar:
+    return Registrar(fake_redis, KEYS, "gw-1", "boot-1", on_failure=ignore, on_fenced=ignore)
+
+
+async def test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration(
+    registrar: Registrar, fake_redis: Redis
+) -> None:
+    """As a gateway does that stops: what is to be unregistered comes behind what nobody waits for."""
+    waiting = asyncio.ensure_future(registrar.reconcile([("1", "s-1")]))
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    assert await registrar.unregister_all([("1", "s-1")], PATIENCE) == 0
+    assert await fake_redis.exists(KEYS.registry) == 0
+
+
+async def test_a_redis_that_does_not_answer_is_waited_for_only_so_long(
+    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(registrar, "_script", hang)
+    async with asyncio.timeout(PATIENCE):
+        assert await registrar.unregister_all([("1", "s-1"), ("2", "s-2")], 0.01) == 2
+
+
+async def test_a_registrar_that_has_nothing_to_do_stops_at_once(registrar: Registrar, spawn: Spawn) -> None:
+    task = spawn(registrar.run())
+    await asyncio.sleep(0)
+    registrar.stop()
+    async with asyncio.timeout(PATIENCE):
+        await task
+
+
+async def test_a_receiver_that_fails_costs_the_others_nothing(registrar: Registrar) -> None:
+    told: list[Registered] = []
+
+    def fail(_: RegisterResult) -> None:
+        raise ZeroDivisionError
+
+    registrar.register("1", "s-1", fail)
+    registrar.register("2", "s-2", lambda result: told.append(result.status))
+    with pytest.raises(ZeroDivisionError):
+        await registrar.run()
+    assert (told, registrar.depth) == ([Registered.REGISTERED], 0)
+
+
+async def test_a_first_registration_is_not_repeated_when_an_error_hides_what_became_of_it(
+    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Registered] = []
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(registrar, "_script", fail)
+    registrar.register("1", "s-1", lambda result: told.append(result.status))
+    registrar.unregister("2", "s-2")
+    with pytest.raises(ZeroDivisionError):
+        await registrar.run()
+    assert (told, registrar.depth) == ([Registered.FAILED], 1)
+
+
+async def test_registrations_that_wait_go_out_together(fake_redis: Redis) -> None:
+    registrar = Registrar(fake_redis, KEYS, "gw-1", "boot", on_failure=lambda _: None, on_fenced=lambda: None)
+    calls: list[int] = []
+    script, results = registrar._script, list[RegisterResult]()
+
+    async def counted(*given: Any) -> Any:
+        calls.append(len(results))
+        await asyncio.sleep(0)
+        return await script(*given)
+
+    registrar._script = counted  # type: ignore[assignment]
+    for number in range(BATCH + 1):
+        registrar.register(f"{number:015}", "s", results.append)
+    registrar.stop()
+    await registrar.run()
+    assert (calls, len(results)) == ([0, BATCH], BATCH + 1)
+
+
+async def test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept(
+    fake_redis: Redis, fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.fleet.registry.RETAINED", 3)
+    registrar = Registrar(fake_redis, KEYS, "gw-1", "boot", on_failure=lambda _: None, on_fenced=lambda: None)
+    for number in range(5):
+        registrar.unregister(f"{number:015}", "s")
+    fake_server.connected = False
+    registrar.stop()
+    await registrar.run()
+    assert [call.imei[-1] for call in registrar._queue] == ["2", "3", "4"]

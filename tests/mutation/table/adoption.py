@@ -186,7 +186,7 @@ MECHANISMS = (
         without="the janitor takes it for settled",
         tests=(
             (
-                "store/test_adoption_guards.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
+                "store/test_adoption.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
                 "no_commands"
             ),
         ),
@@ -206,7 +206,7 @@ MECHANISMS = (
         without="the janitor ends with an error, and the process with it",
         tests=(
             (
-                "store/test_adoption_guards.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
+                "store/test_adoption.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
                 "though_our_limits_refuse_it"
             ),
         ),

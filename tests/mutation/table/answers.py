@@ -161,6 +161,6 @@ MECHANISMS = (
         text="        if self._apart:\n",
         mutant="        if False:\n",
         without="a missing right to the stream of messages stops every acknowledgement",
-        tests=("store/test_device_messages.py::test_a_call_refused_for_its_messages_costs_no_record",),
+        tests=("store/test_telemetry_messages.py::test_a_call_refused_for_its_messages_costs_no_record",),
     ),
 )

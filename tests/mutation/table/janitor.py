@@ -208,7 +208,7 @@ MECHANISMS = (
         mutant="        return []\n",
         without="commands of the dead wait a round longer than is promised",
         tests=(
-            "store/test_janitor_timer.py::"
+            "store/test_janitor_rounds.py::"
             "test_the_end_of_each_grace_is_a_time_to_look_and_the_dead_need_none",
         ),
     ),
@@ -221,10 +221,7 @@ MECHANISMS = (
         mutant="        self._suspects.pop(instance_id, None)",
         without="devices that it held before it died again stay registered",
         tests=(
-            (
-                "store/test_janitor_guards.py::test_an_instance_that_woke_up_after_it_was_settled_is_sett"
-                "led_again"
-            ),
+            ("store/test_janitor.py::test_an_instance_that_woke_up_after_it_was_settled_is_settled_again"),
         ),
     ),
     Mechanism(
@@ -238,7 +235,7 @@ MECHANISMS = (
         ),
         mutant="            self._dead[instance_id] = started",
         without="what could not be seen then is never looked at again",
-        tests=("store/test_janitor_guards.py::test_what_was_settled_amid_trouble_counts_as_not_settled",),
+        tests=("store/test_janitor.py::test_what_was_settled_amid_trouble_counts_as_not_settled",),
     ),
     Mechanism(
         promise="faults",
@@ -249,6 +246,6 @@ MECHANISMS = (
         mutant="        except NotImplementedError as error:\n            self._on_error(error)\n\n"
         "    def stop",
         without="one refusal ends the process",
-        tests=("store/test_janitor_guards.py::test_a_round_that_fails_is_told_and_ends_nothing",),
+        tests=("store/test_janitor.py::test_a_round_that_fails_is_told_and_ends_nothing",),
     ),
 )

@@ -239,7 +239,7 @@ MECHANISMS = (
         text="'token', '', 'last', last)\n  redis.call('PEXPIRE', ledger, input.retention)",
         mutant="'token', '', 'last', last)",
         without="it stays for ever",
-        tests=("store/test_adoption_guards.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
+        tests=("store/test_adoption.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
     ),
     Mechanism(
         promise="P1",

@@ -80,7 +80,7 @@ MECHANISMS = (
         text='        self.stop()\n        await self._call("release")',
         mutant='        await self._call("release")',
         without="a gateway that is gone looks alive for 90 s",
-        tests=("store/test_heartbeat_guards.py::test_after_its_release_a_heartbeat_beats_no_more",),
+        tests=("store/test_heartbeat.py::test_after_its_release_a_heartbeat_beats_no_more",),
     ),
     Mechanism(
         promise="registry",
@@ -91,10 +91,7 @@ MECHANISMS = (
         mutant="        for _ in range(1):",
         without="a start beside another fails to take over",
         tests=(
-            (
-                "store/test_heartbeat_guards.py::test_an_id_that_changes_hands_during_the_takeover_is_loo"
-                "ked_at_again"
-            ),
+            ("store/test_heartbeat.py::test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again"),
         ),
     ),
     Mechanism(
@@ -107,7 +104,7 @@ MECHANISMS = (
         without="one call that is given up fails all the others",
         tests=(
             (
-                "store/test_client_guards.py::test_who_stops_waiting_for_the_address_of_the_server_ends_n"
+                "store/test_locator_search.py::test_who_stops_waiting_for_the_address_of_the_server_ends_n"
                 "obody_elses_search"
             ),
         ),
@@ -145,10 +142,9 @@ MECHANISMS = (
         mutant="            pass\n",
         without="what the other takes in its last moments is overtaken",
         tests=(
-            "store/test_heartbeat_guards.py::"
+            "store/test_heartbeat.py::"
             "test_who_replaces_a_process_knows_for_how_long_that_may_live_on[earlier-31.0]",
-            "store/test_heartbeat_guards.py::"
-            "test_who_replaces_a_process_knows_it_although_the_reply_was_lost",
+            "store/test_heartbeat.py::test_who_replaces_a_process_knows_it_although_the_reply_was_lost",
         ),
     ),
 )

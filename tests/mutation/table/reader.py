@@ -13,7 +13,7 @@ MECHANISMS = (
         text='                self._cursor, self._look_in = "0", _FIRST_LOOK\n',
         mutant="                self._look_in = _FIRST_LOOK\n",
         without="what a lost reply held is never seen again",
-        tests=("store/test_reader_turns.py::test_after_an_error_it_begins_anew",),
+        tests=("store/test_outbound.py::test_after_an_error_it_begins_anew",),
     ),
     Mechanism(
         promise="P2",
@@ -23,7 +23,7 @@ MECHANISMS = (
         text='        self._cursor = "0"\n        self._last',
         mutant='        self._cursor = ">"\n        self._last',
         without="a restart forgets the commands in flight",
-        tests=("store/test_reader_turns.py::test_it_begins_with_what_is_pending_under_any_name",),
+        tests=("store/test_outbound.py::test_it_begins_with_what_is_pending_under_any_name",),
     ),
     Mechanism(
         promise="P2",
@@ -33,7 +33,7 @@ MECHANISMS = (
         text=("        if now >= self._reclaim_at:\n            await self._reclaim()\n"),
         mutant="",
         without="an entry that was let go waits for a restart",
-        tests=("store/test_reader_turns.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
+        tests=("store/test_outbound.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
     ),
     Mechanism(
         promise="P2",
@@ -57,7 +57,7 @@ MECHANISMS = (
         mutant="        await self._ensure_group_quietly()\n",
         without="what an earlier process of our id read in its last moment waits for 30 s",
         tests=(
-            "store/test_reader_turns.py::"
+            "store/test_outbound.py::"
             "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
         ),
     ),
@@ -70,7 +70,7 @@ MECHANISMS = (
         mutant='self._cursor = "0"',
         without="a read that we gave up and Redis carried out later waits for 30 s",
         tests=(
-            "store/test_reader_turns.py::"
+            "store/test_outbound.py::"
             "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
         ),
     ),
@@ -86,7 +86,7 @@ MECHANISMS = (
         mutant="",
         without="a Redis that came back empty is never read again",
         tests=(
-            "store/test_reader_turns.py::"
+            "store/test_outbound.py::"
             "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
         ),
     ),
@@ -99,7 +99,7 @@ MECHANISMS = (
         mutant='xgroup_create(self._stream, GROUP, id="$", mkstream=True)',
         without="commands from before are skipped",
         tests=(
-            "store/test_reader_turns.py::"
+            "store/test_outbound.py::"
             "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
         ),
     ),
@@ -111,7 +111,7 @@ MECHANISMS = (
         text="        if not draining and not await self._may_take():\n",
         mutant="        if False:\n",
         without="every command of the stream is taken into memory",
-        tests=("store/test_reader_turns.py::test_without_room_what_is_pending_is_read_and_nothing_new",),
+        tests=("store/test_outbound.py::test_without_room_what_is_pending_is_read_and_nothing_new",),
     ),
     Mechanism(
         promise="bounds",
@@ -121,7 +121,7 @@ MECHANISMS = (
         text="            while self._may_read() and (entries :=",
         mutant="            while (entries :=",
         without="a full stream is taken into a process that ends",
-        tests=("store/test_outbound_sweep.py::test_what_is_too_much_to_hold_is_left_to_the_next_start",),
+        tests=("store/test_outbound.py::test_what_is_too_much_to_hold_is_left_to_the_next_start",),
     ),
     Mechanism(
         promise="P2",
@@ -131,9 +131,7 @@ MECHANISMS = (
         text="            await self._client.xack(self._stream, GROUP, *gone)\n",
         mutant="            pass\n",
         without="it stays pending for ever",
-        tests=(
-            "store/test_reader_turns.py::test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody",
-        ),
+        tests=("store/test_outbound.py::test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody",),
     ),
     Mechanism(
         promise="P1",
@@ -143,7 +141,7 @@ MECHANISMS = (
         text='"retry": Retry(NoBackoff(), 0),\n        "retry_on_error": [],\n',
         mutant='"retry": Retry(NoBackoff(), 3),\n        "retry_on_error": [ConnectionError],\n',
         without="a lost reply stores an entry twice",
-        tests=("store/test_lost_replies.py::test_a_call_whose_reply_is_lost_was_made_once",),
+        tests=("store/test_client.py::test_a_call_whose_reply_is_lost_was_made_once",),
     ),
     Mechanism(
         promise="P2",
@@ -153,7 +151,7 @@ MECHANISMS = (
         text='"socket_timeout": block + READER_MARGIN if block else TIMEOUT,\n',
         mutant='"socket_timeout": TIMEOUT,\n',
         without="every quiet read is an error",
-        tests=("store/test_lost_replies.py::test_a_read_may_take_longer_than_it_blocks",),
+        tests=("store/test_client.py::test_a_read_may_take_longer_than_it_blocks",),
     ),
     Mechanism(
         promise="P2",
@@ -183,7 +181,7 @@ MECHANISMS = (
         text="                await self._pause(backoff * random.uniform(0.5, 1.0))\n",
         mutant="",
         without="a group that is gone makes a loop that takes a processor",
-        tests=("store/test_reader_turns.py::test_errors_in_a_row_are_followed_by_ever_longer_pauses",),
+        tests=("store/test_outbound.py::test_errors_in_a_row_are_followed_by_ever_longer_pauses",),
     ),
     Mechanism(
         promise="P2",
@@ -232,7 +230,7 @@ MECHANISMS = (
         text="                backoff = min(backoff * 2, _LAST_BACKOFF)",
         mutant="                backoff = backoff * 2",
         without="after an outage of minutes commands wait for minutes",
-        tests=("store/test_client_guards.py::test_the_waits_of_a_reader_grow_to_the_longest",),
+        tests=("store/test_outbound_waits.py::test_the_waits_of_a_reader_grow_to_the_longest",),
     ),
     Mechanism(
         promise="P5",
@@ -243,7 +241,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="what it took in its last moment is overtaken",
         tests=(
-            "store/test_reader_turns.py::"
+            "store/test_outbound.py::"
             "test_while_a_replaced_process_may_read_too_what_it_has_taken_comes_first",
         ),
     ),
@@ -255,6 +253,6 @@ MECHANISMS = (
         text="        return self._may_read() and (self._owns is None or await self._owns())\n",
         mutant="        return self._may_read()\n",
         without="a process that wakes up takes what its successor has to find again",
-        tests=("store/test_reader_turns.py::test_a_process_that_was_replaced_takes_nothing_new",),
+        tests=("store/test_outbound.py::test_a_process_that_was_replaced_takes_nothing_new",),
     ),
 )

@@ -122,7 +122,7 @@ MECHANISMS = (
         text="        calls = list(islice(self._queue, BATCH))\n",
         mutant="        calls = list(islice(self._queue, 1))\n",
         without="ten thousand devices make ten thousand calls",
-        tests=("store/test_registry_calls.py::test_registrations_that_wait_go_out_together",),
+        tests=("store/test_registry_outages.py::test_registrations_that_wait_go_out_together",),
     ),
     Mechanism(
         promise="P1",
@@ -267,7 +267,7 @@ MECHANISMS = (
         mutant="        self._queue = deque(removals.values())\n",
         without="a long outage keeps one for each connection there ever was",
         tests=(
-            "store/test_registry_calls.py::test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept",
+            "store/test_registry_outages.py::test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept",
         ),
     ),
     Mechanism(
@@ -303,7 +303,7 @@ MECHANISMS = (
         without="a stop in the middle of telling the registry leaves the devices registered",
         tests=(
             (
-                "store/test_registrar_guards.py::test_who_stops_waiting_for_the_registry_ends_nobody_else"
+                "store/test_registry_outages.py::test_who_stops_waiting_for_the_registry_ends_nobody_else"
                 "s_registration"
             ),
         ),

@@ -78,7 +78,7 @@ MECHANISMS = (
         text="        return True if imei in self._copy else None\n",
         mutant="        return True if self._copy else None\n",
         without="any device comes in once there is a copy",
-        tests=("store/test_allow_list_copy.py::test_the_copy_lets_in_those_it_holds_and_nobody_else",),
+        tests=("store/test_allow_list.py::test_the_copy_lets_in_those_it_holds_and_nobody_else",),
     ),
     Mechanism(
         promise="bounds",

@@ -63,7 +63,7 @@ MECHANISMS = (
         text="        limit = STEP if most is None else min(STEP, most - total)\n",
         mutant="        limit = 0 if most is None else most - total\n",
         without="a long stream holds up every client of the server",
-        tests=("store/test_trim_steps.py::test_a_long_stream_is_trimmed_in_many_calls",),
+        tests=("store/test_trimming.py::test_a_long_stream_is_trimmed_in_many_calls",),
     ),
     Mechanism(
         promise="bounds",
