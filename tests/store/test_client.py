@@ -30,7 +30,7 @@ from store.client.script import Script
 from store.client.url import BadRedisUrl, RedisUrl, read_url, redacted
 from tests.store.resp import Reply, Server, serving
 
-PATIENCE = 2.0
+PATIENCE = 20.0
 
 
 @pytest.mark.parametrize(

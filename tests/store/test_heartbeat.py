@@ -17,7 +17,7 @@ from store.fleet.heartbeat import RETRY, TRIES, Heartbeat, expiry
 from store.fleet.ownership import Holder, Watch
 from store.keys import Keys
 
-PATIENCE = 2.0
+PATIENCE = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 KEYS = Keys()

@@ -95,7 +95,7 @@ async def test_the_sentinel_with_the_newest_configuration_is_believed(start: Sta
 async def test_sentinels_that_are_away_or_silent_cost_no_more_than_patience(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locator, "PATIENCE", 0.1)
+    monkeypatch.setattr(locator, "PATIENCE", 0.5)
     monkeypatch.setattr("store.client.client.TIMEOUT", 60.0)
     server = await start(named("it"))
     silent, one = await start(lambda words: ...), await start(Watcher(server))

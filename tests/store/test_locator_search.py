@@ -11,7 +11,7 @@ from store.client.url import Address
 from store.keys import Keys
 
 KEYS = Keys()
-PATIENCE = 2.0
+PATIENCE = 20.0
 HERE = ("127.0.0.1", 1)
 
 

@@ -14,7 +14,7 @@ from store.streams import outbound
 from store.streams.outbound import OutboundReader
 
 KEYS = Keys()
-PATIENCE = 2.0
+PATIENCE = 20.0
 
 
 def reader_of(client: Redis, errors: list[Exception], **given: Any) -> OutboundReader:

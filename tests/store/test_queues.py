@@ -20,7 +20,7 @@ from store.streams.telemetry import Telemetry
 from tests.redis.book import KEYS, Book
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-PATIENCE = 2.0
+PATIENCE = 20.0
 EVENT = SessionEvent("s-1", 1, "handshake", "new", "accept", "", "1", "", "gw-1", False)
 
 

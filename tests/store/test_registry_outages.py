@@ -16,7 +16,7 @@ from fsm.registration import Registered, RegisterResult
 from store.fleet.registry import BATCH, Registrar
 from tests.store.test_registry import IMEI, KEYS, Gateway, entry
 
-PATIENCE = 2.0
+PATIENCE = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 

@@ -21,7 +21,7 @@ from transport.daemon import checkup, outages, recurring, signals
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
-PATIENCE = 1.0
+PATIENCE = 20.0
 FAILED = "teltonika_task_failures_total"
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 

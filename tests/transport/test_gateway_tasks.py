@@ -19,7 +19,7 @@ from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
 from transport.tasks import Work
 
-PATIENCE = 1.0
+PATIENCE = 20.0
 AWAY = CallFailed("refused")
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 

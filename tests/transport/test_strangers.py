@@ -12,7 +12,7 @@ from transport.connection import handshake as guest
 from transport.teltonika.handshake import ACCEPT
 
 LOCAL = ("127.0.0.1", 0)
-PATIENCE = 1.0
+PATIENCE = 20.0
 
 
 async def test_a_device_is_let_in_though_the_registry_does_not_answer(
