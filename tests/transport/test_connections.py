@@ -280,3 +280,15 @@ def test_a_grace_that_ends_before_queued_is_committed_ends_the_command_afterward
     desk.at(61)
     desk.ledger.settle()
     assert desk.life()[-1] == "failed device_not_connected not_sent"
+
+
+def test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("a")
+    desk.ask("b")
+    desk.hang_up(link)
+    desk.ledger.holders[IMEI] = "gw-2"
+    desk.ledger.alive.add("gw-2")
+    desk.ledger.settle()
+    waiting = [in_flight.request.command_id for in_flight in desk.dispatcher.offline.waiting(IMEI)]
+    assert waiting == ["a", "b"]

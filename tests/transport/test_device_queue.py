@@ -10,6 +10,8 @@ from tests.transport.desk import Desk
 from transport.teltonika.command import TYPE_COMMAND, Message
 from transport.teltonika.frame import CODEC_12, CODEC_14
 
+AHEAD = "2026-01-01T01:00:00Z"
+
 MILLISECOND = 0.001
 MakeDesk = Callable[..., Desk]
 
@@ -174,3 +176,113 @@ def test_a_tainted_queue_is_forgotten_once_the_late_answer_came(desk: Desk) -> N
     desk.at(1000)
     assert not link.closed
     assert (link.taints, link.tainted) == (1, False)
+
+
+def metric(desk: Desk, name: str) -> float | None:
+    return desk.metrics.registry.get_sample_value(f"teltonika_{name}")
+
+
+# A place in line
+
+
+def test_a_command_does_not_take_the_place_of_one_whose_begin_is_on_its_way(desk: Desk) -> None:
+    link = desk.connect()
+    desk.frame_begins(link)
+    desk.ask("a")
+    desk.frame_acked(link)
+    desk.ask("b")
+    desk.ledger.settle()
+    assert (link.texts, desk.life("b")) == (["a"], ["queued not_sent"])
+    desk.answer(link)
+    desk.ledger.settle()
+    assert link.texts == ["a", "b"]
+
+
+def test_who_leaves_the_line_does_not_undo_the_turn_of_the_first(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("a")
+    desk.ask("b")
+    desk.frame_begins(link)
+    desk.ledger.settle()
+    desk.cancel("b")
+    desk.ledger.settle()
+    desk.frame_acked(link)
+    assert link.texts == ["a"]
+
+
+def test_nothing_is_begun_in_a_gateway_that_stops(desk: Desk) -> None:
+    link = desk.connect(ready=False)
+    desk.ask()
+    desk.ledger.settle()
+    desk.dispatcher.stopping = True
+    desk.ready(link)
+    assert (desk.dispatcher.queue_of(link).writes.slot, desk.ledger.depth) == (None, 0)
+
+
+# What TCP says of a command
+
+
+def test_of_a_command_that_is_not_written_tcp_says_nothing(desk: Desk) -> None:
+    """Everything written so far is acknowledged, and the command is none of it."""
+    link = desk.connect()
+    desk.ask("a")
+    desk.ask("b", expect_response="0")
+    desk.ledger.settle()
+    link.acked = link.sent
+    desk.answer(link)
+    desk.frame_begins(link)
+    desk.sweep()
+    desk.ledger.settle()
+    desk.sweep()
+    desk.ledger.settle()
+    assert (link.texts, desk.life("b")) == (["a"], ["queued not_sent", "sent maybe_sent"])
+    desk.frame_acked(link)
+    desk.ledger.settle()
+    assert (link.texts, desk.life("b")[-1]) == (["a", "b"], "sent maybe_sent")
+
+
+# A taint
+
+
+def test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_line(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask("out", response_timeout="1")
+    desk.ledger.settle()
+    desk.at(1)
+    desk.ask("leaves", expires_at=AHEAD)
+    desk.ask("stays", expires_at=AHEAD)
+    desk.ledger.settle()
+    desk.at(20)
+    desk.cancel("leaves")
+    desk.ledger.settle()
+    assert link.taints == 1
+    desk.at(30.9)
+    assert not link.closed
+    desk.at(31)
+    assert link.close_reason == "tainted"
+
+
+def test_queues_are_looked_at_only_while_something_is_out(desk: Desk) -> None:
+    link = desk.connect()
+    looked_at = desk.dispatcher._out
+    desk.ask("a")
+    desk.ask("b")
+    desk.ledger.settle()
+    assert len(looked_at) == 1
+    desk.frame_begins(link)
+    desk.answer(link)
+    desk.cancel("b")
+    desk.ledger.settle()
+    assert len(looked_at) == 0
+    desk.frame_acked(link)
+    desk.ask("c")
+    desk.ledger.settle()
+    assert len(looked_at) == 1
+    desk.at(30)
+    assert len(looked_at) == 1
+    desk.answer(link, "late")
+    assert len(looked_at) == 0
+    desk.ask("d")
+    desk.ledger.settle()
+    desk.hang_up(link)
+    assert len(looked_at) == 0

@@ -190,3 +190,15 @@ async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
     await gateway._flush()
     await gateway.backend.close()
     assert unread == [True, True]
+
+
+# A stop
+
+
+def test_a_stop_does_not_wait_for_what_is_answered_already(desk: Desk) -> None:
+    link = desk.connect()
+    desk.ask()
+    desk.ledger.settle()
+    assert desk.dispatcher.draining == 1
+    desk.answer(link)
+    assert desk.dispatcher.draining == 0

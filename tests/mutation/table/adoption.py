@@ -186,8 +186,8 @@ MECHANISMS = (
         without="the janitor takes it for settled",
         tests=(
             (
-                "store/test_adoption.py::test_an_instance_that_is_back_is_not_settled_though_it_has_"
-                "no_commands"
+                "store/test_adoption.py::"
+                "test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands"
             ),
         ),
     ),
@@ -206,8 +206,8 @@ MECHANISMS = (
         without="the janitor ends with an error, and the process with it",
         tests=(
             (
-                "store/test_adoption.py::test_of_a_command_that_has_ended_only_the_entry_is_removed_"
-                "though_our_limits_refuse_it"
+                "store/test_adoption.py::"
+                "test_of_a_command_that_has_ended_only_the_entry_is_removed_though_our_limits_refuse_it"
             ),
         ),
     ),

@@ -13,7 +13,7 @@ MECHANISMS = (
         text="    if CODEC_NAMES.get(message.codec) != codec or message.quantity != 1:\n",
         mutant="    if message.quantity != 1:\n",
         without="a codec 12 frame answers a codec 14 command",
-        tests=("transport/test_answers.py::test_an_answer_in_another_codec_is_unsolicited",),
+        tests=("transport/test_device_queue_answers.py::test_an_answer_in_another_codec_is_unsolicited",),
     ),
     Mechanism(
         promise="P4",
@@ -23,7 +23,9 @@ MECHANISMS = (
         text="(message.type == TYPE_ANSWER and message.imei == imei)\n",
         mutant="message.type == TYPE_ANSWER\n",
         without="the answer of another device behind the same modem is taken",
-        tests=("transport/test_answers.py::test_a_codec_14_answer_with_another_imei_is_unsolicited",),
+        tests=(
+            "transport/test_device_queue_answers.py::test_a_codec_14_answer_with_another_imei_is_unsolicited",
+        ),
     ),
     Mechanism(
         promise="P4",
@@ -33,7 +35,7 @@ MECHANISMS = (
         text="        return message.type == TYPE_ANSWER and len(message.payload) > 0\n",
         mutant="        return True\n",
         without="a command that the device echoes is its answer",
-        tests=("transport/test_answers.py::test_a_message_of_another_type_is_unsolicited",),
+        tests=("transport/test_device_queue_answers.py::test_a_message_of_another_type_is_unsolicited",),
     ),
     Mechanism(
         promise="P4",
@@ -47,7 +49,7 @@ MECHANISMS = (
         ),
         without="an answer to nothing breaks the queue",
         tests=(
-            "transport/test_answers.py::test_an_answer_while_sent_is_only_being_committed_is_unsolicited",
+            "transport/test_device_queue_answers.py::test_an_answer_while_sent_is_only_being_committed_is_unsolicited",
         ),
     ),
     Mechanism(
@@ -58,7 +60,9 @@ MECHANISMS = (
         text="            self.metrics.pings.inc()\n            return True\n",
         mutant="            pass\n",
         without="every ping is published as an unsolicited answer",
-        tests=("transport/test_answers.py::test_an_empty_codec_12_frame_is_a_ping_and_only_counted",),
+        tests=(
+            "transport/test_device_queue_answers.py::test_an_empty_codec_12_frame_is_a_ping_and_only_counted",
+        ),
     ),
     Mechanism(
         promise="P4",
@@ -78,7 +82,7 @@ MECHANISMS = (
         text="            self.tainted_at = self._owner.clock.monotonic()\n            self.link.taint()\n",
         mutant="            pass\n",
         without="the session goes on as if nothing were owed",
-        tests=("transport/test_session_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",),
+        tests=("transport/test_sessions_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",),
     ),
     Mechanism(
         promise="P4",
@@ -98,7 +102,7 @@ MECHANISMS = (
         text="    kept = payload[:ANSWER_LIMIT]\n",
         mutant="    kept = payload\n",
         without="a device writes 64 KiB into every event",
-        tests=("transport/test_answers.py::test_an_answer_is_published_as_text_or_hex_and_cut",),
+        tests=("transport/test_device_queue_answers.py::test_an_answer_is_published_as_text_or_hex_and_cut",),
     ),
     Mechanism(
         promise="security",
@@ -108,7 +112,7 @@ MECHANISMS = (
         text="    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in data):\n",
         mutant="    if data.isascii():\n",
         without="control characters of a device reach consumers as text",
-        tests=("transport/test_answers.py::test_an_answer_is_published_as_text_or_hex_and_cut",),
+        tests=("transport/test_device_queue_answers.py::test_an_answer_is_published_as_text_or_hex_and_cut",),
     ),
     Mechanism(
         promise="P4",
@@ -128,7 +132,9 @@ MECHANISMS = (
         text="    return asked or (CODEC_14 if speaks else CODEC_12)\n",
         mutant="    return asked or CODEC_12\n",
         without="what its serial port says is taken for the answer",
-        tests=("transport/test_serial_devices.py::test_a_device_that_has_spoken_gets_commands_as_codec_14",),
+        tests=(
+            "transport/test_device_queue_serial.py::test_a_device_that_has_spoken_gets_commands_as_codec_14",
+        ),
     ),
     Mechanism(
         promise="P4",
@@ -151,7 +157,7 @@ MECHANISMS = (
         text="        if self.writes.tainted and attributed == UNCERTAIN:\n            return False\n",
         mutant="",
         without="serial data clear the taint, and the late answer is given to the next command",
-        tests=("transport/test_serial_devices.py::test_serial_data_clear_no_taint",),
+        tests=("transport/test_device_queue_serial.py::test_serial_data_clear_no_taint",),
     ),
     Mechanism(
         promise="P6",

@@ -75,7 +75,7 @@ MECHANISMS = (
         mutant="        if link.imei in self.links:\n            del self.links[link.imei]\n",
         without="the device looks gone while it is here",
         tests=(
-            "transport/test_device_queue_guards.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
+            "transport/test_device_queue_writes.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
         ),
     ),
     Mechanism(
@@ -174,7 +174,7 @@ MECHANISMS = (
         mutant="",
         without="a command that somebody else decided times out here and is told of again",
         tests=(
-            ("transport/test_line_guards.py::test_a_command_that_another_has_decided_does_not_time_out_here"),
+            ("transport/test_in_flight.py::test_a_command_that_another_has_decided_does_not_time_out_here"),
         ),
     ),
     Mechanism(
@@ -185,7 +185,7 @@ MECHANISMS = (
         text="        if queue is not None:\n            self._out.pop(link.session_id, None)\n",
         mutant="        if queue is not None:\n",
         without="every connection that ends with a command out is kept for ever",
-        tests=("transport/test_line_guards.py::test_queues_are_looked_at_only_while_something_is_out",),
+        tests=("transport/test_device_queue.py::test_queues_are_looked_at_only_while_something_is_out",),
     ),
     Mechanism(
         promise="bounds",
@@ -195,7 +195,7 @@ MECHANISMS = (
         text="in_flight.written and not in_flight.decided for",
         mutant="in_flight.written for",
         without="without Redis a gateway waits its whole time to drain for nothing",
-        tests=("transport/test_line_guards.py::test_a_stop_does_not_wait_for_what_is_answered_already",),
+        tests=("transport/test_shutdown.py::test_a_stop_does_not_wait_for_what_is_answered_already",),
     ),
     Mechanism(
         promise="P2",
@@ -207,8 +207,8 @@ MECHANISMS = (
         without="it is taken for one that is being answered, for ever",
         tests=(
             (
-                "transport/test_line_guards.py::test_a_cancel_that_could_not_be_carried_out_is_taken_when"
-                "_it_is_read_again"
+                "transport/test_cancellation_retries.py::"
+                "test_a_cancel_that_could_not_be_carried_out_is_taken_when_it_is_read_again"
             ),
         ),
     ),

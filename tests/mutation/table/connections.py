@@ -13,7 +13,7 @@ MECHANISMS = (
         text="        if older is not None:\n            older.close(SUPERSEDED)\n",
         mutant="",
         without="both stay open, and commands go to one of them",
-        tests=("transport/test_session_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
+        tests=("transport/test_sessions_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
     ),
     Mechanism(
         promise="registry",
@@ -27,8 +27,7 @@ MECHANISMS = (
         mutant="        if True:\n            self._registrar.unregister(",
         without="the entry of the live connection goes with it",
         tests=(
-            "transport/test_connection_guards.py::"
-            "test_the_end_of_an_older_connection_leaves_the_newer_one_registered",
+            "transport/test_protocol.py::test_the_end_of_an_older_connection_leaves_the_newer_one_registered",
         ),
     ),
     Mechanism(
@@ -40,7 +39,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="two instances keep the device",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
         ),
     ),
@@ -53,7 +52,7 @@ MECHANISMS = (
         mutant="        if connection is None:\n",
         without="a device that has just come back is sent away",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
         ),
     ),
@@ -67,7 +66,7 @@ MECHANISMS = (
         ),
         mutant="            if False:\n",
         without="a device waits for an acknowledgement that does not come",
-        tests=("transport/test_session_deadlines.py::test_a_device_whose_frame_is_not_stored_is_let_go",),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_let_go",),
     ),
     Mechanism(
         promise="P7",
@@ -77,7 +76,9 @@ MECHANISMS = (
         text="        if connection is not None and connection.awaits(frame):\n",
         mutant="        if False:\n",
         without="its later frames are acknowledged in the place of that one",
-        tests=("transport/test_floods.py::test_a_refused_frame_closes_the_session_that_waits_for_it",),
+        tests=(
+            "transport/test_sessions_floods.py::test_a_refused_frame_closes_the_session_that_waits_for_it",
+        ),
     ),
     Mechanism(
         promise="P7",
@@ -90,9 +91,7 @@ MECHANISMS = (
         ),
         mutant="            not self.closed and not self._unacked and not self._reader.partial\n",
         without="a command stands before the first acknowledgement",
-        tests=(
-            "transport/test_connection_guards.py::test_no_command_comes_before_the_first_acknowledgement",
-        ),
+        tests=("transport/test_protocol.py::test_no_command_comes_before_the_first_acknowledgement",),
     ),
     Mechanism(
         promise="P7",
@@ -106,7 +105,7 @@ MECHANISMS = (
         mutant="            self.session.state == READY and not self.closed and not self._reader.partial\n",
         without="the device reads it as the acknowledgement",
         tests=(
-            "transport/test_session_deadlines.py::"
+            "transport/test_sessions_deadlines.py::"
             "test_a_command_is_not_written_between_a_frame_and_its_acknowledgement",
         ),
     ),
@@ -121,9 +120,7 @@ MECHANISMS = (
         ),
         mutant="            self.session.state == READY and not self.closed and not self._unacked\n",
         without="the device reads it as the acknowledgement of the frame it is sending",
-        tests=(
-            "transport/test_connection_guards.py::test_a_command_is_not_written_into_a_frame_that_has_begun",
-        ),
+        tests=("transport/test_protocol.py::test_a_command_is_not_written_into_a_frame_that_has_begun",),
     ),
     Mechanism(
         promise="P7",
@@ -134,7 +131,7 @@ MECHANISMS = (
         mutant="        del self._unstored[0]\n        self._write(encode_ack(1))\n",
         without="the device reads four bytes that nobody asked for",
         tests=(
-            "transport/test_messages.py::test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged",
+            "transport/test_protocol_messages.py::test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged",
         ),
     ),
     Mechanism(
@@ -149,7 +146,7 @@ MECHANISMS = (
         mutant="",
         without="it never gets one",
         tests=(
-            "transport/test_session_deadlines.py::"
+            "transport/test_sessions_deadlines.py::"
             "test_a_device_without_records_gets_commands_after_the_grace",
         ),
     ),
@@ -163,7 +160,7 @@ MECHANISMS = (
         without="a session cannot be tainted",
         tests=(
             "fsm/test_session.py::test_the_machine_has_exactly_the_states_and_triggers_of_the_specification",
-            "transport/test_session_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",
+            "transport/test_sessions_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",
         ),
     ),
     Mechanism(
@@ -175,7 +172,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="a device that names itself stays in the registry",
         tests=(
-            "transport/test_session_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",
+            "transport/test_sessions_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",
         ),
     ),
     Mechanism(

@@ -24,7 +24,7 @@ MECHANISMS = (
         mutant="        alone = queue.idle and link.writable and",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
-            "transport/test_redeliveries.py::"
+            "transport/test_consumer_redeliveries.py::"
             "test_where_a_redelivery_stands_is_asked_before_anything_is_proposed",
         ),
     ),
@@ -137,9 +137,7 @@ MECHANISMS = (
         text="        for in_flight in self.offline.recalled(now):\n            self._graces.set(in_flight, now)\n",
         mutant="        self.offline.recalled(now)\n",
         without="it waits for the grace though nobody will come",
-        tests=(
-            "transport/test_expected.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",
-        ),
+        tests=("transport/test_recall.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",),
     ),
     Mechanism(
         promise="faults",
@@ -187,6 +185,6 @@ MECHANISMS = (
         text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
-        tests=("transport/test_device_queue_guards.py::test_the_first_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_writes.py::test_the_first_word_of_the_ledger_tells_the_time",),
     ),
 )

@@ -68,7 +68,7 @@ MECHANISMS = (
             'else "") for imei in imeis]\n'
         ),
         without="its entry names an instance that does not hold it",
-        tests=("transport/test_reconcile.py::test_a_device_that_has_left_meanwhile_is_not_registered_again",),
+        tests=("transport/test_recurring.py::test_a_device_that_has_left_meanwhile_is_not_registered_again",),
     ),
     Mechanism(
         promise="faults",
@@ -317,7 +317,7 @@ MECHANISMS = (
         text="        _make_full_collections_rare()\n",
         mutant="",
         without="every device waits while Python looks through thousands of connections",
-        tests=("transport/test_garbage.py::test_full_garbage_collections_are_rare",),
+        tests=("transport/test_process.py::test_full_garbage_collections_are_rare",),
     ),
     Mechanism(
         promise="faults",

@@ -43,7 +43,7 @@ MECHANISMS = (
         mutant="        if in_flight is None:\n            return\n",
         without="a command whose verdict is on its way is written",
         tests=(
-            "transport/test_device_queue_guards.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",
+            "transport/test_device_queue_writes.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",
         ),
     ),
     Mechanism(
@@ -88,7 +88,7 @@ MECHANISMS = (
         mutant="",
         without="it waits in the slot of a connection that is between frames",
         tests=(
-            "transport/test_device_queue_guards.py::"
+            "transport/test_device_queue_writes.py::"
             "test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept",
         ),
     ),
@@ -106,7 +106,7 @@ MECHANISMS = (
         mutant="        request",
         without="a command that waited for the end of a frame is written too late",
         tests=(
-            "transport/test_device_queue_guards.py::"
+            "transport/test_device_queue_writes.py::"
             "test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept",
         ),
     ),
@@ -134,7 +134,7 @@ MECHANISMS = (
         mutant="        elif self.writes.free and self.writes.waiting:\n",
         without="it is begun twice",
         tests=(
-            "transport/test_device_queue_guards.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
+            "transport/test_device_queue_writes.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
         ),
     ),
     Mechanism(
@@ -185,7 +185,7 @@ MECHANISMS = (
         mutant="        return queued is not None and self._sent - queued > 0\n",
         without="an earlier byte is enough",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte",
         ),
     ),
@@ -208,7 +208,7 @@ MECHANISMS = (
         mutant="        self.writes.written()\n",
         without="the next quiet moment writes it again",
         tests=(
-            "transport/test_device_queue_guards.py::"
+            "transport/test_device_queue_writes.py::"
             "test_what_is_written_is_not_written_again_at_the_next_quiet_moment",
         ),
     ),
@@ -221,7 +221,7 @@ MECHANISMS = (
         mutant="            pass\n        self.writes.leave(in_flight)",
         without="the queue waits for ever to write what is gone",
         tests=(
-            "transport/test_device_queue_guards.py::test_after_a_command_that_was_withdrawn_the_next_is_written",
+            "transport/test_device_queue_writes.py::test_after_a_command_that_was_withdrawn_the_next_is_written",
         ),
     ),
     Mechanism(

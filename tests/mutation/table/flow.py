@@ -13,7 +13,7 @@ MECHANISMS = (
         text="        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._welcome)\n",
         mutant="",
         without="while Redis is slow no device is let in",
-        tests=("transport/test_strangers.py::test_a_device_is_let_in_though_the_registry_does_not_answer",),
+        tests=("transport/test_handshake.py::test_a_device_is_let_in_though_the_registry_does_not_answer",),
     ),
     Mechanism(
         promise="P6",
@@ -23,7 +23,7 @@ MECHANISMS = (
         text="        if connection.congested:\n",
         mutant="        if True:\n",
         without="a device is not read while one frame of it is being stored",
-        tests=("transport/test_connection_guards.py::test_a_device_is_read_on_while_its_frames_are_stored",),
+        tests=("transport/test_protocol.py::test_a_device_is_read_on_while_its_frames_are_stored",),
     ),
     Mechanism(
         promise="bounds",
@@ -33,7 +33,7 @@ MECHANISMS = (
         text="        return len(waiting) >= UNACKED_LIMIT or not self._backlog.shares(weight)\n",
         mutant="        return not self._backlog.shares(weight)\n",
         without="one device has as many frames in the backlog as it likes",
-        tests=("transport/test_connection_guards.py::test_a_device_is_read_on_while_its_frames_are_stored",),
+        tests=("transport/test_protocol.py::test_a_device_is_read_on_while_its_frames_are_stored",),
     ),
     Mechanism(
         promise="bounds",
@@ -56,7 +56,7 @@ MECHANISMS = (
         mutant="",
         without="an outage of Redis fills the memory",
         tests=(
-            "transport/test_connection_guards.py::test_nobody_is_read_while_too_much_waits_for_the_store",
+            "transport/test_protocol.py::test_nobody_is_read_while_too_much_waits_for_the_store",
             "transport/test_backpressure.py::test_while_the_backlog_is_full_nobody_is_read",
         ),
     ),
@@ -148,7 +148,7 @@ MECHANISMS = (
         text=("        self._due_in(self._sessions.settings.handshake_timeout)\n"),
         mutant="",
         without="strangers keep their sockets for ever",
-        tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_must_name_itself_in_time",),
     ),
     Mechanism(
         promise="bounds",
@@ -158,7 +158,7 @@ MECHANISMS = (
         text=("        if begun:\n            self._due_in(FRAME_DEADLINE)\n"),
         mutant="        if begun:\n            pass\n",
         without="half a frame keeps commands and memory for ever",
-        tests=("transport/test_session_deadlines.py::test_a_frame_that_has_begun_must_end_in_time",),
+        tests=("transport/test_sessions_deadlines.py::test_a_frame_that_has_begun_must_end_in_time",),
     ),
     Mechanism(
         promise="bounds",
@@ -178,7 +178,7 @@ MECHANISMS = (
         text="reason=fault.reason)\n        self.close(PROTOCOL_ERROR)\n",
         mutant="reason=fault.reason)\n",
         without="it stays open, and nothing it sends is read",
-        tests=("transport/test_connection_guards.py::test_noise_that_is_no_frame_ends_the_connection",),
+        tests=("transport/test_protocol.py::test_noise_that_is_no_frame_ends_the_connection",),
     ),
     Mechanism(
         promise="bounds",
@@ -188,9 +188,7 @@ MECHANISMS = (
         text="        if self._bad >= BAD_FRAMES_LIMIT:\n",
         mutant="        if False:\n",
         without="noise is read for ever",
-        tests=(
-            "transport/test_connection_guards.py::test_so_many_bad_checksums_in_a_row_end_the_connection",
-        ),
+        tests=("transport/test_protocol.py::test_so_many_bad_checksums_in_a_row_end_the_connection",),
     ),
     Mechanism(
         promise="bounds",
@@ -201,7 +199,7 @@ MECHANISMS = (
         mutant="        pass\n",
         without="its acknowledgements fill the memory",
         tests=(
-            "transport/test_session_deadlines.py::"
+            "transport/test_sessions_deadlines.py::"
             "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
         ),
     ),
@@ -214,7 +212,7 @@ MECHANISMS = (
         mutant="            self._transport.close()\n        else:\n            self._transport.close()\n",
         without="its socket stays until the kernel gives up",
         tests=(
-            "transport/test_session_deadlines.py::"
+            "transport/test_sessions_deadlines.py::"
             "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
         ),
     ),
@@ -227,7 +225,7 @@ MECHANISMS = (
         mutant="            elif False and not",
         without="the option does nothing",
         tests=(
-            "transport/test_session_deadlines.py::test_a_silent_device_is_closed_where_the_operator_says_so",
+            "transport/test_sessions_deadlines.py::test_a_silent_device_is_closed_where_the_operator_says_so",
         ),
     ),
     Mechanism(
@@ -238,7 +236,7 @@ MECHANISMS = (
         text="        if self.imei:\n            self._sessions.publish(event)\n",
         mutant="        if True:\n            self._sessions.publish(event)\n",
         without="every port scan is written to the log of commands",
-        tests=("transport/test_session_deadlines.py::test_a_device_must_name_itself_in_time",),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_must_name_itself_in_time",),
     ),
     Mechanism(
         promise="bounds",
@@ -275,7 +273,7 @@ MECHANISMS = (
         mutant="        due = self.deadlines.due(now)\n",
         without="thousands of strangers hold up the devices",
         tests=(
-            "transport/test_floods.py::"
+            "transport/test_sessions_floods.py::"
             "test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns",
         ),
     ),

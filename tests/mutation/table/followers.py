@@ -122,7 +122,7 @@ MECHANISMS = (
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(
-            "transport/test_device_queue_guards.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
+            "transport/test_device_queue_writes.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
         ),
     ),
     Mechanism(
@@ -134,7 +134,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="one device fills the log",
         tests=(
-            "transport/test_answers.py::test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute",
+            "transport/test_device_queue_answers.py::test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute",
         ),
     ),
     Mechanism(
@@ -146,7 +146,7 @@ MECHANISMS = (
         mutant="        if False:\n",
         without="devices fill the memory during an outage",
         tests=(
-            "transport/test_answers.py::"
+            "transport/test_device_queue_answers.py::"
             "test_while_the_ledger_is_far_behind_what_a_device_says_unasked_is_only_counted",
         ),
     ),
@@ -159,7 +159,7 @@ MECHANISMS = (
         mutant='        """Seconds that never go back."""\n        return time.time()\n',
         without="a wall clock that is set ends or prolongs every wait",
         tests=(
-            "transport/test_clock_jumps.py::"
+            "transport/test_clock.py::"
             "test_a_wall_clock_that_is_set_moves_neither_deadlines_nor_the_time_of_redis",
         ),
     ),
@@ -172,8 +172,7 @@ MECHANISMS = (
         mutant="        self._best = measured\n",
         without="a stall makes expired commands young again",
         tests=(
-            "transport/test_clock_jumps.py::"
-            "test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts",
+            "transport/test_clock.py::test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts",
         ),
     ),
     Mechanism(
@@ -184,7 +183,7 @@ MECHANISMS = (
         text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
-        tests=("transport/test_device_queue_guards.py::test_each_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_writes.py::test_each_word_of_the_ledger_tells_the_time",),
     ),
     Mechanism(
         promise="faults",
@@ -207,7 +206,7 @@ MECHANISMS = (
         mutant="            pass\n",
         without="every device that ever was here is remembered",
         tests=(
-            "transport/test_device_queue_guards.py::test_a_device_that_is_not_expected_any_more_is_forgotten",
+            "transport/test_device_queue_writes.py::test_a_device_that_is_not_expected_any_more_is_forgotten",
         ),
     ),
     Mechanism(

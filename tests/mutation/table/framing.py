@@ -63,7 +63,7 @@ MECHANISMS = (
         text="        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)\n",
         mutant="",
         without="a link that was cut while idle stays open for ever",
-        tests=("transport/test_dead_peers.py::test_an_idle_link_is_asked_whether_it_is_still_there",),
+        tests=("transport/test_tcp.py::test_an_idle_link_is_asked_whether_it_is_still_there",),
     ),
     Mechanism(
         promise="bounds",
@@ -73,9 +73,7 @@ MECHANISMS = (
         text="            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)\n",
         mutant="",
         without="a link that was cut with bytes under way stays open for a quarter of an hour",
-        tests=(
-            "transport/test_dead_peers.py::test_bytes_that_nobody_acknowledges_end_the_connection_in_time",
-        ),
+        tests=("transport/test_tcp.py::test_bytes_that_nobody_acknowledges_end_the_connection_in_time",),
     ),
     Mechanism(
         promise="bounds",
@@ -107,6 +105,6 @@ MECHANISMS = (
         text=" or message.quantity != 1:\n",
         mutant=":\n",
         without="the first of several serial packets is taken for the answer",
-        tests=("transport/test_messages.py::test_merged_messages_are_no_answer",),
+        tests=("transport/test_protocol_messages.py::test_merged_messages_are_no_answer",),
     ),
 )

@@ -136,7 +136,7 @@ MECHANISMS = (
         ),
         without="the log tells the next command's `sent` before this one's end",
         tests=(
-            "transport/test_device_queue_guards.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
+            "transport/test_device_queue_writes.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
         ),
     ),
     Mechanism(
@@ -147,7 +147,7 @@ MECHANISMS = (
         text="in_flight.backlog.pop(0)",
         mutant="in_flight.backlog.pop()",
         without="what came last decides",
-        tests=("transport/test_line_guards.py::test_inputs_that_waited_are_heard_in_their_order",),
+        tests=("transport/test_in_flight.py::test_inputs_that_waited_are_heard_in_their_order",),
     ),
     Mechanism(
         promise="P1",
@@ -159,8 +159,8 @@ MECHANISMS = (
         without="after a failover the command is written again",
         tests=(
             (
-                "transport/test_line_guards.py::test_what_was_done_with_a_command_that_another_has_decide"
-                "d_is_remembered"
+                "transport/test_in_flight.py::"
+                "test_what_was_done_with_a_command_that_another_has_decided_is_remembered"
             ),
         ),
     ),
@@ -172,7 +172,7 @@ MECHANISMS = (
         text="        if not self.holds(in_flight.request.outbound_id):\n            return\n",
         mutant="",
         without="it is counted and told for each of its moves",
-        tests=("transport/test_line_guards.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
+        tests=("transport/test_in_flight.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
     ),
     Mechanism(
         promise="P3",
@@ -184,8 +184,8 @@ MECHANISMS = (
         without="it is sent when its entry comes again, after `not_sent`",
         tests=(
             (
-                "transport/test_line_guards.py::test_a_command_that_was_given_up_is_not_sent_when_it_is_a"
-                "sked_for_again"
+                "transport/test_in_flight.py::"
+                "test_a_command_that_was_given_up_is_not_sent_when_it_is_asked_for_again"
             ),
         ),
     ),

@@ -195,8 +195,8 @@ MECHANISMS = (
         without="Redis is called without end while it is away",
         tests=(
             (
-                "store/test_queues.py::test_between_calls_that_fail_there_is_a_wait_and_the_first_that_do"
-                "es_not_ends_them[ledger]"
+                "store/test_queues.py::"
+                "test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_not_ends_them[ledger]"
             ),
         ),
     ),

@@ -17,7 +17,7 @@ MECHANISMS = (
         mutant="        else:\n",
         without="after a failover that lost its `sent` a command is written again",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again",
         ),
     ),
@@ -30,7 +30,7 @@ MECHANISMS = (
         mutant="            self.release(in_flight)\n",
         without="a command that it has finished looks new to it",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again",
         ),
     ),
@@ -43,7 +43,7 @@ MECHANISMS = (
         mutant="            if True:\n",
         without="the command stays without a verdict in a Redis that has lost its `sent`",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both",
         ),
     ),
@@ -56,7 +56,7 @@ MECHANISMS = (
         mutant="",
         without="the next command goes out first, and the repetition waits for the next look",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it",
         ),
     ),
@@ -69,7 +69,7 @@ MECHANISMS = (
         mutant="",
         without="its time to live ends first, and the next command passes it",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition",
         ),
     ),
@@ -82,7 +82,7 @@ MECHANISMS = (
         mutant="        self.release(in_flight)\n        if late:\n            self.recent_outcomes.add(event)\n",
         without="a command that was answered is written again for its repetition",
         tests=(
-            "transport/test_lost_moves.py::"
+            "transport/test_recent_outcomes.py::"
             "test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict",
         ),
     ),
@@ -94,7 +94,7 @@ MECHANISMS = (
         text="        if not lost:\n            return False\n        *before, verdict = lost\n",
         mutant="        *before, verdict = lost or [event]\n",
         without="it is proposed again and again, for ever",
-        tests=("transport/test_line_guards.py::test_a_verdict_that_finds_an_earlier_one_is_told_once",),
+        tests=("transport/test_in_flight.py::test_a_verdict_that_finds_an_earlier_one_is_told_once",),
     ),
     Mechanism(
         promise="faults",
@@ -104,7 +104,7 @@ MECHANISMS = (
         text="        return None if self._monotonic() - at >= self._retention else verdict\n",
         mutant="        return verdict\n",
         without="an id that may be used again is refused",
-        tests=("transport/test_lost_moves.py::test_after_the_retention_an_id_counts_as_new",),
+        tests=("transport/test_recent_outcomes.py::test_after_the_retention_an_id_counts_as_new",),
     ),
     Mechanism(
         promise="bounds",
@@ -114,7 +114,7 @@ MECHANISMS = (
         text="        if len(self._given) > REMEMBERED:\n",
         mutant="        if False:\n",
         without="every command there ever was stays in memory",
-        tests=("transport/test_lost_moves.py::test_the_verdicts_that_are_remembered_are_the_last_ones",),
+        tests=("transport/test_recent_outcomes.py::test_the_verdicts_that_are_remembered_are_the_last_ones",),
     ),
     Mechanism(
         promise="P1",
@@ -125,7 +125,7 @@ MECHANISMS = (
         mutant="            news = False\n",
         without="a command that has just been answered is written again for its repetition",
         tests=(
-            "transport/test_repetitions.py::"
+            "transport/test_duplicates.py::"
             "test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written",
         ),
     ),
@@ -138,7 +138,7 @@ MECHANISMS = (
         mutant="            if found.seq and not found.terminal and verdict is None:\n",
         without="it is asked about at every look, and never ends",
         tests=(
-            "transport/test_repetitions.py::"
+            "transport/test_duplicates.py::"
             "test_what_was_refused_here_and_begun_elsewhere_is_carried_out_when_it_is_moved_here",
         ),
     ),

@@ -104,8 +104,8 @@ MECHANISMS = (
         without="one call that is given up fails all the others",
         tests=(
             (
-                "store/test_locator_search.py::test_who_stops_waiting_for_the_address_of_the_server_ends_n"
-                "obody_elses_search"
+                "store/test_locator_search.py::"
+                "test_who_stops_waiting_for_the_address_of_the_server_ends_nobody_elses_search"
             ),
         ),
     ),

@@ -303,8 +303,8 @@ MECHANISMS = (
         without="a stop in the middle of telling the registry leaves the devices registered",
         tests=(
             (
-                "store/test_registry_outages.py::test_who_stops_waiting_for_the_registry_ends_nobody_else"
-                "s_registration"
+                "store/test_registry_outages.py::"
+                "test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration"
             ),
         ),
     ),

@@ -209,7 +209,7 @@ MECHANISMS = (
         mutant="    return CONNECTION_LOST\n",
         without="every close is `connection_lost`",
         tests=(
-            "transport/test_session_deadlines.py::"
+            "transport/test_sessions_deadlines.py::"
             "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
         ),
     ),

@@ -165,7 +165,7 @@ MECHANISMS = (
         text="        if self.connected >= self._room:\n",
         mutant="        if False:\n",
         without="the process runs out of files",
-        tests=("transport/test_connection_guards.py::test_beyond_the_limit_of_connections_nobody_comes_in",),
+        tests=("transport/test_protocol.py::test_beyond_the_limit_of_connections_nobody_comes_in",),
     ),
     Mechanism(
         promise="bounds",
@@ -175,10 +175,7 @@ MECHANISMS = (
         text="        if self._per_host and self._unidentified[host] >= self._per_host:\n",
         mutant="        if False:\n",
         without="one address takes all the room",
-        tests=(
-            "transport/test_connection_guards.py::"
-            "test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",
-        ),
+        tests=("transport/test_protocol.py::test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",),
     ),
     Mechanism(
         promise="bounds",
@@ -188,10 +185,7 @@ MECHANISMS = (
         text="        self._unidentified[host] -= 1\n",
         mutant="        pass\n",
         without="an address that came often is refused for ever",
-        tests=(
-            "transport/test_connection_guards.py::"
-            "test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",
-        ),
+        tests=("transport/test_protocol.py::test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",),
     ),
     Mechanism(
         promise="bounds",
@@ -262,7 +256,9 @@ MECHANISMS = (
         text="        if not self.secure and (holder := self._sessions.secure_peer(imei)):\n",
         mutant="        if (holder := self._sessions.secure_peer(imei)) and False:\n",
         without="whoever knows the IMEI gets the commands of a device with a certificate",
-        tests=("transport/test_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",),
+        tests=(
+            "transport/test_sessions_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",
+        ),
     ),
     Mechanism(
         promise="security",
@@ -362,7 +358,7 @@ MECHANISMS = (
         text="        rtt_ms=event.rtt_ms,\n    )\n",
         mutant="        rtt_ms=event.rtt_ms,\n        response=event.response,\n    )\n",
         without="what a device answered is logged",
-        tests=("transport/test_verdict_line.py::test_the_line_of_a_verdict_holds_nothing_of_what_was_said",),
+        tests=("transport/test_in_flight.py::test_the_line_of_a_verdict_holds_nothing_of_what_was_said",),
     ),
     Mechanism(
         promise="security",
@@ -408,7 +404,7 @@ MECHANISMS = (
         mutant="self._refusals.allow((reason,), self.now)",
         without="one noisy address hides all others",
         tests=(
-            "transport/test_floods.py::test_strangers_are_told_once_a_minute_for_each_address_and_reason",
+            "transport/test_sessions_floods.py::test_strangers_are_told_once_a_minute_for_each_address_and_reason",
         ),
     ),
 )

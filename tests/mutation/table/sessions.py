@@ -47,8 +47,8 @@ MECHANISMS = (
         without="a device that does not read holds its socket",
         tests=(
             (
-                "transport/test_sessions.py::test_what_did_not_close_by_itself_is_closed_whatever_is_sti"
-                "ll_to_be_written"
+                "transport/test_sessions.py::"
+                "test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_written"
             ),
         ),
     ),
@@ -62,8 +62,8 @@ MECHANISMS = (
         without="it is stored, for a device that gets no acknowledgement",
         tests=(
             (
-                "transport/test_frame_guards.py::test_behind_the_frame_that_ends_a_connection_nothing_is_"
-                "stored"
+                "transport/test_protocol_frames.py::"
+                "test_behind_the_frame_that_ends_a_connection_nothing_is_stored"
             ),
         ),
     ),
@@ -80,7 +80,7 @@ MECHANISMS = (
         ),
         mutant="            self._sessions.deadlines.cancel(self)\n\n    def _bad",
         without="a command waits for the next frame of records",
-        tests=("transport/test_frame_guards.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
+        tests=("transport/test_protocol_frames.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
     ),
     Mechanism(
         promise="faults",
@@ -96,8 +96,8 @@ MECHANISMS = (
         without="a device that sends no records but something else never gets a command",
         tests=(
             (
-                "transport/test_frame_guards.py::test_a_device_without_records_gets_commands_though_it_ha"
-                "s_sent_something_else"
+                "transport/test_protocol_frames.py::"
+                "test_a_device_without_records_gets_commands_though_it_has_sent_something_else"
             ),
         ),
     ),
@@ -109,7 +109,7 @@ MECHANISMS = (
         text="        self.last_read = sessions.now\n",
         mutant="",
         without="every device is idle after its time",
-        tests=("transport/test_frame_guards.py::test_a_device_that_sends_is_not_idle",),
+        tests=("transport/test_protocol_frames.py::test_a_device_that_sends_is_not_idle",),
     ),
     Mechanism(
         promise="P7",
@@ -121,8 +121,8 @@ MECHANISMS = (
         without="a device whose network is slow sends again what is stored",
         tests=(
             (
-                "transport/test_frame_guards.py::test_a_close_of_ours_is_read_by_a_device_that_is_slow_wh"
-                "ere_it_has_to_know[shutdown-False]"
+                "transport/test_protocol_frames.py::"
+                "test_a_close_of_ours_is_read_by_a_device_that_is_slow_where_it_has_to_know[shutdown-False]"
             ),
         ),
     ),

@@ -14,7 +14,7 @@ MECHANISMS = (
         mutant="        self._write(encode_ack(count))\n        sessions.telemetry.store(frame)\n",
         without="it is acknowledged when it is read",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored",
         ),
     ),
@@ -161,7 +161,7 @@ MECHANISMS = (
         mutant="        self._write(encode_ack(1))\n        if self.half_closed",
         without="the device sends the frame again for ever",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored",
         ),
     ),
@@ -174,7 +174,7 @@ MECHANISMS = (
         mutant="            self._write(encode_ack(body[1]))\n            return\n",
         without="it is acknowledged and lost",
         tests=(
-            "transport/test_connection_guards.py::"
+            "transport/test_protocol.py::"
             "test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored",
         ),
     ),
@@ -188,8 +188,7 @@ MECHANISMS = (
         without="noise is stored as telemetry",
         tests=(
             "transport/test_frame.py::test_a_flipped_byte_of_the_body_makes_a_bad_frame_and_keeps_the_step",
-            "transport/test_connection_guards.py::"
-            "test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged",
+            "transport/test_protocol.py::test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged",
         ),
     ),
     Mechanism(
@@ -255,9 +254,7 @@ MECHANISMS = (
         text="        elif self._greeted:\n            self._read(data)\n",
         mutant="        elif self._handshake is None:\n            self._read(data)\n",
         without="while Redis is slow the first acknowledgement is read as a refusal",
-        tests=(
-            "transport/test_connection_guards.py::test_a_device_reads_01_before_its_first_acknowledgement",
-        ),
+        tests=("transport/test_protocol.py::test_a_device_reads_01_before_its_first_acknowledgement",),
     ),
     Mechanism(
         promise="bounds",
@@ -267,9 +264,7 @@ MECHANISMS = (
         text="            self._sessions.telemetry.drop(frame)\n",
         mutant="            pass\n",
         without="an outage keeps the frames of devices that come and go",
-        tests=(
-            "transport/test_connection_guards.py::test_what_is_not_stored_when_a_connection_ends_is_dropped",
-        ),
+        tests=("transport/test_protocol.py::test_what_is_not_stored_when_a_connection_ends_is_dropped",),
     ),
     Mechanism(
         promise="faults",
@@ -280,7 +275,7 @@ MECHANISMS = (
         mutant="        return False\n",
         without="its records are stored, or not, and it does not learn which",
         tests=(
-            "transport/test_closes.py::"
+            "transport/test_link.py::"
             "test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minute",
         ),
     ),
@@ -292,7 +287,7 @@ MECHANISMS = (
         text="        count, _ = self._unacked.pop(0)\n",
         mutant="        count, _ = self._unacked.pop()\n",
         without="a device reads another frame's count and sends again, or worse, does not",
-        tests=("transport/test_connection_guards.py::test_frames_are_acknowledged_in_their_order",),
+        tests=("transport/test_protocol.py::test_frames_are_acknowledged_in_their_order",),
     ),
     Mechanism(
         promise="bounds",
@@ -314,8 +309,8 @@ MECHANISMS = (
         without="Redis is called without end while it is away",
         tests=(
             (
-                "store/test_queues.py::test_between_calls_that_fail_there_is_a_wait_and_the_first_that_do"
-                "es_not_ends_them[telemetry]"
+                "store/test_queues.py::"
+                "test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_not_ends_them[telemetry]"
             ),
         ),
     ),

@@ -15,8 +15,8 @@ MECHANISMS = (
         without="the second takes the turn of the first, which is written before it is queued",
         tests=(
             (
-                "transport/test_line_guards.py::test_a_command_does_not_take_the_place_of_one_whose_begin"
-                "_is_on_its_way"
+                "transport/test_device_queue.py::"
+                "test_a_command_does_not_take_the_place_of_one_whose_begin_is_on_its_way"
             ),
         ),
     ),
@@ -29,7 +29,7 @@ MECHANISMS = (
         mutant="        self.unwritten = False",
         without="a committed command is never written when one behind it is called off",
         tests=(
-            ("transport/test_line_guards.py::test_who_leaves_the_line_does_not_undo_the_turn_of_the_first"),
+            ("transport/test_device_queue.py::test_who_leaves_the_line_does_not_undo_the_turn_of_the_first"),
         ),
     ),
     Mechanism(
@@ -42,8 +42,8 @@ MECHANISMS = (
         without="what waited behind a command that is held elsewhere waits twice",
         tests=(
             (
-                "transport/test_line_guards.py::test_what_waited_behind_a_command_that_is_held_elsewhere_"
-                "waits_once"
+                "transport/test_connections.py::"
+                "test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once"
             ),
         ),
     ),
@@ -55,7 +55,7 @@ MECHANISMS = (
         text="        elif self._owner.stopping:\n            return\n        elif self.writes.free",
         mutant="        elif self.writes.free",
         without="a device that becomes ready gets another command",
-        tests=("transport/test_line_guards.py::test_nothing_is_begun_in_a_gateway_that_stops",),
+        tests=("transport/test_device_queue.py::test_nothing_is_begun_in_a_gateway_that_stops",),
     ),
     Mechanism(
         promise="P3",
@@ -65,7 +65,7 @@ MECHANISMS = (
         text="        if in_flight is None or not in_flight.offset or",
         mutant="        if in_flight is None or",
         without="a command is `delivered` before it is written",
-        tests=("transport/test_line_guards.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
+        tests=("transport/test_device_queue.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
     ),
     Mechanism(
         promise="bounds",
@@ -77,8 +77,8 @@ MECHANISMS = (
         without="each command that is called off gives the device more time",
         tests=(
             (
-                "transport/test_line_guards.py::test_a_taint_counts_from_the_write_that_got_no_answer_who"
-                "ever_leaves_the_line"
+                "transport/test_device_queue.py::"
+                "test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_line"
             ),
         ),
     ),

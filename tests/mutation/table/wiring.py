@@ -27,8 +27,8 @@ MECHANISMS = (
         without="the first failed call ends the process",
         tests=(
             (
-                "transport/test_gateway_tasks.py::test_who_is_here_is_told_at_each_beat_whether_the_pendi"
-                "ng_can_be_counted_or_not"
+                "transport/test_gateway_tasks.py::"
+                "test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_counted_or_not"
             ),
         ),
     ),
@@ -72,8 +72,8 @@ MECHANISMS = (
         without="the last acknowledgements are cut off",
         tests=(
             (
-                "transport/test_gateway_tasks.py::test_sockets_have_a_while_to_close_before_they_are_clos"
-                "ed_by_force"
+                "transport/test_gateway_tasks.py::"
+                "test_sockets_have_a_while_to_close_before_they_are_closed_by_force"
             ),
         ),
     ),
@@ -87,8 +87,8 @@ MECHANISMS = (
         without="it moves commands of an instance that is alive",
         tests=(
             (
-                "transport/test_backend.py::test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_"
-                "its_own"
+                "transport/test_backend.py::"
+                "test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_own"
             ),
         ),
     ),
@@ -117,8 +117,8 @@ MECHANISMS = (
         without="a restart fails for a minute",
         tests=(
             (
-                "transport/test_sockets.py::test_a_port_can_be_had_again_at_once_and_what_is_written_goes"
-                "_out_at_once"
+                "transport/test_tcp.py::"
+                "test_a_port_can_be_had_again_at_once_and_what_is_written_goes_out_at_once"
             ),
         ),
     ),
@@ -130,9 +130,7 @@ MECHANISMS = (
         text="    return int(queued) + transport.get_write_buffer_size()",
         mutant="    return int(queued)",
         without="a command that was never sent is `delivered`",
-        tests=(
-            ("transport/test_sockets.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),
-        ),
+        tests=(("transport/test_tcp.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),),
     ),
     Mechanism(
         promise="bounds",

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import resource
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +19,16 @@ from tests.transport.door import gateway_files
 from tests.transport.wire import FakeTransport, Wire
 from transport.connection import tcp
 from transport.connection.listener import Listener
-from transport.connection.tcp import RESERVED_DESCRIPTORS, bind, raise_descriptor_limit, unacknowledged
+from transport.connection.tcp import (
+    KEEPALIVE_COUNT,
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    RESERVED_DESCRIPTORS,
+    USER_TIMEOUT_MS,
+    bind,
+    raise_descriptor_limit,
+    unacknowledged,
+)
 from transport.daemon.listeners import TLS_GOODBYE, CannotListen, Listeners
 from transport.settings import Settings
 
@@ -113,3 +124,31 @@ def test_as_many_connections_come_in_as_there_are_files_beside_our_own(
     monkeypatch.setattr(resource, "setrlimit", lambda *given: raised.append(given))
     assert raise_descriptor_limit() == 5000 - RESERVED_DESCRIPTORS
     assert raised == [(resource.RLIMIT_NOFILE, (5000, 5000))]
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels have other options")
+
+
+@pytest.fixture
+def accepted() -> Iterator[socket.socket]:
+    """A connection that a device has made."""
+    with bind("127.0.0.1", 0) as listener:
+        listener.setblocking(True)
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            yield connection
+
+
+@linux_only
+def test_an_idle_link_is_asked_whether_it_is_still_there(accepted: socket.socket) -> None:
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [
+        *(KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
+    ]
+    assert KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT <= 120
+
+
+@linux_only
+def test_bytes_that_nobody_acknowledges_end_the_connection_in_time(accepted: socket.socket) -> None:
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_MS == 60_000

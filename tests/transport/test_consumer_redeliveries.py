@@ -70,3 +70,16 @@ def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: De
     assert desk.ledger.depth == 1
     desk.ledger.settle()
     assert (desk.life(), link.texts) == (["failed gateway_restart maybe_sent"], [])
+
+
+@pytest.mark.parametrize("state", ["failed", "timeout"])
+def test_what_was_refused_in_one_move_is_not_sent_to_a_device_that_is_free(desk: Desk, state: str) -> None:
+    """Its ledger stands at the first event, where that of a command stands that may be sent."""
+    entry = Entry(US, "1767225600000-1")
+    desk.ledger.rows["c-1"] = Row(state, 1, "boot-a:1", entry, IMEI)
+    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1"}
+    link = desk.connect()
+    desk.redeliver()
+    desk.ledger.settle()
+    assert (link.texts, desk.ledger.log) == ([], [])
+    assert desk.ledger.stream == {}
