@@ -17,7 +17,7 @@ from tests.mutation import warm
 from tests.mutation.mechanism import Mechanism
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("fsm", "store", "transport", "tests", "pyproject.toml")
+COPIED = ("fsm", "store", "transport", "tests", "docs", "pyproject.toml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "mutation")
 
 
