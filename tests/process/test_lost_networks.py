@@ -14,7 +14,7 @@ import pytest
 
 from tests.process.gateway import Gateway
 from tests.rig.fleet import Fleet, until
-from tests.rig.loops import LOOPS
+from tests.rig.loops import plug_in_at_each, start_on_each_loop
 from tests.rig.namespace import Namespace, NotPossible, namespace
 from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
 from tests.rig.wired import wired
@@ -39,7 +39,7 @@ def network() -> Iterator[Namespace]:
 
 async def devices(run: Fleet) -> None:
     """Ten devices that are registered, and commands for them."""
-    run.plug_in(10, manners=OBEDIENT, patience=PATIENT)
+    plug_in_at_each(run, 5, manners=OBEDIENT, patience=PATIENT)
     await run.connected()
     await until(run.named, "all registered")
     run.producer.begin(run.imeis, per_second=10)
@@ -47,7 +47,7 @@ async def devices(run: Fleet) -> None:
 
 def change_places(run: Fleet) -> None:
     """Half of the devices connect anew while nobody can tell the registry, and others are new to it."""
-    for tracker in run.trackers[5:]:
+    for tracker in run.trackers[::2]:
         assert tracker.line is not None
         tracker.line.cut()
         tracker.manners = ("answer", "answer")  # of those with other manners none is expected to stay
@@ -63,10 +63,6 @@ async def recovered(run: Fleet, *closes: str) -> None:
     assert_calm(run, *closes)
 
 
-EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.full) for loop in LOOPS]
-
-
-@pytest.mark.parametrize("loop", EACH_LOOP)
 @pytest.mark.parametrize(
     "seconds",
     [
@@ -76,11 +72,11 @@ EACH_LOOP = [pytest.param(loop, marks=() if loop == "uvloop" else pytest.mark.fu
     ],
 )
 async def test_packets_that_vanish_for_a_while_cost_nothing_but_time(
-    tmp_path: Path, network: Namespace, seconds: int, loop: str
+    tmp_path: Path, network: Namespace, seconds: int
 ) -> None:
-    async with wired(tmp_path, process=LOOPS[loop], at=network.listen(), **UNHURRIED) as bench:
+    async with wired(tmp_path, at=network.listen(), **UNHURRIED) as bench:
         run = bench.run
-        await run.start()
+        await start_on_each_loop(run)
         await devices(run)
         network.cut()
         change_places(run)
@@ -105,7 +101,6 @@ def names(directory: Path) -> type[Gateway]:
     return type("Named", (Gateway,), {"before": enter})
 
 
-@pytest.mark.parametrize("loop", EACH_LOOP)
 @pytest.mark.parametrize(
     ("seconds", "silent"),
     [
@@ -116,14 +111,14 @@ def names(directory: Path) -> type[Gateway]:
     ids=["refused", "silent", "silent for long"],
 )
 async def test_a_name_that_does_not_resolve_for_a_while_costs_nothing_but_time(
-    tmp_path: Path, seconds: int, silent: bool, loop: str
+    tmp_path: Path, seconds: int, silent: bool
 ) -> None:
-    process = type("Both", (names(tmp_path), LOOPS[loop]), {})
-    async with wired(tmp_path, process=process, **UNHURRIED) as bench:
+    kind = names(tmp_path)
+    async with wired(tmp_path, **UNHURRIED) as bench:
         run = bench.run
         run.gateway_url = f"redis://redis.example:{urlsplit(bench.wire.url).port}/0"
         (tmp_path / "hosts").write_text("127.0.0.1 redis.example\n")
-        await run.start()
+        await start_on_each_loop(run, kind)
         await devices(run)
         (tmp_path / "hosts").write_text("")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:

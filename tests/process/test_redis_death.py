@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.rig.outage import (
     keep_waiting,
     nothing_acknowledged,
 )
+from tests.rig.proxy import Proxy, proxy
 from tests.rig.redis import RedisServer, redis_server
 
 
@@ -41,7 +43,7 @@ async def test_a_redis_that_comes_back_with_its_data_has_cost_nothing_but_time(
         await assert_unharmed(run)
 
 
-async def killed(run: Fleet, server: RedisServer) -> None:
+async def killed(run: Fleet, wire: Proxy, server: RedisServer, other: RedisServer) -> None:
     """Redis is killed with all it had, just after it said its last word, and started empty."""
     with server.client() as operator:
         operator.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
@@ -53,7 +55,20 @@ async def killed(run: Fleet, server: RedisServer) -> None:
     await server.start()
 
 
-async def flushed(run: Fleet, server: RedisServer) -> None:
+async def replaced(run: Fleet, wire: Proxy, server: RedisServer, other: RedisServer) -> None:
+    """Redis takes no more writes, and another one, which is empty, has its address and resets connections."""
+    with server.client() as operator:
+        operator.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        log = operator.xrange(run.keys.responses)
+    ended = time.time() * 1000
+    await asyncio.sleep(ON_ITS_WAY)
+    run.lose(log, ended)
+    wire.port = other.port
+    for connection in wire.wires():
+        connection.cut()
+
+
+async def flushed(run: Fleet, wire: Proxy, server: RedisServer, other: RedisServer) -> None:
     """FLUSHALL."""
     with server.client() as operator:
         both = operator.pipeline(transaction=True)
@@ -76,15 +91,24 @@ async def restored(run: Fleet) -> bool:
     return all(await client.hmget(keys.registry, [t.imei for t in run.trackers if t.manners == OBEDIENT]))
 
 
-@pytest.mark.parametrize("forget", [killed, flushed], ids=["killed", "FLUSHALL"])
+Forget = Callable[[Fleet, Proxy, RedisServer, RedisServer], Awaitable[None]]
+
+
+@pytest.mark.parametrize("forget", [killed, flushed, replaced], ids=["killed", "FLUSHALL", "replaced"])
 async def test_a_redis_that_comes_back_empty_is_filled_again_and_the_commands_at_work_are_told_to_their_end(
-    tmp_path: Path, forget: object
+    tmp_path: Path, forget: Forget
 ) -> None:
-    async with redis_server(tmp_path) as server, fleet(server.url) as run:
+    (tmp_path / "other").mkdir()
+    async with (
+        redis_server(tmp_path) as server,
+        redis_server(tmp_path / "other") as other,
+        proxy(server.port) as wire,
+        fleet(wire.url) as run,
+    ):
         await busy(run)
         run.producer.again = 0.0  # who asks a second time after the loss asks for another command
         slow = await keep_waiting(run)
-        await forget(run, server)
+        await forget(run, wire, server, other)
         slow.answer()
         await until(lambda: restored(run), "all as it was", within=3.0)
         later = len(run.history.produced)

@@ -9,12 +9,16 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from redis import Redis
 
+from store.state_directory import HOST
 from tests.rig.fleet import until
 from tests.rig.proxy import Wire, is_of
+from tests.rig.redis import redis_server
 from tests.rig.wired import Wired, of
 
 OURS = ("", "telgw:judge", "telgw:producer")
@@ -159,6 +163,27 @@ def _lead_to(bench: Wired, port: int, *, foreign: bool = False) -> None:
         wire.cut()
 
 
+async def _another_redis(bench: Wired, purpose: str, turn: Callable[[Redis, Wired], None]) -> None:
+    """For a while another Redis has the address, which takes none of our writes."""
+    with TemporaryDirectory() as directory:
+        async with redis_server(Path(directory)) as other:
+            with other.client() as operator:
+                turn(operator, bench)
+            _lead_to(bench, other.port)
+            try:
+                await asyncio.sleep(1.0)
+            finally:
+                _lead_to(bench, bench.server.port)
+
+
+def _lock(operator: Redis, bench: Wired) -> None:
+    operator.config_set("requirepass", "another")
+
+
+def _subordinate(operator: Redis, bench: Wired) -> None:
+    operator.replicaof(HOST, str(bench.server.port))
+
+
 FOR_ALL: dict[str, Loss] = {
     "black hole of 1 s": partial(_black_hole, seconds=1.0),
     "black hole of 5 s": partial(_black_hole, seconds=5.0),
@@ -166,8 +191,10 @@ FOR_ALL: dict[str, Loss] = {
     "timeout of the server": _timeout_of_the_server,
     "maxclients": _maxclients,
     "output buffer limit": _output_buffer,
-    **{f"another server: {name}": partial(_another_server, says=data) for name, data in GARBAGE.items()},
-    "another server: a password": partial(_another_server, says=b"-NOAUTH Authentication required.\r\n" * 4),
+    "another server: HTTP": partial(_another_server, says=GARBAGE["HTTP"]),
+    "another server: a status": partial(_another_server, says=GARBAGE["a status"]),
+    "another Redis: a password": partial(_another_redis, turn=_lock),
+    "another Redis: a replica": partial(_another_redis, turn=_subordinate),
 }
 """Losses that befall all clients alike."""
 

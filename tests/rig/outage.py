@@ -108,7 +108,8 @@ async def assert_unharmed(run: Fleet, *reasons: str) -> None:
     verdict = await run.verdict()
     assert verdict == [], verdict
     assert_calm(run, *reasons)
-    assert {fields.get("reason") for _, fields in run.history.responses} & DAMAGE <= set(reasons)
+    damage = [fields for _, fields in run.history.responses if fields.get("reason") in DAMAGE - {*reasons}]
+    assert damage == [], damage
 
 
 def _closed(run: Fleet) -> list[dict[str, Any]]:

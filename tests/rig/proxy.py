@@ -102,6 +102,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._wires: set[Wire] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
         self.port = port
         self.foreign = False
         self.served: Counter[str] = Counter()
@@ -139,6 +140,8 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.through.wait()
         try:
+            if self._closed:  # it was accepted at the last moment
+                raise ConnectionAbortedError
             to_server = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             writer.close()
@@ -157,6 +160,7 @@ class Proxy:
 
     async def aclose(self) -> None:
         """Cut every connection."""
+        self._closed = True
         self.through.set()
         while self._tasks:
             for wire in self._wires:
@@ -204,9 +208,10 @@ class Wire:
     def cut(self) -> None:
         """End both sides with RST."""
         for writer in (self._to_client, self._to_server):
+            carrier = writer.get_extra_info("socket")  # None after the end of TLS
             with suppress(OSError):
-                linger = writer.get_extra_info("socket")
-                linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+                if carrier is not None:
+                    carrier.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
             writer.transport.abort()
 
     def close(self) -> None:
