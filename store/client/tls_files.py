@@ -67,7 +67,7 @@ def _sentence(wanted: Any, error: Exception) -> str:
 
 
 def _names(wanted: Any) -> list[str]:
-    return [name for name in (getattr(wanted, part) for part in _FILES) if name]
+    return [name for name in (getattr(wanted, part, None) for part in _FILES) if name]
 
 
 def _read(wanted: Any, reading: Future[ssl.SSLContext]) -> None:
@@ -78,7 +78,9 @@ def _read(wanted: Any, reading: Future[ssl.SSLContext]) -> None:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise OSError(errno.EINVAL, f"{name} is not a file")
         fresh = copy.copy(wanted)
-        fresh.context, fresh.password = None, wanted.password or ""
+        fresh.context = None
+        if hasattr(fresh, "password"):  # redis-py 7 has no passphrase
+            fresh.password = fresh.password or ""
         reading.set_result(fresh.get())
     except Exception as error:
         reading.set_exception(error)
