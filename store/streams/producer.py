@@ -139,7 +139,7 @@ def _reaching(*, appending: bool = False) -> Iterator[None]:
     except StoreError as error:
         unknown = isinstance(error, CallFailed) and error.outcome is Outcome.UNKNOWN
         kind = NotPublished if appending and not unknown else StoreUnreachable
-        raise kind(f"Redis does not serve us: {error or type(error).__name__}") from error
+        raise kind(f"Redis cannot be used: {error or type(error).__name__}") from error
 
 
 def _text(value: bytes | str) -> str:

@@ -20,7 +20,7 @@ from store.keys import Keys
 from store.streams.events import read_entry
 from store.streams.producer import LogEntry, Producer
 from tests.fuzz.contract import Fields, read_log
-from transport.cli import check, history, render, way
+from transport.cli import check, history, path_drawing, render
 
 WIDE = 2500
 """Columns in which no cell is folded."""
@@ -64,7 +64,7 @@ def _page(entries: list[LogEntry]) -> None:
     for _, fields in entries:
         for cell in (render.answer_text(fields) or render.printable(fields.get("detail", "")),):
             assert " ".join(cell.split()) in " ".join(text.split()), f"{cell!r} is not shown"
-    _printed(way.drawing([fields for _, fields in entries]))
+    _printed(path_drawing.drawing([fields for _, fields in entries]))
     plain = [
         (at, {name: "" if name == "reason" else fields[name] for name in fields}) for at, fields in entries
     ]

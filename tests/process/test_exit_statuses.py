@@ -115,7 +115,7 @@ def test_who_loses_redis_does_not_know(tmp_path: Path, start: Start, plug_in: Pl
             server.kill()
             status, said = ended(sending)
         assert status == UNDECIDED
-        assert "Redis does not serve us" in said
+        assert "Redis cannot be used" in said
     finally:
         server.kill()
 

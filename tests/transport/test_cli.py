@@ -18,7 +18,7 @@ from rich.console import Console
 from fsm.command import COMMAND, Answer, Command, decide
 from fsm.events import Note, SessionEvent
 from store.streams.events import command_fields, note_fields, session_fields
-from transport.cli import VERBS, cli, config, render, run, way
+from transport.cli import VERBS, cli, config, path_drawing, render, run
 from transport.cli.scenes import Act, Scene, scenes
 from transport.cli.schemas import entry_schemas
 from transport.cli.send import entry, status
@@ -351,7 +351,7 @@ def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
         {"kind": "command", "trigger": "send", "prev": "queued", "state": "sent"},
         {"kind": "command", "trigger": "time_out", "prev": "sent", "state": "timeout"},
     ]
-    drawn = _drawn(way.drawing(entries))
+    drawn = _drawn(path_drawing.drawing(entries))
     for place, edge in enumerate(("accept → queued", "send → sent", "time_out → timeout"), 1):
         assert f"{edge}  ({place})" in drawn
     assert drawn.count(" → ") == len(COMMAND.edges)

@@ -109,6 +109,6 @@ def test_a_redis_that_cannot_be_reached_is_told_in_one_line(
     fake_server.connected = False
     result = telgw()
     assert result.exit_code == 2
-    assert result.stderr.startswith("telgw: Redis does not serve us: ")
+    assert result.stderr.startswith("telgw: Redis cannot be used: ")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""

@@ -129,7 +129,7 @@ def test_a_file_that_others_may_read_is_warned_of(telgw: Callable[..., Result], 
     assert "chmod" not in telgw("check", "--redis-file", url_file).stderr
     url_file.chmod(0o640)
     result = telgw("check", "--redis-file", url_file)
-    assert f"Others may read {url_file}" in result.stderr
+    assert f"Other users may read {url_file}" in result.stderr
     assert NOBODY in result.stderr
 
 

@@ -137,7 +137,7 @@ def test_cancel_says_whether_it_came_in_time(
 def test_an_unknown_command_is_said_to_be_unknown(telgw: Callable[..., Result], verb: str) -> None:
     result = telgw(verb, "c1")
     assert result.exit_code == 4
-    assert result.stderr == "telgw: Nothing is known of the command c1.\n"
+    assert result.stderr == "telgw: The command c1 is unknown.\n"
 
 
 def test_history_shows_events_and_the_way(telgw: Callable[..., Result], redis: Any) -> None:
@@ -228,14 +228,14 @@ def test_watch_outlives_a_restart_of_redis(
         if len(asked) == 3:
             raise KeyboardInterrupt
         yield f"{len(asked)}-0", {"command_id": "c1"}
-        raise StoreUnreachable("Redis does not serve us: gone")
+        raise StoreUnreachable("Redis cannot be used: gone")
 
     monkeypatch.setattr(Producer, "follow", follow)
     monkeypatch.setattr(watch, "RETRY", 0.0)
     result = telgw("watch", "--json", "--from", "0-0")
     assert result.exit_code == 130
     assert asked == ["0-0", "1-0", "2-0"]
-    assert result.stderr.count("waiting for it") == 2
+    assert result.stderr.count("waiting until it answers") == 2
 
 
 def test_without_a_server_the_embedded_one_is_explained(

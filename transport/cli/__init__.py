@@ -1,9 +1,8 @@
-"""The command line: ``telgw VERB``, one verb a file, imported when it is used.
+"""The command line: ``telgw VERB``. Each verb is one file, which is imported when the verb is used.
 
-What goes wrong is told in one line on stderr, ``telgw: ...``. Exit statuses: 0 done; 1 done, but not as
-wished; 2 wrong use, or something outside (a file, a port, Redis) that does not serve us; 3 it is not known
-what becomes of a command; 130 interrupted.
-Verbs with more say so in their help.
+An error is one line on stderr, ``telgw: ...``. Exit statuses: 0 success; 1 the verb ran but its result is
+negative; 2 wrong use, or a file, a port or Redis cannot be used; 3 the outcome of a command is unknown; 130
+interrupted. The help of a verb lists its own statuses.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ VERBS = {
     "config": "Print a configuration file with every option and its default.",
     "version": "Print the version.",
 }
-"""Every verb and what it does, so that the help does not have to import them."""
+"""Every verb and what it does. The help reads it from here and imports no verb."""
 
 UNDECIDED, INTERRUPTED = 3, 130
 
 _URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*|[^\s'\"(]*:[^\s@]*@\S*", re.IGNORECASE)
-"""A URL of Redis, and whatever looks like one that is mistyped: a login before an ``@``."""
+"""A URL of Redis, or what may be a mistyped one: a user and a password before an ``@``."""
 
 
 class Telgw(click.Group):
-    """A group that imports a verb's module when the verb is used, and reports errors in one line."""
+    """A group that imports the module of a verb when the verb is used, and reports errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -74,7 +73,7 @@ class Telgw(click.Group):
     def _status(self, args: Sequence[str] | None, **extra: Any) -> int:
         undecided()
         try:
-            status = self._told(args, **extra)
+            status = self._run(args, **extra)
         except Exception:
             if not (what := undecided()):
                 raise
@@ -83,11 +82,11 @@ class Telgw(click.Group):
         else:
             if not (what := undecided()):
                 return status
-        complain(f"It is not known what becomes of {what}.")
+        complain(f"The outcome of {what} is unknown.")
         return UNDECIDED
 
-    def _told(self, args: Sequence[str] | None, **extra: Any) -> int:
-        """The exit status of a verb, whose errors are told."""
+    def _run(self, args: Sequence[str] | None, **extra: Any) -> int:
+        """Run the verb and report its errors; its exit status."""
         try:
             result = super().main(args, "telgw", **extra)
         except click.Abort:
@@ -97,8 +96,8 @@ class Telgw(click.Group):
             return 2
         except click.ClickException as error:
             return _complain(_describe(error))
-        except (BrokenPipeError, SystemExit):  # click makes the one of the other
-            # Whoever read our output has gone; what is left in the buffers must not raise again at exit.
+        except (BrokenPipeError, SystemExit):  # click turns the first into the second
+            # Nobody reads our output any more. What is left in the buffers must not raise again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (GatewayError, OSError) as error:
@@ -112,20 +111,20 @@ def _complain(sentence: str) -> int:
 
 
 def _without_urls(sentence: str) -> str:
-    """Errors repeat a URL in a wrong place as it stands: only what is harmless of it may be shown."""
+    """`sentence` without passwords: an error of click repeats a URL that was given in a wrong position."""
     begin = _URL.search(sentence)
     if begin is None:
         return sentence
     before, url, after = sentence[: begin.start()], begin[0], sentence[begin.end() :]
     core = url.rstrip("'\").,")
     shown = redacted(core)
-    if shown.endswith("***"):  # nobody knows where it ends: a password may hold blanks
+    if shown.endswith("***"):  # its end is unknown, because a password may hold blanks
         return before + shown
     return before + shown + url[len(core) :] + _without_urls(after)
 
 
 def _describe(error: click.ClickException) -> str:
-    """What is wrong, and where it was said when that was not the command line."""
+    """What is wrong. If the value came from the configuration file, the sentence begins with its name."""
     sentence = error.format_message()
     if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
         return sentence
@@ -138,14 +137,14 @@ def _describe(error: click.ClickException) -> str:
 @click.command(cls=Telgw, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="teltonika-gateway", prog_name="telgw")
 def cli() -> None:
-    """A TCP gateway for Teltonika trackers: telemetry up, commands down, and the truth about each one."""
+    """A TCP gateway for Teltonika trackers: telemetry to Redis, commands to devices."""
 
 
 def main() -> NoReturn:
     """Entry point of ``telgw``."""
     _hold_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows ? in its place
+        if isinstance(stream, TextIOWrapper):  # a character that a terminal cannot show becomes a ?
             stream.reconfigure(errors="replace")
     try:
         cli.main()
@@ -154,9 +153,9 @@ def main() -> NoReturn:
 
 
 def _hold_standard_descriptors() -> None:
-    """Open what was closed before us: else a socket gets the number, and what is printed goes into it.
+    """Open standard descriptors that are closed: else a socket gets the number, and output is sent over it.
 
-    To write there is still an error: whoever closed it must not be told that anything was printed.
+    They are opened for reading, so that printing fails as it would on a closed descriptor.
     """
     while (lowest := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass

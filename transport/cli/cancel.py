@@ -1,4 +1,4 @@
-"""``telgw cancel``: take back a command that is not sent yet."""
+"""``telgw cancel``: cancel a command that is not sent yet."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
     """Cancel the command COMMAND_ID if no byte of it was sent.
 
-    Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 nothing was asked: wrong use, or Redis
-    cannot be used; 3 it is not known what became of it: no verdict came, Redis was lost, the output could
-    not be written, or Ctrl-C; 4 nothing is known of it.
+    Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 no cancel was requested: wrong use, or Redis
+    cannot be used; 3 the outcome is unknown: no event came in time, Redis was lost, the output could not be
+    written, or Ctrl-C; 4 the command is unknown.
     """
     if not COMMAND_ID.fullmatch(command_id):
         raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
@@ -42,7 +42,7 @@ async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> 
     async with producer(where, "cancel") as streams:
         instance_id = (await streams.ledger(command_id)).get("instance_id")
         if not instance_id:
-            click.echo(f"telgw: Nothing is known of the command {command_id}.", err=True)
+            click.echo(f"telgw: The command {command_id} is unknown.", err=True)
             return UNKNOWN
         tail = await streams.tail()
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):

@@ -28,7 +28,7 @@ from .streams import server
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
 STYLES = {OK: "green", WARNING: "yellow", CRITICAL: "bold red"}
 LONGEST = 400
-"""Characters of a cell."""
+"""Characters of a cell at most."""
 
 POSITIVE = click.IntRange(min=1)
 
@@ -62,10 +62,10 @@ def command(
     command_ttl: float,
     response_timeout: float,
 ) -> int:
-    """Look at the settings of Redis, at every gateway known there, at its streams, and at this host's limits.
+    """Check the settings of Redis, every gateway known there, its streams, and the limits of this host.
 
-    Nothing is changed. Exit status: 0 all is well; 1 warnings; 2 wrong use, or Redis cannot be reached;
-    3 something critical: a promise of the gateway does not hold.
+    Nothing is changed. Exit status: 0 no problem found; 1 warnings; 2 wrong use, or Redis cannot be reached;
+    3 critical: a promise of the gateway does not hold.
     """
     limits = Limits(command_ttl=command_ttl, response_timeout=response_timeout)
     sessions = f"{where.key_prefix}{session_events}"
@@ -89,8 +89,8 @@ async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, r
 
 
 def descriptors(soft: int, hard: int, connections: int) -> Finding:
-    """Whether a gateway started from here could hold so many connections; it raises the soft limit itself."""
-    found = f"{_limit(soft)} open files, up to {_limit(hard)} when asked for"
+    """Whether a gateway started here can hold so many connections; it raises the soft limit itself."""
+    found = f"{_limit(soft)} open files, and up to {_limit(hard)} on request"
     most = soft if hard == resource.RLIM_INFINITY else hard
     needed = connections + RESERVED_DESCRIPTORS
     if most == resource.RLIM_INFINITY or most >= needed:
@@ -106,7 +106,7 @@ def _limit(number: int) -> str:
 
 
 def status(findings: list[Finding]) -> int:
-    """The exit status: that of the worst finding."""
+    """The exit status of the worst finding."""
     return max((STATUS[finding.level] for finding in findings), default=0)
 
 
@@ -122,7 +122,7 @@ def _show(findings: list[Finding], raw: bool) -> None:
 
 
 def table(findings: list[Finding]) -> Table:
-    """The findings, one a row."""
+    """The findings, one in each row."""
     shown = Table(title="telgw check", title_justify="left")
     shown.add_column("", no_wrap=True)
     for heading in ("what", "found", "what to do"):

@@ -14,13 +14,13 @@ from .run import command as run
 HEAD = """\
 # Configuration of telgw: `telgw run --config FILE`, or TELGW_CONFIG=FILE.
 # Every key is an option of `telgw run`. Precedence: command line, environment, this file, default.
-# Seconds may carry a unit: "500ms", "5m", "7d". What is commented out shows the default.
+# Seconds may have a unit: "500ms", "5m", "7d". A line that is commented out shows the default.
 """
 
 
 @click.command(short_help="Print a configuration file with every option and its default.")
 def command() -> None:
-    """Print a TOML file with every option of `telgw run`, explained, at its default and commented out."""
+    """Print a TOML file with every option of `telgw run`: its meaning, and its default as a comment."""
     click.echo(template(), nl=False)
 
 

@@ -14,7 +14,7 @@ from .run_options import settings
 
 
 def with_config(function: Decorated) -> Decorated:
-    """Add ``--config FILE``; its keys stand below the command line and the environment, above defaults."""
+    """Add ``--config FILE``. Its keys replace defaults; environment and command line replace its keys."""
     return click.option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -31,8 +31,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The keys of a configuration file, ``-`` written as ``_``.
 
     Raises:
-        click.UsageError: the file cannot be read, is no TOML, or holds a key that is no option or a value
-            that no option could have.
+        click.UsageError: the file cannot be read or is not TOML, a key is not an option, or the type of a
+            value is wrong.
     """
     known = settings()
     try:
@@ -43,18 +43,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         option = known.get(key.replace("-", "_"))
         if option is None:
-            raise click.UsageError(f"{path}: {key!r} is no option of `telgw run`.")
+            raise click.UsageError(f"{path}: {key!r} is not an option of `telgw run`.")
         if value == "" and option.default is None:
-            continue  # the template's way to write that there is no default
+            continue  # in the template, an empty text means that there is no default
         given = _as_typed(value, option)
         if given is None:
-            raise click.UsageError(f"{path}: The value of {key!r} is none that the option could have.")
+            raise click.UsageError(f"{path}: The value of {key!r} has a type that the option does not take.")
         values[key.replace("-", "_")] = given
     return values
 
 
 def _as_typed(value: Any, option: Setting) -> str | list[str] | None:
-    """What a key of the file says, as the command line would have it: text; None when that cannot be."""
+    """The value of a key as text, as the command line would give it; None if its type is wrong."""
     items = value if isinstance(value, list) else [value]
     texts = [str(item) for item in items if type(item) in (str, int, float)]  # `true` is an int too
     if len(texts) != len(items) or "\0" in "".join(texts):

@@ -36,9 +36,9 @@ from .streams import producer
 
 INSTANCE = "demo"
 READY_WITHIN = 10.0
-"""Seconds for the gateway and its trackers to be there."""
+"""Seconds until the gateway and its trackers have to be ready."""
 PLAY_FOR = 15.0
-"""Seconds after which a command that has not ended is a failure."""
+"""Seconds after which a command that has not ended counts as failed."""
 
 COLUMNS = (
     ("command", 14),
@@ -49,19 +49,19 @@ COLUMNS = (
     ("expected", 24),
     ("events", 14),
 )
-"""Headings and the width of each; a narrow terminal sees the first five."""
+"""Headings and their widths; a narrow terminal gets the first five."""
 WIDE = 124
-"""Columns of a terminal that has room for everything."""
+"""Columns that a terminal needs for all headings."""
 
 INTERRUPTED = 130
 
 
 @click.command(short_help="Run a gateway, five simulated trackers and eight commands for a few seconds.")
 def command() -> int:
-    """Start a gateway with a Redis of its own, five simulated trackers, and send them eight commands.
+    """Start a gateway with its own Redis and five simulated trackers, and send the trackers eight commands.
 
-    Nothing is left behind. Exit status: 0 each command ended as it should; 1 one did not; 2 it could not
-    start; 3 it is not known, for the output could not be written; 130 interrupted.
+    All data is deleted at the end. Exit status: 0 each command ended as it should; 1 one did not; 2 it could
+    not start; 3 unknown, because the output could not be written; 130 interrupted.
     """
     console = render.Output()
     if not console.is_terminal:
@@ -85,13 +85,13 @@ async def _demo(url: str, acts: list[scenes.Act], console: Console) -> int:
     async with _gateway(url) as (gateway, port), _trackers(port), producer(_where(url), "demo") as streams:
         await _all_ready(streams)
         with awaiting("the commands of the demonstration", unless=NotPublished):
-            return await _played(streams, acts, console, gateway)
+            return await _outcome(streams, acts, console, gateway)
 
 
-async def _played(
+async def _outcome(
     streams: Producer, acts: list[scenes.Act], console: Console, gateway: asyncio.Task[int]
 ) -> int:
-    """The exit status: of the play, or of its interruption."""
+    """The exit status of the demonstration, or of its interruption."""
     playing = asyncio.ensure_future(_play(streams, acts, console))
     ends: list[asyncio.Future[Any]] = [playing, gateway, _interruption()]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -104,10 +104,10 @@ async def _played(
 
 
 def _interruption() -> asyncio.Future[None]:
-    """Done with Ctrl-C, which is now ours and no longer the gateway's."""
+    """Done at Ctrl-C, which this handler takes from the gateway."""
     loop = asyncio.get_running_loop()
     interruption: asyncio.Future[None] = loop.create_future()
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # as in a thread, or on Windows
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # in a thread, or on Windows
         loop.add_signal_handler(signal.SIGINT, interruption.cancel)
     return interruption
 
@@ -140,7 +140,7 @@ async def _gateway(url: str) -> AsyncIterator[tuple[asyncio.Task[int], int]]:
 
 @asynccontextmanager
 async def _trackers(port: int) -> AsyncIterator[list[Tracker]]:
-    """The five devices, switched on."""
+    """The five devices, which try to connect."""
     now_ms = Clock().now_ms
     trackers = [
         Tracker(imei, "127.0.0.1", port, replace(behaviour), now_ms=now_ms)
@@ -159,7 +159,7 @@ async def _trackers(port: int) -> AsyncIterator[list[Tracker]]:
 
 
 async def _all_ready(streams: Producer) -> None:
-    """Wait until the log says of each device that commands can go to it."""
+    """Wait until the log says that each device is ready for commands."""
     waited = set(scenes.TRACKERS)
     async with asyncio.timeout(READY_WITHIN):
         async for _, fields in streams.follow("0-0"):
@@ -170,18 +170,18 @@ async def _all_ready(streams: Producer) -> None:
 
 
 async def _play(streams: Producer, acts: list[scenes.Act], console: Console) -> None:
-    """Send every command, and show what becomes of them until the last one is over."""
+    """Send every command, and show their events until the last command has ended."""
     tail = await streams.tail()
     now_ms = await streams.now_ms()
     for act in acts:
         scene = act.scene
-        wish: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "imei": scene.imei,
             "text": scene.text,
             "command_id": scene.name,
-            **scene.wish,
+            **scene.options,
         }
-        await streams.publish(INSTANCE, entry(now_ms, **wish))
+        await streams.publish(INSTANCE, entry(now_ms, **arguments))
     with Live(report(acts, console.width), console=console, transient=True, auto_refresh=False) as live:
         try:
             async with asyncio.timeout(PLAY_FOR):
@@ -208,7 +208,7 @@ async def _follow(
 
 
 def report(acts: list[scenes.Act], width: int = WIDE) -> Table:
-    """What was sent, what the device does with it, what had to become of it, and what became of it."""
+    """What was sent, what the device does with it, the outcome that was expected, and the real one."""
     table = Table(title="telgw demo", title_justify="left", expand=False)
     for heading, room in COLUMNS if width >= WIDE else COLUMNS[:5]:
         table.add_column(heading, width=room)
@@ -220,20 +220,20 @@ def report(acts: list[scenes.Act], width: int = WIDE) -> Table:
 
 def _cells(act: scenes.Act) -> list[str | Text]:
     scene, end = act.scene, act.ending
-    told = _told(end.get("state", ""), end.get("reason", ""), end.get("delivery", ""))
+    outcome = _lines(end.get("state", ""), end.get("reason", ""), end.get("delivery", ""))
     return [
         f"{scene.name}\n…{scene.imei[-4:]}",
-        f"{scene.text}\ncodec {scene.wish.get('codec', '12')}",
+        f"{scene.text}\ncodec {scene.options.get('codec', '12')}",
         scene.device,
-        Text(told or "…", STYLES.get(end.get("state", ""), "dim")),
+        Text(outcome or "…", STYLES.get(end.get("state", ""), "dim")),
         Text("yes", "green") if act.right else Text("NO" if act.over else "…"),
-        _told(scene.state, scene.reason, " or ".join(sorted(scene.delivery))),
+        _lines(scene.state, scene.reason, " or ".join(sorted(scene.delivery))),
         " ".join(entry.get("note") or entry.get("state", "") for entry in act.entries),
     ]
 
 
-def _told(state: str, reason: str, delivery: str) -> str:
-    """One a line, for narrow terminals."""
+def _lines(state: str, reason: str, delivery: str) -> str:
+    """Each on its own line, for narrow terminals."""
     return "\n".join(part for part in (state, reason, delivery) if part)
 
 

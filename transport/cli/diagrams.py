@@ -1,4 +1,4 @@
-"""`telgw diagrams`: draw the tables the gateway runs, and tell whether the drawings on disk are theirs."""
+"""`telgw diagrams`: draw the state machines from their tables, and check whether files show these tables."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fsm.diagram import command_diagram, session_diagram, verdict_rows
 
 BEGIN = "<!-- verdicts:begin -->"
 END = "<!-- verdicts:end -->"
-NO_RENDERER = "No SVG drawn: pip install 'teltonika-gateway[diagrams]' brings the renderer."
+NO_RENDERER = "No SVG drawn: the renderer comes with pip install 'teltonika-gateway[diagrams]'."
 
 
 def drawings() -> dict[str, str]:
-    """Mermaid text of every diagram by its name; the machines come from their tables."""
+    """Mermaid text of every diagram by its name. The state machines are drawn from their tables."""
     journey = files("transport.cli").joinpath("journey.mmd").read_text(encoding="utf-8")
     return {"session": session_diagram(), "command": command_diagram(), "journey": journey}
 
 
 def stale(out: Path, readme: Path) -> list[str]:
-    """Files that do not show today's tables: diagrams under `out`, and `readme` if it has the markers.
+    """Files that are out of date: diagrams under `out`, and `readme` if it has the markers.
 
-    An SVG is compared by the hash of its source, so another version of the renderer or of a font is not
-    taken for another diagram.
+    An SVG is compared by the hash of its source: another version of the renderer or of a font does not
+    make it out of date.
     """
     wrong = []
     for name, source in drawings().items():
@@ -41,7 +41,7 @@ def stale(out: Path, readme: Path) -> list[str]:
 
 
 def write(out: Path, readme: Path) -> bool:
-    """Write every diagram under `out` and the table into `readme`; whether the SVGs were drawn too."""
+    """Write every diagram under `out` and the table into `readme`; whether SVGs were drawn, too."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = True
     for name, source in drawings().items():
@@ -63,7 +63,7 @@ def _draw(source: str) -> str | None:
     except ImportError:
         return None
     picture: str = mermaidx.render(source).svg()
-    # A page in dark mode shows through a transparent picture, and dark arrows would vanish on it.
+    # Dark arrows on a transparent background cannot be seen on a page in dark mode.
     picture = picture.replace("background-color: transparent", "background-color: white", 1)
     return picture.rstrip() + "\n" + _signature(source) + "\n"
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> str:
 
 
 def _with_rows(text: str) -> str:
-    """`text` with the block between the markers replaced; unchanged when it has none."""
+    """`text` with the block between the markers replaced; unchanged if it has no markers."""
     block = f"{BEGIN}\n{verdict_rows()}{END}"
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, text, count=1, flags=re.DOTALL)
 
@@ -95,18 +95,18 @@ def _with_rows(text: str) -> str:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("README.md"),
     show_default=True,
-    help="File whose table between the verdicts markers is kept up to date, if it has them.",
+    help="File with a table between markers, which is updated; a file without markers is left alone.",
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 when a file does not show today's tables.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of date.")
 def diagrams(out: Path, readme: Path, check: bool) -> int:
-    """Draw the state machines and a command's journey as Mermaid text and SVG.
+    """Draw the state machines, and the way of a command, as Mermaid text and SVG.
 
-    Exit status: 0 done; with --check, 1 when a drawing is out of date.
+    Exit status: 0 done; with --check, 1 if a file is out of date.
     """
     if check:
         wrong = stale(out, readme)
         for path in wrong:
-            click.echo(f"{path} is out of date; telgw diagrams writes it anew.")
+            click.echo(f"{path} is out of date; run telgw diagrams.")
         return 1 if wrong else 0
     drawn = write(out, readme)
     click.echo(f"{', '.join(f'{name}.mmd' for name in drawings())} written to {out}.")

@@ -1,16 +1,14 @@
 """How a verb ends: its event loop, its process, and its exit status.
 
-Neither loop nor process waits for a thread.
+The end waits for no thread. A thread that looks up a name cannot be stopped, and a resolver that does not
+answer keeps it for a minute. Python joins such threads three times: when the default executor is shut down,
+when the loop of uvloop is closed, and when the interpreter ends. At that time all output is printed and all
+data is stored, so the loops here skip the first two, and `leave` skips the third.
 
-A thread that looks a name up cannot be stopped, and a resolver that does not answer keeps it for a minute.
-Python joins such threads three times: when the default executor is shut down, when the loop of uvloop is
-closed, and when the interpreter ends. By then everything is said and stored, so the loops here skip the
-first two, and `leave` skips the third.
-
-An exit status is what a script goes by. From the moment a command may have been handed over until its verdict
-is known, a verb that ends early for whatever reason (its output is full, Redis is gone, Ctrl-C, an error of
-its own) does not know what becomes of the command, and must not say that it failed: the script would send it
-again. `awaiting` marks that time, and the group of the verbs asks `undecided` when one has ended.
+Scripts rely on the exit status. Between the moment when a command may have been handed over and its terminal
+event, a verb can end early: its output is full, Redis is gone, Ctrl-C, an internal error. Then the outcome of
+the command is unknown. The status must not say "failed", because a script would send the command again.
+`awaiting` marks that time, and after a verb has ended, `Telgw` asks `undecided`.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
 CANCELLATIONS = 20
-PATIENCE = 1.0
-"""Seconds that a last sentence waits for room on standard error."""
+WRITE_TIMEOUT = 1.0
+"""Seconds that the last message waits for room on standard error."""
 
 
 _awaited = ""
@@ -33,10 +31,10 @@ _awaited = ""
 
 @contextmanager
 def awaiting(what: str, unless: type[Exception]) -> Iterator[None]:
-    """While the block runs, and after it when an error ends it, nobody knows what becomes of `what`.
+    """Within the block, and after an error in it, the outcome of `what` is unknown.
 
     Args:
-        unless: an error that says that nothing was handed over.
+        unless: the error which means that nothing was handed over.
     """
     global _awaited
     _awaited = what
@@ -49,7 +47,7 @@ def awaiting(what: str, unless: type[Exception]) -> Iterator[None]:
 
 
 def undecided() -> str:
-    """What a verb that has ended was waiting for; asking forgets it. Empty when there is nothing."""
+    """What the verb was waiting for when it ended, and forget it; empty if nothing."""
     global _awaited
     what, _awaited = _awaited, ""
     return what
@@ -68,19 +66,19 @@ def _fast_loop() -> asyncio.AbstractEventLoop:
 
     class FastLoop(uvloop.Loop):
         async def shutdown_default_executor(self, *_: Any, **__: Any) -> None:
-            """Nothing, as above."""
+            """Nothing, as in `_Loop`."""
 
         def close(self) -> None:
-            """Nothing: it would wait for every look-up; the process ends with it."""
+            """Nothing: uvloop would wait for every look-up, and the process ends anyway."""
 
     return FastLoop()
 
 
 def complete(work: Coroutine[Any, Any, int], *, fast: bool = False) -> int:
-    """Do the work of a verb; its exit status.
+    """Run the work of a verb; its exit status.
 
     Args:
-        fast: on uvloop, where it is installed. It is never closed: the process has to end with the work.
+        fast: use uvloop if it is installed. That loop is never closed: the process has to end after the work.
     """
     with asyncio.Runner(loop_factory=_fast_loop if fast else _Loop) as runner:
         return runner.run(_interruptible(work))
@@ -97,7 +95,7 @@ async def _cancel(task: asyncio.Future[int]) -> None:
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Do `work`, and end it at Ctrl-C: Python 3.11 can lose a cancellation inside a socket call."""
+    """Run `work`. At Ctrl-C cancel it, repeatedly: Python 3.11 can lose a cancellation in a socket call."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task})
@@ -108,7 +106,7 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 
 def complain(sentence: str) -> None:
-    """Say `sentence` on standard error, if there is room for it in time."""
+    """Print `sentence` on standard error, if there is room for it within `WRITE_TIMEOUT`."""
     with suppress(OSError, ValueError, AttributeError):
         if _has_room(sys.stderr):
             sys.stderr.write(f"telgw: {' '.join(sentence.split())}\n")
@@ -121,11 +119,11 @@ def _has_room(stream: TextIO) -> bool:
         waiting.register(stream.fileno(), select.POLLOUT)
     except ValueError:  # a stream in memory
         return True
-    return bool(waiting.poll(PATIENCE * 1000))
+    return bool(waiting.poll(WRITE_TIMEOUT * 1000))
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once with `status`; what was printed goes out first."""
+    """Flush the output and end the process at once with `status`."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

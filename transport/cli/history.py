@@ -1,4 +1,4 @@
-"""``telgw history``: what became of a command, and the way it took."""
+"""``telgw history``: the events of a command, and its path through the states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fsm.events import CommandEvent
 from store.streams.events import read_entry
 from store.streams.producer import LogEntry
 
-from . import render, way
+from . import path_drawing, render
 from .ending import complete
 from .stream_options import Where, with_streams
 from .streams import producer
@@ -26,12 +26,12 @@ FOUND, UNKNOWN = 0, 4
 @click.command(short_help="Show the events of a command and its path through the states.")
 @click.argument("command_id")
 @click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
-@click.option("--mermaid", is_flag=True, help="The diagram as Mermaid, for a page.")
+@click.option("--mermaid", is_flag=True, help="The diagram as Mermaid text.")
 @with_streams
 def command(where: Where, command_id: str, raw: bool, mermaid: bool) -> int:
     """Show the events and notes of the command COMMAND_ID, and the state diagram with its path.
 
-    Exit status: 0 found; 2 wrong use; 4 nothing is known of it (any more).
+    Exit status: 0 found; 2 wrong use; 4 the command is unknown, or no longer kept.
     """
     return complete(_history(where, command_id, raw, mermaid))
 
@@ -40,7 +40,7 @@ async def _history(where: Where, command_id: str, raw: bool, mermaid: bool) -> i
     async with producer(where, "history") as streams:
         entries = await streams.history(command_id)
     if not entries:
-        click.echo(f"telgw: Nothing is known of the command {render.printable(command_id)}.", err=True)
+        click.echo(f"telgw: The command {render.printable(command_id)} is unknown.", err=True)
         return UNKNOWN
     console = render.Output()
     if mermaid:
@@ -51,12 +51,12 @@ async def _history(where: Where, command_id: str, raw: bool, mermaid: bool) -> i
             render.show(console, *entry, raw=True)
         return FOUND
     console.print(table(entries))
-    console.print(way.drawing([fields for _, fields in entries]))
+    console.print(path_drawing.drawing([fields for _, fields in entries]))
     return FOUND
 
 
 def table(entries: list[LogEntry]) -> Table:
-    """The events and notes, one a row."""
+    """The events and notes, one in each row."""
     first = entries[0][1]
     title = "  ".join(render.printable(first.get(name, ""), 64) for name in ("command_id", "imei", "at"))
     shown = Table(title=Text(title), title_justify="left")
@@ -70,7 +70,7 @@ def table(entries: list[LogEntry]) -> Table:
             f"{render.printable(fields['age_ms'], 12)} ms" if fields.get("age_ms") else "",
             render.answer_text(fields) or render.printable(fields.get("detail", "")),
         )
-        # As `Text`, or the brackets in it would be taken for markup: a device answers what it likes.
+        # `Text`, because rich would read brackets in an answer of a device as markup.
         shown.add_row(
             Text(render.printable(fields.get("seq", "note"), 8)),
             Text(render.time_of(fields)),
@@ -81,7 +81,7 @@ def table(entries: list[LogEntry]) -> Table:
 
 
 def chart(entries: list[LogEntry]) -> str:
-    """The diagram of the table as Mermaid, with the path; what others wrote into the log is left out."""
+    """The state diagram as Mermaid text, with the path. Entries that are not events are left out."""
     return command_diagram(path(COMMAND, filter(None, (_event(fields) for _, fields in entries))))
 
 

@@ -1,4 +1,4 @@
-"""Settings: options that are also keys of the configuration file; and those that say where Redis is."""
+"""Settings: options that are also keys of the configuration file. The options of Redis, which verbs share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULTS: dict[str, Any] = {
     field.name: field.default_factory() if field.default_factory is not MISSING else field.default
     for field in (*fields(Settings), *fields(Limits))
 }
-_DEFAULTS["redis_file"] = None  # no setting: what it holds becomes `redis`
+_DEFAULTS["redis_file"] = None  # not a field of `Settings`: its content becomes `redis`
 
 
 class Setting(click.Option):
@@ -54,7 +54,7 @@ def setting(section: str, flag: str, kind: Any, text: str, **more: Any) -> Calla
 def with_redis(function: Decorated) -> Decorated:
     """Add ``--redis``, ``--redis-file``, ``--key-prefix`` and ``--state-dir``: where the streams are.
 
-    The verb gets ``redis``, whichever way it was said, and `EXPOSED` in the meta of its context.
+    The verb gets the URL as ``redis``, and may find `EXPOSED` in the meta of its context.
     """
     function = setting(
         "Redis",
@@ -68,13 +68,13 @@ def with_redis(function: Decorated) -> Decorated:
         "Redis",
         "--key-prefix",
         KeyPrefix(),
-        "Prefix of every Redis name, for example `{fleet}:`; a cluster needs the braces.",
+        "Prefix of every key in Redis, for example `{fleet}:`; a cluster needs the braces.",
     )(_with_url(function))
     function = setting(
         "Redis",
         "--redis-file",
         click.Path(dir_okay=False, path_type=Path),
-        "File whose only line is that URL, so that no process list shows its password; mode 0600.",
+        "File whose only line is that URL: no process list shows its password. Mode 0600.",
         default=None,
         show_default="none",
     )(function)
@@ -84,12 +84,12 @@ def with_redis(function: Decorated) -> Decorated:
         RedisUrl(),
         "URL: redis://, unix://, redis+sentinel:// or redis+cluster://, with rediss for TLS; `embedded` for "
         "the server that `telgw run` starts itself.",
-        show_default="embedded",  # and never what the environment or a file says, which may hold a password
+        show_default="embedded",  # never the value of the environment or a file, which may hold a password
     )(function)
 
 
 def _with_url(function: Decorated) -> Decorated:
-    """`function` with the ``redis`` that counts, in place of ``redis`` and ``redis_file``."""
+    """`function`, called with the URL that `redis_file.choose` selects."""
 
     @wraps(function)
     def called(redis: str, **rest: Any) -> Any:
@@ -103,4 +103,4 @@ def _with_url(function: Decorated) -> Decorated:
 
 
 EXPOSED = "telgw.exposed"
-"""In the meta of a context: the file with the URL of Redis, if others may read it."""
+"""Key in the meta of a context: the file with the URL of Redis, if other users may read it."""

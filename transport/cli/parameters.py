@@ -1,4 +1,4 @@
-"""Kinds of values an option takes: how each is read, checked and written."""
+"""Types of option values: how each is read, checked and shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transport.settings import Address, as_text
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
-else:  # generic in recent releases of click only
+else:  # only recent releases of click make it generic
     Kind = click.ParamType
 
 Network = IPv4Network | IPv6Network
@@ -27,7 +27,7 @@ _VERB = re.compile(r"[!-+\--~]+")  # printable, without a blank or a comma
 
 
 class Duration(Kind):
-    """Seconds, from `least` to `most`; or a number with a unit: ms, s, m, h, d."""
+    """A number of seconds, or a number with a unit (ms, s, m, h, d), from `least` to `most` seconds."""
 
     name = "seconds"
 
@@ -38,16 +38,16 @@ class Duration(Kind):
         match = _DURATION.fullmatch(str(value).strip())
         if isinstance(value, bool) or match is None:
             self.fail(
-                f"{value!r} is not a number of seconds, or one with a unit: ms, s, m, h, d.", param, ctx
+                f"{value!r} is not a number of seconds or a number with a unit: ms, s, m, h, d.", param, ctx
             )
         seconds = float(match[1]) * UNITS[match[2] or "s"]
         if not self.least <= seconds <= self.most:
-            self.fail(f"{value!r} is not from {show(self.least)} to {show(self.most)} seconds.", param, ctx)
+            self.fail(f"{value!r} is not in {show(self.least)} to {show(self.most)} seconds.", param, ctx)
         return seconds
 
 
 class HostPort(Kind):
-    """``HOST:PORT``, an IPv6 address in brackets. With `off`, that word gives None."""
+    """``HOST:PORT``, with an IPv6 address in brackets. If `off` is true, the word ``off`` becomes None."""
 
     name = "HOST:PORT"
 
@@ -78,7 +78,7 @@ class InstanceId(Kind):
 
 
 class RedisUrl(Kind):
-    """Where Redis is, or ``embedded``. A URL may hold a password: no error repeats what it says."""
+    """A URL of Redis, or ``embedded``. A URL may hold a password, so no error repeats it."""
 
     name = "url"
 
@@ -100,19 +100,19 @@ class StreamName(Kind):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not text.isprintable() or not text or " " in text:
-            self.fail("is not a name of printable characters without blanks.", param, ctx)
+            self.fail("A stream name has printable characters without blanks.", param, ctx)
         return text
 
 
 class AllowList(Kind):
-    """A file, or one of the words ``redis`` and ``off``. A file that is missing now may come later."""
+    """A file, or one of the words ``redis`` and ``off``. The file may be created later."""
 
     name = "FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not text or not text.isprintable():
-            self.fail(f"{text!r} is neither a file nor one of redis, off.", param, ctx)
+            self.fail(f"{text!r} is not a file, nor one of redis, off.", param, ctx)
         if os.path.isdir(text):
             self.fail(f"{text!r} is a directory.", param, ctx)
         return text
@@ -137,7 +137,7 @@ class Verbs(Kind):
 
 
 class Ciphers(Kind):
-    """A cipher string of OpenSSL that selects something."""
+    """A cipher string of OpenSSL that selects one cipher or more."""
 
     name = "CIPHERS"
 
@@ -149,7 +149,7 @@ class Ciphers(Kind):
 
 
 class Networks(Kind):
-    """Networks in CIDR notation, or single addresses, separated by commas; or ``off`` for none."""
+    """Networks in CIDR notation, or addresses, separated by commas; or ``off`` for none."""
 
     name = "CIDR,..."
 
@@ -165,23 +165,23 @@ class Networks(Kind):
         try:
             return ip_network(word)
         except ValueError:
-            self.fail(f"{word!r} is no network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
+            self.fail(f"{word!r} is not a network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
 
 
 class KeyPrefix(Kind):
-    """What every Redis name begins with; may be empty."""
+    """The text that every key in Redis begins with; may be empty."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not text.isprintable() or " " in text or len(text) > 128:
-            self.fail("is not up to 128 printable characters without blanks.", param, ctx)
+            self.fail("A key prefix has up to 128 printable characters without blanks.", param, ctx)
         return text
 
 
 def show(value: Any) -> Any:
-    """A value as an operator would write it: 7 days as ``7d``, an address as ``HOST:PORT``."""
+    """A value as an operator writes it: 7 days as ``7d``, an address as ``HOST:PORT``."""
     match value:
         case None:
             return "off"

@@ -1,4 +1,4 @@
-"""``--redis-file``: the URL of Redis from a file, where no list of processes shows its password."""
+"""``--redis-file``: the URL of Redis is read from a file, so that no process list shows its password."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from store.client.url import SCHEMES
 from .parameters import RedisUrl
 
 LONGEST = 4096
-"""Bytes of a URL in a file."""
+"""Bytes of a URL in a file at most."""
 
 _RANK = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT)
-"""Where values come from, the weaker first; what is not listed is the command line."""
+"""Sources of values: a later one replaces an earlier one. The command line, not listed, replaces all."""
 
 
 def choose(ctx: click.Context, redis: str, redis_file: Path | None) -> str:
-    """The URL that counts: of `--redis` and `--redis-file` the one that was said nearer to the command line.
+    """The URL to use, from `--redis` or `--redis-file`: the one whose source has precedence.
 
     Raises:
-        click.UsageError: both were said in the same place, or the file holds no URL.
+        click.UsageError: both come from the same source, or the file holds no URL.
     """
     if redis_file is None:
         return redis
-    said, of_file = _rank(ctx, "redis"), _rank(ctx, "redis_file")
-    if said == of_file:
+    of_url, of_file = _rank(ctx, "redis"), _rank(ctx, "redis_file")
+    if of_url == of_file:
         raise click.UsageError("--redis and --redis-file contradict each other: give one of them.")
-    return redis if said > of_file else read(redis_file)
+    return redis if of_url > of_file else read(redis_file)
 
 
 def _rank(ctx: click.Context, name: str) -> int:
@@ -40,7 +40,7 @@ def _rank(ctx: click.Context, name: str) -> int:
 
 
 def read(path: Path) -> str:
-    """The URL in the only line of a file; nothing of the file is repeated in an error.
+    """The URL in the only line of a file. No error repeats a part of the file.
 
     Raises:
         click.UsageError: the file cannot be read, or is not one line with the URL of a Redis.
@@ -66,7 +66,7 @@ def read(path: Path) -> str:
 
 
 def exposed(path: Path) -> bool:
-    """Whether others than its owner may read or write the file. What systemd hands over is in order."""
+    """Whether other users may read or write the file. A file that systemd hands over counts as protected."""
     handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
     if handed_over and path.is_relative_to(handed_over):
         return False

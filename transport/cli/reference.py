@@ -1,7 +1,7 @@
 """The options of every verb as Markdown, read from the verbs: ``python -m transport.cli.reference``.
 
-The text stands between two markers of docs/reference.md, and a test compares the two. With the path of that
-page as its argument the module writes the text there; without, it prints it.
+The text is between two markers of docs/reference.md, and a test compares both. With the path of that page as
+its argument, the module writes the text there; without an argument, it prints the text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .parameters import UNITS, Duration
 
 BEGIN, END = "<!-- options:begin -->", "<!-- options:end -->"
 SHARED = ("redis", "redis_file", "key_prefix", "state_dir", "config")
-"""Options of every verb that uses Redis; they are listed once."""
+"""Options that verbs share; they are listed once."""
 
 HEAD = "| option | default | environment | meaning |\n|---|---|---|---|\n"
 
@@ -73,7 +73,7 @@ def _tables(ctx: click.Context) -> Iterable[str]:
     for param in ctx.command.params:
         if isinstance(param, click.Option) and param.name not in SHARED:
             if isinstance(param, Setting) and ctx.info_name == "telgw run":
-                heading = param.section  # an option without one, --take-over, stays under the last heading
+                heading = param.section  # an option without a section, --take-over, stays under the last one
             sections[heading] = sections.get(heading, HEAD) + _row(ctx, param)
     return (f"#### {heading}\n\n{table}" if heading else table for heading, table in sections.items())
 
@@ -96,7 +96,7 @@ def _row(ctx: click.Context, option: click.Parameter) -> str:
 
 
 def _range(kind: object) -> str:
-    """The values that a kind of option takes, when they are bounded."""
+    """The least and the greatest value of an option; empty if it has no bounds."""
     if isinstance(kind, Duration):
         most = "more" if kind.most == Duration().most else _duration(kind.most)
         return f"{_duration(kind.least)} {'or' if most == 'more' else 'to'} {most}"
@@ -107,7 +107,7 @@ def _range(kind: object) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """`seconds` in the largest unit that shows them as a whole number, as the options take them."""
+    """`seconds` as an option takes them, in the largest unit that gives a whole number."""
     for unit, size in reversed(UNITS.items()):
         if seconds >= size and (seconds / size).is_integer():
             return f"{seconds / size:.0f}{unit}"
@@ -115,7 +115,7 @@ def _duration(seconds: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    """`text` on one line, without what Markdown would take for markup."""
+    """`text` on one line, with the characters escaped that are markup in Markdown."""
     return re.sub(r"([*<])", r"\\\1", " ".join(text.split()))
 
 

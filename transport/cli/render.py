@@ -1,4 +1,4 @@
-"""Events as lines for a terminal. What others wrote is escaped, so that it never steers the terminal."""
+"""Events as lines for a terminal. Text from outside is escaped, so that it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ STYLES = {
     "closed": "magenta",
 }
 LONGEST = 160
-"""Characters of an answer that a line shows."""
+"""Characters of an answer that a line shows at most."""
 
 Fields = Mapping[str, str]
 
 
 class Output(Console):
-    """Standard output. What cannot be written raises, and does not end the process from within."""
+    """Standard output. A failed write raises; rich would end the process."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False)
 
     def on_broken_pipe(self) -> None:
-        """Called within the handling of the error: rich would exit with a status of its own."""
+        """Raise the error that is being handled: rich would exit with its own status."""
         raise
 
 
 def printable(text: str, limit: int = LONGEST) -> str:
-    """`text` in one line without any character that is not shown as itself, cut at `limit` characters."""
+    """`text` on one line, with unprintable characters escaped, cut at `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
 
@@ -68,7 +68,7 @@ def line(fields: Fields) -> Text:
 
 
 def _message(fields: Fields) -> Text:
-    """A message: when it was read, its device, how it came, when the device had it, and what it says."""
+    """A message: when it was read, its device, its codec and type, when the device received it, its text."""
     text = fields.get("text")
     said = f"hex {printable(fields.get('hex', ''))}" if text is None else f'"{printable(text)}"'
     at = _moment(fields.get("at", ""))
@@ -83,12 +83,12 @@ def _message(fields: Fields) -> Text:
 
 
 def _moment(epoch_ms: str) -> str:
-    """A time of a stream in RFC 3339; empty when it is none."""
+    """A time of a stream in RFC 3339; empty if the field is not a time."""
     return rfc3339(int(epoch_ms)) if re.fullmatch(r"[0-9]{1,14}", epoch_ms) else ""
 
 
 def answer_text(fields: Fields) -> str:
-    """The answer of the device in `fields`, quoted, or in hex when it is not text; empty without one."""
+    """The answer of the device in `fields`: quoted text, or hex if it is not text; empty if there is none."""
     if fields.get("response"):
         quoted = f'"{printable(fields["response"])}"'
     elif fields.get("response_hex"):
@@ -99,12 +99,12 @@ def answer_text(fields: Fields) -> str:
 
 
 def as_json(entry_id: str, fields: Fields) -> str:
-    """An entry as one line of ASCII JSON: its fields, and its id in the log as ``id``."""
+    """An entry as one line of ASCII JSON: its fields, and its id in the stream as ``id``."""
     return json.dumps({"id": entry_id, **fields})
 
 
 def show(console: Console, entry_id: str, fields: Fields, *, raw: bool) -> None:
-    """Print one entry, as JSON when `raw`; at once, for others may be reading along in a pipe."""
+    """Print one entry, as JSON if `raw`. It is flushed at once, because a pipe may be read live."""
     if raw:
         console.file.write(as_json(entry_id, fields) + "\n")
     else:
@@ -113,7 +113,7 @@ def show(console: Console, entry_id: str, fields: Fields, *, raw: bool) -> None:
 
 
 def time_of(fields: Fields) -> str:
-    """When it happened: hour to millisecond, UTC."""
+    """When it happened, UTC: hours to milliseconds."""
     return printable(fields.get("at", "").partition("T")[2].rstrip("Z") or "-", 15)
 
 

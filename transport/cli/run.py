@@ -1,4 +1,4 @@
-"""``telgw run``: a gateway, until SIGTERM."""
+"""``telgw run``: run a gateway until SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .run_settings import settings_of
 
 CRASHED = 1
 OTHERS = "Options"
-"""Heading of what is no setting."""
+"""Heading of the options that are not settings."""
 
 
 class Sectioned(click.Command):
@@ -34,7 +34,7 @@ class Sectioned(click.Command):
             if record is not None:
                 heading = option.section if isinstance(option, Setting) else OTHERS
                 sections.setdefault(heading, []).append(record)
-        for heading in sorted(sections, key=OTHERS.__eq__):  # sorting keeps the order of the others
+        for heading in sorted(sections, key=OTHERS.__eq__):  # `OTHERS` last; the sort is stable
             with formatter.section(heading):
                 formatter.write_dl(sections[heading])
 
@@ -49,22 +49,22 @@ class Sectioned(click.Command):
 def command(**values: Any) -> int:
     """Run a gateway until SIGTERM. SIGHUP reads certificates and the allow-list again.
 
-    Exit status: 0 after a shutdown; 1 when an error of its own ended it; 2 when it cannot start, also when a
-    living gateway has its instance id; 3 when another gateway has taken its instance id, or had it while
-    Redis was away; 130 when told twice to stop.
+    Exit status: 0 after a shutdown; 1 an internal error ended it; 2 it cannot start, for example because a
+    live gateway has its instance id; 3 another gateway has taken its instance id, or had it while Redis could
+    not be reached; 130 after a second signal.
     """
     return start(settings_of(values))
 
 
 def start(settings: Settings) -> int:
-    """Run a gateway on the fastest event loop there is; its exit status."""
+    """Run a gateway on the fastest event loop that is installed; its exit status."""
     from transport.daemon import ending_at_once, serve
     from transport.logs import logging_to_stderr
 
-    raise_descriptor_limit()  # before the event loop opens files of its own
+    raise_descriptor_limit()  # before the event loop opens its own files
     if sys.stderr is None:
         with suppress(OSError):
-            click.echo("telgw: There is no log, for standard error is closed.")
+            click.echo("telgw: There is no log, because standard error is closed.")
     with ExitStack() as last, logging_to_stderr(settings.log_level, settings.log_format):
         ctx = click.get_current_context(silent=True)
         if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):

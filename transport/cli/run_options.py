@@ -1,4 +1,4 @@
-"""The settings of ``telgw run``, in the order of its help. Each is also a key of the configuration file."""
+"""The settings of ``telgw run`` in the order of the help. Each is also a key of the configuration file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Network",
         "--listen",
         HostPort(off=True),
-        "Address for devices; repeatable; `off` if other listeners are enough.",
+        "Address for devices; repeatable; `off` if only other listeners are wanted.",
         multiple=True,
     ),
     setting(
@@ -70,14 +70,14 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Network",
         "--proxy-trust",
         Networks(),
-        "Networks of these proxies, separated by commas; others are refused.",
+        "Networks of these proxies, separated by commas; connections from elsewhere are refused.",
         default="off",
     ),
     setting(
         "Security",
         "--tls-proxy-listen",
         HostPort(),
-        "Address for proxies that pass TLS through behind their PROXY header; repeatable.",
+        "Address for proxies that send a PROXY header and pass TLS through; repeatable.",
         multiple=True,
     ),
     setting(
@@ -98,7 +98,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Security",
         "--tls-client-ca",
         PEM,
-        "Devices need a certificate of this authority, PEM.",
+        "Devices need a certificate of this CA, PEM.",
         default=None,
         show_default="none",
     ),
@@ -106,7 +106,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Security",
         "--tls-crl",
         PEM,
-        "Revocation list of that authority, PEM; devices whose certificate is on it are refused.",
+        "Revocation list of that CA, PEM; devices whose certificate is on it are refused.",
         default=None,
         show_default="none",
     ),
@@ -117,7 +117,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         Ciphers(),
         "Ciphers of TLS 1.2, as an OpenSSL string.",
         default=None,
-        show_default="Python's choice",
+        show_default="as Python sets them",
     ),
     setting(
         "Security",
@@ -130,13 +130,14 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Security",
         "--allow-list-when-unavailable",
         click.Choice(["closed", "open"]),
-        "Whether other devices may connect while the list cannot be read.",
+        "Whether unlisted devices may connect while the list cannot be read.",
     ),
     setting(
         "Security",
         "--allow-verbs",
         Verbs(),
-        "First words that a command may have, separated by commas; `off`: any. Others end as not_allowed.",
+        "First words that commands may have, separated by commas; other commands end as not_allowed. "
+        "`off`: any word.",
         default="off",
     ),
     with_redis,
@@ -157,7 +158,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option(
         "--take-over",
         is_flag=True,
-        help="Take the instance id from a gateway that is alive, which then stops. For this start only.",
+        help="Take the instance id from a live gateway, which then stops. For this start only.",
     ),
     setting("Redis", "--session-events", StreamName(), "Stream for session events, or `off`."),
     setting(
@@ -191,19 +192,19 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Commands",
         "--drain-timeout",
         Duration(0.1, 86400),
-        "How long a late answer is awaited while a command waits; then the connection is closed.",
+        "How long a command waits behind a late answer; then the connection is closed.",
     ),
     setting(
         "Commands",
         "--ready-grace",
         Duration(0.0, 3600),
-        "Delay until a device that sends no records gets commands.",
+        "Delay after which a device that sends no records gets commands.",
     ),
     setting(
         "Commands",
         "--reconnect-grace",
         Duration(0.0, 86400),
-        "How long commands wait for a disconnected device, which stays registered as long after a crash.",
+        "How long commands wait for a disconnected device. After a crash its registration is kept as long.",
     ),
     setting("Fleet", "--heartbeat-interval", Duration(0.1, 3600), "Time between two heartbeats."),
     setting(
@@ -227,9 +228,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         Duration(0.0, 86400),
         "No gateway counts as dead while Redis has been up for less than this.",
     ),
-    setting(
-        "Process", "--shutdown-timeout", Duration(0.0, 3600), "How long answers are awaited after SIGTERM."
-    ),
+    setting("Process", "--shutdown-timeout", Duration(0.0, 3600), "Time to wait for answers after SIGTERM."),
     setting(
         "Process",
         "--log-level",
@@ -243,7 +242,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "`auto`: JSON unless standard error is a terminal.",
     ),
 )
-"""Decorators; the first of them stands first in the help."""
+"""Decorators in the order of the help."""
 
 
 def with_settings(function: Decorated) -> Decorated:

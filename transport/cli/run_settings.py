@@ -1,4 +1,4 @@
-"""What the options of ``telgw run`` amount to: settings, or a sentence that says which of them contradict."""
+"""Turns the options of ``telgw run`` into settings, and refuses options that contradict each other."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
 
 
 def settings_of(values: dict[str, Any]) -> Settings:
-    """The settings that the options of `run` amount to.
+    """The settings that the options of `run` give.
 
     Raises:
         click.UsageError: two options contradict each other.
-        BadRedisUrl: a cluster cannot hold a fleet of this --key-prefix.
+        BadRedisUrl: a cluster cannot hold a fleet with this --key-prefix.
         BadTlsFiles: a certificate, a key or a revocation list cannot be used.
-        NotRead: one of these could not be read in time.
+        NotRead: one of these files could not be read in time.
     """
     if values["heartbeat_ttl"] <= values["heartbeat_interval"]:
         raise click.UsageError("--heartbeat-ttl must be longer than --heartbeat-interval.")
@@ -36,21 +36,21 @@ def settings_of(values: dict[str, Any]) -> Settings:
     if values["redis"] != "embedded":
         check_url(values["redis"], values["key_prefix"])
     if values["embedded_port"] and values["redis"] != "embedded":
-        raise click.UsageError("--embedded-port is for the embedded server, and --redis names another.")
+        raise click.UsageError("--embedded-port is for the embedded server, but --redis names another one.")
     given = dict(values)
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
     given["instance_id"] = given["instance_id"] or default_instance_id(sum(listeners, ()))
     settings = Settings(limits=limits, **given)
     _check_tls(settings)
-    TlsFiles(settings).load_now()  # what is wrong with the files is told before anything is started
+    TlsFiles(settings).load_now()  # to report a bad file before anything is started
     return settings
 
 
 def _check_proxies(values: dict[str, Any]) -> None:
-    """Whoever may send a PROXY header may take any address, so nobody may without being named.
+    """A peer that may send a PROXY header can claim any address: the operator has to name such peers.
 
     Raises:
-        click.UsageError: listeners for proxies and trust in proxies do not come together.
+        click.UsageError: there is a listener for proxies without `--proxy-trust`, or the reverse.
     """
     listens = bool(values["proxy_listen"] or values["tls_proxy_listen"])
     if listens and not values["proxy_trust"]:
@@ -60,10 +60,10 @@ def _check_proxies(values: dict[str, Any]) -> None:
 
 
 def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:
-    """The addresses of a repeatable option, of which one may be `off`.
+    """The addresses of a repeatable option; empty if it is `off`.
 
     Raises:
-        click.UsageError: `off` stands beside an address.
+        click.UsageError: `off` and an address are both given.
     """
     found = tuple(address for address in given if address is not None)
     if found and len(found) < len(given):
@@ -82,7 +82,7 @@ def _check_tls(settings: Settings) -> None:
 
 
 def default_instance_id(listen: tuple[Address, ...]) -> str:
-    """``{hostname}-{port}``, with what an instance id may not hold written as ``-``."""
+    """``{hostname}-{port}``; characters that an instance id may not have become ``-``."""
     port = str(listen[0][1])
     host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-") or "gateway"
     return f"{host[: 63 - len(port)]}-{port}"

@@ -23,22 +23,22 @@ TRACKERS = {
     SILENT: Behaviour(interval=_REPORT, answers="never"),
     BROKEN: Behaviour(codec=CODEC_8, interval=_REPORT, records_per_frame=4, split=11, ping_interval=1.0),
 }
-"""The five devices that connect; the sixth stays away."""
+"""The five devices that connect; the sixth stays offline."""
 
-# How much the gateway learns of a device's TCP is the platform's: only Linux tells.
+# Only Linux tells the gateway how many bytes the TCP of a device has acknowledged.
 _UNANSWERED = frozenset({reasons.RECEIVED, reasons.MAYBE_SENT})
 
 
 @dataclass(slots=True)
 class Scene:
-    """One command and what has to become of it.
+    """One command and the outcome that it has to have.
 
     Attributes:
         name: what the scene shows; also the command's id.
         device: what the device does with the command.
-        state, reason: how the command has to end; ``delivery`` lists what its last event may say.
-        note: a note that has to follow, if any.
-        wish: what `transport.cli.send.entry` is asked besides imei, text and id.
+        state, reason: how the command has to end. ``delivery`` lists the values that its last event may have.
+        note: a note that has to follow; empty for none.
+        options: arguments of `transport.cli.send.entry` besides imei, text and id.
     """
 
     name: str
@@ -49,24 +49,24 @@ class Scene:
     delivery: frozenset[str]
     reason: str = ""
     note: str = ""
-    wish: dict[str, str | float | bool] = field(default_factory=dict)
+    options: dict[str, str | float | bool] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Act:
-    """A scene as it was played: its events and notes so far."""
+    """A scene that runs or has run: its events and notes so far."""
 
     scene: Scene
     entries: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def ending(self) -> dict[str, str]:
-        """The terminal event; empty while there is none."""
+        """The terminal event; empty as long as there is none."""
         return next((entry for entry in self.entries if entry.get("terminal") == "1"), {})
 
     @property
     def over(self) -> bool:
-        """Whether nothing more has to come."""
+        """Whether the command has ended and its note, if any, has come."""
         noted = any(entry.get("note") == self.scene.note for entry in self.entries)
         return bool(self.ending) and (noted or not self.scene.note)
 
@@ -83,7 +83,9 @@ def scenes() -> list[Scene]:
     answered, not_sent = frozenset({reasons.ANSWERED}), frozenset({reasons.NOT_SENT})
     return [
         Scene("answered", WELL, "answers", "getinfo", RESPONDED, answered),
-        Scene("codec-14", BROKEN, "answers in pieces", "getver", RESPONDED, answered, wish={"codec": "14"}),
+        Scene(
+            "codec-14", BROKEN, "answers in pieces", "getver", RESPONDED, answered, options={"codec": "14"}
+        ),
         Scene(
             "refused",
             REFUSING,
@@ -92,7 +94,7 @@ def scenes() -> list[Scene]:
             FAILED,
             answered,
             reasons.NACK,
-            wish={"codec": "14"},
+            options={"codec": "14"},
         ),
         Scene(
             "late",
@@ -103,7 +105,7 @@ def scenes() -> list[Scene]:
             _UNANSWERED,
             reasons.RESPONSE_TIMEOUT,
             note=reasons.LATE_RESPONSE,
-            wish={"timeout": 1.0},
+            options={"timeout": 1.0},
         ),
         Scene(
             "never-answered",
@@ -113,7 +115,7 @@ def scenes() -> list[Scene]:
             TIMEOUT,
             _UNANSWERED,
             reasons.RESPONSE_TIMEOUT,
-            wish={"timeout": 4.0},
+            options={"timeout": 4.0},
         ),
         _no_answer_expected(),
         Scene(
@@ -124,7 +126,7 @@ def scenes() -> list[Scene]:
             TIMEOUT,
             not_sent,
             reasons.EXPIRED,
-            wish={"expires_in": 2.0},
+            options={"expires_in": 2.0},
         ),
         Scene(
             "offline", ABSENT, "is not connected", "getinfo", FAILED, not_sent, reasons.DEVICE_NOT_CONNECTED
@@ -133,8 +135,12 @@ def scenes() -> list[Scene]:
 
 
 def _no_answer_expected() -> Scene:
-    wish: dict[str, str | float | bool] = {"no_answer": True, "timeout": 3.0}
+    options: dict[str, str | float | bool] = {"no_answer": True, "timeout": 3.0}
     device, text = "says nothing", "cpureset"
     if sys.platform == "linux":
-        return Scene("no-answer", WELL, device, text, DELIVERED, frozenset({reasons.RECEIVED}), wish=wish)
-    return Scene("no-answer", WELL, device, text, TIMEOUT, _UNANSWERED, reasons.DELIVERY_TIMEOUT, wish=wish)
+        return Scene(
+            "no-answer", WELL, device, text, DELIVERED, frozenset({reasons.RECEIVED}), options=options
+        )
+    return Scene(
+        "no-answer", WELL, device, text, TIMEOUT, _UNANSWERED, reasons.DELIVERY_TIMEOUT, options=options
+    )

@@ -1,4 +1,4 @@
-"""``telgw schema``: the contract of the streams, for programs."""
+"""``telgw schema``: the entries of the streams as JSON Schema and AsyncAPI."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANNELS = {
     "telemetryRecords": (Keys().telemetry, ("TelemetryRecord",)),
     "telemetryMessages": (Keys().messages, ("DeviceMessage",)),
 }
-"""Streams and the kinds of entries on them, from the gateway's point of view."""
+"""Streams, and the kinds of entries on each."""
 
 
 @click.command(short_help="Print the JSON Schema or the AsyncAPI document of the streams.")
@@ -31,7 +31,7 @@ def command(as_asyncapi: bool) -> None:
 
 
 def json_schema() -> Document:
-    """One JSON Schema that any entry of the streams fulfils; its parts are under ``$defs``."""
+    """One JSON Schema that every entry of the streams fulfils. Its parts are under ``$defs``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stream entries of telgw",
@@ -41,7 +41,7 @@ def json_schema() -> Document:
 
 
 def asyncapi() -> Document:
-    """The streams as channels; the gateway receives commands, and sends events and telemetry."""
+    """The streams as channels: the gateway receives commands, and sends events and telemetry."""
     messages = {name for _, names in CHANNELS.values() for name in names}
     return {
         "asyncapi": "3.0.0",
@@ -49,7 +49,7 @@ def asyncapi() -> Document:
             "title": "telgw",
             "version": version("teltonika-gateway"),
             "description": "Redis streams between a Teltonika gateway and the business plane. "
-            "An entry is flat; every value is a string. Every name may have the fleet's key prefix.",
+            "An entry is flat; every value is a string. Every stream name may begin with the key prefix.",
         },
         "channels": {channel: _channel(*about) for channel, about in CHANNELS.items()},
         "operations": {channel: _operation(channel) for channel in CHANNELS},

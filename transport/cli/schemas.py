@@ -1,7 +1,7 @@
-"""JSON Schemas of the stream entries, generated from the dataclasses, tables and patterns the gateway runs.
+"""JSON Schemas of the stream entries, generated from the dataclasses, tables and patterns of the gateway.
 
-An entry is flat and every value is a string: numbers are decimal digits, truth is ``0`` or ``1``. Which
-fields an entry always has is asked of the code that writes it.
+An entry is flat and every value is a string: a number is decimal digits, a flag is ``0`` or ``1``. The
+required fields come from the code that writes the entry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMAND_CODEC: Schema = {"enum": ["12", "14"]}
 
 
 def entry_schemas(ref: str) -> dict[str, Schema]:
-    """A schema for each kind of entry, by name; `ref` is where a name is found, like ``#/$defs/{name}``."""
+    """A schema for each kind of entry, by its name. `ref` is the form of a reference: ``#/$defs/{name}``."""
     _, records = msgspec.json.schema_components([RecordData], ref_template=ref)
     return {
         "Command": _command(),
@@ -51,10 +51,11 @@ def entry_schemas(ref: str) -> dict[str, Schema]:
 def _command() -> Schema:
     properties: dict[str, Schema] = {
         "command_id": _matching(COMMAND_ID)
-        | {"description": "The key by which a command is never sent twice."},
+        | {"description": "Idempotency key: a command with the same id is never sent twice."},
         "imei": _matching(IMEI),
         "payload": _matching(PRINTABLE) | {"description": "The text, sent byte for byte."},
-        "codec": COMMAND_CODEC | {"description": "Default: 12, or 14 for a device whose serial port speaks."},
+        "codec": COMMAND_CODEC
+        | {"description": "Default: 12, or 14 for a device that sends serial-port data."},
         "type": {"enum": ["command"], "default": "command"},
         "expires_at": TEXT | {"description": "RFC 3339, or epoch ms; at most 24 h ahead."},
         "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
@@ -66,7 +67,7 @@ def _command() -> Schema:
 
 def _cancel() -> Schema:
     properties = {"command_id": _matching(COMMAND_ID), "type": {"enum": ["cancel"]}, **_echo()}
-    return _object("The wish that a command not be sent any more.", properties, ("command_id", "type"))
+    return _object("A request to cancel a command that is not sent yet.", properties, ("command_id", "type"))
 
 
 def _event() -> Schema:
@@ -84,7 +85,7 @@ def _event() -> Schema:
         "at": MOMENT,
         "age_ms": NUMBER,
     }
-    return _object("One move of a command.", properties, (*command_fields(sample)[::2], "at"))
+    return _object("One transition of a command.", properties, (*command_fields(sample)[::2], "at"))
 
 
 def _note() -> Schema:
@@ -95,7 +96,7 @@ def _note() -> Schema:
         "attribution": {"enum": list(ATTRIBUTIONS)},
         "at": MOMENT,
     }
-    return _object("A remark that changes no state.", properties, (*note_fields(sample)[::2], "at"))
+    return _object("A note, which changes no state.", properties, (*note_fields(sample)[::2], "at"))
 
 
 def _session() -> Schema:
@@ -108,7 +109,7 @@ def _session() -> Schema:
         "reason": {"enum": ["", *sorted(reasons.CLOSE_REASONS)]},
         "at": MOMENT,
     }
-    return _object("One move of a session.", properties, session_fields(sample, 0))
+    return _object("One transition of a session.", properties, session_fields(sample, 0))
 
 
 def _telemetry(ref: str) -> Schema:
@@ -119,7 +120,7 @@ def _telemetry(ref: str) -> Schema:
         "received_at": NUMBER | {"description": "Epoch ms."},
         "data": TEXT
         | {"contentMediaType": "application/json", "contentSchema": {"$ref": ref.format(name="RecordData")}},
-        "frame": {"description": "With --payload raw, in place of data: the validated bytes."},
+        "frame": {"description": "Instead of data, with --payload raw: the validated bytes."},
     }
     return _object("One AVL record.", properties, ("imei", "codec", "instance_id", "received_at"))
 
@@ -132,8 +133,8 @@ def _message() -> Schema:
         "received_at": NUMBER | {"description": "Epoch ms."},
         "at": NUMBER | {"description": "Epoch ms by the device; codecs 13 and 15 only."},
         "type": {"type": "string", "pattern": "^[0-9A-F]{2}$"},
-        "text": TEXT | {"description": "The message, when it is printable ASCII, tabs and line breaks."},
-        "hex": {"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "In place of text."},
+        "text": TEXT | {"description": "The message, if it is printable ASCII, tabs and line breaks."},
+        "hex": {"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "Instead of text."},
     }
     always = ("imei", "codec", "instance_id", "received_at", "type")
     return _object("A message of a device that is neither a record nor an answer.", properties, always)
@@ -157,7 +158,7 @@ def _echo() -> dict[str, Schema]:
 
 
 def _left(table: Table) -> list[str]:
-    """States that an edge leaves, without the one the table starts in."""
+    """States that an edge starts from, without the initial state."""
     return [state for state in table.states if state not in table.terminal and state != table.initial]
 
 

@@ -1,4 +1,4 @@
-"""``telgw send``: one command to one device, as the business plane would send it."""
+"""``telgw send``: send one command to one device, in the same way as the business plane."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .streams import producer
 DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
 STDIN = "-"
 SLACK = 60.0
-"""Seconds that a verdict may come later than the command's own times allow, before nobody waits any more."""
+"""Seconds that `send` waits for the terminal event beyond the time-outs of the command."""
 
 
 @click.command(short_help="Send a command to a device and follow it to its end.")
@@ -34,7 +34,7 @@ SLACK = 60.0
 @click.option(
     "--codec",
     type=click.Choice(["12", "14"]),
-    help="How it is sent.  [default: 12; 14 to a device whose serial port speaks]",
+    help="How it is sent.  [default: 12; 14 if the device sends serial-port data]",
 )
 @click.option(
     "--timeout",
@@ -53,28 +53,28 @@ SLACK = 60.0
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it to its end.")
 @click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @with_streams
-def command(where: Where, wait: bool, raw: bool, **wish: Any) -> int:
-    """Send the command TEXT to the device IMEI and print each event of it as it comes.
+def command(where: Where, wait: bool, raw: bool, **options: Any) -> int:
+    """Send the command TEXT to the device IMEI and print each of its events as it comes.
 
-    TEXT is sent byte for byte; quote it. With - it is the line on standard input, where no list of processes
+    TEXT is sent byte for byte; quote it. If TEXT is -, it is read from standard input: then no process list
     shows a password in it.
 
-    Exit status: 0 responded or delivered (without waiting: handed over); 1 failed; 2 nothing was handed over:
-    wrong use, or Redis cannot be used; 3 timeout, or it is not known what became of it: no verdict came,
-    Redis was lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2
-    and 4 is it safe to send it again without looking at `telgw history`.
+    Exit status: 0 responded or delivered (with --no-wait: handed over); 1 failed; 2 nothing was handed over:
+    wrong use, or Redis cannot be used; 3 timeout, or the outcome is unknown: no event came in time, Redis was
+    lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2 and 4 is it
+    safe to send the command again without a look at `telgw history`.
     """
-    if wish["text"] == STDIN:
-        wish["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
-    entry(0, **wish)  # what is wrong with it is told before Redis is asked for the time
-    return complete(_send(where, wait, raw, wish))
+    if options["text"] == STDIN:
+        options["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
+    entry(0, **options)  # to report what is wrong before Redis is needed
+    return complete(_send(where, wait, raw, options))
 
 
 def read_line(stream: BinaryIO) -> str:
-    """The only line of `stream`, without its end; whether it is a good command is judged like any other text.
+    """The only line of `stream`, without its line break. It is validated later, like any other text.
 
     Raises:
-        click.UsageError: there is no line, or more than one, or one that no gateway would read.
+        click.UsageError: there is no line, more than one, or a line too long for any gateway.
     """
     data = stream.read(FIELD_LIMIT + 3)
     line = data.removesuffix(b"\n").removesuffix(b"\r")
@@ -87,9 +87,9 @@ def read_line(stream: BinaryIO) -> str:
     return line.decode(errors="surrogateescape")
 
 
-async def _send(where: Where, wait: bool, raw: bool, wish: dict[str, Any]) -> int:
+async def _send(where: Where, wait: bool, raw: bool, options: dict[str, Any]) -> int:
     async with producer(where, "send") as streams:
-        fields = entry(await streams.now_ms(), **wish)
+        fields = entry(await streams.now_ms(), **options)
         instance_id = await streams.holder(fields["imei"])
         if instance_id is None:
             click.echo(f"telgw: No gateway holds the device {fields['imei']}.", err=True)
@@ -101,27 +101,27 @@ async def _send(where: Where, wait: bool, raw: bool, wish: dict[str, Any]) -> in
             if not wait:
                 click.echo(command_id)
                 return DONE
-            patience = (wish["expires_in"] or Limits().command_ttl) + (
-                wish["timeout"] or Limits().response_timeout
+            time_limit = (options["expires_in"] or Limits().command_ttl) + (
+                options["timeout"] or Limits().response_timeout
             )
-            return await _follow(streams, command_id, tail, patience + SLACK, raw)
+            return await _follow(streams, command_id, tail, time_limit + SLACK, raw)
 
 
-async def _follow(streams: Producer, command_id: str, tail: str, patience: float, raw: bool) -> int:
+async def _follow(streams: Producer, command_id: str, tail: str, time_limit: float, raw: bool) -> int:
     console = render.Output()
     last: dict[str, str] = {}
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(time_limit):
             async for entry_id, last in streams.outcome(command_id, tail):
                 render.show(console, entry_id, last, raw=raw)
     except TimeoutError:
-        click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
+        click.echo(f"telgw: No verdict on {command_id} after {time_limit:.0f} s.", err=True)
         return TIMED_OUT
     return status(last)
 
 
 def status(event: dict[str, str]) -> int:
-    """The exit status that a terminal event amounts to."""
+    """The exit status for a terminal event."""
     if event.get("state") in (RESPONDED, DELIVERED):
         return DONE
     return TIMED_OUT if event.get("state") == TIMEOUT else FAILED
@@ -138,7 +138,7 @@ def entry(
     no_answer: bool = False,
     command_id: str | None = None,
 ) -> dict[str, str]:
-    """The outbound entry of a command; durations in seconds, `now_ms` by the clock of Redis.
+    """The outbound entry of a command. Durations are in seconds; `now_ms` is the time of Redis.
 
     Raises:
         click.UsageError: a gateway would refuse it.
@@ -164,7 +164,7 @@ def entry(
 
 def _check(fields: dict[str, str], now_ms: int) -> None:
     raw = {name.encode(): value.encode(errors="surrogateescape") for name, value in fields.items()}
-    # How long a text may be is the gateway's own setting: it is left to the gateway.
+    # The length of a text is not checked here: its limit is a setting of the gateway.
     limits = Limits(max_payload=FIELD_LIMIT)
     try:
         parse_entry(raw, instance_id="", outbound_id=f"{now_ms}-0", now_ms=now_ms, limits=limits)

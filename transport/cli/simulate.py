@@ -1,4 +1,4 @@
-"""``telgw simulate``: simulated trackers."""
+"""``telgw simulate``: connect simulated trackers to a gateway."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .parameters import Duration, HostPort
 CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}
 SERIAL_CODECS = {"12": CODEC_12, "13": CODEC_13}
 REFRESH = 0.25
-"""Seconds between two looks at the fleet."""
+"""Seconds between two updates of the progress line."""
 SPREAD = 2.0
-"""At most so many seconds pass until the last tracker is switched on."""
+"""Seconds within which all trackers begin to connect."""
 
 
 @click.command(short_help="Connect simulated trackers to a gateway.")
@@ -93,15 +93,15 @@ SPREAD = 2.0
     help="Serial-port messages per frame.",
 )
 @click.option("--duration", type=Duration(0.1), help="Stop after this.")
-def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **wish: Any) -> int:
-    """Connect simulated trackers to a gateway: they report, wait for acknowledgements and answer commands.
+def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **options: Any) -> int:
+    """Connect simulated trackers to a gateway. They send records, await acknowledgements and answer commands.
 
-    Exit status: 0 ended as asked; 1 nothing was acknowledged; 130 interrupted.
+    Exit status: 0 records were acknowledged; 1 no record was acknowledged; 130 interrupted.
     """
     if imei_base + trackers > 10**15:
         raise click.UsageError("--imei-base and --trackers lead beyond 15 digits.")
     fleet = Fleet(
-        connect, trackers, behaviours(**wish), now_ms=Clock().now_ms, imei_base=imei_base, spread=SPREAD
+        connect, trackers, behaviours(**options), now_ms=Clock().now_ms, imei_base=imei_base, spread=SPREAD
     )
     return complete(_simulate(fleet, duration))
 
@@ -121,7 +121,7 @@ def behaviours(
     serial_codec: str = "12",
     serial_merge: int = 1,
 ) -> list[Behaviour]:
-    """One behaviour for each codec asked for."""
+    """One behaviour for each codec of `--codec`."""
     return [
         Behaviour(
             codec=each,
@@ -149,7 +149,7 @@ async def _simulate(fleet: Fleet, duration: float | None) -> int:
             async with asyncio.timeout(duration):
                 await _run(fleet, console)
     finally:
-        console.print(summary(fleet.totals()), soft_wrap=True)  # nobody is connected any more: counts only
+        console.print(summary(fleet.totals()), soft_wrap=True)
     return 0 if fleet.totals().acked else 1
 
 
@@ -177,7 +177,7 @@ async def _run(fleet: Fleet, console: Console) -> None:
 
 
 def summary(totals: Totals) -> str:
-    """One line of what the fleet has done."""
+    """What the fleet has done, on one line."""
     return (
         f"{totals.trackers} trackers made {totals.connections} connections ({totals.rejected} refused), "
         f"{totals.acked} records acknowledged in {totals.frames} frames, "

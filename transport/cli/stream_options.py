@@ -1,4 +1,4 @@
-"""The options of every verb that talks to a gateway through Redis."""
+"""The options of verbs that reach gateways through Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .options import EXPOSED, with_redis
 
 
 class Where(NamedTuple):
-    """Where the streams are, as the options say; ``state_dir`` is that of the embedded server."""
+    """Where the streams are, from the options. ``state_dir`` is the directory of the embedded server."""
 
     redis: str
     key_prefix: str
@@ -22,13 +22,14 @@ class Where(NamedTuple):
 
 
 def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
-    """What every verb needs that talks to a gateway through Redis; it gets them as ``where``."""
+    """Add the options that say where the streams are; the verb gets them as ``where``."""
 
     @wraps(verb)
     def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
         if path := click.get_current_context().meta.get(EXPOSED):
             click.echo(
-                f"telgw: Others may read {path}, which holds the URL of Redis: chmod 600 {path}", err=True
+                f"telgw: Other users may read {path}, which holds the URL of Redis: chmod 600 {path}",
+                err=True,
             )
         return verb(where=Where(redis, key_prefix, state_dir), **rest)
 

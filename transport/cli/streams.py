@@ -1,4 +1,4 @@
-"""How a verb reaches the streams."""
+"""Clients of Redis for verbs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
     """A client of the Redis that the options name, open within the block.
 
     Raises:
-        BadRedisUrl: the URL names no server.
-        StoreUnreachable: nobody answers there; with ``embedded`` the sentence says who starts that server.
+        BadRedisUrl: the URL cannot be used.
+        StoreUnreachable: no server answers there, or it refuses a call.
     """
     client = connect(url(where), purpose=purpose, block=BLOCK, key_prefix=where.key_prefix)
     try:
@@ -37,14 +37,14 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
     except StoreUnreachable as error:
         raise _explained(where, error) from error
     except StoreError as error:
-        raise _explained(where, f"Redis does not serve us: {error or type(error).__name__}") from error
+        raise _explained(where, f"Redis cannot be used: {error or type(error).__name__}") from error
     finally:
         await client.aclose()
 
 
 def _explained(where: Where, error: object) -> StoreUnreachable:
     kind = type(error) if isinstance(error, StoreUnreachable) else StoreUnreachable
-    hint = " (the embedded server runs as long as `telgw run`; or say --redis URL)"
+    hint = " (the embedded server runs while `telgw run` runs; another server: --redis URL)"
     return kind(f"{error}{hint * (where.redis == 'embedded')}")
 
 

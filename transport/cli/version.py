@@ -12,7 +12,7 @@ SHOWN = ("transitions", "redis", "uvloop", "msgspec")
 
 @click.command(short_help="Print the version.")
 def command() -> None:
-    """Print the version of the gateway, of Python, and of what decides how the gateway behaves."""
+    """Print the versions of the gateway, of Python, and of important packages."""
     click.echo(f"telgw {version('teltonika-gateway')}")
     click.echo(
         f"python {platform.python_version()} ({platform.python_implementation()}, {platform.system()})"

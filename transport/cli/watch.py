@@ -1,4 +1,4 @@
-"""``telgw watch``: the event log, or what serial ports of devices say, live."""
+"""``telgw watch``: print the event log, or messages of serial ports, live."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .stream_options import Where, with_streams
 from .streams import producer
 
 RETRY = 1.0
-"""Seconds to wait after Redis did not answer."""
+"""Seconds between two attempts to reach Redis."""
 
 _ENTRY_ID = re.compile(r"\$|\d{1,20}(-\d{1,20})?")
 
@@ -40,10 +40,10 @@ def command(
 ) -> int:
     """Print the events and notes of all commands and sessions as they arrive, until Ctrl-C.
 
-    It uses no consumer group, so it takes nothing away from other readers.
+    It uses no consumer group, so other readers still get every entry.
     """
     if not _ENTRY_ID.fullmatch(start):
-        raise click.UsageError(f"--from {start!r} is no id of an entry, like 1700000000000-0, nor $.")
+        raise click.UsageError(f"--from {start!r} is not an entry id such as 1700000000000-0, nor $.")
     if messages and command_id:
         raise click.UsageError(
             "--messages and --command exclude each other: a message belongs to no command."
@@ -73,8 +73,8 @@ def _show(console: Console, entry: LogEntry, wanted: dict[str, str], raw: bool) 
 
 
 async def _pause(streams: Producer, error: StoreUnreachable) -> None:
-    """Wait until Redis answers again: a watch outlives a restart of it."""
-    click.echo(f"telgw: {error}; waiting for it", err=True)
+    """Wait until Redis answers again, so that a watch survives a restart of Redis."""
+    click.echo(f"telgw: {error}; waiting until it answers", err=True)
     while True:
         await asyncio.sleep(RETRY)
         try:

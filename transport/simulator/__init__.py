@@ -1,10 +1,12 @@
-"""Simulated trackers: what `telgw simulate`, `telgw demo` and the end-to-end tests connect to a gateway.
+"""Simulated trackers, for `telgw simulate`, `telgw demo` and the end-to-end tests.
 
-route     where a vehicle is, how fast and which way
-vehicle   what its sensors and outputs read, as AVL records
-answers   what a tracker says to a command
-downlink  what a gateway sends, cut into acknowledgements and commands
-tracker   the device itself: connects, reports, answers
+route      position, speed and direction of a vehicle
+vehicle    its sensors and outputs, as AVL records
+answers    answers to commands
+downlink   cuts what a gateway sends into acknowledgements and commands
+behaviour  how a tracker behaves
+tracker    one device: connects, sends records, answers commands
+fleet      many devices
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a simulated tracker says to a command: believable texts, in the form real devices give them."""
+"""The answers of a simulated tracker to commands, in the form of real devices."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .vehicle import DIGITAL_OUTPUT_1, DIGITAL_OUTPUT_2, Vehicle
 
 UNKNOWN = "WARNING: Not supported Param ID or Value detected"
 SILENT = ("cpureset",)
-"""Commands that a device carries out without an answer."""
+"""Commands that a device executes without an answer."""
 
 Answerer = Callable[[Vehicle, str, datetime], str]
 
 
 def answer_text(vehicle: Vehicle, command: str, now_ms: int) -> str | None:
-    """What the tracker of `vehicle` answers to `command`, and what it does because of it.
+    """Execute `command` on `vehicle`; the answer, or None for a command that devices do not answer.
 
-    None for a command that devices do not answer. `now_ms` is the device's clock, epoch ms.
+    `now_ms` is the clock of the device, epoch ms.
     """
     verb, _, arguments = command.strip().partition(" ")
     if verb in SILENT:
@@ -67,7 +67,7 @@ def _readio(vehicle: Vehicle, arguments: str, _: datetime) -> str:
 
 
 def _setdigout(vehicle: Vehicle, arguments: str, _: datetime) -> str:
-    """``setdigout 1?``: a digit an output, ``?`` leaves one as it is; durations in seconds may follow."""
+    """``setdigout 1?``: one character per output; ``?`` changes nothing. Durations in seconds may follow."""
     outputs, *seconds = arguments.split() or [""]
     if not re.fullmatch(r"[01?]{1,2}", outputs) or not all(item.isdigit() for item in seconds):
         return UNKNOWN
@@ -78,11 +78,11 @@ def _setdigout(vehicle: Vehicle, arguments: str, _: datetime) -> str:
     return " ".join(parts)
 
 
-def _set(vehicle: Vehicle, output: int, wish: str) -> str:
-    if wish == "?":
+def _set(vehicle: Vehicle, output: int, value: str) -> str:
+    if value == "?":
         return "IGNORED"
-    vehicle.switch(output, wish == "1")
-    return wish
+    vehicle.switch(output, value == "1")
+    return value
 
 
 def _getio(vehicle: Vehicle, _: str, now: datetime) -> str:

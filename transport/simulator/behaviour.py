@@ -1,4 +1,4 @@
-"""How a simulated tracker behaves, and what it has done so far."""
+"""How a simulated tracker behaves, and counters of what it has done."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ ANSWERS = ("normal", "late", "never", "twice", "nack")
 
 @dataclass(slots=True)
 class Behaviour:
-    """How a tracker behaves; durations in seconds. It may be changed while the tracker runs.
+    """How a tracker behaves. Durations are in seconds. The values may be changed while the tracker runs.
 
     Attributes:
         codec: AVL codec of its records: 0x08, 0x8E or 0x10.
         interval: time between two frames.
-        records_per_frame: records measured together and sent in one frame, or in more frames where they are
-            too long for a packet of 1,280 bytes, as devices do.
-        records_limit: the tracker ends when so many records are acknowledged; None for never.
-        answers: ``normal``; ``late`` (`late_by` after it was due); ``never``; ``twice``; ``nack`` (a codec 14
-            command is refused as meant for another device, a codec 12 command is answered).
-        answer_delay: time from reading a command to its answer.
-        split: frames are written in pieces of so many bytes, 0 in one piece.
-        split_pause: time between two pieces.
-        drop_after_frames: the connection is cut once, right after so many frames, before the last of
-            them is acknowledged.
-        drop_after: the connection is cut so long after it was accepted.
-        reconnect: whether the tracker comes back after a lost connection.
-        backoff: the first and the longest wait before it comes back; doubled each time in between.
-        ack_timeout: how long it waits for an acknowledgement before it gives the connection up.
+        records_per_frame: records that are measured together and sent in one frame; in more frames if they
+            do not fit into a packet of 1,280 bytes, as real devices do.
+        records_limit: the tracker ends after this number of acknowledged records; None for never.
+        answers: ``normal``; ``late`` (delayed by `late_by`); ``never``; ``twice``; ``nack`` (a codec 14
+            command is refused as one for another device; a codec 12 command is answered).
+        answer_delay: time from the read of a command to its answer.
+        split: bytes in each write of a frame; 0 writes a frame at once.
+        split_pause: time between two such writes.
+        drop_after_frames: the connection is cut once, after this number of frames and before the last one
+            is acknowledged.
+        drop_after: time from the accept until the connection is cut.
+        reconnect: whether the tracker connects again after it lost the connection.
+        backoff: the first and the longest delay before it connects again; it doubles each time.
+        ack_timeout: how long it waits for an acknowledgement before it closes the connection.
         ping_interval: time between two network pings (one byte FF); None for no pings.
-        serial_interval: time between two frames with data of the serial port; None for a silent port.
+        serial_interval: time between two frames with serial-port data; None for no data.
         serial_codec: codec of these frames: 0x0C or 0x0D.
-        serial_merge: messages in each of them.
+        serial_merge: messages in each of these frames.
     """
 
     codec: int = CODEC_8
@@ -58,7 +58,7 @@ class Behaviour:
 
 @dataclass(slots=True, frozen=True)
 class Received:
-    """A command as the device read it: its text, and the whole frame as it came over the wire."""
+    """A command that the device has read: its text, and the whole frame in bytes."""
 
     codec: int
     imei: str | None
@@ -68,7 +68,7 @@ class Received:
 
 @dataclass(slots=True)
 class Counters:
-    """What a tracker has done. What is sent again counts again in ``records_sent`` and ``frames_sent``."""
+    """What a tracker has done. ``records_sent`` and ``frames_sent`` count repetitions, too."""
 
     connections: int = 0
     rejected: int = 0

@@ -1,6 +1,6 @@
-"""What a gateway sends to a device after the handshake: acknowledgements and commands in one byte stream.
+"""Reads what a gateway sends after the handshake: acknowledgements and commands in one byte stream.
 
-An acknowledgement is a count of 4 bytes, never zero; a command is a frame, and a frame begins with 4 zeros.
+An acknowledgement is a count of 4 bytes and never zero. A command is a frame, which begins with 4 zeros.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from transport.teltonika.frame import PREAMBLE, BadFrame, FrameReader, wire_size
 
 
 class DownlinkFault(Exception):
-    """A gateway sent what no device can read."""
+    """A gateway sent bytes that a device cannot read."""
 
 
 class Downlink:
-    """Cuts what a socket delivers, however split or glued, into acknowledged counts and commands."""
+    """Cuts the byte stream, in chunks of any size, into acknowledged counts and commands."""
 
     def __init__(self) -> None:
         self._tail = b""
 
     def feed(self, data: bytes) -> list[int | tuple[Message, bytes]]:
-        """In order, the counts and the commands (each with its bytes on the wire) that `data` completes.
+        """The counts and the commands (each with its frame) that `data` completes, in order.
 
         Raises:
-            DownlinkFault, WireFault: a frame that is damaged, or no frame at all.
+            DownlinkFault, WireFault: a frame is damaged, or the bytes are not a frame.
         """
         self._tail += data
         items: list[int | tuple[Message, bytes]] = []
@@ -33,7 +33,7 @@ class Downlink:
         return items
 
     def _size(self) -> int:
-        """Bytes of the next item; 0 while that is not known."""
+        """Bytes of the next item; 0 if not known yet."""
         if len(self._tail) < 4:
             return 0
         return wire_size(self._tail, 0) if self._tail.startswith(PREAMBLE) else 4
@@ -42,6 +42,6 @@ class Downlink:
 def _message(frame: bytes) -> Message:
     for body in FrameReader().feed(frame):
         if isinstance(body, BadFrame):
-            raise DownlinkFault(f"A command's checksum is wrong ({body.reason}).")
+            raise DownlinkFault(f"The checksum of a command is wrong ({body.reason}).")
         return decode_message(body)
-    raise DownlinkFault("A command is no frame.")
+    raise DownlinkFault("A command is not a frame.")

@@ -1,4 +1,4 @@
-"""Many simulated trackers at once, and what they have done together."""
+"""Many simulated trackers, and the sums of their counters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .behaviour import Behaviour
 from .tracker import Tracker
 
 IMEI_BASE = 352094080000000
-"""First IMEI of a fleet, if nothing else is said."""
+"""Default for the first IMEI of a fleet."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,8 +32,8 @@ class Fleet:
     """`count` trackers with consecutive IMEIs.
 
     Args:
-        behaviours: given to the trackers in turn; each gets a copy of its own.
-        spread: seconds over which the trackers are switched on, so that a gateway is not stormed.
+        behaviours: the trackers get copies of them in turn.
+        spread: seconds within which the trackers start, so that they do not connect all at once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Fleet:
         self._spread = spread
 
     async def run(self) -> None:
-        """Run every tracker to its end; cancel it to switch all of them off."""
+        """Run every tracker to its end. Cancel this call to stop all of them."""
         step = self._spread / max(len(self.trackers), 1)
         async with asyncio.TaskGroup() as group:
             for tracker in self.trackers:
@@ -66,7 +66,7 @@ class Fleet:
                 await asyncio.sleep(step)
 
     def totals(self) -> Totals:
-        """What the fleet has done so far."""
+        """The sums so far."""
         counters = [tracker.counters for tracker in self.trackers]
         return Totals(
             trackers=len(self.trackers),

@@ -1,4 +1,4 @@
-"""Where a simulated vehicle is: laps of a closed course of streets, with bends, lights and a speed limit."""
+"""The route of a simulated vehicle: laps on a closed course, with bends, traffic lights and speed limits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 
 METRES_PER_DEGREE = 111_320.0
-"""Length of one degree of latitude; of longitude at the equator."""
+"""Metres of one degree of latitude, and of longitude at the equator."""
 
-# A ring through a town: longitude, latitude, metres above the sea, km/h allowed on the leg that follows.
+# A ring through a town: longitude, latitude, metres above sea level, speed limit (km/h) to the next point.
 COURSE = (
     (25.2797, 54.6872, 112, 50),
     (25.2711, 54.6901, 104, 50),
@@ -24,12 +24,12 @@ COURSE = (
     (25.2904, 54.6861, 114, 30),
 )
 ACCELERATION = 1.8
-"""Metres per second, every second."""
+"""Metres per second squared."""
 
 
 @dataclass(slots=True, frozen=True)
 class Position:
-    """Degrees, metres above the sea, degrees clockwise from north, km/h."""
+    """Degrees, metres above sea level, degrees clockwise from north, km/h."""
 
     longitude: float
     latitude: float
@@ -39,7 +39,7 @@ class Position:
 
 
 class Route:
-    """A drive along the course. Two routes of one seed are the same drive."""
+    """A drive along the course. Two routes with the same seed are the same drive."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
@@ -101,5 +101,5 @@ class Route:
 
 
 def _narrowing(latitude: float) -> float:
-    """How much shorter a degree of longitude is at `latitude` than at the equator."""
+    """Length of a degree of longitude at `latitude`, as a fraction of its length at the equator."""
     return math.cos(math.radians(latitude))

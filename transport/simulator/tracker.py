@@ -1,4 +1,4 @@
-"""One simulated device: it connects, names itself, reports record by record, and answers commands."""
+"""One simulated device: it connects, sends its IMEI and records, and answers commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .vehicle import Vehicle
 
 READ_SIZE = 65_536
 BACKLOG_LIMIT = 10_000
-"""Records a device remembers; the oldest are lost when it cannot deliver them."""
+"""Records that a device keeps; if it cannot deliver them, it loses the oldest."""
 
 
 class _Lost(Exception):
@@ -31,12 +31,12 @@ class _Lost(Exception):
 
 
 class Tracker:
-    """A device. ``run`` is its life; ``counters``, ``vehicle`` and ``connected`` may be read at any time.
+    """A device. ``run`` runs it; ``counters``, ``vehicle`` and ``connected`` may be read at any time.
 
     Args:
-        imei: 15 digits; also the seed of everything random about the device.
-        host, port: where the gateway listens.
-        now_ms: the device's clock, epoch ms.
+        imei: 15 digits; also the seed of all its random numbers.
+        host, port: the address of the gateway.
+        now_ms: the clock of the device, epoch ms.
         on_change: called after each change of ``counters`` or ``connected``.
     """
 
@@ -68,9 +68,9 @@ class Tracker:
         self._waiters: list[tuple[Callable[[Tracker], bool], asyncio.Future[None]]] = []
 
     async def run(self) -> None:
-        """Live until the records asked for are acknowledged, or for ever. Cancel it to switch the device off.
+        """Run until `records_limit` records are acknowledged, or without end. Cancel it to stop the device.
 
-        Without ``reconnect`` it ends with the first connection, or when the gateway cannot be reached.
+        Without ``reconnect`` it ends after the first connection, or if the gateway cannot be reached.
         """
         attempts = 0
         while not self._finished:
@@ -82,23 +82,23 @@ class Tracker:
             await self._wait(self._pause(attempts))
 
     async def reached(self, condition: Callable[[Tracker], bool]) -> None:
-        """Return as soon as `condition` holds; it is asked now and after every change."""
+        """Return as soon as `condition` holds. It is checked now and after every change."""
         if not condition(self):
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append((condition, waiter))
             await waiter
 
     def report(self) -> None:
-        """Send the next frame now, or come back now, instead of when it is due."""
+        """Send the next frame now, or connect again now, without the usual delay."""
         self._hurry.set()
 
     def drop(self) -> None:
-        """Cut the connection, as a device does that loses its power."""
+        """Cut the connection, as if the device lost its power."""
         if self._writer is not None:
             self._writer.transport.abort()
 
     async def send_raw(self, data: bytes) -> None:
-        """Write any bytes between two frames.
+        """Write `data` between two frames.
 
         Raises:
             ConnectionError: the device is not connected.
@@ -150,7 +150,7 @@ class Tracker:
         )
 
     async def _all_until_first(self, *duties: Coroutine[Any, Any, None]) -> None:
-        """Do all `duties` at once until one ends; the others end with it."""
+        """Run all `duties` at the same time until one ends; then cancel the others."""
         tasks = [asyncio.ensure_future(duty) for duty in duties]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -180,7 +180,7 @@ class Tracker:
             self.counters.records_made += 1
 
     async def _deliver(self) -> None:
-        """Send the oldest records and wait for their acknowledgement; with another number they stay."""
+        """Send the oldest records and wait for their acknowledgement. A wrong number keeps them."""
         frame, data = self._next_frame()
         await self._write(data)
         self.counters.frames_sent += 1
@@ -199,7 +199,7 @@ class Tracker:
         self._tell()
 
     def _next_frame(self) -> tuple[list[Record], bytes]:
-        """The oldest records, and the frame of them: as many as are wanted and as a device's packet holds."""
+        """The oldest records and their frame, as many as `records_per_frame` and the packet size allow."""
         records = list(self._unacked)[: self.behaviour.records_per_frame]
         while len(data := encode_avl(self.behaviour.codec, records)) > PACKET_LIMIT and len(records) > 1:
             del records[max(1, len(records) * PACKET_LIMIT // len(data)) :]
@@ -224,7 +224,7 @@ class Tracker:
             task.add_done_callback(self._answering.discard)
 
     async def _answer(self, message: Message, behaviour: Behaviour) -> None:
-        """Answer as `behaviour` was when the command came."""
+        """Answer as `behaviour` says, which is the one of the time when the command came."""
         mode = behaviour.answers
         await asyncio.sleep(behaviour.answer_delay)
         refused = message.codec == CODEC_14 and (mode == "nack" or message.imei != self.imei)
@@ -237,7 +237,7 @@ class Tracker:
         frame = (
             encode_nack(self.imei) if text is None else encode_answer(message.codec, self.imei, text.encode())
         )
-        with suppress(OSError, _Lost):  # whoever reads notices it too, and ends the connection
+        with suppress(OSError, _Lost):  # the reader notices it, too, and ends the connection
             for _ in range(2 if mode == "twice" else 1):
                 await self._write(frame)
                 self.counters.nacks_sent += refused
@@ -253,7 +253,7 @@ class Tracker:
         await asyncio.Event().wait()
 
     async def _speak(self) -> None:
-        """What the serial port says goes up, each time it has said enough for a frame."""
+        """Send serial-port data each time there are enough messages for a frame."""
         behaviour = self.behaviour
         while (interval := behaviour.serial_interval) is not None:
             await asyncio.sleep(interval)
@@ -282,7 +282,7 @@ class Tracker:
                     await asyncio.sleep(self.behaviour.split_pause)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait, but not when somebody is in a hurry."""
+        """Wait, or return at once if `report` is called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()

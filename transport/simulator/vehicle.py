@@ -1,4 +1,4 @@
-"""What a simulated vehicle's tracker measures, as AVL records."""
+"""What the tracker of a simulated vehicle measures, as AVL records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transport.teltonika.frame import CODEC_8E, CODEC_16
 
 from .route import Position, Route
 
-# IO ids, as the manufacturer numbers them on its car trackers.
+# IO ids of the manufacturer's car trackers.
 DIGITAL_INPUT = 1
 ANALOGUE_INPUT = 9
 ODOMETER = 16
@@ -36,11 +36,11 @@ WIDTHS = {
 }
 """Size of each value on the wire, in bytes."""
 PERIODICAL = 7
-"""Generation type of codec 16: the record was due."""
+"""Generation type of codec 16: periodical."""
 
 
 class Vehicle:
-    """A vehicle on its route. ``outputs`` are the digital outputs that commands switch, by IO id."""
+    """A vehicle on its route. ``outputs`` are its digital outputs by IO id, which commands switch."""
 
     def __init__(self, imei: str) -> None:
         seed = int(imei)
@@ -68,12 +68,12 @@ class Vehicle:
         self.satellites = self._random.randint(9, 16)
 
     def switch(self, output: int, on: bool) -> None:
-        """Set a digital output; the next record tells of it as the event that caused it."""
+        """Set a digital output. The next record has it as its event."""
         self.outputs[output] = int(on)
         self._changed = output
 
     def io(self) -> dict[int, int]:
-        """What the inputs and outputs read now: voltages in mV, the odometer in metres."""
+        """The values of inputs and outputs now: voltages in mV, the odometer in metres."""
         return {
             DIGITAL_INPUT: 1,
             GSM_SIGNAL: self._random.randint(3, 5),
@@ -87,12 +87,12 @@ class Vehicle:
         }
 
     def reading(self) -> bytes:
-        """What a sensor on the serial port says next: a line with its count and a temperature."""
+        """The next message of a sensor on the serial port: a line with a count and a temperature."""
         self.readings += 1
         return b"$SENSOR,%d,%.1f\r\n" % (self.readings, self._random.uniform(2.0, 8.0))
 
     def record(self, codec: int, timestamp: int) -> Record:
-        """One AVL record for `codec`, made at `timestamp` (epoch ms)."""
+        """One AVL record for `codec` with the time `timestamp` (epoch ms)."""
         io: dict[int, tuple[int, int] | bytes] = {}
         for number, value in self.io().items():
             io[number] = (WIDTHS[number], value)

@@ -2,8 +2,8 @@
 
     codec | record count | records | record count
 
-A record is decoded as it was sent. Values that look implausible (satellites 248, a clock of 2004, priority 3)
-come from real devices and are kept. A device that has no fix repeats its last position with 0 satellites.
+A record is decoded as it was sent. Implausible values (248 satellites, a time in 2004, priority 3) come from
+real devices and are kept. A device without a GNSS fix repeats its last position with 0 satellites.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .layout import SHAPES, WIDTHS, Layout, check_room, draw_layout, read_number
 from .layout_cache import LayoutCache
 
 DEGREE = 10_000_000
-"""Units of a raw coordinate per degree."""
+"""Units of a raw coordinate in one degree."""
 RECORDS_LIMIT = 255
 
 _caches = {codec: LayoutCache(codec) for codec in SHAPES}
@@ -28,11 +28,11 @@ _draw = lru_cache(maxsize=1024)(draw_layout)
 
 @dataclass(slots=True)
 class Record:
-    """One AVL record. A value: build it with ``Record.of`` and do not change it.
+    """One AVL record. It is immutable; ``Record.of`` builds one.
 
-    It keeps what one ``unpack_from`` gave, and the layout, shared with all records of the same shape, that
-    says what is what; the properties read from these. ``variable`` holds the variable-length values of codec
-    8 Extended as pairs of id and bytes.
+    It keeps the result of one ``unpack_from`` and the layout that gives each number its meaning; records of
+    the same shape share a layout. The properties read from both. ``variable`` holds the variable-length
+    values of codec 8 Extended as pairs of id and bytes.
     """
 
     layout: Layout
@@ -55,15 +55,15 @@ class Record:
         generation_type: int | None = None,
         io: Mapping[int, tuple[int, int] | bytes] | None = None,
     ) -> Record:
-        """Return a record of these fields; ``io`` maps an id to ``(width, value)`` or to bytes of any length.
+        """Return a record with these fields; ``io`` maps an id to ``(width, value)`` or to bytes.
 
-        The units are those of the properties. A generation type makes it a record for codec 16. Raises
-        ``ValueError`` for a width other than 1, 2, 4 and 8; other ranges are checked when it is encoded.
+        Units are those of the properties. A record with a generation type is one for codec 16. Raises
+        ``ValueError`` for a width other than 1, 2, 4 and 8; other ranges are checked at encoding.
         """
         given = io or {}
         variable = tuple((number, value) for number, value in given.items() if isinstance(value, bytes))
         fixed = [(number, *value) for number, value in given.items() if not isinstance(value, bytes)]
-        fixed.sort(key=lambda element: element[1])  # groups lie on the wire by width; the sort is stable
+        fixed.sort(key=lambda element: element[1])  # the wire has groups by width; the sort is stable
         codec = CODEC_8E if generation_type is None else CODEC_16
         head = (timestamp, priority, round(longitude * DEGREE), round(latitude * DEGREE), altitude, angle)
         tail = (
@@ -76,12 +76,12 @@ class Record:
 
     @property
     def timestamp(self) -> int:
-        """Milliseconds since 1970, UTC, by the device's clock."""
+        """Milliseconds since 1970, UTC, by the clock of the device."""
         return self.values[0]
 
     @property
     def priority(self) -> int:
-        """0 low, 1 high, 2 panic; other numbers occur."""
+        """0 low, 1 high, 2 panic. Other numbers occur."""
         return self.values[1]
 
     @property
@@ -106,7 +106,7 @@ class Record:
 
     @property
     def altitude(self) -> int:
-        """Metres above sea level, signed: devices below it send 0xFFFC for -4."""
+        """Metres above sea level, signed: a device 4 m below sea level sends 0xFFFC."""
         return self.values[4]
 
     @property
@@ -116,7 +116,7 @@ class Record:
 
     @property
     def satellites(self) -> int:
-        """Satellites in view; 0 means that the position is not valid now."""
+        """Satellites in view; 0 means that the position is not current."""
         return self.values[6]
 
     @property
@@ -131,18 +131,18 @@ class Record:
 
     @property
     def generation_type(self) -> int | None:
-        """What made the record, in codec 16 alone, else ``None``.
+        """Why the device made the record; only in codec 16, else ``None``.
 
-        0 exit, 1 entrance, 2 both, 4 hysteresis, 5 change, 6 eventual, 7 periodical; other numbers occur.
+        0 exit, 1 entrance, 2 both, 4 hysteresis, 5 change, 6 eventual, 7 periodical. Other numbers occur.
         """
         return self.values[9] if self.layout.generation else None
 
     @property
     def io(self) -> dict[int, int | bytes]:
-        """IO id to value: an unsigned integer, or bytes if of variable length.
+        """IO id to value: an unsigned integer, or bytes if its length is variable.
 
-        Whether an integer is meant signed, and its unit, depend on the device: see its AVL ID list. If a
-        record has one id several times, the last one wins.
+        The AVL ID list of the device says whether an integer is signed, and its unit. If a record has an id
+        more than once, the last value counts.
         """
         io: dict[int, int | bytes] = dict(zip(self.layout.ids, self.values[self.layout.first :], strict=True))
         io.update(self.variable)
@@ -150,18 +150,18 @@ class Record:
 
     @property
     def io_width(self) -> dict[int, int]:
-        """IO id to the size of its value in bytes. Of a repeated id the last one wins, as in ``io``."""
+        """IO id to the size of its value in bytes. Of a repeated id the last value counts, as in ``io``."""
         widths = dict(zip(self.layout.ids, self.layout.widths, strict=True))
         widths.update((number, len(value)) for number, value in self.variable)
         return widths
 
 
 def decode_avl(body: bytes) -> list[Record]:
-    """Return the records in ``body`` (codec id to second count, CRC already checked), in the order sent.
+    """Return the records in ``body`` (codec id to second count, CRC already checked), in their order.
 
-    Raises ``Undecodable`` if the codec is not an AVL codec, if the counts are 0 or disagree, if an IO total
-    is not the sum of its groups, or if the records do not fill the body exactly. A frame of 0 records is not
-    telemetry: no device is known to send one, and the acknowledgement 0 means "send it again".
+    Raises ``Undecodable`` if the codec is not an AVL codec, the counts are 0 or differ, an IO total is not
+    the sum of its groups, or the records do not fill the body exactly. A frame of 0 records is refused: no
+    known device sends one, and the acknowledgement 0 means "send again".
     """
     end = len(body) - 1
     if end < 2:
@@ -171,7 +171,7 @@ def decode_avl(body: bytes) -> list[Record]:
         raise Undecodable("codec", f"Codec {body[0]:#04x} is not one of the AVL codecs 8, 8 Extended and 16.")
     count = body[1]
     if count != body[end] or not count:
-        raise Undecodable("count", f"The record counts are {count} in front and {body[end]} at the end.")
+        raise Undecodable("count", f"The record count is {count} at the start and {body[end]} at the end.")
     return _records(cache, body, count, end)
 
 
@@ -208,10 +208,10 @@ def _read_variable(body: bytes, at: int, end: int, count: int) -> tuple[tuple[tu
 
 
 def encode_avl(codec: int, records: Sequence[Record]) -> bytes:
-    """Return the frame in which a device sends ``records``, 1 to 255 of them.
+    """Return the frame in which a device sends 1 to 255 ``records``.
 
-    Raises ``ValueError`` for another codec or count, a number that does not fit its field, or a record with
-    fields the codec does not have (or, in codec 16, without its generation type).
+    Raises ``ValueError`` for another codec or count, a number that does not fit into its field, or a record
+    with fields that the codec does not have (for codec 16: without a generation type).
     """
     if codec not in SHAPES:
         raise ValueError(f"Codec {codec:#04x} is not an AVL codec.")
@@ -223,7 +223,7 @@ def encode_avl(codec: int, records: Sequence[Record]) -> bytes:
 
 
 def encode_ack(count: int) -> bytes:
-    """Return the acknowledgement of ``count`` records; a device that reads another number sends again."""
+    """Return the acknowledgement of ``count`` records. After another number a device sends them again."""
     return count.to_bytes(4, "big")
 
 
@@ -236,8 +236,8 @@ def _pack(codec: int, record: Record) -> bytes:
     try:
         packed = layout.struct.pack(*record.values)
     except struct.error as error:
-        raise ValueError(f"A number of the record does not fit its field: {error}.") from error
-    # Pack leaves zeros where counts and ids belong.
+        raise ValueError(f"A number of the record does not fit into its field: {error}.") from error
+    # `pack` leaves zeros for counts and ids.
     whole = int.from_bytes(packed, "big") | layout.skeleton
     return b"".join((whole.to_bytes(layout.size, "big"), *map(_pack_variable, record.variable)))
 

@@ -1,11 +1,11 @@
-"""Messages: commands to a device, its answers, and the serial data it forwards (codecs 12, 13, 14, 15).
+"""Messages: commands to a device, its answers, and serial-port data that it forwards (codecs 12 to 15).
 
     codec | quantity 1 | message ... | quantity 2
     message = type | size (4) | [timestamp (4)] | [IMEI (8)] | text
 
-``size`` counts what follows it in its message. Codecs 13 and 15 have the timestamp, 14 and 15 the IMEI
-(wiki, "Codec for communication over GPRS messages"). The text is sent as plain ASCII without a terminator.
-A command and its answer are one message each. A serial port whose packets are merged sends several in one
+``size`` counts the bytes after it in its message. Codecs 13 and 15 have a timestamp, 14 and 15 have an IMEI
+(wiki, "Codec for communication over GPRS messages"). The text is plain ASCII without a terminator. A command
+and its answer are one message each. A device that merges serial-port packets sends several messages in one
 frame (FMB630 and FMx640, "Codec 12/13 packet merge"), each with its own type and size.
 """
 
@@ -39,8 +39,9 @@ _CODECS = _WITH_TIMESTAMP | _WITH_IMEI | {CODEC_12}
 class Message:
     """One message of a device.
 
-    ``payload`` is the text alone, raw: it may be binary. ``imei`` is that of codecs 14 and 15, ``timestamp``
-    that of codecs 13 and 15, in seconds since 1970. ``quantity`` is how many messages its frame carried.
+    ``payload`` is only the text, as raw bytes: it may be binary. ``imei`` is set in codecs 14 and 15,
+    ``timestamp`` (seconds since 1970) in codecs 13 and 15. ``quantity`` is the number of messages in its
+    frame.
     """
 
     codec: int
@@ -52,12 +53,12 @@ class Message:
 
     @property
     def serial(self) -> bool:
-        """Whether serial ports speak like this: on codecs 12, 13 and 15, while 14 has answers alone."""
+        """Whether it can be serial-port data: in codecs 12, 13 and 15. Codec 14 carries only answers."""
         return self.codec != CODEC_14
 
 
 def encode_command(codec: int, imei: str, text: bytes) -> bytes:
-    """Return the frame that tells a device ``text``, in codec 12 or 14. Codec 12 carries no IMEI.
+    """Return the frame of a command ``text`` in codec 12 or 14. Codec 12 has no IMEI.
 
     Raises ``ValueError`` for another codec, or an IMEI that is not 15 digits in codec 14.
     """
@@ -70,17 +71,17 @@ def encode_answer(codec: int, imei: str, text: bytes) -> bytes:
 
 
 def encode_nack(imei: str) -> bytes:
-    """Return the codec 14 frame with which a device says that a command was meant for another IMEI."""
+    """Return the codec 14 frame with which a device refuses a command for another IMEI."""
     return _encode(CODEC_14, TYPE_NACK, imei, b"")
 
 
 def encode_serial(codec: int, texts: Sequence[bytes], timestamp: int) -> bytes:
-    """Return the frame in which a serial port's packets go up, merged when there are several (255 at most).
+    """Return the frame in which a device forwards 1 to 255 serial-port packets, merged if there are several.
 
-    ``timestamp``, seconds since 1970, goes with codec 13 alone. Raises ``ValueError`` for another codec.
+    ``timestamp``, in seconds since 1970, is used by codec 13 only. Raises ``ValueError`` for another codec.
     """
     if codec not in (CODEC_12, CODEC_13):
-        raise ValueError(f"Serial data go in codec 12 or 13, not {codec}.")
+        raise ValueError(f"Serial-port data are sent in codec 12 or 13, not {codec}.")
     stamp = timestamp.to_bytes(_TIMESTAMP_SIZE, "big") if codec == CODEC_13 else b""
     messages = [_MESSAGE.pack(TYPE_ANSWER, len(stamp) + len(text)) + stamp + text for text in texts]
     count = bytes((len(texts),))
@@ -88,26 +89,26 @@ def encode_serial(codec: int, texts: Sequence[bytes], timestamp: int) -> bytes:
 
 
 def decode_message(body: bytes) -> Message:
-    """Return the only message in ``body``. Raises as ``decode_messages`` does, and for more than one."""
+    """Return the only message in ``body``. Raises as ``decode_messages`` does, and if there are several."""
     _check_frame(body)
     if body[1] != _QUANTITY:
-        raise Undecodable("quantity", f"A frame that is to carry one message carries {body[1]}.")
+        raise Undecodable("quantity", f"A frame that must have one message has {body[1]}.")
     return decode_messages(body)[0]
 
 
 def decode_messages(body: bytes) -> list[Message]:
     """Return the messages in ``body`` (codec id to second quantity, CRC already checked), in their order.
 
-    Codec 13 is read with a timestamp of 4 bytes, as the wiki has it today; older revisions had 8, and no flag
-    tells them apart. A text of size 0 is a message as any other. Raises ``Undecodable`` if the codec is not
-    one of these, or if sizes, quantities and body disagree.
+    The timestamp of codec 13 has 4 bytes, as in today's wiki. Older revisions had 8, and no flag
+    distinguishes them. A message may have an empty text. Raises ``Undecodable`` if the codec is not one of
+    these, or if sizes, quantities and body do not match.
     """
     codec, quantity = _check_frame(body)
     messages: list[Message] = []
     at, end = _BEFORE_FIRST, len(body) - 1
     for _ in range(quantity):
         if at + _MESSAGE.size > end:
-            raise Undecodable("size", f"A frame of {quantity} messages ends after {len(messages)} of them.")
+            raise Undecodable("size", f"A frame of {quantity} messages ends after {len(messages)}.")
         kind, size = _MESSAGE.unpack_from(body, at)
         at += _MESSAGE.size
         _check_size(codec, size, end - at, last=len(messages) + 1 == quantity)
@@ -129,7 +130,7 @@ def _read_message(codec: int, kind: int, content: bytes, quantity: int) -> Messa
 
 
 def _check_frame(body: bytes) -> tuple[int, int]:
-    """Return codec and quantity of ``body`` if it can be a frame of messages."""
+    """Return the codec and the quantity of ``body``, if it can be a frame of messages."""
     if body[:1] and body[0] not in _CODECS:
         raise Undecodable("codec", f"Codec {body[0]:#04x} is not one of the message codecs 12 to 15.")
     if len(body) < _HEAD.size + 1:
@@ -138,40 +139,38 @@ def _check_frame(body: bytes) -> tuple[int, int]:
         )
     codec, quantity, kind, _ = _HEAD.unpack_from(body)
     if not quantity:
-        raise Undecodable("quantity", "A frame of messages says that it carries none.")
-    # Nobody reads the second quantity of codec 12: the wiki recommends that it equal the first, no more.
+        raise Undecodable("quantity", "A frame of messages declares 0 messages.")
+    # In codec 12 the second quantity is not compared: the wiki only recommends that it equals the first.
     if body[-1] != quantity and (codec, kind) != (CODEC_12, TYPE_ANSWER):
-        raise Undecodable(
-            "quantity", f"The quantities of a frame disagree: {quantity} in front, {body[-1]} at the end."
-        )
+        raise Undecodable("quantity", f"The quantity is {quantity} at the start and {body[-1]} at the end.")
     return codec, quantity
 
 
 def _check_size(codec: int, declared: int, present: int, *, last: bool) -> None:
-    """Compare the size that a message declares with the bytes that are left in its frame."""
+    """Compare the size that a message declares with the bytes that its frame has left."""
     if declared > present or (last and declared != present):
-        raise Undecodable("size", f"A message declares {declared} bytes; {present} are left for it.")
+        raise Undecodable("size", f"A message declares {declared} bytes; its frame has {present} left.")
     fixed = _TIMESTAMP_SIZE * (codec in _WITH_TIMESTAMP) + _IMEI_SIZE * (codec in _WITH_IMEI)
     if declared < fixed:
         raise Undecodable(
-            "size", f"A message of codec {codec} declares {declared} bytes; it has at least {fixed}."
+            "size", f"A message of codec {codec} declares {declared} bytes; the least is {fixed}."
         )
 
 
 def _encode(codec: int, kind: int, imei: str, text: bytes) -> bytes:
     if codec not in (CODEC_12, CODEC_14):
-        raise ValueError(f"Commands and answers go in codec 12 or 14, not {codec}.")
+        raise ValueError(f"Commands and answers are sent in codec 12 or 14, not {codec}.")
     payload = _pack_imei(imei) + text if codec == CODEC_14 else text
     return encode_frame(_HEAD.pack(codec, _QUANTITY, kind, len(payload)) + payload + bytes((_QUANTITY,)))
 
 
 def _pack_imei(imei: str) -> bytes:
-    """Return ``imei`` as 8 bytes of two decimal digits each: 15 digits behind one leading zero."""
+    """Return ``imei`` as 8 bytes with two decimal digits each: one leading zero and 15 digits."""
     if len(imei) != _DIGITS or not (imei.isascii() and imei.isdigit()):
         raise ValueError(f"An IMEI has {_DIGITS} digits.")
     return bytes.fromhex("0" + imei)
 
 
 def _unpack_imei(field: bytes) -> str:
-    """Return the IMEI in ``field`` without the padding: one zero, for the IMEI itself may begin with 0."""
+    """Return the IMEI in ``field`` without its one leading zero. The IMEI itself may begin with 0, too."""
     return field.hex().removeprefix("0")

@@ -1,4 +1,4 @@
-"""What a device can send that this package refuses."""
+"""Errors in what a device sends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from fsm.errors import DeviceFault
 
 
 class WireFault(DeviceFault):
-    """Bytes that are not what the protocol allows.
+    """The bytes violate the protocol.
 
-    ``reason`` is a short stable slug, fit for a metric label; ``detail`` is the sentence that ``str`` gives.
+    ``reason`` is a short stable word for a metric label; ``detail`` is a sentence, which ``str`` returns.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -18,10 +18,10 @@ class WireFault(DeviceFault):
 
 
 class FramingLost(WireFault):
-    """Nobody knows any more where the next frame begins: the connection has to be closed.
+    """The start of the next frame is not known any more: the connection has to be closed.
 
-    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``. ``length`` is the size in bytes of a body that
-    is too long, as the frame declares it; of any other fault it is 0.
+    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``. ``length`` is the declared size, in bytes, of a
+    body that is too long; for any other error it is 0.
     """
 
     def __init__(self, reason: str, detail: str, length: int = 0) -> None:
@@ -37,7 +37,7 @@ class BadHandshake(WireFault):
 
 
 class Undecodable(WireFault):
-    """A frame whose checksum is right has a content that is not. The stream is still in step.
+    """The checksum of a frame is right, but its content is not. The next frame can still be found.
 
     Reasons: ``codec``, ``truncated``, ``count``, ``io_total``, ``trailing``, ``quantity``, ``size``.
     """

@@ -1,8 +1,13 @@
-"""A byte stream cut into frames, and frames made of bodies.
+"""Cuts a byte stream into frames, and builds frames.
 
     preamble (4, zero) | data length (4) | body: codec id .. second quantity | CRC (4, upper half zero)
 
-The length field counts the body alone. Between frames a device may send the one-byte network ping 0xFF.
+The length field counts only the body. Between frames a device may send network pings: one byte 0xFF.
+
+The reader buffers one incomplete frame at most, and checks its declared length before it keeps any byte of
+the body, so a hostile peer cannot make it grow. Most reads are exactly one frame, which is returned without a
+copy into the buffer. An error in the checksum costs one frame; an error in the preamble or the length means
+that no later frame can be found.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ PREAMBLE = b"\x00\x00\x00\x00"
 PING = 0xFF
 
 AVL_LIMIT = 4096
-"""Largest body of an AVL frame, in bytes, unless an operator says otherwise."""
+"""Default for the largest body of an AVL frame, in bytes."""
 PACKET_LIMIT = 1280
 """Largest AVL frame that a device sends, in bytes (Teltonika Data Sending Protocols, "AVL data packet")."""
 MESSAGE_LIMIT = 65536
@@ -44,11 +49,11 @@ _PINGS = re.compile(rb"\xff*")
 
 @dataclass(slots=True)
 class BadFrame:
-    """A whole frame whose checksum does not match. It is consumed; the stream is still in step.
+    """A complete frame whose checksum does not match. The reader skips it.
 
-    ``reason`` is ``crc``, or ``crc_padding`` when the upper half of the CRC field is not zero. ``codec`` is
-    the first byte of the body, ``length`` the body's size in bytes, ``declared`` the whole 32-bit CRC field
-    and ``computed`` the CRC of the body as it arrived.
+    ``reason`` is ``crc``, or ``crc_padding`` if the upper half of the CRC field is not zero. ``codec`` is the
+    first byte of the body, ``length`` the size of the body in bytes, ``declared`` the whole 32-bit CRC field,
+    and ``computed`` the CRC of the body.
     """
 
     reason: str
@@ -59,11 +64,10 @@ class BadFrame:
 
 
 class FrameReader:
-    """Cuts what a socket delivers, however split or glued, into frame bodies.
+    """Cuts a byte stream, in chunks of any size, into frame bodies.
 
-    ``pings`` counts the 0xFF bytes consumed. ``fault`` is set once the position in the stream is lost; from
-    then on the reader keeps no bytes and returns nothing. At most one incomplete frame is ever buffered, and
-    its declared length is judged before any of its body is kept.
+    ``pings`` counts the 0xFF bytes that were skipped. ``fault`` is set once the start of the next frame is
+    not known any more; from then on the reader keeps no bytes and returns nothing.
 
     Args:
         limit: largest body of an AVL frame, in bytes; other frames may have `MESSAGE_LIMIT`.
@@ -75,21 +79,21 @@ class FrameReader:
         self.pings = 0
         self._limit = limit
         self.fault: FramingLost | None = None
-        self._tail: bytearray | None = None  # most connections are between frames most of the time
-        self._needed = 0  # size the tail must reach before looking again; 0 while the header is incomplete
+        self._tail: bytearray | None = None  # None saves memory: most connections are between frames
+        self._needed = 0  # bytes that the tail needs before the next attempt; 0 without a complete header
 
     @property
     def partial(self) -> bool:
-        """Whether some bytes of the next frame have come, but not all."""
+        """Whether a part of the next frame has come."""
         return self._tail is not None
 
     @property
     def expected(self) -> int:
-        """Size of the frame that has begun and not ended, as far as it is known; else 0."""
+        """Size of the frame of which a part has come; 0 if there is none or its size is not known yet."""
         return self._needed if self._tail is not None else 0
 
     def feed(self, data: bytes) -> list[bytes | BadFrame]:
-        """Return, in order, the frames that ``data`` completes. Never raises on any input."""
+        """Return the frames that ``data`` completes, in order. No input makes it raise."""
         if self.fault is not None:
             return []
         if self._tail is None:
@@ -100,7 +104,7 @@ class FrameReader:
         return self._cut(bytes(self._tail))
 
     def _whole(self, data: bytes) -> list[bytes | BadFrame] | None:
-        """Return the only frame in ``data`` if that is exactly what ``data`` is: the way of most reads."""
+        """Return the frame in ``data`` if ``data`` is exactly one frame, as in most reads."""
         size = len(data)
         if size < _OVERHEAD + MINIMUM:
             return None
@@ -120,7 +124,7 @@ class FrameReader:
                 frames.append(_body(data, at, size - _OVERHEAD))
                 at += size
         except FramingLost as lost:
-            # The traceback would keep this call's frame, and with it the whole read, alive.
+            # The traceback would keep the variables of this call, and with them `data`, in memory.
             self.fault = lost.with_traceback(None)
             at = len(data)
         self._tail = bytearray(data[at:]) if at < len(data) else None
@@ -139,9 +143,8 @@ class FrameReader:
 def wire_size(data: bytes, at: int, limit: int = AVL_LIMIT) -> int:
     """Return the size of the frame that begins at ``at``, preamble and CRC included; 0 if not known yet.
 
-    ``limit`` is the largest body of an AVL frame, in bytes.
-
-    Raises ``FramingLost`` as soon as the bytes present rule a frame out.
+    ``limit`` is the largest body of an AVL frame, in bytes. Raises ``FramingLost`` as soon as the bytes
+    cannot be the beginning of a frame.
     """
     start = data[at : at + len(PREAMBLE)]
     if any(start):
@@ -156,7 +159,7 @@ def wire_size(data: bytes, at: int, limit: int = AVL_LIMIT) -> int:
     if length <= limit:
         return length + _OVERHEAD
     if len(data) == at + _HEADER.size:
-        return 0  # whether so much is allowed depends on the codec, which is the next byte
+        return 0  # the limit depends on the codec, which is the next byte
     codec = data[at + _HEADER.size]
     if codec not in MESSAGE_CODECS:
         raise _too_long(length, limit)
@@ -164,7 +167,7 @@ def wire_size(data: bytes, at: int, limit: int = AVL_LIMIT) -> int:
 
 
 def encode_frame(body: bytes) -> bytes:
-    """Return the frame around ``body``, which reaches from codec id to second quantity."""
+    """Return the frame with ``body``, which begins with the codec id and ends with the second quantity."""
     return b"".join((_HEADER.pack(0, len(body)), body, _CRC.pack(crc16(body))))
 
 
@@ -175,7 +178,7 @@ def _body(data: bytes, at: int, length: int) -> bytes | BadFrame:
     computed = crc16(body)
     if declared == computed:
         return body
-    # "The first two bytes are zeroes" (FM64 Protocols): a value above 16 bits cannot be a checksum.
+    # "The first two bytes are zeroes" (FM64 Protocols): a value of more than 16 bits is not a checksum.
     reason = "crc_padding" if declared > 0xFFFF else "crc"
     return BadFrame(reason, body[0], length, declared, computed)
 
@@ -185,10 +188,10 @@ def _too_long(length: int, limit: int) -> FramingLost:
 
 
 def _not_a_frame(start: bytes) -> FramingLost:
-    """Name what stands where a preamble should, by the byte that decides it, so that splits do not matter."""
+    """The error for bytes that are not a preamble. The first wrong byte decides it, whatever the chunks."""
     if start[0] == 0x16:
-        return FramingLost("tls", "A TLS record (0x16) stands where a frame should begin.")
+        return FramingLost("tls", "A TLS record (0x16) came instead of a frame.")
     if start[0] == 0 and start[1] == 0x0F:
-        return FramingLost("handshake", "A second handshake (0x000F) stands where a frame should begin.")
+        return FramingLost("handshake", "A second handshake (0x000F) came instead of a frame.")
     at = next(index for index, byte in enumerate(start) if byte)
     return FramingLost("preamble", f"Byte {at} of a preamble is {start[at]:#04x} instead of 0.")

@@ -1,9 +1,9 @@
-"""The first message of a connection: the device's IMEI.
+"""The first message of a connection: the IMEI of the device.
 
     000F | 15 ASCII digits        answered by one byte, 01 accept or 00 refuse
 
-The last digit of an IMEI is a Luhn check digit, but documented examples and real devices violate it: it is
-not checked.
+The last digit of an IMEI is a Luhn check digit. It is not checked, because documented examples and real
+devices violate it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ REJECT = b"\x00"
 IMEI_LENGTH = 15
 HANDSHAKE_SIZE = 2 + IMEI_LENGTH
 PING_LIMIT = 64
-"""Network pings (0xFF) tolerated before a handshake. Real devices were seen to send one."""
+"""Network pings (0xFF) that are allowed before a handshake. Some real devices send one."""
 
 
 def encode_handshake(imei: str) -> bytes:
-    """Return the handshake of ``imei``, whose length and digits are not checked: simulators send bad ones."""
+    """Return the handshake of ``imei``, which is not checked: simulators send wrong ones, too."""
     text = imei.encode("ascii")
     return len(text).to_bytes(2, "big") + text
 
 
 class HandshakeReader:
-    """Reads one handshake from what a socket delivers, however split.
+    """Reads one handshake from chunks of any size.
 
-    ``pings`` counts the 0xFF bytes in front of it; ``rest`` holds the bytes after it, once it is complete.
-    The reader is used once: it is not fed again after it returned an IMEI or raised.
+    ``pings`` counts the 0xFF bytes before it; ``rest`` holds the bytes after it, once it is complete. A
+    reader is used once: do not feed it again after it returned an IMEI or raised.
     """
 
     __slots__ = ("_head", "pings", "rest")
@@ -44,9 +44,9 @@ class HandshakeReader:
         return len(self._head) == HANDSHAKE_SIZE
 
     def feed(self, data: bytes) -> str | None:
-        """Return the IMEI, 15 digits, once it is complete; ``None`` while more bytes are needed.
+        """Return the IMEI, 15 digits, once it is complete; ``None`` if more bytes are needed.
 
-        Raises ``BadHandshake`` at the first byte that rules a handshake out.
+        Raises ``BadHandshake`` at the first byte that cannot be part of a handshake.
         """
         if not self._head:
             data = self._without_pings(data)
@@ -63,20 +63,20 @@ class HandshakeReader:
         self.pings += len(data) - len(stripped)
         if self.pings > PING_LIMIT:
             raise BadHandshake(
-                "pings", f"{self.pings} pings came before the handshake; {PING_LIMIT} are allowed."
+                "pings", f"{self.pings} pings came before the handshake; the limit is {PING_LIMIT}."
             )
         return stripped
 
 
 def _check(head: bytes) -> None:
-    """Raise ``BadHandshake`` if ``head`` is not the beginning of a handshake."""
+    """Raise ``BadHandshake`` if ``head`` cannot be the beginning of a handshake."""
     if head and head[0] != 0:
         raise _stranger(head[0])
     if len(head) > 1 and head[1] == 0:
         raise BadHandshake("frame", "A frame (or an IMEI of length 0) came before the handshake.")
     if len(head) > 1 and head[1] != IMEI_LENGTH:
         raise BadHandshake(
-            "imei_length", f"The handshake declares an IMEI of {head[1]} characters; it has {IMEI_LENGTH}."
+            "imei_length", f"The handshake declares an IMEI of {head[1]} characters instead of {IMEI_LENGTH}."
         )
     if head[2:] and not head[2:].isdigit():
         at = next(index for index, byte in enumerate(head[2:]) if not 0x30 <= byte <= 0x39)

@@ -1,17 +1,16 @@
-"""The shape of one AVL record: which IO ids it has, how wide each is, and where they lie.
+"""The shape of one AVL record: its IO ids, their widths, and their offsets.
 
-A record is self-describing: counts and ids stand between the values. A device repeats the same few shapes for
-ever, so a shape is worked out once and then reads a whole record with one ``unpack_from``. A shape is never
-trusted: before it is used, every count and id of the record at hand is compared with it, in one masked
-comparison of integers.
+A record describes itself: counts and ids are between the values. A device repeats few shapes, so a shape is
+analysed once, and then one ``unpack_from`` reads a whole record. A shape is not trusted: before it is used,
+all counts and ids of the record are compared with it, in one masked comparison of two integers.
 
-The same comparison looks at the values. A record is *plain* if each value is published as one number: no IO
+The same comparison checks the values. A record is *plain* if each value is published as one number: no IO
 value has its sign bit set, and no 8-byte number is above 2^53 - 1. Each shape has a layout for plain records,
-and variants for records in which certain of these bits are set, which name the values to look at. So whoever
-writes a record looks at no value of a plain one, and at few of any other.
+and variants for records with certain of these bits set; a variant names the values that need a check. So the
+JSON encoder checks no value of a plain record, and few values of other records.
 
-Fixed head of a record: timestamp (8), priority (1), longitude (4), latitude (4), altitude (2), angle (2),
-satellites (1), speed (2). Then: event id, generation type (codec 16 alone), total, and for each width 1, 2,
+A record begins with: timestamp (8), priority (1), longitude (4), latitude (4), altitude (2), angle (2),
+satellites (1), speed (2). Then: event id, generation type (only codec 16), IO total, and for each width 1, 2,
 4, 8 a count and that many pairs of id and value. Codec 8 Extended adds a count of variable-length values.
 """
 
@@ -30,19 +29,19 @@ from .frame import CODEC_8, CODEC_8E, CODEC_16
 HEAD = Struct(">QBiihHBH")
 WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 SAFE_INTEGER = 2**53 - 1
-"""Largest integer that JavaScript reads exactly."""
+"""Largest integer that JavaScript represents exactly."""
 MODULI = {width: 256**width for width in WIDTHS}
-"""How many numbers there are of so many bytes."""
+"""By width in bytes: the count of different numbers."""
 LIMITS = {width: 1 << min(8 * width - 1, SAFE_INTEGER.bit_length()) for width in WIDTHS}
-"""The least number of so many bytes that is not plain; a power of two."""
+"""By width in bytes: the least number that is not plain; a power of two."""
 NOT_PLAIN = {width: (MODULI[width] - LIMITS[width]).to_bytes(width, "big") for width in WIDTHS}
-"""The bits that all plain numbers of so many bytes have zero."""
+"""By width in bytes: the bits that are zero in all plain numbers."""
 Ids: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int]
 """IO ids and their widths in wire order, and the number of variable-length values."""
 
 
 class Shape(NamedTuple):
-    """What a codec decides: size of ids (event id included), size of counts, and its extra fields."""
+    """What depends on the codec: size of ids (event id, too), size of counts, and extra fields."""
 
     id_size: int
     count_size: int
@@ -55,7 +54,7 @@ class Shape(NamedTuple):
         return HEAD.size + self.id_size + self.generation
 
 
-# The wiki's table of codec 16 gives the total 2 bytes; its example and every known frame have 1.
+# In the wiki's table of codec 16 the IO total has 2 bytes; in its example and in every known frame it has 1.
 SHAPES = {
     CODEC_8: Shape(1, 1, generation=False, variable=False),
     CODEC_8E: Shape(2, 2, generation=False, variable=True),
@@ -64,7 +63,7 @@ SHAPES = {
 
 
 class Element(NamedTuple):
-    """An IO value: its id, its index among those unpacked, the least that is not plain, and 256 ** width."""
+    """An IO value: its id, its index in the unpacked values, the least value not plain, and 256 ** width."""
 
     name: str
     at: int
@@ -77,12 +76,12 @@ _PAIRS = {(size, width): Struct(f">{WIDTHS[size]}{width}x") for size in (1, 2) f
 
 @dataclass(slots=True, frozen=True)
 class Layout:
-    """One shape. Two are equal if records of them have the same fields, whichever codec carries them.
+    """One shape. Two layouts are equal if their records have the same fields, in whatever codec.
 
-    ``ids`` and ``widths`` are in wire order, that is by width. ``variable`` is the number of variable-length
-    values that follow the ``size`` bytes described here. ``skeleton`` is the record as one integer with all
-    values zero, ``mask`` has the bits of its counts and ids, ``plain_mask`` also those bits that a plain
-    record has zero.
+    ``ids`` and ``widths`` are in wire order, which is by width. ``variable`` is the number of variable-length
+    values after the ``size`` bytes that the layout describes. ``skeleton`` is the record as one integer with
+    all values zero. ``mask`` has the bits of counts and ids; ``plain_mask`` has also the bits that are zero
+    in a plain record.
     """
 
     ids: tuple[int, ...]
@@ -99,10 +98,10 @@ class Layout:
     names: tuple[str, ...] = field(compare=False, repr=False)
     """The ids as decimal text."""
     looked_at: tuple[Element, ...] = field(compare=False, repr=False)
-    """The values that may not be plain. Of an id that comes twice it is the last."""
+    """The values that may not be plain. For an id that occurs twice, the last one."""
     plain_mask: int = field(compare=False, repr=False)
     plain: bool = field(default=False, compare=False)
-    """Whether it was seen that the record is plain. Other layouts do not say that it is not."""
+    """Whether the record is known to be plain. If false, it may be plain or not."""
 
 
 class _Drawing:
@@ -121,7 +120,7 @@ class _Drawing:
         self.notable += bytes(size)
 
     def values(self, ids: Sequence[int], id_size: int, width: int) -> None:
-        """Pairs of id and value, all at once: a hostile device invents shapes of a thousand ids."""
+        """Pairs of id and value, without a Python loop: a hostile device sends shapes of a thousand ids."""
         self.form += f"{id_size}x{WIDTHS[width]}" * len(ids)
         self.constants += _pack_pairs(ids, id_size, width)
         self.mask += (b"\xff" * id_size + bytes(width)) * len(ids)
@@ -129,20 +128,20 @@ class _Drawing:
 
 
 def _pack_pairs(ids: Sequence[int], id_size: int, width: int) -> bytes:
-    """Pairs of id and value, all values zero.
+    """Pairs of id and value, with all values zero.
 
     Raises ``OverflowError`` if an id does not fit.
     """
     try:
         return Struct(">" + f"{WIDTHS[id_size]}{width}x" * len(ids)).pack(*ids)
     except struct.error as error:
-        raise OverflowError(f"An id does not fit in {id_size} bytes: {error}.") from error
+        raise OverflowError(f"An id does not fit into {id_size} bytes: {error}.") from error
 
 
 def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
     """Return the layout of records of ``codec`` with these IO ids, in wire order.
 
-    Raises ``OverflowError`` if an id or a count does not fit the codec.
+    Raises ``OverflowError`` if an id or a count is too large for the codec.
     """
     plain = draw_plain(codec, ids, widths, variable)
     return replace(plain, plain=False, looked_at=elements_of(plain))
@@ -188,7 +187,7 @@ def _layout(
 
 
 def elements_of(layout: Layout) -> tuple[Element, ...]:
-    """The IO values of a record, of an id that comes twice the last."""
+    """The IO values of a record; for an id that occurs twice, the last one."""
     names, widths = layout.names, layout.widths
     limits, moduli = map(LIMITS.__getitem__, widths), map(MODULI.__getitem__, widths)
     elements = map(Element._make, zip(names, count(layout.first), limits, moduli, strict=False))
@@ -196,7 +195,7 @@ def elements_of(layout: Layout) -> tuple[Element, ...]:
 
 
 def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:
-    """Return what the layout of the record at ``at`` follows from, count by count.
+    """Return the ids, widths and counts of the record at ``at``, which determine its layout.
 
     Raises ``Undecodable`` if the record reaches beyond ``end`` or its IO total is not the sum of its groups.
     """
@@ -214,20 +213,20 @@ def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:
             at = stop
     variable = read_number(body, at, shape.count_size, end)[0] if shape.variable else 0
     if len(ids) + variable != total:
-        raise Undecodable("io_total", f"A record declares {total} IO values and has {len(ids) + variable}.")
+        raise Undecodable("io_total", f"A record declares {total} IO values but has {len(ids) + variable}.")
     return tuple(ids), tuple(widths), variable
 
 
 def read_number(body: bytes, at: int, size: int, end: int) -> tuple[int, int]:
     """Return the unsigned integer of ``size`` bytes at ``at``, and the offset after it.
 
-    Raises ``Undecodable`` if it reaches beyond ``end``.
+    Raises ``Undecodable`` if it extends beyond ``end``.
     """
     check_room(at + size, end)
     return int.from_bytes(body[at : at + size], "big"), at + size
 
 
 def check_room(stop: int, end: int) -> None:
-    """Raise ``Undecodable`` if a field that ends before ``stop`` reaches beyond ``end``."""
+    """Raise ``Undecodable`` if a field that ends before ``stop`` extends beyond ``end``."""
     if stop > end:
-        raise Undecodable("truncated", f"A record reaches {stop - end} bytes beyond the end of its frame.")
+        raise Undecodable("truncated", f"A record extends {stop - end} bytes beyond the end of its frame.")

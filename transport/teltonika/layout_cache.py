@@ -1,7 +1,7 @@
-"""The layouts of records seen lately, found again by a few bytes of a record.
+"""A cache of the layouts of recent records; a few bytes of a record are the key.
 
-A hostile device sends a shape that nobody has seen with every record. So the cache is bounded, and forgets
-all at once when it is full; and to work a shape out costs no step of Python for each of its ids.
+A hostile device can send a new shape with every record. Therefore the cache is bounded and is emptied when it
+is full, and the analysis of a shape needs no Python loop over its ids.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import TypeAlias
 from .layout import SHAPES, Element, Ids, Layout, draw_plain, elements_of, read_ids
 
 LAYOUT_LIMIT = 4096
-"""Shapes remembered per codec; a hostile device invents one per record."""
+"""Shapes per codec at most."""
 ID_LIMIT = 65536
-"""IO ids in all remembered layouts of a codec. One id costs about 150 bytes."""
+"""IO ids in all layouts of a codec at most. One id costs about 150 bytes."""
 CANDIDATES = 8
-"""Shapes that begin alike which are tried before a record is read count by count."""
+"""Shapes with the same key that are tried before a record is analysed."""
 VARIANTS = 16
-"""Variants remembered of one shape; a device repeats a few sets of signs."""
+"""Variants of one shape at most; a device repeats few combinations of sign bits."""
 ANY = 0
-"""The key of the variant for whatever bits are set; none is set in plain records only."""
+"""The key of the variant for any bits. No other variant can have it: only plain records have no bit set."""
 VARIANT_COST = 4
-"""What a variant counts against the limit of ids, beside its own."""
+"""What a variant adds to the count of ids, besides its ids."""
 
 Drawn: TypeAlias = "tuple[Layout, dict[int, Layout]]"
-"""The layouts of one shape: of plain records, and of those in which certain bits are set (0: any bits)."""
+"""The layouts of one shape: for plain records, and for records with certain bits set (0: any bits)."""
 
 
 class LayoutCache:
-    """The layouts of one codec seen lately.
+    """The recent layouts of one codec.
 
-    A record's layout is guessed by the bytes from its IO total up to its first id (or what stands in that
-    place when there is no 1-byte value), all of which are constant in a layout; the full comparison follows.
+    The key is the bytes from the IO total to the first id (or to the bytes at that offset if there is no
+    1-byte value). All of these are constant in a layout. The full comparison follows.
     """
 
     __slots__ = ("_codec", "_drawn", "_from", "_guesses", "_ids", "_to")
@@ -51,13 +51,13 @@ class LayoutCache:
 
     @property
     def id_count(self) -> int:
-        """IO ids in all layouts remembered."""
+        """IO ids in all layouts of the cache."""
         return self._ids
 
     def find(self, body: bytes, at: int, end: int) -> Layout:
-        """Return the layout of the record at ``at``, which lies before ``end``, variable part excepted.
+        """Return the layout of the record at ``at``, which ends before ``end`` without its variable part.
 
-        Raises ``Undecodable`` if counts and ids do not make a record.
+        Raises ``Undecodable`` if counts and ids are not those of a record.
         """
         for drawn in self._guesses.get(body[at + self._from : at + self._to], ()):
             plain, variants = drawn
@@ -76,7 +76,7 @@ class LayoutCache:
         return self.find(body, at, end)
 
     def _vary(self, drawn: Drawn, odd: int, body: bytes, at: int) -> Layout:
-        """The layout of records like the one at ``at``, in which the bits ``odd`` are set."""
+        """The layout of records with the shape of the one at ``at`` and the bits ``odd`` set."""
         plain, variants = drawn
         layout = variants.get(ANY) or self._remember(plain, variants, ANY, elements_of(plain))
         if len(variants) > VARIANTS:
@@ -102,7 +102,7 @@ class LayoutCache:
         return drawn
 
     def _count(self, ids: int) -> None:
-        """A layout of so many ids is about to be remembered; all others are forgotten if that is too much."""
+        """Count a layout of so many ids that is added next; empty the cache first if that is too much."""
         self._ids += ids
         if self._ids > ID_LIMIT or len(self._drawn) >= LAYOUT_LIMIT:
             self._drawn.clear()

@@ -1,4 +1,4 @@
-"""What a device says by itself, as the fields of an entry of the stream of messages."""
+"""A message of a device as the fields of an entry of ``telemetry:messages``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def as_text(data: bytes) -> str | None:
-    """`data` as text when all of it is printable ASCII, tabs or line breaks; None when it is not."""
+    """`data` as text if it is printable ASCII, tabs and line breaks; else None."""
     if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in data):
         return data.decode("ascii")
     return None
@@ -24,7 +24,7 @@ def as_text(data: bytes) -> str | None:
 def message_fields(message: Message) -> list[str]:
     """Names and values in turn: ``at`` (epoch ms; codecs 13 and 15), ``type`` (two hex digits), and ``text``.
 
-    Data that are no text stand in ``hex`` instead.
+    Data that are not text are in ``hex`` instead.
     """
     text = as_text(message.payload)
     fields = ["type", f"{message.type:02X}"]
@@ -33,5 +33,5 @@ def message_fields(message: Message) -> list[str]:
 
 
 def message_bodies(messages: Iterable[Message]) -> list[bytes]:
-    """The bodies of a batch that carries `messages`."""
+    """`messages` as bodies of entries, for a batch."""
     return [_encode(message_fields(message)) for message in messages]

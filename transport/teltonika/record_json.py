@@ -1,4 +1,4 @@
-"""A record as the JSON that consumers of the telemetry stream read."""
+"""A record as JSON, for the consumers of the telemetry stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .avl import DEGREE, Record
 from .layout import SAFE_INTEGER
 
 Number: TypeAlias = int | str
-"""An integer; beyond `SAFE_INTEGER` on either side of zero its decimal text."""
+"""An integer, or its decimal text if it is above `SAFE_INTEGER` or below -`SAFE_INTEGER`."""
 
 
 def _is_unset(value: object) -> bool:
@@ -32,10 +32,10 @@ class RecordData(DataClassJsonMixin):
     """The ``data`` of one telemetry entry.
 
     ``timestamp`` is in milliseconds since 1970, coordinates are in degrees, ``altitude`` in metres, ``angle``
-    in degrees, ``speed`` in km/h. ``generation_type`` exists in codec 16 alone. ``io`` maps an IO id to an
-    unsigned integer, or to the lower-case hex text of a variable-length value. ``signed`` maps the ids whose
-    value has its sign bit set to that value as two's complement; whether it is meant so, the device's list of
-    AVL ids says. ``hex`` names the ids of variable-length values. Either is absent when it would be empty.
+    in degrees, ``speed`` in km/h. Only codec 16 has ``generation_type``. ``io`` maps an IO id to an unsigned
+    integer, or to the lower-case hex text of a variable-length value. ``signed`` maps the ids whose value has
+    its sign bit set to that value as two's complement; the AVL ID list of the device says whether the value
+    is signed. ``hex`` lists the ids of variable-length values. ``signed`` and ``hex`` are absent if empty.
     """
 
     timestamp: Number
@@ -57,13 +57,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 def record_data(record: Record) -> RecordData:
-    """Return what is published of ``record``."""
+    """Return the published form of ``record``."""
     layout = record.layout
     values = record.values
     time, priority, longitude, latitude, altitude, angle, satellites, speed, event = values[:9]
     io: dict[str, Number] = dict(zip(layout.names, values[layout.first :]))  # noqa: B905 (strict: 20 %)
     generation = values[9] if layout.generation else UNSET
-    # A raw coordinate has at most ten digits, so the quotient is the double nearest to its seven decimals.
+    # A raw coordinate has ten digits at most, so the quotient is the double nearest to its seven decimals.
     x, y = longitude / DEGREE, latitude / DEGREE
     data = RecordData(time, priority, x, y, altitude, angle, satellites, speed, event, generation, io)
     if not layout.plain:
@@ -76,7 +76,7 @@ def record_data(record: Record) -> RecordData:
 
 
 def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
-    """Return the values whose sign bit is set, as two's complement; write large numbers in ``io`` as text."""
+    """Return values with their sign bit set as two's complement; turn large numbers in ``io`` into text."""
     values = record.values
     signed: dict[str, Number] = {}
     for name, at, limit, modulus in record.layout.looked_at:
@@ -91,7 +91,7 @@ def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
 
 
 def _add_variable(record: Record, data: RecordData) -> None:
-    """Add the variable-length values. One whose id is also that of a number stands in its place."""
+    """Add the variable-length values. If an id is also that of a number, it replaces the number."""
     texts = {str(number): value.hex() for number, value in record.variable}
     data.io.update(texts)
     data.hex = list(texts)

@@ -1,4 +1,4 @@
-"""The way one command took, drawn for a terminal from the table the gateway runs."""
+"""The path of one command through the states, drawn for a terminal from the state table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Move = tuple[str, str, str]
 
 
 def moves(entries: Sequence[Fields]) -> list[Move]:
-    """The moves that the command events among `entries` tell of."""
+    """The transitions of the command events among `entries`."""
     return [
         (entry.get("prev") or NEW, entry.get("trigger", ""), entry.get("state", ""))
         for entry in entries
@@ -27,7 +27,7 @@ def moves(entries: Sequence[Fields]) -> list[Move]:
 
 
 def boxes(taken: Sequence[Move]) -> Text:
-    """The states passed through, one box each, in one row."""
+    """The states of the path, each in a box, in one row."""
     rows = [Text(), Text(), Text()]
     for number, (_, trigger, state) in enumerate(taken):
         name, style = printable(state, 32), STYLES.get(state, "")
@@ -40,9 +40,9 @@ def boxes(taken: Sequence[Move]) -> Text:
 
 
 def diagram(taken: Sequence[Move], table: Table = COMMAND) -> Tree:
-    """The whole table as a tree of its edges, those of `taken` marked with their place in the history.
+    """The whole table as a tree of its edges. The edges of `taken` are marked with their number in the path.
 
-    A state that was reached before is not unfolded again, so that cycles end.
+    A state is unfolded once, so that cycles end.
     """
     tree = Tree(Text(table.initial, "bold"), guide_style="dim")
     _grow(tree, table.initial, table, list(taken), {table.initial})
@@ -50,7 +50,7 @@ def diagram(taken: Sequence[Move], table: Table = COMMAND) -> Tree:
 
 
 def drawing(entries: Sequence[Fields]) -> Group:
-    """Boxes of the way, and the table with the way in it."""
+    """The path as boxes, and the table with the path marked in it."""
     taken = moves(entries)
     return Group(boxes(taken), "", diagram(taken))
 
