@@ -89,7 +89,7 @@ def _taken(fields: Fields, said: str) -> None:
     """A gateway that is handed the entry twice says once what becomes of it; without an id it is kept."""
     desk = Desk(None)  # type: ignore[arg-type]
     entry = Entry(US, f"{ENTRY_MS}-0")
-    desk.ledger.stream[entry] = {}
+    desk.ledger.put(entry, {"command_id": "c-1"})
     for fresh in (True, False):
         desk.consumer.receive([(entry.outbound_id, fields)], fresh)
         desk.ledger.settle()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import hiredis
-from redis.commands import AsyncCoreCommands
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
-from store.client.client import READER_MARGIN, Calls
+from store.client.client import READER_MARGIN
 from store.client.client import TIMEOUT as PATIENCE
-from store.client.errors import ours, translated
 from store.client.replies import StrangeReply
+from tests.in_memory.client import Client
 from tests.simulation.weather import NEVER, Plan
 
 if TYPE_CHECKING:
@@ -133,76 +131,8 @@ def _garbled(effect: Callable[[], Any], garbage: Any) -> Callable[[], Any]:
     return carried_out
 
 
-class _Raw(AsyncCoreCommands):
-    """What redis-py would be: it raises the errors of the driver."""
-
-    _wire: Wire
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        server = self._wire.server
-        block = int(args[args.index(b"BLOCK") + 1]) / 1000 if b"BLOCK" in args else 0.0
-        script = args[0] in ("EVAL", "EVALSHA")
-        return await self._wire.call(lambda: server.execute(*args, **options), block, script=script)
-
-
-class SimulatedRedis(Calls, _Raw):  # type: ignore[misc]
-    """A client as the store uses it; all that is not a real client's is the way its commands go."""
+class SimulatedRedis(Client):
+    """A client of a process; all that is not a real client's is the way its commands go."""
 
     def __init__(self, process: Process, purpose: str, block: float) -> None:
-        self._wire = Wire(process, purpose, block + READER_MARGIN if block else PATIENCE)
-        self.connection_pool = self
-
-    async def batch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        with translated():
-            return await self._wire.call(lambda: [self._reply(command) for command in commands])
-
-    def _reply(self, command: Sequence[Any]) -> Any:
-        try:
-            return self._wire.server.execute(*command)
-        except RedisError as error:
-            return ours(error)
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
-
-    async def disconnect(self) -> None:
-        """Nothing is held."""
-
-    # A pool of connections, as the telemetry store borrows one
-
-    async def get_connection(self) -> Connection:
-        return Connection(self._wire)
-
-    async def release(self, connection: Connection) -> None:
-        """Nothing is held."""
-
-
-class Connection:
-    """A connection of one's own: commands go out packed. It may end between two of them."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._args: list[bytes] = []
-        self._ended = False
-
-    async def drop_if_stale(self) -> None:
-        """Connect anew if the connection has ended."""
-        self._ended = False
-
-    async def disconnect(self, nowait: bool = False) -> None:
-        """The next command connects anew."""
-        self._ended = False
-
-    async def send_packed_command(self, packed: bytes, check_health: bool = True) -> None:
-        if self._ended:
-            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
-        reader = hiredis.Reader()
-        reader.feed(packed)
-        self._args = reader.gets()
-
-    async def read_response(self) -> Any:
-        name, *rest = self._args
-        try:
-            return await self._wire.call(lambda: self._wire.server.execute(name.decode(), *rest), script=True)
-        finally:
-            self._ended = self._wire.cut
+        super().__init__(Wire(process, purpose, block + READER_MARGIN if block else PATIENCE))

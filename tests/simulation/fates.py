@@ -11,7 +11,7 @@ from tests.simulation.process import FREEZES
 from tests.simulation.witness import HEARTBEAT, RESPONSES
 
 if TYPE_CHECKING:
-    from tests.simulation.server import Disk
+    from tests.in_memory.server import Disk
     from tests.simulation.world import World
 
 RESTARTS = ("", "", "with its data", "with its data", "empty", "as it was")

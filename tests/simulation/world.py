@@ -15,6 +15,7 @@ from typing import Any
 from store.fleet.ownership import Holder
 from tests.checker import Violation, check
 from tests.history import History
+from tests.in_memory.server import Disk, Server
 from tests.simulation import collect
 from tests.simulation.client import SimulatedRedis
 from tests.simulation.device import Device
@@ -22,7 +23,6 @@ from tests.simulation.fates import Fates
 from tests.simulation.process import Process, settings, task_factory
 from tests.simulation.producer import LONGEST_ANSWER, Producer
 from tests.simulation.punctuality import AFTERMATH
-from tests.simulation.server import Disk, Server
 from tests.simulation.stage import installed
 from tests.simulation.virtual_time import CURRENT, START, VirtualClock, VirtualLoop, run
 from tests.simulation.weather import Weather

@@ -145,7 +145,7 @@ class Desk:
         self.links.append(link)
         if older is not None:
             older.close("superseded")
-        self.ledger.holders[imei] = US
+        self.ledger.hold(imei, US)
         self.dispatcher.arrived(link)
         if ready:
             self.ready(link)
@@ -184,7 +184,7 @@ class Desk:
     def add(self, command_id: str = "c-1", **fields: str) -> Entry:
         """An entry appears on our stream; nobody has read it."""
         entry = Entry(US, f"{now_ms()}-{next(self._serial)}")
-        self.ledger.stream[entry] = {"command_id": command_id} | fields
+        self.ledger.put(entry, {"command_id": command_id} | fields)
         return entry
 
     def read(self, *entries: Entry, fresh: bool = True) -> None:

@@ -1,21 +1,34 @@
-"""A ledger in memory: what is committed, and when, and with what answer, a test decides."""
+"""A ledger in memory: what is committed, and when, and with what answer, a test decides.
+
+It is the ledger of the store on an in-memory server: moves are encoded, carried out by ``moves.lua`` and read
+back as in the gateway. Only the queue is the test's own.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from fsm.command import SENT
 from fsm.events import CommandEvent, Note
-from fsm.moves import SPEAKS, Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step
 from store.client.errors import CallFailed
+from store.keys import Keys
+from store.ledger.ledger import Ledger
+from store.streams.events import read_entry
+from tests.in_memory.client import Client, DirectWire
+from tests.in_memory.keyspace import Keyspace
+from tests.in_memory.server import HostClock, Server
 
 US = "gw-1"
 BOOT = "boot-b"
+KEYS = Keys()
+RETENTION = 7 * 86400.0
+
+T = TypeVar("T")
 
 
 def now_ms() -> int:
@@ -23,7 +36,16 @@ def now_ms() -> int:
     return round(time.time() * 1000)
 
 
-@dataclass
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("The in-memory server makes nobody wait.")
+
+
+@dataclass(frozen=True)
 class Row:
     """The ledger of one command."""
 
@@ -36,6 +58,23 @@ class Row:
     accepted_at: int = 0
     codec: str = ""
 
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Row:
+        """The ledger as it is stored."""
+        entry = Entry(fields["instance_id"], fields["outbound_id"])
+        texts = {name: fields.get(name, "") for name in ("imei", "session_id", "codec")}
+        accepted_at = int(fields["accepted_at"])
+        return cls(
+            fields["state"], int(fields["seq"]), fields["token"], entry, accepted_at=accepted_at, **texts
+        )
+
+    def fields(self) -> dict[str, str]:
+        """The ledger as it is to be stored."""
+        numbers = {"seq": str(self.seq), "accepted_at": str(self.accepted_at)}
+        place = {"instance_id": self.entry.instance_id, "outbound_id": self.entry.outbound_id}
+        texts = {name: getattr(self, name) for name in ("state", "token", "imei", "session_id", "codec")}
+        return numbers | place | texts
+
 
 @dataclass
 class _Refusal:
@@ -46,32 +85,20 @@ class _Refusal:
 
 
 class FakeLedger:
-    """`LedgerPort` in memory, with the compare-and-set of ``moves.lua``; nothing happens before `settle`.
-
-    Attributes:
-        log: what was published, in order.
-        rows: the ledgers.
-        stream: entries that lie on outbound streams, pending or not.
-        holders: imei -> instance_id, as the registry has it.
-        serial: devices that are known to speak by themselves.
-        alive: instances that have a heartbeat.
-        ahead: ms by which its clock is ahead of ours.
-    """
+    """`LedgerPort` in memory; nothing happens before `settle`."""
 
     def __init__(self) -> None:
         self.healthy = True
         self.reachable = True
-        self.log: list[CommandEvent | Note] = []
-        self.rows: dict[str, Row] = {}
-        self.stream: dict[Entry, dict[str, str]] = {}
-        self.deadletters: list[Discard] = []
-        self.holders: dict[str, str] = {}
-        self.alive: set[str] = set()
-        self.serial: set[str] = set()
-        self.ahead = 0
+        self._clock = HostClock()
+        self._server = Server(self._clock)
+        client: Any = Client(DirectWire(self._server))
+        self._ledger = Ledger(
+            client, KEYS, US, BOOT, retention=RETENTION, on_error=_unexpected, on_fenced=lambda: None
+        )
         self._queue: deque[Move] = deque()
         self._refusals: list[_Refusal] = []
-        self._serial = count(1)
+        self._tokens = count(1)
 
     # The port
 
@@ -82,25 +109,15 @@ class FakeLedger:
     def submit(self, *moves: Move) -> None:
         for move in moves:
             if not isinstance(move, Remark | Discard) and not move.token:
-                move.token = f"{BOOT}:{next(self._serial)}"
+                move.token = f"{BOOT}:{next(self._tokens)}"
         self._queue.extend(moves)
 
     async def read(self, command_id: str) -> dict[str, str]:
         if not self.reachable:
             raise CallFailed("refused")
-        row = self.rows.get(command_id)
-        if row is None:
-            return {}
-        return {
-            "state": row.state,
-            "seq": str(row.seq),
-            "instance_id": row.entry.instance_id,
-            "outbound_id": row.entry.outbound_id,
-            "imei": row.imei,
-            "codec": row.codec,
-        }
+        return await self._ledger.read(command_id)
 
-    # What a test does with it
+    # When moves are committed, and what is answered
 
     def refuse(
         self, status: Status, what: str = "", *, times: int = 1, wanted: type | None = None, **result: Any
@@ -115,7 +132,7 @@ class FakeLedger:
         self._refusals.append(_Refusal(status, times, fits, result))
 
     def settle(self, moves: int | None = None) -> None:
-        """Commit `moves` moves, or all there are and all that follow from them."""
+        """Commit `moves` moves, or all there are and all that follow from them, one after the other."""
         while self._queue and moves != 0:
             move = self._queue.popleft()
             move.done(self._carry_out(move))
@@ -129,15 +146,47 @@ class FakeLedger:
             move.done(result)
 
     def lose_reply(self) -> None:
-        """The next move takes effect, its reply is lost, and it is sent again: ALREADY, or REDELIVERED."""
-        move = self._queue[0]
-        self._carry_out(move)
+        """The next move takes effect, its reply is lost, and it is sent again."""
+        self._carry_out(self._queue[0])
 
-    def forget(self) -> None:
-        """The server comes back empty."""
-        self.rows.clear()
-        self.stream.clear()
-        self.holders.clear()
+    def _carry_out(self, move: Move) -> MoveResult:
+        for refusal in self._refusals:
+            if refusal.times and refusal.wanted(move):
+                refusal.times -= 1
+                return MoveResult(refusal.status, now_ms() + self._clock.ahead, **refusal.result)
+        [result] = at_once(self._ledger.execute(move))
+        return result
+
+    # What the server holds
+
+    @property
+    def log(self) -> list[CommandEvent | Note]:
+        """The published events and notes, in order."""
+        found = [read_entry(fields) for _, fields in self._entries(KEYS.responses)]
+        return [message for message in found if isinstance(message, CommandEvent | Note)]
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """The ledgers, by command."""
+        prefix = KEYS.ledger("")
+        names = [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
+        return {name: Row.of(at_once(self._ledger.read(name))) for name in names}
+
+    @property
+    def stream(self) -> dict[Entry, dict[str, str]]:
+        """The entries of the outbound streams, pending or not."""
+        prefix = KEYS.outbound("")
+        instances = [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
+        return {
+            Entry(instance, entry_id): fields
+            for instance in instances
+            for entry_id, fields in self._entries(KEYS.outbound(instance))
+        }
+
+    @property
+    def deadletters(self) -> list[dict[str, str]]:
+        """The entries of the dead-letter stream."""
+        return [fields for _, fields in self._entries(KEYS.deadletter)]
 
     def events(self, command_id: str) -> list[CommandEvent]:
         """The published events of a command."""
@@ -147,107 +196,82 @@ class FakeLedger:
         """The published notes."""
         return [e for e in self.log if isinstance(e, Note) and name in ("", e.note)]
 
-    # The script
+    # What others do to it
 
-    def _carry_out(self, move: Move) -> MoveResult:
-        for refusal in self._refusals:
-            if refusal.times and refusal.wanted(move):
-                refusal.times -= 1
-                return MoveResult(refusal.status, now_ms() + self.ahead, **refusal.result)
-        match move:
-            case Open():
-                return self._open(move)
-            case Step():
-                return self._step(move)
-            case Transfer():
-                return self._transfer(move)
-            case Remark():
-                return self._remark(move)
-            case Discard():
-                return self._discard(move)
+    def set_clock_ahead(self, milliseconds: int) -> None:
+        """The server's clock is ahead of ours."""
+        self._clock.ahead = milliseconds
 
-    def _report(self, status: Status, row: Row | None = None, detail: str = "") -> MoveResult:
-        now = now_ms() + self.ahead
-        if row is None:
-            return MoveResult(status, now, detail=detail)
-        found = (row.state, row.seq, row.session_id, row.accepted_at, row.token)
-        return MoveResult(status, now, *found, detail, row.codec)
+    def put(self, entry: Entry, fields: Mapping[str, str]) -> None:
+        """An entry appears on its stream."""
+        pairs = [text for pair in fields.items() for text in pair]
+        self._do("XADD", KEYS.outbound(entry.instance_id), entry.outbound_id, *pairs)
 
-    def _open(self, move: Open) -> MoveResult:
-        row = self.rows.get(move.event.command_id)
-        if row is not None:
-            if row.entry == move.entry:
-                return self._report(Status.REDELIVERED, row)
-            if self.stream.pop(move.entry, None) is not None:
-                self.log.append(Note("duplicate_ignored", move.token, move.event.command_id))
-            return self._report(Status.DUPLICATE, row)
-        request = move.request
-        accepted = request.accepted_at if request and request.hops else now_ms()
-        event = move.event
-        self.rows[event.command_id] = Row(
-            event.state, event.seq, move.token, move.entry, event.imei, "", accepted, event.codec
-        )
-        self._append(event, move.entry)
-        return self._report(Status.OK, self.rows[event.command_id])
+    def remove(self, entry: Entry) -> None:
+        """An entry leaves its stream."""
+        self._do("XDEL", KEYS.outbound(entry.instance_id), entry.outbound_id)
 
-    def _step(self, move: Step) -> MoveResult:
-        event = move.event
-        row = self.rows.get(event.command_id)
-        if row is None and not move.allow_missing:
-            return self._report(Status.MISSING)
-        known = SPEAKS if move.held_imei in self.serial else ""
-        if row is not None and row.token == move.token:
-            return self._report(Status.ALREADY, row, known)
-        stands = row is None or (row.seq, row.state, row.entry) == (event.seq - 1, event.prev, move.entry)
-        if not stands:
-            return self._report(Status.CONFLICT, row)
-        holder = self.holders.get(move.held_imei)
-        if holder and holder != US and holder in self.alive:
-            return self._report(Status.HELD_ELSEWHERE, row, holder)
-        if known and move.by_default:
-            return self._report(Status.SERIAL, row, known)
-        accepted = row.accepted_at if row else move.accepted_at
-        codec = event.codec if event.state == SENT or row is None else row.codec
-        self.rows[event.command_id] = Row(
-            event.state, event.seq, move.token, move.entry, event.imei, event.session_id, accepted, codec
-        )
-        self._append(event, move.entry)
-        for entry in move.remove:
-            self.stream.pop(entry, None)
-        return self._report(Status.OK, self.rows[event.command_id], known)
+    def set_row(self, command_id: str, row: Row) -> None:
+        """The ledger of a command is as another process left it."""
+        self._do("HSET", KEYS.ledger(command_id), *(text for pair in row.fields().items() for text in pair))
 
-    def _append(self, event: CommandEvent, entry: Entry) -> None:
-        self.log.append(event)
-        if event.terminal:
-            self.stream.pop(entry, None)
+    def hold(self, imei: str, instance_id: str) -> None:
+        """The registry names an instance as the holder of a device."""
+        self._do("HSET", KEYS.registry, imei, instance_id)
 
-    def _transfer(self, move: Transfer) -> MoveResult:
-        row = self.rows.get(move.note.command_id)
-        if row is None:
-            return self._report(Status.MISSING)
-        if row.seq != move.seq or row.entry != move.entry:
-            return self._report(Status.CONFLICT, row)
-        if move.to_instance not in self.alive:
-            return self._report(Status.HELD_ELSEWHERE, row)
-        row.entry = Entry(move.to_instance, f"{now_ms()}-{next(self._serial)}")
-        row.token = move.token
-        self.stream[row.entry] = dict(move.fields)
-        self.stream.pop(move.entry, None)
-        self.log.append(move.note)
-        return self._report(Status.OK, row)
+    def release(self, imei: str) -> None:
+        """The registry names nobody as the holder of a device."""
+        self._do("HDEL", KEYS.registry, imei)
 
-    def _remark(self, move: Remark) -> MoveResult:
-        if move.remove and self.stream.pop(move.remove, None) is None:
-            return self._report(Status.ALREADY)
-        self.log.append(move.note)
-        return self._report(Status.OK)
+    def set_alive(self, instance_id: str) -> None:
+        """An instance has a heartbeat."""
+        self._do("SET", KEYS.heartbeat(instance_id), "1")
 
-    def _discard(self, move: Discard) -> MoveResult:
-        if self.stream.pop(move.entry, None) is None:
-            return self._report(Status.ALREADY)
-        if move.error:
-            self.deadletters.append(move)
-        self.log.extend(move.events)
-        if move.events and (row := self.rows.get(move.events[-1].command_id)):
-            row.state, row.seq, row.token = move.events[-1].state, move.events[-1].seq, ""
-        return self._report(Status.OK)
+    def set_dead(self, instance_id: str) -> None:
+        """An instance has no heartbeat."""
+        self._do("DEL", KEYS.heartbeat(instance_id))
+
+    def set_serial(self, imei: str) -> None:
+        """A device is known to send serial data."""
+        self._do("SADD", KEYS.serial, imei)
+
+    def save(self) -> Keyspace:
+        """All that the server holds now."""
+        return self._server.keys.copy()
+
+    def restore(self, saved: Keyspace) -> None:
+        """The server holds what it held when that was saved."""
+        self._server.keys = saved.copy()
+
+    def lose(self, *prefixes: str) -> None:
+        """The server loses the keys with one of these prefixes."""
+        for name in self._names():
+            if name.startswith(prefixes):
+                self._do("DEL", name)
+
+    def lose_rows(self) -> None:
+        """The server loses the ledgers."""
+        self.lose(KEYS.ledger(""))
+
+    def lose_log(self, first: int | None = None) -> None:
+        """The server loses its log, or the `first` entries of it."""
+        for entry_id, _ in self._entries(KEYS.responses)[:first]:
+            self._do("XDEL", KEYS.responses, entry_id)
+
+    def forget(self) -> None:
+        """The server loses ledgers, entries and holders, and keeps the log."""
+        self.lose(KEYS.ledger(""), KEYS.outbound(""), KEYS.registry)
+
+    def _do(self, *command: str) -> Any:
+        return self._server.execute(*command)
+
+    def _names(self) -> list[str]:
+        return [name.decode() for name in self._server.keys.names()]
+
+    def _entries(self, stream: str) -> list[tuple[str, dict[str, str]]]:
+        found = self._do("XRANGE", stream, "-", "+")
+        return [(one.decode(), {k.decode(): v.decode() for k, v in pairs.items()}) for one, pairs in found]
+
+
+def _unexpected(error: Exception) -> None:
+    raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -22,8 +23,8 @@ async def settled(desk: Desk) -> None:
 def elsewhere(desk: Desk, state: str, seq: int) -> Entry:
     """A command that another instance holds."""
     entry = Entry("gw-2", "1767225000000-0")
-    desk.ledger.stream[entry] = {"command_id": "c-1"}
-    desk.ledger.rows["c-1"] = Row(state, seq, "boot-z:1", entry, IMEI)
+    desk.ledger.put(entry, {"command_id": "c-1"})
+    desk.ledger.set_row("c-1", Row(state, seq, "boot-z:1", entry, IMEI))
     return entry
 
 
@@ -188,7 +189,7 @@ async def test_a_command_that_moves_on_during_the_look_up_is_looked_up_again(des
     elsewhere(desk, "queued", 1)
     desk.cancel()
     await asyncio.sleep(0)
-    desk.ledger.rows["c-1"].seq, desk.ledger.rows["c-1"].state = 2, "sent"
+    desk.ledger.set_row("c-1", replace(desk.ledger.rows["c-1"], seq=2, state="sent"))
     await settled(desk)
     assert desk.notes() == [("cancel_rejected", "c-1", "sent")]
 
@@ -224,10 +225,10 @@ async def test_a_cancel_of_a_command_that_somebody_else_decided_is_answered_by_t
     desk.ask()
     desk.ledger.settle()
     cancel = desk.cancel()
-    held = desk.ledger.rows["c-1"].entry
-    moved = Entry("gw-2", "1767225600001-0")
-    desk.ledger.rows["c-1"].entry = moved
-    desk.ledger.stream[moved] = desk.ledger.stream.pop(held)
+    row, moved = desk.ledger.rows["c-1"], Entry("gw-2", "1767225600001-0")
+    desk.ledger.set_row("c-1", replace(row, entry=moved))
+    desk.ledger.put(moved, desk.ledger.stream[row.entry])
+    desk.ledger.remove(row.entry)
     desk.ledger.settle()
     assert cancel in desk.ledger.stream
     desk.redeliver()

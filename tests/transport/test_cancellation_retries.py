@@ -14,7 +14,7 @@ from tests.transport.fake_ledger import Row
 async def test_a_cancel_that_is_being_answered_is_not_taken_again(desk: Desk) -> None:
     """Neither while its command is looked up, nor while it is being called off."""
     entry = Entry("gw-2", "1767225000000-0")
-    desk.ledger.rows["c-1"] = Row("queued", 1, "boot-z:1", entry, IMEI)
+    desk.ledger.set_row("c-1", Row("queued", 1, "boot-z:1", entry, IMEI))
     cancel = desk.cancel()
     desk.read(cancel, fresh=False)
     for _ in range(3):
@@ -29,11 +29,11 @@ async def test_a_cancel_that_is_being_answered_is_not_taken_again(desk: Desk) ->
 
 
 async def test_a_cancel_whose_command_is_forgotten_meanwhile_finds_it_unknown(desk: Desk) -> None:
-    desk.ledger.rows["c-1"] = Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI)
+    desk.ledger.set_row("c-1", Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI))
     desk.cancel()
     for _ in range(3):
         await asyncio.sleep(0)
-    desk.ledger.rows.clear()
+    desk.ledger.lose_rows()
     for _ in range(5):
         desk.ledger.settle()
         await asyncio.sleep(0)
@@ -42,7 +42,7 @@ async def test_a_cancel_whose_command_is_forgotten_meanwhile_finds_it_unknown(de
 
 
 async def test_a_cancel_that_could_not_be_carried_out_is_taken_when_it_is_read_again(desk: Desk) -> None:
-    desk.ledger.rows["c-1"] = Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI)
+    desk.ledger.set_row("c-1", Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI))
     desk.ledger.refuse(Status.ERROR, "failed", detail="WRONGTYPE")
     cancel = desk.cancel()
     for _ in range(2):

@@ -20,8 +20,8 @@ around = pytest.mark.parametrize(
 
 def held_by_another(desk: Desk) -> None:
     """The registry names another instance, which is alive."""
-    desk.ledger.holders[IMEI] = "gw-2"
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.hold(IMEI, "gw-2")
+    desk.ledger.set_alive("gw-2")
 
 
 # The connection closes
@@ -224,7 +224,7 @@ def test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_plac
     new = desk.connect()
     held_by_another(desk)
     desk.ledger.settle(1)
-    desk.ledger.holders[IMEI] = US
+    desk.ledger.hold(IMEI, US)
     desk.ledger.settle()
     desk.answer(new)
     desk.ledger.settle()
@@ -246,7 +246,7 @@ def test_a_connection_whose_device_another_instance_holds_is_superseded(desk: De
 def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> None:
     link = desk.connect()
     held_by_another(desk)
-    desk.ledger.alive.clear()
+    desk.ledger.set_dead("gw-2")
     desk.ask()
     desk.ledger.settle()
     assert link.texts == ["c-1"]
@@ -254,7 +254,7 @@ def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> 
 
 def test_a_registry_that_knows_nothing_of_the_device_does_not_hold_up_its_commands(desk: Desk) -> None:
     link = desk.connect()
-    desk.ledger.holders.clear()
+    desk.ledger.release(IMEI)
     desk.ask()
     desk.ledger.settle()
     assert link.texts == ["c-1"]
@@ -287,8 +287,8 @@ def test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once(desk: De
     desk.ask("a")
     desk.ask("b")
     desk.hang_up(link)
-    desk.ledger.holders[IMEI] = "gw-2"
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.hold(IMEI, "gw-2")
+    desk.ledger.set_alive("gw-2")
     desk.ledger.settle()
     waiting = [in_flight.request.command_id for in_flight in desk.dispatcher.offline.waiting(IMEI)]
     assert waiting == ["a", "b"]

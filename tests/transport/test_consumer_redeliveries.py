@@ -63,8 +63,8 @@ def test_a_begin_whose_reply_was_lost_is_still_believed(desk: Desk, moves: int) 
 def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: Desk) -> None:
     """It may be out, and what is proposed for a command that is out is its verdict."""
     entry = Entry(US, "1767225600000-1")
-    desk.ledger.rows["c-1"] = Row("sent", 2, "boot-a:1", entry, IMEI)
-    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1"}
+    desk.ledger.set_row("c-1", Row("sent", 2, "boot-a:1", entry, IMEI))
+    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
     link = desk.connect()
     desk.redeliver()
     assert desk.ledger.depth == 1
@@ -76,8 +76,8 @@ def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: De
 def test_what_was_refused_in_one_move_is_not_sent_to_a_device_that_is_free(desk: Desk, state: str) -> None:
     """Its ledger stands at the first event, where that of a command stands that may be sent."""
     entry = Entry(US, "1767225600000-1")
-    desk.ledger.rows["c-1"] = Row(state, 1, "boot-a:1", entry, IMEI)
-    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1"}
+    desk.ledger.set_row("c-1", Row(state, 1, "boot-a:1", entry, IMEI))
+    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
     link = desk.connect()
     desk.redeliver()
     desk.ledger.settle()

@@ -76,7 +76,7 @@ def test_a_command_that_waits_takes_the_codec_of_the_moment_in_which_it_is_sent(
 @pytest.mark.parametrize("fresh", [True, False])
 def test_what_redis_knows_of_the_device_decides_before_the_command_is_sent(desk: Desk, fresh: bool) -> None:
     link = desk.connect()
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     first = desk.add(imei=IMEI, payload="c-1")
     second = desk.add("c-2", imei=IMEI, payload="c-2")
     desk.read(first, second, fresh=fresh)
@@ -90,7 +90,7 @@ def test_what_redis_knows_of_the_device_decides_before_the_command_is_sent(desk:
 
 def test_a_command_that_must_choose_its_codec_anew_hears_a_cancel_first(desk: Desk) -> None:
     link = desk.connect()
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.ask()
     desk.cancel()
     desk.ledger.settle()
@@ -99,7 +99,7 @@ def test_a_command_that_must_choose_its_codec_anew_hears_a_cancel_first(desk: De
 
 def test_a_command_that_must_choose_its_codec_anew_is_stopped_with_the_gateway(desk: Desk) -> None:
     link = desk.connect()
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.ask()
     desk.dispatcher.stop()
     desk.ledger.settle()
@@ -108,7 +108,7 @@ def test_a_command_that_must_choose_its_codec_anew_is_stopped_with_the_gateway(d
 
 def test_a_command_that_must_choose_its_codec_anew_waits_for_a_device_that_has_gone(desk: Desk) -> None:
     link = desk.connect()
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.ask()
     desk.hang_up(link)
     desk.ledger.settle()
@@ -121,7 +121,7 @@ def test_a_command_that_must_choose_its_codec_anew_waits_for_a_device_that_has_g
 
 def test_after_a_restart_the_codec_that_was_used_is_told(desk: Desk) -> None:
     entry = desk.add(imei=IMEI, payload="c-1")
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.connect()
     desk.read(entry)
     desk.ledger.settle()
@@ -158,7 +158,7 @@ def test_an_answer_says_how_far_it_can_be_believed(
 
 def test_a_forced_codec_12_is_uncertain_for_a_device_that_only_redis_knows(desk: Desk) -> None:
     link = desk.connect()
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.ask(codec="12")
     desk.ledger.settle()
     desk.answer(link)
@@ -239,7 +239,7 @@ def test_a_late_answer_on_codec_14_clears_the_taint(desk: Desk) -> None:
 
 def test_a_command_to_a_device_that_is_known_takes_one_call(desk: Desk) -> None:
     link = speaker(desk)
-    desk.ledger.serial.add(IMEI)
+    desk.ledger.set_serial(IMEI)
     desk.ask()
     desk.ledger.call()
     assert [c.codec for c in link.commands] == [CODEC_14]

@@ -82,7 +82,7 @@ def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk)
 
 def test_the_first_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
     desk.connect(ready=False)
-    desk.ledger.ahead = 10_000
+    desk.ledger.set_clock_ahead(10_000)
     desk.ask()
     desk.ledger.settle(1)
     assert desk.clock.now_ms() == now_ms() + 10_000
@@ -92,7 +92,7 @@ def test_each_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
     desk.connect()
     desk.ask()
     desk.ledger.settle(1)
-    desk.ledger.ahead = 10_000
+    desk.ledger.set_clock_ahead(10_000)
     desk.ledger.settle()
     assert desk.clock.now_ms() == now_ms() + 10_000
 
@@ -104,7 +104,8 @@ def test_what_was_said_during_a_hand_over_is_heard_when_it_fails(desk: Desk, els
     desk.hang_up(link)
     desk.ask()
     desk.ledger.settle()
-    desk.ledger.alive = {"gw-2"} if elsewhere else set()
+    if elsewhere:
+        desk.ledger.set_alive("gw-2")
     desk.handover._move(flight_of(desk), "gw-2")
     cancel = desk.add(type="cancel")
     desk.read(cancel)

@@ -142,7 +142,7 @@ def test_a_command_that_the_store_refuses_for_good_goes_to_the_dead_letters(desk
     desk.ledger.settle()
     assert desk.life() == ["queued not_sent", "failed internal_error not_sent"]
     [letter] = desk.ledger.deadletters
-    assert dict(letter.fields)["command_id"] == "c-1"
+    assert letter["command_id"] == "c-1"
     assert link.texts == ["c-2"]
 
 

@@ -23,14 +23,14 @@ ENDS: dict[str, Callable[[Desk, FakeLink], object]] = {
 def forget(desk: Desk) -> None:
     """Redis comes back empty."""
     desk.ledger.forget()
-    desk.ledger.log.clear()
+    desk.ledger.lose_log()
 
 
 def moved_here(desk: Desk) -> None:
     """Another instance has begun the command, which Redis had forgotten, and has handed it on to us."""
     entry = Entry(US, "1767225660000-7")
-    desk.ledger.rows["c-1"] = Row("queued", 1, "theirs:1", entry, IMEI)
-    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"}
+    desk.ledger.set_row("c-1", Row("queued", 1, "theirs:1", entry, IMEI))
+    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"})
 
 
 def test_what_is_moved_here_while_its_verdict_is_told_again_is_not_written(desk: Desk) -> None:
@@ -54,8 +54,8 @@ def test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written(d
     desk.answer(link)
     desk.ask()
     desk.ledger.settle(1)
-    desk.ledger.rows.clear()
-    desk.ledger.log.clear()
+    desk.ledger.lose_rows()
+    desk.ledger.lose_log()
     desk.ledger.settle()
     assert link.texts == ["c-1"]
 

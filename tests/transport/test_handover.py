@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fsm.moves import Status, Transfer
 from tests.transport.desk import IMEI, OTHER_IMEI, Desk
 from tests.transport.fake_ledger import US
@@ -13,7 +15,7 @@ def away(desk: Desk, *command_ids: str) -> None:
         desk.ask(command_id, expires_at="2026-01-01T01:00:00Z", requested_by="me")
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.set_alive("gw-2")
 
 
 async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
@@ -59,12 +61,12 @@ async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None
 
 async def test_a_holder_without_a_heartbeat_gets_nothing_and_is_tried_again(desk: Desk) -> None:
     away(desk, "a")
-    desk.ledger.alive.clear()
+    desk.ledger.set_dead("gw-2")
     for _ in range(3):
         await desk.handover.look()
         desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.set_alive("gw-2")
     await desk.handover.look()
     desk.ledger.settle()
     assert desk.notes() == [("moved", "a", "gw-2")]
@@ -97,7 +99,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
 
 async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_that_fails(desk: Desk) -> None:
     away(desk, "a", "b")
-    desk.ledger.alive.clear()
+    desk.ledger.set_dead("gw-2")
     await desk.handover.look()
     link = desk.connect()
     desk.ledger.settle()
@@ -128,7 +130,7 @@ async def test_the_grace_ends_during_the_hand_over(desk: Desk) -> None:
 
 async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
     away(desk, "a")
-    desk.ledger.alive.clear()
+    desk.ledger.set_dead("gw-2")
     await desk.handover.look()
     desk.at(60)
     desk.ledger.settle()
@@ -161,10 +163,9 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
     desk.ledger.settle()
     [(entry, fields)] = desk.ledger.stream.items()
     link = desk.connect()
-    desk.ledger.rows["a"].token = "boot-z:9"
-    ours = type(entry)(US, entry.outbound_id)
-    desk.ledger.rows["a"].entry = ours
-    desk.ledger.stream = {ours: fields}
+    ours = desk.add(**fields)
+    desk.ledger.set_row("a", replace(desk.ledger.rows["a"], token="boot-z:9", entry=ours))
+    desk.ledger.remove(entry)
     desk.read(ours)
     desk.ledger.settle()
     desk.answer(link)
@@ -175,7 +176,7 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
 
 async def test_the_grace_ends_during_a_hand_over_that_fails_and_the_device_is_back(desk: Desk) -> None:
     away(desk, "a")
-    desk.ledger.alive.clear()
+    desk.ledger.set_dead("gw-2")
     await desk.handover.look()
     desk.at(60)
     link = desk.connect()

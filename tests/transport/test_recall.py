@@ -37,8 +37,8 @@ def told(desk: Desk, command_id: str = "c-1") -> list[str]:
 def redelivered(desk: Desk, **more: str) -> Entry:
     """An entry whose command is queued already, in the ledger."""
     entry = Entry(US, "1767225600000-1")
-    desk.ledger.rows["c-1"] = Row("queued", 1, "another:1", entry, IMEI)
-    desk.ledger.stream[entry] = {"command_id": "c-1", "imei": IMEI, "payload": "c-1"} | more
+    desk.ledger.set_row("c-1", Row("queued", 1, "another:1", entry, IMEI))
+    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"} | more)
     return entry
 
 

@@ -6,14 +6,13 @@ A test remembers what Redis holds at some moment, and later Redis holds that aga
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from typing import Any
 
 import pytest
 
 from fsm.command import Command, decide
 from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
+from tests.in_memory.keyspace import Keyspace
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
 from transport.commands.recent_outcomes import REMEMBERED, RecentOutcomes
@@ -21,15 +20,9 @@ from transport.commands.recent_outcomes import REMEMBERED, RecentOutcomes
 MakeDesk = Callable[..., Desk]
 
 
-def saved(desk: Desk) -> dict[str, Any]:
-    """What Redis holds."""
-    return deepcopy({name: getattr(desk.ledger, name) for name in ("rows", "stream", "log")})
-
-
-def fall_back(desk: Desk, to: dict[str, Any]) -> None:
+def fall_back(desk: Desk, to: Keyspace) -> None:
     """Redis holds what it held then; everything that is on our stream is read again."""
-    for name, value in deepcopy(to).items():
-        setattr(desk.ledger, name, value)
+    desk.ledger.restore(to)
     desk.redeliver()
     desk.ledger.settle()
 
@@ -41,7 +34,7 @@ def told(desk: Desk, command_id: str = "c-1") -> list[tuple[int, str, bool]]:
 def test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again(desk: Desk) -> None:
     link = desk.connect()
     desk.add(imei=IMEI, payload="c-1")
-    before = saved(desk)
+    before = desk.ledger.save()
     desk.redeliver()
     desk.ledger.settle()
     desk.answer(link, "done")
@@ -57,7 +50,7 @@ def test_nor_is_one_whose_ledger_is_left_as_it_was_before_it_was_sent(desk: Desk
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
-    before = saved(desk)
+    before = desk.ledger.save()
     desk.ready(link)
     desk.ledger.settle()
     desk.answer(link)
@@ -75,7 +68,7 @@ def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
-    before = saved(desk)
+    before = desk.ledger.save()
     desk.ready(link)
     desk.ledger.settle()
     fall_back(desk, before)
@@ -94,7 +87,7 @@ def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
-    before = saved(desk)
+    before = desk.ledger.save()
     desk.cancel()
     desk.ledger.settle()
     desk.ready(link)
@@ -106,7 +99,7 @@ def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(
 def test_a_refusal_that_is_forgotten_is_told_again_though_the_device_is_here_by_now(desk: Desk) -> None:
     desk.at(61)
     desk.add(imei=IMEI, payload="c-1")
-    before = saved(desk)
+    before = desk.ledger.save()
     desk.redeliver()
     desk.ledger.settle()
     link = desk.connect()
@@ -129,7 +122,7 @@ def test_a_producer_that_repeats_what_it_believes_lost_gets_the_verdict_that_was
     assert desk.life()[-3:] == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert desk.ledger.events("c-1")[-1].outbound_id == again.outbound_id
     assert desk.ledger.stream == {}
-    desk.ledger.log = desk.ledger.log[3:]  # what Redis still has of it
+    desk.ledger.lose_log(3)
 
 
 def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(desk: Desk) -> None:
@@ -137,7 +130,7 @@ def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(
     desk.ask()
     desk.ledger.settle()
     desk.ledger.forget()
-    desk.ledger.log.clear()
+    desk.ledger.lose_log()
     desk.ask()
     desk.ledger.settle()
     desk.redeliver()
@@ -156,7 +149,7 @@ def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_aske
     desk.ask()
     desk.ledger.settle()
     desk.ledger.forget()
-    desk.ledger.log.clear()
+    desk.ledger.lose_log()
     desk.ask()
     desk.ask("c-2")
     desk.ledger.settle()
@@ -173,7 +166,7 @@ def test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetitio
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
     desk.ledger.forget()
-    desk.ledger.log.clear()
+    desk.ledger.lose_log()
     desk.ask(expires_at="2026-01-01T00:00:20Z")
     desk.ask("c-2")
     desk.ledger.settle()
@@ -191,7 +184,7 @@ def test_a_command_that_is_repeated_while_it_is_on_its_way_is_written_once_and_b
     desk.ask()
     desk.ledger.settle()
     desk.ledger.forget()
-    desk.ledger.log.clear()
+    desk.ledger.lose_log()
     desk.ask()
     desk.ready(link)
     desk.ask("c-2")
@@ -221,10 +214,10 @@ def test_a_command_that_fell_back_and_has_another_owner_now_is_left_to_it(desk: 
     desk.ask()
     desk.ledger.settle()
     theirs = Row("queued", 1, "theirs", Entry("gw-2", "5-0"), IMEI)
-    desk.ledger.rows["c-1"] = theirs
+    desk.ledger.set_row("c-1", theirs)
     desk.answer(link)
     desk.ledger.settle()
-    assert desk.ledger.rows["c-1"] is theirs
+    assert desk.ledger.rows["c-1"] == theirs
     assert [note for note, *_ in desk.notes()] == ["late_outcome"]
     assert len(desk.dispatcher.commands) == 0
 
@@ -235,7 +228,7 @@ def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:
     for start in (0, 3600):
         desk.at(start)
         desk.ledger.forget()
-        desk.ledger.log.clear()
+        desk.ledger.lose_log()
         desk.ask()
         desk.ledger.settle()
         desk.answer(link)

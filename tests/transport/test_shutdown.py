@@ -137,8 +137,8 @@ def test_a_connection_that_closes_while_the_gateway_stops_leaves_nothing_waiting
 def test_a_command_that_loses_its_connection_to_another_instance_while_stopping_fails(desk: Desk) -> None:
     desk.connect()
     desk.ask()
-    desk.ledger.holders[IMEI] = "gw-2"
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.hold(IMEI, "gw-2")
+    desk.ledger.set_alive("gw-2")
     desk.dispatcher.stop()
     desk.ledger.settle()
     assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
@@ -150,8 +150,8 @@ def test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails(
     desk.ledger.settle(1)
     desk.dispatcher.stop()
     newer = desk.connect()
-    desk.ledger.holders[IMEI] = "gw-2"
-    desk.ledger.alive.add("gw-2")
+    desk.ledger.hold(IMEI, "gw-2")
+    desk.ledger.set_alive("gw-2")
     desk.ledger.settle()
     assert desk.life()[-1] == "failed gateway_shutdown not_sent"
     assert newer.texts == []

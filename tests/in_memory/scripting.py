@@ -10,7 +10,7 @@ from typing import Any
 
 from lupa import lua51
 
-from tests.simulation.keyspace import Refusal, Status
+from tests.in_memory.keyspace import Refusal, Status
 
 Call = Callable[[str, Sequence[bytes]], Any]
 

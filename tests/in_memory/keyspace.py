@@ -1,7 +1,7 @@
 """The data of an imitation of Redis and the commands on it: those that gateways and their scripts use.
 
 Replies are as RESP2 has them: bytes, int, None, lists, `Status`; errors are raised. What is imitated is held
-against a real server by `test_imitation.py`.
+against a real server by `tests/contract/test_commands.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
-from tests.simulation.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
+from tests.in_memory.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
 
 GROWING = frozenset({"XADD", "HSET", "HSETNX", "SADD", "SET", "XGROUP CREATE"})
 """Commands that a server without memory refuses."""

@@ -11,9 +11,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.simulation.keyspace import Keyspace, Refusal
-from tests.simulation.scripting import Scripts
-from tests.simulation.server import understood
+from tests.in_memory.keyspace import Keyspace, Refusal
+from tests.in_memory.scripting import Scripts
+from tests.in_memory.server import understood
 
 pytestmark = pytest.mark.redis
 

@@ -1,14 +1,16 @@
-"""One Redis on the virtual clock.
+"""An in-memory Redis for the simulation and for tests that commit moves step by step.
 
-It serves one command after the other, lets readers wait, says who it is, runs out of memory, dies, and comes
-back with its data or without.
+It serves one command after the other, runs the gateway's own scripts, lets readers wait, says who it is, runs
+out of memory, dies, and comes back with its data or without. `tests/contract` holds it equal to real servers.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 from redis.exceptions import (
     ConnectionError,
@@ -20,15 +22,55 @@ from redis.exceptions import (
 
 from store.client.client import connect
 from tests.history import Loss
-from tests.simulation.keyspace import Keyspace, Refusal
-from tests.simulation.scripting import Scripts
-from tests.simulation.virtual_time import VirtualClock
+from tests.in_memory.keyspace import Keyspace, Refusal
+from tests.in_memory.scripting import Scripts
 
 FIRST_UPTIME = 10_000.0
 """Seconds that the first server of a run has been up when the run begins."""
 
 Watch = Callable[[str, Sequence[bytes]], None]
 Deliver = Callable[[Any], None]
+
+
+class Clock(Protocol):
+    """What the server takes for the time."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since some time ago."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+
+class HostClock:
+    """The clock of the machine, asked at call time, so that a frozen one is understood.
+
+    Attributes:
+        ahead: ms by which the server's clock is ahead of ours.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    @property
+    def now(self) -> float:
+        """Seconds since some time ago."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return time.time() + self.ahead / 1000
+
+
+@cache
+def _callbacks() -> dict[str, Any]:
+    """What redis-py makes of the replies to each command."""
+    return dict(connect("redis://nowhere", purpose="none").response_callbacks)
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -48,12 +90,11 @@ class Server:
         losses: each start without all of the data of before.
     """
 
-    def __init__(self, clock: VirtualClock, full: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, full: Callable[[], bool] = _never) -> None:
         self._clock = clock
         self._full = full
         self._watches: list[Watch] = []
         self._blocked: list[tuple[Callable[[], Any], Deliver]] = []
-        self._callbacks: dict[str, Any] = connect("redis://nowhere", purpose="none").response_callbacks
         self._started = clock.now - FIRST_UPTIME
         self.life = 1
         self.up = True
@@ -109,7 +150,7 @@ class Server:
             if self._blocked and name in ("XADD", "EVALSHA", "EVAL"):
                 self._serve_blocked()
         options.pop("keys", None)
-        understand = self._callbacks.get(name)
+        understand = _callbacks().get(name)
         return understand(reply, **options) if understand else reply
 
     def _serve(self, name: str, arguments: Sequence[bytes]) -> Any:
