@@ -1,12 +1,12 @@
-"""Everything but Redis: sockets of devices, commands, and the daemon and command line that wire it all.
+"""Everything except Redis: connections of devices, commands, the daemon and the command line.
 
     teltonika    codecs: bytes to values and back, without I/O
     connection   connections of devices
-    commands     commands on their way to a device and back
-    simulator    trackers for trying things out
-    daemon       the wiring of one process, with `store`
+    commands     commands, from the read of their entry to their terminal event
+    simulator    simulated trackers
+    daemon       builds and runs one gateway process, with `store`
     cli          the verbs of ``telgw``
 
-Modules beside the packages serve all of them: clock, logs, tasks, metrics, settings, ports. `store` is
-imported by `daemon` and `cli` only; the others meet it in the protocols of `ports`.
+The modules beside the packages serve all of them: clock, logs, tasks, metrics, settings, ports. Only `daemon`
+and `cli` import `store`; the other packages use it through the protocols of `ports`.
 """

@@ -1,4 +1,9 @@
-"""Rate limits for log lines that untrusted peers can cause."""
+"""Rate limits for log lines that untrusted peers can cause.
+
+`LogThrottle` allows a line about the same subject once a minute. `CountingThrottle` also counts what it has
+suppressed, for a later line. Both remember a limited number of subjects, because a peer can invent addresses
+and IMEIs; when they are full they refuse new subjects, so a peer cannot push out others to get more lines.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +11,41 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 AGAIN_AFTER = 60.0
-"""Seconds within which the same thing is logged once."""
+"""Seconds within which the same subject is logged once."""
 REMEMBERED = 1000
-"""Things remembered, and so logged, within that time: addresses and IMEIs are easily invented."""
+"""Subjects that are remembered, and so logged, within that time."""
 
 What = TypeVar("What", bound=Hashable)
 
 
 class LogThrottle:
-    """Decides whether something is logged again. When too much is remembered, nothing new is logged."""
+    """Decides whether a subject is logged now."""
 
     def __init__(self) -> None:
-        self._told: dict[Hashable, float] = {}  # what -> when it was told, oldest first
+        self._logged: dict[Hashable, float] = {}  # what -> when it was logged, oldest first
 
     def allow(self, what: Hashable, now: float) -> bool:
-        """Whether `what` happens, at `now` (monotonic seconds), for the first time in a while."""
-        told = self._told
-        while told and now - next(iter(told.values())) >= AGAIN_AFTER:
-            del told[next(iter(told))]
-        if what in told or len(told) >= REMEMBERED:
+        """Whether to log `what` at `now` (monotonic seconds): it was not logged within `AGAIN_AFTER`."""
+        logged = self._logged
+        while logged and now - next(iter(logged.values())) >= AGAIN_AFTER:
+            del logged[next(iter(logged))]
+        if what in logged or len(logged) >= REMEMBERED:
             return False
-        told[what] = now
+        logged[what] = now
         return True
 
 
-class Tally(Generic[What]):
-    """Counts what is logged at once when it happens first, and then once a minute with a count."""
+class CountingThrottle(Generic[What]):
+    """A subject is logged at once when it first occurs, and then once a minute with a count."""
 
     def __init__(self) -> None:
-        self._since: dict[What, float] = {}  # what -> when it was told, oldest first
-        self._untold: dict[What, int] = {}
+        self._since: dict[What, float] = {}  # what -> when it was logged, oldest first
+        self._suppressed: dict[What, int] = {}
 
     def add(self, what: What, now: float) -> bool:
-        """`what` happens at `now`, monotonic seconds; whether to log it at once, else it is counted."""
+        """`what` occurs at `now` (monotonic seconds): whether to log it at once; else it is counted."""
         if what in self._since:
-            self._untold[what] = self._untold.get(what, 0) + 1
+            self._suppressed[what] = self._suppressed.get(what, 0) + 1
             return False
         if len(self._since) >= REMEMBERED:
             return False
@@ -48,14 +53,14 @@ class Tally(Generic[What]):
         return True
 
     def due(self, now: float) -> list[tuple[What, int]]:
-        """What was logged a minute ago, and how often it has happened since; what has not is forgotten."""
+        """Subjects whose minute is over, and how often each occurred in it. Others are forgotten."""
         due = []
         while self._since:
-            what, told = next(iter(self._since.items()))
-            if now - told < AGAIN_AFTER:
+            what, logged = next(iter(self._since.items()))
+            if now - logged < AGAIN_AFTER:
                 break
             del self._since[what]
-            if count := self._untold.pop(what, 0):
+            if count := self._suppressed.pop(what, 0):
                 self._since[what] = now
                 due.append((what, count))
         return due

@@ -1,16 +1,16 @@
-"""Lines of the log on their way out: a bounded buffer, and a thread that empties it into a file descriptor.
+"""Writes log lines: a bounded buffer, and a thread that writes it to a file descriptor.
 
-What stands behind the descriptor belongs to somebody else. A write to it can fail (its reader is gone, its
-disk is full), and it can take for ever (nobody reads the pipe, a terminal is stopped). Neither may reach the
-code that logs: an exception would end tasks and callbacks at random places, and an event loop that waits for
-its log neither acknowledges records nor writes its heartbeat.
+A write to the descriptor can fail (its reader is gone, the disk is full), and it can block for ever (nobody
+reads the pipe, the terminal is stopped). Neither may affect the code that logs: an exception would end tasks
+and callbacks anywhere, and an event loop that waits for its log does not acknowledge records or renew its
+heartbeat.
 
-Hence the two invariants: `write` neither raises nor waits for the descriptor, and each line is either written
-whole or counted. When lines were dropped, the next thing that is written is one line that says how many.
+Two invariants follow: `write` neither raises nor waits for the descriptor, and each line is either written
+completely or counted as dropped. After lines were dropped, the next line that is written says how many.
 
-The thread is a daemon and blocks all signals: the end of the process does not wait for it longer than `close`
-is told to, and a signal never finds it in the middle of a write. The descriptor is not made non-blocking,
-because other processes may share it.
+The thread is a daemon and blocks all signals: the end of the process waits for it in `close` only, for a
+limited time, and no signal interrupts a write. The descriptor stays blocking, because other processes may
+share it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import time
 from collections.abc import Callable
 
 BUFFER = 4 * 1024 * 1024
-"""Bytes of lines that may wait: some ten thousand lines, or what a busy gateway logs in a minute."""
+"""Bytes of lines that may wait: about ten thousand lines, or a minute of the log of a busy gateway."""
 CHUNK = 64 * 1024
-"""Bytes written in one call."""
+"""Bytes written in one call, at most."""
 PAUSE = 0.02
-"""Seconds in which lines gather when few wait: a write for each line would cost a switch of threads."""
+"""Seconds in which lines are collected if few wait: a write for each line would cost a thread switch."""
 RETRY = 1.0
-"""Seconds after which a descriptor that failed is tried again."""
+"""Seconds after which a failed descriptor is tried again."""
 
 
 class LogWriter:
-    """Writes lines to a descriptor from a thread of its own.
+    """Writes lines to a descriptor from its own thread.
 
     Args:
-        descriptor: stays the caller's; None when there is none, and then every line is dropped.
-        notice: makes the line that tells how many were dropped.
+        descriptor: the caller has to close it; None drops every line.
+        notice: makes the line that says how many lines were dropped.
         buffer: bytes that may wait.
     """
 
@@ -46,13 +46,13 @@ class LogWriter:
         self._descriptor = descriptor
         self._notice = notice
         self._room = buffer
-        # Both may be entered again by the same thread: a finalizer logs wherever the interpreter runs it.
+        # The same thread may enter both again: a finalizer, which can run anywhere, may log.
         self._lock = threading.RLock()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._held = 0
         self._closed = False
         self._dropped = 0
-        self._told = 0
+        self._noticed = 0
         self._torn = False
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
         self._thread.start()
@@ -63,7 +63,7 @@ class LogWriter:
         return self._dropped
 
     def write(self, line: bytes) -> None:
-        """Take a line, its line feed included; or drop it when too many wait."""
+        """Put a line, with its line feed, into the buffer; drop it if the buffer is full."""
         with self._lock:
             if self._closed or self._held + len(line) > self._room:
                 self._dropped += 1
@@ -72,7 +72,7 @@ class LogWriter:
         self._lines.put(line)
 
     def close(self, within: float) -> bool:
-        """Take no more lines, and wait `within` seconds for those in the buffer; whether all are through."""
+        """Accept no more lines, and wait `within` seconds for the buffer; whether all lines were written."""
         with self._lock:
             self._closed = True
         self._lines.put(None)
@@ -86,7 +86,7 @@ class LogWriter:
         ended = False
         while not ended:
             chunk, ended = self._next_chunk()
-            if self._tell() and chunk:
+            if self._notify() and chunk:
                 self._put(chunk)
             else:
                 self._drop(chunk)
@@ -94,12 +94,12 @@ class LogWriter:
                 time.sleep(PAUSE)
 
     def _next_chunk(self) -> tuple[bytes, bool]:
-        """Lines that wait, or none after a while if a notice is due; and whether these are the last."""
+        """Lines that wait, or none if a notice is due; and whether these are the last lines."""
         lines: list[bytes] = []
         size = 0
         ended = False
         try:
-            line = self._lines.get(timeout=RETRY if self._dropped > self._told else None)
+            line = self._lines.get(timeout=RETRY if self._dropped > self._noticed else None)
             while line is not None and size < CHUNK:
                 lines.append(line)
                 size += len(line)
@@ -111,20 +111,20 @@ class LogWriter:
             self._held -= size
         return b"".join(lines), ended
 
-    def _tell(self) -> bool:
-        """Tell of lines that were dropped, if there are some; whether the descriptor takes lines."""
-        count = self._dropped - self._told
+    def _notify(self) -> bool:
+        """Write the notice about dropped lines, if there are some; whether the descriptor works."""
+        count = self._dropped - self._noticed
         if not count:
             return True
         if not self._put(self._notice(count), counted=False):
             return False
-        self._told += count
+        self._noticed += count
         return True
 
     def _put(self, data: bytes, *, counted: bool = True) -> bool:
-        """Write all of `data`; whether that succeeded. Lines that are not written whole are counted."""
+        """Write all of `data`; whether that succeeded. Lines that are not written completely are counted."""
         if self._torn:
-            data = b"\n" + data  # the end of a line that was cut short
+            data = b"\n" + data  # ends a line that was written in part
         written = 0
         try:
             while written < len(data):
@@ -138,13 +138,13 @@ class LogWriter:
         return True
 
     def _write(self, data: memoryview) -> int:
-        """Write some of `data`, however long that takes; bytes written."""
+        """Write a part of `data`, which may block; the number of bytes written."""
         if self._descriptor is None:
             raise OSError("no descriptor")
         while True:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # another process that shares the descriptor has made it so
+            except BlockingIOError:  # another process, which shares the descriptor, made it non-blocking
                 waiting = select.poll()
                 waiting.register(self._descriptor, select.POLLOUT)
                 waiting.poll(RETRY * 1000)

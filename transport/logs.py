@@ -1,8 +1,8 @@
-"""How the gateway writes its log: the one place where `structlog` and `logging` are configured.
+"""The log of the gateway: the only module that configures `structlog` and `logging`.
 
-Nothing that logs can be hurt by it: a value that cannot be rendered costs its line and not its caller, and a
-descriptor that fails or waits is the business of `transport.log_writer`. What Python, its event loop and
-libraries would write to standard error themselves goes the same way, for they would raise and wait just so.
+A call that logs never raises and never waits. A value that cannot be rendered costs only its line, and
+`transport.log_writer` deals with a descriptor that fails or blocks. Output that Python, its event loop and
+libraries would write to standard error goes the same way, because it could raise and block as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import structlog
 from transport.log_writer import LogWriter
 
 LAST_LINES = 2.0
-"""Seconds that the end of a process waits for whoever reads its log."""
+"""Seconds that the end of a process waits for the reader of its log."""
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -33,14 +33,14 @@ def _json(line: Any, **_: Any) -> str:
 
 
 def _escaped(char: str) -> str:
-    """`char` as JSON spells it when it would steer a terminal: JSON itself lets most such characters pass."""
+    """`char` as a JSON escape if it could control a terminal: JSON itself leaves most of these unescaped."""
     if char.isprintable():
         return char
     return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else json.dumps(char)[1:-1]
 
 
 def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Text that others wrote must not steer the terminal that shows the line; a traceback keeps its lines."""
+    """Escape text from outside, which must not control a terminal. A traceback keeps its line breaks."""
     for name, value in line.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n" if name == "exception" else ""
@@ -52,22 +52,22 @@ def _harmless(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping
 
 
 class _Lines:
-    """The logger at the end of structlog's chain: hands each rendered line on."""
+    """The logger at the end of structlog's chain: passes each rendered line on."""
 
     def __init__(self, put: Callable[[str], object]) -> None:
         self._put = put
 
     def msg(self, line: str) -> None:
-        """Hand on one line."""
+        """Pass one line on."""
         self._put(f"{line}\n")
 
     debug = info = warning = error = critical = msg
 
 
 class _Rendering:
-    """All of structlog's chain as one processor: from a line's values to its text.
+    """The whole chain of structlog as one processor: from the values of a line to its text.
 
-    It never raises, whatever the values are: what a line says is never worth the caller's life.
+    It never raises, whatever the values are: a log line must not end its caller.
     """
 
     def __init__(self, processors: list[structlog.types.Processor]) -> None:
@@ -94,20 +94,21 @@ _writer: LogWriter | None = None
 
 
 def lines_dropped() -> int:
-    """Lines of the log of this process that could not be written."""
+    """Log lines of this process that could not be written."""
     return _writer.dropped if _writer else 0
 
 
 def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
     """Log to `stream` (standard error by default).
 
-    A stream with a descriptor is written to by a thread, see `transport.log_writer`; any other at once.
+    A thread writes to a stream with a descriptor, see `transport.log_writer`; other streams are written at
+    once.
 
     Args:
-        level: one of `LEVELS`; lines below it cost next to nothing.
+        level: one of `LEVELS`; lines below it cost almost nothing.
         format: ``json``, ``console``, or ``auto``: JSON unless the stream is a terminal.
     """
-    out = stream or sys.stderr  # None when it was closed before the process began
+    out = stream or sys.stderr  # None if it was closed before the process started
     terminal = out is not None and out.isatty()
     rendering = _rendering(console=format == "console" or (format == "auto" and terminal), colors=terminal)
     structlog.configure(
@@ -135,7 +136,7 @@ def _factory(put: Callable[[str], object]) -> Callable[..., _Lines]:
 
 
 def _put(out: TextIO | None, rendering: _Rendering) -> Callable[[str], object]:
-    """What takes the lines for `out`."""
+    """The function that writes lines to `out`."""
     global _writer
     try:
         descriptor = out.fileno() if out is not None else None
@@ -153,7 +154,7 @@ def _put(out: TextIO | None, rendering: _Rendering) -> Callable[[str], object]:
 
 @contextmanager
 def logging_to_stderr(level: str, format: str) -> Iterator[None]:
-    """The log of a process, for the length of the block; what Python and libraries say is part of it."""
+    """Within the block, log to standard error; output of Python and of libraries is part of the log."""
     configure(level, format)
     stderr, sys.stderr = sys.stderr, _Printed()
     capture_python()
@@ -166,17 +167,17 @@ def logging_to_stderr(level: str, format: str) -> Iterator[None]:
 
 
 class _Printed(io.TextIOBase):
-    """In the place of standard error: what is printed there becomes lines of the log."""
+    """Replaces standard error: what is printed there becomes log lines."""
 
     def write(self, text: str) -> int:
-        """Log what `text` says, a line each."""
+        """Log each line of `text`."""
         for line in filter(None, text.split("\n")):
             structlog.get_logger("telgw").warning("printed", text=line)
         return len(text)
 
 
 class _Library(logging.Handler):
-    """What libraries, the event loop and Python's warnings say, as lines of the log."""
+    """Turns records of `logging` (libraries, the event loop, warnings) into log lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record."""
@@ -190,7 +191,7 @@ class _Library(logging.Handler):
 
 
 def capture_python() -> None:
-    """Send to the log what would go to standard error past it: warnings, libraries, uncaught exceptions."""
+    """Send to the log what would go to standard error: warnings, libraries, uncaught exceptions."""
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[_Library()], level=logging.WARNING, force=True)
@@ -199,11 +200,11 @@ def capture_python() -> None:
     def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         log.critical("uncaught", exc_info=(kind, error, trace))
 
-    def in_thread(told: threading.ExceptHookArgs) -> None:
-        if told.exc_value is not None:
-            uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+    def in_thread(failure: threading.ExceptHookArgs) -> None:
+        if failure.exc_value is not None:
+            uncaught(failure.exc_type, failure.exc_value, failure.exc_traceback)
 
-    def in_finalizer(told: Any) -> None:
-        log.error("uncaught", where=repr(told.object)[:200], exc_info=told.exc_value)
+    def in_finalizer(failure: Any) -> None:
+        log.error("uncaught", where=repr(failure.object)[:200], exc_info=failure.exc_value)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, in_finalizer

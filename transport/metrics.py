@@ -1,4 +1,4 @@
-"""Counters and gauges, in the form Prometheus reads. No device identity is ever a label."""
+"""Counters and gauges for Prometheus. An IMEI is never a label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from fsm.events import CommandEvent
 
 LAST_SCRAPE = 1.0
-"""Seconds that the end waits for the thread that serves the metrics."""
+"""Seconds that `stop` waits for the thread that serves the metrics."""
 
 
 class _Reading(Collector):
@@ -24,7 +24,7 @@ class _Reading(Collector):
 
 
 class Metrics:
-    """The metrics of one gateway process, in a registry of its own."""
+    """The metrics of one gateway process, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,25 +35,25 @@ class Metrics:
         self.connections = counter("connections_total", "TCP connections accepted")
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
         self.proxy_refused = counter(
-            "proxy_refused_total", "Connections to a PROXY listener without a header that counts", "reason"
+            "proxy_refused_total", "Connections to a PROXY listener without a valid, trusted header", "reason"
         )
-        self.tls_failures = counter("tls_failures_total", "TLS handshakes that came to nothing")
+        self.tls_failures = counter("tls_failures_total", "TLS handshakes that failed")
         self.closed = counter("sessions_closed_total", "Sessions closed", "reason")
         self.plain_refused = counter(
-            "plain_refused_total", "Connections without TLS that named a device which is connected with TLS"
+            "plain_refused_total", "Connections without TLS for a device that is connected with TLS"
         )
-        self.refused = counter("devices_refused_total", "Devices that the allow-list does not name")
+        self.refused = counter("devices_refused_total", "Devices that are not on the allow-list")
         self.takeovers_suspicious = counter(
-            "takeovers_suspicious_total", "Devices that came from ever changing addresses"
+            "takeovers_suspicious_total", "Devices whose address changed too often"
         )
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
-        self.frames_too_long = counter("frames_too_long_total", "Frames that declare more than is allowed")
+        self.frames_too_long = counter("frames_too_long_total", "Frames that declare more bytes than allowed")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")
         self.messages = counter(
             "device_messages_total", "Messages of devices that are neither records nor answers", "codec"
         )
         self.messages_lost = counter(
-            "device_messages_lost_total", "Messages that Redis refused and no device sends again"
+            "device_messages_lost_total", "Messages that Redis refused; the device does not send them again"
         )
         self.pings = counter("pings_total", "Empty codec 12 frames, a network ping")
         self.commands = counter("command_events_total", "Events of commands", "state", "reason", "delivery")
@@ -66,33 +66,33 @@ class Metrics:
         self.notes = counter("command_notes_total", "Notes about commands", "note")
         self.notes_suppressed = counter(
             "command_notes_suppressed_total",
-            "Notes not published because there were too many",
+            "Notes that were not published, because there were too many",
             "note",
         )
-        self.deadletters = counter("deadletters_total", "Outbound entries put on the dead-letter stream")
+        self.deadletters = counter("deadletters_total", "Outbound entries moved to the dead-letter stream")
         self.registry_failures = counter("registry_failures_total", "Registrations that failed")
         self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")
         self.task_failures = counter("task_failures_total", "Unexpected errors of tasks", "task")
-        self.adoptions = counter("adoptions_total", "Commands of dead instances brought to an end or moved")
+        self.adoptions = counter("adoptions_total", "Commands of dead instances that were ended or moved")
         self.trimmed_unread = counter(
             "responses_trimmed_unread_total", "Entries of the log trimmed before every group had read them"
         )
         self.telemetry_trimmed_unread = counter(
             "telemetry_trimmed_unread_total", "Telemetry entries trimmed before every group had read them"
         )
-        self.overruled = counter("ledger_refusals_total", "Moves that the ledger did not make", "status")
-        self.taints = counter("taints_total", "Connections that owe an answer to a command with a verdict")
+        self.overruled = counter("ledger_refusals_total", "Moves that the ledger refused", "status")
+        self.taints = counter("taints_total", "Connections that owe an answer to a command that has ended")
         self.loop_stall = Gauge(
             "teltonika_loop_stall_seconds", "Delay of the last sweep", registry=self.registry
         )
         self._by_event: dict[tuple[str, str, str], Counter] = {}
 
     def reading(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A counter kept elsewhere, as a plain number, and read when it is scraped."""
+        """A counter whose value is kept elsewhere and read at each scrape."""
         self.registry.register(_Reading(f"teltonika_{name}", text, read))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when it is scraped."""
+        """A gauge that is read at each scrape."""
         Gauge(f"teltonika_{name}", text, registry=self.registry).set_function(read)
 
     def command(self, event: CommandEvent) -> None:
@@ -106,7 +106,7 @@ class Metrics:
             self.rtt.observe(event.rtt_ms / 1000)
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the metrics over HTTP; returns how to stop.
+        """Serve the metrics over HTTP; return a function that stops it.
 
         Raises:
             OSError: the address cannot be bound.

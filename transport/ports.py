@@ -1,4 +1,4 @@
-"""What the transport needs of the store and of a connection, as protocols: neither side imports the other."""
+"""Protocols between transport and store, and between connections and commands: neither imports the other."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from transport.teltonika.command import Message
 
 
 class LedgerPort(Protocol):
-    """Carries out moves; see `fsm.moves`."""
+    """Applies moves to the ledger; see `fsm.moves`."""
 
     healthy: bool
 
     @property
     def depth(self) -> int:
-        """Moves not yet carried out."""
+        """Moves that are not applied yet."""
 
     def submit(self, *moves: Move) -> None:
-        """Queue moves; each one's ``done`` is called with its result."""
+        """Queue moves. The ``done`` of each is called with its result."""
 
     async def read(self, command_id: str) -> dict[str, str]:
-        """The ledger of a command; empty when there is none."""
+        """The ledger of a command; empty if there is none."""
 
 
 class RegistryPort(Protocol):
-    """Who holds which device."""
+    """Says which instance holds which device."""
 
     async def holders(self, imeis: list[str]) -> dict[str, str]:
-        """imei -> instance_id, for those that anybody holds."""
+        """imei -> instance_id, for the devices that an instance holds."""
 
 
 class SessionLogPort(Protocol):
-    """Takes session events, never blocks."""
+    """Publishes session events; never blocks."""
 
     def append(self, event: SessionEvent) -> None:
         """Queue an event."""
 
 
 class Link(Protocol):
-    """A device's connection, as the command side sees it."""
+    """The connection of a device, as the command side sees it."""
 
     imei: str
     session_id: str
     speaks: bool
-    """The device is known to speak by itself, through a serial port."""
+    """Whether the device is known to send serial-port data."""
 
     @property
     def writable(self) -> bool:
-        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
+        """Whether it is ready and between frames: every AVL frame that began to arrive is acknowledged."""
 
     @property
     def closed(self) -> bool:
         """Whether the connection is closed or closing."""
 
     def send(self, frame: bytes) -> int:
-        """Write one frame; the count of bytes written on this connection so far, this frame included."""
+        """Write one frame; the number of bytes written on this connection, with this frame."""
 
     def acknowledged(self, offset: int) -> bool:
-        """Whether the device's TCP has acknowledged the connection's first `offset` bytes."""
+        """Whether the TCP of the device has acknowledged the first `offset` bytes of the connection."""
 
     def taint(self) -> None:
-        """An answer is owed to a command that already has its verdict."""
+        """Mark that the device owes an answer to a command that has ended."""
 
     def clear(self) -> None:
-        """The owed answer has come."""
+        """Mark that the owed answer has come."""
 
     def close(self, reason: str) -> None:
         """Close the connection for `reason`."""
@@ -83,41 +83,41 @@ class CommandsPort(Protocol):
         """The newest connection of each device, by imei."""
 
     def arrived(self, link: Link) -> None:
-        """A device is here; the commands that wait for it get in line."""
+        """A device is connected: its waiting commands move to the queue of `link`."""
 
     def left(self, link: Link, reason: str) -> None:
-        """A connection is gone."""
+        """A connection is closed."""
 
     def quiet(self, link: Link) -> None:
-        """The connection is between frames, with everything acknowledged: the moment to write."""
+        """The connection is between frames and all is acknowledged: a command may be written now."""
 
     def answer(self, link: Link, message: Message) -> bool:
-        """The device sent a message. Whether that was an answer or a ping, and has been dealt with."""
+        """The device sent a message: whether it was an answer or a ping, which is handled now."""
 
 
 class TelemetryPort(Protocol):
-    """Stores frames and tells when they are stored."""
+    """Stores frames and reports when they are stored."""
 
     @property
     def backlog(self) -> Backlog:
-        """How much is taken and not yet confirmed."""
+        """What is accepted but not confirmed yet."""
 
     @property
     def healthy(self) -> bool:
         """Whether the last call to the store succeeded."""
 
     def store(self, frame: PendingFrame) -> None:
-        """Take one frame; its ``done`` is called when it is stored whole."""
+        """Queue one frame. Its ``done`` is called when it is stored completely."""
 
     def drop(self, frame: PendingFrame) -> None:
-        """Forget a frame of a connection that is closed; at once, unless it is being stored."""
+        """Drop a frame of a closed connection; at once, unless it is being stored."""
 
 
 class RegistrarPort(Protocol):
-    """Takes registrations, never blocks."""
+    """Registers devices; never blocks."""
 
     def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
-        """The session's first registration, which wins unless a session with TLS lives and this has none."""
+        """Register a session for the first time. A session without TLS does not replace one with TLS."""
 
     def unregister(self, imei: str, session_id: str) -> None:
-        """Remove the device's entry if it is this session's."""
+        """Remove the registration of the device if it names this session."""

@@ -1,4 +1,4 @@
-"""What an operator can set for `telgw run`, with its defaults."""
+"""The settings of `telgw run`, with their defaults."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Address = tuple[str, int]
 
 
 def as_text(address: Address) -> str:
-    """An address as text, ``HOST:PORT``; one of IPv6 as ``[HOST]:PORT`` (RFC 5952, section 6)."""
+    """An address as ``HOST:PORT``, an IPv6 address as ``[HOST]:PORT`` (RFC 5952, section 6)."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Settings:
-    """Settings of one gateway process; times in seconds, sizes in bytes, lengths in entries."""
+    """Settings of one gateway process. Times are in seconds, sizes in bytes, stream lengths in entries."""
 
     instance_id: str
     take_over: bool = False
@@ -70,10 +70,10 @@ class Settings:
 
     @property
     def listeners(self) -> tuple[Address, ...]:
-        """Every address that devices, or proxies for them, connect to."""
+        """All addresses that devices or proxies connect to."""
         return self.listen + self.tls_listen + self.proxy_listen + self.tls_proxy_listen
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether devices are served with TLS anywhere."""
+        """Whether there is a listener with TLS."""
         return bool(self.tls_listen or self.tls_proxy_listen)

@@ -1,8 +1,8 @@
-"""The long-running tasks of a process: each has a name, and none dies unseen.
+"""The long-running tasks of a process: each has a name, and no failure goes unnoticed.
 
-Whatever a task expects to fail (Redis, a device) it handles itself. An error that reaches this module is a
-bug. It is logged with its traceback, counted, and the task is started again: every task here takes up its
-work from the state that it finds. Only a task that keeps failing ends the process, in order.
+A task handles the failures that it expects (Redis, a device) itself. An error that reaches this module is a
+bug: it is logged with its traceback and counted, and the task is started again. That is safe because each
+task continues from the state that it finds. A task that fails repeatedly ends the process, in order.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ log = structlog.get_logger("telgw")
 
 FAILURES = 3
 WITHIN = 60.0
-"""A task that fails `FAILURES` times within so many seconds is not started again."""
+"""A task that fails `FAILURES` times within this number of seconds is not started again."""
 PAUSES = (0.1, 1.0)
-"""Seconds before a task is started again, after its first and its second failure."""
+"""Seconds before a task is started again, after the first and after the second failure."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Tasks:
-    """Starts tasks, watches them, and starts those again that fail.
+    """Starts tasks, and starts them again when they fail.
 
     Args:
-        on_crash: told the name of a task that has failed too often to be started again.
-        on_failure: told the name of a task at each failure.
+        on_crash: called with the name of a task that has failed too often to be started again.
+        on_failure: called with the name of a task at each failure.
     """
 
     def __init__(self, on_crash: Callable[[str], None], on_failure: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class Tasks:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Work) -> None:
-        """Run `work` as the task `name`; `work` is called again after a failure."""
+        """Run `work()` as the task `name`; after a failure `work` is called again."""
         self._tasks[name] = asyncio.create_task(self._keep_running(name, work), name=name)
 
     async def _keep_running(self, name: str, work: Work) -> None:
@@ -63,7 +63,7 @@ class Tasks:
         log.error("task_failed", task=name, started_again=again, exc_info=error)
 
     async def ended(self, name: str, within: float) -> bool:
-        """Wait for a task that was told to stop, then cancel it; whether it ended by itself."""
+        """Wait `within` seconds for a task to end, then cancel it; whether it ended by itself."""
         task = self._tasks.get(name)
         if task is None:
             return True
@@ -73,14 +73,14 @@ class Tasks:
         return bool(done)
 
     async def cancel_all(self) -> None:
-        """End what is left."""
+        """Cancel all tasks that still run."""
         for task in self._tasks.values():
             if not task.done():
                 await self._cancel(task)
 
     @staticmethod
     async def _cancel(task: asyncio.Task[None]) -> None:
-        """Python 3.11 can lose a cancellation inside a socket call: repeat it until it takes."""
+        """Cancel `task`, repeatedly: Python 3.11 can lose a cancellation in a socket call."""
         for _ in range(20):
             task.cancel()
             done, _ = await asyncio.wait({task}, timeout=0.1)

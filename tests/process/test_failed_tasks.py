@@ -31,7 +31,7 @@ TASKS = {
         "janitor",
         "stale registrations",
     ),
-    *("check", "sweep", "reconcile", "handover", "recall", "allow-list", "allow-list copy"),
+    *("check", "sweep", "reconcile", "handover", "expected devices", "allow-list", "allow-list copy"),
 }
 """Those of a gateway, but for ``files``, which waits until it is asked."""
 HANDLED = {"check"}

@@ -157,12 +157,12 @@ BAD: dict[str, tuple[Callable[[Site], object], str]] = {
     "no PEM": (lambda site: site.cert.write_text("hello"), "do not hold a certificate and its key in PEM."),
     "another key": (another_key, "key.pem is not the key of the certificate in"),
     "a pipe": (a_pipe, "key.pem cannot be read: not a regular file."),
-    "expired": (expired, "cert.pem is not valid since 2020-01-01 00:00 UTC."),
+    "expired": (expired, "cert.pem expired at 2020-01-01 00:00 UTC."),
     "no authority": (a_good_certificate_and_no_authority, "ca.pem does not hold certificates in PEM."),
     "no list": (lambda site: site.crl.write_bytes(b""), "crl.pem does not hold a revocation list in PEM."),
     "an expired list": (
         a_good_certificate_and_an_expired_list,
-        "crl.pem is not valid since 2020-01-01 00:00 UTC.",
+        "crl.pem expired at 2020-01-01 00:00 UTC.",
     ),
 }
 
@@ -306,5 +306,5 @@ def test_a_gateway_starts_with_a_certificate_that_is_out_of_date_and_says_so(
     line = gateway.said("tls_out_of_date")
     assert (line["level"], line["fault"]) == (
         "error",
-        f"{site.cert} is not valid since 2020-01-01 00:00 UTC.",
+        f"{site.cert} expired at 2020-01-01 00:00 UTC.",
     )

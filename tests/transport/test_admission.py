@@ -10,7 +10,7 @@ from fsm.reasons import HANDSHAKE_TIMEOUT
 from tests.transport.wire import FakeTransport, Wire
 from transport import log_throttle
 from transport.connection.protocol import DeviceConnection
-from transport.log_throttle import AGAIN_AFTER, Tally
+from transport.log_throttle import AGAIN_AFTER, CountingThrottle
 from transport.teltonika.handshake import encode_handshake
 
 LIMIT = 3
@@ -90,8 +90,8 @@ async def test_a_gateway_that_is_full_is_one_line_whoever_is_turned_away(
 
 def test_a_tally_remembers_so_many_things(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_throttle, "REMEMBERED", 2)
-    tally: Tally[str] = Tally()
+    tally: CountingThrottle[str] = CountingThrottle()
     assert [tally.add(what, 0.0) for what in "abcca"] == [True, True, False, False, False]
     assert tally.due(AGAIN_AFTER) == [("a", 1)]
     assert tally.due(2 * AGAIN_AFTER) == []
-    assert (tally._since, tally._untold) == ({}, {})
+    assert (tally._since, tally._suppressed) == ({}, {})

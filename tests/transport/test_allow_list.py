@@ -17,7 +17,7 @@ from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI, OTHER_IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.connection.allow_list import BadAllowList, FileAllowList, Gate, file_list
+from transport.connection.allow_list import AccessControl, BadAllowList, FileAllowList, file_list
 from transport.connection.file_reader import NotRead
 from transport.log_throttle import REMEMBERED
 from transport.metrics import Metrics
@@ -50,7 +50,7 @@ class Asked:
 
 def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
     wire = Wire(frozen)
-    wire.sessions.gate = Gate(allow_list, wire.desk.metrics)
+    wire.sessions.gate = AccessControl(allow_list, wire.desk.metrics)
     return wire
 
 
@@ -71,17 +71,17 @@ def test_a_file_that_changes_is_read_again(file: Path) -> None:
     devices = FileAllowList(file, when_unavailable=False)
     file.write_text(f"{IMEI}\n{OTHER_IMEI}\n")
     assert not devices.allows(OTHER_IMEI)
-    asyncio.run(devices.look())
+    asyncio.run(devices.reload_if_changed())
     assert devices.allows(OTHER_IMEI)
     file.write_text("")
-    asyncio.run(devices.look())
+    asyncio.run(devices.reload_if_changed())
     assert not devices.allows(IMEI)
 
 
 def test_a_file_that_did_not_change_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = FileAllowList(file, when_unavailable=False)
     monkeypatch.setattr(devices, "_read", lambda: pytest.fail("it was read again"))
-    asyncio.run(devices.look())
+    asyncio.run(devices.reload_if_changed())
     assert devices.allows(IMEI)
 
 
@@ -91,7 +91,7 @@ def test_a_file_put_in_the_place_of_another_is_read_whatever_its_time(file: Path
     newer.write_text(file.read_text().replace(IMEI, OTHER_IMEI))
     os.utime(newer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     newer.replace(file)
-    asyncio.run(devices.look())
+    asyncio.run(devices.reload_if_changed())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (False, True)
 
 
@@ -121,12 +121,12 @@ def test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others(file: Pa
     text = file.read_text()
     file.unlink()
     with capture_logs() as logs:
-        asyncio.run(devices.look())
-        asyncio.run(devices.look())
+        asyncio.run(devices.reload_if_changed())
+        asyncio.run(devices.reload_if_changed())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, policy)
     assert len(logs) == 1
     file.write_text(text)
-    asyncio.run(devices.look())
+    asyncio.run(devices.reload_if_changed())
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, False)
 
 
@@ -143,7 +143,7 @@ def test_a_pipe_is_no_list_and_holds_nobody_up(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
     with capture_logs() as logs:
-        asyncio.run(devices.look())
+        asyncio.run(devices.reload_if_changed())
     assert [(line["event"], line["error"]) for line in logs] == [
         ("allow_list_unavailable", "not a regular file")
     ]
@@ -153,12 +153,12 @@ def test_a_pipe_is_no_list_and_holds_nobody_up(file: Path) -> None:
 def test_a_file_system_that_hangs_counts_as_unavailable_until_it_answers(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    devices = FileAllowList(file, when_unavailable=False, patience=0.05)
+    devices = FileAllowList(file, when_unavailable=False, timeout=0.05)
     answers, real = threading.Event(), os.stat
     monkeypatch.setattr(os, "stat", lambda *given, **more: answers.wait() and real(*given, **more))
     with capture_logs() as logs:
         for _ in range(2):
-            asyncio.run(devices.look())
+            asyncio.run(devices.reload_if_changed())
     assert [line["event"] for line in logs] == ["allow_list_unavailable"]
     assert logs[0]["error"] == f"{file} could not be read within 0.05 s."
     assert devices.allows(IMEI)
@@ -179,7 +179,7 @@ def test_without_the_option_there_is_no_list() -> None:
     settings = Settings(instance_id="gw-1")
     assert file_list(settings) is None
     assert file_list(replace(settings, allow_list="redis")) is None
-    assert Gate(None, Metrics()).allows(IMEI)
+    assert AccessControl(None, Metrics()).allows(IMEI)
 
 
 # The device
@@ -252,7 +252,7 @@ async def test_an_answer_for_a_connection_that_is_gone_changes_nothing(frozen: F
 
 
 def test_a_refusal_is_logged_once_a_minute_for_each_device() -> None:
-    gate = Gate(None, Metrics())
+    gate = AccessControl(None, Metrics())
     with capture_logs() as logs:
         for now in (0.0, 1.0, 59.9, 60.0, 119.0, 120.0):
             gate.refused(IMEI, "10.0.0.1:1", now)
@@ -262,7 +262,7 @@ def test_a_refusal_is_logged_once_a_minute_for_each_device() -> None:
 
 def test_invented_imeis_fill_neither_the_memory_nor_the_log() -> None:
     metrics = Metrics()
-    gate = Gate(None, metrics)
+    gate = AccessControl(None, metrics)
     with capture_logs() as logs:
         for number in range(3 * REMEMBERED):
             gate.refused(f"{number:015}", "10.0.0.1:1", 1.0)

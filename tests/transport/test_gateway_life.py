@@ -65,7 +65,7 @@ async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
     gateway.stop()
     gateway.backend.heartbeat.taken = True
     gateway.backend.ledger._on_fenced()
-    gateway.beat_at -= 1000.0
+    gateway.heartbeat_at -= 1000.0
     assert not await gateway._still_owns()
     assert (diary.entries, gateway.exit_status) == ([], EXIT_FENCED)
 
@@ -277,6 +277,6 @@ async def test_a_process_that_has_slept_over_a_beat_asks_whether_it_was_replaced
         return 1_767_225_600_000 if owner else None
 
     monkeypatch.setattr(gateway.backend.heartbeat, "renew", beat)
-    gateway.beat_at = gateway.clock.monotonic() - slept
+    gateway.heartbeat_at = gateway.clock.monotonic() - slept
     assert await gateway._still_owns() is (owner or not asks)
     assert bool(asked) is asks

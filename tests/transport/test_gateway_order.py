@@ -47,7 +47,16 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     monkeypatch.setattr(gateway._tasks, "start", start)
     gateway._begin()
     assert begun == [
-        *("ledger", "registrar", "telemetry", "heartbeat", "session log", "files", "recall", "reader"),
+        *(
+            "ledger",
+            "registrar",
+            "telemetry",
+            "heartbeat",
+            "session log",
+            "files",
+            "expected devices",
+            "reader",
+        ),
         *("janitor", "stale registrations", "check", "sweep", "reconcile", "handover"),
     ]
 
@@ -135,7 +144,7 @@ async def test_a_gateway_that_tells_no_sessions_ends_all_the_same(
 async def test_what_is_out_is_waited_for_before_it_is_given_up(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
     out = [2, 1, 0]
     monkeypatch.setattr(Dispatcher, "draining", property(lambda _: out.pop(0)))
     diary.note(gateway.dispatcher, "give_up")

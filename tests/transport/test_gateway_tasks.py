@@ -184,7 +184,7 @@ async def test_the_last_look_is_taken_when_the_reader_has_ended(
         left.append(running(gateway))
 
     monkeypatch.setattr(gateway.reader, "sweep", sweep)
-    monkeypatch.setattr(gateways, "LAST_LOOK", 0.01)
+    monkeypatch.setattr(gateways, "LAST_READ_TIMEOUT", 0.01)
     run_idly(gateway, "reader", "ledger")
     await gateway._stop_commands()
     assert left == [{"ledger"}]
@@ -196,7 +196,7 @@ async def test_a_last_look_that_hangs_is_given_up(
     gateway._on_renewed(1_767_225_600_000)
     diary.note(gateway.dispatcher, "stop")
     monkeypatch.setattr(gateway.reader, "sweep", asyncio.Event().wait)
-    monkeypatch.setattr(gateways, "LAST_LOOK", 0.01)
+    monkeypatch.setattr(gateways, "LAST_READ_TIMEOUT", 0.01)
     async with asyncio.timeout(PATIENCE):
         await gateway._stop_commands()
     assert diary.entries == ["stop", "stop"]
@@ -214,7 +214,7 @@ async def test_without_redis_a_gateway_ends_all_the_same(gateway: Gateway, diary
 async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
     open_at_the_end: list[int] = []
     gateway.sessions.admission.connected = 1
 
@@ -241,7 +241,7 @@ async def test_sockets_that_are_closed_by_force_tell_of_it_before_the_last_event
 
 
 async def test_nothing_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
     looks: list[None] = []
     async with asyncio.timeout(PATIENCE):
         await gateways._until(lambda: looks.append(None), 0.01)  # type: ignore[func-returns-value, arg-type]

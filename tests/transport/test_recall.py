@@ -13,7 +13,7 @@ from fsm.moves import Entry
 from store.client.errors import CallFailed
 from tests.transport.desk import IMEI, OTHER_IMEI, Desk
 from tests.transport.fake_ledger import US, Row
-from transport.daemon import recall as recalling
+from transport.daemon import expected_devices
 
 REFUSED = ["failed device_not_connected not_sent"]
 WAITS = ["queued not_sent"]
@@ -133,16 +133,16 @@ async def recall(desk: Desk, pages: list[Any]) -> list[str]:
     owns = asyncio.Event()
     owns.set()
     backend = SimpleNamespace(ours=ours, report=lambda part, error: reported.append(part))
-    await recalling.recall(owns, desk.dispatcher, cast(Any, backend), desk.clock)
+    await expected_devices.read_expected(owns, desk.dispatcher, cast(Any, backend), desk.clock)
     return reported
 
 
 async def test_a_registry_that_cannot_be_read_is_read_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recalling, "AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(expected_devices, "AGAIN_AFTER", 0.0)
     pages = [[b"1"], CallFailed("refused"), [IMEI.encode()], [OTHER_IMEI.encode()]]
-    assert await recall(desk, pages) == ["recall"]
+    assert await recall(desk, pages) == ["expected devices"]
     desk.ask()
     assert told(desk) == WAITS
 

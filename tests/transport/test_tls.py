@@ -300,7 +300,7 @@ def test_a_certificate_that_is_out_of_date_does_not_take_the_place_of_another(
         async with Door(frozen, **gateway_files(files)) as door:
             before = await shown(door, files)
             write_pair(authority, files["tls_cert"], files["tls_key"], until=LONG_AGO + timedelta(days=1))
-            with pytest.raises(BadTlsFiles, match="is not valid since 2010-01-02"):
+            with pytest.raises(BadTlsFiles, match="expired at 2010-01-02"):
                 await door.listeners.reload_tls()
             assert await shown(door, files) == before
 
@@ -316,7 +316,7 @@ def test_what_is_out_of_date_is_named(files: dict[str, Path], authority: trustme
     loaded = load(settings(**gateway_files(files), tls_client_ca=files["ca"], tls_crl=files["crl"]))
     assert loaded
     assert loaded.faults(datetime(2025, 1, 1, tzinfo=UTC)) == [
-        f"{files['tls_cert']} is not valid since 2020-01-01 00:00 UTC.",
+        f"{files['tls_cert']} expired at 2020-01-01 00:00 UTC.",
         f"{files['crl']} is not valid before 2030-01-01 00:00 UTC.",
     ]
     assert loaded.faults(datetime(2019, 1, 1, tzinfo=UTC)) == [
@@ -339,7 +339,7 @@ def test_an_authority_that_is_out_of_date_is_named_if_there_is_no_other(
     files["ca"].write_bytes(former)
     loaded = load(with_authority)
     assert loaded
-    assert loaded.faults(now) == [f"{files['ca']} is not valid since 2020-01-01 00:00 UTC."]
+    assert loaded.faults(now) == [f"{files['ca']} expired at 2020-01-01 00:00 UTC."]
     assert loaded.until == RECENTLY
 
 
@@ -348,9 +348,9 @@ def test_a_file_system_that_hangs_is_given_up(
 ) -> None:
     answers = threading.Event()
     monkeypatch.setattr(tls, "load", lambda _: answers.wait())
-    reader = TlsFiles(settings(**gateway_files(files)), patience=0.05)
+    reader = TlsFiles(settings(**gateway_files(files)), timeout=0.05)
     for _ in range(2):
-        with pytest.raises(NotRead, match=r"The files of TLS could not be read within 0\.05 s\."):
+        with pytest.raises(NotRead, match=r"The TLS files could not be read within 0\.05 s\."):
             reader.load_now()
     answers.set()
 
@@ -404,7 +404,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Path]], object], str]] = {
         r"do not hold a certificate and its key",
     ),
     "not an authority": (lambda files: files["ca"].write_text("hello"), r"does not hold certificates in PEM"),
-    "passphrase": (protect, r"tls_key.pem is protected by a passphrase"),
+    "passphrase": (protect, r"tls_key.pem has a passphrase"),
     "another key": (
         lambda files: trustme.CA().issue_cert("x.example").private_key_pem.write_to_path(files["tls_key"]),
         r"tls_key.pem is not the key of the certificate",
@@ -456,7 +456,7 @@ def test_a_file_that_cannot_be_used_is_told_in_one_sentence_and_nothing_starts(
         (["--tls-ciphers", ""], "OpenSSL finds no cipher in ''"),
         (["--tls-ciphers", "aNULL:eNULL"], "authenticates and encrypts"),
         (["--tls-ciphers", "ECDHE-RSA-AES128-GCM-SHA256:AES128-SHAA"], "no cipher 'AES128-SHAA'"),
-        (["--tls-ciphers", "HIGH:TLS_AES_128_GCM_SHA256"], "TLS 1.3 cannot be chosen"),
+        (["--tls-ciphers", "HIGH:TLS_AES_128_GCM_SHA256"], "TLS 1.3 cannot be selected"),
         (["--tls-listen", "127.0.0.1:0", "--tls-ciphers", "HIGH", "--tls-min-version", "1.3"], "rules out"),
     ],
 )

@@ -244,7 +244,7 @@ class Exhausted(socket.socket):
 def test_without_a_file_to_spare_connections_wait_for_one(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.01)
+    monkeypatch.setattr(accepting, "ACCEPT_RETRY", 0.01)
     monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -259,7 +259,7 @@ def test_without_a_file_to_spare_connections_wait_for_one(
 def test_for_a_file_to_spare_is_looked_seldom(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 3600.0)
+    monkeypatch.setattr(accepting, "ACCEPT_RETRY", 3600.0)
     monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -277,7 +277,7 @@ def test_for_a_file_to_spare_is_looked_seldom(
 def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "NO_FILES_PATIENCE", 0.05)
+    monkeypatch.setattr(accepting, "ACCEPT_RETRY", 0.05)
     monkeypatch.setattr("transport.connection.tcp.socket.socket", Exhausted)
 
     async def scenario() -> None:
@@ -287,7 +287,7 @@ def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
             async with Door(frozen, **gateway_files(files)) as door:
                 knock(door, stack)
                 await until(lambda: logs)
-            loop.call_later(2 * accepting.NO_FILES_PATIENCE, later.set)
+            loop.call_later(2 * accepting.ACCEPT_RETRY, later.set)
             await later.wait()
         assert faults == []
 

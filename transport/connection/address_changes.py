@@ -1,4 +1,4 @@
-"""Detects devices whose address changes too often: one of the peers may not be the device."""
+"""Detects devices whose address changes too often: one of the peers may be another device with its IMEI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEMBERED = 10_000
 
 
 class AddressChangeMonitor:
-    """Logs a device that has changed its address too often. No connection is refused for that."""
+    """Logs devices whose address changes too often. It refuses no connection."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -1,8 +1,8 @@
 """Admission: limits the number of connections, in total and for each address.
 
 A connection counts for the total from its accept to its end. It counts for its address only until its device
-is identified. So a fleet behind one address (the NAT of a carrier, a load balancer) is not limited, and a
-peer that connects and sends nothing takes no more than the share of one address, for the handshake timeout.
+is identified. So a fleet behind one address (the NAT of a carrier, a load balancer) is not limited, but a
+peer that connects and sends nothing can use only the limit of one address, until the handshake time-out.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections import Counter
 import structlog
 
 from transport.connection.tcp import has_spare_descriptor, raise_descriptor_limit
-from transport.log_throttle import LogThrottle, Tally
+from transport.log_throttle import CountingThrottle, LogThrottle
 from transport.metrics import Metrics
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw.sessions")
 
 FEW = 500
-"""Connections below which a limit of open files is logged at the start."""
+"""If the limit of open files allows fewer connections than this, that is logged at the start."""
 
 _TOTAL, _FILES, _ADDRESS = "max-connections", "open-files", "max-connections-per-ip"
 _ADVICE = {
     _TOTAL: "raise --max-connections",
     _FILES: "raise the limit of open files (LimitNOFILE, ulimit -n)",
-    _ADDRESS: "raise --max-connections-per-ip if these are devices; it counts connections that named none",
+    _ADDRESS: "raise --max-connections-per-ip if these are devices; it counts connections that sent no IMEI",
 }
 
 
@@ -33,8 +33,8 @@ class Admission:
     """Counts connections, and logs those that were refused.
 
     Attributes:
-        connected: sockets open, those that have not said anything yet included.
-        refusing: set when the gateway stops; nobody is admitted from then on.
+        connected: open sockets, those without an IMEI, too.
+        refusing: set when the gateway stops; from then on all connections are refused.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -48,13 +48,13 @@ class Admission:
         self._scarcity = LogThrottle()
         self._per_host = settings.max_connections_per_ip
         self._unidentified: Counter[str] = Counter()
-        self._turned_away: Tally[tuple[str, str]] = Tally()
+        self._turned_away: CountingThrottle[tuple[str, str]] = CountingThrottle()
 
     def enter(self, host: str | None, now: float) -> bool:
         """Count a new connection, unless a limit is reached.
 
         Args:
-            host: its address; None for one whose address is not known yet, which `claim` is asked for later.
+            host: its address; None if it is not known yet: then call `claim` later.
             now: monotonic seconds.
         """
         if self.refusing:
@@ -84,12 +84,12 @@ class Admission:
             del self._unidentified[host]
 
     def leave(self, host: str | None) -> None:
-        """A connection is closed; `host` is its address if it still counts for that."""
+        """A connection is closed; `host` is its address if it still counts for the address."""
         self.connected -= 1
         if host is not None:
             self.release(host)
 
-    def foresee(self) -> None:
+    def warn_if_few(self) -> None:
         """Log a warning if the limit of open files allows only few devices, or fewer than configured."""
         if self._room < self._wanted:
             log.warning("open_files_low", connections=self._room, advice=_ADVICE[_FILES])
@@ -98,16 +98,16 @@ class Admission:
         self._metrics.turned_away.inc()
         what = (host if limit == _ADDRESS else "", limit)
         if self._turned_away.add(what, now):
-            self._tell(host, limit, 1)
+            self._log(host, limit, 1)
 
-    def look(self, now: float) -> None:
-        """Log how many connections of each address were refused since its last line, and a lack of files."""
+    def log_refused(self, now: float) -> None:
+        """Log refused connections, by address and with their number, and a lack of file descriptors."""
         if not has_spare_descriptor() and self._scarcity.allow(_FILES, now):
             log.warning("open_files_exhausted", connections=self.connected, advice=_ADVICE[_FILES])
         for (host, limit), count in self._turned_away.due(now):
-            self._tell(host, limit, count)
+            self._log(host, limit, count)
 
-    def _tell(self, host: str, limit: str, count: int) -> None:
+    def _log(self, host: str, limit: str, count: int) -> None:
         allowed = self._per_host if limit == _ADDRESS else self._room
         log.warning(
             "turned_away", address=host, limit=limit, allowed=allowed, count=count, advice=_ADVICE[limit]

@@ -1,6 +1,7 @@
-"""Who may come in: the list of allowed devices, kept in a file or by the store.
+"""The allow-list: the devices that may connect, from a file or from the store.
 
-A file is read in a thread, since it may hang or be long. The loop sees the list as it was last read whole.
+A thread reads the file, because it may block or be long. The event loop uses the list that was read last, as
+a whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import structlog
 
 from fsm.errors import GatewayFault
 from fsm.outbound import IMEI
-from transport.connection.file_reader import PATIENCE, FileReader, NotRead, regular
+from transport.connection.file_reader import READ_TIMEOUT, FileReader, NotRead, regular
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -25,7 +26,7 @@ OFF, REDIS = "off", "redis"
 
 Done = Callable[[bool], None]
 Stamp = tuple[int, int, int]
-"""Time of the last change, size and number of a file: another stamp, another content."""
+"""Modification time, size and inode of a file: if they differ, the content may differ."""
 UNREADABLE = (NotRead, OSError, UnicodeDecodeError)
 
 
@@ -33,21 +34,21 @@ class AllowListPort(Protocol):
     """A list of the devices that may connect."""
 
     def allows(self, imei: str) -> bool | None:
-        """Whether the device may connect; None when it has to be asked for."""
+        """Whether the device may connect; None if the caller has to `ask`."""
 
     def ask(self, imei: str, done: Done) -> None:
-        """Look the device up where the list is kept; `done` is told within a second."""
+        """Look the device up in the store; `done` is called with the result within a second."""
 
     async def reload(self) -> int:
-        """Read the list again now; how many devices it names.
+        """Read the list again now; the number of its devices. After an error the former list stays in use.
 
         Raises:
-            GatewayError, OSError, ValueError: it cannot be read; what was read before stays.
+            GatewayError, OSError, ValueError: it cannot be read.
         """
 
 
 class Listing(NamedTuple):
-    """What a file held when it was read."""
+    """The content of a file."""
 
     stamp: Stamp
     imeis: set[str]
@@ -55,7 +56,7 @@ class Listing(NamedTuple):
 
 
 class BadAllowList(GatewayFault):
-    """The file that names the devices cannot be read at the start."""
+    """The allow-list file cannot be read at the start."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"The allow-list {path} cannot be read: {why}.")
@@ -63,27 +64,28 @@ class BadAllowList(GatewayFault):
 
 
 class FileAllowList:
-    """A file with one IMEI a line; empty lines and what follows a ``#`` say nothing.
+    """A file with one IMEI in each line; empty lines and text after ``#`` are ignored.
 
-    A device of the list as it was last read is allowed. While the file cannot be read, any other is allowed
-    or refused by `when_unavailable`. It is read when the object is made, later by `look` and `reload`, which
-    one task calls.
+    A device of the list that was read last is allowed. As long as the file cannot be read, `when_unavailable`
+    decides about other devices. The file is read by the constructor, and later by `reload_if_changed` and
+    `reload`, which one task calls.
 
     Args:
-        patience: seconds that reading the file may take.
+        when_unavailable: whether other devices are allowed while the file cannot be read.
+        timeout: seconds that a read of the file may take.
     """
 
-    def __init__(self, path: Path, *, when_unavailable: bool, patience: float = PATIENCE) -> None:
+    def __init__(self, path: Path, *, when_unavailable: bool, timeout: float = READ_TIMEOUT) -> None:
         self._path = path
         self._when_unavailable = when_unavailable
-        self._reader = FileReader(str(path), patience)
+        self._reader = FileReader(str(path), timeout)
         self._imeis: set[str] = set()
         self._former: set[str] = set()
         self._stamp: Stamp | None = None
         self.error = ""
         try:
             self._take(self._reader.read_now(self._read))
-            self._tell()
+            self._log()
         except UNREADABLE as error:
             self._unavailable(error)
 
@@ -92,19 +94,19 @@ class FileAllowList:
         return imei in self._imeis or (bool(self.error) and self._when_unavailable)
 
     def ask(self, imei: str, done: Done) -> None:
-        """What `allows` says: a file holds nothing that was not read."""
+        """The same as `allows`: the whole file was read."""
         done(bool(self.allows(imei)))
 
-    async def look(self) -> None:
-        """Read the file if it is not the one that was read last."""
+    async def reload_if_changed(self) -> None:
+        """Read the file if its stamp has changed."""
         try:
             if self._take(await self._reader.read(self._read_if_changed)):
-                self._tell()
+                self._log()
         except UNREADABLE as error:
             self._unavailable(error)
 
     async def reload(self) -> int:
-        """Read the file whether it has changed or not; how many devices it names.
+        """Read the file even if it has not changed; the number of its devices.
 
         Raises:
             NotRead, OSError, UnicodeDecodeError: it cannot be read.
@@ -117,7 +119,7 @@ class FileAllowList:
         return len(self._imeis)
 
     def _take(self, listing: Listing | None) -> bool:
-        """What was read is the list now, if it has changed; whether it has."""
+        """Replace the list; False if there is no new one."""
         self.error = ""
         if listing is None:
             return False
@@ -127,13 +129,13 @@ class FileAllowList:
             log.warning("allow_list_lines_ignored", path=str(self._path), lines=bad[:10], count=len(bad))
         return True
 
-    def _tell(self) -> None:
+    def _log(self) -> None:
         log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
 
     def _unavailable(self, error: Exception) -> None:
-        said, self.error = self.error, why_unreadable(error)
+        before, self.error = self.error, why_unreadable(error)
         self._stamp = None
-        if said != self.error:
+        if before != self.error:
             log.error(
                 "allow_list_unavailable",
                 path=str(self._path),
@@ -144,18 +146,18 @@ class FileAllowList:
     # In the thread of the reader
 
     def _read_if_changed(self) -> Listing | None:
-        self._let_go()
+        self._free_former()
         return None if _stamp(os.stat(self._path)) == self._stamp else self._read()
 
-    def _let_go(self) -> None:
-        """Free the list of before, one by one: a long one freed at once would hold up the loop."""
+    def _free_former(self) -> None:
+        """Free the former list item by item: to free a long one at once would stall the loop."""
         while self._former:
             self._former.pop()
 
     def _read(self) -> Listing:
-        self._let_go()
+        self._free_former()
         imeis, bad = set(), []
-        # Only LF, CR and both end a line, and a comment: `splitlines` would end it at a form feed, too.
+        # Only LF, CR and CR LF end a line or a comment; `splitlines` would end it at a form feed, too.
         with open(self._path, encoding="utf-8-sig", opener=regular) as file:
             stamp = _stamp(os.fstat(file.fileno()))
             for number, line in enumerate(file, 1):
@@ -172,17 +174,17 @@ def _stamp(stat: os.stat_result) -> Stamp:
 
 
 def why_unreadable(error: Exception) -> str:
-    """Why a file could not be read, in a few words."""
+    """Why a file could not be read, as a short phrase."""
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
     return getattr(error, "strerror", None) or str(error)
 
 
 def file_list(settings: Settings) -> FileAllowList | None:
-    """The list in a file, if the settings name one.
+    """The allow-list file, if the settings name one.
 
     Raises:
-        BadAllowList: it cannot be read, which is no reason to end once the gateway runs.
+        BadAllowList: it cannot be read. Later, while the gateway runs, that is only logged.
     """
     if settings.allow_list in (OFF, REDIS):
         return None
@@ -193,8 +195,8 @@ def file_list(settings: Settings) -> FileAllowList | None:
     return found
 
 
-class Gate:
-    """Asks the list, when there is one, and tells of the devices that were refused."""
+class AccessControl:
+    """Decides which devices may connect, by the allow-list if there is one, and logs refused devices."""
 
     def __init__(self, allow_list: AllowListPort | None, metrics: Metrics) -> None:
         self._list = allow_list
@@ -202,16 +204,16 @@ class Gate:
         self._refusals = LogThrottle()
 
     def allows(self, imei: str) -> bool | None:
-        """Whether the device may connect; None when it has to be asked for."""
+        """Whether the device may connect; None if the caller has to `ask`."""
         return True if self._list is None else self._list.allows(imei)
 
     def ask(self, imei: str, done: Done) -> None:
-        """Look the device up; `done` is told within a second."""
+        """Look the device up; `done` is called with the result within a second."""
         assert self._list is not None
         self._list.ask(imei, done)
 
     def refused(self, imei: str, peer: str, now: float) -> None:
-        """A device was sent away: counted always, logged once a minute."""
+        """Count a refused device, and log it once a minute."""
         self._metrics.refused.inc()
         if self._refusals.allow(imei, now):
             log.warning("device_refused", imei=imei, peer=peer)

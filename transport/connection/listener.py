@@ -25,7 +25,7 @@ from transport.settings import Address
 
 log = structlog.get_logger("telgw.sessions")
 
-NO_FILES_PATIENCE = 1.0
+ACCEPT_RETRY = 1.0
 """Seconds until the next attempt when no file descriptor is left."""
 TLS_BUFFER = 4 * READ_SIZE
 """Bytes of TLS that are buffered for a connection that is not read."""
@@ -106,7 +106,7 @@ class Listener:
                 if self._refusals.allow("accept", self._sessions.now):
                     log.error("accept_failed", error=error.strerror)
                 self._loop.remove_reader(self._sock)
-                self._again = self._loop.call_later(NO_FILES_PATIENCE, self._listen)
+                self._again = self._loop.call_later(ACCEPT_RETRY, self._listen)
                 return
             self._take(sock, address[:2])
 

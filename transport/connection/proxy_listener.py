@@ -58,7 +58,7 @@ class ProxyListener(Listener):
         trust: Iterable[IPv4Network | IPv6Network],
     ) -> None:
         self._trust = tuple(trust)
-        self._told = LogThrottle()
+        self._throttle = LogThrottle()
         super().__init__(sessions, sock, tls)
 
     def _admits(self, address: Address) -> bool:
@@ -115,7 +115,7 @@ class ProxyListener(Listener):
     def _refuse(self, proxy: Address, reason: str) -> None:
         """Counted always, logged once a minute for each address and reason."""
         self._sessions.metrics.proxy_refused.labels(reason).inc()
-        if self._told.allow((proxy[0], reason), self._sessions.now):
+        if self._throttle.allow((proxy[0], reason), self._sessions.now):
             advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
             log.warning("proxy_refused", peer=as_text(proxy), reason=reason, **advice)
 

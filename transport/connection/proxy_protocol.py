@@ -1,13 +1,13 @@
-"""The PROXY protocol, versions 1 and 2: the header by which a proxy says whose connection it passes on.
+"""The PROXY protocol, versions 1 and 2: a header in which a proxy gives the address of the client.
 
     v1   PROXY TCP4 198.51.100.22 203.0.113.7 35646 5027 CR LF     or TCP6, UNKNOWN; 107 bytes at most
     v2   signature (12) | version, command (1) | family, protocol (1) | length (2) | addresses | TLVs
 
 Source: "The PROXY protocol" of HAProxy 2.6 (doc/proxy-protocol.txt), sections 2.1 and 2.2.
 
-The reader is sans-I/O: bytes in, a header or a fault out. It believes nothing before it has the whole header,
-and it keeps no more than `HEADER_LIMIT` bytes. Whom to read a header from is for the listener to say: whoever
-may write one may claim any address.
+The reader is sans-I/O: bytes in, a header or an error out. It uses no part of a header before it has the
+whole, and it keeps `HEADER_LIMIT` bytes at most. A peer that may send a header can claim any address, so the
+listener decides which peers may.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from fsm.errors import DeviceFault
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 WORD = b"PROXY "
 V1_LIMIT = 107
-"""Longest header of version 1, its CR LF included."""
+"""Longest header of version 1, with its CR LF."""
 V2_LIMIT = 4096
-"""Longest part of a header of version 2 behind its length field. The protocol allows 65,535; the longest that
-proxies send, with a client's certificate in it, has some hundreds."""
+"""Longest part of a header of version 2 after its length field. The protocol allows 65,535; the longest
+header
+that proxies send, with the data of a client certificate, has some hundreds."""
 _V2_HEAD = len(SIGNATURE) + 4
 HEADER_LIMIT = _V2_HEAD + V2_LIMIT
 
@@ -45,9 +46,9 @@ Address = tuple[str, int]
 
 
 class BadProxyHeader(DeviceFault):
-    """What should be a PROXY header is none.
+    """The bytes are not a valid PROXY header.
 
-    ``reason`` is a stable word: ``signature`` (no header at all), ``line`` (version 1), ``version``,
+    ``reason`` is a stable word: ``signature`` (not a header), ``line`` (version 1), ``version``,
     ``command``, ``family``, ``length``, ``tlv``, ``checksum``, ``too_long``.
     """
 
@@ -58,12 +59,12 @@ class BadProxyHeader(DeviceFault):
 
 @dataclass(slots=True, frozen=True)
 class Header:
-    """A whole header.
+    """A complete header.
 
     Attributes:
-        source: address and port of the client. None when the header names none (LOCAL, UNSPEC, UNKNOWN, a
-            Unix socket): then the address of the connection itself is to be used.
-        local: the proxy speaks for itself, as in a health check.
+        source: address and port of the client. None if the header has none (LOCAL, UNSPEC, UNKNOWN, a Unix
+            socket): then use the address of the connection itself.
+        local: the connection is the proxy's own, for example a health check.
     """
 
     source: Address | None
@@ -71,9 +72,9 @@ class Header:
 
 
 class HeaderReader:
-    """Reads one header from what a socket delivers, however split.
+    """Reads one header from chunks of any size.
 
-    ``rest`` holds the bytes behind it once it is complete. The reader is used once: it is not fed again after
+    ``rest`` holds the bytes after it, once it is complete. A reader is used once: do not feed it again after
     it returned a header or raised.
     """
 
@@ -84,10 +85,10 @@ class HeaderReader:
         self._head = b""
 
     def feed(self, data: bytes) -> Header | None:
-        """Return the header once it is complete; None while more bytes are needed.
+        """Return the header once it is complete; None if more bytes are needed.
 
         Raises:
-            BadProxyHeader: at the first byte that rules a header out.
+            BadProxyHeader: at the first byte that cannot be part of a header.
         """
         head = self._head + data
         if head[: len(SIGNATURE)] == SIGNATURE[: len(head)]:
@@ -105,7 +106,7 @@ class HeaderReader:
 
 
 def _v1_size(head: bytes) -> int:
-    """Length of the line; 0 while it is not known."""
+    """Length of the line; 0 if not known yet."""
     end = head.find(b"\r\n", 0, V1_LIMIT)
     if end < 0 and len(head) >= V1_LIMIT:
         raise BadProxyHeader("too_long", f"The line of a PROXY header has {V1_LIMIT} bytes at most.")
@@ -115,7 +116,7 @@ def _v1_size(head: bytes) -> int:
 def _v1(head: bytes) -> Header:
     match = _V1.fullmatch(head)
     if match is None:
-        raise BadProxyHeader("line", "The line of a PROXY header is not as the protocol has it.")
+        raise BadProxyHeader("line", "The line of a PROXY header violates the protocol.")
     version, *fields = match.groups()
     if version is None:
         return Header(None)
@@ -128,29 +129,29 @@ def _v1(head: bytes) -> Header:
 def _host(version: bytes, text: bytes) -> str:
     kind = IPv4Address if version == b"4" else IPv6Address
     try:
-        return _spelt(kind(text.decode("ascii")))
+        return _as_text(kind(text.decode("ascii")))
     except (AddressValueError, UnicodeDecodeError):
-        raise BadProxyHeader("line", "An address of a PROXY header is none of its family.") from None
+        raise BadProxyHeader("line", "An address of a PROXY header is not one of its family.") from None
 
 
-def _spelt(host: IPv4Address | IPv6Address) -> str:
-    """An address as it is counted and logged: one that is IPv4 within IPv6 has one spelling only."""
+def _as_text(host: IPv4Address | IPv6Address) -> str:
+    """An address as text; an IPv4 address within IPv6 as IPv4, so that both count as the same."""
     mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
     return str(mapped or host)
 
 
 def _port(text: bytes) -> int:
     if not _PORT.fullmatch(text) or int(text) > 65_535:
-        raise BadProxyHeader("line", "A port of a PROXY header is no number from 0 to 65535.")
+        raise BadProxyHeader("line", "A port of a PROXY header is not a number from 0 to 65535.")
     return int(text)
 
 
 def _v2_size(head: bytes) -> int:
-    """Length of the header; 0 while it is not there as a whole."""
+    """Length of the header; 0 if it is not complete yet."""
     if len(head) > 12 and head[12] >> 4 != 2:
         raise BadProxyHeader("version", f"A binary PROXY header has version {head[12] >> 4}, not 2.")
     if len(head) > 12 and head[12] & 15 not in (_LOCAL, _PROXY):
-        raise BadProxyHeader("command", f"A PROXY header has the command {head[12] & 15}; 0 and 1 are known.")
+        raise BadProxyHeader("command", f"A PROXY header has the command {head[12] & 15} instead of 0 or 1.")
     if len(head) < _V2_HEAD:
         return 0
     length = int.from_bytes(head[14:16], "big")
@@ -161,29 +162,29 @@ def _v2_size(head: bytes) -> int:
 
 def _v2(head: bytes) -> Header:
     if head[12] & 15 == _LOCAL:
-        return Header(None, local=True)  # whatever it carries is to be ignored
+        return Header(None, local=True)  # the protocol says to ignore the addresses
     family, kind = head[13] >> 4, head[13] & 15
     sizes = {(_UNSPEC, 0): 0, (_INET, _STREAM): 12, (_INET6, _STREAM): 36, (_UNIX, _STREAM): 216}
     size = sizes.get((family, kind))
     if size is None:
-        raise BadProxyHeader("family", f"A PROXY header has the family {head[13]:#04x}, which is no TCP.")
+        raise BadProxyHeader("family", f"A PROXY header has the family {head[13]:#04x}, which is not TCP.")
     addresses = head[_V2_HEAD : _V2_HEAD + size]
     if len(addresses) < size:
-        raise BadProxyHeader("length", f"A PROXY header has {len(addresses)} bytes of addresses, not {size}.")
+        raise BadProxyHeader("length", f"A PROXY header has {len(addresses)} address bytes, not {size}.")
     if family != _UNSPEC:
         _check_tlvs(head, _V2_HEAD + size)
     if family in (_UNSPEC, _UNIX):
         return Header(None)
     width = 4 if family == _INET else 16
     host = IPv4Address(addresses[:width]) if family == _INET else IPv6Address(addresses[:width])
-    return Header((_spelt(host), int.from_bytes(addresses[2 * width : 2 * width + 2], "big")))
+    return Header((_as_text(host), int.from_bytes(addresses[2 * width : 2 * width + 2], "big")))
 
 
 def _check_tlvs(head: bytes, at: int) -> None:
-    """See that the TLVs fill the header and that its checksum is right if it has one; none is of use here."""
+    """Check that the TLVs fill the header, and its checksum if it has one. No other TLV is used."""
     while at < len(head):
         if at + _TLV.size > len(head):
-            raise BadProxyHeader("tlv", "A TLV of a PROXY header is cut short.")
+            raise BadProxyHeader("tlv", "A TLV of a PROXY header is incomplete.")
         kind, length = _TLV.unpack_from(head, at)
         at += _TLV.size
         if at + length > len(head):

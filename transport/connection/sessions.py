@@ -23,7 +23,7 @@ from fsm.telemetry import PendingFrame
 from transport.clock import Clock
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
-from transport.connection.allow_list import AllowListPort, Gate
+from transport.connection.allow_list import AccessControl, AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.ports import SessionConnection
 from transport.log_throttle import LogThrottle
@@ -72,7 +72,7 @@ class Sessions:
         self.dispatcher = dispatcher
         self.telemetry = telemetry
         self.backlog = telemetry.backlog
-        self.gate = Gate(allow_list, metrics)
+        self.gate = AccessControl(allow_list, metrics)
         self.address_changes = AddressChangeMonitor(metrics)
         self.instance_id = settings.instance_id
         self.now = clock.monotonic()
@@ -243,7 +243,7 @@ class Sessions:
         self.progress()
         if now >= self._look_at:
             self._look_at = now + 1.0
-            self.admission.look(now)
+            self.admission.log_refused(now)
             self._look(now)
         return len(due) == DUE_AT_ONCE
 

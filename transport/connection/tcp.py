@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection, and how listening sockets are made."""
+"""What the kernel knows about a TCP connection, and how listening sockets are made."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ACCEPTED_AT_ONCE = 8
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 60, 15, 4
 USER_TIMEOUT_MS = 60_000
 RECEIVE_BUFFER = 32 * 1024
-"""Bytes that the kernel is asked to keep of a connection that is not read (Linux doubles them), in place
-of the megabytes to which it lets them grow. A device sends 1280 at a time."""
+"""Bytes that the kernel buffers of a connection that is not read (Linux doubles the number). By default it
+would buffer megabytes. A device sends 1280 bytes at a time."""
 RESERVED_DESCRIPTORS = 100
 OWN_DESCRIPTORS = 48
 """File descriptors of the gateway itself: about thirty while metrics are read, with a margin."""
@@ -39,11 +39,11 @@ _UNREACHABLE = frozenset(
         errno.ENONET,
     )
 )
-"""Errors that the kernel reports when the network to the peer fails, without a packet of the peer."""
+"""Errors that the kernel reports without a packet of the peer: the network to the peer has failed."""
 
 
 class TooFewDescriptors(GatewayFault):
-    """A process may open so few files that there would be no room for devices."""
+    """The limit of open files leaves no descriptor for devices."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -54,10 +54,10 @@ class TooFewDescriptors(GatewayFault):
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the limit of open files as far as it goes; how many connections fit beside our own files.
+    """Raise the limit of open files as far as possible; the number of connections that it then allows.
 
     Raises:
-        TooFewDescriptors: none does.
+        TooFewDescriptors: it allows none.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
@@ -70,7 +70,7 @@ def raise_descriptor_limit() -> int:
 
 
 def has_spare_descriptor() -> bool:
-    """Whether a connection could be accepted now: not every event loop tells of it when it cannot."""
+    """Whether a descriptor for a connection is free: not every event loop reports when it cannot accept."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
@@ -79,14 +79,13 @@ def has_spare_descriptor() -> bool:
 
 
 def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
-    """A bound socket, not listening yet, whose connections notice a dead peer: they inherit its options.
+    """A bound socket that does not listen yet. Its connections inherit its options, and detect a dead peer.
 
-    Keepalive alone does not help once data is unacknowledged, the user timeout alone not while the link is
-    idle: both are set. Mobile links stall for tens of seconds without being dead, hence 60 s. What is written
-    goes out at once.
+    Keepalive works only on an idle connection, and the user time-out only with unacknowledged data: both are
+    set. A mobile link can stall for tens of seconds without being dead, hence 60 s. Writes are sent at once.
 
     Args:
-        v6_only: leave the port free for IPv4, if `host` is an address of IPv6.
+        v6_only: leave the port free for IPv4, if `host` is an IPv6 address.
 
     Raises:
         OSError: the address cannot be bound.
@@ -114,12 +113,12 @@ def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
 
 
 def close_reason(error: Exception | None) -> str:
-    """Why a connection ended by itself, from the error that the event loop reports.
+    """The close reason for the error that the event loop reports.
 
-    No error is an end of the stream (FIN). A time-out is the kernel's: keepalive probes or written bytes that
-    nobody acknowledged, or a router that says that the host is unreachable. An error of TLS is about what the
-    device has sent. Anything else, RST and a write after it included, is a connection that the other side or
-    something on the way has broken off.
+    No error means the end of the stream (FIN). A time-out comes from the kernel: nobody acknowledged
+    keepalive probes or written bytes, or a router reported that the host is unreachable. A TLS error is about
+    the bytes of the device. Any other error, such as RST or a write after it, means that the peer or
+    something on the path has reset the connection.
     """
     if error is None:
         return DEVICE_CLOSED
@@ -129,10 +128,10 @@ def close_reason(error: Exception | None) -> str:
 
 
 def unacknowledged(transport: asyncio.Transport) -> int | None:
-    """Bytes written and not yet acknowledged by the peer's TCP; None where it cannot be told.
+    """Bytes that were written and are not acknowledged by the TCP of the peer; None if unknown.
 
-    Over TLS it cannot: the kernel counts other bytes than were written. Behind a proxy that ends TCP it is
-    the proxy's word.
+    With TLS it is unknown, because the kernel counts encrypted bytes. Behind a proxy that terminates TCP, the
+    acknowledgement is the proxy's.
     """
     if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:
         return None

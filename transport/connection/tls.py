@@ -1,12 +1,11 @@
-"""TLS for the listeners: one context made of the operator's files, all of it or nothing.
+"""TLS for the listeners: builds one context from the files of the operator.
 
-Whatever is wrong with a file is found here, before a listener uses it: at the start, and when the files are
-read again. A context is never changed after it was made, so a handshake sees the old files or the new ones,
-never a mixture. Reading takes as long as the file system does; `TlsFiles` bounds it.
+All errors in a file are found here, before a listener uses it: at the start, and when the files are read
+again. A context is never changed, so a handshake uses the former files or the new ones, never a mixture.
+Reading can block in the file system; `TlsFiles` limits its time.
 
-A certificate or revocation list whose time is over is a fault that does not prevent a start: nothing better
-is at hand, devices may not look at dates, and the other listeners are of use. It does prevent that the files
-are taken in place of others.
+An expired certificate or revocation list does not prevent a start: there is no better one, devices may ignore
+dates, and other listeners still work. But files with an expired one do not replace files in use.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from datetime import datetime
 from pathlib import Path
 
 from fsm.errors import GatewayFault
-from transport.connection.file_reader import PATIENCE, FileReader, regular
+from transport.connection.file_reader import READ_TIMEOUT, FileReader, regular
 from transport.connection.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, validities
 from transport.settings import Settings
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 NEVER = "!aNULL:!eNULL"
-"""Ciphers without authentication or without encryption, which no string of an operator may let in."""
+"""Excludes ciphers without authentication or encryption, whatever the operator's string says."""
 
 
 class BadTlsFiles(GatewayFault):
-    """A certificate, key, authority or revocation list cannot be used; the sentence names the file."""
+    """A certificate, key, CA file or revocation list cannot be used; the message names the file."""
 
 
 class _Protected(Exception):
@@ -37,12 +36,12 @@ class _Protected(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Tls:
-    """A context, and from when to when what it was made of is valid.
+    """A context, and the validity periods of its files.
 
     Attributes:
         files: every file that was read.
-        validity: of the certificate, of the authority, and of each revocation list, with its file. Of several
-            authorities it is that of the last one to be over.
+        validity: file and validity period of the certificate, of the CA, and of each revocation list. Of
+            several CAs in the file, the one that expires last counts.
     """
 
     context: ssl.SSLContext
@@ -51,27 +50,27 @@ class Tls:
 
     @property
     def until(self) -> datetime:
-        """When the first of them is over; a certificate always says so."""
+        """When the first of them expires. A certificate always has an end."""
         return min(validity.until for _, validity in self.validity if validity.until is not None)
 
     def faults(self, now: datetime) -> list[str]:
         """A sentence for each certificate or list that is not valid at `now`."""
-        judged = [(path, validity.fault(now)) for path, validity in self.validity]
-        return [f"{path} {fault}." for path, fault in judged if fault]
+        faults = [(path, validity.fault(now)) for path, validity in self.validity]
+        return [f"{path} {fault}." for path, fault in faults if fault]
 
 
 class TlsFiles:
-    """The files of TLS that the settings name; reading them takes `patience` seconds at most."""
+    """The TLS files that the settings name; reading them takes `timeout` seconds at most."""
 
-    def __init__(self, settings: Settings, patience: float = PATIENCE) -> None:
+    def __init__(self, settings: Settings, timeout: float = READ_TIMEOUT) -> None:
         self._settings = settings
-        self._reader = FileReader("The files of TLS", patience)
+        self._reader = FileReader("The TLS files", timeout)
 
     def load_now(self) -> Tls | None:
-        """Read them before there is a loop; None when no listener speaks TLS.
+        """Read them, before there is an event loop; None if there is no listener with TLS.
 
         Raises:
-            BadTlsFiles: a file is missing or is not what it should be.
+            BadTlsFiles: a file is missing or cannot be used.
             NotRead: the file system does not answer.
         """
         if not self._settings.speaks_tls:
@@ -79,17 +78,17 @@ class TlsFiles:
         return self._reader.read_now(lambda: load(self._settings))
 
     async def load(self) -> Tls | None:
-        """Read them again, outside of the loop; raises what `load_now` raises."""
+        """Read them again in a thread; raises what `load_now` raises."""
         if not self._settings.speaks_tls:
             return None
         return await self._reader.read(lambda: load(self._settings))
 
 
 def load(settings: Settings) -> Tls | None:
-    """Make a context of the files; None when no listener speaks TLS.
+    """Build a context from the files; None if there is no listener with TLS.
 
     Raises:
-        BadTlsFiles: a file is missing or is not what it should be.
+        BadTlsFiles: a file is missing or cannot be used.
     """
     if not settings.speaks_tls:
         return None
@@ -116,12 +115,12 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         _readable(path)
 
     def protected() -> bytes:
-        raise _Protected  # without this OpenSSL would ask on the terminal of a daemon
+        raise _Protected  # otherwise OpenSSL would ask for a passphrase on the terminal
 
     try:
         context.load_cert_chain(cert, key, password=protected)
     except _Protected:
-        raise BadTlsFiles(f"{key} is protected by a passphrase: the gateway needs it without one.") from None
+        raise BadTlsFiles(f"{key} has a passphrase; the gateway needs a key without one.") from None
     except ssl.SSLError as error:
         if "MISMATCH" in str(error.reason):
             raise BadTlsFiles(f"{key} is not the key of the certificate in {cert}.") from None
@@ -129,8 +128,8 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
             raise BadTlsFiles(
                 f"OpenSSL finds the certificate in {cert} too weak; --tls-ciphers with @SECLEVEL=0 allows it."
             ) from None
-        both = f"{cert} does" if cert == key else f"{cert} and {key} do"
-        raise BadTlsFiles(f"{both} not hold a certificate and its key in PEM.") from None
+        subject = f"{cert} does" if cert == key else f"{cert} and {key} do"
+        raise BadTlsFiles(f"{subject} not hold a certificate and its key in PEM.") from None
 
 
 def _require_clients_of(context: ssl.SSLContext, authority: Path) -> None:
@@ -143,9 +142,9 @@ def _require_clients_of(context: ssl.SSLContext, authority: Path) -> None:
 
 
 def _refuse_revoked(context: ssl.SSLContext, revoked: Path) -> None:
-    """Check each device's certificate against the list of its authority.
+    """Check the certificate of each device against the revocation list of its CA.
 
-    OpenSSL refuses a certificate as well if the list of its authority is missing or its time is over.
+    OpenSSL also refuses a certificate if the list of its CA is missing or expired.
     """
     _readable(revoked)
     alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -154,8 +153,8 @@ def _refuse_revoked(context: ssl.SSLContext, revoked: Path) -> None:
     except ssl.SSLError:
         raise BadTlsFiles(f"{revoked} does not hold a revocation list in PEM.") from None
     if alone.cert_store_stats()["x509"]:
-        # They would be trusted as authorities.
-        raise BadTlsFiles(f"{revoked} holds certificates; it may hold revocation lists alone.")
+        # OpenSSL would trust them as CAs.
+        raise BadTlsFiles(f"{revoked} holds certificates; it may hold only revocation lists.")
     context.load_verify_locations(revoked)
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
@@ -168,7 +167,7 @@ def _validities(path: Path, kind: str) -> list[Validity]:
 
 
 def _last(authorities: list[Validity]) -> Validity:
-    """The validity of the authority that is of use for longest; devices of each are let in."""
+    """The validity of the CA that expires last: devices of any of them may connect."""
     return max(authorities, key=lambda validity: validity.until or validity.since)
 
 
@@ -180,14 +179,14 @@ def _readable(path: Path) -> None:
 
 
 def cipher_fault(text: str) -> str:
-    """What is wrong with a cipher string of OpenSSL, as a sentence; empty if nothing is.
+    """What is wrong with a cipher string of OpenSSL, as a sentence; empty if it is right.
 
-    OpenSSL passes over names that it does not know. A suite that is named and would not be there is a fault.
+    OpenSSL ignores names that it does not know. Here an unknown name is an error.
     """
     for element in re.split(r"[:,; ]+", text):
         name = element.partition("@")[0]
         if ("-" in name.lstrip("-") or "_" in name) and name[0] not in "!-+" and not _selects(name):
-            return f"OpenSSL has no cipher {name!r} for TLS 1.2; the suites of TLS 1.3 cannot be chosen."
+            return f"OpenSSL has no cipher {name!r} for TLS 1.2; suites of TLS 1.3 cannot be selected."
     return "" if _selects(text) else f"OpenSSL finds no cipher in {text!r} that authenticates and encrypts."
 
 

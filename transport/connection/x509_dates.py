@@ -1,8 +1,8 @@
-"""From when to when a certificate or a revocation list is valid, read from its DER (RFC 5280, 4.1 and 5.1).
+"""The validity periods of certificates and revocation lists, read from their DER (RFC 5280, 4.1 and 5.1).
 
-The standard library shows the dates of a certificate only after a handshake, and those of a revocation list
-never. A file of an operator has to be judged before it replaces one that works. Only dates are read here;
-whether the rest is sound, OpenSSL has decided.
+The standard library gives the dates of a certificate only after a handshake, and those of a revocation list
+never. But a file of the operator has to be checked before it replaces one that works. Only dates are read
+here; OpenSSL has checked the rest.
 
     certificate  SEQUENCE { SEQUENCE { ... SEQUENCE { Time, Time } ... } ... }    notBefore, notAfter
     list         SEQUENCE { SEQUENCE { ... Time, Time OPTIONAL ... } ... }        thisUpdate, nextUpdate
@@ -25,25 +25,25 @@ _FORMATS = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 
 class Validity(NamedTuple):
-    """The first and the last moment; None for a list that does not say when the next one comes."""
+    """The first and the last moment. The last is None if a list does not say when the next one comes."""
 
     since: datetime
     until: datetime | None
 
     def fault(self, now: datetime) -> str:
-        """What is wrong with it at `now`, as the end of a sentence; empty if nothing is."""
+        """What is wrong with it at `now`, as the end of a sentence; empty if it is valid."""
         if now < self.since:
             return f"is not valid before {self.since:%Y-%m-%d %H:%M} UTC"
         if self.until is not None and now > self.until:
-            return f"is not valid since {self.until:%Y-%m-%d %H:%M} UTC"
+            return f"expired at {self.until:%Y-%m-%d %H:%M} UTC"
         return ""
 
 
 def validities(pem: bytes, kind: str) -> list[Validity]:
-    """The validity of each `kind` (``CERTIFICATE`` or ``REVOCATION_LIST``) in a PEM file, in its order.
+    """The validity of each `kind` (``CERTIFICATE`` or ``REVOCATION_LIST``) in a PEM file, in order.
 
     Raises:
-        ValueError: there is none, or one that cannot be read.
+        ValueError: there is none, or one cannot be read.
     """
     blocks = re.findall(rf"-----BEGIN {kind}-----(.*?)-----END {kind}-----".encode(), pem, re.DOTALL)
     if not blocks:
@@ -82,5 +82,5 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _moment(tag: int, content: bytes) -> datetime:
     moment = datetime.strptime(content.decode("ascii"), _FORMATS[tag]).replace(tzinfo=UTC)
-    # RFC 5280, 4.1.2.5.1: two digits of a year mean 1950 to 2049; Python takes them for 1969 to 2068.
+    # RFC 5280, 4.1.2.5.1: a year of two digits is in 1950 to 2049; Python reads it as 1969 to 2068.
     return moment.replace(year=moment.year - 100) if tag == 0x17 and moment.year >= 2050 else moment

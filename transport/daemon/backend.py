@@ -1,4 +1,4 @@
-"""The Redis side of a gateway: its clients, and everything of `store` that uses them."""
+"""The Redis side of a gateway: its clients, and the parts of `store` that use them."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ log = structlog.get_logger("telgw.store")
 
 PURPOSES = {
     **dict.fromkeys(("ledger", "registry", "heartbeat", "sessions", "janitor"), 0.0),
-    "telemetry": 2.0,  # longer than the rest: what is in flight when a call times out is stored again
+    "telemetry": 2.0,  # longer, because frames in flight are stored again after a time-out
     "reader": BLOCK_MS / 1000,
 }
-"""The clients of a gateway, and for how many seconds each may block on the server."""
+"""The clients of a gateway, and the seconds that a call of each may block on the server."""
 
 
 class Backend:
-    """One client per purpose, so that none waits behind another, and what uses them."""
+    """One client for each purpose, so that none waits behind another, and the parts that use them."""
 
     def __init__(
         self,
@@ -164,10 +164,10 @@ class Backend:
         )
 
     async def check_rights(self) -> None:
-        """Try every right of a gateway.
+        """Try every right that a gateway needs.
 
         Raises:
-            LoginRefused, RightsMissing: Redis is there, and does not let us do our work.
+            LoginRefused, RightsMissing: Redis answers, but refuses the login or a right.
         """
         streams = [self.session_log.stream] if self.session_log else []
         await check_rights(
@@ -180,7 +180,7 @@ class Backend:
         )
 
     def stale_registrations(self, is_here: Callable[[str], bool]) -> StaleRegistrations:
-        """Removes registrations that earlier processes of this instance id left."""
+        """The task that removes registrations which earlier processes of this instance id left."""
         return StaleRegistrations(
             self.clients["janitor"],
             self.keys,
@@ -195,7 +195,7 @@ class Backend:
         )
 
     def ours(self) -> AsyncIterator[list[bytes]]:
-        """The devices for which the registry names this instance, page by page."""
+        """The devices that are registered for this instance, in pages."""
         return held_by(self.clients["janitor"], self.keys, self._settings.instance_id)
 
     def _owns(self) -> bool:
@@ -242,7 +242,7 @@ class Backend:
         log.warning("trimmed_unread", stream=stream, entries=unread)
 
     def report(self, part: str, error: Exception) -> None:
-        """A call to Redis failed: counted, and logged unless the same error was logged recently."""
+        """Count a failed call to Redis, and log it unless the same error was logged recently."""
         transient = is_transient(error)
         if transient:
             self.janitor.trouble()
@@ -252,7 +252,7 @@ class Backend:
         self._outages.failed(part, error, transient=transient)
 
     def _heartbeat_renewed(self, redis_ms: int) -> None:
-        """The heartbeat was renewed: the end of an outage is logged once it is certain."""
+        """Log the end of an outage as soon as it is certain, now that the heartbeat was renewed."""
         if not self._outages.heartbeat_renewed():
             self.heartbeat.renew_soon()
         self._on_renewed(redis_ms)

@@ -1,4 +1,4 @@
-"""The look at the server that a gateway takes once, when it has begun."""
+"""The check of the Redis server, which a gateway does once after its start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger("telgw")
 
 
 async def check_up(backend: Backend, renewed: asyncio.Event) -> None:
-    """After the first heartbeat, log what is not right with the server; nobody waits for it.
+    """After the first heartbeat, log problems of the server. Nothing waits for this task.
 
     Args:
         renewed: set when the heartbeat is renewed.
@@ -22,11 +22,11 @@ async def check_up(backend: Backend, renewed: asyncio.Event) -> None:
     await renewed.wait()
     try:
         findings = await diagnose_server(backend.clients["janitor"], Clock().now_ms)
-    except Exception as error:  # a server that answers strangely is no reason for a gateway to end
+    except Exception as error:  # an unexpected answer of the server must not end the gateway
         backend.report("check", error)
         return
     for finding in findings:
-        # CONFIG is withheld from a gateway with no more rights than it needs: that is worth no alarm.
+        # A gateway with the least rights may not read CONFIG: that is not a problem.
         write = log.info if (finding.subject, finding.level) == (PERMISSIONS, WARNING) else log.warning
         if finding.level != OK:
             write("check", subject=finding.subject, found=finding.found, mend=finding.mend)

@@ -1,10 +1,9 @@
-"""How a gateway comes to own its instance id, and what its log tells of the other process that has it.
+"""How a gateway takes its instance id, and what it logs about another process that owns it.
 
-While another process has the id and may live, a starting gateway waits and no device can connect to it: a
-device must not be accepted by a gateway that may have to end at once. Only when Redis cannot be asked at
-all does it go on without the id: then nobody knows whether there is another process, and devices are
-served. When Redis is back the same rule decides, and a gateway that finds its id with a living process
-ends in order.
+As long as another process owns the id and may be alive, a starting gateway waits and accepts no devices: a
+device must not be accepted by a gateway that may have to end at once. Only if Redis cannot be reached, the
+gateway goes on without the id: whether there is another process is unknown, and devices are served. When
+Redis is back the same rule applies, and a gateway whose id belongs to a live process ends in order.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from transport.daemon.backend import Backend
 
 log = structlog.get_logger("telgw")
 
-LOOK_EVERY = 0.25
-"""Seconds between two looks at the owner of the id, while a start waits."""
+CHECK_INTERVAL = 0.25
+"""Seconds between two checks of the owner, while a start waits."""
 TELL_WITHIN = 1.5
-"""Seconds in which Redis has to say who has displaced us."""
-ADVICE = "If that was not meant, stop one of the two, or give it another --instance-id."
+"""Seconds in which Redis has to name the process that has taken the id from this one."""
+ADVICE = "If that was not intended, stop one of the two, or give it another --instance-id."
 
 
 class Claim:
@@ -33,7 +32,7 @@ class Claim:
 
     Args:
         redis: URL of Redis, for the log.
-        stop: set when the process is told to end.
+        stop: set when the process has to end.
     """
 
     def __init__(self, instance_id: str, backend: Backend, redis: str, stop: asyncio.Event) -> None:
@@ -41,13 +40,13 @@ class Claim:
         self._backend = backend
         self._redis = redis
         self._stop = stop
-        self._told: Holder | None = None
+        self._logged: Holder | None = None
 
     async def make(self) -> None:
-        """Own the instance id, or know that Redis is away, or be told to stop.
+        """Return when the instance id is taken, Redis cannot be reached, or `stop` is set.
 
         Raises:
-            InstanceHeld: a living process has it.
+            InstanceHeld: a live process owns it.
         """
         try:
             await self._backend.heartbeat.take_over()
@@ -61,7 +60,7 @@ class Claim:
             )
 
     async def _wait(self) -> None:
-        """Look again and again; a Redis that goes away meanwhile proves nothing and is waited for."""
+        """Try again at intervals. If Redis cannot be reached now, that proves nothing: wait for it, too."""
         while not await self._stopped():
             try:
                 await self._backend.heartbeat.take_over()
@@ -73,38 +72,38 @@ class Claim:
 
     async def _stopped(self) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY):
+            async with asyncio.timeout(CHECK_INTERVAL):
                 await self._stop.wait()
         return self._stop.is_set()
 
-    # What the log tells
+    # Log
 
     def watched(self, watched: HolderWatched) -> None:
-        """Another process has the id, and may live: told once."""
-        if watched.holder.boot_id and self._told != watched.holder:
-            self._told = watched.holder
+        """Log once that another process owns the id and may be alive."""
+        if watched.holder.boot_id and self._logged != watched.holder:
+            self._logged = watched.holder
             log.warning(
                 "instance_id_held",
                 instance_id=self._instance_id,
                 holder=str(watched.holder),
                 waits_s=watched.patience,
-                meaning="It is taken if its holder shows no heartbeat in this time; else this process ends.",
+                meaning="It is taken if its owner sends no heartbeat in this time; else this process ends.",
             )
 
     def taken(self) -> None:
-        """The id is ours: told if it was another's."""
+        """The id is taken: log it if another process owned it."""
         if self._backend.heartbeat.displaced:
             before, why = self._backend.heartbeat.displaced
             write, more = (log.info, {}) if why == GONE else (log.warning, {"advice": ADVICE})
             write("instance_id_taken", instance_id=self._instance_id, before=str(before), because=why, **more)
 
     def held(self, held: InstanceHeld) -> None:
-        """A living process has the id, and this one has begun without it, while Redis was away."""
+        """Log that a live process owns the id. This process started without it, while Redis was away."""
         log.critical("instance_id_held", instance_id=self._instance_id, meaning=str(held))
 
     async def lost(self) -> None:
-        """Another process has taken the id from this one: tell which."""
-        holder = "a process that is not known"
+        """Log which process has taken the id from this one."""
+        holder = "an unknown process"
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(TELL_WITHIN):
                 holder = str((await self._backend.heartbeat.look()).holder)

@@ -1,8 +1,8 @@
-"""The watch over the embedded server: when it dies it is started again, with its data.
+"""Restarts the embedded server, with its data, when its process ends.
 
-One task owns this. It waits for the end of the server's process, which the kernel tells by a descriptor
-where it can, and never for the server itself: while that loads its data, the gateway's calls meet an outage
-like any other. Restarts that come too often are no cure. Then the gateway is told to end, in order.
+One task does this. It waits for the end of the process, which the kernel reports by a descriptor if it can.
+It does not wait until a restarted server has loaded its data: for the gateway that is an outage like any
+other. After too many restarts in a short time the gateway is told to end, in order.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from store.embedded import EmbeddedServer
 log = structlog.get_logger("telgw")
 
 RESTARTS, WITHIN = 3, 60.0
-"""So many restarts in so many seconds are tried."""
+"""Restarts within this number of seconds, at most."""
 PAUSES = (0.1, 1.0, 3.0)
-"""Seconds before the first, second and third of them."""
-LOOK_EVERY = 0.25
-"""Seconds between two looks at the process, where the kernel does not tell of its end."""
-FASTER = 5.0
-"""Seconds for another process that shares the server, and has begun to start it, to have done so."""
+"""Seconds before the first, the second and the third restart."""
+CHECK_INTERVAL = 0.25
+"""Seconds between two checks of the process, if the kernel cannot report its end."""
+OTHER_STARTS = 5.0
+"""Seconds to wait for another process that shares the server and has begun to start it."""
 
 
 async def watch(server: EmbeddedServer, on_failure: Callable[[], None]) -> None:
     """Keep `server` alive until cancelled.
 
     Args:
-        on_failure: told once, when it has died again although it was started again `RESTARTS` times.
+        on_failure: called once, when the server has died again after `RESTARTS` restarts.
     """
     loop, tried = asyncio.get_running_loop(), deque[float]()
     while True:
@@ -54,12 +54,12 @@ async def watch(server: EmbeddedServer, on_failure: Callable[[], None]) -> None:
 
 
 async def _restart(server: EmbeddedServer) -> None:
-    """Start it, or wait until whoever was faster has told who it is."""
-    looks = round(FASTER / LOOK_EVERY)
+    """Start it, or wait until another process, which is already starting it, has written its pid."""
+    attempts = round(OTHER_STARTS / CHECK_INTERVAL)
     try:
         server.restart()
-        while not server.pid and (looks := looks - 1) >= 0:
-            await asyncio.sleep(LOOK_EVERY)
+        while not server.pid and (attempts := attempts - 1) >= 0:
+            await asyncio.sleep(CHECK_INTERVAL)
             server.restart()
     except (GatewayFault, OSError) as error:
         log.error("embedded_server_unavailable", error=str(error))
@@ -68,18 +68,16 @@ async def _restart(server: EmbeddedServer) -> None:
 
 
 async def _end_of(server: EmbeddedServer) -> None:
-    """Wait until the process of the server has ended; at once when there is none."""
+    """Wait until the process of the server has ended; return at once if there is none."""
     while not server.ended():
-        with suppress(
-            OSError, AttributeError
-        ):  # the process has just ended, or this system has no such thing
-            await _told(os.pidfd_open(server.pid))
+        with suppress(OSError, AttributeError):  # the process has just ended, or this system has no pidfd
+            await _pidfd_readable(os.pidfd_open(server.pid))
             continue
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
-async def _told(process: int) -> None:
-    """Wait for the end of the process behind a descriptor, and close that."""
+async def _pidfd_readable(process: int) -> None:
+    """Wait for the end of the process of this descriptor, and close the descriptor."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     try:
         loop.add_reader(process, ended.set)

@@ -1,4 +1,4 @@
-"""The gateway's metrics on HTTP."""
+"""The metrics of the gateway over HTTP."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class CannotServeMetrics(GatewayFault):
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
             f"Cannot serve metrics on {as_text((host, port))}: {error.strerror or error}."
-            " Say --metrics with another address, or off."
+            " Set --metrics to another address, or to off."
         )
         self.host = host
         self.port = port
 
 
 def expose(gateway: Gateway) -> Callable[[], None] | None:
-    """Serve the metrics and return how to stop; None when they are off.
+    """Serve the metrics; return a function that stops it, or None if metrics are off.
 
     Raises:
-        CannotServeMetrics: the address is in use, or not ours.
+        CannotServeMetrics: the address is in use, or is not an address of this host.
     """
     address = gateway.settings.metrics
     if address is None:
@@ -39,7 +39,7 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
 
 
 def _read(gateway: Gateway) -> None:
-    """What is read only when somebody looks, in the thread of the scrape: plain numbers, no more."""
+    """Register the values that are read at a scrape. They are read in another thread, so only numbers."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
     sessions, commands, backend, clock = (
         gateway.sessions,
@@ -49,14 +49,16 @@ def _read(gateway: Gateway) -> None:
     )
     gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
     gauge("open_connections", "TCP connections open", lambda: sessions.connected)
-    gauge("commands_held", "Commands in hand", lambda: len(commands))
+    gauge("commands_held", "Commands in progress", lambda: len(commands))
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
     gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: sessions.backlog.bytes)
-    gauge("heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.beat_at)
+    gauge(
+        "heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.heartbeat_at
+    )
     gauge("oldest_queued_seconds", "Age of the oldest queued command", lambda: _age(gateway))
     if gateway.files.tls_ends() is not None:
-        text = "Epoch seconds when the first of certificate, authority and revocation lists expires"
+        text = "Epoch seconds when the first of certificate, CA and revocation lists expires"
         gauge("tls_expiry_timestamp_seconds", text, lambda: gateway.files.tls_ends() or 0.0)
     reading("frames_total", "AVL frames acknowledged", lambda: sessions.frames)
     reading("records_total", "AVL records acknowledged", lambda: sessions.records)
@@ -65,7 +67,7 @@ def _read(gateway: Gateway) -> None:
         "Frames not stored because their connection closed first",
         lambda: backend.telemetry.dropped,
     )
-    reading("log_lines_dropped_total", "Lines of the log that could not be written", lines_dropped)
+    reading("log_lines_dropped_total", "Log lines that could not be written", lines_dropped)
     log_ = backend.session_log
     reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
 

@@ -1,8 +1,8 @@
-"""Files of the operator that are read again while the gateway runs: those of TLS, and the allow-list.
+"""Files of the operator that are read again while the gateway runs: TLS files and the allow-list.
 
-One task owns all of it, so nothing is read twice at once. `reload`, which SIGHUP calls, reads everything
-again. Between two reloads a list in a file is looked at once a second. Each part is taken
-whole or not at all: what cannot be used is told, and what was read before stays in use.
+One task reads all of them, so no file is read twice at the same time. `reload`, which SIGHUP calls, reads all
+files again. Besides, an allow-list in a file is checked for changes once a second. A part (TLS, or the
+allow-list) is replaced as a whole: if it cannot be used, that is logged, and the former one stays in use.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at a list in a file."""
+CHECK_INTERVAL = 1.0
+"""Seconds between two checks of the allow-list file."""
 
 Facts = dict[str, Any]
 
 
 class Files:
-    """Reads the files again when they have changed, or when it is asked to.
+    """Reads the files again when the allow-list file has changed, and on request.
 
     Args:
-        list_in_redis: the allow-list, if Redis keeps it.
+        list_in_redis: the allow-list, if it is in Redis.
 
     Attributes:
-        allow_list: the list wherever it is kept; None without one.
+        allow_list: the list, in a file or in Redis; None without one.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Files:
         self._asked = asyncio.Event()
 
     def tls_ends(self) -> float | None:
-        """Epoch seconds when the first of certificate, authority and lists expires; None without TLS."""
+        """Epoch seconds when the first of certificate, CA and revocation lists expires; None without TLS."""
         until = self._listeners.tls_until
         return until.timestamp() if until else None
 
@@ -58,16 +58,16 @@ class Files:
         self._asked.set()
 
     async def run(self) -> None:
-        """Look and reload, until cancelled."""
+        """Check and reload, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY if self._list_in_file else None):
+                async with asyncio.timeout(CHECK_INTERVAL if self._list_in_file else None):
                     await self._asked.wait()
             if self._asked.is_set():
                 self._asked.clear()
                 await self._reload()
             elif self._list_in_file:
-                await self._list_in_file.look()
+                await self._list_in_file.reload_if_changed()
 
     async def _reload(self) -> None:
         tls = await self._part("tls", self._tls)
@@ -76,11 +76,11 @@ class Files:
             log.info("reloaded", **(tls or {}), **(allow_list or {}))
 
     async def _part(self, part: str, reload: Callable[[], Awaitable[Facts]]) -> Facts | None:
-        """What was read again; None if it cannot be used."""
+        """Facts about what was read, for the log; None if it cannot be used."""
         try:
             return await reload()
         except (GatewayError, StoreError, OSError, ValueError) as error:
-            log.error("reload_failed", part=part, error=why_unreadable(error), kept="what was read before")
+            log.error("reload_failed", part=part, error=why_unreadable(error), in_use="the former files")
             return None
 
     async def _tls(self) -> Facts:

@@ -1,4 +1,4 @@
-"""The gateway: what is started, in which order, and how it stops."""
+"""The gateway: what it starts, in which order, and how it stops (see the package)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from transport.connection.sessions import Sessions
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
+from transport.daemon.expected_devices import read_expected
 from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
 from transport.daemon.presence import Presence
-from transport.daemon.recall import recall
 from transport.daemon.recurring import hand_over, reconcile, sweep
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -34,21 +34,21 @@ from transport.tasks import Tasks
 
 log = structlog.get_logger("telgw")
 
-LOOK_EVERY = 0.02
+CHECK_INTERVAL = 0.02
 FLUSH_TIMEOUT = 5.0
-LAST_LOOK = 1.5
-"""Seconds for the read in flight to end, and for the last one; a supervisor waits for 30 in all."""
+LAST_READ_TIMEOUT = 1.5
+"""Seconds for the read in flight to end, and again for the last read."""
 EXIT_CRASHED, EXIT_FENCED = 1, 3
 
 OnReady = Callable[[list[tuple[str, int]]], None]
 
 
 async def _until(condition: Callable[[], bool], within: float) -> None:
-    """Wait for `condition`, looked at often enough for a shutdown, `within` seconds at most."""
-    for _ in range(round(within / LOOK_EVERY)):
+    """Wait until `condition` holds, `within` seconds at most."""
+    for _ in range(round(within / CHECK_INTERVAL)):
         if condition():
             return
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
 class Gateway:
@@ -104,7 +104,7 @@ class Gateway:
         )
         self.exit_status = 0
         self._fenced = False
-        self.beat_at = self.clock.monotonic()
+        self.heartbeat_at = self.clock.monotonic()
         self.pending = 0
         self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
         self._stop = asyncio.Event()
@@ -112,10 +112,10 @@ class Gateway:
         self._heartbeat_renewed = asyncio.Event()
         self._owns = asyncio.Event()
 
-    # What ends the process
+    # The causes of an end
 
     def stop(self) -> None:
-        """Ask the process to drain and end."""
+        """Begin the shutdown."""
         self._stop.set()
 
     def _on_crash(self, name: str) -> None:
@@ -129,14 +129,14 @@ class Gateway:
         self._stop.set()
 
     def _on_held(self, held: InstanceHeld) -> None:
-        """This one began while Redis was away, with the instance id of a gateway that lives: it ends."""
+        """End: this process started while Redis was away, and a live gateway owns the instance id."""
         self._claim.held(held)
         self.exit_status = EXIT_FENCED
         self._stop.set()
 
     def _on_renewed(self, redis_ms: int) -> None:
         self.clock.sync(redis_ms)
-        self.beat_at = self.clock.monotonic()
+        self.heartbeat_at = self.clock.monotonic()
         self._heartbeat_renewed.set()
         if not self._owns.is_set():
             self._owns.set()
@@ -145,26 +145,26 @@ class Gateway:
             self.backend.allow_list.refresh()
 
     async def _still_owns(self) -> bool:
-        """Whether the instance id is still ours. After a missed heartbeat Redis is asked."""
-        if self.clock.monotonic() - self.beat_at <= self.settings.heartbeat_interval + 0.5:
+        """Whether this process still owns the instance id. After a missed heartbeat, ask Redis."""
+        if self.clock.monotonic() - self.heartbeat_at <= self.settings.heartbeat_interval + 0.5:
             return True
         return await self.backend.heartbeat.renew() is not None
 
-    # Life
+    # The whole run
 
     async def run(self, on_ready: OnReady | None = None) -> int:
         """Serve until stopped; the exit status.
 
         Raises:
             CannotListen: an address cannot be bound.
-            InstanceHeld: a living process has the instance id.
+            InstanceHeld: a live process owns the instance id.
         """
         self._listeners.bind()
         self.presence.open()
         try:
             return await self._live(on_ready)
         except Exception:
-            await self._abandon()  # tasks may run already, and nothing else ends them
+            await self._abandon()  # tasks may run already
             raise
         finally:
             self.presence.close()
@@ -172,13 +172,13 @@ class Gateway:
     async def _live(self, on_ready: OnReady | None) -> int:
         await self._claim.make()
         if self._stop.is_set() and not self.backend.heartbeat.taken:
-            await self._abandon()  # told to stop while it waited for the instance id
+            await self._abandon()  # stopped while it waited for the instance id
             return self.exit_status
         await self._open(on_ready)
         await self._stop.wait()
         try:
             await (self._give_way() if self._fenced else self._shut_down())
-        except Exception:  # to the supervisor an error that leaves here would mean that nothing could start
+        except Exception:  # an error that leaves here would mean that the gateway could not start
             log.critical("crashed", exc_info=True)
             self.exit_status = EXIT_CRASHED
             await self._abandon()
@@ -190,12 +190,12 @@ class Gateway:
         await self._abandon(FENCED)
 
     async def _open(self, on_ready: OnReady | None) -> None:
-        """The instance id is ours, and the heartbeat is written, before any device can connect."""
+        """Take the instance id and write the heartbeat, before any device can connect."""
         self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
         bound = await self._listeners.open(self.sessions)
         where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
-        log.info("ready", **bound.spelt(), **where)
+        log.info("ready", **bound.log_fields(), **where)
         if on_ready:
             on_ready(bound.all)
 
@@ -212,7 +212,7 @@ class Gateway:
             start("allow-list", backend.allow_list.answer)
             start("allow-list copy", backend.allow_list.keep_copy)
         start("files", self.files.run)
-        start("recall", partial(recall, self._owns, self.dispatcher, backend, self.clock))
+        start("expected devices", partial(read_expected, self._owns, self.dispatcher, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
@@ -225,7 +225,7 @@ class Gateway:
     # Recurring work
 
     async def _read(self) -> None:
-        """Read commands when the instance id is ours and the time of Redis known, by which they expire."""
+        """Read commands, once the instance id is owned and the time of Redis is known: they expire by it."""
         await self._owns.wait()
         await self.reader.run()
 
@@ -238,15 +238,15 @@ class Gateway:
                 self.pending = await self.reader.pending()
             await reconcile(self.sessions, self.backend.registrar)
 
-    # The end
+    # The shutdown
 
     async def _shut_down(self) -> None:
-        """Stop in order: nothing new comes in, commands get their verdicts, and the heartbeat is released."""
+        """Stop in order: accept nothing new, end commands, store records, release the heartbeat."""
         log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.commands))
         self._listeners.close()
         self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:
-            self.backend.heartbeat.stop()  # or it would take the instance id from the process that follows
+            self.backend.heartbeat.stop()  # it must not take the instance id from the next process
         for name in ("reconcile", "handover", "janitor", "stale registrations"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.sessions.by_imei.items()]
@@ -263,9 +263,9 @@ class Gateway:
         self.dispatcher.stop()
         self.reader.stop()
         if self._owns.is_set():
-            await self._tasks.ended("reader", LAST_LOOK)
+            await self._tasks.ended("reader", LAST_READ_TIMEOUT)
             with suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(LAST_LOOK):
+                async with asyncio.timeout(LAST_READ_TIMEOUT):
                     await self.reader.sweep()
         self.dispatcher.stop()
 
@@ -274,7 +274,7 @@ class Gateway:
         self.dispatcher.give_up()
 
     async def _flush(self) -> None:
-        """Acknowledge what is stored, close the sockets, and save the verdicts, within the time limit."""
+        """Store and acknowledge records, save terminal events, and close the sockets, in `FLUSH_TIMEOUT`."""
         backend = self.backend
         self.sessions.pause_reading()
         async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""The ports that devices connect to."""
+"""The listeners that devices connect to."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ log = structlog.get_logger("telgw")
 Listen = Callable[[socket.socket], Awaitable[asyncio.Server] | Listener]
 
 TLS_GOODBYE = 2.0
-"""Seconds that a device has to answer the end of TLS; most have gone without a word."""
+"""Seconds that a device has to answer the end of TLS; most devices are gone by then."""
 
 
 class CannotListen(GatewayFault):
-    """An address of ours cannot be bound."""
+    """An address cannot be bound."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(f"Cannot listen on {as_text((host, port))}: {error.strerror or error}.")
@@ -40,30 +40,30 @@ class CannotListen(GatewayFault):
 
 
 class Bound(NamedTuple):
-    """Addresses that devices can connect to."""
+    """The addresses that devices can connect to, by kind of listener."""
 
     listen: list[Address]
     tls: list[Address]
     proxy: list[Address]
     tls_proxy: list[Address]
 
-    def spelt(self) -> dict[str, list[str]]:
-        """What the log says of them."""
+    def log_fields(self) -> dict[str, list[str]]:
+        """The addresses as fields of a log line."""
         return {
             name: [as_text(address) for address in addresses] for name, addresses in self._asdict().items()
         }
 
     @property
     def all(self) -> list[Address]:
-        """Every one of them."""
+        """All addresses."""
         return [address for addresses in self for address in addresses]
 
 
 class Listeners:
-    """The plain listeners, those that speak TLS, and those that proxies connect to.
+    """The listeners: plain TCP, TLS, and for proxies.
 
     Attributes:
-        tls_until: when the first of certificate, authority and revocation lists expires; None without TLS.
+        tls_until: when the first of certificate, CA and revocation lists expires; None without TLS.
 
     Raises:
         BadTlsFiles: a certificate or key cannot be used.
@@ -91,13 +91,14 @@ class Listeners:
             }
 
     async def reload_tls(self) -> Tls | None:
-        """Read the files of TLS again; the next handshakes use them. None when no listener speaks TLS.
+        """Read the TLS files again, for all later handshakes. None if there is no listener with TLS.
 
-        Connections, and handshakes that have begun, keep the context they began with.
+        Connections, and handshakes that have begun, keep their context. After an error the former files stay
+        in use.
 
         Raises:
-            BadTlsFiles: one of them cannot be used, or is not valid now; those of before stay in use.
-            NotRead: the file system does not answer; the same.
+            BadTlsFiles: a file cannot be used, or is not valid at this time.
+            NotRead: the file system does not answer.
         """
         tls = await self._files.load()
         if tls is None:
@@ -109,9 +110,9 @@ class Listeners:
         return tls
 
     def bind(self) -> None:
-        """Take the addresses, without accepting anybody yet.
+        """Bind the addresses, without listening yet.
 
-        A process that cannot have them must find out before it takes the instance id from the one that has.
+        A process that cannot bind them must find out before it takes the instance id from another process.
 
         Raises:
             CannotListen: an address cannot be bound.
@@ -135,7 +136,7 @@ class Listeners:
         return sock
 
     def _check_overlaps(self) -> None:
-        """Two sockets of ours can be bound to one address, and only listening would fail, too late."""
+        """Refuse overlapping addresses: both can be bound, and only listening would fail, too late."""
         for (host, port), (other, same) in combinations(self._settings.listeners, 2):
             if port and port == same and _overlap(host, other):
                 raise CannotListen(
@@ -143,7 +144,7 @@ class Listeners:
                 )
 
     def _shares_port(self, host: str, port: int) -> bool:
-        """Whether IPv4 has a listener of its own on the port of an IPv6 address, which else takes both."""
+        """Whether the port of an IPv6 address has a separate listener for IPv4; else IPv6 serves both."""
         others = self._settings.listeners
         return ":" in host and any(other == port and ":" not in name for name, other in others)
 
@@ -151,7 +152,7 @@ class Listeners:
         """Listen.
 
         Raises:
-            CannotListen: another process has begun to listen on an address meanwhile.
+            CannotListen: another process has begun to listen on an address.
         """
         trust = self._settings.proxy_trust
         return Bound(
@@ -176,9 +177,9 @@ class Listeners:
         return bound
 
     async def _plain_server(self, sessions: Sessions, sock: socket.socket) -> asyncio.Server:
-        sock.listen(BACKLOG)  # the event loop's own would not say that the address is in use
+        sock.listen(BACKLOG)  # the event loop would not report that the address is in use
         loop = asyncio.get_running_loop()
-        # asyncio accepts as many in one turn as it takes the backlog for: it is enlarged behind its back.
+        # asyncio accepts as many connections per turn as its backlog says: enlarge it only in the kernel.
         server = await loop.create_server(
             lambda: DeviceConnection(sessions), sock=sock, backlog=ACCEPTED_AT_ONCE
         )
@@ -186,15 +187,15 @@ class Listeners:
         return server
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Accept no more connections."""
         while self._servers:
             self._servers.pop().close()
-        for sock in self._sockets:  # last: the event loop looks for the servers by them
+        for sock in self._sockets:  # last, because the event loop finds servers by their sockets
             sock.close()
 
 
 def _overlap(host: str, other: str) -> bool:
-    """Whether two addresses, of one port, have one in common; those of IPv4 and IPv6 are kept apart."""
+    """Whether two addresses, with the same port, overlap. IPv4 and IPv6 are separate."""
     one_family = (":" in host) == (":" in other)
     return host == other or (one_family and not {host, other}.isdisjoint(("0.0.0.0", "::")))
 

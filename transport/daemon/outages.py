@@ -1,9 +1,9 @@
-"""What the log tells of trouble with Redis: enough to see it, and never a flood.
+"""Logs errors of Redis and the ends of outages, at a limited rate.
 
-A Redis that comes and goes, or that has no room for all of our connections, fails many calls a second while
-others go through. So an error of one kind is told at once, and then once a minute with its number. The end
-of an outage is told when no call has failed for a while, and then the next outage is news; but only so often
-in a minute: trouble that comes again and again is one trouble, which is not over.
+If Redis is unstable, or has too few connections for us, many calls a second fail and others succeed. So an
+error of one kind is logged at once, and after that once a minute with the count of suppressed errors. The end
+of an outage is logged when no call has failed for `QUIET` seconds; the next error is then logged at once
+again. The ends are limited, too: many short outages in a minute count as one outage that is not over.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from store.client.errors import StoreError
 log = structlog.get_logger("telgw.store")
 
 AGAIN_AFTER = 60.0
-"""Seconds in which an error of one kind is told once."""
+"""Seconds within which an error of one kind is logged once."""
 QUIET = 2.0
-"""Seconds without a failed call after which an outage is over: no client waits longer to try again."""
+"""Seconds without a failed call after which an outage is over; clients try again at shorter intervals."""
 ENDS_A_MINUTE = 2
-"""Ends of outages that are told within `AGAIN_AFTER`."""
+"""Ends of outages that are logged within `AGAIN_AFTER`."""
 
 _NO_ROOM = "max number of clients"
 
 
 class Outages:
-    """The trouble of one process with Redis.
+    """The outages that one process has seen.
 
     Args:
         monotonic: the clock, in seconds.
@@ -36,15 +36,15 @@ class Outages:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._told: dict[tuple[str, str], float] = {}
-        self._untold: dict[tuple[str, str], int] = {}
+        self._logged: dict[tuple[str, str], float] = {}
+        self._suppressed: dict[tuple[str, str], int] = {}
         self._since: float | None = None
         self._last = 0.0
         self._over_at: float | None = None
         self._ends: deque[float] = deque(maxlen=ENDS_A_MINUTE)
 
     def failed(self, part: str, error: Exception, *, transient: bool) -> None:
-        """A call of a part of the gateway failed; `transient` errors are an outage."""
+        """Log that a call of a part of the gateway failed. A `transient` error begins an outage."""
         now = self._monotonic()
         if transient:
             self._since = now if self._since is None else self._since
@@ -53,22 +53,22 @@ class Outages:
         facts = {"error": kind, "detail": str(error)[:200]}
         if _NO_ROOM in str(error):  # the same for all parts
             facts["advice"] = "raise maxclients of Redis"
-            self._tell(("", _NO_ROOM), "redis_error", now, part=part, **facts)
+            self._log(("", _NO_ROOM), "redis_error", now, part=part, **facts)
         else:
-            self._tell((part, kind), "redis_error", now, part=part, **facts)
+            self._log((part, kind), "redis_error", now, part=part, **facts)
 
     def registrations_failed(self, count: int) -> None:
-        """Devices could not be registered."""
-        self._tell(("registry", "registrations"), "registry_failed", self._monotonic(), registrations=count)
+        """Log that devices could not be registered."""
+        self._log(("registry", "registrations"), "registry_failed", self._monotonic(), registrations=count)
 
-    def _tell(self, what: tuple[str, str], event: str, now: float, **facts: object) -> None:
-        told = self._told.get(what)
-        if told is not None and now - told < AGAIN_AFTER:
-            self._untold[what] = self._untold.get(what, 0) + 1
+    def _log(self, what: tuple[str, str], event: str, now: float, **facts: object) -> None:
+        logged = self._logged.get(what)
+        if logged is not None and now - logged < AGAIN_AFTER:
+            self._suppressed[what] = self._suppressed.get(what, 0) + 1
             return
-        self._told[what] = now
-        if more := self._untold.pop(what, 0):
-            facts["untold"] = more
+        self._logged[what] = now
+        if more := self._suppressed.pop(what, 0):
+            facts["suppressed"] = more
         log.warning(event, **facts)
 
     def heartbeat_renewed(self) -> bool:
@@ -84,6 +84,6 @@ class Outages:
         log.info("redis_back", after_s=round(self._over_at - self._since, 1))
         self._since = None
         self._ends.append(now)
-        self._told.clear()
-        self._untold.clear()
+        self._logged.clear()
+        self._suppressed.clear()
         return True

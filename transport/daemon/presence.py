@@ -1,18 +1,17 @@
 """The presence of a process on its host: how another process finds out that it has ended.
 
-A gateway binds a socket of the abstract namespace of Linux, named after its boot id, and holds it until
-it ends. The kernel removes the name with the process, whatever ended it; a process that is stopped keeps
-it. Another process may conclude that the gateway has ended when there is no such name *in the same
-place*.
+A gateway binds a socket in the abstract namespace of Linux, named after its boot id, and keeps it until it
+ends. The kernel removes the name when the process ends, for whatever reason; a frozen process keeps it. If
+the name does not exist *in the same place*, another process may conclude that the gateway has ended.
 
-A place is a boot of a kernel (``/proc/sys/kernel/random/boot_id``) and a network namespace in it (its
-inode number), because these names belong to a network namespace. The number of a namespace is given to
-another one only when nobody is left in the first, so equal places are one place, or the gateway has
-ended. Where the place is another one, or cannot be read, nothing is concluded.
+A place is a boot of a kernel (``/proc/sys/kernel/random/boot_id``) and a network namespace (its inode
+number), because these names belong to a network namespace. The kernel reuses the number of a namespace only
+after the last process of it has ended. So if two places are equal, they are the same place, or the gateway
+has ended. If the places differ, or a place cannot be read, nothing is concluded.
 
-Process numbers could not tell this: they are used again, every container has a process 1, and the
-processes of other users may be hidden. Machines that were resumed from one snapshot of memory are one
-place by this rule: they need different instance ids.
+Process ids do not work for this: they are reused, every container has a process 1, and processes of other
+users may be hidden. Machines that were resumed from the same snapshot of memory count as one place: they need
+different instance ids.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ NAMESPACE = "/proc/self/ns/net"
 
 
 class Presence:
-    """Shows that this process lives, from `open` to `close`."""
+    """Shows that this process is alive, from `open` to `close`."""
 
     def __init__(self, boot_id: str) -> None:
         self._boot_id = boot_id
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """Begin; where that is not possible nothing is shown."""
+        """Bind the name. If the system cannot do it, the process shows no presence."""
         if not place():
             return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -48,19 +47,19 @@ class Presence:
             self._socket = sock
 
     def close(self) -> None:
-        """End."""
+        """Release the name."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def describe(self, interval: float) -> Holder:
-        """This process, whose heartbeats come every `interval` seconds."""
+        """A description of this process; `interval` is the time between its heartbeats in seconds."""
         where = place() if self._socket is not None else ""
         return Holder(self._boot_id, socket.gethostname(), os.getpid(), where, interval)
 
 
 def place() -> str:
-    """Where this process is; empty where there are no such places."""
+    """The place of this process; empty if the system has no such places."""
     try:
         boot, namespace = BOOT.read_text(encoding="ascii").strip(), os.stat(NAMESPACE)
     except (OSError, ValueError):
@@ -69,7 +68,7 @@ def place() -> str:
 
 
 def is_gone(holder: Holder) -> bool:
-    """Whether the process has ended, as far as that can be proved from here."""
+    """Whether it is proved that the process has ended."""
     if not holder.place or holder.place != place():
         return False
     try:

@@ -22,10 +22,10 @@ from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
 
-LOOK_EVERY = 0.02
-"""Seconds between two looks at an embedded server that is loading its data."""
+CHECK_INTERVAL = 0.02
+"""Seconds between two checks of an embedded server that is loading its data."""
 OLD_OBJECTS_EVERY = 100
-"""Collections of the young generations for one of the old, ten times as many as by default."""
+"""Collections of the young generations for each one of the old generation: ten times the default."""
 
 
 async def serve(
@@ -33,16 +33,16 @@ async def serve(
 ) -> int:
     """Run one gateway until SIGTERM, SIGINT or `stop`; the exit status.
 
-    Returns 0 after an orderly stop, 3 when another process took over the instance id, 1 when a task or the
-    embedded server failed.
+    Returns 0 after an orderly stop, 3 if another process took the instance id, 1 if a task or the embedded
+    server failed.
 
     Raises:
         GatewayFault: an address cannot be bound, the URL, the user or a file is unusable, the embedded server
             does not start.
     """
-    asyncio.get_running_loop().set_exception_handler(_told)
+    asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     stop = stop or asyncio.Event()
-    signals = Signals(stop.set)  # before the server: a signal may come while it loads its data
+    signals = Signals(stop.set)  # first, because a signal may come while the server loads its data
     embedded: EmbeddedServer | None = None
     try:
         if settings.redis == "embedded":
@@ -63,18 +63,18 @@ async def serve(
 
 
 async def _until_up(server: EmbeddedServer, stop: asyncio.Event) -> None:
-    """Wait until the server has loaded its data, which may be much, or we are told to stop."""
+    """Wait until the server has loaded its data, which can take long, or `stop` is set."""
     while not stop.is_set():
         if server.is_up():
             port = server.port or "off"
             log.info("embedded_server", directory=str(server.directory), port=port, pid=server.pid)
             return
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
 @asynccontextmanager
 async def _watched(embedded: EmbeddedServer | None, gateway: Gateway) -> AsyncIterator[None]:
-    """While the block runs, the embedded server is started again when it dies."""
+    """Within the block, restart the embedded server when it dies."""
     if embedded is None:
         yield
         return
@@ -100,7 +100,7 @@ def _fail(gateway: Gateway) -> None:
 def _make_full_collections_rare() -> None:
     """Make full garbage collections rare: each one stalls every connection.
 
-    Objects that live as long as the process are frozen, and the old generation is collected less often. That
+    Objects that exist as long as the process are frozen, and the old generation is collected less often. That
     is safe because the code creates few reference cycles, and young generations are collected as usual.
     """
     gc.collect()
@@ -121,15 +121,15 @@ async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event
             stop_metrics()
 
 
-def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error of the event loop. That it cannot accept is logged once a minute by `Admission`."""
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error of the event loop. `Admission` logs a failing accept, once a minute."""
     if context.get("message") != "socket.accept() out of system resource":
         loop.default_exception_handler(context)
 
 
 async def _prepare(gateway: Gateway) -> None:
-    """Check what could prevent a start, before the instance id is taken from a working gateway."""
-    gateway.sessions.admission.foresee()
+    """Check what could prevent a start, before the instance id is taken from another gateway."""
+    gateway.sessions.admission.warn_if_few()
     try:
         await gateway.backend.check_rights()
     except GatewayFault:

@@ -15,40 +15,40 @@ from transport.metrics import Metrics
 
 SWEEP_EVERY = 0.1
 STALL = 0.5
-"""Seconds of delay after which sockets are read once before deadlines are handled."""
+"""Seconds by which a sweep has to be late before sockets are read ahead of deadlines."""
 RECONCILE = 200
-"""Sessions that are registered again in one batch, so that memory and the loop are not held up."""
+"""Sessions that are registered again in one batch: it bounds memory and the time of one step."""
 RELOCATE_EVERY = 1.0
 
 
 async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: Dispatcher) -> None:
-    """Handle every deadline that is due, at short intervals."""
+    """Handle the deadlines that are due, at short intervals."""
     while True:
         before = clock.monotonic()
         await asyncio.sleep(SWEEP_EVERY)
         stall = clock.monotonic() - before - SWEEP_EVERY
         metrics.loop_stall.set(stall)
         if stall > STALL:
-            # Read first what has arrived meanwhile: such an answer is not late, and such a device not idle.
+            # First read what arrived during the delay: such an answer is not late, such a device not idle.
             sessions.now = clock.monotonic()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         now = clock.monotonic()
         while sessions.sweep(now):
-            await asyncio.sleep(0)  # the other connections are read in between
+            await asyncio.sleep(0)  # other connections are read in between
             now = clock.monotonic()
         dispatcher.sweep(now)
 
 
 async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
-    """Register every session again; one that the registry has given to another holder is closed."""
+    """Register every session again. A session whose device has another holder is closed."""
     imeis = list(sessions.by_imei)
     for start in range(0, len(imeis), RECONCILE):
         await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])
 
 
 async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
-    """Register those that are still connected; a session that has ended must not be registered again."""
+    """Register the devices that are still connected: an ended session must not be registered again."""
     links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
     held = [(link.imei, link.session_id) for link in links]
     results = await registrar.reconcile(held)
@@ -57,10 +57,10 @@ async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[s
 
 
 async def hand_over(handover: Handover, backend: Backend) -> None:
-    """Ask once a second where the devices are that commands wait for."""
+    """Once a second, ask the registry for the devices that commands wait for."""
     while True:
         await asyncio.sleep(RELOCATE_EVERY)
         try:
             await handover.look()
         except StoreError as error:
-            backend.report("relocation", error)  # a label of a metric, which keeps its name
+            backend.report("relocation", error)  # an established label of a metric

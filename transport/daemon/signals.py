@@ -1,11 +1,10 @@
-"""What a signal means to a gateway process.
+"""The signal handlers of a gateway process.
 
-A handler runs between two steps of the main thread, wherever that is: a second SIGTERM has to end a process
-whose event loop is stuck, or closed. That is why these are not handlers of the event loop. They only count,
-and hand what is to be done to the loop.
+These are not handlers of the event loop: a second SIGTERM has to end a process whose event loop is stuck or
+closed. A handler can interrupt the main thread anywhere, so it only counts, and passes the work to the loop.
 
-A signal that means nothing here, and would end the process, is a line in the log. It has a handler and is not
-ignored by the system, because programs that are started from here would inherit that.
+Other signals that would end the process are logged. They get a handler instead of SIG_IGN, because programs
+that are started from here would inherit SIG_IGN.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ HARMLESS = (
     *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM),
     *(signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPIPE),
 )
-"""Signals that end a process by default; a terminal, a timer or a mistaken operator sends them."""
+"""Signals that end a process by default, and that a gateway survives."""
 
 
 class Signals:
-    """The handlers of a process, from now until `restore`. Elsewhere than in the main thread there are none.
+    """The handlers of a process, from now until `restore`. Outside the main thread none are set.
 
     Args:
-        stop: called in the event loop at the first signal that asks for the end; a second ends the process at
-            once with status 130.
+        stop: called in the event loop at the first SIGTERM or SIGINT. A second one ends the process at once
+            with status 130.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -53,7 +52,7 @@ class Signals:
                 self._before[number] = signal.signal(number, self._handle)
 
     def on(self, number: signal.Signals, action: Callable[[], None]) -> None:
-        """Give a harmless signal a meaning: `action` is called in the event loop."""
+        """Call `action` in the event loop at this signal."""
         self._actions[number] = action
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -65,7 +64,7 @@ class Signals:
             self._loop.call_soon_threadsafe(self._actions[number])
 
     def restore(self) -> None:
-        """Put back what was there before, where nobody else has put a handler meanwhile."""
+        """Restore the former handlers, except where another handler was set since."""
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, handler)
@@ -73,7 +72,7 @@ class Signals:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """While the block runs, a signal that asks for the end needs no second: everything is done."""
+    """Within the block, the first SIGTERM or SIGINT ends the process: the shutdown is over."""
     before = {number: signal.getsignal(number) for number in ENDING}
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(EXIT_SECOND_SIGNAL))

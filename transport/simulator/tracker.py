@@ -123,7 +123,7 @@ class Tracker:
         try:
             reader, writer = await asyncio.open_connection(*self.address)
         except OSError:
-            self._tell()
+            self._changed()
             return
         try:
             await self._session(reader, writer)
@@ -133,7 +133,7 @@ class Tracker:
             self._writer = None
             self.connected = False
             writer.transport.abort()
-            self._tell()
+            self._changed()
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_handshake(self.imei))
@@ -144,7 +144,7 @@ class Tracker:
         self._acks = asyncio.Queue()
         self.connected = True
         self.counters.connections += 1
-        self._tell()
+        self._changed()
         await self._all_until_first(
             self._listen(reader), self._report(), self._ping(), self._speak(), self._power_cut()
         )
@@ -185,7 +185,7 @@ class Tracker:
         await self._write(data)
         self.counters.frames_sent += 1
         self.counters.records_sent += len(frame)
-        self._tell()
+        self._changed()
         if self.counters.frames_sent == self.behaviour.drop_after_frames:
             raise _Lost
         async with asyncio.timeout(self.behaviour.ack_timeout):  # TimeoutError is an OSError
@@ -196,7 +196,7 @@ class Tracker:
             for _ in frame:
                 self._unacked.popleft()
             self.counters.records_acked += acked
-        self._tell()
+        self._changed()
 
     def _next_frame(self) -> tuple[list[Record], bytes]:
         """The oldest records and their frame, as many as `records_per_frame` and the packet size allow."""
@@ -217,7 +217,7 @@ class Tracker:
 
     def _take(self, message: Message, frame: bytes) -> None:
         self.counters.commands.append(Received(message.codec, message.imei, message.payload, frame))
-        self._tell()
+        self._changed()
         if message.type == TYPE_COMMAND:
             task = asyncio.ensure_future(self._answer(message, replace(self.behaviour)))
             self._answering.add(task)
@@ -242,14 +242,14 @@ class Tracker:
                 await self._write(frame)
                 self.counters.nacks_sent += refused
                 self.counters.answers_sent += not refused
-        self._tell()
+        self._changed()
 
     async def _ping(self) -> None:
         while (interval := self.behaviour.ping_interval) is not None:
             await asyncio.sleep(interval)
             await self.send_raw(b"\xff")
             self.counters.pings_sent += 1
-            self._tell()
+            self._changed()
         await asyncio.Event().wait()
 
     async def _speak(self) -> None:
@@ -260,7 +260,7 @@ class Tracker:
             readings = [self.vehicle.reading() for _ in range(behaviour.serial_merge)]
             await self._write(encode_serial(behaviour.serial_codec, readings, self._now_ms() // 1000))
             self.counters.serial_sent += len(readings)
-            self._tell()
+            self._changed()
         await asyncio.Event().wait()
 
     async def _power_cut(self) -> None:
@@ -288,7 +288,7 @@ class Tracker:
                 await self._hurry.wait()
         self._hurry.clear()
 
-    def _tell(self) -> None:
+    def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change(self)
         for waiter in [*self._waiters]:

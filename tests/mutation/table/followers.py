@@ -155,8 +155,8 @@ MECHANISMS = (
         name="deadlines are monotonic",
         what="Deadlines are measured by a clock that nobody sets.",
         file="transport/clock.py",
-        text='        """Seconds that never go back."""\n        return time.monotonic()\n',
-        mutant='        """Seconds that never go back."""\n        return time.time()\n',
+        text='        """Monotonic seconds."""\n        return time.monotonic()\n',
+        mutant='        """Monotonic seconds."""\n        return time.time()\n',
         without="a wall clock that is set ends or prolongs every wait",
         tests=(
             "transport/test_clock.py::"

@@ -85,7 +85,7 @@ MECHANISMS = (
         name="refusals are logged once",
         what="The refusal of one device is logged once a minute, and that of a thousand at most.",
         file="transport/log_throttle.py",
-        text="        if what in told or len(told) >= REMEMBERED:\n            return False\n",
+        text="        if what in logged or len(logged) >= REMEMBERED:\n            return False\n",
         mutant="",
         without="invented IMEIs fill the log and the memory",
         tests=("transport/test_allow_list.py::test_invented_imeis_fill_neither_the_memory_nor_the_log",),

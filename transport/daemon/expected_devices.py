@@ -1,4 +1,4 @@
-"""Devices that a gateway expects back after its start: read once from the registry."""
+"""Reads from the registry, once after the start, the devices that a gateway expects back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transport.daemon.backend import Backend
 AGAIN_AFTER = 1.0
 
 
-async def recall(owns: asyncio.Event, dispatcher: Dispatcher, backend: Backend, clock: Clock) -> None:
-    """Tell the dispatcher which devices the registry names as ours, as soon as the instance id is ours.
+async def read_expected(owns: asyncio.Event, dispatcher: Dispatcher, backend: Backend, clock: Clock) -> None:
+    """Tell the dispatcher which devices are registered for this instance, once the instance id is owned.
 
-    The registry may hold a million devices: it is read page by page, and only ours are kept. When it cannot
-    be read within the grace of the start nobody is expected any more, whatever it says.
+    The registry may hold a million devices: it is read in pages, and only ours are kept. If it cannot be read
+    within the grace of the start, no device is expected any more.
     """
     await owns.wait()
     while dispatcher.offline.wants_recall(clock.monotonic()):
@@ -24,7 +24,7 @@ async def recall(owns: asyncio.Event, dispatcher: Dispatcher, backend: Backend, 
             async for imeis in backend.ours():
                 dispatcher.offline.recall(imei.decode(errors="replace") for imei in imeis)
         except StoreError as error:
-            backend.report("recall", error)
+            backend.report("expected devices", error)
             await asyncio.sleep(AGAIN_AFTER)
         else:
             break
