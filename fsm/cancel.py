@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fsm.command import Command, Entry, decide
-from fsm.errors import IllegalTransition, WrongReason
+from fsm.errors import IllegalTransition, UnknownState, WrongReason
 from fsm.events import CommandEvent
 from fsm.outbound import CancelRequest
 from fsm.reasons import CANCELLED
@@ -37,7 +37,7 @@ def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelle
         event = decide(command, "fail", reason=CANCELLED, entry=held)
     except WrongReason:
         return "sent"
-    except IllegalTransition:
+    except (IllegalTransition, UnknownState):  # a state of another version cannot be cancelled here
         return "terminal"
     imei, codec = ledger.get("imei", ""), ledger.get("codec", "")
     return Cancelled(replace(event, imei=imei, codec=codec, echo=request.echo), held)

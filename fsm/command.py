@@ -8,20 +8,22 @@ living and replaying are the same path.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal, TypedDict
 
-from fsm.errors import SequenceGap, WrongReason
+from fsm.errors import SequenceGap, UnknownReason, WrongReason
 from fsm.events import CommandEvent
 from fsm.machine import Edge, StateMachine, Table, reason_is
-from fsm.reasons import EDGE_RULES, EXPIRED, NOT_SENT
+from fsm.reasons import EXPIRED, NOT_SENT, REASONS, RULES, CommandReason
 from fsm.serial import CERTAIN, codec_for
+from fsm.states import CommandTrigger
 
-NEW = "new"
-QUEUED = "queued"
-SENT = "sent"
-RESPONDED = "responded"
-DELIVERED = "delivered"
-FAILED = "failed"
-TIMEOUT = "timeout"
+NEW: Final = "new"
+QUEUED: Final = "queued"
+SENT: Final = "sent"
+RESPONDED: Final = "responded"
+DELIVERED: Final = "delivered"
+FAILED: Final = "failed"
+TIMEOUT: Final = "timeout"
 
 _withdrawn = reason_is(EXPIRED)
 
@@ -134,11 +136,24 @@ class _Probe:
     state: str
 
 
+class Facts(TypedDict, total=False):
+    """What may be told of a trigger; see `decide`."""
+
+    reason: CommandReason | Literal[""]
+    detail: str
+    session_id: str
+    codec: str
+    acknowledged: bool
+    answer: Answer | None
+    rtt_ms: int | None
+    recovered: bool
+
+
 def decide(
     command: Command,
-    trigger: str,
+    trigger: CommandTrigger,
     *,
-    reason: str = "",
+    reason: CommandReason | Literal[""] = "",
     detail: str = "",
     request: CommandRequest | None = None,
     entry: Entry | None = None,
@@ -158,15 +173,18 @@ def decide(
         entry: stands in for the request's entry when that could not be read as a command, or is not known.
 
     Raises:
-        IllegalTransition: the table has no such edge.
+        IllegalTransition: the table has no such edge from this state.
         WrongReason: the reason does not belong to the edge.
+        UnknownTrigger, UnknownState, UnknownReason: the machine has no such trigger, state or reason at all.
     """
     probe = _Probe(command.state)
     _machine.fire(probe, trigger, reason)
     if request is not None:
         entry = Entry(request.instance_id, request.outbound_id)
-    verdict = EDGE_RULES[trigger, command.state]
+    verdict = RULES[trigger, command.state]
     if (reason or verdict.reasons) and reason not in verdict.reasons:
+        if reason and reason not in REASONS:
+            raise UnknownReason(reason)
         raise WrongReason(trigger, command.state, reason)
     return CommandEvent(
         command_id=command.command_id,

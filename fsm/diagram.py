@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fsm.command import COMMAND, OUTCOMES
 from fsm.events import CommandEvent, SessionEvent
 from fsm.machine import Edge, Table
-from fsm.reasons import EDGE_RULES
+from fsm.reasons import RULES
 from fsm.session import SESSION
 
 MARK = "[*]"
@@ -82,7 +82,7 @@ def verdict_rows() -> str:
     """The command machine as a Markdown table: each edge with its reasons and deliveries."""
     rows = ["| from | trigger | to | reasons | delivery |", "|---|---|---|---|---|"]
     for edge in COMMAND:
-        verdict = EDGE_RULES[edge["trigger"], edge["source"]]
+        verdict = RULES[edge["trigger"], edge["source"]]
         deliveries = dict.fromkeys((verdict.delivery, verdict.acknowledged))
         cells = (
             f"`{edge['source']}`",
@@ -97,7 +97,7 @@ def verdict_rows() -> str:
 
 def _reasons_of(edge: Edge) -> list[str]:
     """The reasons of the edge's trigger that its guards let through."""
-    reasons = EDGE_RULES[edge["trigger"], edge["source"]].reasons
+    reasons = RULES[edge["trigger"], edge["source"]].reasons
     wanted = {guard.__name__ for guard in edge.get("conditions", ())}
     barred = {guard.__name__ for guard in edge.get("unless", ())}
     return sorted(reason for reason in reasons - barred if not wanted or reason in wanted)

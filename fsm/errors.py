@@ -5,6 +5,7 @@
     └── GatewayFault     what went wrong on our side (a rule, a store, an option)
         ├── IllegalTransition
         ├── WrongReason
+        ├── UnknownTrigger, UnknownState, UnknownReason
         ├── SequenceGap
         └── InvalidCommand
 
@@ -43,6 +44,32 @@ class WrongReason(GatewayFault):
         super().__init__(f"The reason {reason!r} does not belong to {trigger!r} from {state!r}.")
         self.trigger = trigger
         self.state = state
+        self.reason = reason
+
+
+class UnknownTrigger(GatewayFault):
+    """A trigger that the machine has on no edge at all: an error of the program; nothing moved."""
+
+    def __init__(self, machine: str, trigger: str) -> None:
+        super().__init__(f"The {machine} machine has no trigger {trigger!r}.")
+        self.machine = machine
+        self.trigger = trigger
+
+
+class UnknownState(GatewayFault):
+    """A state that the machine does not have, for example one of another version; nothing moved."""
+
+    def __init__(self, machine: str, state: str) -> None:
+        super().__init__(f"The {machine} machine has no state {state!r}.")
+        self.machine = machine
+        self.state = state
+
+
+class UnknownReason(GatewayFault):
+    """A reason that belongs to no edge at all: an error of the program; nothing moved."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"No edge has the reason {reason!r}.")
         self.reason = reason
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Required, TypedDict
 
 from transitions import Event, EventData, Machine, MachineError, Transition
 
-from fsm.errors import IllegalTransition
+from fsm.errors import IllegalTransition, UnknownState, UnknownTrigger
 
 # Below WARNING the library formats several lines per trigger, seven times the cost of the trigger itself.
 logging.getLogger("transitions").setLevel(logging.WARNING)
@@ -78,8 +78,22 @@ class Table:
         """Names of all triggers, in the order of their first edge."""
         return tuple(dict.fromkeys(edge["trigger"] for edge in self.edges))
 
+    def check(self, trigger: str) -> None:
+        """Make sure that some edge of the table has this trigger.
+
+        Raises:
+            UnknownTrigger: none has.
+        """
+        if trigger not in self.triggers:
+            raise UnknownTrigger(self.name, trigger)
+
     def allows(self, state: str, trigger: str) -> bool:
-        """Whether `trigger` is an edge from `state`."""
+        """Whether `trigger` is an edge from `state`.
+
+        Raises:
+            UnknownTrigger: no edge of the table has this trigger.
+        """
+        self.check(trigger)
         return any(edge["source"] == state and edge["trigger"] == trigger for edge in self.edges)
 
     def __iter__(self) -> Iterator[Edge]:
@@ -121,7 +135,7 @@ class LeanMachine(Machine):
 class StateMachine:
     """The shared `transitions` machine of one table.
 
-    >>> Judge(table).fire(command, "send")   # moves command.state, or raises IllegalTransition
+    >>> StateMachine(table).fire(command, "send")   # moves command.state, or raises IllegalTransition
     """
 
     def __init__(self, table: Table) -> None:
@@ -143,14 +157,21 @@ class StateMachine:
     def fire(self, subject: HasState, trigger: str, reason: str = "") -> None:
         """Move `subject` along `trigger`.
 
+        In each case of an error the subject is unchanged.
+
         Raises:
-            IllegalTransition: there is no such edge from the subject's state; the subject is unchanged.
+            UnknownTrigger: the table has this trigger on no edge.
+            UnknownState: the table does not have the subject's state.
+            IllegalTransition: there is no such edge from the subject's state.
         """
         fire = self._fire.get(trigger)
-        if fire is not None:
-            try:
-                if fire(subject, reason=reason):
-                    return
-            except MachineError:
-                pass
+        if fire is None:
+            raise UnknownTrigger(self.table.name, trigger)
+        try:
+            if fire(subject, reason=reason):
+                return
+        except MachineError:
+            pass
+        if subject.state not in self.table.states:
+            raise UnknownState(self.table.name, subject.state)
         raise IllegalTransition(self.table.name, subject.state, trigger)

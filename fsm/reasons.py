@@ -7,7 +7,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, cast
+
+from fsm.states import CommandState, CommandTrigger
+
+CommandReason = Literal[
+    "invalid_command",
+    "not_allowed",
+    "device_not_connected",
+    "queue_full",
+    "expired",
+    "cancelled",
+    "gateway_shutdown",
+    "gateway_restart",
+    "instance_lost",
+    "ledger_lost",
+    "internal_error",
+    "connection_lost",
+    "session_superseded",
+    "write_error",
+    "protocol_error",
+    "nack",
+    "response_timeout",
+    "delivery_timeout",
+]
+"""Why a command ended. A test holds this type and `EDGE_RULES` equal."""
+
+Delivery = Literal["not_sent", "maybe_sent", "received", "answered"]
 
 # Reasons of a command's terminal event.
 INVALID_COMMAND: Final = "invalid_command"
@@ -96,16 +122,16 @@ class EdgeRule:
         acknowledged: the delivery it has when the device's TCP has acknowledged every byte.
     """
 
-    reasons: frozenset[str]
-    delivery: str
-    acknowledged: str
+    reasons: frozenset[CommandReason]
+    delivery: Delivery
+    acknowledged: Delivery
 
 
-def _rule(delivery: str, *reasons: str, acknowledged: str = "") -> EdgeRule:
+def _rule(delivery: Delivery, *reasons: CommandReason, acknowledged: Delivery | Literal[""] = "") -> EdgeRule:
     return EdgeRule(frozenset(reasons), delivery, acknowledged or delivery)
 
 
-EDGE_RULES: Final[dict[tuple[str, str], EdgeRule]] = {
+EDGE_RULES: Final[dict[tuple[CommandTrigger, CommandState], EdgeRule]] = {
     ("accept", "new"): _rule(NOT_SENT),
     ("refuse", "new"): _rule(NOT_SENT, INVALID_COMMAND, NOT_ALLOWED, DEVICE_NOT_CONNECTED, QUEUE_FULL),
     ("expire", "new"): _rule(NOT_SENT, EXPIRED),
@@ -140,21 +166,26 @@ EDGE_RULES: Final[dict[tuple[str, str], EdgeRule]] = {
 }
 """What belongs to each (trigger, source) of the command machine; tested complete against its table."""
 
+RULES: Final = cast("dict[tuple[str, str], EdgeRule]", EDGE_RULES)
+"""`EDGE_RULES`, for trigger and source as plain strings."""
 
-_FAILURES: Final = {
+REASONS: Final = frozenset(reason for rule in EDGE_RULES.values() for reason in rule.reasons)
+"""Every reason that some edge of the command machine takes."""
+
+_FAILURES: Final[dict[str, CommandReason]] = {
     SUPERSEDED: SESSION_SUPERSEDED,
     SHUTDOWN: GATEWAY_SHUTDOWN,
     PROTOCOL_ERROR: PROTOCOL_ERROR,
     WRITE_OVERFLOW: WRITE_ERROR,
 }
-_WITHDRAWALS: Final = {SUPERSEDED: SESSION_SUPERSEDED, SHUTDOWN: GATEWAY_SHUTDOWN}
+_WITHDRAWALS: Final[dict[str, CommandReason]] = {SUPERSEDED: SESSION_SUPERSEDED, SHUTDOWN: GATEWAY_SHUTDOWN}
 
 
-def failure_for(close_reason: str) -> str:
+def failure_for(close_reason: str) -> CommandReason:
     """Why a written command fails when its session closes for `close_reason`."""
     return _FAILURES.get(close_reason, CONNECTION_LOST)
 
 
-def withdrawal_for(close_reason: str) -> str:
+def withdrawal_for(close_reason: str) -> CommandReason:
     """Why a committed but unwritten command is withdrawn when its session closes for `close_reason`."""
     return _WITHDRAWALS.get(close_reason, CONNECTION_LOST)

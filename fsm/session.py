@@ -6,18 +6,20 @@ The machine moves on life-cycle changes only, never per frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fsm.errors import SequenceGap
 from fsm.events import SessionEvent
 from fsm.machine import Edge, StateMachine, Table
+from fsm.states import SessionTrigger
 
-NEW = "new"
-HANDSHAKE = "handshake"
-IDENTIFIED = "identified"
-READY = "ready"
-TAINTED = "tainted"
-DRAINING = "draining"
-CLOSED = "closed"
+NEW: Final = "new"
+HANDSHAKE: Final = "handshake"
+IDENTIFIED: Final = "identified"
+READY: Final = "ready"
+TAINTED: Final = "tainted"
+DRAINING: Final = "draining"
+CLOSED: Final = "closed"
 
 _OPEN_STATES = (HANDSHAKE, IDENTIFIED, READY, TAINTED)
 
@@ -57,7 +59,7 @@ class _Probe:
 
 def decide(
     session: Session,
-    trigger: str,
+    trigger: SessionTrigger,
     *,
     reason: str = "",
     imei: str = "",
@@ -67,7 +69,8 @@ def decide(
     """The event that follows when `trigger` happens to `session`; nothing is changed.
 
     Raises:
-        IllegalTransition: the table has no such edge.
+        IllegalTransition: the table has no such edge from this state.
+        UnknownTrigger, UnknownState: the machine has no such trigger or state at all.
     """
     probe = _Probe(session.state)
     _machine.fire(probe, trigger, reason)

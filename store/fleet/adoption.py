@@ -251,8 +251,11 @@ class Adoption:
 
     async def _end(self, request: CommandRequest, command: Command, entry: Entry) -> None:
         expired = command.state == QUEUED and self._now_ms() >= request.expires_at
-        trigger, reason = ("expire", EXPIRED) if expired else ("fail", INSTANCE_LOST)
-        await self._step(decide(command, trigger, reason=reason, request=request), entry)
+        if expired:
+            event = decide(command, "expire", reason=EXPIRED, request=request)
+        else:
+            event = decide(command, "fail", reason=INSTANCE_LOST, request=request)
+        await self._step(event, entry)
 
     async def _step(self, event: CommandEvent, entry: Entry) -> None:
         if (await self._move(Step(event, entry, _nothing))).status is Status.OK:

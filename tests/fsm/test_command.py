@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from fsm.command import COMMAND, OUTCOMES, Answer, Command, CommandRequest, decide, evolve
-from fsm.errors import IllegalTransition, SequenceGap, WrongReason
-from fsm.reasons import EDGE_RULES
+from fsm.errors import (
+    IllegalTransition,
+    SequenceGap,
+    UnknownReason,
+    UnknownState,
+    UnknownTrigger,
+    WrongReason,
+)
+from fsm.reasons import EDGE_RULES, CommandReason, Delivery
+from fsm.reasons import REASONS as KNOWN_REASONS
+from fsm.states import CommandState, CommandTrigger
 
 # (from, trigger) -> {reason: to}; the empty reason stands for an edge that takes none.
 EXPECTED: dict[tuple[str, str], dict[str, str]] = {
@@ -96,10 +107,30 @@ def test_every_state_trigger_and_reason_does_what_the_specification_says(state: 
 
 
 @pytest.mark.parametrize("trigger", ["", "explode", "to_sent", "accepted"])
-def test_an_unknown_trigger_is_illegal_in_every_state(trigger: str) -> None:
+def test_an_unknown_trigger_raises_in_every_state(trigger: str) -> None:
     for state in STATES:
-        with pytest.raises(IllegalTransition):
+        with pytest.raises(UnknownTrigger, match=repr(trigger)):
             decide(Command("c-1", state=state), trigger)
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_an_unknown_state_raises_under_every_trigger(trigger: str) -> None:
+    with pytest.raises(UnknownState, match="'melted'"):
+        decide(Command("c-1", state="melted"), trigger)
+
+
+def test_an_unknown_reason_raises_at_every_edge() -> None:
+    for state, trigger in EXPECTED:
+        with pytest.raises(UnknownReason, match="'expiered'"):
+            decide(Command("c-1", state=state), trigger, reason="expiered")
+
+
+def test_the_types_name_what_the_tables_hold_and_no_more() -> None:
+    assert get_args(CommandState) == COMMAND.states
+    assert set(get_args(CommandTrigger)) == set(COMMAND.triggers)
+    assert set(get_args(CommandReason)) == KNOWN_REASONS
+    rules = EDGE_RULES.values()
+    assert set(get_args(Delivery)) == {d for rule in rules for d in (rule.delivery, rule.acknowledged)}
 
 
 def test_a_terminal_state_has_an_outcome_and_a_timeout_has_failed() -> None:

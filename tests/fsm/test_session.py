@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from fsm.errors import IllegalTransition, SequenceGap
+from fsm.errors import IllegalTransition, SequenceGap, UnknownTrigger
 from fsm.session import SESSION, Session, decide, evolve
+from fsm.states import SessionState, SessionTrigger
 
 EXPECTED = {
     ("new", "accept"): "handshake",
@@ -32,6 +35,17 @@ def test_the_machine_has_exactly_the_states_and_triggers_of_the_specification() 
     assert set(SESSION.triggers) == set(TRIGGERS)
     assert SESSION.initial == "new"
     assert SESSION.terminal == {"closed"}
+
+
+def test_the_types_name_what_the_table_holds_and_no_more() -> None:
+    assert get_args(SessionState) == SESSION.states
+    assert set(get_args(SessionTrigger)) == set(SESSION.triggers)
+
+
+def test_an_unknown_trigger_raises_in_every_state() -> None:
+    for state in STATES:
+        with pytest.raises(UnknownTrigger):
+            decide(Session("s-1", state=state), "explode")
 
 
 @pytest.mark.parametrize("state", STATES)

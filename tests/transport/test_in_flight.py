@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fsm.errors import UnknownTrigger
 from fsm.events import CommandEvent
 from fsm.moves import Entry, Status
 from tests.transport.desk import IMEI, Desk
@@ -27,6 +28,20 @@ async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
     desk.at(10)
     desk.ledger.settle()
     assert (desk.life()[-1], desk.notes()) == ("failed cancelled not_sent", [])
+
+
+def test_an_unknown_trigger_raises_also_behind_an_uncommitted_event(desk: Desk) -> None:
+    desk.connect()
+    desk.ask()
+    in_flight = desk.dispatcher.commands.find("c-1")
+    assert in_flight is not None
+    assert in_flight.pending is not None
+    with pytest.raises(UnknownTrigger, match="'respnd'"):
+        desk.dispatcher.propose(in_flight, "respnd")
+    desk.ledger.settle()
+    with pytest.raises(UnknownTrigger, match="'respnd'"):
+        desk.dispatcher.propose(in_flight, "respnd")
+    assert in_flight.backlog == []
 
 
 # What was decided elsewhere

@@ -29,6 +29,7 @@ from fsm.reasons import (
     INVALID_COMMAND,
     NOT_ALLOWED,
     QUEUE_FULL,
+    CommandReason,
 )
 from fsm.serial import codec_for
 from transport.commands.cancellation import Cancellation
@@ -132,7 +133,7 @@ class CommandConsumer:
         if command.terminal:
             self._ledger.submit(Discard(entry, ignore))
             return
-        reason = GATEWAY_RESTART if command.state == SENT else INTERNAL_ERROR
+        reason: CommandReason = GATEWAY_RESTART if command.state == SENT else INTERNAL_ERROR
         verdict = decide(command, "fail", reason=reason, detail=event.detail, entry=entry)
         self._ledger.submit(Step(verdict, entry, ignore))
 

@@ -11,11 +11,12 @@ tainted: the next answer belongs to the command that timed out, and nothing is w
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol, Unpack
 
-from fsm.command import Answer
+from fsm.command import Answer, Facts
 from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, SUPERSEDED, TAINTED, failure_for, withdrawal_for
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
+from fsm.states import CommandTrigger
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
 from transport.commands.in_flight_command import InFlightCommand, insert
@@ -36,7 +37,7 @@ class QueueOwner(Protocol):
     clock: Clock
     stopping: bool
 
-    def propose(self, in_flight: InFlightCommand, trigger: str, **facts: Any) -> None:
+    def propose(self, in_flight: InFlightCommand, trigger: CommandTrigger, **facts: Unpack[Facts]) -> None:
         """Something happened to a command."""
 
     def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:

@@ -10,9 +10,9 @@ Inputs come from four sides: connections (`arrived`, `left`, `quiet`, `answer`),
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-from fsm.command import QUEUED, SENT, Answer
+from fsm.command import QUEUED, SENT, Answer, Facts
 from fsm.deadlines import Deadlines
 from fsm.reasons import (
     DELIVERY_TIMEOUT,
@@ -21,7 +21,9 @@ from fsm.reasons import (
     GATEWAY_SHUTDOWN,
     RESPONSE_TIMEOUT,
     SUPERSEDED,
+    CommandReason,
 )
+from fsm.states import CommandTrigger
 from transport.clock import Clock
 from transport.commands.device_queue import DeviceQueue, published
 from transport.commands.in_flight import InFlightCommands
@@ -204,7 +206,7 @@ class Dispatcher:
 
     # What the queues ask for
 
-    def propose(self, in_flight: InFlightCommand, trigger: str, **facts: Any) -> None:
+    def propose(self, in_flight: InFlightCommand, trigger: CommandTrigger, **facts: Unpack[Facts]) -> None:
         """Give an input to a command; see `InFlightCommands.propose`."""
         self.commands.propose(in_flight, trigger, **facts)
 
@@ -227,7 +229,7 @@ class Dispatcher:
             queue.drain_overdue(now, self.settings.drain_timeout)
         for in_flight in self._responses.due(now):
             expects = in_flight.request.expect_response
-            reason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
+            reason: CommandReason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
             self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)
         for in_flight in self.commands.expiries.due(now):
             self._expire(in_flight)

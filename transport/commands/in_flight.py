@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import structlog
 
-from fsm.command import QUEUED, SENT, decide, evolve
+from fsm.command import COMMAND, QUEUED, SENT, Facts, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.entries import letter_of
 from fsm.errors import IllegalTransition, WrongReason
@@ -29,6 +29,7 @@ from fsm.lost_events import restore_lost_events
 from fsm.moves import SPEAKS, Discard, Entry, MoveResult, Status, Step
 from fsm.reasons import INTERNAL_ERROR, LEDGER_LOST
 from fsm.serial import CODEC_12
+from fsm.states import CommandTrigger
 from transport.clock import Clock
 from transport.commands.in_flight_command import InFlightCommand
 from transport.commands.notes import Notes, ignore
@@ -120,14 +121,23 @@ class InFlightCommands:
         self._on_left(in_flight)
 
     def propose(
-        self, in_flight: InFlightCommand, trigger: str, *, remove: tuple[Entry, ...] = (), **facts: Any
+        self,
+        in_flight: InFlightCommand,
+        trigger: CommandTrigger,
+        *,
+        remove: tuple[Entry, ...] = (),
+        **facts: Unpack[Facts],
     ) -> None:
         """`trigger` happened to `in_flight`: propose its event, or wait for the uncommitted one.
 
-        An input without an edge in the table came too late; a cancel is answered with `cancel_rejected`.
+        An input without an edge from this state came too late; a cancel is answered with `cancel_rejected`.
+
+        Raises:
+            UnknownTrigger: no edge of the table has this trigger.
         """
         if in_flight.pending is not None or in_flight.moving:
-            in_flight.backlog.append((trigger, {"remove": remove, **facts}))
+            COMMAND.check(trigger)
+            in_flight.backlog.append((trigger, remove, facts))
             return
         try:
             event = decide(in_flight.command, trigger, request=in_flight.request, **facts)
@@ -197,8 +207,7 @@ class InFlightCommands:
         """
         if event.recovered or not event.terminal:
             return False
-        found = result.command(event.command_id)
-        lost = restore_lost_events(event, found, in_flight.request)
+        lost = restore_lost_events(event, result.command(event.command_id), in_flight.request)
         if not lost:
             return False
         *before, verdict = lost
@@ -211,8 +220,8 @@ class InFlightCommands:
     def resume(self, in_flight: InFlightCommand) -> None:
         """Handle the inputs that waited for an outcome."""
         while in_flight.backlog and in_flight.pending is None and not in_flight.moving:
-            trigger, facts = in_flight.backlog.pop(0)
-            self.propose(in_flight, trigger, **facts)
+            trigger, remove, facts = in_flight.backlog.pop(0)
+            self.propose(in_flight, trigger, remove=remove, **facts)
 
     def _apply(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
         in_flight.command = evolve(in_flight.command, event)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from fsm.command import QUEUED, Command, CommandRequest
+from fsm.command import QUEUED, Command, CommandRequest, Facts
 from fsm.events import CommandEvent
 from fsm.moves import Entry
+from fsm.states import CommandTrigger
 from transport.ports import Link
 
 
@@ -44,7 +45,8 @@ class InFlightCommand:
         queue: where it waits or is out; None while its device is offline.
         pending: the event proposed to the ledger and not yet committed; at most one.
         moving: it is being handed to another instance.
-        backlog: inputs that wait for the outcome of `pending` or the hand-over, as (trigger, arguments).
+        backlog: inputs that wait for the outcome of `pending` or the hand-over, as
+            (trigger, entries to remove, facts).
         written: the command was handed to the socket.
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
@@ -59,7 +61,7 @@ class InFlightCommand:
     queue: CommandQueue | None = None
     pending: CommandEvent | None = None
     moving: bool = False
-    backlog: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    backlog: list[tuple[CommandTrigger, tuple[Entry, ...], Facts]] = field(default_factory=list)
     written: bool = False
     written_at: float = 0.0
     offset: int = 0

@@ -17,6 +17,7 @@ from fsm import session
 from fsm.reasons import DEVICE_CLOSED, PROTOCOL_ERROR, REJECTED, SHUTDOWN, WRITE_OVERFLOW
 from fsm.registration import RegisterResult, is_secure
 from fsm.session import READY, SESSION, TAINTED, Session
+from fsm.states import SessionTrigger
 from fsm.telemetry import PendingFrame
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import close_reason, unacknowledged
@@ -146,7 +147,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     # The session's life
 
-    def advance(self, trigger: str, reason: str = "") -> None:
+    def advance(self, trigger: SessionTrigger, reason: str = "") -> None:
         """Move the session along `trigger` and publish the event, once the device is known.
 
         Raises:
@@ -164,7 +165,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         if self.imei:
             self._sessions.publish(event)
 
-    def _advance_if_allowed(self, trigger: str, reason: str = "") -> None:
+    def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
         if SESSION.allows(self.session.state, trigger):
             self.advance(trigger, reason)
 

@@ -10,8 +10,8 @@ MECHANISMS = (
         name="one uncommitted move",
         what="While a move of a command is uncommitted, other inputs wait for its outcome.",
         file="transport/commands/in_flight.py",
-        text="        if in_flight.pending is not None or in_flight.moving:\n            in_flight.backlog",
-        mutant="        if False:\n            in_flight.backlog",
+        text="        if in_flight.pending is not None or in_flight.moving:\n            COMMAND.check",
+        mutant="        if False:\n            COMMAND.check",
         without="two moves are decided from the same state",
         tests=(
             "transport/test_cancellation.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
@@ -22,7 +22,7 @@ MECHANISMS = (
         name="inputs that waited are heard",
         what="Inputs that waited for an outcome are offered again.",
         file="transport/commands/in_flight.py",
-        text="            self.propose(in_flight, trigger, **facts)\n\n    def _apply",
+        text="            self.propose(in_flight, trigger, remove=remove, **facts)\n\n    def _apply",
         mutant="            pass\n\n    def _apply",
         without="an answer that came while a move was on its way is forgotten",
         tests=(

@@ -30,7 +30,33 @@ MECHANISMS = (
         without="it passes in silence",
         tests=(
             "fsm/test_machine.py::test_a_guard_that_says_no_is_an_illegal_transition_and_moves_nothing",
-            "fsm/test_machine.py::test_a_trigger_the_table_does_not_know_is_illegal",
+            "fsm/test_command.py::"
+            "test_every_state_trigger_and_reason_does_what_the_specification_says[queued-respond]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="unknown trigger",
+        what="A trigger that no edge of the table has raises: it is an error of the program.",
+        file="fsm/machine.py",
+        text="            raise UnknownTrigger(self.table.name, trigger)\n",
+        mutant="            raise IllegalTransition(self.table.name, subject.state, trigger)\n",
+        without="a misspelt trigger counts as one that came too late, and is dropped",
+        tests=(
+            "fsm/test_machine.py::test_a_trigger_the_table_does_not_know_raises",
+            "transport/test_in_flight.py::test_an_unknown_trigger_raises_also_behind_an_uncommitted_event",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="unknown trigger behind an uncommitted event",
+        what="An unknown trigger raises before it waits for the event that is being committed.",
+        file="transport/commands/in_flight.py",
+        text="            COMMAND.check(trigger)\n",
+        mutant="",
+        without="it raises later, where the ledger's answer is handled",
+        tests=(
+            "transport/test_in_flight.py::test_an_unknown_trigger_raises_also_behind_an_uncommitted_event",
         ),
     ),
     Mechanism(
