@@ -53,8 +53,8 @@ class Scales:
 
     @property
     def per_minute(self) -> float:
-        """MiB by which it has grown a minute, once it had warmed up for a third of the time."""
-        warm = self.weights[len(self.weights) // 3 :]
+        """MiB by which it has grown a minute, once it had warmed up for half of the time."""
+        warm = self.weights[len(self.weights) // 2 :]
         return linear_regression(range(len(warm)), warm).slope * 60
 
     def __str__(self) -> str:

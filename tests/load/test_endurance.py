@@ -1,7 +1,7 @@
 """A gateway under load, with a fault every few seconds, keeps its promises, its memory and its files.
 
-How large the run is follows from the tier: ten minutes at full size with ``--long``, a minute at full size
-with ``--all``, and otherwise a quarter of a minute at a fifth of the size.
+How large the run is follows from the tier: ten minutes at full size with ``--long``, a minute and a half at
+full size with ``--all``, and otherwise a quarter of a minute at a fifth of the size.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Size:
 
     Attributes:
         growth: MiB a minute by which the gateway may grow once it is warm. One that is ten minutes old has
-            been everywhere; one that is a minute old still fills tables that have a bound. What is lost with
-            each connection would be tens of them.
+            been everywhere; one that is a minute old still fills tables that have a bound. A connection of
+            which nothing is freed would make it tens of them.
         judged: trackers whose every byte the checker sees; commands go to these.
         reconnects, reports, commands: a second, all together.
     """
@@ -52,7 +52,7 @@ def size(long: bool, thorough: bool) -> Size:
     if long:
         found = Size(10_000, 600.0, growth=1.0, judged=500)
     elif thorough:
-        found = Size(10_000, 60.0, growth=12.0)
+        found = Size(10_000, 90.0, growth=12.0)
     else:
         found = Size(2000, 15.0, growth=12.0, reconnects=100.0)
     if not open_files(found.sockets * 3 // 2):

@@ -141,7 +141,6 @@ def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
     crowd.judge(latencies, thrown_out, patience=2 * PATIENCE)
 
 
-@pytest.mark.long  # with thousands of connections open, devices may wait for a second round for over 5 s
 @pytest.mark.timeout(120)
 def test_while_redis_does_not_answer_the_same_flood_fills_no_memory_either(
     redis_url: str, server: EmbeddedServer, seconds: float, stack: ExitStack

@@ -38,6 +38,35 @@ def test_whose_turn_it_is_does_not_change_from_one_call_to_the_next() -> None:
     assert [ring.take(2, PLENTY) for _ in range(3)] == [[a[0], b[0]], [c[0], a[1]], [b[1], a[2]]]
 
 
+def test_a_small_frame_does_not_wait_behind_many_large_ones() -> None:
+    large = [frame(f"{number:03}", 50) for number in range(100)]
+    ring = ring_of(*large)
+    assert ring.take(100, PLENTY) == large[:2]  # more waits than a call carries
+    small = frame("z")
+    ring.add(small)
+    assert ring.take(100, PLENTY)[0] is small
+
+
+def test_large_frames_have_their_part_however_many_small_ones_come() -> None:
+    large = [frame(f"{number:03}", 50) for number in range(4)]
+    ring = ring_of(*large)
+    taken = ring.take(100, PLENTY)
+    for number in range(1000):
+        ring.add(frame(f"small {number}"))
+        if large[-1] in taken:
+            break
+        taken += ring.take(50, PLENTY)
+    assert large[-1] in taken
+
+
+def test_devices_that_have_much_to_send_get_the_same_part_of_the_store() -> None:
+    a, b = [frame("a", 1) for _ in range(400)], [frame("b", 4) for _ in range(400)]
+    ring = ring_of(*a, *b)
+    taken = [one for _ in range(60) for one in ring.take(10, PLENTY)]
+    weights = [sum(one.weight for one in taken if one.imei == imei) for imei in (b"a", b"b")]
+    assert 0.9 < weights[0] / weights[1] < 1.1
+
+
 @pytest.mark.parametrize(("entries", "size"), [(5, PLENTY), (PLENTY, 5)])
 def test_no_more_is_taken_than_fits_and_never_nothing(entries: int, size: int) -> None:
     large, small = frame("a", 6), frame("b", 3)

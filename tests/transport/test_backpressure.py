@@ -180,6 +180,23 @@ async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_
     assert order == [0, 1, 2, 0, 1]
 
 
+async def test_a_device_that_sends_little_does_not_wait_for_those_that_send_much(wire: Wire) -> None:
+    device, transport = wire.ready(IMEI)
+    many = [wire.ready(f"35209308145{number:04}") for number in range(20)]
+    wire.ready(OTHER)  # it waits all the time, so the turns go on
+    fill(wire)
+    wire.sessions.backlog.bytes = LIMIT - (1 + len(many)) * READ_COST
+    wire.sessions.flow.progress()
+    wire.sessions.backlog.bytes = LIMIT
+    for connection, _ in many:
+        connection.data_received(PING * (READ_SIZE // len(PING)))
+    device.data_received(FRAME)
+    for _ in range(2):
+        wire.sessions.backlog.bytes = LIMIT - READ_COST
+        wire.sessions.flow.progress()
+    assert (transport.paused, [its.paused for _, its in many]) == (False, [True] * len(many))
+
+
 async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop(wire: Wire) -> None:
     transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
     fill(wire)

@@ -27,7 +27,7 @@ def kept(wire: Wire) -> list[int]:
         sessions.unidentified,
         sessions.by_imei,
         sessions.closing,
-        sessions.flow._proven | sessions.flow._others,
+        range(sessions.flow.waiting),
         at_addresses,
         sessions.deadlines,
     )

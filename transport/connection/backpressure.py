@@ -4,9 +4,9 @@ Owns every pause of a connection that the backlog requires. Invariant: what is r
 stored yet exceeds the limit of the backlog by no more than one read for each connection.
 
 While the backlog is full, no connection is read, not even a new one. From then on connections are read in
-turn: the one that has waited longest first, as many at a time as there is room for, and one that was read
-waits again behind the others. So devices that send much and devices that send little get the same number of
-reads, and a device with one frame waits for one round at most. When no connection waits any more, the turns
+turn, as many at a time as there is room for, and one that was read waits again. Whose turn it is is decided
+by fair queueing (`transport.connection.fair_queue`): those that always have more to read get the same number
+of bytes each, and one that sends less does not wait for them. When no connection waits any more, the turns
 end, and reading costs nothing extra.
 
 There are two queues, because anybody may open many connections: those that have had a frame acknowledged get
@@ -20,11 +20,11 @@ for the whole frame (`transport.connection.long_frames`).
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from fsm.backlog import Backlog
 from fsm.telemetry import PendingFrame
+from transport.connection.fair_queue import FairQueue
 from transport.connection.long_frames import LongFrames
 from transport.connection.ports import Readable
 
@@ -54,8 +54,8 @@ class Backpressure:
         self._backlog = backlog
         self._everyone = everyone
         self._long_frames: LongFrames[Readable] = LongFrames()
-        self._proven: OrderedDict[Readable, None] = OrderedDict()
-        self._others: OrderedDict[Readable, None] = OrderedDict()
+        self._proven: FairQueue[Readable] = FairQueue()
+        self._others: FairQueue[Readable] = FairQueue()
         self._turn = 0
         self._stopped = False
         self._again: asyncio.Handle | None = None
@@ -64,6 +64,8 @@ class Backpressure:
         """A connection was read, `size` bytes: decide whether it is read on at once."""
         if self._backlog.full:
             self.hold_all()
+        if self.in_turns:
+            self._queue_of(connection).charge(connection, size)
         if connection.congested:
             connection.over_share = True
             connection.pause()
@@ -114,7 +116,12 @@ class Backpressure:
         """The connection is not read until there is room and it is its turn."""
         if not connection.closed:
             connection.pause()
-            (self._proven if connection.proven else self._others).setdefault(connection)
+            if connection.proven:
+                self._others.forget(connection)  # in which it waited until now, or was read before
+            self._queue_of(connection).add(connection)
+
+    def _queue_of(self, connection: Readable) -> FairQueue[Readable]:
+        return self._proven if connection.proven else self._others
 
     def hold_all(self) -> None:
         """The backlog is full: nobody is read."""
@@ -131,8 +138,8 @@ class Backpressure:
 
     def forget(self, connection: Readable) -> None:
         """The connection is gone."""
-        self._proven.pop(connection, None)
-        self._others.pop(connection, None)
+        self._proven.forget(connection)
+        self._others.forget(connection)
         self._end_long(connection)
 
     @property
@@ -155,6 +162,8 @@ class Backpressure:
             self._next().resume()
         if not self.waiting:
             self.in_turns = False
+            self._proven.clear()
+            self._others.clear()
         elif turns and self._again is None:
             # Those whose turn it was are read first.
             self._again = asyncio.get_running_loop().call_soon(self._go_on)
@@ -163,7 +172,7 @@ class Backpressure:
         """Whose turn it is."""
         self._turn += 1
         others = not self._proven or (self._others and self._turn % OTHERS_TURN == 0)
-        return (self._others if others else self._proven).popitem(last=False)[0]
+        return (self._others if others else self._proven).pop()
 
     def _go_on(self) -> None:
         self._again = None

@@ -142,6 +142,16 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
+        name="reads are shared by bytes",
+        what="Of the connections that wait to be read, the one that has had the fewest bytes is next.",
+        file="transport/connection/fair_queue.py",
+        text="        flow.size = max(size, SMALLEST)\n",
+        mutant="        flow.size = SMALLEST\n",
+        without="a device with one record waits for a read of each connection that sends without end",
+        tests=("transport/test_fair_queue.py::test_a_key_that_sends_little_is_next_however_many_send_much",),
+    ),
+    Mechanism(
+        promise="bounds",
         name="handshake deadline",
         what="A connection has `--handshake-timeout` to name itself, however it spreads its bytes.",
         file="transport/connection/link.py",
