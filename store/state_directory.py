@@ -1,9 +1,9 @@
-"""The directory of the embedded server: who may reach what lies in it.
+"""The directory of the embedded server, which protects the server from other users.
 
-The server has no password of its own, since whoever may enter its directory may read its data anyway. So
-the directory is the lock: it belongs to us, nobody else may enter it, and what is in it was put there by
-us. A directory that is open to others is narrowed if it is ours alone, and refused otherwise. A client
-looks at the owner of the directory, of the socket, and of the process behind it, before it says a word.
+On its socket the server has no password: a user who can enter the directory can read its data anyway. So the
+directory has to belong to this user, no other user may enter it, and this user must have created its files.
+If other users may enter a directory, its mode is corrected if only we use it; otherwise it is refused. A
+client checks the owners of the directory, of the socket and of the server process before it sends anything.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _OTHERS_WRITE = 0o022
 
 
 class EmbeddedUnavailable(GatewayFault):
-    """The embedded server cannot be used here; the sentence says what to do instead."""
+    """The embedded server cannot be used; the message says what to do instead."""
 
 
 def default_directory() -> Path:
-    """Where the data of the embedded server lives unless told otherwise.
+    """The default directory of the embedded server.
 
     Raises:
-        EmbeddedUnavailable: nobody says where the user's files are.
+        EmbeddedUnavailable: the user has no home directory.
     """
     if state := os.environ.get("XDG_STATE_HOME"):
         return Path(state) / "telgw"
@@ -47,12 +47,12 @@ def default_directory() -> Path:
         return Path.home() / ".local" / "state" / "telgw"
     except RuntimeError:
         raise EmbeddedUnavailable(
-            f"This user has no home directory for the embedded server: say --state-dir DIR, {ELSEWHERE}"
+            f"This user has no home directory for the embedded server: use --state-dir DIR, {ELSEWHERE}"
         ) from None
 
 
 class StateDirectory:
-    """A directory in which an embedded server lives, or would.
+    """The directory of an embedded server, running or not.
 
     Attributes:
         path: absolute.
@@ -62,37 +62,37 @@ class StateDirectory:
         self.path = path.absolute()
 
     def claim(self) -> None:
-        """Make it, or see to it that nobody else can reach into it.
+        """Create it, or make sure that no other user can enter it.
 
         Raises:
-            EmbeddedUnavailable: it is not ours, or holds what others put there.
+            EmbeddedUnavailable: it belongs to another user, or holds files of others.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.stat()
             if found.st_uid != os.geteuid():
                 raise EmbeddedUnavailable(
-                    f"{self.path} belongs to another user: say --state-dir DIR, {ELSEWHERE}"
+                    f"{self.path} belongs to another user: use --state-dir DIR, {ELSEWHERE}"
                 )
             if found.st_mode & _OTHERS:
                 self._narrow()
         except OSError as error:
             raise EmbeddedUnavailable(
-                f"{self.path} cannot be used ({error.strerror}): say --state-dir DIR, {ELSEWHERE}"
+                f"{self.path} cannot be used ({error.strerror}): use --state-dir DIR, {ELSEWHERE}"
             ) from None
 
     def _narrow(self) -> None:
-        """A directory that holds something else, such as a home, is not ours to close to others."""
+        """Correct the mode, unless the directory holds something else, for example if it is a home."""
         if any(self.path.iterdir()) and not (self.path / "lock").exists():
             raise EmbeddedUnavailable(
-                f"Others may enter {self.path}, and it holds other files: say --state-dir DIR for one "
-                "that the embedded server has to itself."
+                f"Other users may enter {self.path}, and it holds other files: use --state-dir DIR with a "
+                "directory only for the embedded server."
             )
         for file in self._files():
             if file.lstat().st_uid != os.geteuid():
                 raise EmbeddedUnavailable(
-                    f"Others may enter {self.path}, and {file} is of another user: look at it and take it "
-                    "out, or say --state-dir DIR."
+                    f"Other users may enter {self.path}, and {file} belongs to another user: check and "
+                    "remove it, or use --state-dir DIR."
                 )
         self.path.chmod(0o700)
         for file in self._files():
@@ -104,10 +104,10 @@ class StateDirectory:
             yield from folder.iterdir() if folder.is_dir() else ()
 
     def url(self) -> str:
-        """Where its server listens, or would, for `store.client.client.connect`. It may hold a password.
+        """The URL of its server for `store.client.client.connect`. It may hold a password.
 
         Raises:
-            EmbeddedUnavailable: what is there may not be ours.
+            EmbeddedUnavailable: the server may belong to another user.
         """
         self.check()
         password = self.read("password") if self.number("port") else ""
@@ -115,26 +115,24 @@ class StateDirectory:
         return f"unix://{login}{quote(self.address())}"
 
     def check(self) -> None:
-        """See to it that whoever listens here is the owner of the directory, and that is ourselves.
+        """Check that the listening process belongs to the owner of the directory, and that this is our user.
 
-        Root may speak to the server of another user.
+        Root may use the server of another user.
 
         Raises:
-            EmbeddedUnavailable: another user may have put a server of his own there.
+            EmbeddedUnavailable: another user may have started a server there.
         """
         try:
             found = self.path.stat()
         except OSError:
-            return  # nothing is there: the attempt to connect says so
+            return  # nothing is there: connecting will fail and say so
         if found.st_uid != os.geteuid() and os.geteuid():
-            raise EmbeddedUnavailable(f"{self.path} belongs to another user: his server is not spoken to.")
+            raise EmbeddedUnavailable(f"{self.path} belongs to another user: that server is not used.")
         if found.st_mode & _OTHERS_WRITE:
-            raise EmbeddedUnavailable(f"Others may write into {self.path}: its server is not spoken to.")
+            raise EmbeddedUnavailable(f"Other users may write into {self.path}: its server is not used.")
         for owner in (self._owner_of_socket, self._owner_of_process):
             if owner() not in (None, found.st_uid):
-                raise EmbeddedUnavailable(
-                    f"{self.path / SOCKET} belongs to another user: it is not spoken to."
-                )
+                raise EmbeddedUnavailable(f"{self.path / SOCKET} belongs to another user: it is not used.")
 
     def _owner_of_socket(self) -> int | None:
         try:
@@ -147,7 +145,7 @@ class StateDirectory:
         return self.peer()[1]
 
     def peer(self) -> tuple[int | None, int | None]:
-        """Process id and user id of whoever listens on the socket, as the kernel says; None: not known."""
+        """Process id and user id of the listener of the socket, from the kernel; None if unknown."""
         if not hasattr(socket, "SO_PEERCRED"):
             return None, None
         with socket.socket(socket.AF_UNIX) as probe:
@@ -161,40 +159,40 @@ class StateDirectory:
         return pid, uid
 
     def address(self) -> str:
-        """The path of the socket, short enough for the kernel.
+        """A path of the socket that is short enough for the kernel.
 
         Raises:
-            EmbeddedUnavailable: there is no short one.
+            EmbeddedUnavailable: there is no such path.
         """
         path = str(self.path / SOCKET)
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH or not self.path.is_dir():
             return path
         if sys.platform != "linux":
-            raise EmbeddedUnavailable(f"The path {self.path} is too long for a socket: say --state-dir DIR.")
+            raise EmbeddedUnavailable(f"The path {self.path} is too long for a socket: use --state-dir DIR.")
         return f"/proc/self/fd/{_entrance(self.path)}/{SOCKET}"
 
     def password(self) -> str:
-        """The password of the server, made when there is none. It lives as long as the directory."""
+        """The password of the server, created if there is none. It is kept as long as the directory."""
         if not self.read("password"):
             self.write("password", secrets.token_urlsafe(32))
         return self.read("password")
 
     def number(self, name: str) -> int:
-        """The number in a file of the directory; 0 when there is none (yet)."""
+        """The number in a file of the directory; 0 if there is none (yet)."""
         try:
             return int(self.read(name))
         except ValueError:
             return 0
 
     def read(self, name: str) -> str:
-        """The text of a file; empty when there is none."""
+        """The text of a file; empty if there is none."""
         try:
             return (self.path / name).read_text().strip()
         except (OSError, UnicodeDecodeError):
             return ""
 
     def write(self, name: str, text: str) -> None:
-        """Write a file that only we may read.
+        """Write a file that only this user may read.
 
         Raises:
             OSError: it cannot be written.
@@ -207,5 +205,5 @@ class StateDirectory:
 
 @lru_cache
 def _entrance(path: Path) -> int:
-    """A descriptor of the directory, kept for as long as we live: clients connect through it."""
+    """A descriptor of the directory, open until the process ends: clients connect through it."""
     return os.open(path, os.O_PATH | os.O_DIRECTORY)

@@ -1,13 +1,12 @@
-"""Looking up the name of a server, so that nobody waits for a resolver that does not answer.
+"""Looks up the name of a server, without waiting for a resolver that does not answer.
 
-A look-up is a call of the C library, which takes as long as it likes and cannot be stopped. Three rules keep
-that from doing harm:
+A look-up is a call of the C library, which can take long and cannot be stopped. Three rules limit the damage:
 
-* There is one look-up of a name at a time, and everybody who asks meanwhile waits for that one.
-* Each has a thread of its own that is a daemon: it takes no place in a pool that others need, and the end of
-  the process does not wait for it.
-* While a look-up is late or fails, the addresses of the last one that succeeded count. A resolver that is
-  away is then no reason to lose a server that is where it was.
+* There is one look-up of a name at a time; all callers share it. * Each look-up has its own daemon thread: it
+does not occupy a thread pool, and the end of the process does not
+  wait for it.
+* As long as a look-up is late or fails, the addresses of the last successful one are used. So the loss of a
+  resolver does not mean the loss of a server whose address has not changed.
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ import socket
 import threading
 from contextlib import suppress
 
-PATIENCE = 0.5
-"""Seconds that a caller waits for a look-up when an earlier one has succeeded."""
+LOOKUP_TIMEOUT = 0.5
+"""Seconds that a caller waits for a look-up if an earlier one has succeeded."""
 
 
 class Resolver:
-    """Finds the addresses of one host at a time, and remembers them."""
+    """Finds and remembers the addresses of hosts."""
 
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}
         self._asked: dict[str, asyncio.Future[list[str]]] = {}
 
     async def find(self, host: str) -> list[str]:
-        """The addresses of `host`, in the order of the resolver; without a known one it waits for them.
+        """The addresses of `host` in the order of the resolver. If none is known yet, wait for the look-up.
 
         Raises:
-            OSError: the host has no address that anybody knows.
+            OSError: no address of the host is known.
         """
         if _is_address(host):
             return [host]
         known = self._known.get(host)
         try:
-            async with asyncio.timeout(PATIENCE if known else None):
+            async with asyncio.timeout(LOOKUP_TIMEOUT if known else None):
                 return await asyncio.shield(self._ask(host))
         except (TimeoutError, OSError):
             if known is None:
@@ -71,13 +70,13 @@ def _is_address(host: str) -> bool:
 
 
 def _look_up(host: str, loop: asyncio.AbstractEventLoop, asked: asyncio.Future[list[str]]) -> None:
-    """In a thread: look `host` up, and tell the loop, unless that is closed by now."""
+    """Runs in a thread: look `host` up and pass the result to the loop, unless the loop is closed."""
     found: list[str] | OSError
     try:
         entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     except (OSError, UnicodeError) as error:
-        found = error if isinstance(error, OSError) else OSError(f"{host!r} is no name of a host.")
+        found = error if isinstance(error, OSError) else OSError(f"{host!r} is not a host name.")
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(_tell, asked, found)
 

@@ -1,9 +1,9 @@
-"""The operator's files for TLS to Redis, read each time a connection is made.
+"""The files of the operator for TLS to Redis, which are read each time a connection is made.
 
-redis-py reads them once for each of its connection objects, and these live as long as the process. Reading
-takes as long as the file system does, so it has a thread of its own; whoever waits gives up when the time
-to connect is over. Connections that are made meanwhile share one reading: a file system that hangs holds
-one thread, not one a try.
+redis-py would read them once for each connection object, which exists as long as the process. A read can
+block in the file system, so it has its own thread, and the caller gives up after the time to connect.
+Connections that are made at the same time share one read: a file system that blocks costs one thread, not one
+per attempt.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from redis.exceptions import ConnectionError
 
 from store.client.url import BadRedisUrl
 
-PATIENCE = 5.0
-"""Seconds that a file may take at the start."""
+READ_TIMEOUT = 5.0
+"""Seconds that the files may take at the start."""
 
 _FILES = ("ca_certs", "ca_path", "certfile", "keyfile")
 
@@ -31,7 +31,7 @@ _readings: dict[tuple[Any, ...], Future[ssl.SSLContext]] = {}
 
 
 async def read_context(wanted: Any) -> ssl.SSLContext:
-    """The context that `wanted`, redis-py's description of one, comes to by what its files hold now.
+    """A context from `wanted`, the description of one by redis-py, and from the present content of its files.
 
     Raises:
         ConnectionError: the files cannot be used.
@@ -48,22 +48,22 @@ async def read_context(wanted: Any) -> ssl.SSLContext:
 
 
 def try_files(wanted: Any) -> None:
-    """Read them once, before there is a loop.
+    """Read them once, before there is an event loop.
 
     Raises:
-        BadRedisUrl: the files cannot be used, or do not come in `PATIENCE`.
+        BadRedisUrl: the files cannot be used, or could not be read within `READ_TIMEOUT`.
     """
     reading: Future[ssl.SSLContext] = Future()
     threading.Thread(target=_read, args=(wanted, reading), name="tls files", daemon=True).start()
     try:
-        reading.result(PATIENCE)
+        reading.result(READ_TIMEOUT)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise BadRedisUrl(_sentence(wanted, error)) from None
 
 
 def _sentence(wanted: Any, error: Exception) -> str:
     named, reason = ", ".join(_names(wanted)), getattr(error, "strerror", "") or type(error).__name__
-    return f"The TLS files of the Redis URL are no use ({named}): {reason}."
+    return f"The TLS files of the Redis URL cannot be used ({named}): {reason}."
 
 
 def _names(wanted: Any) -> list[str]:
@@ -71,7 +71,7 @@ def _names(wanted: Any) -> list[str]:
 
 
 def _read(wanted: Any, reading: Future[ssl.SSLContext]) -> None:
-    """In the thread. Neither a pipe nor a key whose passphrase nobody gave may make it wait for somebody."""
+    """Runs in the thread. A pipe, or a key that needs a passphrase, must not block it."""
     try:
         for name in _names(wanted):
             mode = os.stat(name).st_mode

@@ -1,4 +1,4 @@
-"""The whole log, folded again: does each command's history hold together, and does its ledger agree?"""
+"""Folds the whole log: is the history of each command consistent, and does its ledger agree?"""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ GAP, REPEATED, SEVERAL_ENDS, BROKEN, STRANGE, DISAGREES, LOST, UNREADABLE = (
     "unreadable events",
 )
 _KINDS: dict[str, tuple[Level, str]] = {
-    GAP: (CRITICAL, "Events have been lost from the log: find out who deletes from it."),
-    REPEATED: (CRITICAL, "An event was stored twice: consumers drop the second by its seq."),
-    SEVERAL_ENDS: (CRITICAL, "Keep this log and report it: a command has one verdict."),
-    BROKEN: (CRITICAL, "Keep this log and report it: an event continues from a state that was not reached."),
-    STRANGE: (WARNING, "Find out which version of the gateway, or who else, wrote them."),
+    GAP: (CRITICAL, "Events are missing in the log: find out who deletes entries."),
+    REPEATED: (CRITICAL, "An event was stored twice: consumers ignore the second by its seq."),
+    SEVERAL_ENDS: (CRITICAL, "Keep this log and report it: a command has one terminal event."),
+    BROKEN: (CRITICAL, "Keep this log and report it: an event starts from a state that was not reached."),
+    STRANGE: (WARNING, "Find out which version of the gateway, or which other program, wrote them."),
     DISAGREES: (CRITICAL, "Find out who else writes to the ledgers; the log is right."),
-    LOST: (WARNING, "Look at maxmemory-policy; their gateway ends them as ledger_lost."),
+    LOST: (WARNING, "Check maxmemory-policy; their gateway ends them as ledger_lost."),
     UNREADABLE: (WARNING, "Find out who else writes to the log."),
 }
-"""What an audit can find against a command: how bad it is, and what mends it."""
+"""What an audit can find: its level, and what to do about it."""
 
 
 @dataclass(slots=True)
 class _History:
-    """A command as the log tells it so far; ``last`` is the id of its last event."""
+    """A command, folded so far; ``last`` is the id of its last event."""
 
     command: Command
     last: EntryId
@@ -60,7 +60,7 @@ class _History:
 
 @dataclass(slots=True, frozen=True)
 class _Flaw:
-    """Something wrong with a history; `after` is the id of the entry before it."""
+    """An error in a history; `after` is the id of the entry before it."""
 
     kind: str
     words: str
@@ -70,7 +70,7 @@ class _Flaw:
 class Audit:
     """Folds the log entry by entry.
 
-    A command whose first events the log no longer holds is folded from the first that is there, and counted.
+    If the first events of a command were trimmed, it is folded from the first that is left, and counted.
     """
 
     def __init__(self) -> None:
@@ -79,8 +79,8 @@ class Audit:
         self.histories: dict[str, _History] = {}
         self.flaws: list[tuple[str, _Flaw]] = []
 
-    def take(self, entry_id: EntryId, event: CommandEvent) -> None:
-        """Fold one more event."""
+    def add(self, entry_id: EntryId, event: CommandEvent) -> None:
+        """Fold the next event."""
         self.events += 1
         history = self.histories.get(event.command_id)
         if history is None:
@@ -88,7 +88,7 @@ class Audit:
         self.flaws += [(event.command_id, flaw) for flaw in _flaws(history, event)]
         if event.seq > history.command.seq:
             before = Command(event.command_id, history.command.state, event.seq - 1)
-            history.command, history.last = _frugal(evolve(before, event)), entry_id
+            history.command, history.last = _compact(evolve(before, event)), entry_id
 
     def _begin(self, event: CommandEvent) -> _History:
         if event.seq > 1:
@@ -96,11 +96,11 @@ class Audit:
         return _History(Command(event.command_id, event.prev or NEW, max(0, event.seq - 1)), _ORIGIN)
 
     def unreadable(self, entry_id: str) -> None:
-        """An entry says that it is an event of a command, and is none."""
+        """Note an entry that should be an event of a command but is not one."""
         self.flaws.append((f"entry {entry_id}", _Flaw(UNREADABLE, "", read_id(entry_id))))
 
-    def forgive(self, head: EntryId) -> None:
-        """The log was trimmed up to `head` while it was read: gaps that begin before that are no loss."""
+    def ignore_gaps_before(self, head: EntryId) -> None:
+        """The log was trimmed up to `head` during the read: gaps that begin before it are not errors."""
         gone = [command_id for command_id, flaw in self.flaws if flaw.kind == GAP and flaw.after < head]
         self.trimmed.update(gone)
         self.flaws = [(name, flaw) for name, flaw in self.flaws if flaw.kind != GAP or flaw.after >= head]
@@ -122,23 +122,23 @@ def _flaws(history: _History, event: CommandEvent) -> Iterator[_Flaw]:
         yield from (_Flaw(STRANGE, move, after) for move in audit_command([event]))
 
 
-def _frugal(command: Command) -> Command:
-    """What is compared later, in as little memory as a million commands can have."""
+def _compact(command: Command) -> Command:
+    """Only what is compared later, to save memory: there may be a million commands."""
     return Command(command.command_id, sys.intern(command.state), command.seq)
 
 
 def read_id(entry_id: str) -> EntryId:
-    """An id of a stream entry, in the order of the stream; `_ORIGIN` when it is none."""
+    """A comparable id of a stream entry; `_ORIGIN` if it is not a valid id."""
     milliseconds, _, sequence = entry_id.partition("-")
     found = whole(milliseconds, -1), whole(sequence, -1)
     return found if min(found) >= 0 else _ORIGIN
 
 
 async def diagnose_log(client: Redis, keys: Keys) -> list[Finding]:
-    """Fold the whole log in pages and compare what it tells of each command with its ledger.
+    """Fold the whole log in pages, and compare each command with its ledger.
 
     Raises:
-        StoreError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or refuses all calls now.
     """
     report = Report()
     audit = Audit()
@@ -158,7 +158,7 @@ class _Reader:
         self._head = self._tail = _ORIGIN
 
     async def fold(self, audit: Audit) -> None:
-        """Fold what the log holds, to its end."""
+        """Fold the log to its end."""
         start: str | None = "-"
         while start and (page := await self._client.xrange(self._keys.responses, start, count=PAGE)):
             for entry_id, fields in page:
@@ -167,10 +167,10 @@ class _Reader:
             self._tail = read_id(page[-1][0].decode())
         head = await self._client.xrange(self._keys.responses, count=1)
         self._head = read_id(head[0][0].decode()) if head else self._tail
-        audit.forgive(self._head)
+        audit.ignore_gaps_before(self._head)
 
     async def compare(self, audit: Audit) -> int:
-        """Note the commands whose ledger tells something else; how many have moved on, or off, meanwhile."""
+        """Note commands whose ledger disagrees; the number of commands that changed during the check."""
         names, moving = iter(audit.histories), 0
         while page := list(islice(names, PAGE)):
             ledgers = await read_ledgers(self._client, self._keys, page)
@@ -194,28 +194,28 @@ def _take(audit: Audit, entry_id: str, raw: Mapping[bytes, bytes]) -> None:
         audit.unreadable(entry_id)
         return
     assert isinstance(event, CommandEvent)
-    audit.take(read_id(entry_id), event)
+    audit.add(read_id(entry_id), event)
 
 
 def _disagreement(history: _History, ledger: dict[str, str]) -> _Flaw | None:
-    """What the ledger has against the log. Of a finished command it goes after the retention."""
+    """How the ledger disagrees with the log. The ledger of an ended command expires after the retention."""
     command = history.command
     if not ledger:
         return None if command.state in COMMAND.terminal else _Flaw(LOST, command.state, history.last)
-    told = (ledger.get("state", ""), ledger.get("seq", ""))
-    if told == (command.state, str(command.seq)):
+    state, seq = ledger.get("state", ""), ledger.get("seq", "")
+    if (state, seq) == (command.state, str(command.seq)):
         return None
-    words = f"{told[0]} {told[1]} in the ledger, {command.state} {command.seq} in the log"
+    words = f"{state} {seq} in the ledger, {command.state} {command.seq} in the log"
     return _Flaw(DISAGREES, words, history.last)
 
 
 def _summarise(report: Report, audit: Audit, moving: int) -> None:
-    """One finding for the whole, and one for each kind of flaw."""
+    """Add one finding about the whole log, and one for each kind of error."""
     found = f"{audit.events} events of {len(audit.histories)} commands folded"
     if audit.trimmed:
-        found += f"; of {len(audit.trimmed)} the log no longer holds the beginning"
+        found += f"; the first events of {len(audit.trimmed)} were trimmed"
     if moving:
-        found += f"; {moving} moved on meanwhile"
+        found += f"; {moving} changed during the check"
     report.add(OK, "replay", found)
     for kind, (level, mend) in _KINDS.items():
         flaws = {

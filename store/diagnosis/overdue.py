@@ -1,4 +1,4 @@
-"""Commands that should have had their verdict by now."""
+"""Finds commands that should have ended by now."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from store.keys import Keys
 from store.streams.entry_ids import after
 
 MARGIN_MS = 5000
-"""How much later than its deadline a verdict may reach the ledger."""
+"""How much later than its deadline a terminal event may reach the ledger."""
 MOST = 10_000
-"""Entries of one stream that are looked at."""
+"""Entries of one stream that are checked, at most."""
 
 _PAGE = 500
 
@@ -29,22 +29,22 @@ RawEntry = tuple[bytes, dict[bytes, bytes]]
 
 @dataclass(slots=True)
 class Backlog:
-    """What lies on the stream of one instance.
+    """The entries on the stream of one instance.
 
     Attributes:
-        looked_at: entries that were judged, the oldest first, `MOST` of them at most.
-        overdue: ids of commands, or of entries that are none, whose time is over and that have no verdict.
-        finished: ids of commands that have one, and whose entry should therefore be gone.
+        checked: number of entries that were checked, the oldest first, `MOST` at most.
+        overdue: ids of commands whose time is over and that have not ended; of invalid entries, their ids.
+        finished: ids of commands that have ended, so that their entry should have been removed.
     """
 
-    looked_at: int = 0
+    checked: int = 0
     overdue: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, frozen=True)
 class _Case:
-    """An entry, and the ledger of its command; empty if there is none, or another entry was first."""
+    """An entry, and the ledger of its command; empty if there is none, or it belongs to another entry."""
 
     entry_id: str
     request: CommandRequest | None
@@ -56,25 +56,25 @@ class _Case:
 
 
 async def find_overdue(client: Redis, keys: Keys, instance_id: str, limits: Limits, now_ms: int) -> Backlog:
-    """Judge every entry on the stream of `instance_id`, pending or unread.
+    """Check every entry on the stream of `instance_id`, pending or unread.
 
     Args:
-        limits: what the gateways assume for a command that says nothing.
-        now_ms: epoch ms by the clock of Redis.
+        limits: the defaults of the gateways for commands.
+        now_ms: epoch ms of Redis.
 
     Raises:
         StoreError: a call failed.
     """
     backlog = Backlog()
-    limits = replace(limits, max_payload=FIELD_LIMIT)  # whether a text is too long is for gateways to judge
+    limits = replace(limits, max_payload=FIELD_LIMIT)  # the length of a text is checked by gateways only
     stream = keys.outbound(instance_id)
     async for page in _pages(client, stream):
-        backlog.looked_at += len(page)
+        backlog.checked += len(page)
         for case in await _cases(client, keys, instance_id, page, limits, now_ms):
-            told = _told(case, limits, now_ms, backlog)
-            # A verdict takes the entry away: one that came while we looked is none of our business.
-            if told is not None and await client.xrange(stream, case.entry_id, case.entry_id):
-                told.append(case.name)
+            found = _list_for(case, limits, now_ms, backlog)
+            # A terminal event removes the entry: a command that ended during the check is fine.
+            if found is not None and await client.xrange(stream, case.entry_id, case.entry_id):
+                found.append(case.name)
     return backlog
 
 
@@ -116,10 +116,10 @@ def _request(instance_id: str, entry: RawEntry, limits: Limits, now_ms: int) -> 
 
 
 async def read_ledgers(client: Redis, keys: Keys, command_ids: list[str]) -> list[dict[str, str]]:
-    """The ledgers of `command_ids`, in one round trip; empty for a command that has none.
+    """The ledgers of `command_ids`, in one round trip; empty for a command without one.
 
     Raises:
-        StoreError: a call failed, or one of the keys is no hash.
+        StoreError: a call failed, or one of the keys is not a hash.
     """
     found = await cast(Calls, client).batch([["HGETALL", keys.ledger(each)] for each in command_ids])
     for refusal in found:
@@ -131,15 +131,15 @@ async def read_ledgers(client: Redis, keys: Keys, command_ids: list[str]) -> lis
     ]
 
 
-def _told(case: _Case, limits: Limits, now_ms: int, backlog: Backlog) -> list[str] | None:
-    """Where in `backlog` the case belongs; None when all is well with it."""
+def _list_for(case: _Case, limits: Limits, now_ms: int, backlog: Backlog) -> list[str] | None:
+    """The list in `backlog` to which the case belongs; None if it is all right."""
     if case.ledger.get("state") in COMMAND.terminal:
         return backlog.finished
     return backlog.overdue if now_ms > _deadline(case, limits) + MARGIN_MS else None
 
 
 def _deadline(case: _Case, limits: Limits) -> int:
-    """Epoch ms at which the verdict is due at the latest."""
+    """Epoch ms at which the command has to end at the latest."""
     request, expires = case.request, case.ledger.get("expires_at", "")
     if request is None:
         entry_ms = int(case.entry_id.partition("-")[0])

@@ -1,10 +1,10 @@
-"""Whether the Redis user of a gateway may do all that a gateway does.
+"""Checks that the Redis user of a gateway has all rights that a gateway needs.
 
-A right that is missing would be noticed when it is needed for the first time: by a device whose records are
-not stored, or a command that has no verdict. So all rights are tried when a gateway starts, in one script. It
-makes each kind of call on a key of its own, which nobody else sees and which is gone when the script ends,
-and on each of the gateway's keys a call that changes nothing: to delete a field that has no name, to append
-an entry under an id that is not allowed, to give a key a time to live that is no number.
+A missing right would be noticed only when it is needed: records of a device are not stored, or a command does
+not end. So all rights are tried when a gateway starts, in one script. The script makes each kind of call on
+its own key, which no other client sees and which is deleted before the script ends. On each key of the
+gateway it makes calls that change nothing: delete a field without a name, append an entry with an invalid id,
+set a time to live that is not a number.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from store.client.script import Script
 from store.keys import Keys
 
 SHOWN = 5
-"""Refused calls that a sentence names."""
+"""Refused calls that an error names, at most."""
 
 KEY = "\0"
-"""Stands for the key in a call."""
+"""Placeholder for the key in a call."""
 
 Call = tuple[str, ...]
 
@@ -62,18 +62,18 @@ OWN: tuple[Call, ...] = (
     ("ping",),
     ("info", "server"),
 )
-"""Each command of a gateway, in an order in which each has something to work on; nothing is left."""
+"""Each Redis command of a gateway, in an order in which each has data to work on. The last delete all."""
 
 
 class LoginRefused(GatewayFault):
-    """Redis does not know us."""
+    """Redis refuses the user or the password."""
 
     def __init__(self, said: object) -> None:
         super().__init__(f"Redis refuses the login ({said}): give --redis the right user and password.")
 
 
 class ServerUnfit(GatewayFault):
-    """Redis answers, and will never do what a gateway needs, as the URL names it."""
+    """Redis answers, but cannot do what a gateway needs with this URL."""
 
     def __init__(self, said: object, mend: str) -> None:
         super().__init__(f"Redis refuses what a gateway needs ({said}): {mend}.")
@@ -87,13 +87,13 @@ _UNFIT = {
     "unknown command": "name a Redis 6.2 or later with --redis",
     "protected mode": "give it a password, or let it listen on this host alone",
 }
-"""What a server says that no waiting changes, and what mends it."""
+"""Permanent errors of a server, and what to do about each."""
 _ELSEWHERE = ("MOVED", "non local key")
-"""What a node of a cluster says of keys of another; who speaks to the cluster waits, or asks the other."""
+"""What a node of a cluster says about keys of another node. A cluster client waits or asks that node."""
 
 
 class RightsMissing(GatewayFault):
-    """The Redis user may not do all that a gateway does."""
+    """The Redis user lacks rights that a gateway needs."""
 
     def __init__(self, refused: Sequence[str]) -> None:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
@@ -107,7 +107,7 @@ class RightsMissing(GatewayFault):
 async def check_rights(
     client: Redis, keys: Keys, instance_id: str, boot_id: str, *streams: str, allow_list: bool = False
 ) -> None:
-    """Try every right of a gateway; nothing is changed. A Redis that is away is not found out here.
+    """Try every right that a gateway needs; nothing is changed. An unreachable Redis is not an error here.
 
     Args:
         streams: further streams that the gateway appends to.
@@ -115,27 +115,27 @@ async def check_rights(
 
     Raises:
         LoginRefused: the user or the password is wrong.
-        ServerUnfit: it is no server for a gateway.
-        RightsMissing: the user may not make some call.
+        ServerUnfit: the server cannot be used by a gateway.
+        RightsMissing: the user may not make a call.
     """
     own = keys.ledger(f"rights.{boot_id}")
     calls = [(own, call) for call in OWN] + _shared(keys, instance_id, streams)
     calls += [(keys.allowed, ("sismember", KEY, "x"))] * allow_list
     words = [[key if word is KEY else word for word in call] for key, call in calls]
     try:
-        # Only our own key is declared: to declare a key is to ask for all rights on it. All are in one slot.
+        # Only the script's own key is declared, because a declared key needs all rights. All are in one slot.
         found = await Script("rights.lua")(client, [own], [json.dumps(words)])
     except NotLetIn as error:
         if error.code == "NOPERM":
-            raise RightsMissing([f"what every connection needs ({error})"]) from None
+            raise RightsMissing([f"the calls of every connection ({error})"]) from None
         if error.code in ("WRONGPASS", "NOAUTH"):
             raise LoginRefused(error) from None
-        _judge(client, str(error))
+        _raise_if_unfit(client, str(error))
         raise ServerUnfit(error, "name a server with --redis that takes this connection") from None
     except StoreRefused as error:
         if error.code == "NOPERM":
             raise RightsMissing([f"evalsha or eval on {keys.ledger('*')} ({error})"]) from None
-        _judge(client, str(error))
+        _raise_if_unfit(client, str(error))
         return
     except StoreError:
         return
@@ -147,7 +147,7 @@ async def check_rights(
 
 
 async def _check_list(client: Any, key: str) -> None:
-    """Raise ServerUnfit if the list of allowed devices is no set: nobody on it could connect."""
+    """Raise ServerUnfit if the allow-list is not a set: no device could connect."""
     try:
         await client.sismember(key, "x")
     except StoreRefused as error:
@@ -157,8 +157,8 @@ async def _check_list(client: Any, key: str) -> None:
         return
 
 
-def _judge(client: Redis, said: str) -> None:
-    """Raise ServerUnfit if what a server said tells that it is none for a gateway."""
+def _raise_if_unfit(client: Redis, said: str) -> None:
+    """Raise ServerUnfit if the error `said` means that a gateway cannot use this server."""
     for words, mend in _UNFIT.items():
         if words in said:
             raise ServerUnfit(said, mend) from None
@@ -167,13 +167,13 @@ def _judge(client: Redis, said: str) -> None:
 
 
 def _said(key: str, call: Call) -> str:
-    """A call as a right is named: its command, and its subcommand if that comes before the key."""
+    """The right that a call needs: its command, with the subcommand if that is before the key."""
     words = call[: call.index(KEY)] if KEY in call else call[:1]
     return f"{' '.join(words[:2])} on {key}" if KEY in call else words[0]
 
 
 def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
-    """Calls on the keys that a gateway shares with others, or has from an earlier process."""
+    """Calls on the keys that a gateway shares with others, or with its earlier processes."""
     hashes = (keys.registry, keys.sessions, keys.instances)
     strings = (keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id), keys.serial)
     logs = (

@@ -1,7 +1,4 @@
-"""Whether a Redis server is as the gateway needs it: what was found, how bad it is, and what mends it.
-
-Nothing is written. What the server refuses to tell is a finding, not an error.
-"""
+"""Checks the configuration and the state of a Redis server. What it refuses to tell is a finding, too."""
 
 from __future__ import annotations
 
@@ -26,24 +23,24 @@ MOST_SKEW_MS = 2000
 ALARM = 0.9
 EXAMPLES = 3
 PERMISSIONS = "permissions"
-"""The subject of what INFO and CONFIG refused: a warning when it is CONFIG alone."""
+"""The subject of a finding about a refused INFO or CONFIG; a warning if only CONFIG is refused."""
 
 REPLICAS, CLIENTS = MAY_BE_UNTOLD = ("replicas", "clients")
-"""The subjects about which a server may have nothing to say."""
+"""The subjects for which a server may have no values."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True, frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        level: ``ok``; ``warning``, it works but not as well as it should, or not for long; ``critical``, a
-            promise of the gateway does not hold.
-        subject: what was looked at.
-        found: what was seen.
-        mend: what to do about it; empty when there is nothing to do.
+        level: ``ok``; ``warning``: it works, but not well, or not for long; ``critical``: a promise of the
+            gateway does not hold.
+        subject: what was checked.
+        found: what was found.
+        mend: what to do about it; empty if nothing.
     """
 
     level: Level
@@ -53,26 +50,27 @@ class Finding:
 
 
 def examples(names: Collection[str]) -> str:
-    """A few of `names`, and how many more there are."""
+    """Some of `names`, and the number of the others."""
     shown = ", ".join(list(names)[:EXAMPLES])
     return f"{shown} and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else shown
 
 
 class Report:
-    """Findings in the order in which they are made."""
+    """Findings in the order in which they were made."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
     def add(self, level: Level, subject: str, found: str, mend: str = "") -> None:
-        """Append a finding; an ``ok`` one needs no `mend`."""
+        """Append a finding. For ``ok`` no `mend` is needed."""
         self.findings.append(Finding(level, subject, found, "" if level == OK else mend))
 
     async def attempt(self, subject: str, work: Awaitable[Result], otherwise: Result) -> Result:
-        """What `work` returns; when the server refuses it, a finding about `subject`, and `otherwise`.
+        """The result of `work`. If the server refuses it, add a finding about `subject` and return
+        `otherwise`.
 
         Raises:
-            StoreError: the server cannot be reached, or serves nobody for now.
+            StoreError: the server cannot be reached, or refuses all calls now.
         """
         try:
             return await work
@@ -86,16 +84,16 @@ class Report:
 def _refused(subject: str, error: StoreRefused) -> Finding:
     if "WRONGTYPE" in str(error):
         mend = "Find out who wrote it, then rename or delete it: the gateway cannot use it."
-        return Finding(CRITICAL, subject, "The key, or one that belongs to it, is of another type.", mend)
-    mend = "Allow this user to read it, or check as a user who may."
-    return Finding(WARNING, subject, f"Could not be seen: {error}", mend)
+        return Finding(CRITICAL, subject, "The key, or a key that belongs to it, has a wrong type.", mend)
+    mend = "Allow this user to read it, or run the check as a user who may."
+    return Finding(WARNING, subject, f"Could not be read: {error}", mend)
 
 
 @dataclass(slots=True, frozen=True)
 class Server:
-    """What a server said of itself; a command it refused left its part empty, and is named.
+    """What a server reported. The part of a refused command is empty, and the command is in `refused`.
 
-    ``skew_ms`` is how far its clock is ahead of the host's.
+    ``skew_ms`` is how far its clock is ahead of the clock of this host.
     """
 
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -105,28 +103,28 @@ class Server:
 
 
 async def diagnose_server(client: Redis, host_ms: Callable[[], int]) -> list[Finding]:
-    """Ask a server about itself and judge what it says.
+    """Check a server.
 
     Args:
         host_ms: epoch ms by the clock of this host.
 
     Raises:
-        StoreError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or refuses all calls now.
     """
-    return judge(await ask(client, host_ms))
+    return evaluate(await ask(client, host_ms))
 
 
 async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
-    """What a server says of itself.
+    """What a server reports.
 
     Raises:
-        StoreError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or refuses all calls now.
     """
     before, (seconds, micros) = host_ms(), await client.time()
     skew_ms = int(seconds) * 1000 + int(micros) // 1000 - (before + host_ms()) // 2
     info = await _unless_refused(client.info())
     config: dict[str, str] = {}
-    for pattern in ("append*", "maxmemory*", "min-replicas*"):  # never all of it: it holds passwords
+    for pattern in ("append*", "maxmemory*", "min-replicas*"):  # not `*`, which would return passwords
         part = await _unless_refused(client.config_get(pattern))
         config |= {_text(name): _text(value) for name, value in (part or {}).items()}
     refused = [name for name, answer in (("INFO", info), ("CONFIG", config)) if not answer]
@@ -134,7 +132,7 @@ async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
 
 
 async def _unless_refused(answer: Any) -> Any:
-    """The answer; None when this user may not ask, or nobody may, as with many hosted servers."""
+    """The answer; None if this user may not ask, or no user may, as with many hosted servers."""
     try:
         return await answer
     except StoreRefused as error:
@@ -147,8 +145,8 @@ def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def judge(server: Server) -> list[Finding]:
-    """What is right and wrong with `server`, and what it did not show."""
+def evaluate(server: Server) -> list[Finding]:
+    """The findings about `server`, and about what it did not report."""
     looks = {subject: look(server) for subject, look in _LOOKS.items()}
     findings = [finding for finding in looks.values() if finding]
     if server.refused:
@@ -161,11 +159,11 @@ def judge(server: Server) -> list[Finding]:
 
 def _unseen(refused: tuple[str, ...], subjects: list[str]) -> Finding:
     found = f"{' and '.join(refused)} refused"
-    found += f"; not seen: {', '.join(subjects)}." if subjects else "."
+    found += f"; not checked: {', '.join(subjects)}." if subjects else "."
     if "INFO" in refused:
-        mend = "Allow +info: without it no gateway notices that another has died."
+        mend = "Allow +info: without it gateways do not detect dead instances."
         return Finding(CRITICAL, PERMISSIONS, found, mend)
-    mend = "Check once as an administrator; gateways can do without it."
+    mend = "Check once as an administrator; gateways do not need it."
     return Finding(WARNING, PERMISSIONS, found, mend)
 
 
@@ -175,7 +173,7 @@ def _version(server: Server) -> Finding | None:
         return None
     found = f"Redis {server.info['redis_version']}"
     if "valkey_version" in server.info:
-        found = f"Valkey {server.info['valkey_version']}, which speaks as {found}"
+        found = f"Valkey {server.info['valkey_version']}, compatible with {found}"
     if (int(match[1]), int(match[2])) >= LEAST_VERSION:
         return Finding(OK, "version", found)
     return Finding(CRITICAL, "version", found, "Install Redis 6.2 or later, or Valkey.")
@@ -186,23 +184,23 @@ def _role(server: Server) -> Finding | None:
     if role is None:
         return None
     if role == "master":
-        return Finding(OK, "role", "takes writes")
-    return Finding(CRITICAL, "role", f"{role}: it takes no writes", "Name the primary server with --redis.")
+        return Finding(OK, "role", "accepts writes")
+    return Finding(CRITICAL, "role", f"{role}: it accepts no writes", "Name the primary with --redis.")
 
 
 def _replicas(server: Server) -> Finding | None:
-    """INFO has a count of good ones where, and only where, writes depend on it."""
+    """Check the replicas. INFO has the number of good ones only if writes depend on it."""
     count, good = int(server.info.get("connected_slaves", 0)), server.info.get("min_slaves_good_slaves")
     if good is not None:
-        needed, found = int(server.config.get("min-replicas-to-write", 1)), f"{count}, {good} of them in step"
+        needed, found = int(server.config.get("min-replicas-to-write", 1)), f"{count}, {good} in sync"
         if int(good) >= needed:
-            return Finding(OK, REPLICAS, f"{found}; without enough of them no writes")
+            return Finding(OK, REPLICAS, f"{found}; with too few, writes are refused")
         mend = "Repair the replicas, or lower min-replicas-to-write: until then nothing is acknowledged."
-        return Finding(CRITICAL, REPLICAS, f"{found}, fewer than {needed}: no writes are taken", mend)
+        return Finding(CRITICAL, REPLICAS, f"{found}, fewer than {needed}: writes are refused", mend)
     if not count or server.info.get("role") != "master":
         return None
-    found = f"{count}, and no write needs one: a failover may lose what was acknowledged"
-    mend = "Set min-replicas-to-write 1 and min-replicas-max-lag 2 on every server that may take over."
+    found = f"{count}, and no write needs one: a failover may lose acknowledged records"
+    mend = "Set min-replicas-to-write 1 and min-replicas-max-lag 2 on every server that may become primary."
     return Finding(WARNING, REPLICAS, found, mend)
 
 
@@ -211,11 +209,11 @@ def _appendonly(server: Server) -> Finding | None:
     if kept is None:
         return None
     if kept in (0, "no"):
-        mend = "Set appendonly yes, and write it into the server's configuration file."
-        return Finding(CRITICAL, "appendonly", "no: a restart forgets which commands were sent", mend)
+        mend = "Set appendonly yes, also in the configuration file of the server."
+        return Finding(CRITICAL, "appendonly", "no: a restart loses which commands were sent", mend)
     if server.info.get("aof_last_write_status", "ok") == "ok":
         return Finding(OK, "appendonly", "yes")
-    return Finding(CRITICAL, "appendonly", "The last write to disk failed.", "Look at the server's disk.")
+    return Finding(CRITICAL, "appendonly", "The last write to disk failed.", "Check the disk of the server.")
 
 
 def _appendfsync(server: Server) -> Finding | None:
@@ -225,9 +223,9 @@ def _appendfsync(server: Server) -> Finding | None:
         case "always":
             return Finding(OK, "appendfsync", "always")
         case "everysec":
-            return Finding(OK, "appendfsync", "everysec: a loss of power forgets the last second")
+            return Finding(OK, "appendfsync", "everysec: a power loss loses the last second")
         case other:
-            found = f"{other}: a loss of power may forget half a minute"
+            found = f"{other}: a power loss may lose half a minute"
             return Finding(WARNING, "appendfsync", found, "Set appendfsync everysec, or always.")
 
 
@@ -237,7 +235,7 @@ def _snapshots(server: Server) -> Finding | None:
         return None
     if status == "ok":
         return Finding(OK, "snapshots", "ok")
-    mend = "Look at the server's log: by default it takes no writes after this."
+    mend = "Read the log of the server: by default it refuses writes after this."
     return Finding(WARNING, "snapshots", "The last one failed.", mend)
 
 
@@ -280,9 +278,9 @@ def _clients(server: Server) -> Finding | None:
 def _clock(server: Server) -> Finding:
     ahead, seconds = server.skew_ms > 0, abs(server.skew_ms) / 1000
     if abs(server.skew_ms) <= MOST_SKEW_MS:
-        return Finding(OK, "clock", f"within {seconds:.1f} s of this host's")
-    found = f"{seconds:.1f} s {'ahead of' if ahead else 'behind'} this host's"
-    mend = "Keep both on network time: the server's clock judges when a command expires."
+        return Finding(OK, "clock", f"within {seconds:.1f} s of the clock of this host")
+    found = f"{seconds:.1f} s {'ahead of' if ahead else 'behind'} the clock of this host"
+    mend = "Use NTP on both: commands expire by the clock of the server."
     return Finding(WARNING, "clock", found, mend)
 
 

@@ -1,4 +1,4 @@
-"""Whether the keys that all of a fleet share are right: types, and lengths, groups and ids of streams."""
+"""Checks the keys that a fleet shares: their types, and the lengths, groups and ids of streams."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from redis.asyncio import Redis
 
 from fsm.outbound import Limits
 from store.diagnosis.server import OK, WARNING, Report
-from store.diagnosis.stream_ids import judge_last_id, last_id
+from store.diagnosis.stream_ids import check_last_id, last_id
 from store.keys import Keys
 from store.ledger.ledger import DEADLETTER_MAXLEN
 from store.streams.telemetry import UNDECODABLE_MAXLEN
 
 OVERGROWN = 2
-"""How many times its cap a stream may hold between two trims."""
+"""A stream may reach its cap times this factor between two trims."""
 BEHIND = 0.5
-"""The part of its cap that a group may leave unread before it is told."""
+"""A group may leave this fraction of the cap unread without a finding."""
 
-_RENAME = "RENAME {0} {0}:full: consumers read the rest there, and make their groups anew, from 0."
+_RENAME = "RENAME {0} {0}:full: consumers read the rest there, and create their groups again, from 0."
 
 
 @dataclass(slots=True, frozen=True)
 class Bounds:
-    """What the gateways of the fleet are set to; `session_events` is a stream of its own, or empty."""
+    """Settings of the gateways of the fleet. `session_events` is a separate stream, or empty."""
 
     responses_maxlen: int = 1_000_000
     telemetry_maxlen: int = 1_000_000
@@ -34,10 +34,10 @@ class Bounds:
 
 
 async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bounds, now_ms: int) -> None:
-    """Add to `report` what is found; `now_ms` is epoch ms by the clock of Redis.
+    """Add the findings to `report`; `now_ms` is epoch ms of Redis.
 
     Raises:
-        StoreError: the server cannot be reached, or serves nobody for now.
+        StoreError: the server cannot be reached, or refuses all calls now.
     """
     asked: Any = client
     caps = {
@@ -53,18 +53,18 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
     for key, kind in keys.shared.items():
         if kind == "set":
-            await report.attempt(key, asked.sismember(key, ""), False)  # for its type alone
+            await report.attempt(key, asked.sismember(key, ""), False)  # checks only its type
 
 
 async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: int) -> None:
     length = await client.xlen(stream)
-    found, mend = f"{length} entries of {cap}", "No living gateway trims it: look at their logs."
+    found, mend = f"{length} entries of {cap}", "No gateway trims it: read their logs."
     report.add(WARNING if length > OVERGROWN * cap else OK, stream, found, mend)
-    if finding := judge_last_id(stream, await last_id(client, stream), now_ms, _RENAME.format(stream)):
+    if finding := check_last_id(stream, await last_id(client, stream), now_ms, _RENAME.format(stream)):
         report.findings.append(finding)
     for group in await client.xinfo_groups(stream) if length else ():
-        behind = group.get("lag") or 0  # Redis 6.2 does not tell
+        behind = group.get("lag") or 0  # Redis 6.2 does not report it
         if behind > BEHIND * cap:
             found = f"group {group['name'].decode(errors='replace')}: {behind} entries behind"
-            mend = f"Let it read, or XGROUP DESTROY it: beyond {cap} entries what it has not read goes."
+            mend = f"Let it read, or XGROUP DESTROY it: above {cap} entries, unread entries are trimmed."
             report.add(WARNING, stream, found, mend)

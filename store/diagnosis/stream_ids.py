@@ -1,9 +1,8 @@
-"""The last id of a stream, which the next one has to exceed.
+"""The last id of a stream. The id of the next entry has to be greater.
 
-Ids are made of the time of the server. Anybody who may append may choose one instead, and the highest there
-is ends a stream: nothing can be appended to it. What is appended after an id from the future counts as
-written then: it neither expires nor is it trimmed for its age. No command of the server sets such an id
-back in each of its versions.
+Ids consist of the time of the server. But a client that appends may choose an id. After the highest possible
+id nothing can be appended to a stream. An entry after an id in the future gets that time, too: it does not
+expire and is not trimmed by age. No command of the server resets such an id in all of its versions.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from store.diagnosis.server import CRITICAL, WARNING, Finding
 from store.streams.entry_ids import HIGHEST, EntryId
 
 AHEAD_MS = 60_000
-"""How far the last id may be ahead of the clock of the server: clocks are put right by less."""
+"""How far the last id may be ahead of the clock of the server; corrections of a clock are smaller."""
 
 _NEVER: EntryId = (0, 0)
 
 
 async def last_id(client: Redis, stream: str) -> EntryId:
-    """The last id that `stream` has given, as far as this user may see it; zeros for none.
+    """The last id of `stream`, if this user may read it; else zeros.
 
     Raises:
         StoreError: a call failed.
@@ -48,20 +47,20 @@ def read_id(entry_id: bytes) -> EntryId:
     return whole(milliseconds, 0), whole(serial, 0)
 
 
-def judge_last_id(subject: str, last: EntryId, now_ms: int, mend: str) -> Finding | None:
-    """What is wrong with the last id of the stream `subject`; None when nothing is.
+def check_last_id(subject: str, last: EntryId, now_ms: int, mend: str) -> Finding | None:
+    """What is wrong with the last id of the stream `subject`; None if it is all right.
 
     Args:
-        mend: what to do when nothing more can be appended, or nothing that would be right.
+        mend: what to do if nothing can be appended, or not with a right id.
     """
     milliseconds, serial = last
     shown = f"the last id is {milliseconds}-{serial}"
     if last == (HIGHEST, HIGHEST):
-        return Finding(CRITICAL, subject, f"{shown}, the highest there is: nothing can be appended", mend)
+        return Finding(CRITICAL, subject, f"{shown}, the highest possible: nothing can be appended", mend)
     if milliseconds == HIGHEST:
-        return Finding(CRITICAL, subject, f"{shown}: whatever is appended is of no time at all", mend)
+        return Finding(CRITICAL, subject, f"{shown}, which is not a time: new entries get no time", mend)
     if milliseconds > now_ms + AHEAD_MS:
         ahead = (milliseconds - now_ms) / 1000
-        found = f"{shown}, {ahead:.0f} s ahead of the server's clock: what is appended counts as of then"
-        return Finding(WARNING, subject, found, f"Put the clock right, or wait; if it is too far: {mend}")
+        found = f"{shown}, {ahead:.0f} s ahead of the clock of the server: new entries get that time, too"
+        return Finding(WARNING, subject, found, f"Correct the clock, or wait; if it is too far: {mend}")
     return None

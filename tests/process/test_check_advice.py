@@ -82,7 +82,7 @@ def test_an_outbound_stream_that_is_at_its_end_is_deleted_when_it_is_empty_and_a
     bus.empty()
     [finding] = check()[STREAM]
     assert finding["level"] == "critical"
-    assert "DEL it" in finding["mend"]
+    assert "DEL the stream" in finding["mend"]
     bus.client.delete(STREAM)
     obeys(bus, device, "after")
     until(lambda: check() == {}, "a check without findings")

@@ -141,7 +141,7 @@ def test_the_other_verbs_find_it_and_nobody_else_can_reach_it(state_dir: Path, g
     state_dir.chmod(0o777)
     refused = telgw("send", IMEI, "getinfo")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "not spoken to" in refused.stderr
+    assert "is not used" in refused.stderr
 
 
 def test_a_port_that_was_asked_for_is_told_and_no_password_is(state_dir: Path) -> None:

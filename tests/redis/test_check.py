@@ -122,9 +122,9 @@ async def limited(client: Redis, redis_url: str) -> AsyncIterator[Callable[..., 
 @pytest.mark.parametrize(
     ("rights", "level", "words"),
     [
-        (("-config",), WARNING, "CONFIG refused; not seen: appendfsync."),
-        (("-info",), CRITICAL, "INFO refused; not seen: version, role, snapshots, memory."),
-        (("-info", "-config"), CRITICAL, "INFO and CONFIG refused; not seen: version, role, appendonly,"),
+        (("-config",), WARNING, "CONFIG refused; not checked: appendfsync."),
+        (("-info",), CRITICAL, "INFO refused; not checked: version, role, snapshots, memory."),
+        (("-info", "-config"), CRITICAL, "INFO and CONFIG refused; not checked: version, role, appendonly,"),
     ],
 )
 async def test_what_a_user_may_not_ask_is_a_finding(

@@ -205,7 +205,7 @@ def test_what_another_user_has_put_into_a_directory_that_was_open_is_not_used(
     os.chown(directory / name, NOBODY, NOBODY, follow_symlinks=False)
     directory.chmod(0o777)
     for _ in ("once", "again"):
-        with pytest.raises(EmbeddedUnavailable, match="of another user"):
+        with pytest.raises(EmbeddedUnavailable, match="belongs to another user: check"):
             EmbeddedServer.start(directory)
     assert stat.S_IMODE(victim.stat().st_mode) == 0o644
 
@@ -250,7 +250,7 @@ def hears(listener: socket.socket) -> bytes:
 @as_root
 def test_what_squats_on_its_place_is_not_spoken_to(tmp_path: Path, squatter: socket.socket) -> None:
     os.chown(tmp_path / "server.sock", NOBODY, NOBODY)
-    with pytest.raises(EmbeddedUnavailable, match="not spoken to"):
+    with pytest.raises(EmbeddedUnavailable, match="is not used"):
         default_url(tmp_path)
     assert hears(squatter) == b""
 
@@ -259,7 +259,7 @@ def test_a_directory_in_which_others_may_put_a_socket_is_not_believed(
     tmp_path: Path, squatter: socket.socket
 ) -> None:
     tmp_path.chmod(0o770)
-    with pytest.raises(EmbeddedUnavailable, match="not spoken to"):
+    with pytest.raises(EmbeddedUnavailable, match="is not used"):
         default_url(tmp_path)
     assert hears(squatter) == b""
 

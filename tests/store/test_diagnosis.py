@@ -15,7 +15,7 @@ from store.diagnosis import log as audit_module
 from store.diagnosis import overdue
 from store.diagnosis.fleet import Bounds, diagnose_fleet
 from store.diagnosis.log import diagnose_log
-from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, judge
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, evaluate
 from store.keys import GROUP, Keys
 from store.streams.events import command_fields
 
@@ -56,7 +56,7 @@ def about(findings: list[Finding], subject: str) -> str:
 
 
 def test_a_server_as_the_readme_wants_it_is_right() -> None:
-    findings = judge(Server(GOOD_INFO, GOOD_CONFIG))
+    findings = evaluate(Server(GOOD_INFO, GOOD_CONFIG))
     assert bad(findings) == {}
     assert [finding.subject for finding in findings] == [
         *("version", "role", "appendonly", "appendfsync", "snapshots", "maxmemory-policy", "memory", "clock")
@@ -97,19 +97,19 @@ def test_a_server_as_the_readme_wants_it_is_right() -> None:
 def test_each_setting_that_is_wrong_is_told(
     info: dict[str, Any], config: dict[str, str], expected: dict[str, str]
 ) -> None:
-    assert bad(judge(Server({**GOOD_INFO, **info}, {**GOOD_CONFIG, **config}))) == expected
+    assert bad(evaluate(Server({**GOOD_INFO, **info}, {**GOOD_CONFIG, **config}))) == expected
 
 
 @pytest.mark.parametrize(("skew_ms", "level"), [(2000, OK), (-2000, OK), (2001, WARNING), (-2001, WARNING)])
 def test_a_clock_more_than_two_seconds_off_is_a_warning(skew_ms: int, level: str) -> None:
-    *_, clock = judge(Server(GOOD_INFO, GOOD_CONFIG, skew_ms))
+    *_, clock = evaluate(Server(GOOD_INFO, GOOD_CONFIG, skew_ms))
     assert (clock.subject, clock.level) == ("clock", level)
     assert ("ahead" in clock.found, "behind" in clock.found) == (skew_ms > 2000, skew_ms < -2000)
 
 
 def test_a_valkey_says_its_own_version() -> None:
     info = {**GOOD_INFO, "redis_version": "7.2.4", "valkey_version": "9.1.0"}
-    assert judge(Server(info, GOOD_CONFIG))[0].found == "Valkey 9.1.0, which speaks as Redis 7.2.4"
+    assert evaluate(Server(info, GOOD_CONFIG))[0].found == "Valkey 9.1.0, compatible with Redis 7.2.4"
 
 
 class Port:
@@ -152,14 +152,14 @@ async def test_what_cannot_be_seen_without_config_is_named(refusal: Exception) -
     port: Any = Port(GOOD_INFO, refusal)
     findings = await diagnose_server(port, lambda: 10_500)
     assert bad(findings) == {"permissions": WARNING}
-    assert about(findings, "permissions") == "CONFIG refused; not seen: appendfsync."
+    assert about(findings, "permissions") == "CONFIG refused; not checked: appendfsync."
 
 
 async def test_without_info_no_death_would_be_noticed_and_config_still_tells_of_persistence() -> None:
     port: Any = Port(DENIED, {**GOOD_CONFIG, "appendonly": "no"})
     findings = await diagnose_server(port, lambda: 10_500)
     assert bad(findings) == {"permissions": CRITICAL, "appendonly": CRITICAL}
-    assert about(findings, "permissions") == "INFO refused; not seen: version, role, snapshots, memory."
+    assert about(findings, "permissions") == "INFO refused; not checked: version, role, snapshots, memory."
 
 
 async def test_a_server_that_tells_nothing_is_a_finding(fake_redis: Any) -> None:
@@ -269,7 +269,7 @@ async def test_commands_for_a_name_that_no_gateway_ever_had_are_found(site: Site
     findings = await site.findings()
     stray = KEYS.outbound("gw-O1")
     assert bad(findings) == {stray: CRITICAL}
-    assert about(findings, "instance gw-O1").startswith("no gateway of this name is known")
+    assert about(findings, "instance gw-O1").startswith("only a stream: no gateway with this name is known")
     assert "1 entries, and no heartbeat of its gateway" in about(findings, stray)
     (mend,) = {found.mend for found in findings if found.level == CRITICAL}
     assert f"HSET {KEYS.instances} gw-O1 0" in mend
@@ -334,7 +334,7 @@ async def test_a_command_without_a_verdict_after_its_time_is_critical(site: Site
     await site.read()
     findings = await site.findings()
     assert bad(findings) == {STREAM: CRITICAL}
-    assert "1 without a verdict after their time (of 2 looked at): late" in about(findings, STREAM)
+    assert "1 without a terminal event after their time (of 2 checked): late" in about(findings, STREAM)
 
 
 async def test_what_the_producer_left_out_is_what_the_gateways_assume(site: Site) -> None:
@@ -346,7 +346,7 @@ async def test_what_the_producer_left_out_is_what_the_gateways_assume(site: Site
     assert bad(await site.findings(limits=Limits(command_ttl=5.0, response_timeout=1.0))) == {}
     findings = await site.findings(limits=Limits(command_ttl=3.0, response_timeout=1.0))
     assert bad(findings) == {STREAM: CRITICAL}
-    assert "3 without a verdict" in about(findings, STREAM)
+    assert "3 without a terminal event" in about(findings, STREAM)
     assert "c1, entry " in about(findings, STREAM)
 
 
@@ -364,7 +364,7 @@ async def test_a_finished_command_that_is_still_listed_is_told(site: Site) -> No
     await site.read()
     findings = await site.findings()
     assert bad(findings) == {STREAM: WARNING}
-    assert "1 finished, yet still listed (of 1 looked at): c1" in about(findings, STREAM)
+    assert "1 ended, but not removed (of 1 checked): c1" in about(findings, STREAM)
 
 
 async def test_a_verdict_that_comes_while_we_look_is_nothing_to_tell(
@@ -392,7 +392,9 @@ async def test_a_long_stream_is_looked_at_in_pages_and_not_without_end(
     await site.gateway()
     for number in range(7):
         await site.entry(age=HOUR, command_id=f"c{number}")
-    assert "5 without a verdict after their time (of 5 looked at)" in about(await site.findings(), STREAM)
+    assert "5 without a terminal event after their time (of 5 checked)" in about(
+        await site.findings(), STREAM
+    )
 
 
 async def test_the_streams_are_held_against_their_caps(site: Site) -> None:
@@ -530,7 +532,7 @@ async def test_a_command_whose_beginning_was_trimmed_is_counted(log: Log) -> Non
     await log.append(*life("c1", *ANSWERED)[1:])
     findings = await log.findings()
     assert bad(findings) == {}
-    assert about(findings, "replay").endswith("; of 1 the log no longer holds the beginning")
+    assert about(findings, "replay").endswith("; the first events of 1 were trimmed")
 
 
 async def test_a_gap_is_critical_and_says_what_is_missing(log: Log) -> None:
@@ -603,7 +605,7 @@ async def test_a_command_that_moves_on_while_we_look_is_no_disagreement(
     monkeypatch.setattr(audit_module, "read_ledgers", meanwhile)
     findings = await log.findings()
     assert bad(findings) == {}
-    assert about(findings, "replay").endswith("; 1 moved on meanwhile")
+    assert about(findings, "replay").endswith("; 1 changed during the check")
 
 
 async def test_what_is_trimmed_while_we_look_is_no_gap(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,7 +622,7 @@ async def test_what_is_trimmed_while_we_look_is_no_gap(log: Log, monkeypatch: py
     monkeypatch.setattr(log.client, "xrange", trimming)
     findings = await log.findings()
     assert bad(findings) == {}
-    assert about(findings, "replay").endswith("; of 1 the log no longer holds the beginning")
+    assert about(findings, "replay").endswith("; the first events of 1 were trimmed")
 
 
 async def test_a_log_of_another_type_is_a_finding(log: Log) -> None:

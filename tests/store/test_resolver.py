@@ -38,7 +38,7 @@ class Names:
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     names = Names()
     monkeypatch.setattr(resolver.socket, "getaddrinfo", names.getaddrinfo)
-    monkeypatch.setattr(resolver, "PATIENCE", 10.0)
+    monkeypatch.setattr(resolver, "LOOKUP_TIMEOUT", 10.0)
     yield names
     names.answers.set()
 
@@ -79,12 +79,12 @@ async def test_while_the_resolver_is_silent_the_last_address_counts(
     found = Resolver()
     known = await found.find(HOST)
     names.answers.clear()
-    monkeypatch.setattr(resolver, "PATIENCE", 0.01)
+    monkeypatch.setattr(resolver, "LOOKUP_TIMEOUT", 0.01)
     assert [await found.find(HOST) for _ in range(5)] == [known] * 5
     assert names.asked == 2
     names.addresses = ["192.0.2.2"]
     names.answers.set()
-    monkeypatch.setattr(resolver, "PATIENCE", 10.0)
+    monkeypatch.setattr(resolver, "LOOKUP_TIMEOUT", 10.0)
     await until(lambda: HOST not in found._asked, "the late answer")
     assert await found.find(HOST) == ["192.0.2.2"]
 

@@ -54,7 +54,7 @@ def test_only_the_values_whose_bits_say_so_are_looked_at() -> None:
         for low, high, names in [(127, 2**53 - 1, []), (128, 2**53 - 1, ["1"]), (255, 2**53, ["1", "11"])]:
             body = one_record({1: (1, low), 11: (8, high)})
             found = cache.find(body, 2, len(body) - 1)
-            assert [element.name for element in found.looked_at] == names
+            assert [element.name for element in found.to_check] == names
             assert found.plain is not bool(names)
 
 
@@ -67,8 +67,8 @@ def test_a_hostile_device_cannot_fill_the_memory_with_signs(monkeypatch: pytest.
         signs = [bool(pattern >> bit & 1) for bit in range(8)]
         body = one_record({1000 + bit: (2, 32768 * sign) for bit, sign in enumerate(signs)})
         found.append(cache.find(body, 2, len(body) - 1))
-        looked_at = {element.name for element in found[-1].looked_at}
-        assert looked_at >= {str(1000 + bit) for bit, sign in enumerate(signs) if sign}
+        to_check = {element.name for element in found[-1].to_check}
+        assert to_check >= {str(1000 + bit) for bit, sign in enumerate(signs) if sign}
         assert cache.id_count <= 100
     assert len({id(each) for each in found}) == 5 + 1
 

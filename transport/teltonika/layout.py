@@ -97,7 +97,7 @@ class Layout:
     """Index of the first IO value among the unpacked values."""
     names: tuple[str, ...] = field(compare=False, repr=False)
     """The ids as decimal text."""
-    looked_at: tuple[Element, ...] = field(compare=False, repr=False)
+    to_check: tuple[Element, ...] = field(compare=False, repr=False)
     """The values that may not be plain. For an id that occurs twice, the last one."""
     plain_mask: int = field(compare=False, repr=False)
     plain: bool = field(default=False, compare=False)
@@ -144,7 +144,7 @@ def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], varia
     Raises ``OverflowError`` if an id or a count is too large for the codec.
     """
     plain = draw_plain(codec, ids, widths, variable)
-    return replace(plain, plain=False, looked_at=elements_of(plain))
+    return replace(plain, plain=False, to_check=elements_of(plain))
 
 
 def draw_plain(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
@@ -180,7 +180,7 @@ def _layout(
         skeleton=int.from_bytes(drawing.constants, "big"),
         first=first,
         names=tuple(map(str, ids)),
-        looked_at=(),
+        to_check=(),
         plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
         plain=True,
     )

@@ -82,14 +82,14 @@ class LayoutCache:
         if len(variants) > VARIANTS:
             return layout
         values = plain.struct.unpack_from(body, at)
-        few = tuple(element for element in layout.looked_at if values[element.at] >= element.limit)
+        few = tuple(element for element in layout.to_check if values[element.at] >= element.limit)
         return self._remember(plain, variants, odd, few)
 
     def _remember(
-        self, plain: Layout, variants: dict[int, Layout], odd: int, looked_at: tuple[Element, ...]
+        self, plain: Layout, variants: dict[int, Layout], odd: int, to_check: tuple[Element, ...]
     ) -> Layout:
         self._count(len(plain.ids) + VARIANT_COST)
-        variants[odd] = replace(plain, plain=False, looked_at=looked_at)
+        variants[odd] = replace(plain, plain=False, to_check=to_check)
         return variants[odd]
 
     def _draw(self, key: Ids) -> Drawn:

@@ -79,7 +79,7 @@ def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
     """Return values with their sign bit set as two's complement; turn large numbers in ``io`` into text."""
     values = record.values
     signed: dict[str, Number] = {}
-    for name, at, limit, modulus in record.layout.looked_at:
+    for name, at, limit, modulus in record.layout.to_check:
         value = values[at]
         if value >= limit:
             if value > SAFE_INTEGER:
