@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fakeredis
 import freezegun
@@ -19,6 +19,9 @@ from redis.asyncio import Redis
 from store.client.client import connect
 from tests import tiers
 from tests.fake_client import FakeClient
+from tests.in_memory.client import Client as InMemoryClient
+from tests.in_memory.client import DirectWire
+from tests.in_memory.server import HostClock, Server
 from tests.rig.local import LocalServer
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
@@ -92,6 +95,29 @@ async def fake_redis(fake_server: fakeredis.FakeServer) -> AsyncIterator[Redis]:
     yield client
     fake_server.connected = True
     await client.aclose()
+
+
+BACKENDS = [
+    "in_memory",
+    "fake",
+    pytest.param("embedded_server", marks=pytest.mark.redis),
+    pytest.param("redis7_server", marks=[pytest.mark.redis, pytest.mark.slow]),
+]
+"""What a client may speak to: the in-memory server, fakeredis, and real servers. See `tests/contract`."""
+
+
+@pytest.fixture(params=BACKENDS)
+async def any_redis(request: pytest.FixtureRequest, fake_redis: Redis) -> AsyncIterator[Redis]:
+    """A client of each backend in turn, which is empty."""
+    if request.param == "in_memory":
+        yield cast(Redis, InMemoryClient(DirectWire(Server(HostClock()))))
+    elif request.param == "fake":
+        yield fake_redis
+    else:
+        client = connect(request.getfixturevalue(request.param).url, purpose="test")
+        await client.flushall()
+        yield client
+        await client.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The imitation of Redis answers as a real server does: the same commands, and the same replies."""
+"""The in-memory server answers as a real one: the same commands get the same replies."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class Generator:
         """The next one."""
         pick = self._random.choice
         key, stream, name = pick(KEYS), pick(STREAMS), pick(NAMES)
-        entry = pick([f"{self._serial - back}-0" for back in range(6)])
+        entry = pick([f"{max(1, self._serial - back)}-0" for back in range(6)])
         group, consumer, count = pick(("g", "h")), pick(("me", "you")), pick((1, 2, 5))
         return pick(
             [
                 *[("GET", key), ("DEL", key), ("EXISTS", key), ("TYPE", key), ("PEXPIRE", key, 60_000)],
+                *[("EXISTS", *KEYS), ("RENAME", key, pick(KEYS)), ("KEYS", "*"), ("HLEN", key), ("TTL", key)],
                 *[("SET", key, name, "EX", 60), ("SET", key, name, "PX", 60_000), ("GET", stream)],
                 *[("HGET", key, name), ("HMGET", key, *NAMES), ("HGETALL", key), ("HSCAN", key, 0)],
                 *[("HSET", key, name, entry)] * 3,
@@ -57,6 +58,8 @@ class Generator:
                 *[("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", stream, ">")] * 4,
                 *[("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", stream, "0")],
                 *[("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", stream, entry)],
+                *[("XREADGROUP", "GROUP", group, consumer, "STREAMS", stream, ">")],
+                *[("XPENDING", stream, group, "-", "+", count), ("XPENDING", stream, group, entry, "+", 9)],
                 *[("XAUTOCLAIM", stream, group, consumer, 0, pick(("0-0", entry)), "COUNT", count)],
                 *[("XACK", stream, group, entry), ("XPENDING", stream, group), ("XPENDING", key, group)],
             ]
@@ -71,6 +74,10 @@ def told(answer: Any, name: str) -> Any:
     """A reply, as far as it is to be the same."""
     if isinstance(answer, ResponseError):
         return str(answer).partition(" ")[0]
+    if name == "KEYS":
+        return sorted(answer)
+    if name == "XPENDING" and isinstance(answer, list) and all(isinstance(row, list) for row in answer):
+        return [row[:2] for row in answer]
     if name == "HGETALL" and isinstance(answer, list):
         return sorted(zip(answer[::2], answer[1::2], strict=True))
     if name == "HSCAN" and isinstance(answer, list):
@@ -96,8 +103,8 @@ def of_server(url: str, commands: list[Command]) -> list[Any]:
         return answers
 
 
-def of_imitation(commands: list[Command], full: bool) -> list[Any]:
-    """What the imitation replies."""
+def of_memory(commands: list[Command], full: bool) -> list[Any]:
+    """What the in-memory server replies."""
     keys, scripts = Keyspace(time.time, lambda: full), Scripts()
     answers: list[Any] = []
     for name, *arguments in commands:
@@ -114,7 +121,7 @@ def of_imitation(commands: list[Command], full: bool) -> list[Any]:
 
 def compare(url: str, commands: list[Command], *, full: bool = False) -> None:
     """Both say the same, one command after the other."""
-    answers = zip(commands, of_server(url, commands), of_imitation(commands, full), strict=True)
+    answers = zip(commands, of_server(url, commands), of_memory(commands, full), strict=True)
     for number, (command, real, imitated) in enumerate(answers):
         assert told(imitated, command[0]) == told(real, command[0]), f"{number}: {command}"
 

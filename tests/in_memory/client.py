@@ -29,14 +29,21 @@ class Wire(Protocol):
 
 
 class DirectWire:
-    """A wire without a network: a call takes effect at once, and only a blocking read waits."""
+    """A wire without a network: a call takes effect at once, and only a blocking read waits.
+
+    Args:
+        yields: whether a call lets other tasks run, as a call over a socket does.
+    """
 
     cut = False
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, yields: bool = True) -> None:
         self.server = server
+        self._yields = yields
 
     async def call(self, effect: Callable[[], Any], block: float = 0.0, *, script: bool = False) -> Any:
+        if self._yields:
+            await asyncio.sleep(0)
         outcome = effect()
         if outcome or not block:
             return outcome

@@ -1,13 +1,14 @@
-"""The data of an imitation of Redis and the commands on it: those that gateways and their scripts use.
+"""The data of the in-memory server and the commands on it: those that gateways, scripts and tests use.
 
-Replies are as RESP2 has them: bytes, int, None, lists, `Status`; errors are raised. What is imitated is held
-against a real server by `tests/contract/test_commands.py`.
+Replies are as RESP2 has them: bytes, int, None, lists, `Status`; errors are raised. `tests/contract`
+holds them equal to those of real servers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tests.in_memory.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
@@ -123,8 +124,18 @@ class Keyspace:
             found += self._values.pop(key, None) is not None
         return found
 
-    def cmd_exists(self, key: bytes) -> Any:
-        return int(self.cmd_type(key) != b"none")
+    def cmd_exists(self, *keys: bytes) -> Any:
+        return sum(self.cmd_type(key) != b"none" for key in keys)
+
+    def cmd_rename(self, key: bytes, name: bytes) -> Any:
+        if not self.cmd_exists(key):
+            raise Refusal("ERR no such key")
+        value, end = self._values.pop(key), self._ends.pop(key, None)
+        self.cmd_del(name)
+        self._values[name] = value
+        if end is not None:
+            self._ends[name] = end
+        return OK
 
     def cmd_type(self, key: bytes) -> Any:
         self._expire(key)
@@ -136,6 +147,18 @@ class Keyspace:
             return 0
         self._ends[key] = self.now_ms + int(length)
         return 1
+
+    def cmd_pttl(self, key: bytes) -> Any:
+        if not self.cmd_exists(key):
+            return -2
+        return self._ends[key] - self.now_ms if key in self._ends else -1
+
+    def cmd_ttl(self, key: bytes) -> Any:
+        left = self.cmd_pttl(key)
+        return left if left < 0 else (left + 500) // 1000
+
+    def cmd_keys(self, pattern: bytes) -> Any:
+        return [key for key in self.names() if fnmatchcase(key.decode(), pattern.decode())]
 
     def cmd_time(self) -> Any:
         micros = int(self._wall() * 1_000_000)
@@ -160,6 +183,9 @@ class Keyspace:
     def cmd_hmget(self, key: bytes, *names: bytes) -> Any:
         found = self._find(key, dict) or {}
         return [found.get(name) for name in names]
+
+    def cmd_hlen(self, key: bytes) -> Any:
+        return len(self._find(key, dict) or ())
 
     def cmd_hgetall(self, key: bytes) -> Any:
         return [text for pair in (self._find(key, dict) or {}).items() for text in pair]
@@ -218,9 +244,9 @@ class Keyspace:
     def cmd_xtrim(self, key: bytes, how: bytes, *rest: bytes) -> Any:
         """XTRIM key MAXLEN|MINID [~|=] bound [LIMIT count]"""
         stream = self.stream(key.decode())
-        about, bound = (rest[0], rest[1]) if rest[0] in (b"~", b"=") else (b"", rest[0])
+        about, (bound, *more) = (rest[0], rest[1:]) if rest[0] in (b"~", b"=") else (b"", rest)
         keep = int(bound) if how == b"MAXLEN" else stream.younger(read_id(bound))
-        return stream.trim(keep, whole_nodes=about == b"~")
+        return stream.trim(keep, whole_nodes=about == b"~", limit=int(more[1]) if more else 0)
 
     def cmd_xinfo_groups(self, key: bytes) -> Any:
         stream = self._find(key, Stream)
@@ -243,8 +269,9 @@ class Keyspace:
         return OK
 
     def cmd_xreadgroup(self, word: bytes, name: bytes, consumer: bytes, *rest: bytes) -> Any:
-        """XREADGROUP GROUP name consumer COUNT count [BLOCK ms] STREAMS key id"""
-        count, key, start = int(rest[rest.index(b"COUNT") + 1]), rest[-2], rest[-1]
+        """XREADGROUP GROUP name consumer [COUNT count] [BLOCK ms] STREAMS key id"""
+        count = int(rest[rest.index(b"COUNT") + 1]) if b"COUNT" in rest else None
+        key, start = rest[-2:]
         stream, group = self._group(key, name, "in XREADGROUP with GROUP option")
         if start != b">":
             return [[key, stream.redeliver(group, consumer, read_id(start), count)]]
@@ -256,9 +283,14 @@ class Keyspace:
         stream, group = self._group(key, name, "")
         return stream.claim(group, consumer, read_id(rest[1]), int(rest[3]))
 
-    def cmd_xpending(self, key: bytes, name: bytes) -> Any:
+    def cmd_xpending(self, key: bytes, name: bytes, *span: bytes) -> Any:
+        """XPENDING key name [first last count]; nobody asks for the idle time or the number of deliveries."""
         stream, group = self._group(key, name, "")
-        return stream.summary(group)
+        if not span:
+            return stream.summary(group)
+        first, last = _bound(span[0], 0), _bound(span[1], LAST[0])
+        found = [(one, owner) for one, owner in group.pending.items() if first <= one <= last]
+        return [[spell_id(one), owner, 0, 1] for one, owner in found[: int(span[2])]]
 
     def cmd_xack(self, key: bytes, name: bytes, *ids: bytes) -> Any:
         groups = self.stream(key.decode()).groups

@@ -66,10 +66,12 @@ class Stream:
         del self._ids[bisect_left(self._ids, entry_id)]
         return True
 
-    def trim(self, keep: int, *, whole_nodes: bool) -> int:
-        """Remove the oldest entries but for `keep`; how many were removed."""
+    def trim(self, keep: int, *, whole_nodes: bool, limit: int = 0) -> int:
+        """Remove the oldest entries but for `keep`, and at most `limit` (0: all of them); how many went."""
         excess = max(0, self.length - keep)
-        if whole_nodes:
+        if limit:
+            excess = min(excess, limit)
+        if whole_nodes and excess < self.length:
             excess -= excess % NODE
         for entry_id in self._ids[:excess]:
             del self._fields[entry_id]
@@ -93,16 +95,16 @@ class Stream:
 
     # Groups
 
-    def deliver(self, group: Group, consumer: bytes, count: int) -> list[Any]:
+    def deliver(self, group: Group, consumer: bytes, count: int | None) -> list[Any]:
         """What the group has not been given yet."""
         begin = bisect_right(self._ids, group.delivered)
-        fresh = self._ids[begin : begin + count]
+        fresh = self._ids[begin : None if count is None else begin + count]
         for entry_id in fresh:
             group.pending[entry_id] = consumer
             group.delivered = entry_id
         return [self.entry(entry_id) for entry_id in fresh]
 
-    def redeliver(self, group: Group, consumer: bytes, after: EntryId, count: int) -> list[Any]:
+    def redeliver(self, group: Group, consumer: bytes, after: EntryId, count: int | None) -> list[Any]:
         """What the consumer was given and has not acknowledged, after an id."""
         own = (one for one, owner in group.pending.items() if owner == consumer and one > after)
         return [self.entry(entry_id) for entry_id in islice(own, count)]

@@ -92,7 +92,7 @@ class FakeLedger:
         self.reachable = True
         self._clock = HostClock()
         self._server = Server(self._clock)
-        client: Any = Client(DirectWire(self._server))
+        client: Any = Client(DirectWire(self._server, yields=False))
         self._ledger = Ledger(
             client, KEYS, US, BOOT, retention=RETENTION, on_error=_unexpected, on_fenced=lambda: None
         )

@@ -145,7 +145,7 @@ MECHANISMS = (
         mutant="",
         without="a device that has spoken at another gateway is taken for one that does not speak",
         tests=(
-            "redis/test_moves.py::"
+            "contract/test_moves.py::"
             "test_no_command_goes_out_as_codec_12_by_default_to_a_device_that_speaks[fake]",
         ),
     ),

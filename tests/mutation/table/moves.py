@@ -13,7 +13,7 @@ MECHANISMS = (
         text="    local stands = seen.seq == move.seq - 1 and seen",
         mutant="    local stands = seen",
         without="a move is made twice where the numbers have gone on without it",
-        tests=("redis/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-seq-5]",),
+        tests=("contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-seq-5]",),
     ),
     Mechanism(
         promise="P1",
@@ -24,7 +24,7 @@ MECHANISMS = (
         mutant="move.seq - 1\n",
         without="an entry that another process has ended is sent by one that has just read it",
         tests=(
-            "redis/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",
+            "contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",
         ),
     ),
     Mechanism(
@@ -55,7 +55,9 @@ MECHANISMS = (
         text="  local seen = read(ledger)\n  if seen then\n    if owns",
         mutant="  local seen = nil\n  if seen then\n    if owns",
         without="it begins a new life, and is sent again",
-        tests=("redis/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",),
+        tests=(
+            "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
+        ),
     ),
     Mechanism(
         promise="P1",
@@ -65,7 +67,9 @@ MECHANISMS = (
         text="  if not seen and not move.ledger then return report('MISSING') end\n",
         mutant="  move.ledger = move.ledger or {'instance_id', move.instance, 'outbound_id', move.entry}\n",
         without="a Redis that came back empty lets it be sent again",
-        tests=("redis/test_moves.py::test_a_step_without_a_ledger_is_refused_unless_it_may_recover[fake]",),
+        tests=(
+            "contract/test_moves.py::test_a_step_without_a_ledger_is_refused_unless_it_may_recover[fake]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -77,7 +81,7 @@ MECHANISMS = (
         ),
         mutant="    local stands",
         without="our own move looks like another's",
-        tests=("redis/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
+        tests=("contract/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -90,7 +94,7 @@ MECHANISMS = (
         ),
         mutant="  local stands = seen.seq == move.seq and",
         without="our own hand-over looks like another's",
-        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+        tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -100,7 +104,7 @@ MECHANISMS = (
         text="return report('REDELIVERED', seen) end",
         mutant="return {'OK', move.state, move.seq, '', seen.accepted or now, move.token, ''} end",
         without="a restart takes a sent command for a new one",
-        tests=("redis/test_moves.py::test_an_entry_that_was_begun_before_is_redelivered[fake]",),
+        tests=("contract/test_moves.py::test_an_entry_that_was_begun_before_is_redelivered[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -114,7 +118,7 @@ MECHANISMS = (
             "    remove("
         ),
         without="it is acknowledged when it is read: a crash forgets the command",
-        tests=("redis/test_moves.py::test_the_pending_list_is_the_set_of_commands_in_flight[fake]",),
+        tests=("contract/test_moves.py::test_the_pending_list_is_the_set_of_commands_in_flight[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -128,7 +132,7 @@ MECHANISMS = (
         mutant="    if false then\n",
         without="a connection that was superseded elsewhere is written to",
         tests=(
-            "redis/test_moves.py::"
+            "contract/test_moves.py::"
             "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-True-HELD_ELSEWHERE-gw-2]",
         ),
     ),
@@ -144,7 +148,7 @@ MECHANISMS = (
         mutant="    if holder and holder ~= move.instance then\n",
         without="the entry of a dead instance takes the device from us",
         tests=(
-            "redis/test_moves.py::"
+            "contract/test_moves.py::"
             "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-False-OK-]",
         ),
     ),
@@ -159,7 +163,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="a command that is out is handed to another instance",
-        tests=("redis/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
+        tests=("contract/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -172,7 +176,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="it is put on the stream of a dead instance",
-        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+        tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -185,7 +189,7 @@ MECHANISMS = (
         ),
         mutant="  redis.call('HSET', ledger, 'last', id)\n",
         without="the old instance still owns it",
-        tests=("redis/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
+        tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -195,7 +199,7 @@ MECHANISMS = (
         text="if owner and owner ~= input.boot then return {now, 'FENCED'} end\n",
         mutant="",
         without="two processes decide for one instance",
-        tests=("redis/test_moves.py::test_a_process_whose_instance_id_was_taken_over_does_nothing[fake]",),
+        tests=("contract/test_moves.py::test_a_process_whose_instance_id_was_taken_over_does_nothing[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -208,7 +212,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="an instance that is back loses its commands",
-        tests=("redis/test_moves.py::test_an_adopter_moves_nothing_of_an_instance_that_is_alive[fake]",),
+        tests=("contract/test_moves.py::test_an_adopter_moves_nothing_of_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -229,7 +233,7 @@ MECHANISMS = (
             "  local stands = seen.seq == move.seq and"
         ),
         without="what was sent before Redis came back empty is sent elsewhere",
-        tests=("redis/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
+        tests=("contract/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
     ),
     Mechanism(
         promise="bounds",

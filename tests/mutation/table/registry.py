@@ -13,10 +13,7 @@ MECHANISMS = (
         text="  local removed = holder == us and (not token or token == session)\n",
         mutant="  local removed = holder == us\n",
         without="the end of an old connection removes the entry of the new one",
-        tests=(
-            "store/test_registry.py::"
-            "test_an_old_session_does_not_delete_the_entry_of_a_live_one_on_the_same_instance",
-        ),
+        tests=("contract/test_registry.py::test_an_old_session_leaves_the_entry_of_a_newer_one[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -26,7 +23,7 @@ MECHANISMS = (
         text="  local removed = holder == us and (not token or token == session)\n",
         mutant="  local removed = not token or token == session\n",
         without="an instance without tokens loses its entry to our token",
-        tests=("store/test_registry.py::test_a_gateway_that_writes_no_tokens_keeps_its_entry",),
+        tests=("contract/test_registry.py::test_a_gateway_without_tokens_keeps_its_entry[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -36,7 +33,7 @@ MECHANISMS = (
         text="  if token == session then redis.call('HDEL', sessions, imei) end\n",
         mutant="",
         without="tokens of sessions long gone pile up",
-        tests=("store/test_registry.py::test_a_gateway_that_writes_no_tokens_keeps_its_entry",),
+        tests=("contract/test_registry.py::test_a_gateway_without_tokens_keeps_its_entry[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -46,7 +43,9 @@ MECHANISMS = (
         text="  if holder and holder ~= us and not outranks and is_alive(holder) then return",
         mutant="  if false then return",
         without="it takes the device back from where it has gone",
-        tests=("store/test_registry.py::test_a_deferred_registration_yields_to_a_living_holder_only",),
+        tests=(
+            "contract/test_registry.py::test_a_deferred_registration_yields_to_a_live_holder_only[fake-alive]",
+        ),
     ),
     Mechanism(
         promise="registry",
@@ -56,7 +55,9 @@ MECHANISMS = (
         text="  if holder and holder ~= us and not outranks and is_alive(holder) then return",
         mutant="  if holder and holder ~= us and not outranks then return",
         without="a dead instance closes our connection",
-        tests=("store/test_registry.py::test_a_deferred_registration_yields_to_a_living_holder_only",),
+        tests=(
+            "contract/test_registry.py::test_a_deferred_registration_yields_to_a_live_holder_only[fake-dead]",
+        ),
     ),
     Mechanism(
         promise="registry",

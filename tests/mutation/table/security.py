@@ -272,7 +272,7 @@ MECHANISMS = (
         mutant="  if false then\n",
         without="the plain listener of any instance opens every device of the fleet",
         tests=(
-            "store/test_registry.py::test_a_plain_session_does_not_take_a_device_from_a_live_one_with_tls",
+            "contract/test_registry.py::test_a_plain_session_takes_no_device_from_a_live_tls_session[fake]",
         ),
     ),
     Mechanism(
@@ -284,7 +284,7 @@ MECHANISMS = (
         mutant="  local outranks = false\n",
         without="an outage of Redis lets a plain session take the place",
         tests=(
-            "store/test_registry.py::test_a_late_registration_with_tls_takes_the_device_from_a_plain_session",
+            "contract/test_registry.py::test_a_deferred_tls_registration_wins_over_a_plain_session[fake-1-1-tls-True]",
         ),
     ),
     Mechanism(

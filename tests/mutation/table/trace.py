@@ -16,7 +16,9 @@ MECHANISMS = (
         ),
         mutant="    if true then\n      redis.call('HSET', ledger, 'last', append(move.d",
         without="every repetition adds a note",
-        tests=("redis/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",),
+        tests=(
+            "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -31,7 +33,7 @@ MECHANISMS = (
         ),
         mutant="  end\n  if move.remove then remove(move.remove) end\nend",
         without="finished commands stay pending",
-        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+        tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -41,7 +43,7 @@ MECHANISMS = (
         text="  if move.remove then remove(move.remove) end\nend\n\nlocal function is_listed",
         mutant="end\n\nlocal function is_listed",
         without="the cancel stays pending",
-        tests=("redis/test_moves.py::test_a_step_takes_other_entries_with_it[fake]",),
+        tests=("contract/test_moves.py::test_a_step_takes_other_entries_with_it[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -51,7 +53,7 @@ MECHANISMS = (
         text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
         mutant="    redis.call('DEL', ledger)\n    remove(",
         without="the same id is sent again at once",
-        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+        tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
     Mechanism(
         promise="bounds",
@@ -61,7 +63,7 @@ MECHANISMS = (
         text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
         mutant="    remove(",
         without="ledgers stay for ever",
-        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+        tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -71,7 +73,7 @@ MECHANISMS = (
         text="  if not result then done, result = pcall(act[move.act], move, ledger) end\n",
         mutant="  if not result then done, result = true, act[move.act](move, ledger) end\n",
         without="one key of another type stops every command of the call",
-        tests=("redis/test_moves.py::test_an_error_on_one_key_does_not_stop_the_others[fake]",),
+        tests=("contract/test_moves.py::test_an_error_on_one_key_does_not_stop_the_others[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -111,7 +113,7 @@ MECHANISMS = (
         ),
         mutant="",
         without="every repetition adds a note",
-        tests=("redis/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
+        tests=("contract/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -121,7 +123,7 @@ MECHANISMS = (
         text="  if not is_listed(move.instance, move.entry) then return report('ALREADY') end\n",
         mutant="",
         without="every repetition adds a letter and its events",
-        tests=("redis/test_moves.py::test_a_dead_letter_is_written_once[fake]",),
+        tests=("contract/test_moves.py::test_a_dead_letter_is_written_once[fake]",),
     ),
     Mechanism(
         promise="bounds",
@@ -151,7 +153,7 @@ MECHANISMS = (
         text="  if ledger and redis.call('EXISTS', ledger) == 1 then",
         mutant="  if ledger then",
         without="a cancel of an unknown id makes a ledger that never ends",
-        tests=("redis/test_events.py::test_a_note_about_no_command_makes_no_ledger[fake]",),
+        tests=("contract/test_events.py::test_a_note_about_no_command_makes_no_ledger[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -161,7 +163,7 @@ MECHANISMS = (
         text="  local accepted = move.accepted > 0 and move.accepted or now\n",
         mutant="  local accepted = now\n",
         without="its age begins anew at every move",
-        tests=("redis/test_events.py::test_a_moved_command_keeps_its_age",),
+        tests=("contract/test_events.py::test_a_moved_command_keeps_its_age",),
     ),
     Mechanism(
         promise="P2",
@@ -171,7 +173,7 @@ MECHANISMS = (
         text="    redis.call('XACK', outbound(entry[1]), input.group, entry[2])\n",
         mutant="",
         without="it stays pending under our name",
-        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+        tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
     Mechanism(
         promise="bounds",
@@ -181,7 +183,7 @@ MECHANISMS = (
         text="    redis.call('XDEL', outbound(entry[1]), entry[2])\n",
         mutant="",
         without="streams grow for ever, and a group made anew reads all of it again",
-        tests=("redis/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
+        tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
     Mechanism(
         promise="P2",

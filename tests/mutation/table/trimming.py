@@ -13,7 +13,7 @@ MECHANISMS = (
         text="minid=_text(age if floor is None else min(age, floor))",
         mutant="minid=_text(age)",
         without="entries that nobody has read go by their age",
-        tests=("store/test_trimming.py::test_the_slowest_group_decides",),
+        tests=("contract/test_trimming.py::test_the_slowest_group_decides[fake]",),
     ),
     Mechanism(
         promise="P7",
@@ -23,7 +23,7 @@ MECHANISMS = (
         text='        if summary["min"]:\n            return _read(summary["min"])\n',
         mutant="",
         without="a consumer that crashes loses what it had in hand",
-        tests=("store/test_trimming.py::test_what_is_read_but_not_acknowledged_stays",),
+        tests=("contract/test_trimming.py::test_what_is_read_but_not_acknowledged_stays[fake]",),
     ),
     Mechanism(
         promise="P7",
@@ -33,7 +33,7 @@ MECHANISMS = (
         text="minid=_text(age if floor is None else min(age, floor))",
         mutant="minid=_text(age if floor is None else floor)",
         without="it goes when it has been read",
-        tests=("store/test_trimming.py::test_what_is_acknowledged_but_young_stays",),
+        tests=("contract/test_trimming.py::test_what_is_acknowledged_but_young_stays[fake]",),
     ),
     Mechanism(
         promise="bounds",
@@ -43,7 +43,7 @@ MECHANISMS = (
         text="    capped = await _trim(client, key, maxlen=maxlen)\n",
         mutant="    capped = 0\n",
         without="a forgotten group fills the memory of Redis",
-        tests=("store/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
+        tests=("contract/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted[fake]",),
     ),
     Mechanism(
         promise="P7",
@@ -53,7 +53,7 @@ MECHANISMS = (
         text="    return Trimmed(removed + capped, max(0, capped - len(read)))\n",
         mutant="    return Trimmed(removed + capped)\n",
         without="the loss is silent",
-        tests=("store/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted",),
+        tests=("contract/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted[fake]",),
     ),
     Mechanism(
         promise="bounds",
@@ -63,7 +63,7 @@ MECHANISMS = (
         text="        limit = STEP if most is None else min(STEP, most - total)\n",
         mutant="        limit = 0 if most is None else most - total\n",
         without="a long stream holds up every client of the server",
-        tests=("store/test_trimming.py::test_a_long_stream_is_trimmed_in_many_calls",),
+        tests=("contract/test_trimming.py::test_a_long_stream_is_trimmed_in_many_calls",),
     ),
     Mechanism(
         promise="bounds",

@@ -1,0 +1,7 @@
+"""The contract of the store: each rule holds on every backend, in memory and real."""
+
+from __future__ import annotations
+
+from tests.redis.conftest import book
+
+__all__ = ["book"]

@@ -1,0 +1,222 @@
+"""The registry on every backend: who holds a device, and whose entry a session may remove."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from fsm.registration import Registered, RegisterResult
+from tests.store.test_registry import IMEI, KEYS, Gateway, beat, entry
+
+Make = Callable[[str], Gateway]
+REGISTERED = Registered.REGISTERED
+
+
+@pytest.fixture
+def gateway(any_redis: Redis) -> Make:
+    return lambda name: Gateway(any_redis, name, f"b{name}")
+
+
+async def registered(gateway: Gateway, *sessions: str) -> list[tuple[Registered, str]]:
+    """Register sessions in turn; what became of each, and who held the device."""
+    for session in sessions:
+        gateway.register(session)
+    await gateway.finish()
+    results = [gateway.results[session] for session in sessions]
+    return [(result.status, result.holder) for result in results]
+
+
+async def unregistered(gateway: Gateway, session: str) -> None:
+    gateway.registrar.unregister(IMEI, session)
+    await gateway.finish()
+
+
+async def reconciled(gateway: Gateway, session: str) -> list[tuple[Registered, str]]:
+    """Register a session late; what became of it, and who holds the device."""
+    pending = gateway.registrar.reconcile([(IMEI, session)])
+    await gateway.finish()
+    return [(result.status, result.holder) for result in await pending]
+
+
+# Registration
+
+
+async def test_the_first_registration_wins_and_names_the_holder(gateway: Make, any_redis: Redis) -> None:
+    await beat(any_redis, "gw-1")
+    assert await registered(gateway("gw-1"), "s1") == [(REGISTERED, "")]
+    assert await registered(gateway("gw-2"), "s2") == [(REGISTERED, "gw-1")]
+    assert await entry(any_redis) == (b"gw-2", b"s2")
+
+
+@pytest.mark.parametrize(
+    ("holder", "alive", "status"),
+    [
+        ("", False, REGISTERED),
+        ("gw-1", True, REGISTERED),
+        ("gw-2", False, REGISTERED),
+        ("gw-2", True, Registered.SUPERSEDED),
+    ],
+    ids=["nobody", "ours", "dead", "alive"],
+)
+async def test_a_deferred_registration_yields_to_a_live_holder_only(
+    gateway: Make, any_redis: Redis, holder: str, alive: bool, status: Registered
+) -> None:
+    if holder:
+        await any_redis.hset(KEYS.registry, IMEI, holder)
+        await any_redis.hset(KEYS.sessions, IMEI, "theirs")
+    if alive:
+        await beat(any_redis, holder)
+    assert await reconciled(gateway("gw-1"), "ours") == [(status, holder)]
+    won = status is REGISTERED
+    assert await entry(any_redis) == ((b"gw-1", b"ours") if won else (b"gw-2", b"theirs"))
+
+
+async def test_a_registered_instance_is_known_to_janitors(gateway: Make, any_redis: Redis) -> None:
+    await registered(gateway("gw-1"), "s1")
+    assert int(await any_redis.hget(KEYS.instances, "gw-1") or 0) > 1_700_000_000_000
+
+
+async def test_a_registration_tells_whether_the_device_sends_serial_data(
+    gateway: Make, any_redis: Redis
+) -> None:
+    one = gateway("gw-1")
+    await any_redis.sadd(KEYS.serial, IMEI)
+    one.register("s1")
+    one.register("s2", "another")
+    await one.finish()
+    assert [one.results[session].speaks for session in ("s1", "s2")] == [True, False]
+
+
+async def test_a_replaced_process_registers_nothing_and_is_told_once(gateway: Make, any_redis: Redis) -> None:
+    await any_redis.set(KEYS.boot("gw-1"), "a newer process")
+    one = gateway("gw-1")
+    for number in range(700):
+        one.register(f"s{number}", f"{number:015}")
+    await one.registrar.run()
+    assert (one.fenced, len(one.results)) == (1, 700)
+    assert set(one.results.values()) == {RegisterResult(Registered.FENCED)}
+    assert await any_redis.hlen(KEYS.registry) == 0
+
+
+async def test_holders_are_named_for_the_devices_that_have_one(gateway: Make) -> None:
+    one = gateway("gw-1")
+    await registered(one, "s1")
+    assert await one.registrar.holders([IMEI, "unknown"]) == {IMEI: "gw-1"}
+    assert await one.registrar.holders([]) == {}
+
+
+# Removal
+
+
+async def test_an_old_session_leaves_the_entry_of_a_newer_one(gateway: Make, any_redis: Redis) -> None:
+    one = gateway("gw-1")
+    await registered(one, "old", "new")
+    await unregistered(one, "old")
+    assert await entry(any_redis) == (b"gw-1", b"new")
+    await unregistered(one, "new")
+    assert await entry(any_redis) == (None, None)
+
+
+async def test_an_instance_leaves_the_entry_of_another(gateway: Make, any_redis: Redis) -> None:
+    await registered(gateway("gw-2"), "s2")
+    await unregistered(gateway("gw-1"), "s1")
+    assert await entry(any_redis) == (b"gw-2", b"s2")
+
+
+async def test_a_gateway_without_tokens_keeps_its_entry(gateway: Make, any_redis: Redis) -> None:
+    one = gateway("gw-1")
+    await registered(one, "s1")
+    await any_redis.hset(KEYS.registry, IMEI, "foreign")
+    await unregistered(one, "s1")
+    assert await entry(any_redis) == (b"foreign", None)
+
+
+async def test_an_entry_of_ours_without_a_token_is_removed(gateway: Make, any_redis: Redis) -> None:
+    await any_redis.hset(KEYS.registry, IMEI, "gw-1")
+    await unregistered(gateway("gw-1"), "s1")
+    assert await entry(any_redis) == (None, None)
+
+
+async def test_a_session_removes_the_entry_of_an_older_one(gateway: Make, any_redis: Redis) -> None:
+    one = gateway("gw-1")
+    await registered(one, "bgw-1-1-tls")
+    await unregistered(one, "bgw-1-2-tls")
+    assert await entry(any_redis) == (None, None)
+
+
+async def test_a_shutdown_removes_our_entries_only(gateway: Make, any_redis: Redis) -> None:
+    one = gateway("gw-1")
+    sessions = [(f"{number:015}", f"s{number}") for number in range(1200)]
+    for imei, session in sessions:
+        one.register(session, imei)
+    await one.finish()
+    await any_redis.hset(KEYS.registry, sessions[7][0], "gw-2")
+    await any_redis.hset(KEYS.sessions, sessions[7][0], "theirs")
+    assert await one.registrar.unregister_all(sessions, 10) == 0
+    assert await any_redis.hlen(KEYS.registry) == await any_redis.hlen(KEYS.sessions) == 1
+    assert await entry(any_redis, sessions[7][0]) == (b"gw-2", b"theirs")
+
+
+# With TLS and without
+
+
+@pytest.fixture
+async def alive(gateway: Make, any_redis: Redis) -> dict[str, Gateway]:
+    """Two instances that are alive."""
+    for name in ("gw-1", "gw-2"):
+        await beat(any_redis, name)
+        await any_redis.set(KEYS.boot(name), f"b{name}")
+    return {name: gateway(name) for name in ("gw-1", "gw-2")}
+
+
+async def test_a_plain_session_takes_no_device_from_a_live_tls_session(
+    alive: dict[str, Gateway], any_redis: Redis
+) -> None:
+    await registered(alive["gw-1"], "bgw-1-1-tls")
+    assert await registered(alive["gw-2"], "bgw-2-1") == [(Registered.INSECURE, "gw-1")]
+    assert await entry(any_redis) == (b"gw-1", b"bgw-1-1-tls")
+    await unregistered(alive["gw-2"], "bgw-2-1")
+    assert await entry(any_redis) == (b"gw-1", b"bgw-1-1-tls")
+
+
+async def test_a_tls_session_takes_the_device_from_any_other(
+    alive: dict[str, Gateway], any_redis: Redis
+) -> None:
+    await registered(alive["gw-1"], "bgw-1-1-tls")
+    assert await registered(alive["gw-2"], "bgw-2-1-tls") == [(REGISTERED, "gw-1")]
+    assert await entry(any_redis) == (b"gw-2", b"bgw-2-1-tls")
+
+
+@pytest.mark.parametrize("end", ["closed", "no heartbeat", "another process", "no owner", "no token"])
+async def test_a_plain_session_takes_the_device_of_a_dead_tls_session(
+    alive: dict[str, Gateway], any_redis: Redis, end: str
+) -> None:
+    await registered(alive["gw-1"], "bgw-1-1-tls")
+    match end:
+        case "closed":
+            await unregistered(alive["gw-1"], "bgw-1-1-tls")
+        case "no heartbeat":
+            await any_redis.delete(KEYS.heartbeat("gw-1"))
+        case "another process":
+            await any_redis.set(KEYS.boot("gw-1"), "b-later")
+        case "no owner":
+            await any_redis.delete(KEYS.boot("gw-1"))
+        case "no token":
+            await any_redis.hdel(KEYS.sessions, IMEI)
+    await registered(alive["gw-2"], "bgw-2-1")
+    assert await entry(any_redis) == (b"gw-2", b"bgw-2-1")
+
+
+@pytest.mark.parametrize(
+    ("holder", "late", "wins"),
+    [("1", "1-tls", True), ("1-tls", "1-tls", False), ("1", "1", False), ("1-tls", "1", False)],
+)
+async def test_a_deferred_tls_registration_wins_over_a_plain_session(
+    alive: dict[str, Gateway], any_redis: Redis, holder: str, late: str, wins: bool
+) -> None:
+    await registered(alive["gw-1"], f"bgw-1-{holder}")
+    status = REGISTERED if wins else Registered.SUPERSEDED
+    assert await reconciled(alive["gw-2"], f"bgw-2-{late}") == [(status, "gw-1")]
+    assert await any_redis.hget(KEYS.registry, IMEI) == (b"gw-2" if wins else b"gw-1")
