@@ -187,6 +187,9 @@ DENIED = {
     ],
     "producer": [
         ("HSET", "connections:registry", IMEI, "mine"),
+        ("XADD", "connections:registry", "*", "a", "b"),
+        ("XADD", "commands:state:c1", "*", "a", "b"),
+        ("HGET", "commands:outbound:gw-1", "a"),
         ("XADD", "commands:responses", "*", "state", "responded"),
         ("XADD", "telemetry:records", "*", "imei", IMEI),
         ("XDEL", "commands:outbound:gw-1", "1-0"),
