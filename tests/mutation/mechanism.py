@@ -1,8 +1,10 @@
-"""What a mechanism is: one line of the gateway that upholds a promise, and how it is taken out."""
+"""What a mechanism is: a piece of the gateway's code that upholds a promise, and how it is taken out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from tests.mutation import structure
 
 PROMISES = {
     "P1": "At most one write: the fleet writes a command's frame to a device at most once.",
@@ -22,15 +24,17 @@ PROMISES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mechanism:
-    """One line that upholds a promise.
+    """A piece of code that upholds a promise, found by its structure (`tests.mutation.structure`).
 
     Attributes:
         promise: a key of `PROMISES`.
         name: what it is called, unlike any other.
         what: what it does, in a sentence.
-        file: where it stands.
-        text: the line or lines; they occur once in the file.
-        mutant: what replaces them.
+        file: the file it stands in, Python or Lua.
+        where: the qualified name of the function or class it stands in; "" for a module or a Lua script.
+        code: the code itself, which stands there once: statements, an expression, ``key=value`` of a call or
+            ``key: value`` of a dictionary; ``...`` is any block of a statement.
+        mutant: the code that replaces it; "" removes it.
         without: what the mutant does, in a few words.
         tests: ids of tests below ``tests/`` that must fail then, the most telling one first.
     """
@@ -39,7 +43,21 @@ class Mechanism:
     name: str
     what: str
     file: str
-    text: str
+    where: str = ""
+    code: str
     mutant: str
     without: str
     tests: tuple[str, ...]
+
+    def taken_out(self, source: str) -> str:
+        """`source`, the text of `file`, with the mutant in the place of the code.
+
+        Raises:
+            NotOnceError: the code does not stand once where the row says.
+        """
+        try:
+            if self.file.endswith(".lua"):
+                return structure.replace_lua(source, self.code, self.mutant)
+            return structure.replace(source, self.where, self.code, self.mutant)
+        except structure.NotOnceError as error:
+            raise structure.NotOnceError(f"{self.name!r}, {self.file}: {error}:\n{self.code}") from None

@@ -11,16 +11,16 @@ from tests.mutation.mechanisms import MECHANISMS
 INTRODUCTION = f"""\
 # What upholds the promises
 
-Each promise of the README rests on a few lines of code. The {len(MECHANISMS)} rows below name these lines,
-the tests that fail without them, and what their absence would do. For each row the suite removes the line in
-a copy of the code and requires that every test of the row fails there.
+Each promise of the README rests on a few statements. The {len(MECHANISMS)} rows below name them, the tests
+that fail without them, and what their absence would do. For each row the suite removes or changes the code in
+a copy of the repository and requires that every test of the row fails there.
 
-Some lines are a second defence behind another one. They are tested alone too, because either may be changed.
+Some are a second defence behind another one. They are tested alone too, because either may be changed.
 
 The rows are data, in `tests/mutation/table/`. To add one:
 
-1. Add a `Mechanism` to the file of its area: the text as it stands once in the code, its replacement, and the
-   ids of one or two tests that must fail then. Prefer fast tests.
+1. Add a `Mechanism` to the file of its area: the file and function, the code that stands there once, its
+   replacement, and the ids of one or two tests that must fail then. Prefer fast tests.
 2. Run `pytest "tests/mutation/test_mechanisms.py::test_without_it_the_suite_fails[NAME]"`. If no test fails,
    the suite has a hole: write one.
 """
@@ -47,7 +47,8 @@ def _table(mechanisms: Iterable[Mechanism]) -> str:
 
 def _row(mechanism: Mechanism) -> str:
     told = f"**{mechanism.name}**: {mechanism.what}"
-    return f"| {told} | `{mechanism.file}` | {_tests(mechanism)} | {mechanism.without} |"
+    where = f"`{mechanism.file}`" + (f", `{mechanism.where}`" if mechanism.where else "")
+    return f"| {told} | {where} | {_tests(mechanism)} | {mechanism.without} |"
 
 
 def _tests(mechanism: Mechanism) -> str:

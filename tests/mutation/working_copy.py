@@ -1,4 +1,4 @@
-"""A copy of the repository in which lines are replaced, and the process that runs tests in it."""
+"""A copy of the repository in which code is replaced, and the process that runs tests in it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class WorkingCopy:
     def run_without(self, mechanism: Mechanism) -> Outcome:
         """Run the tests of a mechanism while it is taken out."""
         source = (self._root / mechanism.file).read_text(encoding="utf-8")
-        self._write(mechanism.file, source.replace(mechanism.text, mechanism.mutant))
+        self._write(mechanism.file, mechanism.taken_out(source))
         try:
             return self.run(mechanism.tests)
         finally:

@@ -10,8 +10,9 @@ MECHANISMS = (
         name="hands off the living",
         what="An adopter that learns that the instance is back touches nothing more.",
         file="store/fleet/adoption.py",
-        text="        if result.status is Status.ALIVE:\n",
-        mutant="        if False:\n",
+        where="Adoption._move",
+        code="result.status is Status.ALIVE",
+        mutant="False",
         without="it goes on through the stream",
         tests=(
             "redis/test_adopters.py::test_an_instance_that_comes_back_in_the_middle_keeps_the_rest[fake-Step]",
@@ -22,8 +23,9 @@ MECHANISMS = (
         name="what is out is not handed on",
         what="A command that the dead instance had committed as `sent` is not given to another.",
         file="store/fleet/adoption.py",
-        text="        elif command.state != QUEUED or not await self._hand_on(request, command, entry):\n",
-        mutant="        elif not await self._hand_on(request, command, entry):\n",
+        where="Adoption._adopt",
+        code="command.state != QUEUED or not await self._hand_on(request, command, entry)",
+        mutant="not await self._hand_on(request, command, entry)",
         without="it is written a second time",
         tests=(
             "redis/test_ownership.py::test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody[fake]",
@@ -34,8 +36,9 @@ MECHANISMS = (
         name="not handed on when its time is over",
         what="An expired command is ended, not handed on.",
         file="store/fleet/adoption.py",
-        text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
-        mutant="        if request.hops >= MAX_HOPS:\n",
+        where="Adoption._hand_on",
+        code="self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS",
+        mutant="request.hops >= MAX_HOPS",
         without="it travels on although it will never be sent",
         tests=("redis/test_adoption.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
     ),
@@ -44,8 +47,9 @@ MECHANISMS = (
         name="three moves at most",
         what="A command that has moved three times is ended, not handed on.",
         file="store/fleet/adoption.py",
-        text="        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:\n",
-        mutant="        if self._now_ms() >= request.expires_at:\n",
+        where="Adoption._hand_on",
+        code="self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS",
+        mutant="self._now_ms() >= request.expires_at",
         without="it moves for ever",
         tests=("redis/test_adoption.py::test_a_command_moves_three_times_and_no_more[fake]",),
     ),
@@ -54,8 +58,9 @@ MECHANISMS = (
         name="expired, not lost",
         what="A command whose time is over ends as `expired`.",
         file="store/fleet/adoption.py",
-        text="        expired = command.state == QUEUED and self._now_ms() >= request.expires_at\n",
-        mutant="        expired = False\n",
+        where="Adoption._end",
+        code="command.state == QUEUED and self._now_ms() >= request.expires_at",
+        mutant="False",
         without="it ends as `instance_lost`",
         tests=("redis/test_adoption.py::test_a_queued_command_whose_time_is_over_expires[fake]",),
     ),
@@ -64,8 +69,9 @@ MECHANISMS = (
         name="who holds it is dead too",
         what="A command whose new holder is dead as well is ended.",
         file="store/fleet/adoption.py",
-        text="        return result.status is not Status.HELD_ELSEWHERE\n",
-        mutant="        return True\n",
+        where="Adoption._hand_on",
+        code="result.status is not Status.HELD_ELSEWHERE",
+        mutant="True",
         without="it stays without a verdict",
         tests=(
             "redis/test_adoption.py::"
@@ -77,8 +83,9 @@ MECHANISMS = (
         name="an adopter's tokens are its own",
         what="The tokens of an adopter are unlike those of the process it works in.",
         file="store/fleet/adoption.py",
-        text='        return f"{self._name}:{next(self._tokens)}"\n',
-        mutant='        return f"{self._ledger._boot_id}:{next(self._tokens)}"\n',
+        where="Adoption._token",
+        code='f"{self._name}:{next(self._tokens)}"',
+        mutant='f"{self._ledger._boot_id}:{next(self._tokens)}"',
         without="what an adopter hands to itself looks like its own repeated move",
         tests=(
             "redis/test_adopters.py::test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move[fake]",
@@ -89,12 +96,13 @@ MECHANISMS = (
         name="one entry spares the others",
         what="An entry that cannot be settled does not hold up those behind it.",
         file="store/fleet/adoption.py",
-        text=(
-            "                if is_transient(error):\n"
-            "                    raise\n"
-            "                failure = failure or error\n"
-        ),
-        mutant="                raise\n",
+        where="Adoption.adopt",
+        code="""
+            if is_transient(error):
+                raise
+            failure = failure or error
+        """,
+        mutant="raise",
         without="one broken ledger keeps all commands behind it from their verdict",
         tests=(
             "redis/test_adopters.py::test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others[fake]",
@@ -105,8 +113,12 @@ MECHANISMS = (
         name="a full Redis ends the round",
         what="An adopter whose moves are refused for want of memory leaves everything as it is.",
         file="store/fleet/adoption.py",
-        text="        if is_transient(refusal):\n            raise refusal\n        await",
-        mutant="        await",
+        where="Adoption._give_up",
+        code="""
+            if is_transient(refusal):
+                raise refusal
+        """,
+        mutant="",
         without="commands are given up because Redis is full",
         tests=("redis/test_adopters.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",),
     ),
@@ -115,12 +127,9 @@ MECHANISMS = (
         name="what has ended is only removed",
         what="Of a command with a verdict, the adopter removes the entry.",
         file="store/fleet/adoption.py",
-        text=(
-            "        if command.terminal:\n"
-            "            await self._move(Discard(entry, _nothing))\n"
-            "        elif"
-        ),
-        mutant="        if command.terminal:\n            pass\n        elif",
+        where="Adoption._adopt",
+        code="await self._move(Discard(entry, _nothing))",
+        mutant="",
         without="it is looked at for ever",
         tests=("redis/test_adoption.py::test_of_a_command_that_has_ended_only_the_entry_is_removed[fake]",),
     ),
@@ -129,8 +138,9 @@ MECHANISMS = (
         name="unread commands too",
         what="An adopter settles what nobody has read as well as what is pending.",
         file="store/fleet/adoption.py",
-        text="        if result.status is Status.OK:\n            command = evolve(command, opening)\n",
-        mutant="        if result.status is Status.OK:\n            return\n",
+        where="Adoption._adopt",
+        code="command = evolve(command, opening)",
+        mutant="return",
         without="what was not read yet is accepted and has no verdict",
         tests=("redis/test_adoption.py::test_an_unread_command_is_accepted_and_then_lost[fake]",),
     ),
@@ -139,8 +149,9 @@ MECHANISMS = (
         name="a command that our limits refuse",
         what="A command that the dead instance took and our own limits refuse ends all the same.",
         file="store/fleet/adoption.py",
-        text="            await self._end_unreadable(command, entry)\n",
-        mutant="            return\n",
+        where="Adoption._refuse",
+        code="await self._end_unreadable(command, entry)",
+        mutant="return",
         without="it stays without a verdict",
         tests=(
             "redis/test_adoption.py::"
@@ -152,11 +163,12 @@ MECHANISMS = (
         name="cancels are inherited",
         what="A cancel on the stream of a dead instance calls its command off.",
         file="store/fleet/adoption.py",
-        text=(
-            "            await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))\n"
-            "            return\n"
-        ),
-        mutant='            verdict = "unknown"\n',
+        where="Adoption._cancel",
+        code="""
+            await self._move(Step(verdict.event, verdict.held, _nothing, remove=(entry,)))
+            return
+        """,
+        mutant='verdict = "unknown"',
         without="it is rejected",
         tests=("redis/test_adopters.py::test_a_cancel_calls_off_what_waits_on_a_living_instance[fake]",),
     ),
@@ -165,8 +177,9 @@ MECHANISMS = (
         name="the end of a lost session is told",
         what="Each registry entry of a dead instance that is removed is told as the end of its session.",
         file="store/fleet/adoption.py",
-        text="        for imei, session_id in await understood(self._client, removed, _read_removed):\n",
-        mutant="        for imei, session_id in ():\n",
+        where="Adoption._remove",
+        code="await understood(self._client, removed, _read_removed)",
+        mutant="()",
         without="consumers believe the device is still there",
         tests=(
             "redis/test_adoption.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
@@ -177,12 +190,9 @@ MECHANISMS = (
         name="an instance that is back is not settled",
         what="Who is back when its devices are removed is not settled.",
         file="store/fleet/adoption.py",
-        text=(
-            '        if removed == b"ALIVE":\n'
-            '            raise Alive(f"Instance {self._dead!r} is alive again.")\n'
-            "        for"
-        ),
-        mutant='        if removed == b"ALIVE":\n            return\n        for',
+        where="Adoption._remove",
+        code='raise Alive(f"Instance {self._dead!r} is alive again.")',
+        mutant="return",
         without="the janitor takes it for settled",
         tests=(
             (
@@ -196,13 +206,13 @@ MECHANISMS = (
         name="an unreadable command that has ended",
         what="The entry of a command that has ended is only removed, though our limits refuse it.",
         file="store/fleet/adoption.py",
-        text=(
-            "        if command.terminal:\n"
-            "            await self._move(Discard(entry, _nothing))\n"
-            "            return\n"
-            "        event"
-        ),
-        mutant="        event",
+        where="Adoption._end_unreadable",
+        code="""
+            if command.terminal:
+                await self._move(Discard(entry, _nothing))
+                return
+        """,
+        mutant="",
         without="the janitor ends with an error, and the process with it",
         tests=(
             (

@@ -10,8 +10,9 @@ MECHANISMS = (
         name="response timeout",
         what="A command whose answer does not come in time ends.",
         file="transport/commands/dispatcher.py",
-        text='            self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)\n',
-        mutant="            pass\n",
+        where="Dispatcher.sweep",
+        code='self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)',
+        mutant="pass",
         without="it waits for ever",
         tests=("transport/test_timeouts.py::test_a_command_without_an_answer_times_out",),
     ),
@@ -20,7 +21,11 @@ MECHANISMS = (
         name="expiry in line",
         what="A command that expires while it waits ends then.",
         file="transport/commands/dispatcher.py",
-        text="        for in_flight in self.commands.expiries.due(now):\n            self._expire(in_flight)\n",
+        where="Dispatcher.sweep",
+        code="""
+            for in_flight in self.commands.expiries.due(now):
+                self._expire(in_flight)
+        """,
         mutant="",
         without="it waits for its turn to be told",
         tests=("transport/test_timeouts.py::test_a_command_expires_while_it_waits_in_line",),
@@ -30,13 +35,9 @@ MECHANISMS = (
         name="the expiry of what is out says nothing",
         what="A written command has its answer to wait for, whatever its time to live.",
         file="transport/commands/dispatcher.py",
-        text=(
-            "        elif not in_flight.written and in_flight.pending is None:\n"
-            '            self.propose(in_flight, "withdraw", reason=EXP'
-        ),
-        mutant=(
-            '        elif in_flight.pending is None:\n            self.propose(in_flight, "withdraw", reason=EXP'
-        ),
+        where="Dispatcher._expire",
+        code="not in_flight.written and in_flight.pending is None",
+        mutant="in_flight.pending is None",
         without="a command that is out ends `expired`, `not_sent`",
         tests=("transport/test_timeouts.py::test_the_expiry_of_a_written_command_changes_nothing",),
     ),
@@ -45,11 +46,9 @@ MECHANISMS = (
         name="reconnect grace",
         what="The commands of a device that has left wait for it.",
         file="transport/commands/dispatcher.py",
-        text="            for in_flight in queue.close(reason):\n                self.await_device(in_flight)\n",
-        mutant=(
-            "            for in_flight in queue.close(reason):\n"
-            '                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)\n'
-        ),
+        where="Dispatcher.left",
+        code="self.await_device(in_flight)",
+        mutant='self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)',
         without="they fail with the connection",
         tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
     ),
@@ -61,8 +60,9 @@ MECHANISMS = (
             "not their verdict."
         ),
         file="transport/commands/dispatcher.py",
-        text='                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)\n        self.offline',
-        mutant="                pass\n        self.offline",
+        where="Dispatcher.sweep",
+        code='self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)',
+        mutant="",
         without="they wait until they expire",
         tests=("transport/test_connections.py::test_a_waiting_command_is_kept_for_the_grace",),
     ),
@@ -71,8 +71,9 @@ MECHANISMS = (
         name="a newer connection keeps the line",
         what="The old connection's end does not hide the new one.",
         file="transport/commands/dispatcher.py",
-        text="        if self.links.get(link.imei) is link:\n            del self.links[link.imei]\n",
-        mutant="        if link.imei in self.links:\n            del self.links[link.imei]\n",
+        where="Dispatcher.left",
+        code="self.links.get(link.imei) is link",
+        mutant="link.imei in self.links",
         without="the device looks gone while it is here",
         tests=(
             "transport/test_device_queue_writes.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
@@ -83,8 +84,9 @@ MECHANISMS = (
         name="a lost device is let go",
         what="A connection whose device another living instance holds is closed `superseded`.",
         file="transport/commands/dispatcher.py",
-        text="            queue.link.close(SUPERSEDED)\n",
-        mutant="            pass\n",
+        where="Dispatcher._on_displaced",
+        code="queue.link.close(SUPERSEDED)",
+        mutant="",
         without="two instances keep the same device",
         tests=(
             "transport/test_connections.py::"
@@ -96,8 +98,9 @@ MECHANISMS = (
         name="a stop spares what is out",
         what="At SIGTERM a written command goes on until its answer or the end of the time to drain.",
         file="transport/commands/dispatcher.py",
-        text="        if in_flight.written or in_flight.decided:\n            return\n",
-        mutant="        if in_flight.decided:\n            return\n",
+        where="Dispatcher._stop_command",
+        code="in_flight.written or in_flight.decided",
+        mutant="in_flight.decided",
         without="it is told `not_sent`",
         tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
     ),
@@ -106,11 +109,17 @@ MECHANISMS = (
         name="a stop ends what waits",
         what="At SIGTERM the commands that wait fail `gateway_shutdown`.",
         file="transport/commands/dispatcher.py",
-        text=(
-            "        elif state == QUEUED:\n"
-            '            self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)\n'
-        ),
-        mutant="",
+        where="Dispatcher._stop_command",
+        code="""
+            if state == SENT:
+                ...
+            elif state == QUEUED:
+                self.propose(in_flight, 'fail', reason=GATEWAY_SHUTDOWN)
+        """,
+        mutant="""
+            if state == SENT:
+                ...
+        """,
         without="they are left to an adopter",
         tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
     ),
@@ -119,11 +128,9 @@ MECHANISMS = (
         name="a stop waits so long",
         what="What is out when the time to drain is over gets its verdict.",
         file="transport/commands/dispatcher.py",
-        text=(
-            '                self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, '
-            "acknowledged=in_flight.received)\n"
-        ),
-        mutant="                pass\n",
+        where="Dispatcher.give_up",
+        code='self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=in_flight.received)',
+        mutant="",
         without="it is left to the next start",
         tests=("transport/test_shutdown.py::test_when_the_time_to_drain_is_over_the_rest_fails",),
     ),
@@ -132,8 +139,9 @@ MECHANISMS = (
         name="a device that is back gets its commands",
         what="What waited for a device gets in line when it is here.",
         file="transport/commands/dispatcher.py",
-        text="            self._graces.cancel(in_flight)\n            self.queue_of(link).join(in_flight)\n",
-        mutant="            self._graces.cancel(in_flight)\n",
+        where="Dispatcher.arrived",
+        code="self.queue_of(link).join(in_flight)",
+        mutant="",
         without="it is forgotten",
         tests=(
             "transport/test_connections.py::test_a_device_that_comes_back_in_time_gets_its_commands_in_order",
@@ -144,8 +152,14 @@ MECHANISMS = (
         name="nothing waits in a gateway that stops",
         what="A command that loses its place while the gateway stops ends.",
         file="transport/commands/dispatcher.py",
-        text="        if self.stopping:\n            self._stop_command(in_flight)\n        elif",
-        mutant="        if",
+        where="Dispatcher.await_device",
+        code="""
+            if self.stopping:
+                self._stop_command(in_flight)
+            else:
+                ...
+        """,
+        mutant="...",
         without="it is left to an adopter",
         tests=(
             "transport/test_shutdown.py::"
@@ -157,8 +171,9 @@ MECHANISMS = (
         name="a grace is judged when all is known",
         what="The end of the grace waits for a move that is on its way: the device may come back first.",
         file="transport/commands/dispatcher.py",
-        text="            if in_flight.pending is not None or in_flight.moving:\n",
-        mutant="            if False:\n",
+        where="Dispatcher.sweep",
+        code="in_flight.pending is not None or in_flight.moving",
+        mutant="False",
         without="a command of a device that is here fails as not connected",
         tests=(
             "transport/test_connections.py::"
@@ -170,7 +185,8 @@ MECHANISMS = (
         name="what was decided elsewhere does not time out",
         what="With its place a command gives up its response timeout.",
         file="transport/commands/dispatcher.py",
-        text="        self._responses.cancel(in_flight)\n",
+        where="Dispatcher._on_left",
+        code="self._responses.cancel(in_flight)",
         mutant="",
         without="a command that somebody else decided times out here and is told of again",
         tests=(
@@ -182,8 +198,9 @@ MECHANISMS = (
         name="closed queues are not looked at",
         what="A queue that closes is not looked at any more.",
         file="transport/commands/dispatcher.py",
-        text="        if queue is not None:\n            self._out.pop(link.session_id, None)\n",
-        mutant="        if queue is not None:\n",
+        where="Dispatcher.left",
+        code="self._out.pop(link.session_id, None)",
+        mutant="",
         without="every connection that ends with a command out is kept for ever",
         tests=("transport/test_device_queue.py::test_queues_are_looked_at_only_while_something_is_out",),
     ),
@@ -192,8 +209,9 @@ MECHANISMS = (
         name="a stop waits for answers only",
         what="Commands that are answered are not waited for at a stop.",
         file="transport/commands/dispatcher.py",
-        text="in_flight.written and not in_flight.decided for",
-        mutant="in_flight.written for",
+        where="Dispatcher.draining",
+        code="in_flight.written and not in_flight.decided",
+        mutant="in_flight.written",
         without="without Redis a gateway waits its whole time to drain for nothing",
         tests=("transport/test_shutdown.py::test_a_stop_does_not_wait_for_what_is_answered_already",),
     ),
@@ -202,7 +220,8 @@ MECHANISMS = (
         name="a cancel that failed is taken again",
         what="A cancel that could not be carried out is taken when its entry is read again.",
         file="transport/commands/cancellation.py",
-        text="        self._moving.discard(entry.outbound_id)\n",
+        where="Cancellation._moved",
+        code="self._moving.discard(entry.outbound_id)",
         mutant="",
         without="it is taken for one that is being answered, for ever",
         tests=(

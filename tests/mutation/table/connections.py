@@ -10,7 +10,11 @@ MECHANISMS = (
         name="the newest connection wins",
         what="A device that connects again takes the place of its older connection, which is closed.",
         file="transport/connection/sessions.py",
-        text="        if older is not None:\n            older.close(SUPERSEDED)\n",
+        where="Sessions.identified",
+        code="""
+            if older is not None:
+                older.close(SUPERSEDED)
+        """,
         mutant="",
         without="both stay open, and commands go to one of them",
         tests=("transport/test_sessions_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
@@ -20,11 +24,9 @@ MECHANISMS = (
         name="only the newest unregisters",
         what="The end of a superseded connection takes nothing from the registry.",
         file="transport/connection/sessions.py",
-        text=(
-            "        if self.by_imei.get(connection.imei) is connection:\n"
-            "            self._registrar.unregister("
-        ),
-        mutant="        if True:\n            self._registrar.unregister(",
+        where="Sessions.left",
+        code="self.by_imei.get(connection.imei) is connection",
+        mutant="True",
         without="the entry of the live connection goes with it",
         tests=(
             "transport/test_protocol.py::test_the_end_of_an_older_connection_leaves_the_newer_one_registered",
@@ -35,8 +37,9 @@ MECHANISMS = (
         name="reconciled away",
         what="A session that the registry gives to another living instance is closed `superseded`.",
         file="transport/connection/sessions.py",
-        text="        if result.status is Registered.SUPERSEDED:\n",
-        mutant="        if False:\n",
+        where="Sessions.reconciled",
+        code="result.status is Registered.SUPERSEDED",
+        mutant="False",
         without="two instances keep the device",
         tests=(
             "transport/test_protocol.py::"
@@ -48,8 +51,9 @@ MECHANISMS = (
         name="only the session that asked",
         what="The registry's late word on a session does not close the newer one.",
         file="transport/connection/sessions.py",
-        text="        if connection is None or connection.session_id != session_id:\n",
-        mutant="        if connection is None:\n",
+        where="Sessions.reconciled",
+        code="connection is None or connection.session_id != session_id",
+        mutant="connection is None",
         without="a device that has just come back is sent away",
         tests=(
             "transport/test_protocol.py::"
@@ -61,10 +65,9 @@ MECHANISMS = (
         name="a device whose frame is not stored is let go",
         what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
         file="transport/connection/sessions.py",
-        text=(
-            "            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:\n"
-        ),
-        mutant="            if False:\n",
+        where="Sessions._look",
+        code="connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE",
+        mutant="False",
         without="a device waits for an acknowledgement that does not come",
         tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_let_go",),
     ),
@@ -73,8 +76,9 @@ MECHANISMS = (
         name="a refused frame closes its connection",
         what="The device of a frame that the store will never take is sent away.",
         file="transport/connection/sessions.py",
-        text="        if connection is not None and connection.awaits(frame):\n",
-        mutant="        if False:\n",
+        where="Sessions.refused",
+        code="connection is not None and connection.awaits(frame)",
+        mutant="False",
         without="its later frames are acknowledged in the place of that one",
         tests=(
             "transport/test_sessions_floods.py::test_a_refused_frame_closes_the_session_that_waits_for_it",
@@ -85,11 +89,9 @@ MECHANISMS = (
         name="commands come after the records",
         what="A connection is ready after its first acknowledged frame.",
         file="transport/connection/protocol.py",
-        text=(
-            "            self.session.state == READY and not self.closed and not self._unacked "
-            "and not self._reader.partial\n"
-        ),
-        mutant="            not self.closed and not self._unacked and not self._reader.partial\n",
+        where="DeviceConnection.writable",
+        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
+        mutant="not self.closed and not self._unacked and not self._reader.partial",
         without="a command stands before the first acknowledgement",
         tests=("transport/test_protocol.py::test_no_command_comes_before_the_first_acknowledgement",),
     ),
@@ -98,11 +100,9 @@ MECHANISMS = (
         name="not before an acknowledgement",
         what="No command is written while a frame waits for its acknowledgement.",
         file="transport/connection/protocol.py",
-        text=(
-            "            self.session.state == READY and not self.closed and not self._unacked "
-            "and not self._reader.partial\n"
-        ),
-        mutant="            self.session.state == READY and not self.closed and not self._reader.partial\n",
+        where="DeviceConnection.writable",
+        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
+        mutant="self.session.state == READY and not self.closed and not self._reader.partial",
         without="the device reads it as the acknowledgement",
         tests=(
             "transport/test_sessions_deadlines.py::"
@@ -114,11 +114,9 @@ MECHANISMS = (
         name="not into a frame",
         what="No command is written while a frame is arriving.",
         file="transport/connection/protocol.py",
-        text=(
-            "            self.session.state == READY and not self.closed and not self._unacked "
-            "and not self._reader.partial\n"
-        ),
-        mutant="            self.session.state == READY and not self.closed and not self._unacked\n",
+        where="DeviceConnection.writable",
+        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
+        mutant="self.session.state == READY and not self.closed and not self._unacked",
         without="the device reads it as the acknowledgement of the frame it is sending",
         tests=("transport/test_protocol.py::test_a_command_is_not_written_into_a_frame_that_has_begun",),
     ),
@@ -127,8 +125,12 @@ MECHANISMS = (
         name="messages are not acknowledged",
         what="A codec 12 to 15 frame gets no acknowledgement.",
         file="transport/connection/protocol.py",
-        text="        del self._unstored[0]\n",
-        mutant="        del self._unstored[0]\n        self._write(encode_ack(1))\n",
+        where="DeviceConnection._kept",
+        code="self._unstored = self._unstored or None",
+        mutant="""
+            self._write(encode_ack(1))
+            self._unstored = self._unstored or None
+        """,
         without="the device reads four bytes that nobody asked for",
         tests=(
             "transport/test_protocol_messages.py::test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged",
@@ -139,11 +141,17 @@ MECHANISMS = (
         name="commands to devices without records",
         what="A device that has nothing to report gets commands after `--ready-grace`.",
         file="transport/connection/protocol.py",
-        text=(
-            "        elif self.session.state == session.IDENTIFIED and not self._unacked:\n"
-            "            self._open()\n"
-        ),
-        mutant="",
+        where="DeviceConnection.overdue",
+        code="""
+            if self._reader.partial:
+                ...
+            elif self.session.state == session.IDENTIFIED and (not self._unacked):
+                self._open()
+        """,
+        mutant="""
+            if self._reader.partial:
+                ...
+        """,
         without="it never gets one",
         tests=(
             "transport/test_sessions_deadlines.py::"
@@ -155,7 +163,7 @@ MECHANISMS = (
         name="taint is a state",
         what="A session becomes tainted, and ready again, by edges of its table.",
         file="fsm/session.py",
-        text='        Edge(trigger="taint", source=READY, dest=TAINTED),\n',
+        code='Edge(trigger="taint", source=READY, dest=TAINTED)',
         mutant="",
         without="a session cannot be tainted",
         tests=(
@@ -168,8 +176,15 @@ MECHANISMS = (
         name="nobody comes in while the gateway stops",
         what="A gateway that stops takes no new connection.",
         file="transport/connection/admission.py",
-        text="        if self.refusing:\n",
-        mutant="        if False:\n",
+        where="Admission.enter",
+        code="""
+            if self.refusing:
+                ...
+        """,
+        mutant="""
+            if False:
+                ...
+        """,
         without="a device that names itself stays in the registry",
         tests=(
             "transport/test_sessions_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",
@@ -180,8 +195,9 @@ MECHANISMS = (
         name="deaf stays deaf",
         what="Nothing that resumes reading makes a gateway read that stops.",
         file="transport/connection/backpressure.py",
-        text="        return self._stopped or connection.over_share",
-        mutant="        return connection.over_share",
+        where="Backpressure.holds",
+        code="self._stopped or connection.over_share or waits or no_room",
+        mutant="connection.over_share or waits or no_room",
         without="a frame is read that will not be acknowledged",
         tests=(
             "transport/test_shutdown.py::"
@@ -193,10 +209,12 @@ MECHANISMS = (
         name="an answer that comes too late lets nobody in",
         what="The list's answer for a connection that is gone changes nothing.",
         file="transport/connection/handshake.py",
-        text=(
-            "        if not self.closed:\n            self._judge(imei, allowed)\n            self.resume()\n"
-        ),
-        mutant="        self._judge(imei, allowed)\n        self.resume()\n",
+        where="HandshakeConnection._judged",
+        code="""
+            if not self.closed:
+                ...
+        """,
+        mutant="...",
         without="a session is registered that has no connection",
         tests=("transport/test_allow_list.py::test_an_answer_for_a_connection_that_is_gone_changes_nothing",),
     ),

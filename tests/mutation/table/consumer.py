@@ -10,8 +10,15 @@ MECHANISMS = (
         name="an entry in hand says nothing new",
         what="The redelivery of an entry that is in hand is dropped.",
         file="transport/commands/consumer.py",
-        text="            if not in_hand:\n",
-        mutant="            if True:\n",
+        where="CommandConsumer.receive",
+        code="""
+            if not in_hand:
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="a command is begun twice in one process",
         tests=("transport/test_consumer.py::test_what_is_not_answered_yet_is_not_answered_twice",),
     ),
@@ -20,8 +27,9 @@ MECHANISMS = (
         name="a redelivery is asked about before it is sent",
         what="Only a first delivery may have its `sent` travel with its `queued`.",
         file="transport/commands/consumer.py",
-        text="        alone = queue.idle and link.writable and in_flight.fresh and",
-        mutant="        alone = queue.idle and link.writable and",
+        where="CommandConsumer._line_up",
+        code="queue.idle and link.writable and in_flight.fresh and not self._dispatcher.stopping",
+        mutant="queue.idle and link.writable and not self._dispatcher.stopping",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
             "transport/test_consumer_redeliveries.py::"
@@ -33,12 +41,14 @@ MECHANISMS = (
         name="sent before a restart",
         what="A command that an earlier process had committed as `sent` is never written again.",
         file="transport/commands/consumer.py",
-        text=(
-            "        if in_flight.command.state == SENT:\n"
-            '            self._commands.propose(in_flight, "fail", reason=GATEWAY_RESTART)\n'
-            "        elif"
-        ),
-        mutant="        if",
+        where="CommandConsumer._settle_in",
+        code="""
+            if in_flight.command.state == SENT:
+                self._commands.propose(in_flight, 'fail', reason=GATEWAY_RESTART)
+            else:
+                ...
+        """,
+        mutant="...",
         without="it is left out, without a verdict, or is written again",
         tests=(
             "transport/test_consumer.py::test_a_sent_command_of_an_earlier_process_is_never_written_again",
@@ -49,8 +59,9 @@ MECHANISMS = (
         name="whose move is it",
         what="A redelivery is believed to be our own repeated call only by its token.",
         file="transport/commands/consumer.py",
-        text="(result.status is Status.REDELIVERED and ours):\n",
-        mutant="result.status is Status.REDELIVERED:\n",
+        where="CommandConsumer._opened",
+        code="result.status is Status.REDELIVERED and ours",
+        mutant="result.status is Status.REDELIVERED",
         without="a command from before a restart is taken for one that has just begun",
         tests=("transport/test_consumer.py::test_a_sent_command_that_looks_new_is_not_written_either",),
     ),
@@ -59,11 +70,9 @@ MECHANISMS = (
         name="the entry of an ended command is removed",
         what="A redelivered entry whose command has its verdict is taken off the stream.",
         file="transport/commands/consumer.py",
-        text=(
-            "            self._commands.release(in_flight)\n"
-            "            self._ledger.submit(Discard(in_flight.entry, ignore))\n"
-        ),
-        mutant="            self._commands.release(in_flight)\n",
+        where="CommandConsumer._recover",
+        code="self._ledger.submit(Discard(in_flight.entry, ignore))",
+        mutant="",
         without="it is read again for ever",
         tests=("transport/test_consumer.py::test_the_entry_of_an_ended_command_is_removed",),
     ),
@@ -72,8 +81,9 @@ MECHANISMS = (
         name="never accepted after its expiry",
         what="A command that expired on its way is ended when it is read.",
         file="transport/commands/consumer.py",
-        text="        if self._clock.now_ms() >= request.expires_at:\n            return decide(",
-        mutant="        if False:\n            return decide(",
+        where="CommandConsumer._first_event",
+        code="self._clock.now_ms() >= request.expires_at",
+        mutant="False",
         without="it is queued first",
         tests=("transport/test_consumer.py::test_an_entry_that_expired_on_the_way_is_ended_at_once",),
     ),
@@ -82,8 +92,9 @@ MECHANISMS = (
         name="not connected here",
         what="A command for a device that is not expected here is refused at once.",
         file="transport/commands/consumer.py",
-        text="        if not self._dispatcher.awaits(imei):\n",
-        mutant="        if False:\n",
+        where="CommandConsumer._first_event",
+        code="not self._dispatcher.awaits(imei)",
+        mutant="False",
         without="its producer waits for the grace",
         tests=(
             "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
@@ -94,8 +105,9 @@ MECHANISMS = (
         name="a line is so long",
         what="Beyond `--queue-limit` a command is refused `queue_full`.",
         file="transport/commands/consumer.py",
-        text="        if self._dispatcher.waiting(imei) >= self._settings.queue_limit:\n",
-        mutant="        if False:\n",
+        where="CommandConsumer._first_event",
+        code="self._dispatcher.waiting(imei) >= self._settings.queue_limit",
+        mutant="False",
         without="one device holds any number of commands",
         tests=("transport/test_consumer.py::test_a_line_that_is_full_refuses",),
     ),
@@ -104,8 +116,9 @@ MECHANISMS = (
         name="the verb is asked for",
         what="A command with a verb that is not allowed is refused before anything else.",
         file="transport/commands/consumer.py",
-        text="        if not self._allowed(request):\n",
-        mutant="        if False:\n",
+        where="CommandConsumer._first_event",
+        code="not self._allowed(request)",
+        mutant="False",
         without="the option does nothing",
         tests=("transport/test_verbs.py::test_a_command_that_is_not_allowed_is_refused_and_never_written",),
     ),
@@ -114,8 +127,9 @@ MECHANISMS = (
         name="commands in hand are bounded",
         what="At `--commands-limit` nothing new is read until a tenth is free.",
         file="transport/commands/consumer.py",
-        text="        return self._ledger.healthy and not self._paused\n",
-        mutant="        return self._ledger.healthy\n",
+        where="CommandConsumer.may_read",
+        code="self._ledger.healthy and not self._paused",
+        mutant="self._ledger.healthy",
         without="the whole stream is taken into memory",
         tests=("transport/test_consumer.py::test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free",),
     ),
@@ -124,8 +138,9 @@ MECHANISMS = (
         name="nothing is read while nothing can be stored",
         what="While Redis refuses writes nothing new is read.",
         file="transport/commands/consumer.py",
-        text="        return self._ledger.healthy and not self._paused\n",
-        mutant="        return not self._paused\n",
+        where="CommandConsumer.may_read",
+        code="self._ledger.healthy and not self._paused",
+        mutant="not self._paused",
         without="commands pile up that cannot even be accepted",
         tests=("transport/test_consumer.py::test_while_the_ledger_is_refused_nothing_new_is_read",),
     ),
@@ -134,8 +149,12 @@ MECHANISMS = (
         name="in doubt until the registry is read",
         what="A command that came before the registry was read ends when its device is not expected.",
         file="transport/commands/dispatcher.py",
-        text="        for in_flight in self.offline.recalled(now):\n            self._graces.set(in_flight, now)\n",
-        mutant="        self.offline.recalled(now)\n",
+        where="Dispatcher.recalled",
+        code="""
+            for in_flight in self.offline.recalled(now):
+                self._graces.set(in_flight, now)
+        """,
+        mutant="self.offline.recalled(now)",
         without="it waits for the grace though nobody will come",
         tests=("transport/test_recall.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",),
     ),
@@ -144,8 +163,9 @@ MECHANISMS = (
         name="a start is a grace",
         what="A process that has just started expects the devices that the registry names as its own.",
         file="transport/commands/offline.py",
-        text="        return now < self._until and (self._reading or imei in self._ours)\n",
-        mutant="        return False\n",
+        where="OfflineCommands.expected",
+        code="now < self._until and (self._reading or imei in self._ours)",
+        mutant="False",
         without="after a restart commands for devices on their way back are refused",
         tests=(
             "transport/test_connections.py::"
@@ -157,11 +177,14 @@ MECHANISMS = (
         name="expired while nobody was there",
         what="A queued command whose time ran out between two processes expires.",
         file="transport/commands/consumer.py",
-        text=(
-            "        elif self._clock.now_ms() >= in_flight.request.expires_at:\n"
-            '            self._commands.propose(in_flight, "expire", reason=EXPIRED)\n'
-        ),
-        mutant="",
+        where="CommandConsumer._settle_in",
+        code="""
+            if self._clock.now_ms() >= in_flight.request.expires_at:
+                self._commands.propose(in_flight, 'expire', reason=EXPIRED)
+            else:
+                ...
+        """,
+        mutant="...",
         without="it is begun",
         tests=("transport/test_consumer.py::test_an_expired_command_of_an_earlier_process_expires",),
     ),
@@ -170,8 +193,9 @@ MECHANISMS = (
         name="a command that todays limits refuse",
         what="A command that an earlier process took and today's limits refuse still comes to its end.",
         file="transport/commands/consumer.py",
-        text="            self._end_of_redelivered(entry, event, result)\n",
-        mutant="            pass\n",
+        where="CommandConsumer._refused",
+        code="self._end_of_redelivered(entry, event, result)",
+        mutant="",
         without="it is read again for ever",
         tests=(
             "transport/test_consumer.py::test_a_command_that_todays_limits_refuse_still_comes_to_its_end",
@@ -182,7 +206,11 @@ MECHANISMS = (
         name="the first word tells the time",
         what="The reply to a command's first move measures the clock of Redis.",
         file="transport/commands/consumer.py",
-        text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
+        where="CommandConsumer._opened",
+        code="""
+            if result.now_ms:
+                self._clock.sync(result.now_ms)
+        """,
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
         tests=("transport/test_device_queue_writes.py::test_the_first_word_of_the_ledger_tells_the_time",),

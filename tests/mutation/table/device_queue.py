@@ -10,12 +10,13 @@ MECHANISMS = (
         name="sent before the write",
         what="`sent` is in the log before the command is written.",
         file="transport/commands/device_queue.py",
-        text='            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)\n',
-        mutant=(
-            "            request = in_flight.request\n"
-            "            self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))\n"
-            '            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)\n'
-        ),
+        where="DeviceQueue.pump",
+        code='self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)',
+        mutant="""
+            request = in_flight.request
+            self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))
+            self._owner.propose(in_flight, 'send', session_id=self.link.session_id, codec=codec)
+        """,
         without="it is written first, and a crash in between sends it again",
         tests=("transport/test_device_queue.py::test_of_twenty_commands_one_is_out_at_any_time",),
     ),
@@ -24,13 +25,21 @@ MECHANISMS = (
         name="sent before the write, in one call",
         what="Where `queued` and `sent` travel together the write waits for them too.",
         file="transport/commands/consumer.py",
-        text="        queue.writes.begin()\n        send = decide(",
-        mutant=(
-            "        queue.writes.begin()\n"
-            "        in_flight.pending = None\n"
-            "        queue._write()\n"
-            "        send = decide("
-        ),
+        where="CommandConsumer._line_up",
+        code="""
+            send = decide(
+                evolve(in_flight.command, accepted),
+                "send",
+                request=in_flight.request,
+                session_id=link.session_id,
+                codec=codec_for(in_flight.request.codec, link.speaks),
+            )
+        """,
+        mutant="""
+            in_flight.pending = None
+            queue._write()
+            send = decide(evolve(in_flight.command, accepted), 'send', request=in_flight.request, session_id=link.session_id, codec=codec_for(in_flight.request.codec, link.speaks))
+        """,
         without="it is written before anything is stored",
         tests=("transport/test_dispatcher.py::test_nothing_is_written_before_sent_is_committed",),
     ),
@@ -39,8 +48,9 @@ MECHANISMS = (
         name="nothing uncommitted is written",
         what="A command of which a move is on its way is not written.",
         file="transport/commands/device_queue.py",
-        text="        if in_flight is None or in_flight.pending is not None:\n            return\n",
-        mutant="        if in_flight is None:\n            return\n",
+        where="DeviceQueue._write",
+        code="in_flight is None or in_flight.pending is not None",
+        mutant="in_flight is None",
         without="a command whose verdict is on its way is written",
         tests=(
             "transport/test_device_queue_writes.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",
@@ -51,12 +61,9 @@ MECHANISMS = (
         name="a closed connection withdraws",
         what="A command whose connection closed while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
-        text=(
-            '            self._owner.propose(in_flight, "withdraw", '
-            "reason=withdrawal_for(self._close_reason))\n"
-            "        elif self._owner.stopping:"
-        ),
-        mutant="            return\n        elif self._owner.stopping:",
+        where="DeviceQueue.committed",
+        code='self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(self._close_reason))',
+        mutant="return",
         without="it stays `sent` until it times out",
         tests=(
             "transport/test_connections.py::"
@@ -68,11 +75,14 @@ MECHANISMS = (
         name="a stop withdraws",
         what="A command that is committed while the gateway stops is withdrawn.",
         file="transport/commands/device_queue.py",
-        text=(
-            "        elif self._owner.stopping:\n"
-            '            self._owner.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)\n'
-        ),
-        mutant="",
+        where="DeviceQueue.committed",
+        code="""
+            if self._owner.stopping:
+                self._owner.propose(in_flight, 'withdraw', reason=GATEWAY_SHUTDOWN)
+            else:
+                ...
+        """,
+        mutant="...",
         without="it is written by a gateway that will not hear the answer",
         tests=("transport/test_shutdown.py::test_a_command_whose_sent_is_not_committed_is_withdrawn",),
     ),
@@ -81,11 +91,14 @@ MECHANISMS = (
         name="expired on the way",
         what="A command that expired while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
-        text=(
-            "        elif self._expired(in_flight):\n"
-            '            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)\n'
-        ),
-        mutant="",
+        where="DeviceQueue.committed",
+        code="""
+            if self._expired(in_flight):
+                self._owner.propose(in_flight, 'withdraw', reason=EXPIRED)
+            else:
+                ...
+        """,
+        mutant="...",
         without="it waits in the slot of a connection that is between frames",
         tests=(
             "transport/test_device_queue_writes.py::"
@@ -97,13 +110,13 @@ MECHANISMS = (
         name="never written after its expiry",
         what="The expiry is looked at in the step that writes.",
         file="transport/commands/device_queue.py",
-        text=(
-            "        if self._expired(in_flight):\n"
-            '            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)\n'
-            "            return\n"
-            "        request"
-        ),
-        mutant="        request",
+        where="DeviceQueue._write",
+        code="""
+            if self._expired(in_flight):
+                self._owner.propose(in_flight, "withdraw", reason=EXPIRED)
+                return
+        """,
+        mutant="",
         without="a command that waited for the end of a frame is written too late",
         tests=(
             "transport/test_device_queue_writes.py::"
@@ -115,8 +128,9 @@ MECHANISMS = (
         name="only between frames",
         what="A command is begun and written only while the connection is ready and between frames.",
         file="transport/commands/device_queue.py",
-        text="        if not self.link.writable:\n            return\n",
-        mutant="        if self.link.closed:\n            return\n",
+        where="DeviceQueue.pump",
+        code="not self.link.writable",
+        mutant="self.link.closed",
         without="it stands where the device reads an acknowledgement",
         tests=(
             "transport/test_device_queue.py::test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged",
@@ -128,10 +142,9 @@ MECHANISMS = (
         name="the first in line is awaited",
         what="Nothing passes the first command in line while a move of it is on its way.",
         file="transport/commands/device_queue.py",
-        text=(
-            "        elif self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:\n"
-        ),
-        mutant="        elif self.writes.free and self.writes.waiting:\n",
+        where="DeviceQueue.pump",
+        code="self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None",
+        mutant="self.writes.free and self.writes.waiting",
         without="it is begun twice",
         tests=(
             "transport/test_device_queue_writes.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
@@ -142,7 +155,11 @@ MECHANISMS = (
         name="in stream order",
         what="A command that comes back from elsewhere takes the place it has in the stream.",
         file="transport/commands/in_flight_command.py",
-        text="    while at and line[at - 1].place > in_flight.place:\n        at -= 1\n",
+        where="insert",
+        code="""
+            while at and line[at - 1].place > in_flight.place:
+                at -= 1
+        """,
         mutant="",
         without="it waits at the end",
         tests=(
@@ -155,14 +172,18 @@ MECHANISMS = (
         name="a written command may have been sent",
         what="A written command whose connection closes fails, an unwritten one is withdrawn.",
         file="transport/commands/device_queue.py",
-        text=(
-            "            if in_flight.written:\n"
-            "                failed = failure_for(reason)\n"
-            '                self._owner.propose(in_flight, "fail", reason=failed, '
-            "acknowledged=in_flight.received)\n"
-            "            elif self.unwritten:\n"
-        ),
-        mutant="            if self.unwritten or in_flight.written:\n",
+        where="DeviceQueue.close",
+        code="""
+            if in_flight.written:
+                failed = failure_for(reason)
+                self._owner.propose(in_flight, "fail", reason=failed, acknowledged=in_flight.received)
+            elif self.unwritten:
+                self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(reason))
+        """,
+        mutant="""
+            if self.unwritten or in_flight.written:
+                self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(reason))
+        """,
         without="a command that is out is told `not_sent`",
         tests=("transport/test_connections.py::test_a_written_command_fails_with_its_connection",),
     ),
@@ -171,8 +192,9 @@ MECHANISMS = (
         name="the kernel is asked",
         what="`received` and `delivered` follow from what the device's TCP has acknowledged.",
         file="transport/commands/device_queue.py",
-        text="        if self.link.acknowledged(in_flight.offset):\n",
-        mutant="        if True:\n",
+        where="DeviceQueue.sample",
+        code="self.link.acknowledged(in_flight.offset)",
+        mutant="True",
         without="what was written was delivered",
         tests=("transport/test_timeouts.py::test_without_an_answer_wanted_the_devices_tcp_decides",),
     ),
@@ -181,8 +203,9 @@ MECHANISMS = (
         name="all bytes of the command",
         what="Acknowledged is a command when its last byte is.",
         file="transport/connection/link.py",
-        text="        return queued is not None and self._sent - queued >= offset\n",
-        mutant="        return queued is not None and self._sent - queued > 0\n",
+        where="DeviceLink.acknowledged",
+        code="self._sent - queued >= offset",
+        mutant="self._sent - queued > 0",
         without="an earlier byte is enough",
         tests=(
             "transport/test_protocol.py::"
@@ -194,8 +217,9 @@ MECHANISMS = (
         name="TLS tells nothing",
         what="Over TLS the kernel counts other bytes than were written: nothing follows from them.",
         file="transport/connection/tcp.py",
-        text='    if sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None:\n',
-        mutant='    if sys.platform != "linux":\n',
+        where="unacknowledged",
+        code='sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None',
+        mutant='sys.platform != "linux"',
         without="a command is `delivered` on the word of another layer",
         tests=("transport/test_tls.py::test_what_tcp_acknowledged_cannot_be_told_over_tls",),
     ),
@@ -204,8 +228,9 @@ MECHANISMS = (
         name="written once",
         what="What has been written is not waiting to be written.",
         file="transport/commands/device_queue.py",
-        text="        self.unwritten = False\n        self.writes.written()\n",
-        mutant="        self.writes.written()\n",
+        where="DeviceQueue._write",
+        code="self.unwritten = False",
+        mutant="",
         without="the next quiet moment writes it again",
         tests=(
             "transport/test_device_queue_writes.py::"
@@ -217,8 +242,9 @@ MECHANISMS = (
         name="a withdrawn command leaves nothing to write",
         what="A command that leaves the slot unwritten takes its write along.",
         file="transport/commands/device_queue.py",
-        text="            self.unwritten = False\n        self.writes.leave(in_flight)",
-        mutant="            pass\n        self.writes.leave(in_flight)",
+        where="DeviceQueue.leave",
+        code="self.unwritten = False",
+        mutant="",
         without="the queue waits for ever to write what is gone",
         tests=(
             "transport/test_device_queue_writes.py::test_after_a_command_that_was_withdrawn_the_next_is_written",
@@ -229,18 +255,19 @@ MECHANISMS = (
         name="written before it is handed over",
         what="A command counts as written when the socket is given its bytes, not afterwards.",
         file="transport/commands/device_queue.py",
-        text=(
-            "        self.writes.written()\n"
-            "        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()\n"
-            "        self._owner.wrote(self, in_flight)\n"
-            "        in_flight.offset = self.link.send(frame)"
-        ),
-        mutant=(
-            "        in_flight.offset = self.link.send(frame)\n"
-            "        self.writes.written()\n"
-            "        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()\n"
-            "        self._owner.wrote(self, in_flight) if in_flight.queue else None"
-        ),
+        where="DeviceQueue._write",
+        code="""
+            self.writes.written()
+            in_flight.written, in_flight.written_at = (True, self._owner.clock.monotonic())
+            self._owner.wrote(self, in_flight)
+            in_flight.offset = self.link.send(frame)
+        """,
+        mutant="""
+            in_flight.offset = self.link.send(frame)
+            self.writes.written()
+            in_flight.written, in_flight.written_at = (True, self._owner.clock.monotonic())
+            self._owner.wrote(self, in_flight) if in_flight.queue else None
+        """,
         without="a connection that breaks within the write leaves it without a verdict",
         tests=(
             "transport/test_connections.py::"
@@ -252,8 +279,9 @@ MECHANISMS = (
         name="delivered only where no answer is wanted",
         what="The acknowledgement of the device's TCP is success only for a command that expects no answer.",
         file="transport/commands/device_queue.py",
-        text="            if not in_flight.request.expect_response:\n",
-        mutant="            if True:\n",
+        where="DeviceQueue.sample",
+        code="not in_flight.request.expect_response",
+        mutant="True",
         without="a command ends before its answer",
         tests=("transport/test_timeouts.py::test_a_timeout_says_that_the_devices_tcp_had_the_command",),
     ),

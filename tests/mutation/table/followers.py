@@ -10,15 +10,9 @@ MECHANISMS = (
         name="a cancel is an input",
         what="A cancel of a command in hand is judged like anything else that happens to it.",
         file="transport/commands/cancellation.py",
-        text=(
-            '            self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, '
-            "remove=(entry,))\n"
-            "            return\n"
-        ),
-        mutant=(
-            '            self._dispatcher.notes.cancel_rejected(request.command_id, entry, "unknown")\n'
-            "            return\n"
-        ),
+        where="Cancellation.take",
+        code='self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))',
+        mutant='self._dispatcher.notes.cancel_rejected(request.command_id, entry, "unknown")',
         without="it is rejected, though the command waits",
         tests=("transport/test_cancellation.py::test_a_queued_command_is_called_off",),
     ),
@@ -27,8 +21,9 @@ MECHANISMS = (
         name="a cancel that came too late is told so",
         what="A cancel that the table has no edge for is rejected with a note.",
         file="transport/commands/in_flight.py",
-        text="            self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)\n",
-        mutant="            pass\n",
+        where="InFlightCommands._reject_cancels",
+        code="self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)",
+        mutant="",
         without="its entry stays pending and nobody is told",
         tests=("transport/test_cancellation.py::test_a_command_that_is_out_is_not_called_off",),
     ),
@@ -37,11 +32,17 @@ MECHANISMS = (
         name="a cancel looks again",
         what="A cancel whose command moved on meanwhile is judged again.",
         file="transport/commands/cancellation.py",
-        text=(
-            "        elif result.status in (Status.CONFLICT, Status.MISSING):\n"
-            "            self.take(request, entry)\n"
-        ),
-        mutant="",
+        where="Cancellation._moved",
+        code="""
+            if result.applied:
+                ...
+            elif result.status in (Status.CONFLICT, Status.MISSING):
+                self.take(request, entry)
+        """,
+        mutant="""
+            if result.applied:
+                ...
+        """,
         without="it is dropped without an answer",
         tests=(
             "transport/test_cancellation.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
@@ -52,8 +53,12 @@ MECHANISMS = (
         name="one look-up at a time",
         what="A storm of cancels takes one connection.",
         file="transport/commands/cancellation.py",
-        text="        if self._task is None:\n            self._begin()\n",
-        mutant="        self._begin()\n",
+        where="Cancellation.take",
+        code="""
+            if self._task is None:
+                ...
+        """,
+        mutant="...",
         without="each takes its own",
         tests=("transport/test_cancellation.py::test_a_storm_of_cancels_makes_one_look_up_at_a_time",),
     ),
@@ -62,8 +67,19 @@ MECHANISMS = (
         name="one cancel spares the others",
         what="A cancel whose ledger cannot be read does not keep the others waiting.",
         file="transport/commands/cancellation.py",
-        text="            except Exception as error:\n                # Its",
-        mutant="            except ZeroDivisionError as error:\n                # Its",
+        where="Cancellation._look_up_all",
+        code="""
+            try:
+                ...
+            except Exception as error:
+                log.warning('cancel_not_answered', outbound_id=outbound_id, error=type(error).__name__)
+        """,
+        mutant="""
+            try:
+                ...
+            except ZeroDivisionError as error:
+                log.warning('cancel_not_answered', outbound_id=outbound_id, error=type(error).__name__)
+        """,
         without="all that wait are let go",
         tests=(
             "transport/test_cancellation.py::"
@@ -75,8 +91,9 @@ MECHANISMS = (
         name="only what is settled is moved",
         what="A command is handed on only while it is `queued` and no move of it is on its way.",
         file="transport/commands/handover.py",
-        text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
-        mutant="        if in_flight.request.hops >= MAX_HOPS:\n",
+        where="Handover._move",
+        code="not in_flight.waits or in_flight.request.hops >= MAX_HOPS",
+        mutant="in_flight.request.hops >= MAX_HOPS",
         without="it is handed on twice, or before it is accepted",
         tests=("transport/test_handover.py::test_a_command_whose_queued_is_not_committed_is_not_moved_yet",),
     ),
@@ -85,8 +102,9 @@ MECHANISMS = (
         name="hops end",
         what="A command that has moved three times waits where it is.",
         file="transport/commands/handover.py",
-        text="        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:\n",
-        mutant="        if not in_flight.waits:\n",
+        where="Handover._move",
+        code="not in_flight.waits or in_flight.request.hops >= MAX_HOPS",
+        mutant="not in_flight.waits",
         without="it moves in circles",
         tests=("transport/test_handover.py::test_a_command_moves_three_times_at_most",),
     ),
@@ -95,7 +113,8 @@ MECHANISMS = (
         name="a hand-over stops everything else",
         what="While a command is being handed on nothing else happens to it.",
         file="transport/commands/handover.py",
-        text="        in_flight.moving = True\n",
+        where="Handover._move",
+        code="in_flight.moving = True",
         mutant="",
         without="a device that comes back gets what was handed on",
         tests=("transport/test_handover.py::test_a_command_is_handed_over_once_at_a_time",),
@@ -105,11 +124,9 @@ MECHANISMS = (
         name="what was handed on is gone",
         what="A command that another instance has is let go of.",
         file="transport/commands/handover.py",
-        text=(
-            "        if result.applied or result.status is Status.CONFLICT:\n"
-            "            self._dispatcher.commands.release(in_flight)\n"
-        ),
-        mutant="        if result.applied or result.status is Status.CONFLICT:\n            pass\n",
+        where="Handover._moved",
+        code="self._dispatcher.commands.release(in_flight)",
+        mutant="",
         without="it stays in line here too",
         tests=("transport/test_handover.py::test_a_command_that_somebody_else_took_is_let_go_of",),
     ),
@@ -118,7 +135,8 @@ MECHANISMS = (
         name="what was said during a hand-over is heard",
         what="Inputs that waited for the outcome of a hand-over are offered again.",
         file="transport/commands/handover.py",
-        text="        self._dispatcher.commands.resume(in_flight)\n",
+        where="Handover._moved",
+        code="self._dispatcher.commands.resume(in_flight)",
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(
@@ -130,8 +148,9 @@ MECHANISMS = (
         name="unsolicited answers are bounded",
         what="Of what a device says unasked, thirty are told in any minute.",
         file="transport/commands/notes.py",
-        text="        if len(told) == UNSOLICITED_LIMIT and now - told[0] < MINUTE:\n",
-        mutant="        if False:\n",
+        where="Notes._may_tell",
+        code="len(told) == UNSOLICITED_LIMIT and now - told[0] < MINUTE",
+        mutant="False",
         without="one device fills the log",
         tests=(
             "transport/test_device_queue_answers.py::test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute",
@@ -142,8 +161,9 @@ MECHANISMS = (
         name="unsolicited answers do not pile up",
         what="While the ledger is far behind, what a device says unasked is only counted.",
         file="transport/commands/notes.py",
-        text="        if self._ledger.depth > BACKLOG:\n",
-        mutant="        if False:\n",
+        where="Notes._may_tell",
+        code="self._ledger.depth > BACKLOG",
+        mutant="False",
         without="devices fill the memory during an outage",
         tests=(
             "transport/test_device_queue_answers.py::"
@@ -155,8 +175,9 @@ MECHANISMS = (
         name="deadlines are monotonic",
         what="Deadlines are measured by a clock that nobody sets.",
         file="transport/clock.py",
-        text='        """Monotonic seconds."""\n        return time.monotonic()\n',
-        mutant='        """Monotonic seconds."""\n        return time.time()\n',
+        where="Clock.monotonic",
+        code="time.monotonic()",
+        mutant="time.time()",
         without="a wall clock that is set ends or prolongs every wait",
         tests=(
             "transport/test_clock.py::"
@@ -168,8 +189,9 @@ MECHANISMS = (
         name="a held-up reply does not put the clock back",
         what="Of the recent measurements of Redis' clock the one that is furthest ahead counts.",
         file="transport/clock.py",
-        text="        self._best = max(self._best, measured)\n",
-        mutant="        self._best = measured\n",
+        where="Clock.sync",
+        code="max(self._best, measured)",
+        mutant="measured",
         without="a stall makes expired commands young again",
         tests=(
             "transport/test_clock.py::test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts",
@@ -180,7 +202,11 @@ MECHANISMS = (
         name="the time is that of Redis",
         what="Expiries are judged by the clock of Redis, measured with every reply.",
         file="transport/commands/in_flight.py",
-        text="        if result.now_ms:\n            self._clock.sync(result.now_ms)\n",
+        where="InFlightCommands._settled",
+        code="""
+            if result.now_ms:
+                self._clock.sync(result.now_ms)
+        """,
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
         tests=("transport/test_device_queue_writes.py::test_each_word_of_the_ledger_tells_the_time",),
@@ -190,8 +216,9 @@ MECHANISMS = (
         name="who may come back",
         what="A device that left within the grace is expected.",
         file="transport/commands/offline.py",
-        text="        self._left_at[imei] = now\n",
-        mutant="        pass\n",
+        where="OfflineCommands.left",
+        code="self._left_at[imei] = now",
+        mutant="pass",
         without="commands for it are refused as soon as it is gone",
         tests=(
             "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
@@ -202,8 +229,9 @@ MECHANISMS = (
         name="the absent are forgotten",
         what="Of a device that is not expected any more nothing is kept.",
         file="transport/commands/offline.py",
-        text="            del self._left_at[imei]\n",
-        mutant="            pass\n",
+        where="OfflineCommands.forget",
+        code="del self._left_at[imei]",
+        mutant="",
         without="every device that ever was here is remembered",
         tests=(
             "transport/test_device_queue_writes.py::test_a_device_that_is_not_expected_any_more_is_forgotten",
@@ -214,8 +242,9 @@ MECHANISMS = (
         name="not moved to ourselves",
         what="A command whose device the registry gives to us waits for it.",
         file="transport/commands/handover.py",
-        text="            if holder != self._instance_id:\n",
-        mutant="            if True:\n",
+        where="Handover.look",
+        code="holder != self._instance_id",
+        mutant="True",
         without="it is handed to ourselves, hop by hop, and then lost",
         tests=("transport/test_handover.py::test_a_device_that_nobody_else_holds_is_waited_for",),
     ),
@@ -224,8 +253,9 @@ MECHANISMS = (
         name="a clock that is behind is believed in time",
         what="A measurement of Redis' clock counts for one to two minutes.",
         file="transport/clock.py",
-        text="        if now - self._since >= MEMORY_MS:\n",
-        mutant='        if self._since < 0 and now >= 0 and self._best == float("-inf"):\n',
+        where="Clock.sync",
+        code="now - self._since >= MEMORY_MS",
+        mutant='self._since < 0 and now >= 0 and self._best == float("-inf")',
         without="after a failover to a server whose clock is behind commands expire too early for ever",
         tests=("transport/test_clock.py::test_a_server_whose_clock_is_behind_is_believed_in_time",),
     ),

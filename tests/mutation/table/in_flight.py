@@ -10,8 +10,9 @@ MECHANISMS = (
         name="one uncommitted move",
         what="While a move of a command is uncommitted, other inputs wait for its outcome.",
         file="transport/commands/in_flight.py",
-        text="        if in_flight.pending is not None or in_flight.moving:\n            COMMAND.check",
-        mutant="        if False:\n            COMMAND.check",
+        where="InFlightCommands.propose",
+        code="in_flight.pending is not None or in_flight.moving",
+        mutant="False",
         without="two moves are decided from the same state",
         tests=(
             "transport/test_cancellation.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
@@ -22,8 +23,9 @@ MECHANISMS = (
         name="inputs that waited are heard",
         what="Inputs that waited for an outcome are offered again.",
         file="transport/commands/in_flight.py",
-        text="            self.propose(in_flight, trigger, remove=remove, **facts)\n\n    def _apply",
-        mutant="            pass\n\n    def _apply",
+        where="InFlightCommands.resume",
+        code="self.propose(in_flight, trigger, remove=remove, **facts)",
+        mutant="pass",
         without="an answer that came while a move was on its way is forgotten",
         tests=(
             "transport/test_cancellation.py::"
@@ -35,8 +37,15 @@ MECHANISMS = (
         name="only what is stored has happened",
         what="A command is what it was until the ledger has said yes.",
         file="transport/commands/in_flight.py",
-        text="        if result.applied:\n            self._apply(in_flight, event)\n",
-        mutant="        if True:\n            self._apply(in_flight, event)\n",
+        where="InFlightCommands._settled",
+        code="""
+            if result.applied:
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="a move that was refused counts, and the command is written",
         tests=(
             "transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",
@@ -48,7 +57,8 @@ MECHANISMS = (
         name="the fence is asked for",
         what="The move to `sent` asks that no other living instance hold the device.",
         file="transport/commands/in_flight.py",
-        text='            held_imei=in_flight.request.imei if event.state == SENT else "",\n',
+        where="InFlightCommands.step",
+        code='held_imei=in_flight.request.imei if event.state == SENT else ""',
         mutant="",
         without="the script is not asked to look",
         tests=(
@@ -61,8 +71,9 @@ MECHANISMS = (
         name="a lost ledger ends what waits",
         what="A command whose ledger is missing when it should be sent ends as `ledger_lost`.",
         file="transport/commands/in_flight.py",
-        text='        if event.state == SENT:\n            self.propose(in_flight, "fail", reason=LEDGER_LOST',
-        mutant='        if False:\n            self.propose(in_flight, "fail", reason=LEDGER_LOST',
+        where="InFlightCommands._ledger_lost",
+        code="event.state == SENT",
+        mutant="False",
         without="its ledger is made anew and it is sent, perhaps again",
         tests=("transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",),
     ),
@@ -71,8 +82,9 @@ MECHANISMS = (
         name="a verdict is written without a ledger",
         what="The verdict of a command whose ledger is lost is written all the same.",
         file="transport/commands/in_flight.py",
-        text="            self._commit(in_flight, replace(event, recovered=True), remove)\n",
-        mutant="            self.release(in_flight)\n",
+        where="InFlightCommands._ledger_lost",
+        code="self._commit(in_flight, replace(event, recovered=True), remove)",
+        mutant="self.release(in_flight)",
         without="what is out when Redis comes back empty has no verdict",
         tests=(
             "transport/test_dispatcher.py::"
@@ -84,8 +96,9 @@ MECHANISMS = (
         name="overruled",
         what="A process that finds that somebody else has decided lets go of the command.",
         file="transport/commands/in_flight.py",
-        text="        self.release(in_flight)\n        if late:\n",
-        mutant="        if late:\n",
+        where="InFlightCommands._overruled",
+        code="self.release(in_flight)",
+        mutant="",
         without="it keeps the command in line",
         tests=(
             "transport/test_dispatcher.py::"
@@ -97,8 +110,9 @@ MECHANISMS = (
         name="late outcome",
         what="What is known beyond another's verdict is published as a note.",
         file="transport/commands/in_flight.py",
-        text="            self._notes.late_outcome(in_flight, event)\n",
-        mutant="            pass\n",
+        where="InFlightCommands._overruled",
+        code="self._notes.late_outcome(in_flight, event)",
+        mutant="",
         without="the answer of a device is lost",
         tests=("transport/test_dispatcher.py::test_an_outcome_that_comes_after_anothers_verdict_is_a_note",),
     ),
@@ -107,11 +121,9 @@ MECHANISMS = (
         name="what cannot be stored is told",
         what="A command that the store refuses for good goes to the dead letters with what is known.",
         file="transport/commands/in_flight.py",
-        text=(
-            "        elif result.status is Status.ERROR:\n"
-            "            self.give_up(in_flight, result.detail, event)\n"
-        ),
-        mutant="        elif result.status is Status.ERROR:\n            self.release(in_flight)\n",
+        where="InFlightCommands._settled",
+        code="self.give_up(in_flight, result.detail, event)",
+        mutant="self.release(in_flight)",
         without="it is dropped in silence",
         tests=(
             "transport/test_dispatcher.py::"
@@ -123,17 +135,18 @@ MECHANISMS = (
         name="the verdict goes first",
         what="A verdict is on its way before the place it leaves is taken.",
         file="transport/commands/in_flight.py",
-        text=(
-            "        self._ledger.submit(self.step(in_flight, event, remove))\n"
-            "        if event.terminal:\n"
-            "            self._leave(in_flight)\n"
-        ),
-        mutant=(
-            "        step = self.step(in_flight, event, remove)\n"
-            "        if event.terminal:\n"
-            "            self._leave(in_flight)\n"
-            "        self._ledger.submit(step)\n"
-        ),
+        where="InFlightCommands._commit",
+        code="""
+            self._ledger.submit(self.step(in_flight, event, remove))
+            if event.terminal:
+                self._leave(in_flight)
+        """,
+        mutant="""
+            step = self.step(in_flight, event, remove)
+            if event.terminal:
+                self._leave(in_flight)
+            self._ledger.submit(step)
+        """,
         without="the log tells the next command's `sent` before this one's end",
         tests=(
             "transport/test_device_queue_writes.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
@@ -144,7 +157,8 @@ MECHANISMS = (
         name="inputs that waited keep their order",
         what="Inputs that waited for an outcome are heard in the order in which they came.",
         file="transport/commands/in_flight.py",
-        text="in_flight.backlog.pop(0)",
+        where="InFlightCommands.resume",
+        code="in_flight.backlog.pop(0)",
         mutant="in_flight.backlog.pop()",
         without="what came last decides",
         tests=("transport/test_in_flight.py::test_inputs_that_waited_are_heard_in_their_order",),
@@ -154,7 +168,11 @@ MECHANISMS = (
         name="what others decided is remembered too",
         what="A process remembers what it has done with a command that somebody else decided.",
         file="transport/commands/in_flight.py",
-        text="        if late:\n            self.recent_outcomes.add(event)\n",
+        where="InFlightCommands._overruled",
+        code="""
+            if late:
+                self.recent_outcomes.add(event)
+        """,
         mutant="",
         without="after a failover the command is written again",
         tests=(
@@ -169,7 +187,11 @@ MECHANISMS = (
         name="given up once",
         what="A command that cannot be stored is given up once, for all of its moves.",
         file="transport/commands/in_flight.py",
-        text="        if not self.holds(in_flight.request.outbound_id):\n            return\n",
+        where="InFlightCommands.give_up",
+        code="""
+            if not self.holds(in_flight.request.outbound_id):
+                return
+        """,
         mutant="",
         without="it is counted and told for each of its moves",
         tests=("transport/test_in_flight.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
@@ -179,8 +201,9 @@ MECHANISMS = (
         name="what was given up is remembered",
         what="A process remembers which commands it has given up.",
         file="transport/commands/in_flight.py",
-        text="            self.recent_outcomes.add(events[-1])\n",
-        mutant="            pass\n",
+        where="InFlightCommands.give_up",
+        code="self.recent_outcomes.add(events[-1])",
+        mutant="",
         without="it is sent when its entry comes again, after `not_sent`",
         tests=(
             (

@@ -10,8 +10,9 @@ MECHANISMS = (
         name="a janitor never judges itself",
         what="Our own instance is never looked at.",
         file="store/fleet/janitor.py",
-        text="            if instance_id != self._instance_id:\n",
-        mutant="            if True:\n",
+        where="Janitor.look",
+        code="instance_id != self._instance_id",
+        mutant="True",
         without="a process whose heartbeat was late gives its own commands away",
         tests=("store/test_janitor.py::test_our_own_id_is_never_judged",),
     ),
@@ -20,8 +21,12 @@ MECHANISMS = (
         name="a heartbeat is missed twice",
         what="An instance is dead only when its heartbeat is missing again a grace later.",
         file="store/fleet/janitor.py",
-        text="            self._suspects[instance_id] = now\n            return\n",
-        mutant="            self._suspects[instance_id] = now - self._settings.grace\n",
+        where="Janitor._judge",
+        code="""
+            self._suspects[instance_id] = now
+            return
+        """,
+        mutant="self._suspects[instance_id] = now - self._settings.grace",
         without="one look is enough",
         tests=(
             "store/test_janitor.py::test_a_heartbeat_has_to_be_missing_twice_a_grace_apart",
@@ -33,7 +38,11 @@ MECHANISMS = (
         name="janitor grace",
         what="Between the two looks lies the grace.",
         file="store/fleet/janitor.py",
-        text="        if now < self._suspects[instance_id] + self._settings.grace:\n            return\n",
+        where="Janitor._judge",
+        code="""
+            if now < self._suspects[instance_id] + self._settings.grace:
+                return
+        """,
         mutant="",
         without="the next look is enough, however soon",
         tests=("store/test_janitor.py::test_a_heartbeat_has_to_be_missing_twice_a_grace_apart",),
@@ -43,8 +52,9 @@ MECHANISMS = (
         name="the same server all along",
         what="A server process that was not seen before proves nothing.",
         file="store/fleet/janitor.py",
-        text="        return same and quiet and uptime >= self._settings.min_uptime\n",
-        mutant="        return quiet and uptime >= self._settings.min_uptime\n",
+        where="Janitor._trusted",
+        code="same and quiet and uptime >= self._settings.min_uptime",
+        mutant="quiet and uptime >= self._settings.min_uptime",
         without="after a failover every heartbeat looks missing",
         tests=("store/test_janitor.py::test_another_server_process_proves_nothing_until_it_was_seen_twice",),
     ),
@@ -53,8 +63,9 @@ MECHANISMS = (
         name="no trouble of our own",
         what="A janitor whose own calls failed lately proves nothing.",
         file="store/fleet/janitor.py",
-        text="        return same and quiet and uptime >= self._settings.min_uptime\n",
-        mutant="        return same and uptime >= self._settings.min_uptime\n",
+        where="Janitor._trusted",
+        code="same and quiet and uptime >= self._settings.min_uptime",
+        mutant="same and uptime >= self._settings.min_uptime",
         without="an outage makes the whole fleet look dead",
         tests=(
             "store/test_janitor.py::test_trouble_with_redis_proves_nothing_for_the_time_a_heartbeat_lives",
@@ -65,8 +76,9 @@ MECHANISMS = (
         name="a server that is old enough",
         what="A server younger than `--janitor-min-uptime` proves nothing.",
         file="store/fleet/janitor.py",
-        text="        return same and quiet and uptime >= self._settings.min_uptime\n",
-        mutant="        return same and quiet\n",
+        where="Janitor._trusted",
+        code="same and quiet and uptime >= self._settings.min_uptime",
+        mutant="same and quiet",
         without="heartbeats that expired while it loaded are deaths",
         tests=("store/test_janitor.py::test_a_young_server_proves_nothing",),
     ),
@@ -75,8 +87,9 @@ MECHANISMS = (
         name="trouble absolves",
         what="When a call fails, all suspicions begin anew.",
         file="store/fleet/janitor.py",
-        text="        self._trouble_at = self._monotonic()\n        self._absolve_all()\n",
-        mutant="        self._trouble_at = self._monotonic()\n",
+        where="Janitor.trouble",
+        code="self._absolve_all()",
+        mutant="",
         without="what was seen before the outage counts after it",
         tests=("store/test_janitor.py::test_trouble_in_the_middle_of_a_round_spares_the_rest",),
     ),
@@ -85,8 +98,9 @@ MECHANISMS = (
         name="a stream that fills is settled again",
         what="A dead instance is settled every round while its stream is not empty.",
         file="store/fleet/janitor.py",
-        text="        if not settled or await self._client.xlen(self._keys.outbound(instance_id)):\n",
-        mutant="        if not settled:\n",
+        where="Janitor._judge",
+        code="not settled or await self._client.xlen(self._keys.outbound(instance_id))",
+        mutant="not settled",
         without="a command that comes after its death has no verdict",
         tests=("store/test_janitor.py::test_the_dead_are_settled_once_and_again_while_their_stream_fills",),
     ),
@@ -95,10 +109,13 @@ MECHANISMS = (
         name="one adoption spares the others",
         what="An adoption that cannot be settled does not hold up the others.",
         file="store/fleet/janitor.py",
-        text=(
-            "            if is_transient(error):\n                raise\n            self._on_error(error)\n"
-        ),
-        mutant="            raise\n",
+        where="Janitor._judge_safely",
+        code="""
+            if is_transient(error):
+                raise
+            self._on_error(error)
+        """,
+        mutant="raise",
         without="one broken entry keeps every dead instance unsettled",
         tests=("store/test_janitor_rounds.py::test_one_adoption_that_fails_does_not_hold_up_the_others",),
     ),
@@ -107,7 +124,7 @@ MECHANISMS = (
         name="heartbeat check when devices are disowned",
         what="The script that removes registry entries looks once more whether their instance is alive.",
         file="store/scripts/remove_registrations.lua",
-        text="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end\n",
+        code="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end",
         mutant="",
         without="an instance that is back loses its devices",
         tests=("redis/test_adopters.py::test_of_an_instance_that_is_back_nothing_is_touched[fake]",),
@@ -117,8 +134,8 @@ MECHANISMS = (
         name="a device that went elsewhere stays there",
         what="Only entries that still name the dead instance are removed.",
         file="store/scripts/remove_registrations.lua",
-        text="  if redis.call('HGET', KEYS[1], imei) == ARGV[1] then\n",
-        mutant="  if true then\n",
+        code="if redis.call('HGET', KEYS[1], imei) == ARGV[1] then",
+        mutant="if true then",
         without="a device that has just gone elsewhere vanishes from the registry",
         tests=(
             "redis/test_adoption.py::test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there[fake]",
@@ -129,8 +146,8 @@ MECHANISMS = (
         name="nobody is forgotten with a heartbeat",
         what="The script that forgets an instance looks once more whether it is alive.",
         file="store/scripts/forget.lua",
-        text="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end\n",
-        mutant="if redis.call('XLEN', KEYS[3]) > 0 then return 0 end\n",
+        code="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
+        mutant="if redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
         without="a living instance is no longer watched",
         tests=("store/test_janitor.py::test_what_happens_at_the_last_moment_keeps_an_instance_known",),
     ),
@@ -139,8 +156,8 @@ MECHANISMS = (
         name="nobody is forgotten with commands",
         what="The script that forgets an instance looks once more whether its stream is empty.",
         file="store/scripts/forget.lua",
-        text="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end\n",
-        mutant="if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end\n",
+        code="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
+        mutant="if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end",
         without="its last commands are deleted",
         tests=("store/test_janitor.py::test_what_happens_at_the_last_moment_keeps_an_instance_known",),
     ),
@@ -149,8 +166,16 @@ MECHANISMS = (
         name="a heartbeat that returns clears the suspicion",
         what="An instance that is seen alive is suspected anew from the beginning.",
         file="store/fleet/janitor.py",
-        text="            self._absolve(instance_id)\n            return\n        now",
-        mutant="            return\n        now",
+        where="Janitor._judge",
+        code="""
+            if await self._client.exists(self._keys.heartbeat(instance_id)):
+                self._absolve(instance_id)
+                return
+        """,
+        mutant="""
+            if await self._client.exists(self._keys.heartbeat(instance_id)):
+                return
+        """,
         without="two misses, weeks apart, make a death",
         tests=("store/test_janitor.py::test_a_heartbeat_that_returns_clears_the_suspicion",),
     ),
@@ -159,8 +184,20 @@ MECHANISMS = (
         name="an instance that wakes up is suspected anew",
         what="An instance that came back while it was settled is no longer dead.",
         file="store/fleet/janitor.py",
-        text="            except Alive:\n                self._absolve(instance_id)\n",
-        mutant="            except Alive:\n",
+        where="Janitor._judge",
+        code="""
+            try:
+                ...
+            except Alive:
+                self._absolve(instance_id)
+                return
+        """,
+        mutant="""
+            try:
+                ...
+            except Alive:
+                return
+        """,
         without="it is settled at its next missed beat, without a grace",
         tests=(
             "store/test_janitor.py::test_an_instance_that_wakes_up_while_it_is_settled_is_suspected_anew",
@@ -171,8 +208,9 @@ MECHANISMS = (
         name="forgotten when it is old",
         what="An instance is forgotten when it is older than the retention.",
         file="store/fleet/janitor.py",
-        text="        if self._now_ms() - started > self._settings.retention * 1000:\n",
-        mutant="        if True:\n",
+        where="Janitor._judge",
+        code="self._now_ms() - started > self._settings.retention * 1000",
+        mutant="True",
         without="what producers still send to it is never answered",
         tests=("store/test_janitor.py::test_an_instance_is_forgotten_when_it_is_older_than_the_retention",),
     ),
@@ -181,8 +219,9 @@ MECHANISMS = (
         name="a life that nobody saw",
         what="An instance that has started and died again since it was settled is settled again.",
         file="store/fleet/janitor.py",
-        text="        settled = self._dead.setdefault(instance_id, _NOT_YET) == started\n",
-        mutant="        settled = self._dead.setdefault(instance_id, _NOT_YET) != _NOT_YET\n",
+        where="Janitor._judge",
+        code="self._dead.setdefault(instance_id, _NOT_YET) == started",
+        mutant="self._dead.setdefault(instance_id, _NOT_YET) != _NOT_YET",
         without="the devices of its second life stay in the registry",
         tests=("store/test_janitor.py::test_an_instance_that_lived_again_unseen_is_settled_again",),
     ),
@@ -191,8 +230,9 @@ MECHANISMS = (
         name="numbers of strangers",
         what="A number in Redis that is longer than 64 bits is none.",
         file="store/client/numbers.py",
-        text=" and len(text) <= LONGEST",
-        mutant=" ",
+        where="whole",
+        code="text.isdigit() and text.isascii() and len(text) <= LONGEST",
+        mutant="text.isdigit() and text.isascii()",
         without="whoever can write one ends the janitor of every instance",
         tests=("store/test_numbers.py::test_anything_else_is_none",),
     ),
@@ -201,11 +241,9 @@ MECHANISMS = (
         name="a suspect's grace has its own timer",
         what="A janitor looks again when a grace is over, not at its next round.",
         file="store/fleet/janitor.py",
-        text=(
-            "        return [since + grace for name, since in self._suspects.items() if name "
-            "not in self._dead]\n"
-        ),
-        mutant="        return []\n",
+        where="Janitor._due_times",
+        code="[since + grace for name, since in self._suspects.items() if name not in self._dead]",
+        mutant="[]",
         without="commands of the dead wait a round longer than is promised",
         tests=(
             "store/test_janitor_rounds.py::"
@@ -217,8 +255,9 @@ MECHANISMS = (
         name="a verdict goes with its suspicion",
         what="Of an instance that is back nothing is settled any more.",
         file="store/fleet/janitor.py",
-        text="        self._suspects.pop(instance_id, None)\n        self._dead.pop(instance_id, None)",
-        mutant="        self._suspects.pop(instance_id, None)",
+        where="Janitor._absolve",
+        code="self._dead.pop(instance_id, None)",
+        mutant="",
         without="devices that it held before it died again stay registered",
         tests=(
             ("store/test_janitor.py::test_an_instance_that_woke_up_after_it_was_settled_is_settled_again"),
@@ -229,11 +268,12 @@ MECHANISMS = (
         name="settled amid trouble is not settled",
         what="What was settled while there was trouble is settled again.",
         file="store/fleet/janitor.py",
-        text=(
-            "            if instance_id in self._dead:  # not when there was trouble meanwhile\n"
-            "                self._dead[instance_id] = started"
-        ),
-        mutant="            self._dead[instance_id] = started",
+        where="Janitor._judge",
+        code="""
+            if instance_id in self._dead:
+                ...
+        """,
+        mutant="...",
         without="what could not be seen then is never looked at again",
         tests=("store/test_janitor.py::test_what_was_settled_amid_trouble_counts_as_not_settled",),
     ),
@@ -242,9 +282,19 @@ MECHANISMS = (
         name="a round that fails ends nothing",
         what="A round that a server refuses is told, and another comes.",
         file="store/fleet/janitor.py",
-        text=("        except StoreError as error:\n            self._on_error(error)\n\n    def stop"),
-        mutant="        except NotImplementedError as error:\n            self._on_error(error)\n\n"
-        "    def stop",
+        where="Janitor._attempt",
+        code="""
+            try:
+                ...
+            except StoreError as error:
+                self._on_error(error)
+        """,
+        mutant="""
+            try:
+                ...
+            except NotImplementedError as error:
+                self._on_error(error)
+        """,
         without="one refusal ends the process",
         tests=("store/test_janitor.py::test_a_round_that_fails_is_told_and_ends_nothing",),
     ),

@@ -10,15 +10,12 @@ MECHANISMS = (
         name="moves wait for Redis",
         what="A batch whose outcome is unknown stays at the head of the queue and is sent again.",
         file="store/ledger/ledger.py",
-        text=(
-            "            self.healthy = False\n            self._on_error(error)\n            return False\n"
-        ),
-        mutant=(
-            "            self.healthy = False\n"
-            "            self._on_error(error)\n"
-            "            self._queue.clear()\n"
-            "            return False\n"
-        ),
+        where="Ledger._attempt",
+        code="return False",
+        mutant="""
+            self._queue.clear()
+            return False
+        """,
         without="a lost call is a lost verdict",
         tests=("store/test_ledger_queue.py::test_a_move_waits_for_redis_and_is_made_then",),
     ),
@@ -27,12 +24,12 @@ MECHANISMS = (
         name="every move has a token",
         what="A move that is repeated carries the token it had the first time.",
         file="store/ledger/ledger.py",
-        text=(
-            "            if not isinstance(move, Remark | Discard) and not move.token:\n"
-            "                move.token = self.token()\n"
-            "        self._queue.extend(moves)"
-        ),
-        mutant="            pass\n        self._queue.extend(moves)",
+        where="Ledger.submit",
+        code="""
+            if not isinstance(move, Remark | Discard) and not move.token:
+                move.token = self.token()
+        """,
+        mutant="",
         without="every move looks like every other",
         tests=(
             "redis/test_ledger.py::test_a_call_that_failed_is_made_again_with_one_effect[fake-reply lost]",
@@ -43,8 +40,15 @@ MECHANISMS = (
         name="a refused command is tried five times",
         what="An error that concerns one command is tried again, later, while others go on.",
         file="store/ledger/ledger.py",
-        text="                if tries < TRIES:\n",
-        mutant="                if False:\n",
+        where="Ledger._settle",
+        code="""
+            if tries < TRIES:
+                ...
+        """,
+        mutant="""
+            if False:
+                ...
+        """,
         without="it is given up at once",
         tests=("redis/test_ledger.py::test_a_command_that_becomes_storable_meanwhile_is_stored[fake]",),
     ),
@@ -53,8 +57,9 @@ MECHANISMS = (
         name="a full Redis is waited out",
         what="A move that is refused for want of memory is sent again until there is some.",
         file="store/ledger/ledger.py",
-        text="                if is_transient(error):\n",
-        mutant="                if False:\n",
+        where="Ledger._settle",
+        code="is_transient(error)",
+        mutant="False",
         without="commands are given up because Redis is full",
         tests=(
             "store/test_ledger_queue.py::"
@@ -66,8 +71,19 @@ MECHANISMS = (
         name="a receiver's failure is its own",
         what="A receiver that fails does not cost the others of its batch their results.",
         file="store/ledger/ledger.py",
-        text="        except Exception as error:\n            self._on_error(error)\n",
-        mutant="        except ZeroDivisionError as error:\n            self._on_error(error)\n",
+        where="Ledger._tell",
+        code="""
+            try:
+                ...
+            except Exception as error:
+                self._on_error(error)
+        """,
+        mutant="""
+            try:
+                ...
+            except ZeroDivisionError as error:
+                self._on_error(error)
+        """,
         without="the ledger ends",
         tests=("store/test_ledger_queue.py::test_a_receiver_that_fails_costs_nobody_else_his_result",),
     ),
@@ -76,11 +92,9 @@ MECHANISMS = (
         name="a begin and its step stay together",
         what="A batch is not cut between a command's own moves.",
         file="store/ledger/ledger.py",
-        text=(
-            "            follows = batch and isinstance(move, Step) and command_of(move) == "
-            "command_of(batch[-1])\n"
-        ),
-        mutant="            follows = False\n",
+        where="Ledger._next_batch",
+        code="batch and isinstance(move, Step) and command_of(move) == command_of(batch[-1])",
+        mutant="False",
         without="`sent` may arrive in a call after that of `queued`",
         tests=("redis/test_ledger_batches.py::test_a_begin_and_what_builds_on_it_are_never_parted[fake]",),
     ),
@@ -89,8 +103,9 @@ MECHANISMS = (
         name="a call is bounded",
         what="One call carries 100 moves or 256 KiB: a server that is busy is away for everybody.",
         file="store/ledger/ledger.py",
-        text="if not follows and batch and (len(batch) >= BATCH or size > BATCH_BYTES):",
-        mutant="if not follows and batch and len(batch) >= BATCH:",
+        where="Ledger._next_batch",
+        code="len(batch) >= BATCH or size > BATCH_BYTES",
+        mutant="len(batch) >= BATCH",
         without="a hundred huge entries make one call",
         tests=(
             "redis/test_ledger_batches.py::test_huge_entries_do_not_keep_an_innocent_command_waiting[fake]",
@@ -101,8 +116,12 @@ MECHANISMS = (
         name="a fenced ledger stops",
         what="A process that is told that it was replaced carries out nothing more, and ends.",
         file="store/ledger/ledger.py",
-        text="            self.stop()\n            self._on_fenced()\n",
-        mutant="            pass\n",
+        where="Ledger._call",
+        code="""
+            self.stop()
+            self._on_fenced()
+        """,
+        mutant="pass",
         without="it goes on trying",
         tests=(
             "store/test_ledger_queue.py::"
@@ -117,8 +136,15 @@ MECHANISMS = (
             "when it is fenced."
         ),
         file="store/ledger/ledger.py",
-        text="            if not owned:\n",
-        mutant="            if False:\n",
+        where="Ledger._call",
+        code="""
+            if not owned:
+                ...
+        """,
+        mutant="""
+            if False:
+                ...
+        """,
         without="a start while Redis is away ends the process when Redis is back",
         tests=("store/test_ledger_queue.py::test_before_the_takeover_an_earlier_owner_is_waited_out",),
     ),
@@ -127,8 +153,15 @@ MECHANISMS = (
         name="an old refusal says nothing",
         what="Who owned the instance id is looked at before a call and not after it.",
         file="store/ledger/ledger.py",
-        text="            if not owned:\n",
-        mutant="            if not self._owns():\n",
+        where="Ledger._call",
+        code="""
+            if not owned:
+                ...
+        """,
+        mutant="""
+            if not self._owns():
+                ...
+        """,
         without="a reply from before the takeover ends the process that has taken over",
         tests=("store/test_ledger_queue.py::test_a_refusal_from_before_the_takeover_is_no_fence",),
     ),
@@ -137,8 +170,9 @@ MECHANISMS = (
         name="trouble stops the reader",
         what="While the ledger cannot be written nothing new is read.",
         file="store/ledger/ledger.py",
-        text="        self.healthy = not again\n",
-        mutant="        self.healthy = True\n",
+        where="Ledger._attempt",
+        code="self.healthy = not again",
+        mutant="self.healthy = True",
         without="commands pile up in a gateway that can do nothing for them",
         tests=(
             "store/test_ledger_queue.py::"
@@ -150,8 +184,9 @@ MECHANISMS = (
         name="refused moves keep their order",
         what="Moves that are repeated go out in the order they came in.",
         file="store/ledger/ledger.py",
-        text="        self._queue.extendleft(reversed(again))\n",
-        mutant="        self._queue.extendleft(again)\n",
+        where="Ledger._attempt",
+        code="reversed(again)",
+        mutant="again",
         without="the last of them is first",
         tests=("store/test_ledger_queue.py::test_moves_that_are_refused_together_are_made_in_their_order",),
     ),
@@ -160,8 +195,9 @@ MECHANISMS = (
         name="a ledger that cannot be reached is not healthy",
         what="A call that failed keeps new entries from being read.",
         file="store/ledger/ledger.py",
-        text="            self.healthy = False\n            self._on_error(error)\n",
-        mutant="            self._on_error(error)\n",
+        where="Ledger._attempt",
+        code="self.healthy = False",
+        mutant="",
         without="commands pile up in a gateway that can do nothing for them",
         tests=("store/test_ledger_queue.py::test_a_move_waits_for_redis_and_is_made_then",),
     ),
@@ -170,8 +206,9 @@ MECHANISMS = (
         name="a hundred moves a call",
         what="One call carries a hundred commands at most.",
         file="store/ledger/ledger.py",
-        text="if not follows and batch and (len(batch) >= BATCH or size > BATCH_BYTES):",
-        mutant="if not follows and batch and size > BATCH_BYTES:",
+        where="Ledger._next_batch",
+        code="len(batch) >= BATCH or size > BATCH_BYTES",
+        mutant="size > BATCH_BYTES",
         without="thousands go out in one script",
         tests=("redis/test_ledger.py::test_moves_of_many_commands_go_out_a_hundred_a_call[fake]",),
     ),
@@ -180,8 +217,15 @@ MECHANISMS = (
         name="a flush has a bound",
         what="The last moves are waited for only so long.",
         file="store/ledger/ledger.py",
-        text="            async with asyncio.timeout(within):\n                await self._idle.wait()",
-        mutant="            if True:\n                await self._idle.wait()",
+        where="Ledger.flush",
+        code="""
+            async with asyncio.timeout(within):
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="a gateway never ends while Redis is away",
         tests=("store/test_queues.py::test_what_cannot_be_saved_is_waited_for_only_so_long[ledger]",),
     ),
@@ -190,8 +234,9 @@ MECHANISMS = (
         name="calls that fail are followed by a wait",
         what="Between two calls that fail there is a wait.",
         file="store/ledger/ledger.py",
-        text="                await self._backoff.wait(self._stop)",
-        mutant="                await asyncio.sleep(0)",
+        where="Ledger.run",
+        code="self._backoff.wait(self._stop)",
+        mutant="asyncio.sleep(0)",
         without="Redis is called without end while it is away",
         tests=(
             (
@@ -205,8 +250,9 @@ MECHANISMS = (
         name="tries are forgotten",
         what="The tries of a move are forgotten with it.",
         file="store/ledger/ledger.py",
-        text="                self._tries.pop(id(move), None)\n",
-        mutant="                pass\n",
+        where="Ledger._settle",
+        code="self._tries.pop(id(move), None)",
+        mutant="",
         without="a later move at its place in memory is given up too soon",
         tests=("store/test_queues.py::test_the_tries_of_a_move_are_forgotten_with_it[4-OK]",),
     ),

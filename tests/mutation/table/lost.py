@@ -13,8 +13,12 @@ MECHANISMS = (
             "whatever Redis has forgotten."
         ),
         file="transport/commands/consumer.py",
-        text="        elif not self._duplicates.take(request, entry):\n",
-        mutant="        else:\n",
+        where="CommandConsumer._take",
+        code="""
+            if not self._duplicates.take(request, entry):
+                ...
+        """,
+        mutant="...",
         without="after a failover that lost its `sent` a command is written again",
         tests=(
             "transport/test_recent_outcomes.py::"
@@ -26,8 +30,9 @@ MECHANISMS = (
         name="verdicts are remembered",
         what="A process remembers the verdicts it has given.",
         file="transport/commands/in_flight.py",
-        text="            self.recent_outcomes.add(event)\n            self.release(in_flight)\n",
-        mutant="            self.release(in_flight)\n",
+        where="InFlightCommands._apply",
+        code="self.recent_outcomes.add(event)",
+        mutant="",
         without="a command that it has finished looks new to it",
         tests=(
             "transport/test_recent_outcomes.py::"
@@ -39,8 +44,9 @@ MECHANISMS = (
         name="what was lost is told again",
         what="A verdict that finds the moves before it lost tells them all.",
         file="transport/commands/in_flight.py",
-        text="            if not self._restored(in_flight, event, remove, result):\n",
-        mutant="            if True:\n",
+        where="InFlightCommands._settled",
+        code="not self._restored(in_flight, event, remove, result)",
+        mutant="True",
         without="the command stays without a verdict in a Redis that has lost its `sent`",
         tests=(
             "transport/test_recent_outcomes.py::"
@@ -52,7 +58,8 @@ MECHANISMS = (
         name="a repetition takes the place of what it repeats",
         what="When Redis has lost a waiting command, the entry that asks for it again takes its place.",
         file="transport/commands/duplicates.py",
-        text="        in_hand.follower = partial(self._take_or_begin, request)\n",
+        where="DuplicateEntries._follow",
+        code="in_hand.follower = partial(self._take_or_begin, request)",
         mutant="",
         without="the next command goes out first, and the repetition waits for the next look",
         tests=(
@@ -65,7 +72,11 @@ MECHANISMS = (
         name="what only waits makes way",
         what="What waits for its turn makes way for its repetition without being tried.",
         file="transport/commands/duplicates.py",
-        text="        if in_hand.waits:\n            self._commands.release(in_hand)\n",
+        where="DuplicateEntries._follow",
+        code="""
+            if in_hand.waits:
+                self._commands.release(in_hand)
+        """,
         mutant="",
         without="its time to live ends first, and the next command passes it",
         tests=(
@@ -78,8 +89,17 @@ MECHANISMS = (
         name="a verdict is known before its repetition is looked at",
         what="The outcome of a command that was overruled is remembered before the repetition is taken.",
         file="transport/commands/in_flight.py",
-        text="        if late:\n            self.recent_outcomes.add(event)\n        self.release(in_flight)\n",
-        mutant="        self.release(in_flight)\n        if late:\n            self.recent_outcomes.add(event)\n",
+        where="InFlightCommands._overruled",
+        code="""
+            if late:
+                self.recent_outcomes.add(event)
+            self.release(in_flight)
+        """,
+        mutant="""
+            self.release(in_flight)
+            if late:
+                self.recent_outcomes.add(event)
+        """,
         without="a command that was answered is written again for its repetition",
         tests=(
             "transport/test_recent_outcomes.py::"
@@ -91,8 +111,13 @@ MECHANISMS = (
         name="another's end is not told again",
         what="A verdict that finds the command ended by somebody else is a note.",
         file="transport/commands/in_flight.py",
-        text="        if not lost:\n            return False\n        *before, verdict = lost\n",
-        mutant="        *before, verdict = lost or [event]\n",
+        where="InFlightCommands._restored",
+        code="""
+            if not lost:
+                return False
+            *before, verdict = lost
+        """,
+        mutant="*before, verdict = lost or [event]",
         without="it is proposed again and again, for ever",
         tests=("transport/test_in_flight.py::test_a_verdict_that_finds_an_earlier_one_is_told_once",),
     ),
@@ -101,8 +126,9 @@ MECHANISMS = (
         name="an id is new after the retention",
         what="A verdict older than the retention says nothing.",
         file="transport/commands/recent_outcomes.py",
-        text="        return None if self._monotonic() - at >= self._retention else verdict\n",
-        mutant="        return verdict\n",
+        where="RecentOutcomes.find",
+        code="None if self._monotonic() - at >= self._retention else verdict",
+        mutant="verdict",
         without="an id that may be used again is refused",
         tests=("transport/test_recent_outcomes.py::test_after_the_retention_an_id_counts_as_new",),
     ),
@@ -111,8 +137,9 @@ MECHANISMS = (
         name="so many verdicts",
         what="The last 2000 verdicts are remembered.",
         file="transport/commands/recent_outcomes.py",
-        text="        if len(self._given) > REMEMBERED:\n",
-        mutant="        if False:\n",
+        where="RecentOutcomes.add",
+        code="len(self._given) > REMEMBERED",
+        mutant="False",
         without="every command there ever was stays in memory",
         tests=("transport/test_recent_outcomes.py::test_the_verdicts_that_are_remembered_are_the_last_ones",),
     ),
@@ -121,8 +148,9 @@ MECHANISMS = (
         name="a verdict that came meanwhile is told",
         what="A verdict that was given while the ledger was asked about a repetition is told to it.",
         file="transport/commands/duplicates.py",
-        text="            news = self._commands.recent_outcomes.find(request.command_id) is not known\n",
-        mutant="            news = False\n",
+        where="DuplicateEntries._follow",
+        code="self._commands.recent_outcomes.find(request.command_id) is not known",
+        mutant="False",
         without="a command that has just been answered is written again for its repetition",
         tests=(
             "transport/test_duplicates.py::"
@@ -134,8 +162,9 @@ MECHANISMS = (
         name="an old refusal does not leave a command undone",
         what="A command that was refused here and begun elsewhere is carried out when it is moved here.",
         file="transport/commands/duplicates.py",
-        text="            if found.seq and not found.terminal:\n",
-        mutant="            if found.seq and not found.terminal and verdict is None:\n",
+        where="DuplicateEntries._opened",
+        code="found.seq and not found.terminal",
+        mutant="found.seq and not found.terminal and verdict is None",
         without="it is asked about at every look, and never ends",
         tests=(
             "transport/test_duplicates.py::"

@@ -10,8 +10,8 @@ MECHANISMS = (
         name="compare-and-set by seq",
         what="A step is taken only from the `seq` it was decided at.",
         file="store/scripts/moves.lua",
-        text="    local stands = seen.seq == move.seq - 1 and seen",
-        mutant="    local stands = seen",
+        code="local stands = seen.seq == move.seq - 1 and seen",
+        mutant="local stands = seen",
         without="a move is made twice where the numbers have gone on without it",
         tests=("contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-seq-5]",),
     ),
@@ -20,8 +20,8 @@ MECHANISMS = (
         name="compare-and-set by state",
         what="A step is taken only from the state it was decided in.",
         file="store/scripts/moves.lua",
-        text="move.seq - 1 and seen.state == move.prev\n",
-        mutant="move.seq - 1\n",
+        code="move.seq - 1 and seen.state == move.prev",
+        mutant="move.seq - 1",
         without="an entry that another process has ended is sent by one that has just read it",
         tests=(
             "contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",
@@ -32,7 +32,7 @@ MECHANISMS = (
         name="compare-and-set by owner",
         what="A step is taken only by the instance that owns the command.",
         file="store/scripts/moves.lua",
-        text="return seen.instance == move.instance and",
+        code="return seen.instance == move.instance and",
         mutant="return",
         without="the entry id alone names the owner",
         tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the entry]",),
@@ -42,7 +42,7 @@ MECHANISMS = (
         name="compare-and-set by entry",
         what="A step is taken only for the entry that owns the command, not one from before a move.",
         file="store/scripts/moves.lua",
-        text="return seen.instance == move.instance and seen.entry == move.entry end",
+        code="return seen.instance == move.instance and seen.entry == move.entry end",
         mutant="return seen.instance == move.instance end",
         without="any entry of the instance moves the command",
         tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the instance]",),
@@ -52,8 +52,16 @@ MECHANISMS = (
         name="an id is used once",
         what="A second entry with a `command_id` that has a ledger is a duplicate.",
         file="store/scripts/moves.lua",
-        text="  local seen = read(ledger)\n  if seen then\n    if owns",
-        mutant="  local seen = nil\n  if seen then\n    if owns",
+        code="""
+            local seen = read(ledger)
+            if seen then
+              if owns
+        """,
+        mutant="""
+            local seen = nil
+            if seen then
+              if owns
+        """,
         without="it begins a new life, and is sent again",
         tests=(
             "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
@@ -64,8 +72,8 @@ MECHANISMS = (
         name="no ledger, no write",
         what="Without its ledger a command is not moved to `sent`.",
         file="store/scripts/moves.lua",
-        text="  if not seen and not move.ledger then return report('MISSING') end\n",
-        mutant="  move.ledger = move.ledger or {'instance_id', move.instance, 'outbound_id', move.entry}\n",
+        code="if not seen and not move.ledger then return report('MISSING') end",
+        mutant="move.ledger = move.ledger or {'instance_id', move.instance, 'outbound_id', move.entry}",
         without="a Redis that came back empty lets it be sent again",
         tests=(
             "contract/test_moves.py::test_a_step_without_a_ledger_is_refused_unless_it_may_recover[fake]",
@@ -76,10 +84,11 @@ MECHANISMS = (
         name="a step is taken once",
         what="A step that is repeated after a lost reply is known by its token.",
         file="store/scripts/moves.lua",
-        text=(
-            "    if seen.token == move.token then return report('ALREADY', seen, known) end\n    local stands"
-        ),
-        mutant="    local stands",
+        code="""
+            if seen.token == move.token then return report('ALREADY', seen, known) end
+            local stands
+        """,
+        mutant="local stands",
         without="our own move looks like another's",
         tests=("contract/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
     ),
@@ -88,11 +97,11 @@ MECHANISMS = (
         name="a hand-over is made once",
         what="A hand-over that is repeated after a lost reply is known by its token.",
         file="store/scripts/moves.lua",
-        text=(
-            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  local stands = seen.seq == move.seq and"
-        ),
-        mutant="  local stands = seen.seq == move.seq and",
+        code="""
+            if seen.token == move.token then return report('ALREADY', seen) end
+            local stands = seen.seq == move.seq and
+        """,
+        mutant="local stands = seen.seq == move.seq and",
         without="our own hand-over looks like another's",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
@@ -101,7 +110,7 @@ MECHANISMS = (
         name="redelivery is recognised",
         what="The entry that began a command is answered with where the ledger stands.",
         file="store/scripts/moves.lua",
-        text="return report('REDELIVERED', seen) end",
+        code="return report('REDELIVERED', seen) end",
         mutant="return {'OK', move.state, move.seq, '', seen.accepted or now, move.token, ''} end",
         without="a restart takes a sent command for a new one",
         tests=("contract/test_moves.py::test_an_entry_that_was_begun_before_is_redelivered[fake]",),
@@ -111,12 +120,16 @@ MECHANISMS = (
         name="pending until the verdict",
         what="An entry stays pending until the command's terminal event.",
         file="store/scripts/moves.lua",
-        text="  if move.terminal then\n    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
-        mutant=(
-            "  if move.terminal then redis.call('PEXPIRE', ledger, input.retention) end\n"
-            "  if true then\n"
-            "    remove("
-        ),
+        code="""
+            if move.terminal then
+              redis.call('PEXPIRE', ledger, input.retention)
+              remove(
+        """,
+        mutant="""
+            if move.terminal then redis.call('PEXPIRE', ledger, input.retention) end
+            if true then
+              remove(
+        """,
         without="it is acknowledged when it is read: a crash forgets the command",
         tests=("contract/test_moves.py::test_the_pending_list_is_the_set_of_commands_in_flight[fake]",),
     ),
@@ -125,11 +138,8 @@ MECHANISMS = (
         name="the device is still ours",
         what="`sent` is refused while another living instance holds the device.",
         file="store/scripts/moves.lua",
-        text=(
-            "    if holder and holder ~= move.instance and redis.call('EXISTS', "
-            "heartbeat(holder)) == 1 then\n"
-        ),
-        mutant="    if false then\n",
+        code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
+        mutant="if false then",
         without="a connection that was superseded elsewhere is written to",
         tests=(
             "contract/test_moves.py::"
@@ -141,11 +151,8 @@ MECHANISMS = (
         name="the dead hold nothing",
         what="A holder without a heartbeat does not keep a command from being sent.",
         file="store/scripts/moves.lua",
-        text=(
-            "    if holder and holder ~= move.instance and redis.call('EXISTS', "
-            "heartbeat(holder)) == 1 then\n"
-        ),
-        mutant="    if holder and holder ~= move.instance then\n",
+        code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
+        mutant="if holder and holder ~= move.instance then",
         without="the entry of a dead instance takes the device from us",
         tests=(
             "contract/test_moves.py::"
@@ -157,10 +164,10 @@ MECHANISMS = (
         name="hand-over by compare-and-set",
         what="A command is handed on only from the `seq` and entry it was decided at.",
         file="store/scripts/moves.lua",
-        text=(
-            "  local stands = seen.seq == move.seq and seen.state == move.prev\n"
-            "  if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end\n"
-        ),
+        code="""
+            local stands = seen.seq == move.seq and seen.state == move.prev
+            if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
+        """,
         mutant="",
         without="a command that is out is handed to another instance",
         tests=("contract/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
@@ -170,10 +177,7 @@ MECHANISMS = (
         name="handed to the living",
         what="A command is handed on only to an instance that has a heartbeat.",
         file="store/scripts/moves.lua",
-        text=(
-            "  if redis.call('EXISTS', heartbeat(move.to)) == 0 then return "
-            "report('HELD_ELSEWHERE', seen) end\n"
-        ),
+        code="if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end",
         mutant="",
         without="it is put on the stream of a dead instance",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
@@ -183,11 +187,8 @@ MECHANISMS = (
         name="a hand-over changes the owner",
         what="The script that writes the new entry makes it the command's owner and removes the old one.",
         file="store/scripts/moves.lua",
-        text=(
-            "  redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, "
-            "'token', move.token, 'last', id)\n"
-        ),
-        mutant="  redis.call('HSET', ledger, 'last', id)\n",
+        code="redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id)",
+        mutant="redis.call('HSET', ledger, 'last', id)",
         without="the old instance still owns it",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
@@ -196,7 +197,7 @@ MECHANISMS = (
         name="a process that was replaced is fenced",
         what="Every call names its boot id; a process whose instance id has a newer owner moves nothing.",
         file="store/scripts/moves.lua",
-        text="if owner and owner ~= input.boot then return {now, 'FENCED'} end\n",
+        code="if owner and owner ~= input.boot then return {now, 'FENCED'} end",
         mutant="",
         without="two processes decide for one instance",
         tests=("contract/test_moves.py::test_a_process_whose_instance_id_was_taken_over_does_nothing[fake]",),
@@ -206,10 +207,7 @@ MECHANISMS = (
         name="heartbeat check in the adopter's moves",
         what="The script that adopts commands looks once more whether their instance is alive.",
         file="store/scripts/moves.lua",
-        text=(
-            "if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return "
-            "{now, 'ALIVE'} end\n"
-        ),
+        code="if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {now, 'ALIVE'} end",
         mutant="",
         without="an instance that is back loses its commands",
         tests=("contract/test_moves.py::test_an_adopter_moves_nothing_of_an_instance_that_is_alive[fake]",),
@@ -219,19 +217,19 @@ MECHANISMS = (
         name="no ledger, no hand-over",
         what="A command without a ledger is not handed on.",
         file="store/scripts/moves.lua",
-        text=(
-            "  if not seen then return report('MISSING') end\n"
-            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  local stands = seen.seq == move.seq and"
-        ),
-        mutant=(
-            "  if not seen then\n"
-            "    seen = {seq = move.seq, instance = move.instance, entry = move.entry}\n"
-            "    seen.token, seen.state, seen.session = '', move.prev, ''\n"
-            "  end\n"
-            "  if seen.token == move.token then return report('ALREADY', seen) end\n"
-            "  local stands = seen.seq == move.seq and"
-        ),
+        code="""
+            if not seen then return report('MISSING') end
+            if seen.token == move.token then return report('ALREADY', seen) end
+            local stands = seen.seq == move.seq and
+        """,
+        mutant="""
+            if not seen then
+              seen = {seq = move.seq, instance = move.instance, entry = move.entry}
+              seen.token, seen.state, seen.session = '', move.prev, ''
+            end
+            if seen.token == move.token then return report('ALREADY', seen) end
+            local stands = seen.seq == move.seq and
+        """,
         without="what was sent before Redis came back empty is sent elsewhere",
         tests=("contract/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
     ),
@@ -240,7 +238,10 @@ MECHANISMS = (
         name="what is given up goes in time",
         what="The ledger of a command that was given up expires.",
         file="store/scripts/moves.lua",
-        text="'token', '', 'last', last)\n  redis.call('PEXPIRE', ledger, input.retention)",
+        code="""
+            'token', '', 'last', last)
+              redis.call('PEXPIRE', ledger, input.retention)
+        """,
         mutant="'token', '', 'last', last)",
         without="it stays for ever",
         tests=("store/test_adoption.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
@@ -250,8 +251,8 @@ MECHANISMS = (
         name="hand-over from the state it was decided in",
         what="A command is handed on only from the state it was decided in.",
         file="store/scripts/moves.lua",
-        text="  local stands = seen.seq == move.seq and seen.state == move.prev\n",
-        mutant="  local stands = seen.seq == move.seq\n",
+        code="local stands = seen.seq == move.seq and seen.state == move.prev",
+        mutant="local stands = seen.seq == move.seq",
         without="what another process has ended is handed on",
         tests=(
             "redis/test_ownership.py::"
@@ -263,8 +264,8 @@ MECHANISMS = (
         name="a failure without a ledger is one move's",
         what="A dead letter that cannot be stored fails alone.",
         file="store/scripts/moves.lua",
-        text="    if ledger then broken[ledger] =",
-        mutant="    if true then broken[ledger] =",
+        code="if ledger then broken[ledger] =",
+        mutant="if true then broken[ledger] =",
         without="the whole call fails, and with it every command of this gateway, for good",
         tests=(
             "redis/test_ledger.py::"

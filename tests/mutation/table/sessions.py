@@ -10,7 +10,8 @@ MECHANISMS = (
         name="nothing is kept of who is gone",
         what="A connection that is gone is taken out of those that are closing.",
         file="transport/connection/sessions.py",
-        text="        self.closing.discard(connection)\n",
+        where="Sessions.discharge",
+        code="self.closing.discard(connection)",
         mutant="",
         without="every connection that we close is kept for ever",
         tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
@@ -20,7 +21,8 @@ MECHANISMS = (
         name="nobody who is gone is paused",
         what="A connection that is gone is taken out of those that wait to be read.",
         file="transport/connection/sessions.py",
-        text="        self.flow.forget(connection)\n",
+        where="Sessions.discharge",
+        code="self.flow.forget(connection)",
         mutant="",
         without="every device that leaves while Redis is away is kept for ever",
         tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
@@ -30,8 +32,9 @@ MECHANISMS = (
         name="addresses are forgotten",
         what="An address without a connection is not counted any more.",
         file="transport/connection/admission.py",
-        text="            del self._unidentified[host]",
-        mutant="            pass",
+        where="Admission.release",
+        code="del self._unidentified[host]",
+        mutant="",
         without="every address that ever connected is kept for ever",
         tests=(
             "transport/test_sessions.py::test_nothing_is_kept_of_an_unidentified_connection_that_is_gone",
@@ -42,8 +45,9 @@ MECHANISMS = (
         name="who does not close is closed by force",
         what="At the end connections are closed whatever is still to be written.",
         file="transport/connection/sessions.py",
-        text="            connection.abort()",
-        mutant="            pass",
+        where="Sessions.abort_all",
+        code="connection.abort()",
+        mutant="",
         without="a device that does not read holds its socket",
         tests=(
             (
@@ -57,8 +61,12 @@ MECHANISMS = (
         name="behind an end nothing is read",
         what="What comes behind the frame that ends a connection is not read.",
         file="transport/connection/protocol.py",
-        text="            if self.closed:\n                return\n        if reader.fault",
-        mutant="        if reader.fault",
+        where="DeviceConnection._read",
+        code="""
+            if self.closed:
+                return
+        """,
+        mutant="",
         without="it is stored, for a device that gets no acknowledgement",
         tests=(
             (
@@ -72,13 +80,9 @@ MECHANISMS = (
         name="commands behind frames of any kind",
         what="The end of any frame is a moment to write.",
         file="transport/connection/protocol.py",
-        text=(
-            "            self._sessions.deadlines.cancel(self)\n"
-            "            self._sessions.dispatcher.quiet(self)\n"
-            "\n"
-            "    def _bad"
-        ),
-        mutant="            self._sessions.deadlines.cancel(self)\n\n    def _bad",
+        where="DeviceConnection._watch_frame",
+        code="self._sessions.dispatcher.quiet(self)",
+        mutant="",
         without="a command waits for the next frame of records",
         tests=("transport/test_protocol_frames.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
     ),
@@ -87,12 +91,14 @@ MECHANISMS = (
         name="the grace outlives other frames",
         what="A frame without records leaves a device its grace until it gets commands.",
         file="transport/connection/protocol.py",
-        text=(
-            "        elif self.session.state == session.IDENTIFIED:\n"
-            "            self._due_in(self._sessions.settings.ready_grace)\n"
-            "        else"
-        ),
-        mutant="        else",
+        where="DeviceConnection._watch_frame",
+        code="""
+            if self.session.state == session.IDENTIFIED:
+                self._due_in(self._sessions.settings.ready_grace)
+            else:
+                ...
+        """,
+        mutant="...",
         without="a device that sends no records but something else never gets a command",
         tests=(
             (
@@ -106,7 +112,8 @@ MECHANISMS = (
         name="who sends is not idle",
         what="Whatever a device sends, it is not idle then.",
         file="transport/connection/handshake.py",
-        text="        self.last_read = sessions.now\n",
+        where="HandshakeConnection.data_received",
+        code="self.last_read = sessions.now",
         mutant="",
         without="every device is idle after its time",
         tests=("transport/test_protocol_frames.py::test_a_device_that_sends_is_not_idle",),
@@ -116,8 +123,8 @@ MECHANISMS = (
         name="a close that has to be read",
         what="At a stop devices still get the acknowledgements that are on their way.",
         file="transport/connection/link.py",
-        text="_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)",
-        mutant="_FLUSHED = (PROTOCOL_ERROR, REJECTED)",
+        code="(SHUTDOWN, PROTOCOL_ERROR, REJECTED)",
+        mutant="(PROTOCOL_ERROR, REJECTED)",
         without="a device whose network is slow sends again what is stored",
         tests=(
             (

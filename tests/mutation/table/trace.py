@@ -10,11 +10,14 @@ MECHANISMS = (
         name="a duplicate is answered once",
         what="A duplicate is noted only while its entry lies on the stream.",
         file="store/scripts/moves.lua",
-        text=(
-            "    if is_listed(move.instance, move.entry) then\n"
-            "      redis.call('HSET', ledger, 'last', append(move.d"
-        ),
-        mutant="    if true then\n      redis.call('HSET', ledger, 'last', append(move.d",
+        code="""
+            if is_listed(move.instance, move.entry) then
+              redis.call('HSET', ledger, 'last', append(move.duplicate
+        """,
+        mutant="""
+            if true then
+              redis.call('HSET', ledger, 'last', append(move.duplicate
+        """,
         without="every repetition adds a note",
         tests=(
             "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
@@ -25,13 +28,17 @@ MECHANISMS = (
         name="the verdict removes the entry",
         what="The script that stores the verdict acknowledges and deletes the entry.",
         file="store/scripts/moves.lua",
-        text=(
-            "    remove({{move.instance, move.entry}})\n"
-            "  end\n"
-            "  if move.remove then remove(move.remove) end\n"
-            "end"
-        ),
-        mutant="  end\n  if move.remove then remove(move.remove) end\nend",
+        code="""
+            remove({{move.instance, move.entry}})
+              end
+              if move.remove then remove(move.remove) end
+            end
+        """,
+        mutant="""
+            end
+              if move.remove then remove(move.remove) end
+            end
+        """,
         without="finished commands stay pending",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
@@ -40,8 +47,17 @@ MECHANISMS = (
         name="a cancel leaves with its command",
         what="The step that calls a command off removes the cancel's own entry too.",
         file="store/scripts/moves.lua",
-        text="  if move.remove then remove(move.remove) end\nend\n\nlocal function is_listed",
-        mutant="end\n\nlocal function is_listed",
+        code="""
+            if move.remove then remove(move.remove) end
+            end
+
+            local function is_listed
+        """,
+        mutant="""
+            end
+
+            local function is_listed
+        """,
         without="the cancel stays pending",
         tests=("contract/test_moves.py::test_a_step_takes_other_entries_with_it[fake]",),
     ),
@@ -50,8 +66,14 @@ MECHANISMS = (
         name="the ledger outlives its command",
         what="A ledger is kept for the retention after the end of its command.",
         file="store/scripts/moves.lua",
-        text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
-        mutant="    redis.call('DEL', ledger)\n    remove(",
+        code="""
+            redis.call('PEXPIRE', ledger, input.retention)
+            remove(
+        """,
+        mutant="""
+            redis.call('DEL', ledger)
+            remove(
+        """,
         without="the same id is sent again at once",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
@@ -60,8 +82,11 @@ MECHANISMS = (
         name="ledgers go",
         what="The ledger of a finished command goes after the retention.",
         file="store/scripts/moves.lua",
-        text="    redis.call('PEXPIRE', ledger, input.retention)\n    remove(",
-        mutant="    remove(",
+        code="""
+            redis.call('PEXPIRE', ledger, input.retention)
+            remove(
+        """,
+        mutant="remove(",
         without="ledgers stay for ever",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
     ),
@@ -70,8 +95,8 @@ MECHANISMS = (
         name="one bad ledger spares the others",
         what="Each move of a call fails alone.",
         file="store/scripts/moves.lua",
-        text="  if not result then done, result = pcall(act[move.act], move, ledger) end\n",
-        mutant="  if not result then done, result = true, act[move.act](move, ledger) end\n",
+        code="if not result then done, result = pcall(act[move.act], move, ledger) end",
+        mutant="if not result then done, result = true, act[move.act](move, ledger) end",
         without="one key of another type stops every command of the call",
         tests=("contract/test_moves.py::test_an_error_on_one_key_does_not_stop_the_others[fake]",),
     ),
@@ -80,7 +105,7 @@ MECHANISMS = (
         name="a move shares the fate of its ground",
         what="A step that builds on a move of the same call which failed fails as that one did.",
         file="store/scripts/moves.lua",
-        text="    if ledger then broken[ledger] = tostring(result) end\n",
+        code="if ledger then broken[ledger] = tostring(result) end",
         mutant="",
         without="it finds its ledger missing and ends the command as lost",
         tests=(
@@ -93,12 +118,11 @@ MECHANISMS = (
         name="the log is written first",
         what="Of a move, the write that memory pressure can refuse comes first.",
         file="store/scripts/moves.lua",
-        text="  local id = append(move.event, seen and seen.accepted or move.accepted)\n",
-        mutant=(
-            "  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), "
-            "'token', move.token)\n"
-            "  local id = append(move.event, seen and seen.accepted or move.accepted)\n"
-        ),
+        code="local id = append(move.event, seen and seen.accepted or move.accepted)",
+        mutant="""
+            redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token)
+            local id = append(move.event, seen and seen.accepted or move.accepted)
+        """,
         without="a refused move leaves a ledger without its event",
         tests=("redis/test_ownership.py::test_a_log_that_takes_nothing_leaves_everything_as_it_was[fake]",),
     ),
@@ -107,10 +131,7 @@ MECHANISMS = (
         name="a note is written once",
         what="A note that answers an entry is written only while that lies on the stream.",
         file="store/scripts/moves.lua",
-        text=(
-            "  if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then "
-            "return report('ALREADY') end\n"
-        ),
+        code="if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a note",
         tests=("contract/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
@@ -120,7 +141,7 @@ MECHANISMS = (
         name="a dead letter is written once",
         what="An entry is given up only while it lies on the stream.",
         file="store/scripts/moves.lua",
-        text="  if not is_listed(move.instance, move.entry) then return report('ALREADY') end\n",
+        code="if not is_listed(move.instance, move.entry) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a letter and its events",
         tests=("contract/test_moves.py::test_a_dead_letter_is_written_once[fake]",),
@@ -130,8 +151,8 @@ MECHANISMS = (
         name="dead letters are capped",
         what="The dead-letter stream keeps so many entries and no more.",
         file="store/scripts/moves.lua",
-        text="    redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))\n",
-        mutant="    redis.call('XADD', deadletter, '*', unpack(move.fields))\n",
+        code="redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))",
+        mutant="redis.call('XADD', deadletter, '*', unpack(move.fields))",
         without="it grows for ever",
         tests=("redis/test_ownership.py::test_the_dead_letters_are_so_many_and_no_more[fake]",),
     ),
@@ -140,7 +161,7 @@ MECHANISMS = (
         name="what is given up is ended",
         what="A command that cannot be stored leaves no ledger that looks alive.",
         file="store/scripts/moves.lua",
-        text="  if last then bury(move, ledger, last) end\n",
+        code="if last then bury(move, ledger, last) end",
         mutant="",
         without="its ledger says `queued` for ever",
         tests=("redis/test_ledger_batches.py::test_an_entry_that_is_given_up_ends_its_ledger[fake]",),
@@ -150,8 +171,8 @@ MECHANISMS = (
         name="a note makes no ledger",
         what="A note is listed in the ledger of its command only if there is one.",
         file="store/scripts/moves.lua",
-        text="  if ledger and redis.call('EXISTS', ledger) == 1 then",
-        mutant="  if ledger then",
+        code="if ledger and redis.call('EXISTS', ledger) == 1 then",
+        mutant="if ledger then",
         without="a cancel of an unknown id makes a ledger that never ends",
         tests=("contract/test_events.py::test_a_note_about_no_command_makes_no_ledger[fake]",),
     ),
@@ -160,8 +181,8 @@ MECHANISMS = (
         name="an age counts from the first acceptance",
         what="A command that was moved keeps the time at which a gateway first took it.",
         file="store/scripts/moves.lua",
-        text="  local accepted = move.accepted > 0 and move.accepted or now\n",
-        mutant="  local accepted = now\n",
+        code="local accepted = move.accepted > 0 and move.accepted or now",
+        mutant="local accepted = now",
         without="its age begins anew at every move",
         tests=("contract/test_events.py::test_a_moved_command_keeps_its_age",),
     ),
@@ -170,7 +191,7 @@ MECHANISMS = (
         name="acknowledged",
         what="An entry that is answered is acknowledged.",
         file="store/scripts/moves.lua",
-        text="    redis.call('XACK', outbound(entry[1]), input.group, entry[2])\n",
+        code="redis.call('XACK', outbound(entry[1]), input.group, entry[2])",
         mutant="",
         without="it stays pending under our name",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
@@ -180,7 +201,7 @@ MECHANISMS = (
         name="deleted",
         what="An entry that is answered is deleted: the stream is as long as its backlog.",
         file="store/scripts/moves.lua",
-        text="    redis.call('XDEL', outbound(entry[1]), entry[2])\n",
+        code="redis.call('XDEL', outbound(entry[1]), entry[2])",
         mutant="",
         without="streams grow for ever, and a group made anew reads all of it again",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
@@ -190,7 +211,10 @@ MECHANISMS = (
         name="a key that is no ledger is left alone",
         what="A command that is given up because its key is of another type does not touch that key.",
         file="store/scripts/moves.lua",
-        text="  elseif kind ~= 'hash' then\n    return\n",
+        code="""
+            elseif kind ~= 'hash' then
+              return
+        """,
         mutant="",
         without="it cannot even be given up",
         tests=(
@@ -203,7 +227,7 @@ MECHANISMS = (
         name="no event without its ledger",
         what="An event whose ledger cannot be written is taken back.",
         file="store/scripts/moves.lua",
-        text="    redis.call('XDEL', responses, id)\n",
+        code="redis.call('XDEL', responses, id)",
         mutant="",
         without="while a right is missing every try publishes the event once more",
         tests=("redis/test_ownership.py::test_an_event_whose_ledger_is_refused_has_not_happened[fake]",),
@@ -213,8 +237,12 @@ MECHANISMS = (
         name="what was given up is known",
         what="A command that is given up without a ledger gets one.",
         file="store/scripts/moves.lua",
-        text="  if kind == 'none' then\n",
-        mutant="  if kind == 'none' then\n    return\n  elseif false then\n",
+        code="if kind == 'none' then",
+        mutant="""
+            if kind == 'none' then
+              return
+            elseif false then
+        """,
         without="its id, asked again, counts as new: it is written after a verdict that it was not",
         tests=(
             "redis/test_ownership.py::"

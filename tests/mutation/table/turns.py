@@ -10,8 +10,9 @@ MECHANISMS = (
         name="a queue that waits is not idle",
         what="A command whose begin is on its way keeps its place from those behind it.",
         file="transport/commands/device_queue.py",
-        text="        return self.writes.free and not self.writes.waiting",
-        mutant="        return self.writes.free",
+        where="DeviceQueue.idle",
+        code="self.writes.free and not self.writes.waiting",
+        mutant="self.writes.free",
         without="the second takes the turn of the first, which is written before it is queued",
         tests=(
             (
@@ -25,8 +26,12 @@ MECHANISMS = (
         name="only who leaves the slot gives up its turn",
         what="Who leaves the line does not undo the turn of the committed command.",
         file="transport/commands/device_queue.py",
-        text="        if self.writes.slot is in_flight:\n            self.unwritten = False",
-        mutant="        self.unwritten = False",
+        where="DeviceQueue.leave",
+        code="""
+            if self.writes.slot is in_flight:
+                ...
+        """,
+        mutant="...",
         without="a committed command is never written when one behind it is called off",
         tests=(
             ("transport/test_device_queue.py::test_who_leaves_the_line_does_not_undo_the_turn_of_the_first"),
@@ -37,7 +42,8 @@ MECHANISMS = (
         name="a closed queue is empty",
         what="What waited in a queue that closed waits elsewhere only.",
         file="transport/commands/device_queue.py",
-        text="        self.writes.waiting.clear()\n",
+        where="DeviceQueue.close",
+        code="self.writes.waiting.clear()",
         mutant="",
         without="what waited behind a command that is held elsewhere waits twice",
         tests=(
@@ -52,8 +58,14 @@ MECHANISMS = (
         name="nothing begins in a gateway that stops",
         what="While the gateway stops no command is begun.",
         file="transport/commands/device_queue.py",
-        text="        elif self._owner.stopping:\n            return\n        elif self.writes.free",
-        mutant="        elif self.writes.free",
+        where="DeviceQueue.pump",
+        code="""
+            if self._owner.stopping:
+                return
+            else:
+                ...
+        """,
+        mutant="...",
         without="a device that becomes ready gets another command",
         tests=("transport/test_device_queue.py::test_nothing_is_begun_in_a_gateway_that_stops",),
     ),
@@ -62,8 +74,9 @@ MECHANISMS = (
         name="tcp is asked of what was written",
         what="Of a command that is not written yet the kernel is not asked.",
         file="transport/commands/device_queue.py",
-        text="        if in_flight is None or not in_flight.offset or",
-        mutant="        if in_flight is None or",
+        where="DeviceQueue.sample",
+        code="in_flight is None or not in_flight.offset or in_flight.received or in_flight.decided",
+        mutant="in_flight is None or in_flight.received or in_flight.decided",
         without="a command is `delivered` before it is written",
         tests=("transport/test_device_queue.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
     ),
@@ -72,8 +85,9 @@ MECHANISMS = (
         name="a taint counts once",
         what="A taint counts from the verdict that made it, whoever leaves the line afterwards.",
         file="transport/commands/device_queue.py",
-        text="        if self.writes.tainted and not was_tainted and not self.link.closed:",
-        mutant="        if self.writes.tainted and not self.link.closed:",
+        where="DeviceQueue.leave",
+        code="self.writes.tainted and not was_tainted and not self.link.closed",
+        mutant="self.writes.tainted and not self.link.closed",
         without="each command that is called off gives the device more time",
         tests=(
             (
@@ -87,8 +101,15 @@ MECHANISMS = (
         name="one that is called off takes no other with it",
         what="Commands that wait for the same device are given up one by one.",
         file="transport/commands/offline.py",
-        text="            if not commands:\n                del",
-        mutant="            if True:\n                del",
+        where="OfflineCommands.discard",
+        code="""
+            if not commands:
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="the others are not written when the device comes",
         tests=(
             "transport/test_cancellation.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",

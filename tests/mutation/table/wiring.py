@@ -10,10 +10,19 @@ MECHANISMS = (
         name="a registry that is away ends nothing",
         what="Devices that cannot be looked up are looked up again.",
         file="transport/daemon/recurring.py",
-        text='        except StoreError as error:\n            backend.report("relocation", error)',
-        mutant=(
-            '        except ZeroDivisionError as error:\n            backend.report("relocation", error)'
-        ),
+        where="hand_over",
+        code="""
+            try:
+                ...
+            except StoreError as error:
+                backend.report('relocation', error)
+        """,
+        mutant="""
+            try:
+                ...
+            except ZeroDivisionError as error:
+                backend.report('relocation', error)
+        """,
         without="the first failed call ends the process",
         tests=("transport/test_gateway_tasks.py::test_a_registry_that_cannot_be_asked_is_asked_again",),
     ),
@@ -22,8 +31,15 @@ MECHANISMS = (
         name="a count that fails ends nothing",
         what="The registry is told at each beat, though the pending commands cannot be counted.",
         file="transport/daemon/gateway.py",
-        text="            with suppress(StoreError):\n                self.pending",
-        mutant="            if True:\n                self.pending",
+        where="Gateway._reconcile",
+        code="""
+            with suppress(StoreError):
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="the first failed call ends the process",
         tests=(
             (
@@ -37,8 +53,15 @@ MECHANISMS = (
         name="the last look is bounded",
         what="The last look at the stream may take so long and no longer.",
         file="transport/daemon/gateway.py",
-        text="async with asyncio.timeout(LAST_READ_TIMEOUT):",
-        mutant="if True:",
+        where="Gateway._stop_commands",
+        code="""
+            async with asyncio.timeout(LAST_READ_TIMEOUT):
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="a Redis that hangs holds up the stop",
         tests=("transport/test_gateway_tasks.py::test_a_last_look_that_hangs_is_given_up",),
     ),
@@ -47,7 +70,8 @@ MECHANISMS = (
         name="one reader at a time",
         what="The last look is taken when the reader has ended.",
         file="transport/daemon/gateway.py",
-        text='await self._tasks.ended("reader", LAST_READ_TIMEOUT)',
+        where="Gateway._stop_commands",
+        code='await self._tasks.ended("reader", LAST_READ_TIMEOUT)',
         mutant="pass",
         without="two read at once, and commands come in an order of their own",
         tests=("transport/test_gateway_tasks.py::test_the_last_look_is_taken_when_the_reader_has_ended",),
@@ -57,8 +81,15 @@ MECHANISMS = (
         name="a stop without Redis",
         what="A release that cannot be made is left out.",
         file="transport/daemon/gateway.py",
-        text="        with suppress(StoreError):\n            await self.backend.heartbeat.release()",
-        mutant="        if True:\n            await self.backend.heartbeat.release()",
+        where="Gateway._shut_down",
+        code="""
+            with suppress(StoreError):
+                ...
+        """,
+        mutant="""
+            if True:
+                ...
+        """,
         without="a stop while Redis is away ends with an error",
         tests=("transport/test_gateway_tasks.py::test_without_redis_a_gateway_ends_all_the_same",),
     ),
@@ -67,7 +98,8 @@ MECHANISMS = (
         name="sockets close by themselves first",
         what="Sockets have a second to send what is written.",
         file="transport/daemon/gateway.py",
-        text="        await _until(lambda: not self.sessions.connected, 1.0)\n",
+        where="Gateway._close_sockets",
+        code="await _until(lambda: not self.sessions.connected, 1.0)",
         mutant="",
         without="the last acknowledgements are cut off",
         tests=(
@@ -82,8 +114,9 @@ MECHANISMS = (
         name="an adopter works for the dead",
         what="What an adopter moves is judged as the dead instance's.",
         file="transport/daemon/backend.py",
-        text="            owns=self._owns,\n            dead=dead,\n",
-        mutant="            owns=self._owns,\n",
+        where="Backend._adopt",
+        code='Ledger(self.clients["janitor"], self.keys, self._settings.instance_id, self._boot_id, retention=self._settings.retention, on_error=partial(self.report, "janitor"), on_fenced=self._on_fenced, owns=self._owns, dead=dead)',
+        mutant='Ledger(self.clients["janitor"], self.keys, self._settings.instance_id, self._boot_id, retention=self._settings.retention, on_error=partial(self.report, "janitor"), on_fenced=self._on_fenced, owns=self._owns)',
         without="it moves commands of an instance that is alive",
         tests=(
             (
@@ -97,13 +130,9 @@ MECHANISMS = (
         name="moves wait for the takeover",
         what="The ledger of a gateway carries out nothing before the instance id is its own.",
         file="transport/daemon/backend.py",
-        text=(
-            "            on_fenced=on_fenced,\n"
-            "            owns=self._owns,\n"
-            "        )\n"
-            "        self.registrar"
-        ),
-        mutant="            on_fenced=on_fenced,\n        )\n        self.registrar",
+        where="Backend.__init__",
+        code='Ledger(self.clients["ledger"], self.keys, instance_id, boot_id, retention=settings.retention, on_error=partial(self.report, "ledger"), on_fenced=on_fenced, owns=self._owns)',
+        mutant='Ledger(self.clients["ledger"], self.keys, instance_id, boot_id, retention=settings.retention, on_error=partial(self.report, "ledger"), on_fenced=on_fenced)',
         without="a process that could not take over yet takes an earlier owner for a newer one, and ends",
         tests=("transport/test_backend.py::test_nothing_is_carried_out_before_the_instance_id_is_ours",),
     ),
@@ -112,7 +141,8 @@ MECHANISMS = (
         name="a port can be had again",
         what="A restart has the port at once, though connections of before linger.",
         file="transport/connection/tcp.py",
-        text="        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n",
+        where="bind",
+        code="sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)",
         mutant="",
         without="a restart fails for a minute",
         tests=(
@@ -127,8 +157,9 @@ MECHANISMS = (
         name="unsent is unacknowledged",
         what="What has not reached the kernel is not acknowledged either.",
         file="transport/connection/tcp.py",
-        text="    return int(queued) + transport.get_write_buffer_size()",
-        mutant="    return int(queued)",
+        where="unacknowledged",
+        code="int(queued) + transport.get_write_buffer_size()",
+        mutant="int(queued)",
         without="a command that was never sent is `delivered`",
         tests=(("transport/test_tcp.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),),
     ),
@@ -137,8 +168,9 @@ MECHANISMS = (
         name="the end of an outage is told",
         what="When heartbeats come through and nothing fails, the log says how long Redis was away.",
         file="transport/daemon/backend.py",
-        text="            on_renewed=self._heartbeat_renewed,\n",
-        mutant="            on_renewed=on_renewed,\n",
+        where="Backend.__init__",
+        code="on_renewed=self._heartbeat_renewed",
+        mutant="on_renewed=on_renewed",
         without="nobody sees from the log that Redis is back",
         tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
     ),
@@ -147,7 +179,8 @@ MECHANISMS = (
         name="the next outage is news",
         what="What was told of one outage does not keep the next one from being told.",
         file="transport/daemon/outages.py",
-        text="        self._logged.clear()\n",
+        where="Outages.heartbeat_renewed",
+        code="self._logged.clear()",
         mutant="",
         without="an outage soon after another is not logged",
         tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
@@ -157,8 +190,9 @@ MECHANISMS = (
         name="an end without a log of sessions",
         what="With `--session-events off` a gateway ends as every other does.",
         file="transport/daemon/gateway.py",
-        text="        if backend.session_log is not None:\n            await backend.session_log.flush",
-        mutant="        if True:\n            await backend.session_log.flush",
+        where="Gateway._flush",
+        code="backend.session_log is not None",
+        mutant="True",
         without="it crashes on SIGTERM, and its heartbeat is not released",
         tests=("transport/test_gateway_order.py::test_a_gateway_that_tells_no_sessions_ends_all_the_same",),
     ),
@@ -167,8 +201,9 @@ MECHANISMS = (
         name="refusals of the ledger are counted",
         what="A first move that the ledger does not make is counted, and one that it makes is not.",
         file="transport/commands/consumer.py",
-        text="        if result.status is not Status.OK:\n            self._dispatcher.metrics",
-        mutant="        if False:\n            self._dispatcher.metrics",
+        where="CommandConsumer._opened",
+        code="result.status is not Status.OK",
+        mutant="False",
         without="an operator does not see that another process decides for this one",
         tests=("transport/test_dispatcher.py::test_what_the_ledger_refuses_is_counted_and_nothing_else",),
     ),
@@ -177,8 +212,9 @@ MECHANISMS = (
         name="who has a successor beats no more",
         what="A process that any part of Redis has told of its successor ends its heartbeat.",
         file="transport/daemon/gateway.py",
-        text="    def _on_fenced(self) -> None:\n        self.backend.heartbeat.stop()\n",
-        mutant="    def _on_fenced(self) -> None:\n",
+        where="Gateway._on_fenced",
+        code="self.backend.heartbeat.stop()",
+        mutant="",
         without="while it stops it takes the id from a successor that is cut off, and both end",
         tests=(
             "transport/test_gateway_life.py::test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more",
@@ -189,7 +225,11 @@ MECHANISMS = (
         name="a heartbeat that has stopped is not revived",
         what="A heartbeat that was stopped is not revived by who asks for one beat.",
         file="store/fleet/heartbeat.py",
-        text="        if self._stop.is_set():\n            return None\n",
+        where="Heartbeat.renew",
+        code="""
+            if self._stop.is_set():
+                return None
+        """,
         mutant="",
         without="a process that slept takes the id from a successor that is cut off",
         tests=(
