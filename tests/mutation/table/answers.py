@@ -46,14 +46,10 @@ MECHANISMS = (
         what="An answer that is not owed is unsolicited, and frees nothing.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.answer",
-        code="""
-            if owed is None or not answers(message, owed.command.codec, self.link.imei):
-                return False
-        """,
+        code="if owed is None or not answers(message, owed.command.codec, self.link.imei): ...",
         mutant="""
             owed = owed or self.writes.slot
-            if owed is None or not answers(message, owed.command.codec or "12", self.link.imei):
-                return False
+            if owed is None or not answers(message, owed.command.codec or '12', self.link.imei): ...
         """,
         without="an answer to nothing breaks the queue",
         tests=(
@@ -177,10 +173,7 @@ MECHANISMS = (
         what="Of a device that speaks no codec 12 message is taken for the late answer.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.answer",
-        code="""
-            if self.writes.tainted and attributed == UNCERTAIN:
-                return False
-        """,
+        code="if self.writes.tainted and attributed == UNCERTAIN: ...",
         mutant="",
         without="serial data clear the taint, and the late answer is given to the next command",
         tests=("transport/test_device_queue_serial.py::test_serial_data_clear_no_taint",),

@@ -22,10 +22,7 @@ MECHANISMS = (
         what="A command that expires while it waits ends then.",
         file="transport/commands/dispatcher.py",
         where="Dispatcher.sweep",
-        code="""
-            for in_flight in self.commands.expiries.due(now):
-                self._expire(in_flight)
-        """,
+        code="for in_flight in self.commands.expiries.due(now): ...",
         mutant="",
         without="it waits for its turn to be told",
         tests=("transport/test_timeouts.py::test_a_command_expires_while_it_waits_in_line",),
@@ -113,13 +110,10 @@ MECHANISMS = (
         code="""
             if state == SENT:
                 ...
-            elif state == QUEUED:
-                self.propose(in_flight, 'fail', reason=GATEWAY_SHUTDOWN)
-        """,
-        mutant="""
-            if state == SENT:
+            else:
                 ...
         """,
+        mutant="if state == SENT: ...",
         without="they are left to an adopter",
         tests=("transport/test_shutdown.py::test_queued_commands_fail_and_those_that_are_out_go_on",),
     ),
@@ -192,17 +186,6 @@ MECHANISMS = (
         tests=(
             ("transport/test_in_flight.py::test_a_command_that_another_has_decided_does_not_time_out_here"),
         ),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="closed queues are not looked at",
-        what="A queue that closes is not looked at any more.",
-        file="transport/commands/dispatcher.py",
-        where="Dispatcher.left",
-        code="self._out.pop(link.session_id, None)",
-        mutant="",
-        without="every connection that ends with a command out is kept for ever",
-        tests=("transport/test_device_queue.py::test_queues_are_looked_at_only_while_something_is_out",),
     ),
     Mechanism(
         promise="bounds",

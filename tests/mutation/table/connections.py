@@ -11,10 +11,7 @@ MECHANISMS = (
         what="A device that connects again takes the place of its older connection, which is closed.",
         file="transport/connection/sessions.py",
         where="Sessions.identified",
-        code="""
-            if older is not None:
-                older.close(SUPERSEDED)
-        """,
+        code="if older is not None: ...",
         mutant="",
         without="both stay open, and commands go to one of them",
         tests=("transport/test_sessions_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
@@ -145,13 +142,10 @@ MECHANISMS = (
         code="""
             if self._reader.partial:
                 ...
-            elif self.session.state == session.IDENTIFIED and (not self._unacked):
-                self._open()
-        """,
-        mutant="""
-            if self._reader.partial:
+            else:
                 ...
         """,
+        mutant="if self._reader.partial: ...",
         without="it never gets one",
         tests=(
             "transport/test_sessions_deadlines.py::"

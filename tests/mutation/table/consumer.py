@@ -101,17 +101,6 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
-        promise="faults",
-        name="a line is so long",
-        what="Beyond `--queue-limit` a command is refused `queue_full`.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer._first_event",
-        code="self._dispatcher.waiting(imei) >= self._settings.queue_limit",
-        mutant="False",
-        without="one device holds any number of commands",
-        tests=("transport/test_consumer.py::test_a_line_that_is_full_refuses",),
-    ),
-    Mechanism(
         promise="security",
         name="the verb is asked for",
         what="A command with a verb that is not allowed is refused before anything else.",
@@ -150,10 +139,7 @@ MECHANISMS = (
         what="A command that came before the registry was read ends when its device is not expected.",
         file="transport/commands/dispatcher.py",
         where="Dispatcher.recalled",
-        code="""
-            for in_flight in self.offline.recalled(now):
-                self._graces.set(in_flight, now)
-        """,
+        code="for in_flight in self.offline.recalled(now): ...",
         mutant="self.offline.recalled(now)",
         without="it waits for the grace though nobody will come",
         tests=("transport/test_recall.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",),
@@ -207,10 +193,7 @@ MECHANISMS = (
         what="The reply to a command's first move measures the clock of Redis.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._opened",
-        code="""
-            if result.now_ms:
-                self._clock.sync(result.now_ms)
-        """,
+        code="if result.now_ms: ...",
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
         tests=("transport/test_device_queue_writes.py::test_the_first_word_of_the_ledger_tells_the_time",),

@@ -17,17 +17,6 @@ MECHANISMS = (
         tests=("transport/test_cancellation.py::test_a_queued_command_is_called_off",),
     ),
     Mechanism(
-        promise="faults",
-        name="a cancel that came too late is told so",
-        what="A cancel that the table has no edge for is rejected with a note.",
-        file="transport/commands/in_flight.py",
-        where="InFlightCommands._reject_cancels",
-        code="self._notes.cancel_rejected(in_flight.request.command_id, entry, detail)",
-        mutant="",
-        without="its entry stays pending and nobody is told",
-        tests=("transport/test_cancellation.py::test_a_command_that_is_out_is_not_called_off",),
-    ),
-    Mechanism(
         promise="P2",
         name="a cancel looks again",
         what="A cancel whose command moved on meanwhile is judged again.",
@@ -36,31 +25,14 @@ MECHANISMS = (
         code="""
             if result.applied:
                 ...
-            elif result.status in (Status.CONFLICT, Status.MISSING):
-                self.take(request, entry)
-        """,
-        mutant="""
-            if result.applied:
+            else:
                 ...
         """,
+        mutant="if result.applied: ...",
         without="it is dropped without an answer",
         tests=(
             "transport/test_cancellation.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
         ),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="one look-up at a time",
-        what="A storm of cancels takes one connection.",
-        file="transport/commands/cancellation.py",
-        where="Cancellation.take",
-        code="""
-            if self._task is None:
-                ...
-        """,
-        mutant="...",
-        without="each takes its own",
-        tests=("transport/test_cancellation.py::test_a_storm_of_cancels_makes_one_look_up_at_a_time",),
     ),
     Mechanism(
         promise="P2",
@@ -203,10 +175,7 @@ MECHANISMS = (
         what="Expiries are judged by the clock of Redis, measured with every reply.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._settled",
-        code="""
-            if result.now_ms:
-                self._clock.sync(result.now_ms)
-        """,
+        code="if result.now_ms: ...",
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
         tests=("transport/test_device_queue_writes.py::test_each_word_of_the_ledger_tells_the_time",),

@@ -89,19 +89,6 @@ MECHANISMS = (
         tests=("transport/test_tcp.py::test_bytes_that_nobody_acknowledges_end_the_connection_in_time",),
     ),
     Mechanism(
-        promise="bounds",
-        name="length cap in one read",
-        what="An AVL frame beyond `--max-frame` is refused even if it comes whole.",
-        file="transport/teltonika/frame.py",
-        where="FrameReader._whole",
-        code="zeros or length + _OVERHEAD != size or length > self._limit",
-        mutant="zeros or length + _OVERHEAD != size",
-        without="the limit depends on how the network cuts the bytes",
-        tests=(
-            "transport/test_frame_limits.py::test_a_frame_is_as_long_as_its_codec_allows_however_it_comes",
-        ),
-    ),
-    Mechanism(
         promise="P4",
         name="a message is as long as it says",
         what="A codec 12 to 15 frame whose size is not that of its text is no message.",

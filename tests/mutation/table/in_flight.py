@@ -138,13 +138,11 @@ MECHANISMS = (
         where="InFlightCommands._commit",
         code="""
             self._ledger.submit(self.step(in_flight, event, remove))
-            if event.terminal:
-                self._leave(in_flight)
+            if event.terminal: ...
         """,
         mutant="""
             step = self.step(in_flight, event, remove)
-            if event.terminal:
-                self._leave(in_flight)
+            if event.terminal: ...
             self._ledger.submit(step)
         """,
         without="the log tells the next command's `sent` before this one's end",
@@ -188,10 +186,7 @@ MECHANISMS = (
         what="A command that cannot be stored is given up once, for all of its moves.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.give_up",
-        code="""
-            if not self.holds(in_flight.request.outbound_id):
-                return
-        """,
+        code="if not self.holds(in_flight.request.outbound_id): ...",
         mutant="",
         without="it is counted and told for each of its moves",
         tests=("transport/test_in_flight.py::test_a_command_that_cannot_be_stored_is_given_up_once",),

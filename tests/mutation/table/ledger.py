@@ -25,10 +25,7 @@ MECHANISMS = (
         what="A move that is repeated carries the token it had the first time.",
         file="store/ledger/ledger.py",
         where="Ledger.submit",
-        code="""
-            if not isinstance(move, Remark | Discard) and not move.token:
-                move.token = self.token()
-        """,
+        code="if not isinstance(move, Remark | Discard) and (not move.token): ...",
         mutant="",
         without="every move looks like every other",
         tests=(
@@ -200,17 +197,6 @@ MECHANISMS = (
         mutant="",
         without="commands pile up in a gateway that can do nothing for them",
         tests=("store/test_ledger_queue.py::test_a_move_waits_for_redis_and_is_made_then",),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="a hundred moves a call",
-        what="One call carries a hundred commands at most.",
-        file="store/ledger/ledger.py",
-        where="Ledger._next_batch",
-        code="len(batch) >= BATCH or size > BATCH_BYTES",
-        mutant="size > BATCH_BYTES",
-        without="thousands go out in one script",
-        tests=("redis/test_ledger.py::test_moves_of_many_commands_go_out_a_hundred_a_call[fake]",),
     ),
     Mechanism(
         promise="bounds",

@@ -103,22 +103,6 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
-        promise="faults",
-        name="a search is shared",
-        what="Who stops waiting for the address of the server ends nobody else's search.",
-        file="store/client/locator.py",
-        where="Locator.find",
-        code="asyncio.shield(self._ask())",
-        mutant="self._ask()",
-        without="one call that is given up fails all the others",
-        tests=(
-            (
-                "store/test_locator_search.py::"
-                "test_who_stops_waiting_for_the_address_of_the_server_ends_nobody_elses_search"
-            ),
-        ),
-    ),
-    Mechanism(
         promise="P2",
         name="a retention after the last sign of life",
         what="A dead instance is remembered for a retention after its last beat, not after its start.",

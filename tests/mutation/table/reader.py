@@ -33,10 +33,7 @@ MECHANISMS = (
         what="Every 30 s all that is pending is handed over again; what is in hand is dropped.",
         file="store/streams/outbound.py",
         where="OutboundReader._turn",
-        code="""
-            if now >= self._reclaim_at:
-                await self._reclaim()
-        """,
+        code="if now >= self._reclaim_at: ...",
         mutant="",
         without="an entry that was let go waits for a restart",
         tests=("store/test_outbound.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
@@ -95,10 +92,7 @@ MECHANISMS = (
         what="When the group is gone it is made again.",
         file="store/streams/outbound.py",
         where="OutboundReader.run",
-        code="""
-            if isinstance(error, StoreRefused):
-                await self._ensure_group_quietly()
-        """,
+        code="if isinstance(error, StoreRefused): ...",
         mutant="",
         without="a Redis that came back empty is never read again",
         tests=(
@@ -252,17 +246,6 @@ MECHANISMS = (
             "test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops"
             "[False-stops1]",
         ),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="a reader waits so long at most",
-        what="The waits of a reader grow to two seconds.",
-        file="store/streams/outbound.py",
-        where="OutboundReader.run",
-        code="min(backoff * 2, _LAST_BACKOFF)",
-        mutant="backoff * 2",
-        without="after an outage of minutes commands wait for minutes",
-        tests=("store/test_outbound_waits.py::test_the_waits_of_a_reader_grow_to_the_longest",),
     ),
     Mechanism(
         promise="P5",

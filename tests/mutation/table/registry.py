@@ -254,10 +254,7 @@ MECHANISMS = (
         what="A process that could not take its instance id over at the start does so with its first beat.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat.renew",
-        code="""
-            if not self.taken:
-                return await self.take_over()
-        """,
+        code="if not self.taken: ...",
         mutant="",
         without="a start while Redis is away never owns its instance id",
         tests=(
@@ -334,20 +331,6 @@ MECHANISMS = (
                 "store/test_registry_outages.py::"
                 "test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration"
             ),
-        ),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="an end is kept once",
-        what="While Redis is away the end of a session is kept once, however often it is asked for.",
-        file="store/fleet/registry.py",
-        where="Registrar._fail",
-        code="(call.imei, call.session_id)",
-        mutant="object()",
-        without="what is looked for again and again pushes out what really ended",
-        tests=(
-            "store/test_registry_outages.py::"
-            "test_the_end_of_a_session_is_kept_once_however_often_it_is_asked_for_while_redis_is_away",
         ),
     ),
 )

@@ -94,20 +94,6 @@ MECHANISMS = (
         tests=("store/test_allow_list.py::test_the_copy_lets_in_those_it_holds_and_nobody_else",),
     ),
     Mechanism(
-        promise="bounds",
-        name="refusals are logged once",
-        what="The refusal of one device is logged once a minute, and that of a thousand at most.",
-        file="transport/log_throttle.py",
-        where="LogThrottle.allow",
-        code="""
-            if what in logged or len(logged) >= REMEMBERED:
-                return False
-        """,
-        mutant="",
-        without="invented IMEIs fill the log and the memory",
-        tests=("transport/test_allow_list.py::test_invented_imeis_fill_neither_the_memory_nor_the_log",),
-    ),
-    Mechanism(
         promise="security",
         name="client certificate",
         what="With `--tls-client-ca` a device must have a certificate of that authority.",
@@ -318,20 +304,6 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="takeover alarm",
-        what="A device that changes its address three times in ten minutes is told.",
-        file="transport/connection/address_changes.py",
-        where="AddressChangeMonitor.note",
-        code="len(changes) >= CHANGES",
-        mutant="False",
-        without="a stolen IMEI goes unnoticed",
-        tests=(
-            "transport/test_address_changes.py::"
-            "test_two_who_take_a_device_from_each_other_are_noticed_at_the_third_change",
-        ),
-    ),
-    Mechanism(
-        promise="security",
         name="digits",
         what="An IMEI is 15 ASCII digits before it becomes a name in Redis.",
         file="transport/teltonika/handshake.py",
@@ -395,56 +367,5 @@ MECHANISMS = (
         mutant="response=event.response",
         without="what a device answered is logged",
         tests=("transport/test_in_flight.py::test_the_line_of_a_verdict_holds_nothing_of_what_was_said",),
-    ),
-    Mechanism(
-        promise="security",
-        name="a terminal shows text as text",
-        what=(
-            "`telgw watch` and the other verbs show what others wrote without what would steer the terminal."
-        ),
-        file="transport/cli/render.py",
-        where="printable",
-        code='"".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)',
-        mutant="cut",
-        without="a device writes to the operator's terminal",
-        tests=("transport/test_cli.py::test_what_a_device_wrote_never_steers_the_terminal",),
-    ),
-    Mechanism(
-        promise="security",
-        name="no file, no hurry",
-        what="A TLS listener that has no file for a connection tries again after a pause.",
-        file="transport/connection/listener.py",
-        where="Listener._accept",
-        code="self._loop.remove_reader(self._sock)",
-        mutant="",
-        without="it tries in every turn of the loop, and logs it",
-        tests=("transport/test_tls_floods.py::test_for_a_file_to_spare_is_looked_seldom",),
-    ),
-    Mechanism(
-        promise="security",
-        name="a closed listener waits for nothing",
-        what="A TLS listener that waits for a file gives that up when it is closed.",
-        file="transport/connection/listener.py",
-        where="Listener.close",
-        code="""
-            if self._again:
-                self._again.cancel()
-        """,
-        mutant="",
-        without="it listens on a socket that is closed",
-        tests=("transport/test_tls_floods.py::test_a_listener_that_waits_for_a_file_to_spare_may_be_closed",),
-    ),
-    Mechanism(
-        promise="security",
-        name="each address is told",
-        what="Strangers of different addresses are told each.",
-        file="transport/connection/sessions.py",
-        where="Sessions.no_device",
-        code="(connection.host, reason)",
-        mutant="(reason,)",
-        without="one noisy address hides all others",
-        tests=(
-            "transport/test_sessions_floods.py::test_strangers_are_told_once_a_minute_for_each_address_and_reason",
-        ),
     ),
 )

@@ -62,10 +62,7 @@ MECHANISMS = (
         what="What comes behind the frame that ends a connection is not read.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._read",
-        code="""
-            if self.closed:
-                return
-        """,
+        code="if self.closed: ...",
         mutant="",
         without="it is stored, for a device that gets no acknowledgement",
         tests=(

@@ -79,17 +79,6 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
-        promise="bounds",
-        name="a look that finds nothing is followed by fewer",
-        what="While nothing is found the registry is looked through ever more seldom.",
-        file=FILE,
-        where="StaleRegistrations.run",
-        code="pause = self._every if found else min(2 * pause, SELDOM)",
-        mutant="pass",
-        without="a large registry is looked through by every instance every minute",
-        tests=("store/test_stale_registrations.py::test_it_looks_ever_more_seldom_while_nothing_is_found",),
-    ),
-    Mechanism(
         promise="P2",
         name="a stream that nobody reads is found",
         what="`telgw check` also looks at the streams of names that no gateway ever had.",

@@ -22,10 +22,7 @@ MECHANISMS = (
         what="What a group has read and not acknowledged is kept for it.",
         file="store/streams/trimming.py",
         where="_position",
-        code="""
-            if summary["min"]:
-                return _read(summary["min"])
-        """,
+        code="if summary['min']: ...",
         mutant="",
         without="a consumer that crashes loses what it had in hand",
         tests=("contract/test_trimming.py::test_what_is_read_but_not_acknowledged_stays[fake]",),
@@ -62,17 +59,6 @@ MECHANISMS = (
         mutant="",
         without="the loss is silent",
         tests=("contract/test_trimming.py::test_the_cap_wins_over_a_forgotten_group_and_is_counted[fake]",),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="trimmed in steps",
-        what="One call removes 100,000 entries at most.",
-        file="store/streams/trimming.py",
-        where="_trim",
-        code="STEP if most is None else min(STEP, most - total)",
-        mutant="0 if most is None else most - total",
-        without="a long stream holds up every client of the server",
-        tests=("contract/test_trimming.py::test_a_long_stream_is_trimmed_in_many_calls",),
     ),
     Mechanism(
         promise="bounds",

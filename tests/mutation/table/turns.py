@@ -81,22 +81,6 @@ MECHANISMS = (
         tests=("transport/test_device_queue.py::test_of_a_command_that_is_not_written_tcp_says_nothing",),
     ),
     Mechanism(
-        promise="bounds",
-        name="a taint counts once",
-        what="A taint counts from the verdict that made it, whoever leaves the line afterwards.",
-        file="transport/commands/device_queue.py",
-        where="DeviceQueue.leave",
-        code="self.writes.tainted and not was_tainted and not self.link.closed",
-        mutant="self.writes.tainted and not self.link.closed",
-        without="each command that is called off gives the device more time",
-        tests=(
-            (
-                "transport/test_device_queue.py::"
-                "test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_line"
-            ),
-        ),
-    ),
-    Mechanism(
         promise="P2",
         name="one that is called off takes no other with it",
         what="Commands that wait for the same device are given up one by one.",

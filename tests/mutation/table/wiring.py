@@ -27,28 +27,6 @@ MECHANISMS = (
         tests=("transport/test_gateway_tasks.py::test_a_registry_that_cannot_be_asked_is_asked_again",),
     ),
     Mechanism(
-        promise="faults",
-        name="a count that fails ends nothing",
-        what="The registry is told at each beat, though the pending commands cannot be counted.",
-        file="transport/daemon/gateway.py",
-        where="Gateway._reconcile",
-        code="""
-            with suppress(StoreError):
-                ...
-        """,
-        mutant="""
-            if True:
-                ...
-        """,
-        without="the first failed call ends the process",
-        tests=(
-            (
-                "transport/test_gateway_tasks.py::"
-                "test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_counted_or_not"
-            ),
-        ),
-    ),
-    Mechanism(
         promise="bounds",
         name="the last look is bounded",
         what="The last look at the stream may take so long and no longer.",
@@ -75,23 +53,6 @@ MECHANISMS = (
         mutant="pass",
         without="two read at once, and commands come in an order of their own",
         tests=("transport/test_gateway_tasks.py::test_the_last_look_is_taken_when_the_reader_has_ended",),
-    ),
-    Mechanism(
-        promise="faults",
-        name="a stop without Redis",
-        what="A release that cannot be made is left out.",
-        file="transport/daemon/gateway.py",
-        where="Gateway._shut_down",
-        code="""
-            with suppress(StoreError):
-                ...
-        """,
-        mutant="""
-            if True:
-                ...
-        """,
-        without="a stop while Redis is away ends with an error",
-        tests=("transport/test_gateway_tasks.py::test_without_redis_a_gateway_ends_all_the_same",),
     ),
     Mechanism(
         promise="P7",
@@ -137,22 +98,6 @@ MECHANISMS = (
         tests=("transport/test_backend.py::test_nothing_is_carried_out_before_the_instance_id_is_ours",),
     ),
     Mechanism(
-        promise="faults",
-        name="a port can be had again",
-        what="A restart has the port at once, though connections of before linger.",
-        file="transport/connection/tcp.py",
-        where="bind",
-        code="sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)",
-        mutant="",
-        without="a restart fails for a minute",
-        tests=(
-            (
-                "transport/test_tcp.py::"
-                "test_a_port_can_be_had_again_at_once_and_what_is_written_goes_out_at_once"
-            ),
-        ),
-    ),
-    Mechanism(
         promise="P3",
         name="unsent is unacknowledged",
         what="What has not reached the kernel is not acknowledged either.",
@@ -162,50 +107,6 @@ MECHANISMS = (
         mutant="int(queued)",
         without="a command that was never sent is `delivered`",
         tests=(("transport/test_tcp.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="the end of an outage is told",
-        what="When heartbeats come through and nothing fails, the log says how long Redis was away.",
-        file="transport/daemon/backend.py",
-        where="Backend.__init__",
-        code="on_renewed=self._heartbeat_renewed",
-        mutant="on_renewed=on_renewed",
-        without="nobody sees from the log that Redis is back",
-        tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="the next outage is news",
-        what="What was told of one outage does not keep the next one from being told.",
-        file="transport/daemon/outages.py",
-        where="Outages.heartbeat_renewed",
-        code="self._logged.clear()",
-        mutant="",
-        without="an outage soon after another is not logged",
-        tests=("transport/test_gateway_life.py::test_the_end_of_an_outage_is_told_when_it_is_one",),
-    ),
-    Mechanism(
-        promise="faults",
-        name="an end without a log of sessions",
-        what="With `--session-events off` a gateway ends as every other does.",
-        file="transport/daemon/gateway.py",
-        where="Gateway._flush",
-        code="backend.session_log is not None",
-        mutant="True",
-        without="it crashes on SIGTERM, and its heartbeat is not released",
-        tests=("transport/test_gateway_order.py::test_a_gateway_that_tells_no_sessions_ends_all_the_same",),
-    ),
-    Mechanism(
-        promise="bounds",
-        name="refusals of the ledger are counted",
-        what="A first move that the ledger does not make is counted, and one that it makes is not.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer._opened",
-        code="result.status is not Status.OK",
-        mutant="False",
-        without="an operator does not see that another process decides for this one",
-        tests=("transport/test_dispatcher.py::test_what_the_ledger_refuses_is_counted_and_nothing_else",),
     ),
     Mechanism(
         promise="registry",
@@ -226,10 +127,7 @@ MECHANISMS = (
         what="A heartbeat that was stopped is not revived by who asks for one beat.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat.renew",
-        code="""
-            if self._stop.is_set():
-                return None
-        """,
+        code="if self._stop.is_set(): ...",
         mutant="",
         without="a process that slept takes the id from a successor that is cut off",
         tests=(
