@@ -67,6 +67,11 @@ class Producer:
             return _text(await self._client.xadd(self._keys.outbound(instance_id), dict(fields)))
 
     @property
+    def telemetry(self) -> str:
+        """The stream of records, for `newest` and `follow`."""
+        return self._keys.telemetry
+
+    @property
     def messages(self) -> str:
         """The stream of what devices say by themselves, for `tail` and `follow`."""
         return self._keys.messages
@@ -77,11 +82,14 @@ class Producer:
             entries = await self._client.xrevrange(stream or self._keys.responses, count=1)
         return _text(entries[0][0]) if entries else "0-0"
 
-    async def follow(self, from_id: str, block: float = 1.0, stream: str = "") -> AsyncIterator[LogEntry]:
+    async def follow(
+        self, from_id: str, block: float = 1.0, stream: str = "", errors: str = "replace"
+    ) -> AsyncIterator[LogEntry]:
         """Every entry of the log, or of another `stream`, after `from_id`, for ever, as they come.
 
         Args:
             block: seconds to wait in Redis for the next entry before asking again; 0 asks without waiting.
+            errors: what becomes of bytes that are not UTF-8; ``surrogateescape`` keeps them, for `as_bytes`.
         """
         while True:
             with _reaching():
@@ -91,7 +99,22 @@ class Producer:
             for _, entries in reply or ():
                 for entry_id, fields in entries:
                     from_id = _text(entry_id)
-                    yield from_id, _flat(fields)
+                    yield from_id, _flat(fields, errors)
+
+    async def newest(self, stream: str, since_ms: int = 0) -> AsyncIterator[LogEntry]:
+        """The entries of a stream that came at `since_ms` (epoch ms, by Redis) or later, the newest first.
+
+        Bytes that are not UTF-8 are kept as `as_bytes` says.
+        """
+        last = "+"
+        while True:
+            with _reaching():
+                entries = await self._client.xrevrange(stream, last, f"{since_ms}-0", count=PAGE)
+            for entry_id, fields in entries:
+                yield _text(entry_id), _flat(fields, "surrogateescape")
+            if len(entries) < PAGE:
+                return
+            last = f"({_text(entries[-1][0])}"
 
     async def ledger(self, command_id: str) -> dict[str, str]:
         """The ledger of a command; empty when there is none (any more)."""
@@ -142,10 +165,15 @@ def _reaching(*, appending: bool = False) -> Iterator[None]:
         raise kind(f"Redis cannot be used: {error or type(error).__name__}") from error
 
 
-def _text(value: bytes | str) -> str:
+def as_bytes(text: str) -> bytes:
+    """The bytes of a field that was read with ``surrogateescape``."""
+    return text.encode(errors="surrogateescape")
+
+
+def _text(value: bytes | str, errors: str = "replace") -> str:
     """Text as somebody else wrote it: never an error."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value.decode(errors=errors) if isinstance(value, bytes) else value
 
 
-def _flat(fields: Mapping[Any, Any]) -> dict[str, str]:
-    return {_text(name): _text(value) for name, value in fields.items()}
+def _flat(fields: Mapping[Any, Any], errors: str = "replace") -> dict[str, str]:
+    return {_text(name): _text(value, errors) for name, value in fields.items()}

@@ -33,6 +33,7 @@ VERBS = {
     "cancel": "Cancel a command that is not sent yet.",
     "watch": "Print the events of commands and sessions as they arrive.",
     "history": "Show the events of a command and its path through the states.",
+    "records": "Show the records of a device, or its track on a map.",
     "avl": "Look up an AVL id, by its number or a part of its name.",
     "check": "Check Redis, the gateways on it and this host.",
     "diagrams": "Draw the state machines as Mermaid text and SVG.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,30 @@ class Duration(Kind):
         if not self.least <= seconds <= self.most:
             self.fail(f"{value!r} is not in {show(self.least)} to {show(self.most)} seconds.", param, ctx)
         return seconds
+
+
+class Moment(Kind):
+    """A time, in epoch milliseconds.
+
+    It is written as ``2026-11-29T10:00`` (local time, unless it has an offset), or as how long ago: ``1h``.
+    """
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if _DURATION.fullmatch(text) and text[-1].isalpha():
+            return round((time.time() - Duration().convert(text, param, ctx)) * 1000)
+        try:
+            return max(0, round(datetime.fromisoformat(text).timestamp() * 1000))
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{text!r} is neither a time such as 2026-11-29T10:00 nor how long ago, such as 1h.",
+                param,
+                ctx,
+            )
 
 
 class HostPort(Kind):

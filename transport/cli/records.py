@@ -1,0 +1,221 @@
+"""``telgw records``: what a device has reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.padding import Padding
+from rich.text import Text
+
+from store.streams.producer import LogEntry, Producer, as_bytes
+from transport.teltonika.avl import decode_avl
+from transport.teltonika.avl_ids import DEFAULT_FAMILY, AvlDictionary, Value, dictionary
+from transport.teltonika.errors import Undecodable
+from transport.teltonika.record_json import RecordData, record_json
+
+from . import render, track
+from .ending import complete
+from .parameters import Moment
+from .stream_options import Where, with_streams
+from .streams import producer
+
+FOUND, NONE = 0, 4
+
+_read = msgspec.json.Decoder(RecordData).decode
+Report = tuple[LogEntry, RecordData]
+"""An entry of the stream, and one record in it."""
+
+
+@click.command(short_help="Show the records of a device, or its track on a map.")
+@click.argument("imei")
+@click.option("--since", type=Moment(), default="1d", show_default=True, help="The earliest time of arrival.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="The most records; newest first."
+)
+@click.option("--follow", is_flag=True, help="Go on with new records as they arrive, until Ctrl-C.")
+@click.option("--names", is_flag=True, help="Show IO values with their names and units.")
+@click.option(
+    "--family", default=DEFAULT_FAMILY, show_default=True, help="The family of the device, for --names."
+)
+@click.option(
+    "--map",
+    "path",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the positions to FILE.geojson or FILE.gpx instead, all of them since --since.",
+)
+@click.option("--utc", is_flag=True, help="Show times in UTC instead of local time.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per record.")
+@with_streams
+def command(
+    where: Where,
+    imei: str,
+    since: int,
+    limit: int,
+    follow: bool,
+    names: bool,
+    family: str,
+    path: Path | None,
+    utc: bool,
+    raw: bool,
+) -> int:
+    """Show what the device IMEI has reported, the newest record first; with --follow the oldest first.
+
+    Times are those of the device's clock. A position with 0 satellites is the last known one.
+
+    Exit status: 0 found; 2 wrong use; 4 there is no record of the device in that time.
+    """
+    if path is not None and (follow or path.suffix not in track.WRITERS):
+        raise click.UsageError("--map writes FILE.geojson or FILE.gpx, and does not follow.")
+    shown = Shown(dictionary() if names else None, family, None if utc else datetime.now().astimezone(), raw)
+    if path is not None:
+        positions: list[track.Position] = []
+        complete(_collect(where, imei, since, positions))
+        return _write(imei, sorted(positions), path)
+    return complete(_records(where, imei, since, limit, follow, shown))
+
+
+async def _records(where: Where, imei: str, since: int, limit: int, follow: bool, shown: Shown) -> int:
+    async with producer(where, "records") as streams:
+        newest: list[Report] = []
+        tail = await streams.tail(streams.telemetry)
+        async for report in _newest(streams, imei, since):
+            newest.append(report)
+            if len(newest) == limit:
+                break
+        shown.print(newest[::-1] if follow else newest)
+        if follow:
+            start = newest[0][0][0] if newest else tail
+            async for entry in streams.follow(start, stream=streams.telemetry, errors="surrogateescape"):
+                shown.print(reports(entry, imei))
+    if not newest:
+        click.echo(f"telgw: There is no record of {render.printable(imei, 32)} in that time.", err=True)
+    return FOUND if newest else NONE
+
+
+async def _collect(where: Where, imei: str, since: int, positions: list[track.Position]) -> int:
+    async with producer(where, "records") as streams:
+        async for _, record in _newest(streams, imei, since):
+            if record.satellites:
+                positions.append(track.Position.of(record))
+    return FOUND
+
+
+def _write(imei: str, positions: list[track.Position], path: Path) -> int:
+    if not positions:
+        click.echo(f"telgw: There is no position of {render.printable(imei, 32)} in that time.", err=True)
+        return NONE
+    path.write_text(track.WRITERS[path.suffix](imei, positions), encoding="utf-8")
+    click.echo(f"{len(positions)} positions written to {path}.")
+    return FOUND
+
+
+async def _newest(streams: Producer, imei: str, since: int) -> AsyncIterator[Report]:
+    async for entry in streams.newest(streams.telemetry, since):
+        for report in reversed(reports(entry, imei)):
+            yield report
+
+
+def reports(entry: LogEntry, imei: str) -> list[Report]:
+    """The records in an entry, if it is one of the device; one of ``--payload raw`` may have many."""
+    fields = entry[1]
+    if fields.get("imei") != imei:
+        return []
+    try:
+        if "frame" in fields:
+            bodies = [record_json(record) for record in decode_avl(as_bytes(fields["frame"]))]
+        else:
+            bodies = [fields["data"].encode()]
+        return [(entry, _read(body)) for body in bodies]
+    except (KeyError, ValueError, Undecodable):
+        return []  # somebody else's entry
+
+
+class Shown:
+    """How records are printed.
+
+    Args:
+        names: the dictionary of AVL ids; without it, IO values are shown by their ids.
+        family: of the device.
+        local: any time in the local time zone; None for UTC.
+        raw: as JSON.
+    """
+
+    def __init__(self, names: AvlDictionary | None, family: str, local: datetime | None, raw: bool) -> None:
+        self._names = names
+        self._family = family
+        self._zone = local.tzinfo if local else UTC
+        self._raw = raw
+        self._console = render.Output()
+
+    def print(self, found: Sequence[Report]) -> None:
+        """Print records, in their order."""
+        for (entry_id, fields), record in found:
+            if self._raw:
+                click.echo(json.dumps(self._as_dict(entry_id, fields, record), ensure_ascii=False))
+            else:
+                self._print(record)
+
+    def _as_dict(self, entry_id: str, fields: dict[str, str], record: RecordData) -> dict[str, Any]:
+        named = {f"{number} {name}": _plain(value) for number, name, value in self._named(record)}
+        head: dict[str, Any] = {
+            name: fields[name] for name in ("imei", "codec", "instance_id") if name in fields
+        }
+        return {"id": entry_id, **head, **record.to_dict(), **({"named": named} if self._names else {})}
+
+    def _print(self, record: RecordData) -> None:
+        """One record on one line, or on two where the IO values do not fit behind the position."""
+        place = f"{record.latitude:>11.6f} {record.longitude:>11.6f} {record.speed:>4} km/h"
+        more = f"{record.satellites:>3} sat  event {record.event_id}"
+        head = Text.assemble((self._time(record.timestamp), "bold"), f"{place} {more}")
+        io = Text(self._io(record))
+        if head.cell_len + 2 + io.cell_len <= self._console.width:
+            self._console.print(Text("  ").join((head, io)), no_wrap=True)
+        else:
+            self._console.print(head, Padding(io, (0, 0, 0, 2), expand=False))
+
+    def _time(self, timestamp: int | str) -> str:
+        try:
+            return f"{datetime.fromtimestamp(int(timestamp) / 1000, self._zone):%Y-%m-%d %H:%M:%S%z}"
+        except (ValueError, OverflowError, OSError):
+            return str(timestamp)  # the clock of a device may say anything
+
+    def _io(self, record: RecordData) -> str:
+        if self._names is None:
+            signed = record.signed or {}
+            return " ".join(f"{number}={signed.get(number, value)}" for number, value in record.io.items())
+        return ", ".join(f"{name} {_text(value)}" for _, name, value in self._named(record))
+
+    def _named(self, record: RecordData) -> list[tuple[str, str, Value]]:
+        """The IO values with their names; one that the dictionary does not know has its id for a name."""
+        found = []
+        for number, value in record.io.items():
+            row = self._names.find(int(number), self._family) if self._names else None
+            if row is None:
+                found.append((number, number, Value(None, text=str(value))))
+            elif number in (record.hex or ()):
+                found.append((number, row.name, row.variable(bytes.fromhex(str(value)))))
+            else:
+                signed = (record.signed or {}).get(number)
+                found.append(
+                    (number, row.name, row.value(int(value), None if signed is None else int(signed)))
+                )
+        return found
+
+
+def _text(value: Value) -> str:
+    """A value as a line shows it."""
+    if value.number is None:
+        return render.printable(value.text)
+    return f"{value.number} {value.unit}".strip() + (f" ({value.text})" if value.text else "")
+
+
+def _plain(value: Value) -> dict[str, Any]:
+    """A value as JSON shows it, without what it does not have."""
+    parts = {"value": value.number, "unit": value.unit, "text": value.text}
+    return {name: part for name, part in parts.items() if part not in (None, "")}
