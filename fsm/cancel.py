@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fsm.command import Command, Entry, decide
-from fsm.errors import IllegalTransition, UnknownState, WrongReason
+from fsm.errors import UnknownState
 from fsm.events import CommandEvent
 from fsm.outbound import CancelRequest
-from fsm.reasons import CANCELLED
+from fsm.policies import Fire, Reject, policy_for
 
 
 @dataclass(slots=True, frozen=True)
@@ -18,6 +18,16 @@ class Cancelled:
 
     event: CommandEvent
     held: Entry
+
+
+def cancel_policy(stage: str) -> Fire | Reject:
+    """What a cancel does to a command at `stage`. A state of another version cannot be cancelled."""
+    try:
+        policy = policy_for("cancel", stage)
+    except UnknownState:
+        return Reject("terminal")
+    assert isinstance(policy, Fire | Reject)
+    return policy
 
 
 def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelled | str:
@@ -33,11 +43,9 @@ def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelle
         return "unknown"
     held = Entry(ledger["instance_id"], ledger["outbound_id"])
     command = Command(request.command_id, ledger["state"], int(ledger["seq"]))
-    try:
-        event = decide(command, "fail", reason=CANCELLED, entry=held)
-    except WrongReason:
-        return "sent"
-    except (IllegalTransition, UnknownState):  # a state of another version cannot be cancelled here
-        return "terminal"
+    policy = cancel_policy(command.state)
+    if isinstance(policy, Reject):
+        return policy.detail
+    event = decide(command, policy.trigger, reason=policy.reason, entry=held)
     imei, codec = ledger.get("imei", ""), ledger.get("codec", "")
     return Cancelled(replace(event, imei=imei, codec=codec, echo=request.echo), held)

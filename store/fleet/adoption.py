@@ -15,20 +15,15 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from fsm.cancel import Cancelled, decide_cancel
-from fsm.command import QUEUED, Command, CommandRequest, decide, evolve
+from fsm.command import Command, CommandRequest, decide
 from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
 from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
-from fsm.outbound import MAX_HOPS, CancelRequest, Limits, parse_entry
-from fsm.reasons import (
-    CANCEL_REJECTED,
-    EXPIRED,
-    INSTANCE_LOST,
-    INTERNAL_ERROR,
-    INVALID_COMMAND,
-    MOVED,
-)
+from fsm.outbound import CancelRequest, Limits, parse_entry
+from fsm.policies import REMOVE, Fire, HandOver, Policy
+from fsm.reasons import CANCEL_REJECTED, INTERNAL_ERROR, INVALID_COMMAND, MOVED
+from fsm.redelivery import command_of, events_of_refused, policy_at
 from store.client.errors import StoreRefused, is_transient
 from store.client.replies import understood
 from store.client.script import Script
@@ -173,19 +168,9 @@ class Adoption:
             return
         if result.status is Status.OK:
             self._on_adopted()
-        elif result.status is Status.REDELIVERED:
-            command = Command(
-                error.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
-            )
-            await self._end_unreadable(command, entry)
-
-    async def _end_unreadable(self, command: Command, entry: Entry) -> None:
-        """The dead instance accepted a command that the limits of this one refuse."""
-        if command.terminal:
-            await self._move(Discard(entry, _nothing))
-            return
-        event = decide(command, "fail", reason=INSTANCE_LOST, entry=entry)
-        await self._step(_located(event, await self._ledger.read(command.command_id)), entry)
+        elif (known := command_of(event, result)) is not None:
+            # The dead instance accepted a command that the limits of this one refuse.
+            await self._end(policy_at("adoption", known.state, None, self._now_ms()), known, entry)
 
     async def _adopt(self, request: CommandRequest, entry: Entry) -> None:
         command = Command(request.command_id)
@@ -193,22 +178,32 @@ class Adoption:
         try:
             result = await self._move(Open(opening, entry, _nothing, request))
         except StoreRefused as refusal:
-            ending = decide(evolve(command, opening), "fail", reason=INTERNAL_ERROR, request=request)
-            await self._give_up(entry, letter_of(request), (opening, ending), refusal)
+            events = events_of_refused(command, request, opening)
+            await self._give_up(entry, letter_of(request), events, refusal)
             return
-        if result.status is Status.OK:
-            command = evolve(command, opening)
-        elif result.status is Status.REDELIVERED:
-            command = Command(
-                request.command_id, result.state, result.seq, session_id=result.session_id, codec=result.codec
-            )
-        else:
-            return
-        request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
-        if command.terminal:
+        known = command_of(opening, result)
+        if known is not None:
+            request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
+            await self._go_on(request, known, entry)
+
+    async def _go_on(self, request: CommandRequest, command: Command, entry: Entry) -> None:
+        """Do what `fsm.redelivery` says of a command whose ledger names this entry."""
+        policy = policy_at("adoption", command.state, request, self._now_ms())
+        if isinstance(policy, HandOver) and not await self._hand_over(request, command, entry):
+            policy = policy_at("adoption", command.state, request, self._now_ms(), stranded=True)
+        await self._end(policy, command, entry, request)
+
+    async def _end(
+        self, policy: Policy, command: Command, entry: Entry, request: CommandRequest | None = None
+    ) -> None:
+        """End the command or remove its entry, if that is the policy; `request` is None if unreadable."""
+        if policy is REMOVE:
             await self._move(Discard(entry, _nothing))
-        elif command.state != QUEUED or not await self._hand_on(request, command, entry):
-            await self._end(request, command, entry)
+        elif isinstance(policy, Fire):
+            event = decide(command, policy.trigger, reason=policy.reason, request=request, entry=entry)
+            if request is None:
+                event = _located(event, await self._ledger.read(command.command_id))
+            await self._step(event, entry)
 
     async def _give_up(
         self, entry: Entry, fields: Pairs, events: tuple[CommandEvent, ...], refusal: StoreRefused
@@ -219,10 +214,8 @@ class Adoption:
         await self._move(Discard(entry, _nothing, error=INTERNAL_ERROR, fields=fields, events=events))
         self._on_adopted()
 
-    async def _hand_on(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
-        """Hand a queued command over to the holder of its device; False when no living instance holds it."""
-        if self._now_ms() >= request.expires_at or request.hops >= MAX_HOPS:
-            return False
+    async def _hand_over(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
+        """Hand a command over to the holder of its device; False when no living instance holds it."""
         holder = (await self._client.hget(self._keys.registry, request.imei) or b"").decode(errors="replace")
         if holder in ("", self._dead):
             return False
@@ -248,14 +241,6 @@ class Adoption:
         if result.status is Status.OK:
             self._on_adopted()
         return result.status is not Status.HELD_ELSEWHERE
-
-    async def _end(self, request: CommandRequest, command: Command, entry: Entry) -> None:
-        expired = command.state == QUEUED and self._now_ms() >= request.expires_at
-        if expired:
-            event = decide(command, "expire", reason=EXPIRED, request=request)
-        else:
-            event = decide(command, "fail", reason=INSTANCE_LOST, request=request)
-        await self._step(event, entry)
 
     async def _step(self, event: CommandEvent, entry: Entry) -> None:
         if (await self._move(Step(event, entry, _nothing))).status is Status.OK:
