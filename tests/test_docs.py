@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import fakeredis
 import pytest
 
+from fsm.events import CommandEvent, Note
+from store.streams.events import command_fields, note_fields
 from transport.cli.reference import BEGIN, END, reference
 from transport.daemon.backend import PURPOSES
 
@@ -29,6 +33,23 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_consumer_of_the_contract_page_reads_outcomes() -> None:
+    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    example = text.partition("<!-- example:consumer -->\n```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    redis = fakeredis.FakeRedis()
+    queued = CommandEvent("c-1", 1, "queued", "", "accept", terminal=False)
+    failed = CommandEvent("c-1", 2, "failed", "queued", "fail", terminal=True, reason="cancelled")
+    entries = [command_fields(queued), note_fields(Note("moved", "n-1")), command_fields(failed)]
+    for flat in [*entries, ["kind", "unknown"]]:
+        redis.xadd("commands:responses", dict(zip(flat[::2], flat[1::2], strict=True)))
+    redis.xgroup_create("commands:responses", "group", "0")
+    found = [(event.command_id, event.seq, event.reason) for event in names["outcomes"](redis, "group", "me")]
+    assert found == [("c-1", 2, "cancelled")]
+    assert redis.xpending("commands:responses", "group")["pending"] == 0
 
 
 def test_the_page_of_faults_names_a_test_in_every_row() -> None:

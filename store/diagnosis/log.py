@@ -190,7 +190,7 @@ def _take(audit: Audit, entry_id: str, raw: Mapping[bytes, bytes]) -> None:
     fields = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
     try:
         event = read_entry(fields)
-    except (KeyError, ValueError):
+    except ValueError:
         audit.unreadable(entry_id)
         return
     assert isinstance(event, CommandEvent)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from dataclasses import fields as fields_of
+from typing import Any
 
 from fsm.events import SCHEMA_VERSION, CommandEvent, Note, SessionEvent
 from fsm.outbound import ECHOED
+from store.streams import messages
+from store.streams.messages import Message, RawEntry, read_message
 
+Event = CommandEvent | Note | SessionEvent
 Fields = list[str]
 
 _VERSION = str(SCHEMA_VERSION)
@@ -81,89 +85,28 @@ def session_fields(event: SessionEvent, at_ms: int) -> dict[str, str]:
     }
 
 
-def _echo(entry: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, entry[name]) for name in ECHOED if name in entry)
-
-
-def _number(entry: Mapping[str, str], name: str) -> int | None:
-    return int(entry[name]) if name in entry else None
-
-
-def _command_event(entry: Mapping[str, str]) -> CommandEvent:
-    return CommandEvent(
-        command_id=entry["command_id"],
-        seq=int(entry["seq"]),
-        state=entry["state"],
-        prev=entry["prev"],
-        trigger=entry["trigger"],
-        terminal=entry["terminal"] == "1",
-        outcome=entry["outcome"],
-        reason=entry["reason"],
-        detail=entry["detail"],
-        delivery=entry["delivery"],
-        imei=entry["imei"],
-        codec=entry["codec"],
-        instance_id=entry["instance_id"],
-        session_id=entry["session_id"],
-        outbound_id=entry["outbound_id"],
-        rtt_ms=_number(entry, "rtt_ms"),
-        response=entry.get("response"),
-        response_hex=entry.get("response_hex"),
-        truncated=entry.get("truncated") == "1",
-        attribution=entry.get("attribution", ""),
-        recovered=entry.get("recovered") == "1",
-        echo=_echo(entry),
-    )
-
-
-def _note(entry: Mapping[str, str]) -> Note:
-    return Note(
-        note=entry["note"],
-        note_id=entry["note_id"],
-        command_id=entry["command_id"],
-        detail=entry["detail"],
-        imei=entry["imei"],
-        codec=entry["codec"],
-        instance_id=entry["instance_id"],
-        session_id=entry["session_id"],
-        outbound_id=entry["outbound_id"],
-        state=entry["state"],
-        rtt_ms=_number(entry, "rtt_ms"),
-        response=entry.get("response"),
-        response_hex=entry.get("response_hex"),
-        truncated=entry.get("truncated") == "1",
-        attribution=entry.get("attribution", ""),
-        echo=_echo(entry),
-    )
-
-
-def _session_event(entry: Mapping[str, str]) -> SessionEvent:
-    return SessionEvent(
-        session_id=entry["session_id"],
-        seq=int(entry["seq"]),
-        state=entry["state"],
-        prev=entry["prev"],
-        trigger=entry["trigger"],
-        reason=entry["reason"],
-        imei=entry["imei"],
-        peer=entry["peer"],
-        instance_id=entry["instance_id"],
-        terminal=entry["terminal"] == "1",
-    )
-
-
-_READERS: dict[str, Callable[[Mapping[str, str]], CommandEvent | Note | SessionEvent]] = {
-    "command": _command_event,
-    "note": _note,
-    "session": _session_event,
+_EVENTS: dict[type[Message], type[Event]] = {
+    messages.CommandEvent: CommandEvent,
+    messages.Note: Note,
+    messages.SessionEvent: SessionEvent,
 }
+_NAMES = {cls: [one.name for one in fields_of(cls) if one.name != "echo"] for cls in _EVENTS.values()}
 
 
-def read_entry(entry: Mapping[str, str]) -> CommandEvent | Note | SessionEvent | None:
-    """The event or note that an entry of the log holds; None for a kind this version does not know.
+def event_of(message: Message) -> Event:
+    """Return the event or note that a message tells of, without the stamps of the store."""
+    cls = _EVENTS[type(message)]
+    values: dict[str, Any] = {name: getattr(message, name) for name in _NAMES[cls]}
+    if not isinstance(message, messages.SessionEvent):
+        values["echo"] = tuple((name, text) for name in ECHOED if (text := getattr(message, name)))
+    return cls(**values)
+
+
+def read_entry(entry: RawEntry) -> Event | None:
+    """Return the event or note that an entry of the log holds; None for a kind this version does not know.
 
     Raises:
-        KeyError, ValueError: a known kind lacks a field or holds nonsense in one.
+        ValueError: as `read_message` does.
     """
-    reader = _READERS.get(entry.get("kind", ""))
-    return reader(entry) if reader else None
+    message = read_message(entry)
+    return None if message is None else event_of(message)

@@ -6,6 +6,7 @@ Others may write to the log too, and a device decides what its answers say.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Coroutine
 from io import StringIO
 from typing import Any
@@ -17,7 +18,8 @@ from fsm.command import COMMAND
 from store.diagnosis.log import diagnose_log
 from store.diagnosis.server import CRITICAL, LEVELS
 from store.keys import Keys
-from store.streams.events import read_entry
+from store.streams import messages
+from store.streams.messages import CommandEvent, Note
 from store.streams.producer import LogEntry, Producer
 from tests.fuzz.contract import Fields, read_log
 from transport.cli import check, history, path_drawing, render
@@ -43,28 +45,26 @@ def log(text: bytes) -> Met:
 
 def _shown(entry_id: str, fields: dict[str, str]) -> Met:
     text = _printed(render.line(fields))
-    answer = render.answer_text(fields)
+    message = render.read(fields)
+    answer = render.answer_text(message) if isinstance(message, CommandEvent | Note) else ""
     assert answer in text
     assert text.count("\n") == 1
     spelt = render.as_json(entry_id, fields)
     assert spelt.isascii()
     assert spelt.isprintable()
     assert json.loads(spelt) == {"id": entry_id} | fields
-    try:
-        event = read_entry(fields)
-    except (KeyError, ValueError):
-        return {"unreadable"}
-    kinds = {"answer"} if answer else set()
-    return kinds | {type(event).__name__ if event else "unknown kind"}
+    if message is None:
+        return {"unreadable" if fields.get("kind") in (None, *messages.KINDS) else "unknown kind"}
+    return {type(message).__name__, *(["answer"] if answer else [])}
 
 
 def _page(entries: list[LogEntry]) -> None:
     """What `telgw history` shows of a command."""
     text = _printed(history.table(entries))
-    for _, fields in entries:
-        for cell in (render.answer_text(fields) or render.printable(fields.get("detail", "")),):
-            assert " ".join(cell.split()) in " ".join(text.split()), f"{cell!r} is not shown"
-    _printed(path_drawing.drawing([fields for _, fields in entries]))
+    for event in history.command_events(entries):
+        cell = render.answer_text(event) or render.printable(event.detail)
+        assert " ".join(cell.split()) in " ".join(text.split()), f"{cell!r} is not shown"
+    _printed(path_drawing.drawing(history.command_events(entries)))
     plain = [
         (at, {name: "" if name == "reason" else fields[name] for name in fields}) for at, fields in entries
     ]
@@ -103,7 +103,7 @@ def _folded_apart(entries: list[dict[str, str]]) -> tuple[int, set[str]]:
             continue
         count += 1
         seq, name = int(entry["seq"]), entry["command_id"]
-        before, state, folded = last.get(name, (max(0, seq - 1), entry["prev"] or "new", False))
+        before, state, folded = last.get(name, (max(0, seq - 1), entry.get("prev") or "new", False))
         if seq <= before:
             flaws.add("repeated events")
         elif seq > before + 1 and folded:  # a log may begin anywhere
@@ -115,13 +115,13 @@ def _folded_apart(entries: list[dict[str, str]]) -> tuple[int, set[str]]:
 
 
 def _readable(entry: dict[str, str]) -> bool:
-    needed = "command_id seq state prev trigger terminal outcome reason detail delivery imei codec"
-    if not {*needed.split(), "instance_id", "session_id", "outbound_id"} <= entry.keys():
-        return False
-    try:
-        return isinstance((int(entry["seq"]), int(entry.get("rtt_ms", "0"))), tuple)
-    except ValueError:
-        return False
+    numbers = {name: entry[name] for name in ("v", "seq", "rtt_ms", "age_ms") if name in entry}
+    flags = {entry[name] for name in ("terminal", "recovered", "truncated") if name in entry}
+    return (
+        {"command_id", "seq", "state", "trigger", "terminal"} <= entry.keys()
+        and all(re.fullmatch("0|[1-9][0-9]{0,19}", number) for number in numbers.values())
+        and flags <= {"0", "1"}
+    )
 
 
 class _Server:

@@ -6,7 +6,6 @@ import json
 from contextlib import suppress
 from typing import TypeAlias
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from transport.teltonika import layout
 from transport.teltonika.avl import Record, decode_avl, encode_ack, encode_avl
 from transport.teltonika.errors import Undecodable
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
-from transport.teltonika.record_json import RecordData, record_data, record_json
+from transport.teltonika.record_json import RecordData, read_record, record_data, record_json
 
 Io: TypeAlias = dict[int, tuple[int, int] | bytes]
 
@@ -269,5 +268,10 @@ def test_msgspec_and_dataclasses_json_write_the_same_values(frame: tuple[int, li
 def test_the_json_of_a_record_reads_back(frame: tuple[int, list[Record]]) -> None:
     for record in frame[1]:
         text = record_json(record)
-        assert msgspec.json.decode(text, type=RecordData) == record_data(record)
-        assert RecordData.from_json(text) == record_data(record)
+        assert read_record(text) == RecordData.from_json(text) == record_data(record)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"speed": "fast"}', b"\xff"])
+def test_a_text_that_is_no_record_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"JSON|missing|expected|Expected|utf|UTF|truncated"):
+        read_record(text)

@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from fsm.command import COMMAND, Answer, Command, decide
 from fsm.events import Note, SessionEvent
+from store.streams import messages
 from store.streams.events import command_fields, note_fields, session_fields
 from transport.cli import VERBS, cli, config, path_drawing, render, run
 from transport.cli.scenes import Act, Scene, scenes
@@ -299,6 +301,8 @@ def test_what_a_device_wrote_never_steers_the_terminal() -> None:
         "kind": "command",
         "command_id": "c1\x1b[2J",
         "imei": IMEI,
+        "seq": "3",
+        "trigger": "respond",
         "state": "responded",
         "prev": "sent\r",
         "terminal": "1",
@@ -317,24 +321,28 @@ def test_what_a_device_wrote_never_steers_the_terminal() -> None:
 
 def test_long_and_binary_answers_fit_in_a_line() -> None:
     assert len(render.printable("x" * 1000)) == render.LONGEST
-    assert render.answer_text({"response_hex": "00ff"}) == "hex 00ff"
-    assert render.answer_text({"response": "a", "truncated": "1"}) == '"a" (cut)'
-    assert render.answer_text({}) == ""
+    note = partial(messages.Note, note="late_response", note_id="n1")
+    assert render.answer_text(note(response_hex="00ff")) == "hex 00ff"
+    assert render.answer_text(note(response="a", truncated=True)) == '"a" (cut)'
+    assert render.answer_text(note()) == ""
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kind": "note", "note": "late_response", "state": "timeout", "command_id": "c1"}, "late_response"),
+        ("kind=note note=late_response note_id=1 state=timeout command_id=c1", "late_response  (timeout)"),
         (
-            {"kind": "session", "state": "ready", "prev": "identified", "session_id": "s1"},
+            "kind=session session_id=s1 seq=2 state=ready prev=identified trigger=open terminal=0",
             "identified → ready",
         ),
-        ({}, "?"),
+        ("kind=alarm new=1", "?  kind=alarm new=1"),
+        ("kind=command seq=one", "?  kind=command seq=one"),
+        ("imei=1 codec=12 received_at=0 type=06 text=a", '00:00:00.000  1  codec 12 type 06  "a"'),
+        ("", "?"),
     ],
 )
-def test_every_kind_of_entry_has_a_line(fields: dict[str, str], words: str) -> None:
-    assert words in render.line(fields).plain
+def test_every_kind_of_entry_has_a_line(fields: str, words: str) -> None:
+    assert words in render.line(dict(pair.split("=") for pair in fields.split())).plain
 
 
 def _drawn(drawing: Any) -> str:
@@ -345,13 +353,13 @@ def _drawn(drawing: Any) -> str:
 
 
 def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
-    entries = [
-        {"kind": "command", "trigger": "accept", "state": "queued"},
-        {"kind": "note", "note": "moved", "state": "queued"},
-        {"kind": "command", "trigger": "send", "prev": "queued", "state": "sent"},
-        {"kind": "command", "trigger": "time_out", "prev": "sent", "state": "timeout"},
+    event = partial(messages.CommandEvent, command_id="c1", terminal=False)
+    events = [
+        event(seq=1, trigger="accept", state="queued"),
+        event(seq=2, trigger="send", prev="queued", state="sent"),
+        event(seq=3, trigger="time_out", prev="sent", state="timeout"),
     ]
-    drawn = _drawn(path_drawing.drawing(entries))
+    drawn = _drawn(path_drawing.drawing(events))
     for place, edge in enumerate(("accept → queued", "send → sent", "time_out → timeout"), 1):
         assert f"{edge}  ({place})" in drawn
     assert drawn.count(" → ") == len(COMMAND.edges)

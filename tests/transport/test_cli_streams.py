@@ -211,7 +211,7 @@ def test_watch_shows_what_serial_ports_say(
     assert lines == [
         f'22:13:20.123  {IMEI}  codec 12 type 06  "\\x1b[31m\\r\\n"',
         "22:13:21.000  352093081452252  codec 13 type 06  at=2023-11-14T22:13:20.000Z  hex 00ff",
-        "-  ?  codec ? type 06  hex ",
+        f"?  type=06 received_at={'9' * 20} at=x",
     ]
     result = telgw("watch", "--messages", "--from", "0", "--imei", IMEI, "--json")
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [first["text"]]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from fsm import events
 from fsm.command import COMMAND
 from fsm.diagram import command_diagram, path
-from fsm.events import CommandEvent
-from store.streams.events import read_entry
+from store.streams.events import event_of
+from store.streams.messages import CommandEvent, Note
 from store.streams.producer import LogEntry
 
 from . import path_drawing, render
@@ -51,8 +52,14 @@ async def _history(where: Where, command_id: str, raw: bool, mermaid: bool) -> i
             render.show(console, *entry, raw=True)
         return FOUND
     console.print(table(entries))
-    console.print(path_drawing.drawing([fields for _, fields in entries]))
+    console.print(path_drawing.drawing(command_events(entries)))
     return FOUND
+
+
+def command_events(entries: list[LogEntry]) -> list[CommandEvent]:
+    """The events of the command. Notes, and entries that are no message, are left out."""
+    messages = (render.read(fields) for _, fields in entries)
+    return [message for message in messages if isinstance(message, CommandEvent)]
 
 
 def table(entries: list[LogEntry]) -> Table:
@@ -64,32 +71,30 @@ def table(entries: list[LogEntry]) -> Table:
         shown.add_column(heading, no_wrap=True)
     shown.add_column("answer or detail", overflow="fold", min_width=12)
     for _, fields in entries:
-        cells = (
-            render.printable(fields.get("reason", ""), 32),
-            render.printable(fields.get("delivery", ""), 32),
-            f"{render.printable(fields['age_ms'], 12)} ms" if fields.get("age_ms") else "",
-            render.answer_text(fields) or render.printable(fields.get("detail", "")),
-        )
-        # `Text`, because rich would read brackets in an answer of a device as markup.
-        shown.add_row(
-            Text(render.printable(fields.get("seq", "note"), 8)),
-            Text(render.time_of(fields)),
-            render.styled(fields.get("note") or fields.get("state", "")),
-            *map(Text, cells),
-        )
+        shown.add_row(*_row(fields))
     return shown
+
+
+def _row(fields: render.Fields) -> Iterable[Text]:
+    """The cells of one entry: `Text`, because rich would read brackets in an answer as markup."""
+    message = render.read(fields)
+    if isinstance(message, Note):
+        said = render.answer_text(message) or render.printable(message.detail)
+        return _cells("note", message.at, message.note, "", "", "", said)
+    if not isinstance(message, CommandEvent):
+        return (Text("?"), *(Text() for _ in range(5)), render.unread(fields))
+    said = render.answer_text(message) or render.printable(message.detail)
+    after = "" if message.age_ms is None else f"{message.age_ms} ms"
+    texts = (render.printable(message.reason, 32), render.printable(message.delivery, 32), after, said)
+    return _cells(str(message.seq), message.at, message.state, *texts)
+
+
+def _cells(number: str, at: str, name: str, *texts: str) -> Iterable[Text]:
+    return (Text(number), Text(render.time_of(at)), render.styled(name), *map(Text, texts))
 
 
 def chart(entries: list[LogEntry]) -> str:
     """The state diagram as Mermaid text, with the path. Entries that are not events are left out."""
-    return command_diagram(path(COMMAND, filter(None, (_event(fields) for _, fields in entries))))
-
-
-def _event(fields: Mapping[str, str]) -> CommandEvent | None:
-    try:
-        event = read_entry(fields)
-    except (KeyError, ValueError):
-        return None
-    if not isinstance(event, CommandEvent):
-        return None
-    return replace(event, reason=render.printable(event.reason, 32))
+    safe = (replace(one, reason=render.printable(one.reason, 32)) for one in command_events(entries))
+    told = [event for one in safe if isinstance(event := event_of(one), events.CommandEvent)]
+    return command_diagram(path(COMMAND, told))

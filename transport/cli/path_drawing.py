@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group
 from rich.text import Text
@@ -10,20 +10,17 @@ from rich.tree import Tree
 
 from fsm.command import COMMAND, NEW
 from fsm.machine import Edge, Table
+from store.streams.messages import CommandEvent
 
-from .render import STYLES, Fields, printable
+from .render import STYLES, printable
 
 Move = tuple[str, str, str]
 """State, trigger, next state."""
 
 
-def moves(entries: Sequence[Fields]) -> list[Move]:
-    """The transitions of the command events among `entries`."""
-    return [
-        (entry.get("prev") or NEW, entry.get("trigger", ""), entry.get("state", ""))
-        for entry in entries
-        if entry.get("kind") == "command"
-    ]
+def moves(events: Iterable[CommandEvent]) -> list[Move]:
+    """The transitions that the events of a command tell of."""
+    return [(event.prev or NEW, event.trigger, event.state) for event in events]
 
 
 def boxes(taken: Sequence[Move]) -> Text:
@@ -49,9 +46,9 @@ def diagram(taken: Sequence[Move], table: Table = COMMAND) -> Tree:
     return tree
 
 
-def drawing(entries: Sequence[Fields]) -> Group:
+def drawing(events: Iterable[CommandEvent]) -> Group:
     """The path as boxes, and the table with the path marked in it."""
-    taken = moves(entries)
+    taken = moves(events)
     return Group(boxes(taken), "", diagram(taken))
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from rich.console import Console
 from rich.text import Text
 
 from store.streams.events import rfc3339
+from store.streams.messages import (
+    CommandEvent,
+    DeviceMessage,
+    Message,
+    Note,
+    SessionEvent,
+    read_device_message,
+    read_message,
+)
 
 STYLES = {
     "queued": "cyan",
@@ -24,6 +33,10 @@ STYLES = {
 }
 LONGEST = 160
 """Characters of an answer that a line shows at most."""
+FIELDS_SHOWN = 16
+"""Fields of an unreadable entry that a line shows."""
+LAST_MOMENT = 10**14 - 1
+"""Epoch ms of the last time that is shown as one."""
 
 Fields = Mapping[str, str]
 
@@ -50,52 +63,77 @@ def styled(state: str) -> Text:
     return Text(printable(state, 32), STYLES.get(state, ""))
 
 
+def read(fields: Fields) -> Message | DeviceMessage | None:
+    """The message that an entry of a stream holds; None for an unknown kind or a field of a wrong form."""
+    try:
+        return read_device_message(fields) if "kind" not in fields else read_message(fields)
+    except ValueError:
+        return None
+
+
 def line(fields: Fields) -> Text:
     """One event or note, or one message of a device, as one line."""
-    if "type" in fields and "kind" not in fields:
-        return _message(fields)
-    parts = [Text(time_of(fields), "dim"), Text(f"{_kind(fields):<8}", "bold"), Text(_subject(fields))]
-    if fields.get("state"):
-        parts.append(_move(fields))
-    parts += [Text(f"{name}={printable(fields[name])}") for name in ("reason", "detail") if fields.get(name)]
-    if fields.get("terminal") == "1" and fields.get("delivery"):
-        parts.append(Text(printable(fields["delivery"], 32), "bold"))
-    if fields.get("rtt_ms"):
-        parts.append(Text(f"{printable(fields['rtt_ms'], 12)} ms", "dim"))
-    if answer := answer_text(fields):
-        parts.append(Text(answer, "italic"))
-    return Text("  ").join(parts)
+    message = read(fields)
+    if message is None:
+        return Text("  ").join([Text("?", "bold"), unread(fields)])
+    if isinstance(message, DeviceMessage):
+        return _device_message(message)
+    parts = [Text(time_of(message.at), "dim"), Text(f"{message.kind:<8}", "bold"), Text(_subject(message))]
+    if message.state:
+        parts.append(_move(message))
+    return Text("  ").join([*parts, *_facts(message)])
 
 
-def _message(fields: Fields) -> Text:
+def unread(fields: Fields) -> Text:
+    """The first fields of an entry that is no message."""
+    shown = islice(fields.items(), FIELDS_SHOWN)
+    return Text(" ".join(f"{printable(name, 32)}={printable(value)}" for name, value in shown))
+
+
+def _device_message(message: DeviceMessage) -> Text:
     """A message: when it was read, its device, its codec and type, when the device received it, its text."""
-    text = fields.get("text")
-    said = f"hex {printable(fields.get('hex', ''))}" if text is None else f'"{printable(text)}"'
-    at = _moment(fields.get("at", ""))
+    said = f"hex {printable(message.hex or '')}" if message.text is None else f'"{printable(message.text)}"'
+    at = _moment(message.at)
     parts = [
-        Text(_moment(fields.get("received_at", "")).partition("T")[2].rstrip("Z") or "-", "dim"),
-        Text(printable(fields.get("imei", "?"), 64)),
-        Text(f"codec {printable(fields.get('codec', '?'), 2)} type {printable(fields['type'], 2)}"),
+        Text(time_of(_moment(message.received_at)), "dim"),
+        Text(printable(message.imei, 64)),
+        Text(f"codec {printable(message.codec, 2)} type {printable(message.type, 2)}"),
         *([Text(f"at={at}", "dim")] if at else ()),
         Text(said, "italic"),
     ]
     return Text("  ").join(parts)
 
 
-def _moment(epoch_ms: str) -> str:
-    """A time of a stream in RFC 3339; empty if the field is not a time."""
-    return rfc3339(int(epoch_ms)) if re.fullmatch(r"[0-9]{1,14}", epoch_ms) else ""
+def _moment(epoch_ms: int | None) -> str:
+    """A time of a stream in RFC 3339; empty if there is none, or none that a calendar has."""
+    return "" if epoch_ms is None or epoch_ms > LAST_MOMENT else rfc3339(epoch_ms)
 
 
-def answer_text(fields: Fields) -> str:
-    """The answer of the device in `fields`: quoted text, or hex if it is not text; empty if there is none."""
-    if fields.get("response"):
-        quoted = f'"{printable(fields["response"])}"'
-    elif fields.get("response_hex"):
-        quoted = f"hex {printable(fields['response_hex'])}"
+def _facts(message: Message) -> Iterator[Text]:
+    reason = "" if isinstance(message, Note) else message.reason
+    detail = "" if isinstance(message, SessionEvent) else message.detail
+    for name, text in (("reason", reason), ("detail", detail)):
+        if text:
+            yield Text(f"{name}={printable(text)}")
+    if isinstance(message, SessionEvent):
+        return
+    if isinstance(message, CommandEvent) and message.terminal and message.delivery:
+        yield Text(printable(message.delivery, 32), "bold")
+    if message.rtt_ms is not None:
+        yield Text(f"{message.rtt_ms} ms", "dim")
+    if answer := answer_text(message):
+        yield Text(answer, "italic")
+
+
+def answer_text(message: CommandEvent | Note) -> str:
+    """The answer of the device: quoted text, or hex if it is not text; empty if there is none."""
+    if message.response:
+        quoted = f'"{printable(message.response)}"'
+    elif message.response_hex:
+        quoted = f"hex {printable(message.response_hex)}"
     else:
         return ""
-    return quoted + " (cut)" * (fields.get("truncated") == "1")
+    return quoted + " (cut)" * message.truncated
 
 
 def as_json(entry_id: str, fields: Fields) -> str:
@@ -112,25 +150,20 @@ def show(console: Console, entry_id: str, fields: Fields, *, raw: bool) -> None:
     console.file.flush()
 
 
-def time_of(fields: Fields) -> str:
-    """When it happened, UTC: hours to milliseconds."""
-    return printable(fields.get("at", "").partition("T")[2].rstrip("Z") or "-", 15)
+def time_of(at: str) -> str:
+    """The time of day of an RFC 3339 time: hours to milliseconds."""
+    return printable(at.partition("T")[2].rstrip("Z") or "-", 15)
 
 
-def _kind(fields: Fields) -> str:
-    return printable(fields.get("kind", "?"), 8)
+def _subject(message: Message) -> str:
+    subject = message.session_id if isinstance(message, SessionEvent) else message.command_id
+    words = [printable(name, 64) for name in (message.imei, subject) if name]
+    return " ".join([*words, printable(message.note, 32)] if isinstance(message, Note) else words)
 
 
-def _subject(fields: Fields) -> str:
-    names = ("imei", "session_id") if fields.get("kind") == "session" else ("imei", "command_id")
-    subject = " ".join(printable(fields[name], 64) for name in names if fields.get(name))
-    note = fields.get("note")
-    return f"{subject} {printable(note, 32)}" if note else subject
-
-
-def _move(fields: Fields) -> Text:
-    if fields.get("kind") == "note":
-        return Text("(").append_text(styled(fields["state"])).append(")")
-    if not fields.get("prev"):
-        return styled(fields["state"])
-    return styled(fields["prev"]).append(" → ").append_text(styled(fields["state"]))
+def _move(message: Message) -> Text:
+    if isinstance(message, Note):
+        return Text("(").append_text(styled(message.state)).append(")")
+    if not message.prev:
+        return styled(message.state)
+    return styled(message.prev).append(" → ").append_text(styled(message.state))

@@ -19,6 +19,7 @@ from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
 from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
+from store.streams import messages
 from store.streams.events import command_fields, note_fields, session_fields
 from transport.teltonika.message_json import CODEC_NAMES
 from transport.teltonika.record_json import RecordData
@@ -73,7 +74,7 @@ def _cancel() -> Schema:
 def _event() -> Schema:
     sample = CommandEvent("c", 1, "queued", "", "accept", terminal=False)
     known = sorted({reason for verdict in reasons.EDGE_RULES.values() for reason in verdict.reasons})
-    properties = _wire(CommandEvent) | {
+    properties = _wire(messages.CommandEvent) | {
         "kind": {"const": "command"},
         "state": {"enum": [state for state in COMMAND.states if state != COMMAND.initial]},
         "prev": {"enum": ["", *_left(COMMAND)]},
@@ -83,14 +84,13 @@ def _event() -> Schema:
         "delivery": {"enum": list(DELIVERIES)},
         "attribution": {"enum": list(ATTRIBUTIONS)},
         "at": MOMENT,
-        "age_ms": NUMBER,
     }
     return _object("One transition of a command.", properties, (*command_fields(sample)[::2], "at"))
 
 
 def _note() -> Schema:
     sample = Note("moved", "n")
-    properties = _wire(Note) | {
+    properties = _wire(messages.Note) | {
         "kind": {"const": "note"},
         "note": {"enum": list(reasons.NOTES)},
         "attribution": {"enum": list(ATTRIBUTIONS)},
@@ -101,7 +101,7 @@ def _note() -> Schema:
 
 def _session() -> Schema:
     sample = SessionEvent("s", 1, "identified", "handshake", "identify")
-    properties = _wire(SessionEvent) | {
+    properties = _wire(messages.SessionEvent) | {
         "kind": {"const": "session"},
         "state": {"enum": [state for state in SESSION.states if state != SESSION.initial]},
         "prev": {"enum": ["", *_left(SESSION)]},
@@ -126,10 +126,9 @@ def _telemetry(ref: str) -> Schema:
 
 
 def _message() -> Schema:
-    properties: dict[str, Schema] = {
+    texts: dict[str, Schema] = {
         "imei": _matching(IMEI),
         "codec": {"enum": list(CODEC_NAMES.values())},
-        "instance_id": TEXT,
         "received_at": NUMBER | {"description": "Epoch ms."},
         "at": NUMBER | {"description": "Epoch ms by the device; codecs 13 and 15 only."},
         "type": {"type": "string", "pattern": "^[0-9A-F]{2}$"},
@@ -137,15 +136,15 @@ def _message() -> Schema:
         "hex": {"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "Instead of text."},
     }
     always = ("imei", "codec", "instance_id", "received_at", "type")
+    properties = _wire(messages.DeviceMessage) | texts
     return _object("A message of a device that is neither a record nor an answer.", properties, always)
 
 
 def _wire(cls: type) -> dict[str, Schema]:
-    """The fields of an event class as they are written."""
+    """The fields of a message as they are written."""
     _, components = msgspec.json.schema_components([cls])
     properties = {name: _as_text(kind) for name, kind in components[cls.__name__]["properties"].items()}
-    echo = _echo() if properties.pop("echo", None) else {}
-    return {"v": NUMBER, **properties, **echo}
+    return properties | {name: text for name, text in _echo().items() if name in properties}
 
 
 def _as_text(kind: Schema) -> Schema:

@@ -54,6 +54,7 @@ class RecordData(DataClassJsonMixin):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(RecordData).decode
 
 
 def record_data(record: Record) -> RecordData:
@@ -97,6 +98,15 @@ def _add_variable(record: Record, data: RecordData) -> None:
     data.hex = list(texts)
     if data.signed:
         data.signed = {name: value for name, value in data.signed.items() if name not in texts} or UNSET
+
+
+def read_record(text: bytes | str) -> RecordData:
+    """Return the ``data`` of a telemetry entry, validated.
+
+    Raises:
+        ValueError: it is no JSON, or a field is missing or has a wrong type.
+    """
+    return _decode(text)
 
 
 def record_json(record: Record) -> bytes:
