@@ -69,7 +69,7 @@ def modules(path: Path) -> Iterator[str]:
             yield from names & MODULES if names <= MODULES else (source, *names & MODULES)
 
 
-def test_there_are_files_to_judge() -> None:
+def test_there_are_files_to_check() -> None:
     assert {name.partition("/")[0] for name in NAMES} == set(PACKAGES)
 
 
@@ -95,7 +95,7 @@ def test_each_package_of_the_store_imports_only_those_below_it() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("transport/")])
-def test_the_transport_does_not_import_the_store_except_where_it_is_wired(name: str) -> None:
+def test_transport_imports_store_only_in_daemon_and_cli(name: str) -> None:
     assert name.startswith(WIRING) or "store" not in imports(ROOT / name)
 
 
@@ -107,7 +107,7 @@ def test_each_part_of_the_transport_imports_only_what_it_may() -> None:
     assert {path.parent.name for path in (ROOT / "transport").glob("*/__init__.py")} == set(TRANSPORT)
 
 
-def test_modules_that_serve_all_of_the_transport_import_no_part_of_it_but_the_codecs() -> None:
+def test_shared_transport_modules_import_only_the_codecs() -> None:
     for path in (ROOT / "transport").glob("*.py"):
         found = {name.split(".")[1] for name in modules(path) if name.startswith("transport.")}
         assert found <= {"teltonika", *SHARED}, path

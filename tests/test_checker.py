@@ -289,7 +289,7 @@ def test_as_devices_see_it_a_command_may_cross_a_report(good: History) -> None:
     assert check(good, at_rest=True) == []
 
 
-def test_a_write_on_a_connection_without_a_known_session_needs_some_sent_before_it(good: History) -> None:
+def test_a_write_of_an_unknown_session_needs_an_earlier_sent(good: History) -> None:
     good.connections["?peer"] = good.connections.pop(SESSION)
     good.traffic = [replace(data, connection="?peer") for data in good.traffic]
     assert check(good, at_rest=True) == []

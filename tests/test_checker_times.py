@@ -44,14 +44,14 @@ def written_again(history: History, session: str) -> None:
     history.ledgers["c1"] = {"state": "sent", "seq": "2"}
 
 
-def test_a_command_that_redis_has_forgotten_may_have_a_second_life_elsewhere(good: History) -> None:
+def test_a_lost_command_may_begin_again_elsewhere(good: History) -> None:
     asked_again(good, "other")
     assert rules(good) >= {"I2", "I3", "I5"}
     good.losses = [LOSS]
     assert rules(good) == set()
 
 
-def test_what_redis_has_forgotten_is_remembered_by_the_process_that_wrote_as_long_as_it_lives(
+def test_the_writing_process_remembers_a_lost_command(
     good: History,
 ) -> None:
     good.losses = [LOSS]
@@ -62,7 +62,7 @@ def test_what_redis_has_forgotten_is_remembered_by_the_process_that_wrote_as_lon
 
 
 @pytest.mark.parametrize(("session", "broken"), [("boot-2", {"I1"}), ("boot2-1", set())])
-def test_a_second_write_after_a_loss_is_forgiven_only_to_another_process(
+def test_only_another_process_may_write_again_after_a_loss(
     good: History, session: str, broken: set[str]
 ) -> None:
     good.losses = [LOSS]
@@ -70,14 +70,14 @@ def test_a_second_write_after_a_loss_is_forgiven_only_to_another_process(
     assert rules(good) - {"I2"} == broken
 
 
-def test_a_second_write_is_not_forgiven_when_the_verdict_was_told_again(good: History) -> None:
+def test_a_second_write_after_restored_events_is_an_error(good: History) -> None:
     good.losses = [LOSS]
     good.responses.append((f"{AT_LOSS + 1:.0f}-0", good.responses[-1][1] | {"recovered": "1"}))
     written_again(good, "boot2-1")
     assert "I1" in rules(good)
 
 
-def test_what_was_kept_through_a_loss_goes_on_in_the_log_without_what_was_lost(good: History) -> None:
+def test_a_command_kept_through_a_loss_goes_on_in_the_log(good: History) -> None:
     queued, sent, verdict = good.responses
     good.losses = [Loss(AT + 101.5, AT_LOSS)]
     good.responses += [(f"{AT_LOSS + 1:.0f}-0", sent[1]), (f"{AT_LOSS + 2:.0f}-0", verdict[1])]
@@ -86,7 +86,7 @@ def test_what_was_kept_through_a_loss_goes_on_in_the_log_without_what_was_lost(g
     assert rules(good) == {"I12", "I3"}
 
 
-def test_what_was_asked_before_a_loss_needs_no_verdict_unless_a_process_has_kept_it(good: History) -> None:
+def test_a_lost_command_needs_no_outcome_unless_kept(good: History) -> None:
     good.responses, good.ledgers, good.traffic, good.received = [], {}, [], set()
     assert rules(good) == {"I2"}
     good.losses = [LOSS]
@@ -95,7 +95,7 @@ def test_what_was_asked_before_a_loss_needs_no_verdict_unless_a_process_has_kept
     assert rules(good) == {"I2"}
 
 
-def test_after_a_loss_a_life_goes_on_where_it_was_only_when_it_says_so(good: History) -> None:
+def test_after_a_loss_only_marked_events_continue_a_command(good: History) -> None:
     _, verdict = good.responses.pop()
     good.responses.append((f"{AT_LOSS + 1:.0f}-0", verdict))
     good.losses = [LOSS]
@@ -106,9 +106,7 @@ def test_after_a_loss_a_life_goes_on_where_it_was_only_when_it_says_so(good: His
 
 
 @pytest.mark.parametrize(("lost", "late"), [(set(), True), ({"gw"}, False)])
-def test_a_verdict_comes_within_the_time_of_the_command_or_when_its_dead_instance_is_settled(
-    good: History, lost: set[str], late: bool
-) -> None:
+def test_an_outcome_comes_in_time_or_after_adoption(good: History, lost: set[str], late: bool) -> None:
     good.calm_at, good.ttl, good.response_timeout = AT + 0.0, 10.0, 5.0
     good.recovery, good.adoption, good.lost = 5.0, 20.0, lost
     assert rules(good) == set()
@@ -138,7 +136,7 @@ def test_a_stored_frame_counts_for_the_records_in_it(good: History, codec: str) 
     assert rules(good) == {"P7"}
 
 
-def test_a_device_that_has_not_said_who_it_is_may_be_refused(good: History) -> None:
+def test_an_unidentified_device_may_be_refused(good: History) -> None:
     good.connections["boot-2"] = IMEI
     good.traffic += [Bytes(AT, "boot-2", True, b"\0\x0fGET"), Bytes(AT + 1, "boot-2", False, b"\0")]
     assert rules(good) == set()

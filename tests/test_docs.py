@@ -76,7 +76,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_page_on_architecture_names_every_task_client_and_package() -> None:
+def test_the_architecture_page_names_all_tasks_and_packages() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     daemon = ROOT / "transport" / "daemon"
     started = re.findall(r'start\(\s*"([\w -]+)"', (daemon / "gateway.py").read_text(encoding="utf-8"))

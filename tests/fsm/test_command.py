@@ -79,7 +79,7 @@ REQUEST = CommandRequest(
 )
 
 
-def test_the_machine_has_exactly_the_states_and_triggers_of_the_specification() -> None:
+def test_the_machine_has_the_specified_states_and_triggers() -> None:
     assert set(COMMAND.states) == set(STATES)
     assert set(COMMAND.triggers) == set(TRIGGERS)
     assert COMMAND.initial == "new"
@@ -88,7 +88,7 @@ def test_the_machine_has_exactly_the_states_and_triggers_of_the_specification() 
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_trigger_and_reason_does_what_the_specification_says(state: str, trigger: str) -> None:
+def test_every_edge_has_the_specified_outcome(state: str, trigger: str) -> None:
     command = Command("c-1", state=state, seq=4)
     expected = EXPECTED.get((state, trigger))
     for reason in REASONS:
@@ -147,7 +147,7 @@ def test_a_terminal_state_has_an_outcome_and_a_timeout_has_failed() -> None:
             assert event.outcome == OUTCOMES.get(target, "")
 
 
-def test_an_event_carries_what_the_request_said() -> None:
+def test_an_event_carries_the_fields_of_the_request() -> None:
     event = decide(Command("c-1"), "accept", request=REQUEST)
     assert (event.imei, event.codec) == ("352093081452251", "12")
     assert (event.instance_id, event.outbound_id) == ("gw-1", "1-0")
@@ -171,7 +171,7 @@ def test_a_later_event_keeps_the_session_the_command_was_sent_on() -> None:
     assert decide(command, "time_out", reason="response_timeout").session_id == "s-7"
 
 
-def test_an_acknowledgement_of_the_tcp_changes_only_what_was_uncertain() -> None:
+def test_tcp_acknowledgement_changes_only_maybe_sent() -> None:
     for (state, trigger), reasons in EXPECTED.items():
         for reason in reasons:
             plain = decide(Command("c-1", state), trigger, reason=reason)
@@ -181,7 +181,7 @@ def test_an_acknowledgement_of_the_tcp_changes_only_what_was_uncertain() -> None
             assert seen.delivery == ("received" if uncertain else plain.delivery)
 
 
-def test_a_gap_a_repetition_and_a_stranger_are_refused() -> None:
+def test_events_with_a_gap_a_repeat_or_another_id_are_refused() -> None:
     event = decide(Command("c-1"), "accept")
     queued = evolve(Command("c-1"), event)
     for command in (queued, Command("c-1", seq=5), Command("c-2")):

@@ -12,7 +12,7 @@ from fsm.deadlines import Deadlines
 MS = 0.001
 
 
-def test_a_deadline_is_not_due_one_millisecond_before_and_due_at_its_time() -> None:
+def test_a_deadline_is_due_at_its_time_and_not_before() -> None:
     deadlines = Deadlines[str]()
     deadlines.set("a", 10.0)
     assert deadlines.due(10.0 - MS) == []
@@ -53,7 +53,7 @@ def test_a_cancelled_deadline_is_never_due() -> None:
     assert deadlines.due(2.0) == []
 
 
-def test_a_deadline_set_again_to_the_time_it_was_cancelled_at_is_due_once() -> None:
+def test_a_deadline_cancelled_and_set_again_is_due_once() -> None:
     deadlines = Deadlines[str]()
     deadlines.set("a", 1.0)
     deadlines.cancel("a")
@@ -69,7 +69,7 @@ def test_keys_need_not_be_comparable() -> None:
     assert deadlines.due(1.0) == keys
 
 
-def test_moving_one_deadline_for_ever_does_not_grow_the_heap() -> None:
+def test_moving_one_deadline_does_not_grow_the_heap() -> None:
     deadlines = Deadlines[str]()
     for turn in range(10_000):
         deadlines.set("a", float(turn))

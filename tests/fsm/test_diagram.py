@@ -36,7 +36,7 @@ def test_every_edge_is_in_the_picture_and_no_other(table: Table, text: str) -> N
     assert sorted(ARROW.findall(text)) == sorted(expected)
 
 
-def test_the_ends_of_a_command_are_styled_by_their_outcome() -> None:
+def test_terminal_states_are_styled_by_their_outcome() -> None:
     text = command_diagram()
     assert "  class responded,delivered success\n" in text
     assert "  class failed,timeout failed\n" in text
@@ -83,7 +83,7 @@ def test_an_edge_taken_twice_carries_both_numbers() -> None:
     assert "(2,4) rest" in mermaid(table, visited=visits)
 
 
-def test_the_table_of_verdicts_has_a_row_for_every_edge_and_every_reason() -> None:
+def test_the_printed_table_has_every_edge_and_reason() -> None:
     rows = verdict_rows().splitlines()[2:]
     assert len(rows) == len(COMMAND.edges)
     for (trigger, source), verdict in EDGE_RULES.items():
@@ -113,7 +113,7 @@ def test_a_drawing_that_is_missing_or_changed_is_stale(tmp_path: Path) -> None:
     assert stale(out, readme) == [str(out / "command.mmd"), str(readme)]
 
 
-def test_writing_without_the_renderer_writes_the_text_and_the_readme(
+def test_without_the_renderer_text_and_readme_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transport.cli.diagrams._draw", lambda source: None)

@@ -10,7 +10,7 @@ IMEI = "352093081452251"
 TEXT = b"setparam 2004:S3cret"
 
 
-def test_the_fields_of_the_contract_are_kept_and_of_the_text_its_length_alone() -> None:
+def test_dead_letters_keep_fields_and_only_the_payload_length() -> None:
     raw = {b"command_id": b"no good", b"imei": IMEI.encode(), b"payload": TEXT, b"requested_by": b"me"}
     assert letter_fields(raw) == (
         ("command_id", "no good"),
@@ -21,13 +21,13 @@ def test_the_fields_of_the_contract_are_kept_and_of_the_text_its_length_alone() 
 
 
 @pytest.mark.parametrize("name", [b"paylod", b"Payload", b"text", b"_payload", b"pay load", TEXT, b"\xff"])
-def test_a_text_under_another_name_is_not_kept_and_nor_is_one_that_stands_for_a_name(name: bytes) -> None:
+def test_dead_letters_keep_no_text_of_unknown_fields(name: bytes) -> None:
     kept = letter_fields({name: TEXT})
     assert "S3cret" not in str(kept)
     assert kept in (((f"{name.decode(errors='replace')}_length", str(len(TEXT))),), (("cut", "1"),))
 
 
-def test_what_is_no_text_at_all_is_in_hex() -> None:
+def test_binary_values_are_kept_in_hex() -> None:
     assert letter_fields({b"command_id": b"\xff\xfe"}) == (("command_id_hex", "fffe"),)
 
 

@@ -39,7 +39,7 @@ def outcome(machine: Machine, state: str, trigger: str, reason: str) -> tuple[ob
 
 @pytest.mark.parametrize("table", [COMMAND, SESSION], ids=lambda table: table.name)
 @pytest.mark.parametrize("reason", ["", EXPIRED, "connection_lost"])
-def test_every_trigger_in_every_state_ends_as_with_the_stock_machine(table: Table, reason: str) -> None:
+def test_every_trigger_acts_as_with_the_stock_machine(table: Table, reason: str) -> None:
     stock, lean = build(Machine, table), build(LeanMachine, table)
     for state in table.states:
         for trigger in table.triggers:

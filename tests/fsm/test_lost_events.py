@@ -49,7 +49,7 @@ REFUSED = verdict_of("refuse", reason="queue_full")
         (REFUSED, "queued", 1, []),
     ],
 )
-def test_what_is_missing_is_told_and_nothing_where_the_way_is_another(
+def test_missing_events_are_restored_on_the_same_path_only(
     verdict: CommandEvent, state: str, seq: int, told: list[tuple[int, str]]
 ) -> None:
     events = restore_lost_events(verdict, Command("c-1", state, seq), REQUEST)
@@ -57,13 +57,13 @@ def test_what_is_missing_is_told_and_nothing_where_the_way_is_another(
     assert [event.recovered for event in events] == [False] * (len(told) - 1) + [True] * bool(told)
 
 
-def test_a_verdict_that_is_told_again_belongs_to_the_entry_that_came_again() -> None:
+def test_a_restored_outcome_names_the_redelivered_entry() -> None:
     again = request_of("gw-2", "1767225700000-0")
     [event] = restore_lost_events(ANSWERED, Command("c-1", "sent", 2), again)
     assert (event.instance_id, event.outbound_id) == ("gw-2", "1767225700000-0")
 
 
-def test_what_is_told_again_names_the_codec_that_was_used() -> None:
+def test_restored_events_name_the_codec_used() -> None:
     command = evolve(Command("c-1"), decide(Command("c-1"), "accept", request=REQUEST))
     command = evolve(command, decide(command, "send", request=REQUEST, codec="14"))
     verdict = decide(command, "fail", request=REQUEST, reason="connection_lost")

@@ -29,7 +29,7 @@ class Subject:
 
 
 @pytest.mark.parametrize("table", [COMMAND, SESSION], ids=lambda table: table.name)
-def test_every_state_and_trigger_moves_along_the_table_or_raises_and_moves_nothing(table: Table) -> None:
+def test_a_trigger_follows_the_table_or_raises_without_effect(table: Table) -> None:
     machine = StateMachine(table)
     for state in table.states:
         for trigger in table.triggers:
@@ -67,7 +67,7 @@ def test_a_state_the_table_does_not_know_raises_and_stays() -> None:
     assert subject.state == "melted"
 
 
-def test_a_guard_that_says_no_is_an_illegal_transition_and_moves_nothing() -> None:
+def test_a_failed_guard_is_an_illegal_transition() -> None:
     subject = Subject("on")
     with pytest.raises(IllegalTransition):
         StateMachine(LAMP).fire(subject, "strike", "feather")

@@ -188,7 +188,7 @@ def test_a_codec_is_twelve_or_fourteen(codec: bytes) -> None:
         *(("accepted_at", value) for value in (b"-1", b"now", b"9" * 400)),
     ],
 )
-def test_a_known_field_that_is_wrong_is_an_error_and_never_a_default(field: str, value: bytes) -> None:
+def test_a_wrong_known_field_is_an_error_and_no_default(field: str, value: bytes) -> None:
     error = fault(**{field: value})
     assert (error.field, error.command_id) == (field, "c-1")
 

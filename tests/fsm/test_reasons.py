@@ -22,7 +22,7 @@ EXPECTED_DELIVERY = {
 }
 
 
-def test_the_verdicts_cover_every_edge_of_the_machine_and_no_other() -> None:
+def test_edge_rules_cover_every_edge_and_no_other() -> None:
     assert set(EDGE_RULES) == {(edge["trigger"], edge["source"]) for edge in COMMAND}
 
 
@@ -31,12 +31,12 @@ def test_every_edge_has_the_delivery_of_the_specification() -> None:
     assert found == EXPECTED_DELIVERY
 
 
-def test_only_an_edge_to_an_unfinished_or_a_good_end_needs_no_reason() -> None:
+def test_only_edges_to_failures_need_a_reason() -> None:
     without = {trigger for (trigger, _), verdict in EDGE_RULES.items() if not verdict.reasons}
     assert without == {"accept", "send", "respond", "deliver"}
 
 
-def test_every_constant_of_the_module_is_used_by_a_list_or_a_verdict() -> None:
+def test_every_reason_is_used_by_a_list_or_an_edge() -> None:
     named = {value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)}
     used = {reason for verdict in EDGE_RULES.values() for reason in verdict.reasons}
     used |= {

@@ -51,7 +51,7 @@ def session_lives(draw: st.DrawFn) -> tuple[list[Session], list[SessionEvent]]:
 
 
 @given(command_lives())
-def test_every_prefix_of_a_commands_history_replays_to_the_command_that_lived_it(
+def test_every_prefix_of_events_replays_to_the_command(
     life: tuple[list[Command], list[CommandEvent]],
 ) -> None:
     lives, events = life
@@ -63,7 +63,7 @@ def test_every_prefix_of_a_commands_history_replays_to_the_command_that_lived_it
 
 
 @given(session_lives())
-def test_every_prefix_of_a_sessions_history_replays_to_the_session_that_lived_it(
+def test_every_prefix_of_events_replays_to_the_session(
     life: tuple[list[Session], list[SessionEvent]],
 ) -> None:
     lives, events = life
@@ -73,7 +73,7 @@ def test_every_prefix_of_a_sessions_history_replays_to_the_session_that_lived_it
 
 
 @given(command_lives(), st.data())
-def test_a_history_with_a_missing_repeated_or_swapped_event_is_refused(
+def test_missing_repeated_or_swapped_events_are_refused(
     life: tuple[list[Command], list[CommandEvent]], data: st.DataObject
 ) -> None:
     _, events = life
@@ -88,7 +88,7 @@ def test_a_history_with_a_missing_repeated_or_swapped_event_is_refused(
             replay_command("c-1", history)
 
 
-def test_a_sent_command_that_was_told_not_sent_before_says_maybe_sent_until_it_is_known() -> None:
+def test_a_sent_command_is_maybe_sent_until_more_is_known() -> None:
     command = Command("c-1")
     deliveries = []
     for trigger, reason in (("accept", ""), ("send", ""), ("time_out", "response_timeout")):
@@ -97,7 +97,7 @@ def test_a_sent_command_that_was_told_not_sent_before_says_maybe_sent_until_it_i
     assert deliveries == ["not_sent", "maybe_sent", "maybe_sent"]
 
 
-def test_the_fold_knows_no_rules_but_the_audit_names_a_move_the_table_does_not_have() -> None:
+def test_the_audit_names_a_transition_missing_in_the_table() -> None:
     strange = CommandEvent("c-1", 1, state="delivered", prev="", trigger="teleport", terminal=True)
     assert replay_command("c-1", [strange]).state == "delivered"
     assert audit_command([strange]) == ["new --teleport--> delivered"]

@@ -30,7 +30,7 @@ STATES = ("new", "handshake", "identified", "ready", "tainted", "draining", "clo
 TRIGGERS = ("accept", "identify", "open", "taint", "clear", "drain", "close")
 
 
-def test_the_machine_has_exactly_the_states_and_triggers_of_the_specification() -> None:
+def test_the_machine_has_the_specified_states_and_triggers() -> None:
     assert set(SESSION.states) == set(STATES)
     assert set(SESSION.triggers) == set(TRIGGERS)
     assert SESSION.initial == "new"
@@ -63,7 +63,7 @@ def test_every_state_and_trigger_does_what_the_specification_says(state: str, tr
     assert session == Session("s-1", state=state, seq=2)
 
 
-def test_an_event_tells_who_where_and_why() -> None:
+def test_an_event_names_device_address_and_reason() -> None:
     event = decide(
         Session("s-1", "ready", 3),
         "close",
@@ -76,7 +76,7 @@ def test_an_event_tells_who_where_and_why() -> None:
     assert evolve(Session("s-1", "ready", 3), event) == Session("s-1", "closed", 4, "idle")
 
 
-def test_a_gap_a_repetition_and_a_stranger_are_refused() -> None:
+def test_events_with_a_gap_a_repeat_or_another_id_are_refused() -> None:
     event = decide(Session("s-1"), "accept")
     for session in (Session("s-1", seq=1), Session("s-1", seq=7), Session("s-2")):
         with pytest.raises(SequenceGap):

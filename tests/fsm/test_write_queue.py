@@ -30,7 +30,7 @@ def test_nothing_is_begun_while_a_command_is_in_the_slot() -> None:
     assert list(queue.waiting) == ["b"]
 
 
-def test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer() -> None:
+def test_leaving_before_the_answer_taints_until_the_late_answer() -> None:
     queue = filled("a", "b")
     queue.begin()
     queue.written()
@@ -53,7 +53,7 @@ def test_a_command_that_was_never_written_owes_nothing() -> None:
     assert queue.answered() is None
 
 
-def test_a_command_that_was_not_committed_waits_first_in_line_again() -> None:
+def test_an_uncommitted_command_is_first_in_the_queue_again() -> None:
     queue = filled("a", "b")
     queue.begin()
     queue.put_back()
@@ -69,7 +69,7 @@ def test_a_written_command_is_not_put_back() -> None:
     assert (queue.slot, list(queue.waiting)) == ("a", [])
 
 
-def test_a_waiting_command_leaves_without_touching_the_one_that_is_out() -> None:
+def test_a_waiting_command_leaves_the_sent_one_alone() -> None:
     queue = filled("a", "b", "c")
     queue.begin()
     queue.written()
@@ -78,5 +78,5 @@ def test_a_waiting_command_leaves_without_touching_the_one_that_is_out() -> None
     assert (queue.slot, queue.owed, list(queue.waiting)) == ("a", "a", ["c"])
 
 
-def test_an_answer_that_nobody_waits_for_belongs_to_nobody() -> None:
+def test_an_answer_not_owed_belongs_to_no_command() -> None:
     assert filled("a").answered() is None

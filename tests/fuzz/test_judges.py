@@ -97,9 +97,7 @@ def test_eight_bad_checksums_in_a_row_end_a_connection() -> None:
         ("accepted_at", b"1", b"1.5"),
     ],
 )
-def test_the_judge_of_entries_knows_what_is_right_and_what_is_wrong(
-    field: str, right: bytes, wrong: bytes
-) -> None:
+def test_the_oracle_of_entries_knows_right_from_wrong(field: str, right: bytes, wrong: bytes) -> None:
     assert isinstance(judge(GOOD | {field.encode(): right}), dict)
     assert judge(GOOD | {field.encode(): wrong}) == {field}
 

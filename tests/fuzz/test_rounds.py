@@ -25,7 +25,7 @@ def planted(data: bytes) -> set[str]:
     return {"short"} if len(data) < 20 else {"long"}
 
 
-def test_what_is_planted_is_found_made_small_and_told_with_its_seed() -> None:
+def test_a_planted_fault_is_found_reduced_and_shown() -> None:
     with pytest.raises(AssertionError, match="planted") as caught:
         Round(target(planted), 5, list(SEEDS)).explore(runs=100_000)
     (told,) = caught.value.__notes__
@@ -40,7 +40,7 @@ def test_a_seed_is_a_round() -> None:
     assert first.met == second.met
 
 
-def test_a_mutant_that_meets_something_new_is_kept_and_mutated_in_its_turn() -> None:
+def test_a_mutant_with_new_coverage_is_kept_and_mutated() -> None:
     def deep(data: bytes) -> set[str]:
         """Three steps, each of which chance takes once in hundreds of tries."""
         right = [found == wanted for found, wanted in zip(data.ljust(3), b"\xff\x00\x7f", strict=False)]
@@ -51,7 +51,7 @@ def test_a_mutant_that_meets_something_new_is_kept_and_mutated_in_its_turn() -> 
     assert len(done.found) == 3
 
 
-def test_a_round_counts_what_its_mutants_meet_and_not_what_it_began_with() -> None:
+def test_a_round_counts_only_the_coverage_of_its_mutants() -> None:
     done = Round(target(lambda data: {"seed"} if data in SEEDS else {"mutant"}), 1, list(SEEDS))
     assert done.explore(runs=3).met == {"mutant"}
 
@@ -67,11 +67,11 @@ def test_an_input_is_made_small_as_long_as_the_same_line_fails() -> None:
     assert minimised(check, b"abc\x07defghi\x07xyz", caught.value) == b"\x07\x07"
 
 
-def test_an_error_that_does_not_come_again_leaves_the_input_as_it_was() -> None:
+def test_an_error_that_is_not_reproduced_keeps_the_input() -> None:
     assert minimised(lambda data: set(), b"once", AssertionError()) == b"once"
 
 
-def test_a_test_that_is_stopped_tells_what_it_was_trying() -> None:
+def test_a_stopped_test_shows_its_input() -> None:
     def stopped(data: bytes) -> set[str]:
         raise KeyboardInterrupt
 
@@ -102,6 +102,6 @@ def test_a_line_is_news_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert told == [2, 0, 1, 0]
 
 
-def test_lines_that_nobody_wants_are_not_watched() -> None:
+def test_only_wanted_lines_are_traced() -> None:
     with Lines(wanted=False) as watch:
         assert watch.news() == 0

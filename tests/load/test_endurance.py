@@ -74,7 +74,7 @@ async def run(server: LocalServer) -> AsyncIterator[Endurance]:
 
 
 @pytest.mark.timeout(1800)
-async def test_a_gateway_under_load_and_in_trouble_neither_grows_nor_breaks_a_promise(
+async def test_a_gateway_under_load_and_faults_stays_within_bounds(
     size: Size, server: LocalServer, run: Endurance, stack: ExitStack
 ) -> None:
     daemon = await run.start()

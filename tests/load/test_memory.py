@@ -110,7 +110,7 @@ def seconds(thorough: bool) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
+def test_repeated_connect_send_and_close_fills_no_memory(
     redis_url: str, seconds: float, stack: ExitStack
 ) -> None:
     crowd = Crowd(redis_url, stack)
@@ -126,9 +126,7 @@ def test_who_connects_sends_much_and_closes_again_and_again_fills_no_memory(
 
 
 @pytest.mark.timeout(120)
-def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
-    redis_url: str, seconds: float, stack: ExitStack
-) -> None:
+def test_messages_of_one_byte_fill_no_memory(redis_url: str, seconds: float, stack: ExitStack) -> None:
     """Nothing of them is dropped when their connections close, and Redis has work with each."""
     crowd = Crowd(redis_url, stack, max_connections=2000)
     crowd.measure(1.5)
@@ -142,7 +140,7 @@ def test_messages_of_a_byte_fill_no_memory_and_hold_nobody_up_for_long(
 
 
 @pytest.mark.timeout(120)
-def test_while_redis_does_not_answer_the_same_flood_fills_no_memory_either(
+def test_a_flood_without_redis_fills_no_memory(
     redis_url: str, server: EmbeddedServer, seconds: float, stack: ExitStack
 ) -> None:
     crowd = Crowd(redis_url, stack)

@@ -123,7 +123,7 @@ class Business:
         return [(f[b"imei"].decode(), f[b"instance_id"].decode()) for f in lost if f[b"kind"] == b"session"]
 
 
-async def test_every_command_of_a_killed_gateway_ends_and_a_waiting_one_follows_its_device(
+async def test_commands_of_a_killed_gateway_end_or_follow_the_device(
     redis_url: str, client: Redis, spawn: Spawn
 ) -> None:
     business = Business(client)

@@ -42,7 +42,7 @@ def obeys(bus: Bus, device: Device, command_id: str) -> None:
     assert bus.ended(command_id)[-1] == "responded answered"
 
 
-def test_commands_that_the_group_was_moved_past_have_a_verdict_soon_after_the_start(
+def test_commands_skipped_by_the_group_end_after_the_start(
     start: Start, plug_in: PlugIn, bus: Bus, check: Any
 ) -> None:
     names = [bus.ask(name) and name for name in ("c-1", "c-2", "c-3")]
@@ -56,7 +56,7 @@ def test_commands_that_the_group_was_moved_past_have_a_verdict_soon_after_the_st
 
 
 @pytest.mark.parametrize("key", [KEYS.responses, KEYS.telemetry])
-def test_a_shared_stream_that_is_at_its_end_is_renamed_and_all_goes_on(
+def test_a_shared_stream_at_its_last_id_is_renamed(
     start: Start, plug_in: PlugIn, bus: Bus, check: Any, key: str
 ) -> None:
     device = plug_in(start()).ready()
@@ -71,7 +71,7 @@ def test_a_shared_stream_that_is_at_its_end_is_renamed_and_all_goes_on(
     assert check() == {}
 
 
-def test_an_outbound_stream_that_is_at_its_end_is_deleted_when_it_is_empty_and_all_goes_on(
+def test_an_empty_outbound_stream_at_its_last_id_is_deleted(
     start: Start, plug_in: PlugIn, bus: Bus, check: Any
 ) -> None:
     device = plug_in(start()).ready()
@@ -109,9 +109,7 @@ def test_a_key_of_a_wrong_type_is_deleted_and_all_goes_on(
     until(lambda: check() == {}, "a check without findings")
 
 
-def test_a_gateway_that_nobody_knows_is_made_known_and_tidied_up_after(
-    start: Start, bus: Bus, check: Any
-) -> None:
+def test_an_unlisted_gateway_is_listed_and_adopted(start: Start, bus: Bus, check: Any) -> None:
     start(
         "gw-2",
         janitor_interval=0.3,

@@ -13,7 +13,7 @@ ANSWERED = "responded answered"
 SHUT_DOWN = "failed gateway_shutdown not_sent"
 
 
-async def test_after_a_kill_the_same_instance_goes_on_with_what_was_not_out(redis_url: str) -> None:
+async def test_after_a_kill_the_instance_goes_on_with_queued_commands(redis_url: str) -> None:
     async with fleet(redis_url, **UNHURRIED, reconnect_grace=5) as run:
         crowd = Crowd(run)
         await run.start()
@@ -38,7 +38,7 @@ async def test_after_a_kill_the_same_instance_goes_on_with_what_was_not_out(redi
         assert await run.verdict() == []
 
 
-async def test_of_a_killed_instance_that_never_returns_another_closes_the_books(redis_url: str) -> None:
+async def test_another_instance_adopts_a_killed_one(redis_url: str) -> None:
     async with fleet(redis_url, **UNHURRIED) as run:
         crowd = Crowd(run)
         await run.start()
@@ -64,7 +64,7 @@ async def test_of_a_killed_instance_that_never_returns_another_closes_the_books(
         assert await run.verdict() == []
 
 
-async def test_sigterm_gives_hundreds_of_commands_their_verdicts_in_time(redis_url: str) -> None:
+async def test_sigterm_ends_hundreds_of_commands_in_time(redis_url: str) -> None:
     scale = 24
     async with fleet(redis_url, **UNHURRIED, shutdown_timeout=1) as run:
         crowd = Crowd(run)

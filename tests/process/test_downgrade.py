@@ -29,7 +29,7 @@ def refused(gateway: Gateway) -> None:
         assert sock.recv(1) == b""
 
 
-def test_a_plain_device_is_refused_while_one_with_tls_is_connected_anywhere(
+def test_a_plain_device_is_refused_while_a_tls_one_is_connected(
     start: Start, plug_in: PlugIn, bus: Bus, tls: tuple[dict[str, object], ssl.SSLContext]
 ) -> None:
     options, context = tls
@@ -54,7 +54,7 @@ def test_a_plain_device_is_refused_while_one_with_tls_is_connected_anywhere(
     assert back.obey() == "b"
 
 
-def test_a_plain_device_is_let_in_once_the_gateway_of_the_one_with_tls_is_dead(
+def test_a_plain_device_is_accepted_after_the_tls_gateway_died(
     start: Start, plug_in: PlugIn, bus: Bus, tls: tuple[dict[str, object], ssl.SSLContext]
 ) -> None:
     options, context = tls

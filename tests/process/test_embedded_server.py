@@ -50,9 +50,7 @@ def zombies(gateway: Gateway) -> list[str]:
     return [state for state in found.stdout.split() if state.startswith("Z")]
 
 
-def test_a_killed_server_is_started_again_with_its_data_and_the_devices_stay(
-    gateway: Gateway, state_dir: Path
-) -> None:
+def test_a_killed_server_restarts_and_devices_stay_connected(gateway: Gateway, state_dir: Path) -> None:
     with Device(gateway) as device:
         device.ready()
         url = default_url(state_dir)
@@ -77,9 +75,7 @@ def test_a_killed_server_is_started_again_with_its_data_and_the_devices_stay(
     assert gateway.exit_status() == 0
 
 
-def test_a_server_that_dies_again_and_again_ends_the_gateway_in_order(
-    gateway: Gateway, state_dir: Path
-) -> None:
+def test_a_server_that_keeps_failing_ends_the_gateway_in_order(gateway: Gateway, state_dir: Path) -> None:
     with Device(gateway) as device:
         device.ready()
         for _ in range(3):
@@ -96,7 +92,7 @@ def test_a_server_that_dies_again_and_again_ends_the_gateway_in_order(
     assert gateway.lines[-1]["event"] == "stopped"
 
 
-def test_a_server_whose_owner_has_ended_is_taken_over_by_the_gateway_that_shared_it(state_dir: Path) -> None:
+def test_a_sharing_gateway_takes_over_the_server(state_dir: Path) -> None:
     with (
         Gateway("embedded", "gw-1", state_dir=state_dir) as first,
         Gateway("embedded", "gw-2", state_dir=state_dir) as second,
@@ -109,7 +105,7 @@ def test_a_server_whose_owner_has_ended_is_taken_over_by_the_gateway_that_shared
         device.report()
 
 
-def test_gateways_that_share_a_server_follow_it_when_its_owner_starts_it_again(state_dir: Path) -> None:
+def test_sharing_gateways_follow_a_restarted_server(state_dir: Path) -> None:
     with (
         Gateway("embedded", "gw-1", state_dir=state_dir) as first,
         Gateway("embedded", "gw-2", state_dir=state_dir) as second,
@@ -126,7 +122,7 @@ def test_gateways_that_share_a_server_follow_it_when_its_owner_starts_it_again(s
             assert gateway.exit_status() == 0
 
 
-def test_the_other_verbs_find_it_and_nobody_else_can_reach_it(state_dir: Path, gateway: Gateway) -> None:
+def test_other_verbs_find_the_server_and_no_other_user_can(state_dir: Path, gateway: Gateway) -> None:
     def telgw(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", MAIN, *words, "--state-dir", str(state_dir)]
         return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=30)
@@ -144,7 +140,7 @@ def test_the_other_verbs_find_it_and_nobody_else_can_reach_it(state_dir: Path, g
     assert "is not used" in refused.stderr
 
 
-def test_a_port_that_was_asked_for_is_told_and_no_password_is(state_dir: Path) -> None:
+def test_the_port_is_logged_and_the_password_is_not(state_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with Gateway("embedded", state_dir=state_dir, embedded_port=port, log_level="debug") as gateway:
@@ -165,7 +161,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
 
 
-def test_a_gateway_whose_server_is_not_up_yet_ends_when_it_is_told_to(state_dir: Path) -> None:
+def test_a_signal_ends_a_gateway_waiting_for_its_server(state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700)
     with (state_dir / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

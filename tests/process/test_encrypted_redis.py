@@ -116,9 +116,7 @@ def test_an_authority_that_cannot_be_read_is_named_and_read_again(encrypted: Enc
         device.report(b"")
 
 
-def test_a_server_with_a_certificate_of_somebody_else_is_not_talked_to(
-    encrypted: Encrypted, tmp_path: Path
-) -> None:
+def test_a_server_with_another_certificate_is_refused(encrypted: Encrypted, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     url = encrypted.seen_by(encrypted.url.replace("://", "://telgw:secret@"), tmp_path / "other.pem")
     words = [sys.executable, "-c", MAIN, "check", "--redis", url]

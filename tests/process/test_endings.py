@@ -106,14 +106,14 @@ async def fail(*_):
     return type("Failing", (Gateway,), {"main": main, "alarming": ()})
 
 
-def test_a_gateway_that_has_started_never_ends_as_if_it_could_not_start(redis_url: str) -> None:
+def test_a_started_gateway_never_ends_with_a_start_status(redis_url: str) -> None:
     with failing("Gateway._shut_down")(redis_url) as gateway:
         gateway.terminate()
         assert gateway.exit_status() == 1
         assert "OSError: unexpected" in gateway.lines[-2]["exception"]
 
 
-def test_a_gateway_that_fails_at_its_start_ends_whatever_it_has_begun(redis_url: str) -> None:
+def test_a_failed_start_ends_everything_started(redis_url: str) -> None:
     with failing("Listeners.open")(redis_url, ready=False) as gateway:
         assert gateway.exit_status() == 2
 
@@ -169,7 +169,7 @@ def test_after_a_crash_each_command_ends_once_and_none_is_written_twice(
     assert sorted(written) == sorted(set(written))
 
 
-def test_crashes_at_random_moments_leave_one_verdict_each(start: Start, plug_in: PlugIn, bus: Bus) -> None:
+def test_crashes_at_random_moments_leave_one_terminal_event(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     names = [f"c-{number}" for number in range(60)]
     texts: list[str] = []
     for round in range(3):
@@ -205,7 +205,7 @@ def test_a_frame_that_was_not_acknowledged_comes_again(start: Start, plug_in: Pl
 # Redis
 
 
-def test_a_redis_that_comes_back_empty_is_filled_again(start: Start, plug_in: PlugIn, bus: Bus) -> None:
+def test_an_empty_redis_is_filled_again(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start(heartbeat_interval=0.3)
     device = plug_in(gateway).ready()
     bus.ask("out")
@@ -226,7 +226,7 @@ def test_a_redis_that_comes_back_empty_is_filled_again(start: Start, plug_in: Pl
     assert bus.ended("after")[-1] == "responded answered"
 
 
-def test_an_answer_that_comes_while_redis_is_away_is_kept(start: Start, plug_in: PlugIn, bus: Bus) -> None:
+def test_an_answer_during_an_outage_is_kept(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start(heartbeat_interval=0.3)
     device = plug_in(gateway).ready()
     bus.ask("out")

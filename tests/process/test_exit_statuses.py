@@ -59,7 +59,7 @@ def full_disk() -> Iterator[int]:
 
 @pytest.mark.parametrize("output", [broken_pipe, full_disk])
 @pytest.mark.parametrize("more", [(), ("--no-wait",), ("--json",)], ids=["followed", "no wait", "json"])
-def test_a_command_whose_events_cannot_be_printed_may_have_been_obeyed(
+def test_unprintable_events_of_a_command_mean_unknown(
     start: Start, plug_in: PlugIn, bus: Bus, redis_url: str, output: Any, more: tuple[str, ...]
 ) -> None:
     device = plug_in(start()).ready()
@@ -84,7 +84,7 @@ def test_a_command_whose_output_was_closed_from_the_start(
 
 
 @pytest.mark.parametrize("verb", ["send", "cancel"])
-def test_who_is_interrupted_does_not_know(
+def test_an_interrupt_means_unknown(
     start: Start, plug_in: PlugIn, bus: Bus, redis_url: str, verb: str
 ) -> None:
     gateway = start()
@@ -104,7 +104,7 @@ def test_who_is_interrupted_does_not_know(
     gateway.process.send_signal(signal.SIGCONT)
 
 
-def test_who_loses_redis_does_not_know(tmp_path: Path, start: Start, plug_in: PlugIn) -> None:
+def test_a_lost_redis_means_unknown(tmp_path: Path, start: Start, plug_in: PlugIn) -> None:
     server = RedisServer(tmp_path, "none")
     asyncio.run(server.start())
     try:
@@ -137,13 +137,13 @@ def test_a_text_from_a_standard_input_that_is_closed_is_wrong_use(redis_url: str
     assert (status, said) == (2, "telgw: TEXT is empty: with - it is read from standard input.\n")
 
 
-def test_a_demonstration_that_cannot_be_printed_is_no_verdict() -> None:
+def test_a_demo_that_cannot_be_printed_has_no_outcome() -> None:
     with full_disk() as out:
         status, said = ended(telgw("demo", out=out))
     assert (status, "Traceback" in said) == (UNDECIDED, False)
 
 
-def test_other_verbs_tell_a_reader_that_is_gone_from_a_failure(start: Start, redis_url: str) -> None:
+def test_other_verbs_distinguish_a_closed_pipe_from_a_failure(start: Start, redis_url: str) -> None:
     start()
     with broken_pipe() as out:
         status, said = ended(telgw("check", "--redis", redis_url, out=out))

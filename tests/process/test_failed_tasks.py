@@ -79,7 +79,7 @@ def counted(port: int) -> dict[str, float]:
         pytest.param("uvloop", 7, BUSY, id="later", marks=pytest.mark.full),
     ],
 )
-async def test_each_task_that_fails_is_started_again_and_no_promise_is_broken(
+async def test_each_failed_task_is_restarted_and_promises_hold(
     tmp_path: Path, unused_tcp_port: int, loop: str, well: int, wanted: set[str]
 ) -> None:
     async with redis_server(tmp_path) as server, fleet(server.url, janitor_interval=0.3, **LIST) as run:

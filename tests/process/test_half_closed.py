@@ -26,7 +26,7 @@ def gateway(request: pytest.FixtureRequest, gateway_url: str, stack: ExitStack) 
 
 @pytest.mark.parametrize("header", [b"", b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n"], ids=["plain", "proxy"])
 @pytest.mark.parametrize("frames", [0, 1, 5])
-def test_who_closes_its_side_gets_its_greeting_and_its_acknowledgements(
+def test_a_half_closed_device_gets_its_acknowledgements(
     gateway: Gateway, bus: Bus, frames: int, header: bytes
 ) -> None:
     [address] = gateway.said("ready")["proxy" if header else "listen"]
@@ -43,7 +43,7 @@ def test_who_closes_its_side_gets_its_greeting_and_its_acknowledgements(
     assert [e["reason"] for e in closed] == ["device_closed"]
 
 
-def test_nothing_more_is_commanded_to_who_has_closed_its_side(
+def test_a_half_closed_device_gets_no_command(
     gateway: Gateway, bus: Bus, plug_in: Callable[..., Device]
 ) -> None:
     device = plug_in(gateway).ready()
@@ -71,7 +71,7 @@ def test_what_waits_follows_the_device_to_its_next_connection(
     assert bus.ended("waits")[-1] == "responded answered"
 
 
-def test_acknowledgements_of_who_has_closed_its_side_wait_for_redis(
+def test_acknowledgements_to_a_half_closed_device_wait_for_redis(
     gateway: Gateway, bus: Bus, plug_in: Callable[..., Device]
 ) -> None:
     device = plug_in(gateway).ready()

@@ -58,7 +58,7 @@ def nothing_on_the_way(run: Fleet) -> bool:
 
 
 @pytest.mark.parametrize("target", ["gw-1", "gw-2"], ids=["the same instance", "another instance"])
-async def test_a_command_into_a_half_open_connection_may_have_been_sent_and_the_next_finds_the_device(
+async def test_a_command_to_a_half_open_connection_is_maybe_sent(
     redis_url: str, network: Namespace, target: str
 ) -> None:
     async with fleet(redis_url, **UNHURRIED) as run:
@@ -87,9 +87,7 @@ async def test_a_command_into_a_half_open_connection_may_have_been_sent_and_the_
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-async def test_the_kernel_notices_a_half_open_connection_whether_it_is_idle_or_owes_an_answer(
-    redis_url: str, network: Namespace
-) -> None:
+async def test_the_kernel_ends_a_half_open_connection(redis_url: str, network: Namespace) -> None:
     async with fleet(redis_url, **UNHURRIED | {"response_timeout": 10 * FAR}) as run:
         await run.start(listen=EVERYWHERE)
         (idle,), (owing,) = plug_in(run, network, 1, pause=10 * FAR), plug_in(run, network, 1)

@@ -102,7 +102,7 @@ def sessions(bus: Bus) -> dict[str, str]:
     return {event["imei"]: event["peer"] for event in bus.log("session") if event["state"] == "identified"}
 
 
-def test_sessions_behind_haproxy_have_the_addresses_of_their_devices(
+def test_sessions_behind_haproxy_have_the_device_addresses(
     gateway: Gateway, bus: Bus, stack: ExitStack, tmp_path: Path
 ) -> None:
     port = int(gateway.port)

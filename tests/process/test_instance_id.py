@@ -34,9 +34,7 @@ def ends_by_itself(gateway: Gateway, status: int) -> str:
     return told[-1] if told else ""
 
 
-def test_a_second_process_ends_with_a_sentence_and_the_first_does_not_notice(
-    start: Start, plug_in: PlugIn, bus: Bus
-) -> None:
+def test_a_second_process_ends_and_the_first_is_not_affected(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     first = start(heartbeat_interval=0.5)
     device = plug_in(first).ready()
     bus.ask("out")
@@ -63,7 +61,7 @@ def test_check_shows_the_process_that_has_an_id(start: Start, redis_url: str) ->
     assert f"process {gateway.process.pid} on host {socket.gethostname()}, since 2" in found["found"]
 
 
-def test_with_take_over_the_first_gives_way_and_both_logs_name_the_other(
+def test_take_over_ends_the_first_and_both_logs_name_the_other(
     start: Start, plug_in: PlugIn, bus: Bus
 ) -> None:
     first = start(heartbeat_interval=0.3)
@@ -84,7 +82,7 @@ def test_with_take_over_the_first_gives_way_and_both_logs_name_the_other(
     assert bus.client.exists(KEYS.heartbeat("gw-1")) == 1
 
 
-def test_the_id_of_a_process_that_was_killed_on_this_host_is_taken_at_once(start: Start) -> None:
+def test_the_id_of_a_local_killed_process_is_taken_at_once(start: Start) -> None:
     start(heartbeat_interval=30).kill()
     before = time.monotonic()
     start(heartbeat_interval=30).said("instance_id_taken", because="gone")
@@ -100,9 +98,7 @@ def test_the_id_that_a_process_has_given_back_is_taken_at_once(start: Start) -> 
     assert not second.said_before("instance_id_taken")
 
 
-def test_the_id_of_a_process_that_was_killed_elsewhere_is_taken_after_its_interval(
-    start: Start, bus: Bus
-) -> None:
+def test_the_id_of_a_remote_killed_process_is_taken_later(start: Start, bus: Bus) -> None:
     first = start(heartbeat_interval=0.5)
     first.kill()
     bus.client.hset(KEYS.holder("gw-1"), "place", ELSEWHERE)
@@ -122,7 +118,7 @@ def stopped(gateway: Gateway) -> Iterator[None]:
         gateway.process.send_signal(signal.SIGCONT)
 
 
-def test_a_process_that_is_stopped_loses_the_id_after_its_interval_and_is_fenced_when_it_wakes(
+def test_a_frozen_process_loses_its_id_and_is_fenced(
     start: Start,
 ) -> None:
     first = start(heartbeat_interval=0.5)
@@ -146,9 +142,7 @@ def free_port() -> int:
         return port
 
 
-def test_while_it_waits_for_the_id_nothing_of_a_process_listens_and_a_signal_ends_it(
-    start: Start, bus: Bus
-) -> None:
+def test_a_process_waiting_for_its_id_listens_nowhere(start: Start, bus: Bus) -> None:
     first = start(heartbeat_interval=30)
     port = free_port()
     second = start(ready=False, listen=f"127.0.0.1:{port}")
@@ -160,7 +154,7 @@ def test_while_it_waits_for_the_id_nothing_of_a_process_listens_and_a_signal_end
     assert bus.client.hget(KEYS.holder("gw-1"), "pid") == str(first.process.pid)
 
 
-async def test_a_process_that_began_without_redis_ends_in_order_when_its_id_is_with_one_that_lives(
+async def test_a_start_without_redis_ends_when_the_id_is_owned(
     start: Start, stack: ExitStack, gateway_url: str, plug_in: PlugIn, bus: Bus
 ) -> None:
     first = start(heartbeat_interval=0.5)
@@ -187,7 +181,7 @@ async def test_a_process_that_began_without_redis_ends_in_order_when_its_id_is_w
     assert first.process.poll() is None
 
 
-async def test_an_owner_whose_ownership_is_over_after_an_outage_is_not_displaced_by_one_that_began_in_it(
+async def test_an_owner_keeps_its_id_after_an_outage(
     start: Start, stack: ExitStack, gateway_url: str, bus: Bus
 ) -> None:
     first = start(heartbeat_interval=0.5)

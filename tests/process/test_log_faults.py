@@ -124,7 +124,7 @@ async def come_and_go(port: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [Broken, Full, Unread, Slow, Closed])
-async def test_a_log_that_cannot_be_written_breaks_no_promise_and_holds_up_no_end(
+async def test_a_blocked_log_breaks_no_promise_and_delays_no_stop(
     redis_url: str, kind: type[Unheard]
 ) -> None:
     async with fleet(redis_url) as run:
@@ -184,9 +184,7 @@ def told(log: Path) -> int:
     return sum(line["count"] for line in events(log) if line["event"] == "log_lines_dropped")
 
 
-def test_when_a_log_can_be_written_again_one_line_tells_how_many_are_lost(
-    redis_url: str, log: Path, bus: Bus
-) -> None:
+def test_a_recovered_log_has_one_line_with_the_lost_count(redis_url: str, log: Path, bus: Bus) -> None:
     with Limited(redis_url) as gateway:
         gateway.said("ready")
         size = log.stat().st_size
@@ -232,7 +230,7 @@ def test_a_log_that_is_read_is_read_to_its_last_line(redis_url: str) -> None:
         assert gateway.said_before("stopped")
 
 
-def test_a_gateway_without_standard_error_says_so_where_it_is_heard(redis_url: str) -> None:
+def test_a_gateway_without_standard_error_reports_it(redis_url: str) -> None:
     class Said(Closed):
         before = ("sh", "-c", 'exec "$@" 1>&2 2>&-', "sh")
 

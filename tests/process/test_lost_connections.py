@@ -100,7 +100,7 @@ def authority(tmp_path: Path) -> trustme.CA:
 
 @pytest.mark.full
 @pytest.mark.parametrize("loop", LOOPS)
-async def test_each_client_outlives_each_loss_of_its_encrypted_connections(
+async def test_each_client_survives_the_loss_of_tls_connections(
     tmp_path: Path, authority: trustme.CA, loop: str
 ) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -144,9 +144,7 @@ async def restless(run: Fleet) -> None:
             tracker.line.cut()
 
 
-async def test_after_each_loss_of_all_connections_the_registry_is_right_long_before_the_next_heartbeat(
-    tmp_path: Path, thorough: bool
-) -> None:
+async def test_the_registry_is_right_soon_after_a_loss(tmp_path: Path, thorough: bool) -> None:
     async with wired(tmp_path, **NEVER_BY_ITSELF) as bench:
         run = bench.run
         await start_on_each_loop(run)

@@ -110,7 +110,7 @@ def names(directory: Path) -> type[Gateway]:
     ],
     ids=["refused", "silent", "silent for long"],
 )
-async def test_a_name_that_does_not_resolve_for_a_while_costs_nothing_but_time(
+async def test_a_name_that_does_not_resolve_costs_only_time(
     tmp_path: Path, seconds: int, silent: bool
 ) -> None:
     kind = names(tmp_path)

@@ -36,9 +36,7 @@ AT_WORK = {
 
 
 @pytest.mark.parametrize("wanted", AT_WORK.values(), ids=AT_WORK)
-async def test_what_redis_did_and_told_nobody_is_neither_done_twice_nor_forgotten(
-    tmp_path: Path, wanted: Wanted
-) -> None:
+async def test_calls_with_lost_replies_are_done_exactly_once(tmp_path: Path, wanted: Wanted) -> None:
     async with wired(tmp_path) as (_, wire, run):
         await run.start()
         await load(run)
@@ -58,7 +56,7 @@ async def test_a_reply_that_never_comes_is_waited_for_only_so_long(tmp_path: Pat
         await assert_unharmed(run)
 
 
-async def test_a_start_whose_replies_are_lost_is_a_start_all_the_same(tmp_path: Path) -> None:
+async def test_a_start_with_lost_replies_succeeds(tmp_path: Path) -> None:
     async with wired(tmp_path) as (_, wire, run):
         await run.start()
         await load(run)
@@ -102,7 +100,7 @@ async def test_an_end_whose_replies_are_lost_leaves_nothing_undone(tmp_path: Pat
         assert_calm(run)
 
 
-async def test_a_heartbeat_that_was_held_up_does_not_keep_a_name_alive_that_was_given_back(
+async def test_a_delayed_heartbeat_does_not_revive_a_released_id(
     tmp_path: Path,
 ) -> None:
     async with wired(tmp_path) as (server, wire, run):
@@ -116,7 +114,7 @@ async def test_a_heartbeat_that_was_held_up_does_not_keep_a_name_alive_that_was_
             assert not operator.exists(run.keys.heartbeat("gw-1"))
 
 
-async def test_what_an_adopter_did_and_was_not_told_of_is_done_once(tmp_path: Path) -> None:
+async def test_adoption_with_lost_replies_is_done_once(tmp_path: Path) -> None:
     async with wired(tmp_path, janitor_interval=0.3, heartbeat_ttl=1) as (_, wire, run):
         await asyncio.gather(run.start("gw-1"), run.start("gw-2"))
         run.plug_in(10, manners=("never",))
@@ -132,7 +130,7 @@ async def test_what_an_adopter_did_and_was_not_told_of_is_done_once(tmp_path: Pa
         assert ends["instance_lost"] > 0
 
 
-async def test_instances_that_cannot_beat_do_not_take_each_other_for_dead(tmp_path: Path) -> None:
+async def test_instances_without_heartbeats_do_not_adopt_each_other(tmp_path: Path) -> None:
     async with wired(tmp_path, janitor_interval=0.2) as (server, wire, run):
         await asyncio.gather(run.start("gw-1"), run.start("gw-2"))
         await load(run)
@@ -156,7 +154,7 @@ def waits(run: Fleet, known: list[int]) -> list[float]:
     return [wait for tracker, count in zip(run.trackers, known, strict=True) for wait in tracker.acks[count:]]
 
 
-async def test_while_all_but_the_way_of_records_is_cut_every_record_is_acknowledged_as_ever(
+async def test_records_are_acknowledged_while_all_else_is_cut(
     tmp_path: Path,
 ) -> None:
     async with wired(tmp_path) as (_, wire, run):

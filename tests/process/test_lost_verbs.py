@@ -122,7 +122,7 @@ async def asked(bench: Wired) -> str:
 
 
 @pytest.mark.full
-async def test_after_each_loss_a_send_tells_the_outcome_or_that_it_is_unknown_and_a_watch_misses_nothing(
+async def test_send_and_watch_survive_each_loss(
     tmp_path: Path,
 ) -> None:
     async with wired(tmp_path) as bench, verb(bench.wire, "watch", "--json") as watch:
@@ -161,7 +161,7 @@ async def hit(bench: Wired, words: tuple[str, ...], number: int, fate: str, **mo
 
 
 @pytest.mark.full
-async def test_a_verb_that_loses_redis_in_any_of_its_calls_ends_with_a_sentence(tmp_path: Path) -> None:
+async def test_a_verb_that_loses_redis_ends_with_a_sentence(tmp_path: Path) -> None:
     async with wired(tmp_path) as bench:
         await bench.run.client.hset(KEYS.registry, IMEI, "gw-1")
         for number, (name, (fate, more)) in enumerate(few(OF_CALLS).items()):

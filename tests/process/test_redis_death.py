@@ -28,9 +28,7 @@ from tests.rig.redis import RedisServer, redis_server
 
 
 @pytest.mark.parametrize("persistence", ["always", pytest.param("everysec", marks=pytest.mark.long)])
-async def test_a_redis_that_comes_back_with_its_data_has_cost_nothing_but_time(
-    tmp_path: Path, persistence: str
-) -> None:
+async def test_a_redis_back_with_its_data_has_cost_only_time(tmp_path: Path, persistence: str) -> None:
     async with redis_server(tmp_path, persistence) as server, fleet(server.url, **HASTY) as run:
         await busy(run)
         server.kill()
@@ -95,9 +93,7 @@ Forget = Callable[[Fleet, Proxy, RedisServer, RedisServer], Awaitable[None]]
 
 
 @pytest.mark.parametrize("forget", [killed, flushed, replaced], ids=["killed", "FLUSHALL", "replaced"])
-async def test_a_redis_that_comes_back_empty_is_filled_again_and_the_commands_at_work_are_told_to_their_end(
-    tmp_path: Path, forget: Forget
-) -> None:
+async def test_an_empty_redis_is_filled_and_commands_in_flight_end(tmp_path: Path, forget: Forget) -> None:
     (tmp_path / "other").mkdir()
     async with (
         redis_server(tmp_path) as server,

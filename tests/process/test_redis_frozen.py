@@ -22,7 +22,7 @@ from tests.rig.redis import redis_server
 from transport.settings import Settings
 
 
-async def test_six_seconds_without_an_answer_cost_no_device_its_connection_and_no_instance_its_name(
+async def test_six_frozen_seconds_cost_no_connection_and_no_id(
     tmp_path: Path,
 ) -> None:
     async with redis_server(tmp_path) as server, fleet(server.url, **HASTY) as run:
@@ -40,7 +40,7 @@ DEFAULTS = Settings(instance_id="any")
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-async def test_a_hundred_seconds_without_an_answer_cost_connections_and_the_time_of_commands_and_nothing_else(
+async def test_a_hundred_frozen_seconds_cost_connections_and_time_only(
     tmp_path: Path,
 ) -> None:
     """All heartbeats end meanwhile: even janitors in a hurry must give the instances time to beat again."""

@@ -50,9 +50,7 @@ async def a_replica(server: RedisServer, directory: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.timeout(180)
-async def test_a_redis_that_takes_no_writes_is_waited_for_and_loses_nothing(
-    tmp_path: Path, long: bool
-) -> None:
+async def test_a_read_only_redis_is_waited_for_without_loss(tmp_path: Path, long: bool) -> None:
     lasts = 10.0 if long else 0.5  # as long as a move of a command is tried that Redis refuses for good
     async with redis_server(tmp_path) as server, fleet(server.url, command_ttl=60) as run:
         await busy(run)
@@ -73,7 +71,7 @@ def has_met(gateway: Gateway, word: str) -> bool:
     )
 
 
-async def test_scripts_and_groups_that_vanish_under_load_are_made_again_and_nothing_is_lost(
+async def test_lost_scripts_and_groups_are_created_again_under_load(
     tmp_path: Path,
 ) -> None:
     async with redis_server(tmp_path) as server, fleet(server.url) as run:

@@ -92,15 +92,13 @@ def test_at_sigterm_an_instance_takes_out_its_own_devices_only(
     assert bus.client.exists(KEYS.heartbeat("gw-2"), KEYS.boot("gw-2")) == 2
 
 
-def test_the_heartbeat_is_there_before_a_device_can_connect_and_expires(start: Start, bus: Bus) -> None:
+def test_the_heartbeat_precedes_connections_and_expires(start: Start, bus: Bus) -> None:
     start()
     assert 85 <= bus.client.ttl(KEYS.heartbeat("gw-1")) <= 90
     assert bus.client.hexists(KEYS.instances, "gw-1")
 
 
-def test_a_device_that_does_not_come_back_after_a_crash_is_registered_no_longer_than_the_grace(
-    start: Start, plug_in: PlugIn, bus: Bus
-) -> None:
+def test_a_device_lost_in_a_crash_is_unregistered_in_time(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     before = start()
     plug_in(before).ready()
     plug_in(before, "352093081452252").hello()
@@ -112,7 +110,7 @@ def test_a_device_that_does_not_come_back_after_a_crash_is_registered_no_longer_
     assert bus.log("session")[-1]["imei"] == "352093081452252"
 
 
-def test_strangers_are_turned_away_and_leave_no_trace(start: Start, plug_in: PlugIn, bus: Bus) -> None:
+def test_unidentified_devices_are_refused_without_trace(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start(handshake_timeout=0.4)
     for hello in STRANGERS.values():
         stranger = plug_in(gateway)
@@ -134,9 +132,7 @@ def test_a_name_in_pieces_is_a_name(start: Start, plug_in: PlugIn) -> None:
     assert device.socket.recv(1) == b"\x01"
 
 
-def test_without_redis_devices_are_accepted_and_caught_up_with_when_it_comes(
-    tmp_path: Path, plug_in: PlugIn
-) -> None:
+def test_devices_accepted_without_redis_are_registered_later(tmp_path: Path, plug_in: PlugIn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
     with Gateway(f"redis://127.0.0.1:{port}/0", heartbeat_interval=0.3, heartbeat_ttl=5) as gateway:

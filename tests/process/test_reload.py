@@ -167,7 +167,7 @@ BAD: dict[str, tuple[Callable[[Site], object], str]] = {
 }
 
 
-def test_files_that_cannot_be_used_are_told_and_those_of_before_stay(gateway: Gateway, site: Site) -> None:
+def test_unusable_files_are_logged_and_the_old_ones_stay(gateway: Gateway, site: Site) -> None:
     device = site.connect(gateway).ready()
     before = serial_of(device)
     for number, (break_it, words) in enumerate(BAD.values(), 1):
@@ -186,9 +186,7 @@ def test_files_that_cannot_be_used_are_told_and_those_of_before_stay(gateway: Ga
     assert site.serial(gateway) != before
 
 
-def test_a_list_that_cannot_be_read_keeps_those_it_named_and_a_certificate_is_read_all_the_same(
-    gateway: Gateway, site: Site
-) -> None:
+def test_an_unreadable_list_stays_and_certificates_are_read(gateway: Gateway, site: Site) -> None:
     before = site.serial(gateway)
     write_pair(site.authority, site.cert, site.key)
     site.devices.write_bytes(b"\xff\xfe")
@@ -198,9 +196,7 @@ def test_a_list_that_cannot_be_read_keeps_those_it_named_and_a_certificate_is_re
     assert site.serial(gateway) != before
 
 
-def test_a_session_of_tls_that_is_resumed_does_not_outlive_its_certificate(
-    gateway: Gateway, site: Site
-) -> None:
+def test_a_resumed_tls_session_ends_with_its_certificate(gateway: Gateway, site: Site) -> None:
     first = site.connect(gateway, site.bad).ready()
     context, session = cast(ssl.SSLSocket, first.socket).context, cast(ssl.SSLSocket, first.socket).session
 
@@ -252,7 +248,7 @@ tls.load = hang
 """
 
 
-def test_a_file_system_that_hangs_holds_up_neither_the_devices_nor_the_end(
+def test_a_hanging_file_system_delays_neither_devices_nor_stop(
     gateway_url: str, stack: ExitStack, site: Site, tmp_path: Path
 ) -> None:
     class Hanging(Gateway):
@@ -298,7 +294,7 @@ def test_without_files_nothing_is_read_again(start: Callable[..., Gateway]) -> N
     assert not {"tls", "allow_list", "devices"} & line.keys()
 
 
-def test_a_gateway_starts_with_a_certificate_that_is_out_of_date_and_says_so(
+def test_an_expired_certificate_at_the_start_is_logged(
     gateway_url: str, stack: ExitStack, site: Site
 ) -> None:
     expired(site)

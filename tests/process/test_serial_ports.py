@@ -46,9 +46,7 @@ def test_what_the_port_says_is_no_answer_to_a_command(talker: Device, bus: Bus, 
 
 
 @pytest.mark.parametrize("speech", SPEECH)
-def test_what_the_port_says_clears_no_taint_and_the_late_answer_is_given_to_nobody_else(
-    talker: Device, bus: Bus, speech: bytes
-) -> None:
+def test_serial_port_data_clears_no_taint(talker: Device, bus: Bus, speech: bytes) -> None:
     bus.ask("c1")
     talker.command()
     assert bus.ended("c1")[-1].startswith("timeout response_timeout")
@@ -84,9 +82,7 @@ def test_an_answer_to_a_forced_codec_12_is_uncertain(talker: Device, bus: Bus) -
     assert (event["response"], event["attribution"], event["codec"]) == (SENSOR_TEXT, "uncertain", "12")
 
 
-def test_a_device_that_an_operator_names_is_known_at_its_next_command(
-    start: Start, plug_in: PlugIn, bus: Bus
-) -> None:
+def test_a_device_named_by_the_operator_is_known_at_once(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     device = plug_in(start()).ready()
     bus.client.sadd(KEYS.serial, IMEI)
     bus.ask("c1")
@@ -110,7 +106,7 @@ def test_a_device_is_known_to_every_gateway_from_its_registration(
     assert [event["codec"] for event in bus.events("c1")] == ["14", "14"]
 
 
-def test_a_command_that_waits_for_its_device_follows_it_without_a_codec(
+def test_a_waiting_command_follows_its_device_without_a_codec(
     start: Start, plug_in: PlugIn, bus: Bus
 ) -> None:
     first, second = start(), start("gw-2")
@@ -127,7 +123,7 @@ def test_a_command_that_waits_for_its_device_follows_it_without_a_codec(
     assert [event["codec"] for event in bus.events("c1")][1:] == ["14", "14"]
 
 
-def test_after_a_kill_the_codec_that_was_used_is_told(start: Start, plug_in: PlugIn, bus: Bus) -> None:
+def test_after_a_kill_the_codec_used_is_published(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start()
     bus.client.sadd(KEYS.serial, IMEI)
     device = plug_in(gateway).ready()
@@ -139,7 +135,7 @@ def test_after_a_kill_the_codec_that_was_used_is_told(start: Start, plug_in: Plu
     assert bus.events("c1")[-1]["codec"] == "14"
 
 
-def test_sixty_messages_are_all_kept_and_told_thirty_times(talker: Device, bus: Bus) -> None:
+def test_sixty_messages_are_kept_and_thirty_published(talker: Device, bus: Bus) -> None:
     for _ in range(60):
         talker.send(SENSOR)
     talker.report()

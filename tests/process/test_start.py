@@ -74,7 +74,7 @@ def test_an_allow_list_that_cannot_be_read(redis_url: str, bus: Bus, tmp_path: P
     assert not_taken(bus)
 
 
-def test_a_password_that_redis_refuses(redis_url: str, bus: Bus) -> None:
+def test_a_password_refused_by_redis_ends_the_start(redis_url: str, bus: Bus) -> None:
     said = refused(redis_url.replace("://", "://stranger:wrong@"))
     assert said.startswith("Redis refuses the login")
     assert "wrong@" not in said
@@ -134,7 +134,7 @@ class Few(Gateway):
     before: ClassVar = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
 
 
-def test_few_open_files_are_told_at_the_start_and_when_they_turn_devices_away(redis_url: str) -> None:
+def test_few_open_files_are_logged_at_the_start_and_on_refusal(redis_url: str) -> None:
     with Few(redis_url) as gateway:
         low = gateway.said("open_files_low")
         assert 0 < low["connections"] < 64

@@ -144,7 +144,7 @@ def test_what_a_serial_port_says_is_kept_and_not_acknowledged(
     assert device.silent()
 
 
-def test_a_thousand_messages_of_a_minute_are_all_kept_in_their_order(
+def test_a_thousand_messages_a_minute_are_kept_in_order(
     start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
 ) -> None:
     device = plug_in(start()).ready()

@@ -58,7 +58,7 @@ async def works(run: Fleet) -> None:
     await each(run.trackers, lambda tracker: len(tracker.acks) > acks[tracker.imei], "acknowledgements")
 
 
-async def test_a_zombie_writes_nothing_that_others_have_decided_and_takes_up_its_work_again(
+async def test_a_zombie_writes_no_adopted_command_and_goes_on(
     redis_url: str,
 ) -> None:
     async with fleet(redis_url, **PATIENT) as run:
@@ -103,7 +103,7 @@ async def test_a_zombie_writes_nothing_that_others_have_decided_and_takes_up_its
         assert Counter(run.history.registry.values()) == {"gw-1": 2 * COUNT, "gw-2": 2 * COUNT}
 
 
-async def test_a_zombie_whose_instance_id_another_process_has_ends_without_a_word(redis_url: str) -> None:
+async def test_a_zombie_whose_id_is_taken_ends_without_writing(redis_url: str) -> None:
     async with fleet(redis_url, **PATIENT, reconnect_grace=FAR) as run:
         await run.start()
         plug_in = partial(run.plug_in, COUNT, run.at("gw-1"), patience=FAR, pause=1.0, manners=("hold",))
@@ -132,7 +132,7 @@ async def test_a_zombie_whose_instance_id_another_process_has_ends_without_a_wor
         assert await run.verdict() == []
 
 
-async def test_two_processes_with_one_instance_id_and_its_commands_do_nothing_twice(redis_url: str) -> None:
+async def test_two_processes_with_one_id_do_nothing_twice(redis_url: str) -> None:
     async with fleet(redis_url) as run:
         await run.start()
         run.plug_in(3 * COUNT)

@@ -21,7 +21,7 @@ CANCELLED = ("failed", "cancelled", "not_sent")
 # Cancels on the dead instance's stream
 
 
-async def test_a_cancel_that_was_never_read_comes_too_late_for_a_command_that_was_lost(fleet: Fleet) -> None:
+async def test_an_unread_cancel_is_too_late_for_a_lost_command(fleet: Fleet) -> None:
     await fleet.accept()
     await fleet.publish(type="cancel")
     await fleet.adoption().adopt()
@@ -40,7 +40,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
 
 
-async def test_a_cancel_calls_off_what_waits_on_a_living_instance(fleet: Fleet) -> None:
+async def test_a_cancel_stops_a_queued_command_of_a_live_instance(fleet: Fleet) -> None:
     held = await fleet.accept(instance="living", codec="14")
     await fleet.publish(type="cancel", requested_by="anna")
     await fleet.adoption().adopt()
@@ -77,9 +77,7 @@ async def test_of_an_instance_that_is_back_nothing_is_touched(fleet: Fleet) -> N
 
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
-async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
-    fleet: Fleet, kind: type[Move]
-) -> None:
+async def test_an_instance_back_during_adoption_keeps_the_rest(fleet: Fleet, kind: type[Move]) -> None:
     """It has a heartbeat again just before the first move of each kind."""
     await fleet.accept(command_id="c1")
     await fleet.publish(command_id="c2", imei="356307042441014")
@@ -103,7 +101,7 @@ async def test_an_instance_that_comes_back_in_the_middle_keeps_the_rest(
     assert await fleet.left() > 0
 
 
-async def test_what_a_zombie_does_after_its_commands_were_adopted_is_a_conflict(fleet: Fleet) -> None:
+async def test_moves_of_a_zombie_after_adoption_are_conflicts(fleet: Fleet) -> None:
     entries = [await fleet.accept(state, command_id=state) for state in ("queued", "sent")]
     await fleet.accept(command_id="moved", imei="356307042441014")
     await fleet.hold("living", "356307042441014")
@@ -190,7 +188,7 @@ async def test_an_adopter_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind:
 # One adopter, again and again
 
 
-async def test_one_adopter_hands_a_command_on_as_often_as_its_holder_dies(fleet: Fleet) -> None:
+async def test_an_adopter_moves_a_command_each_time_its_holder_dies(fleet: Fleet) -> None:
     """Each time its ledger begins to count its moves anew."""
     await fleet.accept()
     holders = ["dead", "second", "third"]
@@ -203,7 +201,7 @@ async def test_one_adopter_hands_a_command_on_as_often_as_its_holder_dies(fleet:
     assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
 
 
-async def test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move(fleet: Fleet) -> None:
+async def test_an_adopter_can_move_a_command_to_itself(fleet: Fleet) -> None:
     """Its own repeated call is answered from memory; this command is not in its memory."""
     await fleet.accept()
     await fleet.hold("adopter")
@@ -238,7 +236,7 @@ async def test_an_adopter_that_did_not_hear_the_answer_asks_again(fleet: Fleet, 
 # A store that refuses
 
 
-async def test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others(fleet: Fleet) -> None:
+async def test_a_broken_ledger_does_not_delay_other_commands(fleet: Fleet) -> None:
     await fleet.client.set(KEYS.ledger("c1"), "not a ledger")
     await fleet.client.set(KEYS.ledger("c2"), "not a ledger")
     await fleet.client.set(KEYS.ledger("c3"), "not a ledger")

@@ -26,7 +26,7 @@ async def test_nothing_left_is_nothing_to_do(fleet: Fleet) -> None:
 # The registry
 
 
-async def test_its_registry_entries_vanish_and_each_session_is_told_closed(fleet: Fleet) -> None:
+async def test_registry_entries_go_and_sessions_are_published_closed(fleet: Fleet) -> None:
     await fleet.hold("dead", IMEI, "s1")
     await fleet.hold("living", "356307042441014", "s2")
     await fleet.client.hset(KEYS.registry, "356307042441015", "dead")  # by one who writes no session tokens
@@ -59,7 +59,7 @@ async def test_a_whole_fleet_of_registry_entries_vanishes(fleet: Fleet) -> None:
     assert sorted(event.imei for event in fleet.closed) == imeis
 
 
-async def test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there(fleet: Fleet) -> None:
+async def test_a_device_registered_elsewhere_keeps_its_entry(fleet: Fleet) -> None:
     await fleet.hold("living")
     names = [KEYS.registry, KEYS.sessions, KEYS.heartbeat("dead")]
     assert (
@@ -68,7 +68,7 @@ async def test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there(fle
     assert await fleet.client.hget(KEYS.sessions, IMEI) == b"session"
 
 
-async def test_registry_entries_that_are_no_text_harm_nobody(fleet: Fleet) -> None:
+async def test_binary_registry_entries_do_no_harm(fleet: Fleet) -> None:
     await fleet.client.hset(KEYS.registry, b"\xff", b"\xfe")
     await fleet.client.hset(KEYS.registry, b"\xfd", "dead")
     await fleet.adoption().adopt()
@@ -79,7 +79,7 @@ async def test_registry_entries_that_are_no_text_harm_nobody(fleet: Fleet) -> No
 # Commands it had accepted
 
 
-async def test_a_queued_command_moves_to_whoever_holds_its_device_now(fleet: Fleet) -> None:
+async def test_a_queued_command_moves_to_the_holder_of_its_device(fleet: Fleet) -> None:
     entry = await fleet.accept(codec="14", requested_by="anna", response_timeout="2.5")
     accepted_at = (await fleet.ledger().read("c1"))["accepted_at"]
     await fleet.hold("living")
@@ -108,9 +108,7 @@ async def test_a_queued_command_moves_to_whoever_holds_its_device_now(fleet: Fle
 
 
 @pytest.mark.parametrize("holder", [None, "dead", "silent"])
-async def test_a_queued_command_whose_device_nobody_alive_holds_is_lost(
-    fleet: Fleet, holder: str | None
-) -> None:
+async def test_a_queued_command_without_a_live_holder_is_lost(fleet: Fleet, holder: str | None) -> None:
     await fleet.accept(requested_by="anna")
     if holder:
         await fleet.hold(holder)
@@ -132,7 +130,7 @@ async def test_a_queued_command_whose_time_is_over_expires(fleet: Fleet) -> None
     assert (await fleet.left(), await fleet.client.exists(KEYS.outbound("living"))) == (0, 0)
 
 
-async def test_a_command_that_was_out_may_have_been_sent_wherever_its_device_is_now(fleet: Fleet) -> None:
+async def test_a_sent_command_ends_maybe_sent_wherever_its_device_is(fleet: Fleet) -> None:
     await fleet.accept("sent", expires_at=str(fleet.now_ms + 1000))
     await fleet.hold("living")
     await fleet.beat("living")
@@ -168,7 +166,7 @@ async def test_a_command_moves_three_times_and_no_more(fleet: Fleet) -> None:
     assert await fleet.verdict("c2") == (2, *LOST)
 
 
-async def test_a_command_that_only_the_dead_instance_would_have_taken_ends_all_the_same(fleet: Fleet) -> None:
+async def test_a_command_only_the_dead_instance_accepts_still_ends(fleet: Fleet) -> None:
     await fleet.accept(command_id="c1", payload="x" * 600)
     await fleet.accept("sent", command_id="c2", payload="x" * 600)
     await fleet.adoption(limits=Limits(max_payload=512)).adopt()

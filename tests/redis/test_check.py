@@ -153,7 +153,7 @@ RIGHTS_OF_A_GATEWAY = """-@all +evalsha +eval +get +set +del +exists +pexpire +t
 +info +ping +select +client|setname"""
 
 
-async def test_the_rights_of_a_gateway_are_enough_for_all_but_config_and_the_names_of_streams(
+async def test_gateway_rights_suffice_but_for_config_and_stream_names(
     client: Redis, limited: Callable[..., Awaitable[Redis]]
 ) -> None:
     await live(client, "c1", "c2")
@@ -192,7 +192,7 @@ async def send(client: Redis, outbound_id: str, fields: dict[bytes, bytes]) -> N
     await ledger_of(client).execute(Open(accepted, entry, ignore, request), Step(sent, entry, ignore))
 
 
-async def test_commands_on_their_way_are_right_and_fold(client: Redis) -> None:
+async def test_commands_in_flight_are_no_finding(client: Redis) -> None:
     await live(client, "c1", "c2")
     assert bad(await diagnose_fleet(client, KEYS, Bounds())) == {}
     findings = await diagnose_log(client, KEYS)
@@ -206,7 +206,7 @@ async def test_commands_whose_time_is_over_are_found(client: Redis) -> None:
     assert bad(await diagnose_fleet(client, KEYS, Bounds())) == {STREAM: CRITICAL}
 
 
-async def test_a_group_that_is_gone_and_a_gateway_that_is_dead_are_found(client: Redis) -> None:
+async def test_a_missing_group_and_a_dead_gateway_are_found(client: Redis) -> None:
     await live(client, "c1")
     await client.xgroup_destroy(STREAM, GROUP)
     assert bad(await diagnose_fleet(client, KEYS, Bounds())) == {STREAM: WARNING}
@@ -251,7 +251,7 @@ async def test_ids_of_no_time_and_of_the_future_are_found(client: Redis) -> None
     assert found == {KEYS.telemetry: CRITICAL, KEYS.messages: WARNING}
 
 
-async def test_the_stream_of_sessions_is_looked_at_where_it_is(client: Redis) -> None:
+async def test_the_session_stream_is_checked(client: Redis) -> None:
     await client.set("sessions", "x")
     assert bad(await diagnose_fleet(client, KEYS, Bounds())) == {}
     assert bad(await diagnose_fleet(client, KEYS, Bounds(session_events="sessions"))) == {
@@ -259,7 +259,7 @@ async def test_the_stream_of_sessions_is_looked_at_where_it_is(client: Redis) ->
     }
 
 
-async def test_an_event_deleted_from_the_middle_is_a_gap_and_from_the_beginning_is_none(
+async def test_only_an_event_deleted_in_the_middle_is_a_gap(
     client: Redis,
 ) -> None:
     await live(client, "c1")
@@ -275,7 +275,9 @@ async def test_an_event_deleted_from_the_middle_is_a_gap_and_from_the_beginning_
     assert bad(await diagnose_log(client, KEYS)) == {"replay: ledgers": CRITICAL}
 
 
-async def test_the_verb_tells_by_its_exit_status(client: Redis, redis_url: str, configure: Configure) -> None:
+async def test_the_exit_status_tells_what_was_found(
+    client: Redis, redis_url: str, configure: Configure
+) -> None:
     async def check(*args: str) -> tuple[int, dict[str, str]]:
         args = ("check", "--redis", redis_url, "--connections", "1", "--json", *args)
         result = await asyncio.to_thread(CliRunner().invoke, cli, args)
@@ -311,7 +313,7 @@ async def run_until_checked(url: str, monkeypatch: pytest.MonkeyPatch) -> list[A
     return [line for line in logs if line["event"] == "check"]
 
 
-async def test_a_gateway_looks_at_its_server_once_and_says_what_is_wrong(
+async def test_a_gateway_checks_its_server_once_and_logs_findings(
     redis_url: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await configure(appendonly="no", appendfsync="no")

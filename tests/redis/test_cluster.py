@@ -53,7 +53,7 @@ async def some(run: Fleet, what: str, count: int = 5) -> None:
     await until(is_so, what)
 
 
-async def test_on_a_cluster_everything_is_as_on_one_server_the_adoption_of_the_dead_too(
+async def test_a_cluster_works_like_one_server_with_adoption(
     nodes: Sharded,
 ) -> None:
     async with fleet(nodes.url, 1, prefix=PREFIX) as run:
@@ -73,7 +73,7 @@ async def test_on_a_cluster_everything_is_as_on_one_server_the_adoption_of_the_d
     assert [node.client.dbsize() > 0 for node in nodes.nodes] == [node is owner for node in nodes.nodes]
 
 
-async def test_a_slot_that_moves_while_gateways_run_is_followed_and_nothing_is_lost_or_doubled(
+async def test_a_moved_slot_is_followed_without_loss_or_repeat(
     nodes: Sharded,
 ) -> None:
     async with fleet(nodes.url, 2, prefix=PREFIX) as run:
@@ -96,7 +96,7 @@ async def test_a_slot_that_moves_while_gateways_run_is_followed_and_nothing_is_l
     assert moving.source.client.dbsize() == 0
 
 
-async def test_a_verdict_that_meets_a_stream_which_has_gone_ahead_is_told_once(nodes: Sharded) -> None:
+async def test_an_outcome_after_a_stream_id_ahead_is_published_once(nodes: Sharded) -> None:
     """A script reaches streams that it does not name: it may find them gone when it has already written."""
     async with fleet(nodes.url, 3, prefix=PREFIX) as run:
         gateway = await run.start()
@@ -168,13 +168,13 @@ def test_verbs_find_the_node_of_the_fleet(nodes: Sharded) -> None:
     ],
     ids=lambda words: words[0],
 )
-def test_no_verb_takes_a_cluster_without_a_prefix_that_keeps_the_keys_together(verb: list[str]) -> None:
+def test_verbs_refuse_a_cluster_without_a_hash_tag_prefix(verb: list[str]) -> None:
     result = CliRunner().invoke(cli, [*verb, "--redis", "redis+cluster://127.0.0.1:1", "--key-prefix", "f:"])
     assert result.exit_code == 2
     assert "--key-prefix with a hash tag, for example {fleet}:" in result.stderr
 
 
-async def test_a_node_that_is_named_as_if_it_were_alone_is_refused_at_the_start(nodes: Sharded) -> None:
+async def test_a_cluster_node_as_a_single_server_is_refused(nodes: Sharded) -> None:
     for node in nodes.nodes:
         client = connect(f"redis://127.0.0.1:{node.port}", purpose="test")
         with pytest.raises(ServerUnfit, match=r"write redis\+cluster://"):

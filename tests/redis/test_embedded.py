@@ -69,7 +69,7 @@ def test_it_never_evicts_and_logs_every_write(tmp_path: Path) -> None:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
 
 
-def test_it_has_a_process_group_of_its_own_so_that_ctrl_c_ends_the_gateway_first(tmp_path: Path) -> None:
+def test_the_server_has_a_process_group_of_its_own(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path) as server:
         assert os.getpgid(server.pid) == server.pid != os.getpgid(0)
 
@@ -81,7 +81,7 @@ def test_stopping_ends_the_process_and_may_be_repeated(tmp_path: Path) -> None:
     assert is_gone(server.pid)
 
 
-def test_a_second_start_joins_the_server_that_lives_in_the_directory(tmp_path: Path) -> None:
+def test_a_second_start_joins_the_running_server(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path) as first:
         with EmbeddedServer.start(tmp_path) as second:
             assert first.owned
@@ -91,7 +91,7 @@ def test_a_second_start_joins_the_server_that_lives_in_the_directory(tmp_path: P
             assert client.ping()
 
 
-def test_a_server_that_was_killed_is_started_again_with_its_data_and_leaves_no_zombie(tmp_path: Path) -> None:
+def test_a_killed_server_restarts_with_its_data_and_no_zombie(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path) as server, ask(server) as client:
         client.set("kept", "yes")
         first, url = server.pid, server.url
@@ -104,7 +104,7 @@ def test_a_server_that_was_killed_is_started_again_with_its_data_and_leaves_no_z
         assert (server.url, server.pid == first, client.get("kept")) == (url, False, b"yes")
 
 
-def test_who_joined_owns_the_next_one_when_its_owner_has_ended_it(tmp_path: Path) -> None:
+def test_a_joined_process_owns_the_next_server(tmp_path: Path) -> None:
     first = EmbeddedServer.start(tmp_path)
     with EmbeddedServer.start(tmp_path) as second:
         first.stop()
@@ -142,7 +142,7 @@ def test_the_user_s_state_directory_is_the_default(monkeypatch: pytest.MonkeyPat
     assert default_directory() == tmp_path / ".local" / "state" / "telgw"
 
 
-def test_a_user_without_a_home_is_told_what_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -162,7 +162,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_no_matter(tmp_path: Path) -> No
 # Who may reach it
 
 
-def test_nobody_else_may_read_a_file_of_it_and_there_is_no_port(tmp_path: Path) -> None:
+def test_files_are_private_and_there_is_no_port(tmp_path: Path) -> None:
     directory = tmp_path / "state" / "telgw"
     with EmbeddedServer.start(directory) as server, ask(server) as client:
         client.set("key", "value")
@@ -194,9 +194,7 @@ def test_a_directory_of_something_else_is_not_closed_to_others(tmp_path: Path) -
 
 @as_root
 @pytest.mark.parametrize("name", ["server.log", "appendonlydir/planted.aof"])
-def test_what_another_user_has_put_into_a_directory_that_was_open_is_not_used(
-    tmp_path: Path, name: str
-) -> None:
+def test_files_of_another_user_are_not_used(tmp_path: Path, name: str) -> None:
     directory, victim = tmp_path / "state", tmp_path / "victim"
     EmbeddedServer.start(directory).stop()
     victim.touch(mode=0o644)
@@ -255,9 +253,7 @@ def test_what_squats_on_its_place_is_not_spoken_to(tmp_path: Path, squatter: soc
     assert hears(squatter) == b""
 
 
-def test_a_directory_in_which_others_may_put_a_socket_is_not_believed(
-    tmp_path: Path, squatter: socket.socket
-) -> None:
+def test_a_directory_writable_by_others_is_refused(tmp_path: Path, squatter: socket.socket) -> None:
     tmp_path.chmod(0o770)
     with pytest.raises(EmbeddedUnavailable, match="is not used"):
         default_url(tmp_path)
@@ -276,9 +272,7 @@ def test_a_start_takes_the_place_of_a_socket_that_is_not_its_own(
 # With a port
 
 
-def test_a_port_is_asked_for_and_then_wants_a_password_that_no_list_of_processes_shows(
-    tmp_path: Path, free_port: int
-) -> None:
+def test_a_port_is_optional_and_its_password_stays_hidden(tmp_path: Path, free_port: int) -> None:
     with EmbeddedServer.start(tmp_path, free_port) as server:
         password = (tmp_path / "password").read_text().strip()
         assert len(password) > 30
@@ -310,7 +304,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(EmbeddedUnavailable, match=f"Port {port} .* in use .* --redis URL"):

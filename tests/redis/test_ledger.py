@@ -91,7 +91,7 @@ async def test_it_waits_for_work_and_stops(book: Book, spawn: Spawn) -> None:
     await task
 
 
-async def test_a_flush_tells_what_is_left(book: Book) -> None:
+async def test_a_flush_returns_the_number_of_moves_left(book: Book) -> None:
     book.ledger.submit((await book.case()).open())
     assert await book.ledger.flush(0.001) == 1
 
@@ -128,7 +128,7 @@ async def test_it_is_healthy_but_for_the_time_of_trouble(book: Book, spawn: Spaw
     assert (seen[0], book.ledger.healthy) == (False, True)
 
 
-async def test_a_fenced_ledger_stops_and_says_so(book: Book, spawn: Spawn) -> None:
+async def test_a_fenced_ledger_stops_and_reports_it(book: Book, spawn: Spawn) -> None:
     await book.client.set(KEYS.boot("gw-1"), "another")
     cases = [await book.case(f"c-{number}") for number in range(3)]
     book.ledger.submit(*(case.open() for case in cases))
@@ -140,9 +140,7 @@ async def test_a_fenced_ledger_stops_and_says_so(book: Book, spawn: Spawn) -> No
 # One command that cannot be stored
 
 
-async def test_a_command_that_cannot_be_stored_is_tried_five_times_while_others_go_on(
-    book: Book, spawn: Spawn
-) -> None:
+async def test_an_unstorable_command_is_tried_five_times(book: Book, spawn: Spawn) -> None:
     await book.client.set(KEYS.ledger("bad"), "not a hash")
     bad, good = await book.case("bad"), await book.case("good")
     tries: list[MoveResult] = []
@@ -160,7 +158,7 @@ async def test_a_command_that_cannot_be_stored_is_tried_five_times_while_others_
     assert await book.states("good") == ["queued"]
 
 
-async def test_a_dead_letter_that_cannot_be_stored_keeps_nothing_else_from_being_stored(book: Book) -> None:
+async def test_an_unstorable_dead_letter_delays_no_other_move(book: Book) -> None:
     await book.client.set(KEYS.deadletter, "not a stream")
     junk, good = await book.case("junk"), await book.case("good")
     letter = junk.discard("command_id: is missing", fields=(("junk", "1"),))
@@ -168,7 +166,7 @@ async def test_a_dead_letter_that_cannot_be_stored_keeps_nothing_else_from_being
     assert junk.entry.outbound_id in await book.pending(), "it is tried again when it is read again"
 
 
-async def test_a_command_that_becomes_storable_meanwhile_is_stored(book: Book, spawn: Spawn) -> None:
+async def test_a_command_that_becomes_storable_is_stored(book: Book, spawn: Spawn) -> None:
     await book.client.set(KEYS.ledger("c-1"), "not a hash")
     case = await book.case()
     repaired = asyncio.Event()
@@ -185,7 +183,7 @@ async def test_a_command_that_becomes_storable_meanwhile_is_stored(book: Book, s
 
 
 @pytest.mark.redis
-async def test_a_server_that_forgot_its_scripts_is_told_again(client: Redis, spawn: Spawn) -> None:
+async def test_scripts_are_loaded_again_after_a_script_flush(client: Redis, spawn: Spawn) -> None:
     book = Book(client)
     spawn(book.ledger.run())
     case = await book.case()
@@ -198,9 +196,7 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(client: Redis, spa
 
 
 @pytest.mark.redis
-async def test_a_server_without_memory_refuses_whole_moves_and_all_goes_on_after(
-    client: Redis, spawn: Spawn
-) -> None:
+async def test_without_memory_whole_moves_are_refused_and_repeated(client: Redis, spawn: Spawn) -> None:
     book = Book(client)
     begun, sent, asked = await book.case("begun"), await book.sent("sent"), await book.case("asked")
     await book.statuses(begun.open())

@@ -34,7 +34,7 @@ class Calls:
         return await self._script(client, keys, args)
 
 
-async def test_huge_entries_do_not_keep_an_innocent_command_waiting(book: Book, spawn: Any) -> None:
+async def test_huge_entries_do_not_delay_another_command(book: Book, spawn: Any) -> None:
     calls = Calls(book.ledger)
     junk = "x" * 100_000
     letters: list[Move] = []
@@ -74,7 +74,7 @@ async def test_a_begin_and_what_builds_on_it_are_never_parted(book: Book, spawn:
     assert await book.states(f"c-{BATCH - 1}") == ["queued", "sent"]
 
 
-async def test_a_receiver_that_fails_does_not_cost_the_others_their_results(book: Book, spawn: Any) -> None:
+async def test_a_failing_receiver_costs_no_other_its_result(book: Book, spawn: Any) -> None:
     cases = [await book.case(f"c-{number}") for number in range(3)]
     moves = [case.open() for case in cases]
 

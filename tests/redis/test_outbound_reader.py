@@ -139,7 +139,7 @@ async def test_more_entries_than_a_call_holds_keep_their_order(desk: Desk) -> No
     assert [entry for entry, _ in desk.order] == added
 
 
-async def test_what_was_pending_comes_first_after_a_restart_and_not_as_new(
+async def test_pending_entries_come_first_after_a_restart(
     make_desk: Callable[[], Desk],
 ) -> None:
     before = make_desk()
@@ -178,7 +178,7 @@ async def test_after_some_time_everything_pending_is_handed_over_again(
     assert (desk.order[0], desk.order[1]) == ((entry, True), (entry, False))
 
 
-async def test_a_group_that_was_destroyed_is_made_again_and_nothing_is_lost(desk: Desk) -> None:
+async def test_a_destroyed_group_is_created_again_without_loss(desk: Desk) -> None:
     pending = await desk.add()
     desk.start()
     await desk.reached(lambda: pending in desk.entries)
@@ -201,7 +201,7 @@ async def test_a_stream_that_vanished_is_made_again(desk: Desk, loss: str) -> No
     assert len(desk.errors) <= 5
 
 
-async def test_an_entry_that_was_deleted_while_pending_is_let_go(make_desk: Callable[[], Desk]) -> None:
+async def test_an_entry_deleted_while_pending_is_dropped(make_desk: Callable[[], Desk]) -> None:
     before = make_desk()
     gone, kept = await before.add(), await before.add()
     before.start()
@@ -267,7 +267,7 @@ async def test_it_stops_while_it_blocks(desk: Desk) -> None:
     assert desk.order == []
 
 
-async def test_the_last_look_finds_what_is_pending_and_what_is_new(desk: Desk) -> None:
+async def test_the_last_read_finds_pending_and_new_entries(desk: Desk) -> None:
     pending = [await desk.add() for _ in range(COUNT + 2)]
     desk.start()
     await desk.reached(lambda: len(desk.order) == len(pending))
@@ -278,7 +278,7 @@ async def test_the_last_look_finds_what_is_pending_and_what_is_new(desk: Desk) -
     assert desk.order == [(entry, False) for entry in pending] + [(entry, True) for entry in new]
 
 
-async def test_a_server_that_is_away_at_the_start_is_waited_for(
+async def test_an_unreachable_server_is_waited_for_at_the_start(
     make_desk: Callable[[], Desk], client: Redis
 ) -> None:
     desk = make_desk()
@@ -330,7 +330,7 @@ async def test_entries_that_the_group_was_moved_past_are_found(
     assert (desk.times(new), desk.errors) == (1, [])
 
 
-async def test_of_what_the_group_was_moved_past_no_more_is_taken_than_there_is_room_for(
+async def test_skipped_entries_are_taken_within_the_limit(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.1)

@@ -67,14 +67,14 @@ async def test_a_hand_over_whose_reply_was_lost_is_made_once(book: Book) -> None
     assert await book.client.xlen(KEYS.outbound("gw-2")) == 1
 
 
-async def test_nothing_is_handed_to_the_dead(book: Book) -> None:
+async def test_nothing_is_moved_to_a_dead_instance(book: Book) -> None:
     case = await book.case()
     await book.statuses(case.open())
     assert await book.statuses(case.transfer("gw-2")) == [Status.HELD_ELSEWHERE]
     assert await book.client.exists(KEYS.outbound("gw-2")) == 0
 
 
-async def test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody(fleet: Fleet) -> None:
+async def test_a_sent_command_with_time_left_is_not_moved(fleet: Fleet) -> None:
     await fleet.accept("sent")
     await fleet.hold("living")
     await fleet.beat("living")
@@ -99,7 +99,7 @@ async def test_the_tokens_of_two_adopters_in_one_process_never_meet(fleet: Fleet
     assert not any(token.startswith("boot of ") for token in tokens)
 
 
-async def test_the_dead_letters_are_so_many_and_no_more(book: Book) -> None:
+async def test_dead_letters_are_capped(book: Book) -> None:
     """The server removes whole nodes of a stream, of a hundred entries each."""
     entries = [await book.entry("c-1") for _ in range(250)]
     book.ledger._header["maxlen"] = 100
@@ -133,7 +133,7 @@ async def test_an_event_whose_ledger_is_refused_has_not_happened(
     assert await book.statuses(opening) == [Status.OK]
 
 
-async def test_the_id_of_a_command_that_was_given_up_without_a_ledger_is_used_up(book: Book) -> None:
+async def test_the_id_of_a_command_given_up_cannot_be_used_again(book: Book) -> None:
     case = await book.case()
     event = case.open("refuse", reason=INVALID_COMMAND).event
     assert await book.statuses(case.discard("unstorable", events=(event,))) == [Status.OK]
@@ -143,7 +143,7 @@ async def test_the_id_of_a_command_that_was_given_up_without_a_ledger_is_used_up
     assert await book.client.pttl(KEYS.ledger("c-1")) > 0
 
 
-async def test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone(book: Book) -> None:
+async def test_a_key_that_is_no_ledger_ends_its_command_and_stays(book: Book) -> None:
     await book.client.set(KEYS.ledger("c-1"), "not a ledger")
     case = await book.case()
     event = case.open("refuse", reason=INVALID_COMMAND).event

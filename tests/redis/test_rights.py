@@ -37,7 +37,7 @@ async def check(url: str) -> None:
         await client.aclose()
 
 
-async def test_the_user_of_the_contract_lacks_nothing_and_nothing_is_left(client: Redis, url: str) -> None:
+async def test_the_user_of_the_contract_has_exactly_the_rights_needed(client: Redis, url: str) -> None:
     await client.hset("connections:registry", "352093081452251", "gw-2")  # type: ignore[misc]
     await client.set("instance:boot:gw-1", "another", px=60_000)
     await check(url)
@@ -56,7 +56,7 @@ async def test_each_right_that_is_missing_is_named(client: Redis, url: str, lack
     assert any(name in refused for refused in raised.value.refused)
 
 
-async def test_a_wrong_password_is_told_from_a_server_that_is_away(url: str) -> None:
+async def test_a_wrong_password_is_not_taken_for_an_outage(url: str) -> None:
     with pytest.raises(LoginRefused):
         await check(url.replace("secret", "wrong"))
     await check("redis://127.0.0.1:1")

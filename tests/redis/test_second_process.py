@@ -14,9 +14,7 @@ from transport.settings import Settings
 pytestmark = pytest.mark.redis
 
 
-async def test_a_second_process_that_cannot_have_the_port_leaves_the_first_its_instance_id(
-    redis_url: str, client: Redis
-) -> None:
+async def test_a_second_process_without_the_port_leaves_the_id_alone(redis_url: str, client: Redis) -> None:
     async with running(redis_url) as (first, address):
         boot = await client.get(Keys().boot("gw-1"))
         assert boot == first.boot_id.encode()

@@ -71,7 +71,7 @@ async def test_after_a_failover_gateways_go_on_by_themselves(servers: Watched) -
         assert gateway.process.poll() is None
 
 
-async def test_a_primary_that_was_frozen_and_replaced_is_written_to_no_more(servers: Watched) -> None:
+async def test_a_frozen_and_replaced_primary_is_not_written_to(servers: Watched) -> None:
     old, new = servers.primary, servers.replica
     async with fleet(servers.url, 2) as run:
         await run.start()
@@ -105,7 +105,7 @@ def _events(node: Node) -> list[tuple[bytes, dict[bytes, bytes]]]:
     ]
 
 
-async def test_a_command_whose_answer_a_failover_has_lost_is_not_written_again(servers: Watched) -> None:
+async def test_a_failover_that_loses_an_answer_repeats_no_command(servers: Watched) -> None:
     old, new = servers.primary, servers.replica
     async with fleet(servers.url, 3) as run:
         gateway = await run.start()
@@ -148,7 +148,7 @@ def _cut_off(primary: Node, replica: Node) -> None:
     primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
 
-async def test_with_min_replicas_to_write_nothing_is_acknowledged_that_no_replica_has(
+async def test_min_replicas_to_write_acknowledges_replicated_only(
     servers: Watched,
 ) -> None:
     primary, replica = servers.primary, servers.replica
@@ -170,7 +170,7 @@ async def test_with_min_replicas_to_write_nothing_is_acknowledged_that_no_replic
         assert await run.verdict() == []
 
 
-def test_verbs_find_the_primary_and_the_check_says_what_a_failover_may_lose(servers: Watched) -> None:
+def test_verbs_find_the_primary_and_check_warns_of_failover(servers: Watched) -> None:
     with Gateway(servers.url):
         found = checked(servers)
     assert (found["role"]["level"], found["instance gw-1"]["level"]) == ("ok", "ok")

@@ -23,9 +23,7 @@ def errors() -> list[StoreRefused]:
     return [thing for thing in gc.get_objects() if isinstance(thing, StoreRefused)]
 
 
-async def test_the_errors_of_an_outage_do_not_stay_until_somebody_looks_for_garbage(
-    client: Redis, spawn: Any
-) -> None:
+async def test_errors_of_an_outage_make_no_reference_cycles(client: Redis, spawn: Any) -> None:
     told = asyncio.Event()
     log = SessionLog(client, STREAM, now_ms=lambda: 1, on_error=lambda error: told.set())
     await client.set(STREAM, "no stream")

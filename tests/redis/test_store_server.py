@@ -41,7 +41,7 @@ async def test_a_client_speaks_through_a_unix_socket(embedded_server: LocalServe
 @pytest.mark.parametrize(
     ("hangs", "error"), [(False, CallFailed), (True, CallFailed)], ids=["reset", "silent"]
 )
-async def test_a_write_whose_reply_is_lost_is_never_repeated_behind_our_back(
+async def test_a_write_whose_reply_is_lost_is_not_repeated(
     client: Redis, server: LocalServer, hangs: bool, error: type[Exception]
 ) -> None:
     """One reply is lost; a client that tried again would be served at once, and store a second entry."""

@@ -86,7 +86,7 @@ async def test_a_server_that_forgot_the_script_is_given_it_again(
     assert (flow.errors, await numbers(client)) == ([], [1, 2])
 
 
-async def test_a_server_out_of_memory_confirms_nothing_and_takes_all_when_it_has_room(
+async def test_without_memory_nothing_is_confirmed_and_all_kept(
     flow: Flow, client: Redis, spawn: Any
 ) -> None:
     spawn(flow.telemetry.run())
@@ -102,7 +102,7 @@ async def test_a_server_out_of_memory_confirms_nothing_and_takes_all_when_it_has
     assert flow.confirmed == await numbers(client) == [1, 2, 3]
 
 
-async def test_memory_that_runs_out_within_a_call_confirms_what_went_before(
+async def test_memory_running_out_in_a_call_confirms_earlier_frames(
     flow: Flow, client: Redis, spawn: Any
 ) -> None:
     used = (await client.info("memory"))["used_memory"]
@@ -143,7 +143,7 @@ async def test_a_connection_cut_by_the_server_loses_nothing(flow: Flow, client: 
     assert flow.confirmed == await numbers(client) == [1, 2]
 
 
-async def test_a_frozen_server_stores_records_twice_rather_than_not_at_all(
+async def test_a_frozen_server_stores_records_at_least_once(
     flow: Flow, client: Redis, server: LocalServer, spawn: Any
 ) -> None:
     spawn(flow.telemetry.run())

@@ -63,7 +63,7 @@ def owner(world: World) -> bytes | None:
     return found
 
 
-def test_a_process_that_cannot_take_its_name_over_at_once_is_not_fenced_by_its_predecessor() -> None:
+def test_a_delayed_takeover_is_not_fenced_by_the_predecessor() -> None:
     async def act(world: World) -> None:
         predecessor = await start(world)
         predecessor.end()
@@ -80,7 +80,7 @@ def test_a_process_that_cannot_take_its_name_over_at_once_is_not_fenced_by_its_p
     scene(act)
 
 
-def test_a_process_that_stops_does_not_take_the_name_from_its_successor() -> None:
+def test_a_stopping_process_leaves_the_id_to_its_successor() -> None:
     async def act(world: World) -> None:
         (await start(world)).end()
         down = storm(world, "black")
@@ -96,7 +96,7 @@ def test_a_process_that_stops_does_not_take_the_name_from_its_successor() -> Non
     scene(act)
 
 
-def test_a_take_over_that_arrives_after_its_process_died_does_not_fence_the_successor() -> None:
+def test_a_late_takeover_does_not_fence_the_successor() -> None:
     async def act(world: World) -> None:
         first = await start(world)
         heartbeat = first.gateway.backend.heartbeat
@@ -129,7 +129,7 @@ def test_a_process_starts_beside_one_that_has_its_name_and_ends(frozen: float) -
     assert scene(act).met["exit", "2"] == 1
 
 
-def test_a_process_that_freezes_for_longer_than_its_interval_loses_its_name_and_is_fenced() -> None:
+def test_a_frozen_process_loses_its_id_and_is_fenced() -> None:
     async def act(world: World) -> None:
         first = await start(world)
         first.freeze(10.0)
@@ -144,7 +144,7 @@ def test_a_process_that_freezes_for_longer_than_its_interval_loses_its_name_and_
     assert scene(act).met["exit", "3"] == 1
 
 
-def test_a_process_that_begins_without_redis_beside_one_that_lives_ends_when_redis_is_back() -> None:
+def test_a_start_without_redis_ends_if_the_id_is_owned() -> None:
     async def act(world: World) -> None:
         first = await start(world)
         away = storm(world, "down")
@@ -159,7 +159,7 @@ def test_a_process_that_begins_without_redis_beside_one_that_lives_ends_when_red
     assert scene(act).met["exit", "3"] == 1
 
 
-def test_who_takes_the_name_of_a_process_that_has_just_beaten_is_found_out() -> None:
+def test_taking_a_live_id_is_detected() -> None:
     world = World(1)
 
     async def act(world: World) -> None:
@@ -171,7 +171,7 @@ def test_who_takes_the_name_of_a_process_that_has_just_beaten_is_found_out() -> 
     assert [fault.rule for fault in world.faults] == ["displaced"]
 
 
-def test_a_device_is_greeted_before_anything_else_is_written_by_a_process_that_was_frozen() -> None:
+def test_after_a_freeze_the_handshake_reply_is_written_first() -> None:
     async def act(world: World) -> None:
         process = await start(world)
         device = Device(world, 1)
@@ -187,7 +187,7 @@ def test_a_device_is_greeted_before_anything_else_is_written_by_a_process_that_w
     scene(act)
 
 
-def test_a_device_that_connected_while_the_process_was_frozen_has_its_full_time_for_the_handshake() -> None:
+def test_a_freeze_does_not_shorten_the_handshake_timeout() -> None:
     async def act(world: World) -> None:
         process = await start(world)
         process.freeze(30.0)
@@ -202,7 +202,7 @@ def test_a_device_that_connected_while_the_process_was_frozen_has_its_full_time_
     scene(act)
 
 
-def test_what_a_cut_off_process_learns_of_an_adopted_command_is_a_note_and_not_a_second_verdict() -> None:
+def test_an_outcome_after_adoption_is_a_note() -> None:
     async def act(world: World) -> None:
         process, other = await start(world), await start(world, "gw-b")
         device = Device(world, 1)
@@ -236,7 +236,7 @@ async def lose_everything(world: World) -> None:
     world.server.rise(world.server.wipe())
 
 
-def test_an_instance_that_dies_between_the_loss_of_all_data_and_its_next_heartbeat_is_settled() -> None:
+def test_an_instance_dead_after_a_data_loss_is_adopted() -> None:
     async def act(world: World) -> None:
         await start(world, "gw-b")
         process = await start(world)
@@ -253,9 +253,7 @@ def test_an_instance_that_dies_between_the_loss_of_all_data_and_its_next_heartbe
     assert verdicts(scene(act)) == ["instance_lost"]
 
 
-def test_a_command_that_is_out_is_not_written_again_when_it_is_asked_again_after_the_loss_of_all_data() -> (
-    None
-):
+def test_a_data_loss_does_not_repeat_a_sent_command() -> None:
     async def act(world: World) -> None:
         process = await start(world)
         device = Device(world, 1)
@@ -277,7 +275,7 @@ def test_a_command_that_is_out_is_not_written_again_when_it_is_asked_again_after
 
 
 @pytest.mark.parametrize("off", [-3_600_000, 3_600_000])
-def test_a_wall_clock_that_is_wrong_expires_no_command_of_a_process_that_finds_no_redis(off: int) -> None:
+def test_a_wrong_wall_clock_without_redis_expires_no_command(off: int) -> None:
     async def act(world: World) -> None:
         ask(world, Device(world, 1))
         away = storm(world, "down")
@@ -292,7 +290,7 @@ def test_a_wall_clock_that_is_wrong_expires_no_command_of_a_process_that_finds_n
     assert verdicts(world) == ["device_not_connected"]
 
 
-def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place() -> None:
+def test_a_moved_command_behind_its_duplicate_keeps_its_place() -> None:
     async def act(world: World) -> None:
         holder, other = await start(world), await start(world, "gw-b")
         device = Device(world, 1)
@@ -315,7 +313,7 @@ def test_a_command_that_is_moved_here_behind_a_repetition_of_it_keeps_its_place(
     assert [written.text for written in tap.written] == ["getinfo", "getver"]
 
 
-def test_what_another_process_has_ended_is_not_sent_by_one_that_has_just_been_given_the_entry() -> None:
+def test_a_command_ended_by_another_process_is_not_sent() -> None:
     async def act(world: World) -> None:
         process = await start(world)
         device = Device(world, 1)

@@ -19,7 +19,7 @@ async def fleet(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Fleet:
     return Fleet(fake_redis, seconds * 1000)
 
 
-async def test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands(fleet: Fleet) -> None:
+async def test_an_instance_that_is_back_is_not_adopted(fleet: Fleet) -> None:
     """Its janitors would take it for settled, and look at it no more."""
     await fleet.hold("dead", IMEI, "s1")
     await fleet.beat("dead")
@@ -28,7 +28,7 @@ async def test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
 
 
-async def test_of_a_command_that_has_ended_only_the_entry_is_removed_though_our_limits_refuse_it(
+async def test_of_an_ended_command_only_the_entry_is_removed(
     fleet: Fleet,
 ) -> None:
     fields = {"payload": "x" * 1000}

@@ -79,18 +79,18 @@ async def test_a_device_taken_off_the_list_is_not_in_the_next_copy(fake_redis: R
     assert watched.devices.allows(IMEI) is None
 
 
-async def test_a_device_that_is_not_in_the_copy_is_looked_up(fake_redis: Redis, watch: Watch) -> None:
+async def test_a_device_missing_in_the_copy_is_looked_up(fake_redis: Redis, watch: Watch) -> None:
     watched = watch()
     await fake_redis.sadd(KEYS.allowed, IMEI)
     assert (await watched.ask(IMEI), await watched.ask(OTHER_IMEI)) == (True, False)
     assert watched.errors == []
 
 
-async def test_without_a_set_nobody_is_allowed(watch: Watch) -> None:
+async def test_without_a_set_no_device_is_allowed(watch: Watch) -> None:
     assert not await watch(when_unavailable=True).ask(IMEI)
 
 
-async def test_many_who_ask_at_once_are_answered_in_few_calls(
+async def test_many_look_ups_share_few_calls(
     fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched, calls, smismember = watch(), [], fake_redis.smismember
@@ -108,7 +108,7 @@ async def test_many_who_ask_at_once_are_answered_in_few_calls(
 
 
 @pytest.mark.parametrize("policy", [False, True])
-async def test_while_redis_is_away_the_copy_counts_and_the_policy_is_for_others(
+async def test_during_an_outage_the_copy_and_the_policy_decide(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, watch: Watch, policy: bool
 ) -> None:
     await fake_redis.sadd(KEYS.allowed, IMEI)
@@ -133,7 +133,7 @@ async def test_a_set_of_another_type_is_reported_and_the_policy_stands(
     assert watched.errors
 
 
-async def test_nobody_waits_longer_than_the_patience(
+async def test_a_look_up_has_a_time_limit(
     fake_redis: Redis, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched, never = watch(), asyncio.Event()
@@ -177,7 +177,7 @@ async def test_a_reload_makes_the_copy_anew_and_counts_it(fake_redis: Redis, wat
     assert watched.devices.allows(IMEI)
 
 
-async def test_the_copy_lets_in_those_it_holds_and_nobody_else(fake_redis: Redis) -> None:
+async def test_the_copy_allows_only_its_devices(fake_redis: Redis) -> None:
     errors: list[Exception] = []
     listed = RedisAllowList(fake_redis, Keys(), when_unavailable=False, on_error=errors.append)
     await fake_redis.sadd(Keys().allowed, HERE)

@@ -135,7 +135,7 @@ def test_a_url_is_logged_without_its_password(url: str, shown: str) -> None:
         (ValueError("OOM"), False),
     ],
 )
-def test_what_passes_by_waiting_is_told_from_what_does_not(error: Exception, transient: bool) -> None:
+def test_transient_errors_are_distinguished_from_lasting_ones(error: Exception, transient: bool) -> None:
     assert is_transient(ours(error) or error) is transient
 
 
@@ -228,7 +228,7 @@ def test_a_read_may_take_longer_than_it_blocks(block: float) -> None:
     assert patience(block) > block + patience(0.0)
 
 
-def test_no_connection_is_made_looked_after_or_waited_for_without_a_bound() -> None:
+def test_every_wait_of_a_connection_is_bounded() -> None:
     pool = connect("redis://127.0.0.1", purpose="test").connection_pool
     given = pool.connection_kwargs
     assert (given["socket_connect_timeout"], given["health_check_interval"]) == (TIMEOUT, HEALTH_CHECK)

@@ -131,7 +131,7 @@ def test_unread_bytes_are_not_taken_for_the_reply_to_a_later_call(loop: str) -> 
 
 
 @both
-def test_a_reset_in_a_call_leaves_its_outcome_unknown_and_the_next_call_goes_through(loop: str) -> None:
+def test_a_reset_leaves_the_outcome_unknown_for_one_call_only(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()
         peer.hang_up = True

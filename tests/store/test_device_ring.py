@@ -25,14 +25,14 @@ def ring_of(*frames: PendingFrame) -> DeviceRing:
     return ring
 
 
-def test_of_devices_that_wait_none_is_served_twice_before_all_are_once() -> None:
+def test_each_waiting_device_is_served_in_turn() -> None:
     a, b, c = [frame("a") for _ in range(4)], [frame("b") for _ in range(2)], [frame("c")]
     ring = ring_of(*a, *b, *c)
     assert ring.take(PLENTY, PLENTY) == [a[0], b[0], c[0], a[1], b[1], a[2], a[3]]
     assert not ring
 
 
-def test_whose_turn_it_is_does_not_change_from_one_call_to_the_next() -> None:
+def test_the_turn_of_a_device_survives_a_call() -> None:
     a, b, c = [frame("a") for _ in range(3)], [frame("b") for _ in range(2)], [frame("c")]
     ring = ring_of(*a, *b, *c)
     assert [ring.take(2, PLENTY) for _ in range(3)] == [[a[0], b[0]], [c[0], a[1]], [b[1], a[2]]]
@@ -47,7 +47,7 @@ def test_a_small_frame_does_not_wait_behind_many_large_ones() -> None:
     assert ring.take(100, PLENTY)[0] is small
 
 
-def test_large_frames_have_their_part_however_many_small_ones_come() -> None:
+def test_large_frames_have_their_share_among_small_ones() -> None:
     large = [frame(f"{number:03}", 50) for number in range(4)]
     ring = ring_of(*large)
     taken = ring.take(100, PLENTY)
@@ -59,7 +59,7 @@ def test_large_frames_have_their_part_however_many_small_ones_come() -> None:
     assert large[-1] in taken
 
 
-def test_devices_that_have_much_to_send_get_the_same_part_of_the_store() -> None:
+def test_busy_devices_get_equal_shares() -> None:
     a, b = [frame("a", 1) for _ in range(400)], [frame("b", 4) for _ in range(400)]
     ring = ring_of(*a, *b)
     taken = [one for _ in range(60) for one in ring.take(10, PLENTY)]
@@ -103,7 +103,7 @@ def test_a_device_of_which_nothing_is_left_takes_no_turn() -> None:
     assert not ring
 
 
-def test_whatever_happens_each_device_has_its_frames_in_their_order_and_none_twice() -> None:
+def test_frames_of_a_device_keep_their_order_and_none_repeats() -> None:
     random = Random(1)
     ring, waiting, sent = DeviceRing(), 0, []
     names = {imei: iter(range(10**6)) for imei in "abcd"}

@@ -94,7 +94,7 @@ def test_a_server_as_the_readme_wants_it_is_right() -> None:
         ({"maxmemory": 2**20}, {}, {"memory": CRITICAL}),
     ],
 )
-def test_each_setting_that_is_wrong_is_told(
+def test_each_wrong_setting_is_found(
     info: dict[str, Any], config: dict[str, str], expected: dict[str, str]
 ) -> None:
     assert bad(evaluate(Server({**GOOD_INFO, **info}, {**GOOD_CONFIG, **config}))) == expected
@@ -136,7 +136,7 @@ class Port:
         return what
 
 
-async def test_a_server_is_asked_for_no_more_of_its_settings_than_is_needed() -> None:
+async def test_only_the_needed_settings_are_read() -> None:
     port: Any = Port(GOOD_INFO, GOOD_CONFIG)
     server = await ask(port, lambda: 10_400)
     assert server == Server(GOOD_INFO, GOOD_CONFIG, 100)
@@ -155,14 +155,14 @@ async def test_what_cannot_be_seen_without_config_is_named(refusal: Exception) -
     assert about(findings, "permissions") == "CONFIG refused; not checked: appendfsync."
 
 
-async def test_without_info_no_death_would_be_noticed_and_config_still_tells_of_persistence() -> None:
+async def test_without_info_config_still_shows_persistence() -> None:
     port: Any = Port(DENIED, {**GOOD_CONFIG, "appendonly": "no"})
     findings = await diagnose_server(port, lambda: 10_500)
     assert bad(findings) == {"permissions": CRITICAL, "appendonly": CRITICAL}
     assert about(findings, "permissions") == "INFO refused; not checked: version, role, snapshots, memory."
 
 
-async def test_a_server_that_tells_nothing_is_a_finding(fake_redis: Any) -> None:
+async def test_a_server_without_info_and_config_is_a_finding(fake_redis: Any) -> None:
     findings = await diagnose_server(fake_redis, lambda: 0)
     assert bad(findings) == {"permissions": CRITICAL, "clock": WARNING}
     assert "INFO and CONFIG refused" in about(findings, "permissions")
@@ -243,7 +243,7 @@ async def test_a_fleet_at_work_is_right(site: Site) -> None:
     assert about(findings, STREAM).endswith("; 1 unread")
 
 
-async def test_a_stopped_gateway_that_left_nothing_only_leaves_nobody_at_work(site: Site) -> None:
+async def test_a_cleanly_stopped_gateway_is_no_finding_of_its_own(site: Site) -> None:
     await site.gateway(alive=False)
     assert bad(await site.findings()) == {"fleet": WARNING}
 
@@ -251,7 +251,7 @@ async def test_a_stopped_gateway_that_left_nothing_only_leaves_nobody_at_work(si
 @pytest.mark.parametrize(
     ("known", "adopter", "level"), [(True, True, WARNING), (True, False, CRITICAL), (False, True, CRITICAL)]
 )
-async def test_what_a_dead_gateway_left_is_critical_when_nobody_will_tidy_up(
+async def test_leftovers_without_a_janitor_are_critical(
     site: Site, known: bool, adopter: bool, level: str
 ) -> None:
     await site.gateway("dead", known=known, alive=False)
@@ -292,13 +292,13 @@ async def test_a_gateway_that_is_not_listed_would_die_unnoticed(site: Site) -> N
     assert bad(await site.findings()) == {"instance gw-1": WARNING}
 
 
-async def test_a_heartbeat_of_somebody_else_may_hold_anything(site: Site) -> None:
+async def test_a_heartbeat_of_another_program_may_hold_anything(site: Site) -> None:
     await site.gateway()
     await site.client.set(KEYS.heartbeat("gw-1"), "alive", ex=90)
     assert bad(await site.findings()) == {}
 
 
-async def test_a_stream_without_its_group_is_told(site: Site) -> None:
+async def test_a_stream_without_its_group_is_found(site: Site) -> None:
     await site.gateway()
     await site.client.delete(STREAM)
     assert bad(await site.findings()) == {STREAM: WARNING}
@@ -308,7 +308,7 @@ async def test_a_stream_without_its_group_is_told(site: Site) -> None:
     assert about(findings, STREAM) == "1 entries, and no group 'ingestion'"
 
 
-async def test_entries_pending_under_another_consumer_are_told(site: Site) -> None:
+async def test_entries_pending_under_another_consumer_are_found(site: Site) -> None:
     await site.gateway()
     for number in range(4):
         await site.entry(command_id=f"c{number}")
@@ -317,7 +317,7 @@ async def test_entries_pending_under_another_consumer_are_told(site: Site) -> No
     assert "other consumers: stranger-0 (1), stranger-1 (1), stranger-2 (1) and 1 more |" in found
 
 
-async def test_a_reader_that_does_not_read_is_told(site: Site) -> None:
+async def test_a_reader_that_does_not_read_is_found(site: Site) -> None:
     await site.gateway()
     await site.entry(age=61_000, command_id="c1")
     findings = await site.findings()
@@ -325,7 +325,7 @@ async def test_a_reader_that_does_not_read_is_told(site: Site) -> None:
     assert about(findings, STREAM) == "0 pending; 1 unread"
 
 
-async def test_a_command_without_a_verdict_after_its_time_is_critical(site: Site) -> None:
+async def test_an_overdue_command_is_critical(site: Site) -> None:
     await site.gateway()
     soon = str(site.now_ms - 20_000)
     for command_id, timeout in (("late", "10"), ("waiting", "30")):
@@ -358,7 +358,7 @@ async def test_a_duplicate_is_judged_by_its_own_time(site: Site) -> None:
     assert bad(await site.findings()) == {}
 
 
-async def test_a_finished_command_that_is_still_listed_is_told(site: Site) -> None:
+async def test_a_finished_command_still_listed_is_found(site: Site) -> None:
     await site.gateway()
     await site.ledger("c1", await site.entry(command_id="c1"), state="responded")
     await site.read()
@@ -367,7 +367,7 @@ async def test_a_finished_command_that_is_still_listed_is_told(site: Site) -> No
     assert "1 ended, but not removed (of 1 checked): c1" in about(findings, STREAM)
 
 
-async def test_a_verdict_that_comes_while_we_look_is_nothing_to_tell(
+async def test_a_terminal_event_during_the_check_is_no_finding(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.gateway()
@@ -384,7 +384,7 @@ async def test_a_verdict_that_comes_while_we_look_is_nothing_to_tell(
     assert bad(await site.findings()) == {}
 
 
-async def test_a_long_stream_is_looked_at_in_pages_and_not_without_end(
+async def test_a_long_stream_is_read_in_pages_up_to_a_limit(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overdue, "_PAGE", 2)
@@ -397,7 +397,7 @@ async def test_a_long_stream_is_looked_at_in_pages_and_not_without_end(
     )
 
 
-async def test_the_streams_are_held_against_their_caps(site: Site) -> None:
+async def test_the_streams_are_compared_with_their_caps(site: Site) -> None:
     for stream in (KEYS.responses, KEYS.telemetry):
         for _ in range(21):
             await site.client.xadd(stream, {"a": "b"})
@@ -416,7 +416,7 @@ async def test_a_group_that_is_far_behind_is_named(site: Site) -> None:
     assert "group billing: 6 entries behind" in about(findings, KEYS.telemetry)
 
 
-def test_the_look_at_types_forgets_no_key_of_the_fleet() -> None:
+def test_the_types_of_all_keys_are_checked() -> None:
     named = [getattr(KEYS, name) for name, kind in vars(Keys).items() if isinstance(kind, property)]
     assert set(KEYS.shared) == {name for name in named if isinstance(name, str)}
 
@@ -448,7 +448,7 @@ async def test_a_ledger_of_another_type_is_critical(site: Site) -> None:
     assert bad(await site.findings()) == {STREAM: CRITICAL}
 
 
-async def test_a_key_that_may_not_be_read_is_told_and_the_rest_is_looked_at(
+async def test_an_unreadable_key_is_found_and_the_rest_is_checked(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.gateway()
@@ -551,7 +551,7 @@ async def test_an_event_that_stands_twice_is_critical(log: Log) -> None:
     assert about(findings, "replay: repeated events") == "2: c1 (event 1), c1 (event 2)"
 
 
-async def test_a_second_verdict_is_critical(log: Log) -> None:
+async def test_a_second_terminal_event_is_critical(log: Log) -> None:
     await log.append(*life("c1", *ANSWERED))
     await log.append(life("c1", *ANSWERED)[-1], seq="4", state="failed", trigger="reject")
     await log.client.hset(KEYS.ledger("c1"), "seq", "4")
@@ -561,7 +561,7 @@ async def test_a_second_verdict_is_critical(log: Log) -> None:
     assert "c1 (responded, then failed)" in about(findings, "replay: several terminal events")
 
 
-async def test_a_move_that_the_table_does_not_have_is_told(log: Log) -> None:
+async def test_a_transition_missing_in_the_table_is_found(log: Log) -> None:
     first, second, last = life("c1", *ANSWERED)
     await log.append(first, second)
     await log.append(last, trigger="teleport")
@@ -571,19 +571,19 @@ async def test_a_move_that_the_table_does_not_have_is_told(log: Log) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"state": "failed"}, {"seq": "2"}])
-async def test_a_ledger_that_tells_something_else_is_critical(log: Log, changed: dict[str, str]) -> None:
+async def test_a_ledger_that_differs_from_the_log_is_critical(log: Log, changed: dict[str, str]) -> None:
     await log.append(*life("c1", *ANSWERED))
     await log.client.hset(KEYS.ledger("c1"), mapping=changed)
     assert bad(await log.findings()) == {"replay: ledgers": CRITICAL}
 
 
-async def test_a_living_command_without_a_ledger_is_told(log: Log) -> None:
+async def test_an_unfinished_command_without_a_ledger_is_found(log: Log) -> None:
     await log.append(*life("c1", ("accept", "")))
     await log.client.delete(KEYS.ledger("c1"))
     assert bad(await log.findings()) == {"replay: lost ledgers": WARNING}
 
 
-async def test_an_event_that_cannot_be_read_is_told(log: Log) -> None:
+async def test_an_unreadable_event_is_found(log: Log) -> None:
     await log.append(*life("c1", ("accept", "")), seq="one")
     await log.client.xadd(KEYS.responses, {"kind": "command"})
     findings = await log.findings()
@@ -591,9 +591,7 @@ async def test_an_event_that_cannot_be_read_is_told(log: Log) -> None:
     assert about(findings, "replay: unreadable events").startswith("2: entry ")
 
 
-async def test_a_command_that_moves_on_while_we_look_is_no_disagreement(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_during_the_check_is_no_difference(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, last = life("c1", *ANSWERED)
     await log.append(first, second)
     read = audit_module.read_ledgers
@@ -608,7 +606,7 @@ async def test_a_command_that_moves_on_while_we_look_is_no_disagreement(
     assert about(findings, "replay").endswith("; 1 changed during the check")
 
 
-async def test_what_is_trimmed_while_we_look_is_no_gap(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_trimming_during_the_check_is_no_gap(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_module, "PAGE", 1)
     await log.append(*life("c1", *ANSWERED))
     xrange, calls = log.client.xrange, []

@@ -91,7 +91,9 @@ async def test_it_lives_ninety_seconds_and_not_a_millisecond_more(
     assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.holder("gw-1")) == 0
 
 
-async def test_every_beat_gives_ninety_seconds_more(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> None:
+async def test_every_heartbeat_gives_ninety_seconds_more(
+    fake_redis: Redis, frozen: FrozenDateTimeFactory
+) -> None:
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     frozen.tick(60)
@@ -102,7 +104,7 @@ async def test_every_beat_gives_ninety_seconds_more(fake_redis: Redis, frozen: F
     assert await fake_redis.hget(KEYS.instances, "gw-1") == str(NEW_YEAR_MS + 60_000).encode()
 
 
-async def test_a_beat_makes_a_forgotten_instance_known_again(fake_redis: Redis) -> None:
+async def test_a_heartbeat_lists_a_forgotten_instance_again(fake_redis: Redis) -> None:
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     await fake_redis.flushall()
@@ -116,7 +118,7 @@ def forced(boot: str) -> Watch:
     return Watch("gw-1", lambda: Holder(boot), forced=True)
 
 
-async def test_a_process_that_takes_the_id_by_force_has_it_and_the_older_one_is_told(
+async def test_a_forced_takeover_fences_the_older_process(
     fake_redis: Redis,
 ) -> None:
     older, newer = Pulse(fake_redis, "boot 1"), Pulse(fake_redis, "boot 2", watch=forced("boot 2"))
@@ -136,7 +138,7 @@ async def test_the_task_of_a_replaced_process_ends(fake_redis: Redis) -> None:
     assert older.fenced == 1
 
 
-async def test_a_failed_beat_is_told_and_the_next_tick_tries_again(
+async def test_a_failed_heartbeat_is_reported_and_repeated(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
 ) -> None:
     pulse = Pulse(fake_redis, interval=0.001)
@@ -152,7 +154,7 @@ async def test_a_failed_beat_is_told_and_the_next_tick_tries_again(
     assert pulse.fenced == 0
 
 
-async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
+async def test_a_failed_takeover_is_made_with_the_first_heartbeat(
     fake_redis: Redis, fake_server: fakeredis.FakeServer
 ) -> None:
     await Pulse(fake_redis, "a dead process").heartbeat.take_over()
@@ -166,7 +168,7 @@ async def test_a_process_that_could_not_take_over_does_so_with_its_first_beat(
     assert (pulse.fenced, await fake_redis.get(KEYS.boot("gw-1"))) == (0, b"boot 1")
 
 
-async def test_release_says_that_the_instance_is_gone(fake_redis: Redis) -> None:
+async def test_a_release_marks_the_instance_as_stopped(fake_redis: Redis) -> None:
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     await pulse.heartbeat.release()
@@ -205,7 +207,7 @@ def heartbeat_of(client: Redis, interval: float = 30.0) -> Heartbeat:
     return Heartbeat(client, KEYS, "gw-1", "boot-1", interval, 90.0, **hooks)
 
 
-async def test_after_its_release_a_heartbeat_beats_no_more(fake_redis: Redis, spawn: Spawn) -> None:
+async def test_a_released_heartbeat_is_not_renewed(fake_redis: Redis, spawn: Spawn) -> None:
     heartbeat = heartbeat_of(fake_redis, interval=0.001)
     await heartbeat.take_over()
     task = spawn(heartbeat.run())
@@ -216,7 +218,7 @@ async def test_after_its_release_a_heartbeat_beats_no_more(fake_redis: Redis, sp
 
 
 @pytest.mark.parametrize("changes", range(TRIES + 1))
-async def test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again(
+async def test_an_id_that_changes_owner_in_the_takeover_is_read_again(
     fake_redis: Redis, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:
     heartbeat = heartbeat_of(fake_redis)
@@ -248,7 +250,7 @@ async def test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again(
         (30.0, True, True, RETRY),
     ],
 )
-async def test_an_id_not_ours_yet_and_a_beat_after_an_error_are_tried_for_more_often(
+async def test_a_takeover_and_a_failed_heartbeat_are_tried_more_often(
     fake_redis: Redis, interval: float, taken: bool, hastened: bool, pause: float
 ) -> None:
     heartbeat = heartbeat_of(fake_redis, interval)
@@ -265,7 +267,7 @@ async def test_a_later_start_is_known_by_its_own_time(fake_redis: Redis) -> None
     assert int((await fake_redis.hget(KEYS.instances, "gw-1")) or 0) > 1
 
 
-async def test_a_release_that_finds_nobody_in_possession_leaves_a_heartbeat_alone(fake_redis: Redis) -> None:
+async def test_a_release_without_an_owner_leaves_the_heartbeat_alone(fake_redis: Redis) -> None:
     """It may be that of a process that is just taking over."""
     await fake_redis.set(KEYS.heartbeat("gw-1"), "1")
     await heartbeat_of(fake_redis).release()
@@ -273,7 +275,7 @@ async def test_a_release_that_finds_nobody_in_possession_leaves_a_heartbeat_alon
 
 
 @pytest.mark.parametrize(("before", "seconds"), [(None, 0.0), ("boot-1", 0.0), ("earlier", 31.0)])
-async def test_who_replaces_a_process_knows_for_how_long_that_may_live_on(
+async def test_a_takeover_returns_how_long_the_old_process_may_live(
     fake_redis: Redis, before: str | None, seconds: float
 ) -> None:
     if before:
@@ -283,7 +285,7 @@ async def test_who_replaces_a_process_knows_for_how_long_that_may_live_on(
     assert heartbeat.shared_for() == seconds
 
 
-async def test_who_replaces_a_process_knows_it_although_the_reply_was_lost(fake_redis: Redis) -> None:
+async def test_a_takeover_with_a_lost_reply_knows_the_old_process(fake_redis: Redis) -> None:
     await fake_redis.set(KEYS.boot("gw-1"), "earlier")
     heartbeat = heartbeat_of(fake_redis)
     script = heartbeat._script

@@ -44,7 +44,7 @@ async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
     assert household.settled == ["them"]
 
 
-async def test_an_instance_with_a_heartbeat_lives(
+async def test_an_instance_with_a_heartbeat_is_alive(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.beat("them")
@@ -73,7 +73,7 @@ async def test_a_heartbeat_that_returns_clears_the_suspicion(
     assert household.settled == ["them"]
 
 
-async def test_an_instance_that_wakes_up_while_it_is_settled_is_suspected_anew(
+async def test_an_instance_back_during_adoption_is_suspected_anew(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     def wake(_: str) -> None:
@@ -88,7 +88,7 @@ async def test_an_instance_that_wakes_up_while_it_is_settled_is_suspected_anew(
     assert (household.errors, await household.known()) == ([], ["them", "us"])
 
 
-async def test_another_server_process_proves_nothing_until_it_was_seen_twice(
+async def test_another_server_process_proves_no_death_at_first(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.look()
@@ -113,7 +113,7 @@ async def test_a_young_server_proves_nothing(household: Household, frozen: Froze
     assert household.settled == ["them"]
 
 
-async def test_trouble_with_redis_proves_nothing_for_the_time_a_heartbeat_lives(
+async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.look()
@@ -141,7 +141,7 @@ async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
 # What becomes of the dead
 
 
-async def test_the_dead_are_settled_once_and_again_while_their_stream_fills(
+async def test_dead_instances_are_adopted_again_while_entries_come(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await die(household, frozen)
@@ -180,7 +180,7 @@ async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
     assert await household.client.exists(KEYS.outbound("them")) == 0
 
 
-async def test_an_old_instance_that_lives_or_has_left_something_is_not_forgotten(
+async def test_an_old_instance_alive_or_with_entries_stays_listed(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.know("living")
@@ -213,7 +213,7 @@ async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
     assert await household.client.xlen(KEYS.outbound("them")) == (event == "a command comes")
 
 
-async def test_a_start_that_is_no_time_harms_nobody(
+async def test_an_invalid_start_time_does_no_harm(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.client.hset(KEYS.instances, "them", "yesterday")
@@ -237,7 +237,7 @@ async def settle(beating: Household, frozen: FrozenDateTimeFactory) -> None:
     await beating.janitor.look()
 
 
-async def test_an_instance_that_woke_up_after_it_was_settled_is_settled_again(
+async def test_an_instance_back_after_adoption_is_adopted_again(
     beating: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     """It is the same start of it, and its stream is empty, but it may hold devices again."""
@@ -249,7 +249,7 @@ async def test_an_instance_that_woke_up_after_it_was_settled_is_settled_again(
     assert beating.settled == ["them", "them"]
 
 
-async def test_after_trouble_an_instance_that_was_settled_is_settled_again(
+async def test_after_an_error_an_adopted_instance_is_adopted_again(
     beating: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await settle(beating, frozen)
@@ -259,7 +259,7 @@ async def test_after_trouble_an_instance_that_was_settled_is_settled_again(
     assert beating.settled == ["them", "them"]
 
 
-async def test_what_was_settled_amid_trouble_counts_as_not_settled(
+async def test_an_adoption_during_errors_does_not_count(
     beating: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     beating.on_settle = lambda _: beating.janitor.trouble()
@@ -270,7 +270,7 @@ async def test_what_was_settled_amid_trouble_counts_as_not_settled(
     assert beating.settled == ["them", "them"]
 
 
-async def test_an_instance_that_was_forgotten_and_is_known_again_is_suspected_anew(
+async def test_an_instance_listed_again_is_suspected_anew(
     beating: Household, frozen: FrozenDateTimeFactory
 ) -> None:
     await beating.janitor.look()
@@ -283,7 +283,7 @@ async def test_an_instance_that_was_forgotten_and_is_known_again_is_suspected_an
 
 
 @pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), CallFailed("gone"), None])
-async def test_a_round_that_fails_is_told_and_ends_nothing(
+async def test_a_failed_round_is_reported_and_the_next_follows(
     beating: Household, error: Exception | None
 ) -> None:
     async def fail() -> None:

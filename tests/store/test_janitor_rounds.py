@@ -61,7 +61,7 @@ async def test_it_wakes_for_the_grace_without_waiting_for_the_next_interval(fake
         await household.until(lambda: household.settled == ["them"])
 
 
-async def test_it_looks_and_trims_every_interval(fake_redis: Redis) -> None:
+async def test_it_checks_and_trims_every_interval(fake_redis: Redis) -> None:
     household = await start(fake_redis, interval=0.001, grace=0.001)
     for number in range(1000):
         await fake_redis.xadd(KEYS.responses, {"n": str(number)})
@@ -78,7 +78,7 @@ async def test_it_stops_at_once(fake_redis: Redis) -> None:
     assert household.rounds == 0
 
 
-async def test_while_redis_is_away_every_round_is_reported_and_then_it_goes_on(
+async def test_rounds_during_an_outage_are_reported_and_continue(
     fake_redis: Redis, fake_server: fakeredis.FakeServer
 ) -> None:
     household = await start(fake_redis, interval=0.001, grace=0.001)
@@ -89,7 +89,7 @@ async def test_while_redis_is_away_every_round_is_reported_and_then_it_goes_on(
         await household.until(lambda: household.settled == ["them"])
 
 
-async def test_a_look_that_fails_does_not_keep_the_streams_from_being_trimmed(fake_redis: Redis) -> None:
+async def test_a_failed_check_does_not_prevent_trimming(fake_redis: Redis) -> None:
     household = await start(fake_redis, interval=0.001)
     await fake_redis.set(KEYS.instances, "not a hash")
     for number in range(1000):
@@ -103,7 +103,7 @@ async def test_a_look_that_fails_does_not_keep_the_streams_from_being_trimmed(fa
 @pytest.mark.parametrize(
     "fate", ["settled", "not settled", "not settled for now", "forgotten", "forgotten by another"]
 )
-async def test_the_dead_do_not_keep_it_awake(
+async def test_adopted_instances_cause_no_extra_rounds(
     household: Household, frozen: FrozenDateTimeFactory, fate: str
 ) -> None:
     def refuse(_: str) -> None:
@@ -174,7 +174,7 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
 # Trimming
 
 
-async def test_every_stream_is_trimmed_and_what_nobody_had_read_is_reported(household: Household) -> None:
+async def test_every_stream_is_trimmed_and_unread_entries_are_reported(household: Household) -> None:
     now_ms = round(time.time() * 1000)
     streams = (KEYS.responses, KEYS.telemetry, SETTINGS.session_events)
     for key in streams:
@@ -186,7 +186,7 @@ async def test_every_stream_is_trimmed_and_what_nobody_had_read_is_reported(hous
     assert [await household.client.xlen(key) for key in streams] == [300, 300, 300]
 
 
-async def test_a_dead_letter_goes_after_the_retention_whoever_has_read_it(
+async def test_a_dead_letter_is_removed_after_the_retention(
     household: Household,
 ) -> None:
     now_ms, retention_ms = round(time.time() * 1000), round(SETTINGS.retention * 1000)
@@ -198,7 +198,7 @@ async def test_a_dead_letter_goes_after_the_retention_whoever_has_read_it(
     assert [fields[b"error"] for _, fields in left] == [str(retention_ms - 1000).encode()]
 
 
-async def test_the_end_of_each_grace_is_a_time_to_look_and_the_dead_need_none(
+async def test_the_next_round_is_at_the_end_of_the_first_grace(
     fake_redis: Redis, frozen: FrozenDateTimeFactory
 ) -> None:
     house = Household(fake_redis)

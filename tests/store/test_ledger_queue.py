@@ -71,9 +71,7 @@ async def desk(fake_redis: Redis) -> Desk:
     return Desk(fake_redis)
 
 
-async def test_a_process_that_was_replaced_is_told_and_carries_out_nothing_more(
-    desk: Desk, spawn: Spawn
-) -> None:
+async def test_a_replaced_process_is_fenced_and_makes_no_move(desk: Desk, spawn: Spawn) -> None:
     await desk.book.client.set(KEYS.boot("gw-1"), "another")
     await desk.submit()
     task = spawn(desk.ledger.run())
@@ -117,9 +115,7 @@ async def test_a_refusal_from_before_the_takeover_is_no_fence(
     assert (desk.fenced, [result.status for result in desk.results]) == (0, [Status.OK])
 
 
-async def test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_meanwhile(
-    desk: Desk, spawn: Spawn
-) -> None:
+async def test_without_memory_moves_wait_and_nothing_new_is_read(desk: Desk, spawn: Spawn) -> None:
     script = desk.ledger._script
 
     async def no_memory(*_: Any) -> Any:
@@ -135,7 +131,7 @@ async def test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_mea
     assert ([result.status for result in desk.results], desk.ledger.healthy) == ([Status.OK], True)
 
 
-async def test_a_receiver_that_fails_costs_nobody_else_his_result(desk: Desk, spawn: Spawn) -> None:
+async def test_a_failing_receiver_costs_no_other_its_result(desk: Desk, spawn: Spawn) -> None:
     failing = (await desk.book.case("failing")).open()
     failing.done = lambda result: {}[result.status]
     desk.ledger.submit(failing)
@@ -160,7 +156,7 @@ async def test_a_move_waits_for_redis_and_is_made_then(
     assert [result.status for result in desk.results] == [Status.OK]
 
 
-async def test_moves_that_are_refused_together_are_made_in_their_order(desk: Desk, spawn: Spawn) -> None:
+async def test_moves_refused_together_are_made_in_order(desk: Desk, spawn: Spawn) -> None:
     script = desk.ledger._script
 
     async def no_memory(*_: Any) -> Any:

@@ -92,7 +92,7 @@ async def test_the_sentinel_with_the_newest_configuration_is_believed(start: Sta
     assert old.calls == []
 
 
-async def test_sentinels_that_are_away_or_silent_cost_no_more_than_patience(
+async def test_unreachable_sentinels_cost_a_bounded_time(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locator, "PATIENCE", 0.5)
@@ -105,7 +105,7 @@ async def test_sentinels_that_are_away_or_silent_cost_no_more_than_patience(
     assert silent.calls
 
 
-async def test_without_an_answer_the_error_says_what_each_sentinel_said(start: Start, client_of: Any) -> None:
+async def test_the_error_names_the_answer_of_each_sentinel(start: Start, client_of: Any) -> None:
     one = await start(Watcher(None))
     with pytest.raises(CallFailed) as caught:
         await client_of(sentinel_url(one, service="flete").replace("//", "//127.0.0.1:1,")).get("who")
@@ -114,9 +114,7 @@ async def test_without_an_answer_the_error_says_what_each_sentinel_said(start: S
     assert is_transient(caught.value)
 
 
-async def test_what_a_replaced_server_refuses_fails_once_and_then_goes_to_the_new_one(
-    start: Start, client_of: Any
-) -> None:
+async def test_a_call_refused_by_a_replaced_server_goes_to_the_new_one(start: Start, client_of: Any) -> None:
     old, new = await start(named("old")), await start(named("new"))
     watcher = Watcher(old)
     client = client_of(sentinel_url(await start(watcher)))
@@ -130,9 +128,7 @@ async def test_what_a_replaced_server_refuses_fails_once_and_then_goes_to_the_ne
     assert old.calls == [["GET", "who"]] * 2
 
 
-async def test_what_one_client_learns_moves_the_idle_connections_of_the_others(
-    start: Start, client_of: Any
-) -> None:
+async def test_a_new_address_moves_idle_connections_of_all_clients(start: Start, client_of: Any) -> None:
     old, new = await start(named("old")), await start(named("new"))
     watcher = Watcher(old)
     url = sentinel_url(await start(watcher))
@@ -166,7 +162,7 @@ async def test_sentinels_are_asked_again_although_nothing_has_failed(
     assert seen <= {b"old", b"not believed", b"new"}
 
 
-async def test_after_a_long_silence_nothing_is_sent_before_the_sentinels_were_asked(
+async def test_after_a_long_pause_the_sentinels_are_asked_first(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that is busy makes nobody slow: sentinels and servers have all the time they need."""
@@ -192,7 +188,7 @@ async def test_sentinels_are_not_asked_again_at_once(start: Start, client_of: An
     assert len(one.calls) == 2
 
 
-async def test_while_no_sentinel_answers_a_connection_that_stands_is_used(
+async def test_without_sentinels_an_open_connection_is_used(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locator.Sentinels, "trust", 0.0)
@@ -207,9 +203,7 @@ async def test_while_no_sentinel_answers_a_connection_that_stands_is_used(
     assert server.connections == 1
 
 
-async def test_the_answer_of_a_server_that_was_replaced_meanwhile_is_not_believed(
-    start: Start, client_of: Any
-) -> None:
+async def test_the_reply_of_a_replaced_server_is_not_used(start: Start, client_of: Any) -> None:
     new = await start(named("new"))
     watcher = Watcher(None)
     url = sentinel_url(await start(watcher))
@@ -237,7 +231,7 @@ async def test_closing_waits_for_a_question_that_is_out(
     assert [task for task in asyncio.all_tasks() if task.get_name() == "locator"] == []
 
 
-def test_a_process_has_one_locator_for_a_place_and_forgets_it_with_its_clients() -> None:
+def test_a_process_has_one_locator_for_each_address() -> None:
     url = "redis+sentinel://127.0.0.1:1/fleet"
     one, two = (connect(url, purpose=name) for name in ("one", "two"))
     other = connect(url + "/1", purpose="one")
@@ -270,7 +264,7 @@ def test_a_locator_outlives_the_loop_that_it_was_first_asked_in() -> None:
 # Clusters
 
 
-async def test_in_a_cluster_any_node_tells_who_serves_the_keys(start: Start, client_of: Any) -> None:
+async def test_any_cluster_node_names_the_node_of_the_keys(start: Start, client_of: Any) -> None:
     owner = await start(named("owner"))
     node = await start(elsewhere(owner))
     assert await client_of(cluster_url(node)).get("who") == b"owner"
@@ -287,9 +281,7 @@ async def test_a_node_that_names_only_a_port_means_its_own_host(
     assert await client_of(cluster_url(node)).get("who") == b"owner"
 
 
-async def test_a_node_that_serves_the_keys_is_believed_before_one_that_names_another(
-    start: Start, client_of: Any
-) -> None:
+async def test_a_node_serving_the_keys_wins_over_one_naming_another(start: Start, client_of: Any) -> None:
     gone = await start(named("gone"))
     stale, owner = await start(elsewhere(gone)), await start(named("owner"))
     assert await client_of(cluster_url(stale, owner)).get("who") == b"owner"
@@ -327,7 +319,7 @@ async def test_while_a_slot_is_on_the_move_nothing_goes_where_ask_points(
     assert (source.connections, target.calls) == (2, [])
 
 
-async def test_a_node_that_falls_silent_is_asked_for_anew(start: Start, client_of: Any) -> None:
+async def test_a_node_that_stops_answering_is_searched_again(start: Start, client_of: Any) -> None:
     old, new = await start(named("old")), await start(named("new"))
     node = await start(elsewhere(old))
     client = client_of(cluster_url(node))
@@ -339,7 +331,7 @@ async def test_a_node_that_falls_silent_is_asked_for_anew(start: Start, client_o
     assert await client.get("who") == b"new"
 
 
-async def test_a_node_that_has_gone_is_asked_for_anew(start: Start, client_of: Any) -> None:
+async def test_a_node_that_left_is_searched_again(start: Start, client_of: Any) -> None:
     new = await start(named("new"))
     async with serving(named("old")) as old:
         node = await start(elsewhere(old))

@@ -37,7 +37,7 @@ class Slow(Locator):
         return Answer(1, node)
 
 
-async def test_who_stops_waiting_for_the_address_of_the_server_ends_nobody_elses_search() -> None:
+async def test_a_cancelled_search_does_not_end_that_of_others() -> None:
     locator = Slow()
     one, other = (asyncio.ensure_future(locator.find()) for _ in range(2))
     await asyncio.sleep(0)

@@ -101,7 +101,7 @@ async def test_after_an_error_it_begins_anew(error: Exception) -> None:
     assert server.errors == [error]
 
 
-async def test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone() -> None:
+async def test_a_group_reads_from_the_start_and_is_created_again() -> None:
     server = Server(StoreRefused("NOGROUP No such key"), [])
     await server.reader.run()
     assert server.groups == [{"id": "0", "mkstream": True}] * 2
@@ -113,14 +113,14 @@ async def test_a_connection_that_is_lost_makes_no_group() -> None:
     assert len(server.groups) == 1
 
 
-async def test_what_is_pending_is_looked_at_again_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pending_entries_are_read_again_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.0)
     server = Server([], [], [])
     await server.reader.run()
     assert len(server.claims) == 3
 
 
-async def test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom(
+async def test_the_pending_list_is_read_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quiet: list[Raw | Exception] = [[]] * 100
@@ -137,7 +137,7 @@ async def test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_mo
     assert server.claims == [0, 30, 60, 90, 120, 150, 180]
 
 
-async def test_what_is_being_read_is_read_to_its_end_before_it_is_looked_at_again(
+async def test_the_pending_list_is_read_to_its_end_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pages: list[Raw | Exception] = [[(f"{number}-0".encode(), {b"command_id": b"c"})] for number in (1, 2, 3)]
@@ -155,7 +155,7 @@ async def test_without_room_what_is_pending_is_read_and_nothing_new() -> None:
     assert server.taken == [("1-0", False)]
 
 
-async def test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody() -> None:
+async def test_a_deleted_entry_is_acknowledged_and_not_delivered() -> None:
     server = Server([(b"1-0", None), (b"2-0", {}), (b"3-0", {b"command_id": b"c"})], [])
     await server.reader.run()
     assert server.acknowledged == [b"1-0", b"2-0"]
@@ -176,7 +176,7 @@ async def test_errors_in_a_row_are_followed_by_ever_longer_pauses(monkeypatch: p
     assert pauses == [0.001, 0.002, 0.004, 0.001]
 
 
-async def test_while_a_replaced_process_may_read_too_what_it_has_taken_comes_first() -> None:
+async def test_entries_of_a_replaced_process_come_first() -> None:
     """It took the second entry, between two of ours."""
     first, second, third = [[(f"{number}-0".encode(), {b"command_id": b"c"})] for number in (1, 2, 3)]
     server = Server([], first, first, [], third, [*second, *third], [], [], shared_for=30.0)
@@ -185,7 +185,7 @@ async def test_while_a_replaced_process_may_read_too_what_it_has_taken_comes_fir
     assert server.taken == [("1-0", False), ("2-0", False), ("3-0", False)]
 
 
-async def test_while_a_replaced_process_may_read_too_the_pending_list_is_looked_at_each_second(
+async def test_with_a_replaced_process_pending_is_read_each_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server(*[[]] * 20, shared_for=10.0)

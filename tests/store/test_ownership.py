@@ -38,11 +38,11 @@ def watch(clock: Clock, *, forced: bool = False, gone: bool = False) -> Watch:
 
 
 @pytest.mark.parametrize("seen", [Seen(), Seen(b"own", b"1")], ids=["nobody's", "our own"])
-def test_an_id_that_is_nobodys_or_our_own_is_taken_at_once(seen: Seen) -> None:
+def test_a_free_id_or_our_own_is_taken_at_once(seen: Seen) -> None:
     assert watch(Clock()).judge(seen) == FREE
 
 
-def test_the_id_of_a_process_that_is_proved_dead_is_taken_at_once() -> None:
+def test_the_id_of_a_dead_process_is_taken_at_once() -> None:
     assert watch(Clock(), gone=True).judge(SEEN) == GONE
 
 
@@ -50,7 +50,7 @@ def test_an_id_is_taken_from_anybody_by_force() -> None:
     assert watch(Clock(), forced=True).judge(SEEN) == FORCED
 
 
-def test_an_owner_without_a_heartbeat_for_its_own_interval_and_a_margin_loses_the_id() -> None:
+def test_an_owner_without_heartbeat_for_its_interval_loses_the_id() -> None:
     clock = Clock()
     judge = watch(clock).judge
     for passed in (0.0, OTHER.interval, OTHER.interval + MARGIN - 0.01):
@@ -62,7 +62,7 @@ def test_an_owner_without_a_heartbeat_for_its_own_interval_and_a_margin_loses_th
     assert judge(SEEN) == SILENT
 
 
-def test_an_owner_that_does_not_say_how_often_it_beats_has_our_interval() -> None:
+def test_an_owner_without_an_interval_has_ours() -> None:
     clock = Clock()
     judge = watch(clock).judge
     with pytest.raises(HolderWatched):
@@ -72,7 +72,7 @@ def test_an_owner_that_does_not_say_how_often_it_beats_has_our_interval() -> Non
 
 
 @pytest.mark.parametrize("beat", [b"2", b"0"], ids=["later", "earlier, by another clock"])
-def test_an_owner_whose_heartbeat_changes_lives(beat: bytes) -> None:
+def test_an_owner_whose_heartbeat_changes_is_alive(beat: bytes) -> None:
     clock = Clock()
     judge = watch(clock).judge
     with pytest.raises(HolderWatched):
@@ -82,7 +82,7 @@ def test_an_owner_whose_heartbeat_changes_lives(beat: bytes) -> None:
         judge(SEEN._replace(beat=beat))
 
 
-def test_an_id_that_another_process_has_taken_meanwhile_belongs_to_one_that_lives() -> None:
+def test_an_id_just_taken_by_another_process_is_in_use() -> None:
     judge = watch(Clock()).judge
     with pytest.raises(HolderWatched):
         judge(SEEN)
@@ -90,7 +90,7 @@ def test_an_id_that_another_process_has_taken_meanwhile_belongs_to_one_that_live
         judge(Seen(b"a third", b"1", Holder("a third")))
 
 
-def test_an_id_that_its_owner_gives_back_meanwhile_is_taken_at_once() -> None:
+def test_an_id_just_released_is_taken_at_once() -> None:
     judge = watch(Clock()).judge
     with pytest.raises(HolderWatched):
         judge(SEEN)
@@ -108,7 +108,7 @@ def test_a_time_in_which_redis_could_not_be_asked_proves_nothing() -> None:
         watching.judge(SEEN)
 
 
-def test_after_an_outage_the_id_of_nobody_is_left_to_an_owner_that_comes_back() -> None:
+def test_after_an_outage_a_free_id_is_left_to_its_last_owner() -> None:
     watching = watch(Clock(), gone=True)
     watching.restart()
     with pytest.raises(HolderWatched):
@@ -117,7 +117,7 @@ def test_after_an_outage_the_id_of_nobody_is_left_to_an_owner_that_comes_back() 
         watching.judge(SEEN)
 
 
-def test_after_an_outage_an_id_that_stays_nobodys_is_taken() -> None:
+def test_after_an_outage_an_id_that_stays_free_is_taken() -> None:
     clock = Clock()
     watching = watch(clock)
     watching.restart()
@@ -138,7 +138,7 @@ def test_what_a_process_says_of_itself_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"-1", b"nan", b"inf", b"1e999", b"9" * 400, b"\xff\x1b[31m", b"x" * 999]
 )
-def test_whatever_stands_in_the_place_of_these_words_is_read_and_shown(value: bytes) -> None:
+def test_any_value_of_the_owner_is_read_and_shown(value: bytes) -> None:
     names = (b"host", b"pid", b"place", b"interval", b"since")
     holder = Holder.read("other", {b"boot": b"other"} | dict.fromkeys(names, value))
     assert str(holder).isprintable()
@@ -146,6 +146,6 @@ def test_whatever_stands_in_the_place_of_these_words_is_read_and_shown(value: by
     assert 0 <= holder.interval <= 3600
 
 
-def test_the_words_of_another_process_are_not_believed() -> None:
+def test_invalid_values_of_an_owner_are_not_used() -> None:
     assert Holder.read("other", {b"boot": b"earlier", b"host": b"host-a"}) == Holder("other")
     assert str(Holder("other")) == "a process that does not say where it runs"

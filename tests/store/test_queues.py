@@ -74,7 +74,7 @@ async def test_what_cannot_be_saved_is_waited_for_only_so_long(queue: Queue) -> 
     assert await in_time(queue.part.flush(0.01)) == 1
 
 
-async def test_what_was_put_is_waited_for_until_it_is_saved_and_no_longer(queue: Queue, spawn: Spawn) -> None:
+async def test_a_flush_waits_until_all_is_stored(queue: Queue, spawn: Spawn) -> None:
     assert await in_time(queue.part.flush(60)) == 0
     spawn(queue.part.run())
     for _ in range(2):
@@ -105,7 +105,7 @@ class Waits:
         self.told.append("anew")
 
 
-async def test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_not_ends_them(
+async def test_failed_calls_are_repeated_with_a_pause(
     queue: Queue, fake_server: fakeredis.FakeServer, spawn: Spawn
 ) -> None:
     await queue.put()
@@ -120,7 +120,7 @@ async def test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_n
 # Each of them alone
 
 
-async def test_nobody_waits_for_frames_of_devices_that_have_left(
+async def test_a_flush_does_not_wait_for_frames_of_closed_connections(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn
 ) -> None:
     telemetry = Telemetry(fake_redis, KEYS, "gw-1", on_error=ignore)
@@ -134,7 +134,7 @@ async def test_nobody_waits_for_frames_of_devices_that_have_left(
     assert telemetry.backlog.bytes == 0
 
 
-async def test_events_that_come_during_a_call_are_not_taken_for_those_it_has_appended(
+async def test_events_queued_during_a_call_are_kept(
     fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue is full: each that comes pushes one out that is being appended."""

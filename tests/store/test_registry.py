@@ -76,7 +76,7 @@ async def beat(client: Redis, instance: str) -> None:
     await client.set(KEYS.heartbeat(instance), "1")
 
 
-async def test_a_registration_that_fails_is_counted_told_and_not_repeated(
+async def test_a_failed_registration_is_reported_and_not_repeated(
     gateway: Make, fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
 ) -> None:
     one = gateway("gw-1")
@@ -94,7 +94,7 @@ async def test_a_registration_that_fails_is_counted_told_and_not_repeated(
     assert await entry(fake_redis) == (b"gw-1", b"s1")
 
 
-async def test_the_end_of_a_session_is_repeated_until_redis_has_heard_it(
+async def test_the_end_of_a_session_is_repeated_until_stored(
     gateway: Make, fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
 ) -> None:
     one = gateway("gw-1")
@@ -112,7 +112,7 @@ async def test_the_end_of_a_session_is_repeated_until_redis_has_heard_it(
     assert await entry(fake_redis) == (None, None)
 
 
-async def test_stopping_ends_the_task_though_redis_is_away(
+async def test_a_stop_ends_the_task_during_an_outage(
     gateway: Make, fake_server: fakeredis.FakeServer
 ) -> None:
     one = gateway("gw-1")
@@ -155,14 +155,12 @@ async def test_at_shutdown_the_running_task_does_the_work_and_ends(
     assert await entry(fake_redis) == (None, None)
 
 
-async def test_at_shutdown_a_redis_that_is_away_costs_no_time(
-    gateway: Make, fake_server: fakeredis.FakeServer
-) -> None:
+async def test_an_outage_at_shutdown_costs_no_time(gateway: Make, fake_server: fakeredis.FakeServer) -> None:
     fake_server.connected = False
     assert await gateway("gw-1").registrar.unregister_all([(IMEI, "s1"), ("another", "s2")], 10) == 2
 
 
-async def test_ends_that_redis_has_not_heard_are_told_at_shutdown(
+async def test_unstored_session_ends_are_stored_at_shutdown(
     gateway: Make, fake_redis: Redis, fake_server: fakeredis.FakeServer
 ) -> None:
     one = gateway("gw-1")

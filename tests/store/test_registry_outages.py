@@ -20,7 +20,7 @@ PATIENCE = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-async def test_while_redis_is_away_every_first_registration_fails_at_once_and_none_is_made_late(
+async def test_during_an_outage_registrations_fail_at_once(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
 ) -> None:
     one = Gateway(fake_redis, "gw-1")
@@ -43,7 +43,7 @@ async def test_while_redis_is_away_every_first_registration_fails_at_once_and_no
     assert await fake_redis.hgetall(KEYS.registry) == {IMEI.encode(): b"gw-2"}
 
 
-async def test_the_end_of_a_session_is_kept_once_however_often_it_is_asked_for_while_redis_is_away(
+async def test_the_end_of_a_session_is_kept_once_in_an_outage(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Any
 ) -> None:
     one = Gateway(fake_redis, "gw-1")
@@ -57,9 +57,7 @@ async def test_the_end_of_a_session_is_kept_once_however_often_it_is_asked_for_w
     assert one.registrar.depth == 2
 
 
-async def test_a_holder_whose_name_is_not_text_ends_neither_the_registrar_nor_a_look(
-    fake_redis: Redis, spawn: Any
-) -> None:
+async def test_a_binary_holder_name_does_no_harm(fake_redis: Redis, spawn: Any) -> None:
     await fake_redis.hset(KEYS.registry, mapping={IMEI: b"\xff\xfe", "another": "gw-2"})
     one = Gateway(fake_redis, "gw-1")
     assert await one.registrar.holders([IMEI, "another"]) == {IMEI: "\ufffd\ufffd", "another": "gw-2"}
@@ -71,7 +69,7 @@ async def test_a_holder_whose_name_is_not_text_ends_neither_the_registrar_nor_a_
     assert await entry(fake_redis) == (b"gw-1", b"s1")
 
 
-async def test_whoever_the_registry_names_is_known_to_the_janitors_even_when_redis_has_lost_all(
+async def test_a_registration_lists_the_instance_after_a_data_loss(
     fake_redis: Redis,
 ) -> None:
     one, other = Gateway(fake_redis, "gw-1"), Gateway(fake_redis, "gw-2")
@@ -85,9 +83,7 @@ async def test_whoever_the_registry_names_is_known_to_the_janitors_even_when_red
 
 
 @pytest.mark.parametrize("owned", [True, False])
-async def test_a_registration_that_nobody_owns_any_more_is_a_sign_of_life_that_janitors_have_not_seen(
-    fake_redis: Redis, owned: bool
-) -> None:
+async def test_a_late_registration_is_a_new_sign_of_life(fake_redis: Redis, owned: bool) -> None:
     """It was held up until its process was dead and settled."""
     await fake_redis.hset(KEYS.instances, "gw-1", "7")
     if owned:
@@ -99,7 +95,7 @@ async def test_a_registration_that_nobody_owns_any_more_is_a_sign_of_life_that_j
 
 
 @pytest.mark.parametrize(("first", "then"), [("9", "a"), ("ff", "100")])
-async def test_the_end_of_a_session_that_could_not_be_registered_ends_the_entry_of_an_older_one(
+async def test_the_end_of_an_unregistered_session_removes_older_ones(
     fake_redis: Redis, first: str, then: str
 ) -> None:
     one = Gateway(fake_redis, "gw-1", boot="b00t")
@@ -111,9 +107,7 @@ async def test_the_end_of_a_session_that_could_not_be_registered_ends_the_entry_
 
 
 @pytest.mark.parametrize("held", ["b00t-b", "b00t-10", "0ther-9", "b00t-", "b00t-x", "foreign"])
-async def test_the_end_of_a_session_leaves_the_entry_of_any_other_that_is_not_an_older_one_of_this_process(
-    fake_redis: Redis, held: str
-) -> None:
+async def test_the_end_of_a_session_leaves_entries_of_others(fake_redis: Redis, held: str) -> None:
     one = Gateway(fake_redis, "gw-1", boot="b00t")
     one.register(held)
     one.registrar.unregister(IMEI, "b00t-a")
@@ -121,9 +115,7 @@ async def test_the_end_of_a_session_leaves_the_entry_of_any_other_that_is_not_an
     assert await entry(fake_redis) == (b"gw-1", held.encode())
 
 
-async def test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wait(
-    fake_redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_registrations_are_bounded(fake_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.fleet.registry.QUEUED", 3)
     one = Gateway(fake_redis, "gw-1")
     for number in range(5):
@@ -144,9 +136,7 @@ def registrar(fake_redis: Redis) -> Registrar:
     return Registrar(fake_redis, KEYS, "gw-1", "boot-1", on_failure=ignore, on_fenced=ignore)
 
 
-async def test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration(
-    registrar: Registrar, fake_redis: Redis
-) -> None:
+async def test_a_cancelled_wait_ends_no_registration(registrar: Registrar, fake_redis: Redis) -> None:
     """As a gateway does that stops: what is to be unregistered comes behind what nobody waits for."""
     waiting = asyncio.ensure_future(registrar.reconcile([("1", "s-1")]))
     waiting.cancel()
@@ -188,7 +178,7 @@ async def test_a_receiver_that_fails_costs_the_others_nothing(registrar: Registr
     assert (told, registrar.depth) == ([Registered.REGISTERED], 0)
 
 
-async def test_a_first_registration_is_not_repeated_when_an_error_hides_what_became_of_it(
+async def test_a_registration_of_unknown_outcome_is_not_repeated(
     registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Registered] = []
@@ -222,7 +212,7 @@ async def test_registrations_that_wait_go_out_together(fake_redis: Redis) -> Non
     assert (calls, len(results)) == ([0, BATCH], BATCH + 1)
 
 
-async def test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept(
+async def test_the_latest_unstored_session_ends_are_kept(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.fleet.registry.RETAINED", 3)

@@ -44,11 +44,11 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "fe80::1%eth0"])
-async def test_an_address_is_looked_up_nowhere(names: Names, address: str) -> None:
+async def test_an_address_needs_no_look_up(names: Names, address: str) -> None:
     assert (await Resolver().find(address), names.asked) == ([address], 0)
 
 
-async def test_all_who_ask_at_once_share_one_look_up(names: Names) -> None:
+async def test_simultaneous_callers_share_one_look_up(names: Names) -> None:
     found = Resolver()
     names.answers.clear()
     asking = [asyncio.create_task(found.find(HOST)) for _ in range(20)]
@@ -72,7 +72,7 @@ async def test_while_the_resolver_fails_the_last_address_counts(names: Names) ->
     assert await found.find(HOST) == known
 
 
-async def test_while_the_resolver_is_silent_the_last_address_counts(
+async def test_without_the_resolver_the_last_address_is_used(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one thread waits for it, however often it is asked."""
@@ -90,13 +90,13 @@ async def test_while_the_resolver_is_silent_the_last_address_counts(
 
 
 @pytest.mark.parametrize("host", [HOST, "x" * 300, "a\ufffd" * 40])
-async def test_a_name_that_nobody_knows_is_an_error_of_the_system(names: Names, host: str) -> None:
+async def test_an_unknown_name_is_an_os_error(names: Names, host: str) -> None:
     names.addresses = []
     with pytest.raises(OSError, match="name"):
         await Resolver().find(host)
 
 
-async def test_a_caller_who_gives_up_leaves_the_look_up_to_the_others(names: Names) -> None:
+async def test_a_cancelled_caller_does_not_end_the_look_up(names: Names) -> None:
     found = Resolver()
     names.answers.clear()
     first, second = (asyncio.create_task(found.find(HOST)) for _ in range(2))

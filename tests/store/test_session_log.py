@@ -91,7 +91,7 @@ async def test_a_full_queue_loses_its_oldest_events_and_counts_them(
     assert [int(entry["seq"]) for entry in await entries(fake_redis)] == list(range(101, 1301))
 
 
-async def test_events_wait_for_redis_to_come_back(
+async def test_events_wait_for_the_end_of_an_outage(
     log: SessionLog, fake_redis: Redis, fake_server: fakeredis.FakeServer, errors: Errors, spawn: Any
 ) -> None:
     fake_server.connected = False

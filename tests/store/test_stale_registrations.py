@@ -74,7 +74,7 @@ def desk(fake_redis: Redis) -> Desk:
     return Desk(fake_redis)
 
 
-async def test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_registered_any_more(
+async def test_a_stale_registration_is_removed(
     desk: Desk,
 ) -> None:
     await desk.hold(GONE)
@@ -86,7 +86,7 @@ async def test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_regi
     assert (event.state, event.reason, event.seq, event.terminal) == ("closed", "instance_lost", 0, True)
 
 
-async def test_a_device_that_is_here_stays_whatever_session_the_registry_knows(desk: Desk) -> None:
+async def test_a_connected_device_keeps_its_entry(desk: Desk) -> None:
     await desk.hold(HERE)
     desk.here.add(HERE)
     await desk.look()
@@ -100,7 +100,7 @@ async def test_the_devices_of_others_are_left_to_them(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("imei", "holder"), [(HERE, US), (GONE, "gw-2")])
-async def test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked(
+async def test_connected_and_foreign_devices_need_no_more_calls(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, imei: str, holder: str
 ) -> None:
     await desk.hold(imei, holder)
@@ -109,13 +109,13 @@ async def test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked(
     await desk.look()
 
 
-async def test_a_session_of_this_process_has_told_its_end_itself(desk: Desk) -> None:
+async def test_a_session_of_this_process_is_not_published_again(desk: Desk) -> None:
     await desk.hold(GONE, session=f"{BOOT}-1f")
     await desk.look()
     assert (await desk.entries(), desk.closed) == ({}, [])
 
 
-async def test_an_entry_without_a_session_is_removed_without_a_word(desk: Desk) -> None:
+async def test_an_entry_without_a_session_is_removed_without_event(desk: Desk) -> None:
     await desk.hold(GONE, session=None)
     await desk.look()
     assert (await desk.entries(), desk.closed) == ({}, [])
@@ -127,7 +127,7 @@ async def test_of_many_entries_none_is_missed(desk: Desk) -> None:
     assert await desk.entries() == {}
 
 
-async def test_a_device_that_comes_back_during_the_look_is_registered_in_the_end(
+async def test_a_device_back_during_the_search_is_registered(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await desk.hold(GONE)
@@ -143,7 +143,7 @@ async def test_a_device_that_comes_back_during_the_look_is_registered_in_the_end
     assert await desk.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
 
 
-async def test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_alone(
+async def test_a_device_back_during_the_look_up_keeps_its_entry(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await desk.hold(GONE)
@@ -158,7 +158,7 @@ async def test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_a
     assert await desk.entries() == {GONE: US}
 
 
-async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_search_is_repeated_after_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     error: StoreError = CallFailed("refused")
     looks: list[None] = []
     again = asyncio.Event()
@@ -177,7 +177,7 @@ async def test_it_looks_again_after_an_error(desk: Desk, monkeypatch: pytest.Mon
     assert desk.errors == [error]
 
 
-async def test_it_looks_ever_more_seldom_while_nothing_is_found(
+async def test_the_search_gets_rarer_while_nothing_is_found(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -199,7 +199,7 @@ async def test_it_looks_ever_more_seldom_while_nothing_is_found(
     assert max(pauses) == 1.2 * stale_registrations.SELDOM
 
 
-async def test_it_tells_how_many_it_has_found(desk: Desk) -> None:
+async def test_the_number_of_stale_registrations_is_logged(desk: Desk) -> None:
     await desk.hold(GONE)
     await desk.hold(HERE)
     desk.here.add(HERE)

@@ -54,7 +54,7 @@ async def test_a_takeover_that_was_held_up_does_not_undo_a_later_one(fake_redis:
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 3"
 
 
-async def test_a_takeover_of_an_owner_that_has_beaten_since_it_was_looked_at_changes_nothing(
+async def test_a_takeover_fails_if_the_owner_renewed_its_heartbeat(
     fake_redis: Redis,
 ) -> None:
     await call(fake_redis, "take_over", "boot 1")
@@ -67,7 +67,7 @@ async def test_a_takeover_that_is_repeated_after_a_lost_reply_is_one(fake_redis:
     assert await call(fake_redis, "take_over", "boot 1") > 0
 
 
-async def test_a_replaced_process_neither_beats_nor_ends_its_successor(fake_redis: Redis) -> None:
+async def test_a_replaced_process_leaves_its_successor_alone(fake_redis: Redis) -> None:
     await call(fake_redis, "take_over", "boot 1")
     await call(fake_redis, "take_over", "boot 2", seen="boot 1")
     for act in ("beat", "release"):
@@ -76,7 +76,7 @@ async def test_a_replaced_process_neither_beats_nor_ends_its_successor(fake_redi
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
 
 
-async def test_a_beat_that_fails_is_not_the_last_one(
+async def test_a_failed_heartbeat_is_not_the_last(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn
 ) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
@@ -101,7 +101,7 @@ async def test_a_beat_that_fails_is_not_the_last_one(
     heartbeat.stop()
 
 
-async def test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew(
+async def test_a_failed_read_restarts_the_time_without_a_heartbeat(
     fake_redis: Redis, fake_server: fakeredis.FakeServer
 ) -> None:
     clock = [0.0]
@@ -124,7 +124,7 @@ async def test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew(
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
 
 
-async def test_a_process_that_finds_its_id_with_one_that_lives_ends_its_heartbeat_and_tells(
+async def test_a_process_whose_id_is_in_use_stops_its_heartbeat(
     fake_redis: Redis,
 ) -> None:
     """It has begun while Redis was away."""
@@ -197,7 +197,7 @@ async def test_a_refusal_from_before_the_takeover_is_no_fence(
     assert fenced == []
 
 
-async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spawn) -> None:
+async def test_a_replaced_process_registers_no_device(fake_redis: Redis, spawn: Spawn) -> None:
     fenced: list[bool] = []
     registrar = Registrar(
         fake_redis,
@@ -216,7 +216,7 @@ async def test_a_replaced_process_registers_nobody(fake_redis: Redis, spawn: Spa
     assert await fake_redis.hlen(KEYS.registry) == 0
 
 
-async def test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_be_seen(
+async def test_a_fenced_process_takes_nothing_from_an_unseen_successor(
     fake_redis: Redis,
 ) -> None:
     heartbeat = await beating(fake_redis)
@@ -227,7 +227,7 @@ async def test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_
     assert await fake_redis.exists(KEYS.boot("gw-1"), KEYS.heartbeat("gw-1")) == 0
 
 
-async def test_a_release_waits_for_the_beat_that_is_under_way(fake_redis: Redis) -> None:
+async def test_a_release_waits_for_the_heartbeat_in_progress(fake_redis: Redis) -> None:
     heartbeat = await beating(fake_redis)
     script, calls = heartbeat._script, list[str]()
 

@@ -123,7 +123,7 @@ async def test_a_batch_larger_than_a_call_goes_whole(fake_redis: Redis, seen: Re
     assert seen.confirmed == ["large", "small"]
 
 
-async def test_raw_frames_go_to_the_records_and_undecodable_ones_to_their_own_stream(
+async def test_undecodable_frames_have_a_stream_of_their_own(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
     telemetry.store(seen.batch("raw", b"\x08\x00\xff", kind="frame"))
@@ -155,7 +155,7 @@ async def test_an_error_in_the_middle_confirms_none_beyond(
     assert telemetry.healthy
 
 
-async def test_an_undecodable_frame_that_is_refused_for_good_does_not_hold_up_the_fleet(
+async def test_a_refused_undecodable_frame_delays_no_other(
     fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
     refused: list[PendingFrame] = []
@@ -169,7 +169,7 @@ async def test_an_undecodable_frame_that_is_refused_for_good_does_not_hold_up_th
     assert (refused, seen.confirmed, telemetry.healthy) == ([odd], ["after"], True)
 
 
-async def test_when_redis_comes_back_everything_is_stored_in_order(
+async def test_after_an_outage_all_is_stored_in_order(
     telemetry: Telemetry, fake_redis: Redis, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
 ) -> None:
     fake_server.connected = False
@@ -213,7 +213,7 @@ async def test_a_frame_of_a_connection_that_closed_is_dropped_at_once(
     assert await bodies(fake_redis) == [b"1", b"2"]
 
 
-async def test_a_frame_that_is_being_stored_when_its_connection_closes_counts_until_its_fate_is_known(
+async def test_a_frame_in_a_call_counts_until_its_outcome_is_known(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = seen.batch("gone", b"12345")
@@ -233,7 +233,7 @@ async def test_a_frame_that_is_being_stored_when_its_connection_closes_counts_un
     assert await bodies(fake_redis) == [b"12345"]
 
 
-async def test_an_error_that_nobody_expects_loses_nothing_that_was_in_flight(
+async def test_an_unexpected_error_loses_no_frame(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*given: Any) -> Any:
@@ -266,7 +266,7 @@ async def test_the_backlog_of_one_device_makes_no_other_wait(
     assert seen.confirmed == ["greedy 0", "b", "c", *(f"greedy {number}" for number in range(1, 5))]
 
 
-async def test_progress_is_told_once_a_call(fake_redis: Redis, seen: Recorder, spawn: Any) -> None:
+async def test_progress_is_reported_once_a_call(fake_redis: Redis, seen: Recorder, spawn: Any) -> None:
     told: list[int] = []
     telemetry = Telemetry(
         fake_redis,
@@ -288,7 +288,7 @@ async def test_a_flush_that_runs_out_of_time_says_what_is_left(telemetry: Teleme
     assert await telemetry.flush(0) == 2
 
 
-async def test_stop_ends_the_task_though_redis_is_away(
+async def test_a_stop_ends_the_task_during_an_outage(
     telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
 ) -> None:
     fake_server.connected = False

@@ -62,7 +62,7 @@ async def test_each_message_is_an_entry_with_the_fields_of_the_contract(
 
 
 @pytest.mark.parametrize(("kind", "known"), [(SERIAL, {IMEI}), (MESSAGE, set()), (RECORD, set())])
-async def test_a_device_is_remembered_with_the_first_message_of_its_serial_port(
+async def test_the_first_serial_message_marks_its_device(
     desk: Desk, fake_redis: Redis, spawn: Spawn, kind: str, known: set[bytes]
 ) -> None:
     desk.store("one", kind)
@@ -71,7 +71,7 @@ async def test_a_device_is_remembered_with_the_first_message_of_its_serial_port(
     assert await fake_redis.smembers(KEYS.serial) == known
 
 
-async def test_a_message_is_kept_although_its_device_cannot_be_remembered(
+async def test_a_message_is_kept_though_its_device_cannot_be_marked(
     desk: Desk, fake_redis: Redis, spawn: Spawn
 ) -> None:
     await fake_redis.set(KEYS.serial, "not a set")
@@ -81,7 +81,7 @@ async def test_a_message_is_kept_although_its_device_cannot_be_remembered(
     assert await fake_redis.xlen(KEYS.messages) == 1
 
 
-async def test_messages_that_are_refused_for_good_are_let_go_and_records_go_on(
+async def test_refused_messages_are_dropped_and_records_go_on(
     desk: Desk, fake_redis: Redis, spawn: Spawn
 ) -> None:
     await fake_redis.set(KEYS.messages, "not a stream")

@@ -46,7 +46,7 @@ class Desk:
         self.told.clear()
 
 
-async def test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten(
+async def test_an_outage_drops_only_frames_of_closed_connections(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn
 ) -> None:
     desk = Desk(fake_redis)
@@ -64,7 +64,7 @@ async def test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten(
     assert await fake_redis.xlen(KEYS.telemetry) == 2
 
 
-async def test_a_frame_whose_connection_closes_while_it_is_sent_in_vain_is_forgotten(
+async def test_a_frame_of_a_closed_connection_is_dropped_on_failure(
     fake_redis: Redis, fake_server: fakeredis.FakeServer, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = Desk(fake_redis)
@@ -101,9 +101,7 @@ async def test_behind_a_refused_entry_nothing_is_stored_or_confirmed(fake_redis:
     assert (desk.confirmed, await fake_redis.xlen(KEYS.telemetry)) == (["before"], 1)
 
 
-async def test_an_undecodable_frame_that_is_refused_for_good_is_let_go(
-    fake_redis: Redis, spawn: Spawn
-) -> None:
+async def test_a_refused_undecodable_frame_is_dropped(fake_redis: Redis, spawn: Spawn) -> None:
     await fake_redis.set(KEYS.undecodable, "not a stream")
     refused: list[PendingFrame] = []
     desk = Desk(fake_redis, on_refused=refused.append)

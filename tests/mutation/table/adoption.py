@@ -14,9 +14,7 @@ MECHANISMS = (
         code="result.status is Status.ALIVE",
         mutant="False",
         without="it goes on through the stream",
-        tests=(
-            "redis/test_adopters.py::test_an_instance_that_comes_back_in_the_middle_keeps_the_rest[fake-Step]",
-        ),
+        tests=("redis/test_adopters.py::test_an_instance_back_during_adoption_keeps_the_rest[fake-Step]",),
     ),
     Mechanism(
         promise="P1",
@@ -26,9 +24,7 @@ MECHANISMS = (
         code='"sent": Fire("fail", INSTANCE_LOST)',
         mutant='"sent": HandOver(Fire("fail", INSTANCE_LOST))',
         without="it is written a second time",
-        tests=(
-            "redis/test_ownership.py::test_a_command_that_is_out_and_has_time_left_is_handed_to_nobody[fake]",
-        ),
+        tests=("redis/test_ownership.py::test_a_sent_command_with_time_left_is_not_moved[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -72,10 +68,7 @@ MECHANISMS = (
         code="result.status is not Status.HELD_ELSEWHERE",
         mutant="True",
         without="it stays without a verdict",
-        tests=(
-            "redis/test_adoption.py::"
-            "test_a_queued_command_whose_device_nobody_alive_holds_is_lost[fake-silent]",
-        ),
+        tests=("redis/test_adoption.py::test_a_queued_command_without_a_live_holder_is_lost[fake-silent]",),
     ),
     Mechanism(
         promise="P1",
@@ -86,9 +79,7 @@ MECHANISMS = (
         code='f"{self._name}:{next(self._tokens)}"',
         mutant='f"{self._ledger._boot_id}:{next(self._tokens)}"',
         without="what an adopter hands to itself looks like its own repeated move",
-        tests=(
-            "redis/test_adopters.py::test_what_an_adopter_hands_to_itself_does_not_look_like_its_own_move[fake]",
-        ),
+        tests=("redis/test_adopters.py::test_an_adopter_can_move_a_command_to_itself[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -102,9 +93,7 @@ MECHANISMS = (
         """,
         mutant="raise",
         without="one broken ledger keeps all commands behind it from their verdict",
-        tests=(
-            "redis/test_adopters.py::test_a_command_whose_ledger_is_broken_does_not_hold_up_the_others[fake]",
-        ),
+        tests=("redis/test_adopters.py::test_a_broken_ledger_does_not_delay_other_commands[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -148,10 +137,7 @@ MECHANISMS = (
         code='await self._end(policy_at("adoption", known.state, None, self._now_ms()), known, entry)',
         mutant="return",
         without="it stays without a verdict",
-        tests=(
-            "redis/test_adoption.py::"
-            "test_a_command_that_only_the_dead_instance_would_have_taken_ends_all_the_same[fake]",
-        ),
+        tests=("redis/test_adoption.py::test_a_command_only_the_dead_instance_accepts_still_ends[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -165,7 +151,7 @@ MECHANISMS = (
         """,
         mutant='verdict = "unknown"',
         without="it is rejected",
-        tests=("redis/test_adopters.py::test_a_cancel_calls_off_what_waits_on_a_living_instance[fake]",),
+        tests=("redis/test_adopters.py::test_a_cancel_stops_a_queued_command_of_a_live_instance[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -176,9 +162,7 @@ MECHANISMS = (
         code="await understood(self._client, removed, _read_removed)",
         mutant="()",
         without="consumers believe the device is still there",
-        tests=(
-            "redis/test_adoption.py::test_its_registry_entries_vanish_and_each_session_is_told_closed[fake]",
-        ),
+        tests=("redis/test_adoption.py::test_registry_entries_go_and_sessions_are_published_closed[fake]",),
     ),
     Mechanism(
         promise="registry",
@@ -189,12 +173,7 @@ MECHANISMS = (
         code='raise Alive(f"Instance {self._dead!r} is alive again.")',
         mutant="return",
         without="the janitor takes it for settled",
-        tests=(
-            (
-                "store/test_adoption.py::"
-                "test_an_instance_that_is_back_is_not_settled_though_it_has_no_commands"
-            ),
-        ),
+        tests=(("store/test_adoption.py::test_an_instance_that_is_back_is_not_adopted"),),
     ),
     Mechanism(
         promise="P2",
@@ -204,11 +183,6 @@ MECHANISMS = (
         code='"adoption": {"queued": HandOver(Fire("fail", INSTANCE_LOST)), "sent": Fire("fail", INSTANCE_LOST), "responded": REMOVE, "delivered": REMOVE, "failed": REMOVE, "timeout": REMOVE}',
         mutant='"adoption": {"queued": HandOver(Fire("fail", INSTANCE_LOST)), "sent": Fire("fail", INSTANCE_LOST), "responded": REMOVE, "delivered": REMOVE, "failed": Fire("fail", INSTANCE_LOST), "timeout": REMOVE}',
         without="the janitor ends with an error, and the process with it",
-        tests=(
-            (
-                "store/test_adoption.py::"
-                "test_of_a_command_that_has_ended_only_the_entry_is_removed_though_our_limits_refuse_it"
-            ),
-        ),
+        tests=(("store/test_adoption.py::test_of_an_ended_command_only_the_entry_is_removed"),),
     ),
 )

@@ -161,7 +161,7 @@ MECHANISMS = (
         mutant="",
         without="a session cannot be tainted",
         tests=(
-            "fsm/test_session.py::test_the_machine_has_exactly_the_states_and_triggers_of_the_specification",
+            "fsm/test_session.py::test_the_machine_has_the_specified_states_and_triggers",
             "transport/test_sessions_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",
         ),
     ),

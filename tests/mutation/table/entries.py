@@ -117,9 +117,7 @@ MECHANISMS = (
         code='(f"{label}_length", str(len(value)))',
         mutant="_readable(label, value)",
         without="the password in a command that could not be read is kept for days",
-        tests=(
-            "fsm/test_entries.py::test_the_fields_of_the_contract_are_kept_and_of_the_text_its_length_alone",
-        ),
+        tests=("fsm/test_entries.py::test_dead_letters_keep_fields_and_only_the_payload_length",),
     ),
     Mechanism(
         promise="security",

@@ -365,9 +365,7 @@ MECHANISMS = (
         code="len(self._queue) >= QUEUED and call.act != _DEFERRED",
         mutant="False",
         without="devices that come and go faster than Redis answers fill the memory",
-        tests=(
-            "store/test_registry_outages.py::test_of_devices_that_come_and_go_faster_than_redis_can_tell_so_many_wait",
-        ),
+        tests=("store/test_registry_outages.py::test_waiting_registrations_are_bounded",),
     ),
     Mechanism(
         promise="bounds",

@@ -53,7 +53,7 @@ MECHANISMS = (
         code="same and quiet and uptime >= self._settings.min_uptime",
         mutant="quiet and uptime >= self._settings.min_uptime",
         without="after a failover every heartbeat looks missing",
-        tests=("store/test_janitor.py::test_another_server_process_proves_nothing_until_it_was_seen_twice",),
+        tests=("store/test_janitor.py::test_another_server_process_proves_no_death_at_first",),
     ),
     Mechanism(
         promise="P2",
@@ -64,9 +64,7 @@ MECHANISMS = (
         code="same and quiet and uptime >= self._settings.min_uptime",
         mutant="same and uptime >= self._settings.min_uptime",
         without="an outage makes the whole fleet look dead",
-        tests=(
-            "store/test_janitor.py::test_trouble_with_redis_proves_nothing_for_the_time_a_heartbeat_lives",
-        ),
+        tests=("store/test_janitor.py::test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl",),
     ),
     Mechanism(
         promise="P2",
@@ -99,7 +97,7 @@ MECHANISMS = (
         code="not settled or await self._client.xlen(self._keys.outbound(instance_id))",
         mutant="not settled",
         without="a command that comes after its death has no verdict",
-        tests=("store/test_janitor.py::test_the_dead_are_settled_once_and_again_while_their_stream_fills",),
+        tests=("store/test_janitor.py::test_dead_instances_are_adopted_again_while_entries_come",),
     ),
     Mechanism(
         promise="P2",
@@ -133,9 +131,7 @@ MECHANISMS = (
         code="if redis.call('HGET', KEYS[1], imei) == ARGV[1] then",
         mutant="if true then",
         without="a device that has just gone elsewhere vanishes from the registry",
-        tests=(
-            "redis/test_adoption.py::test_a_device_that_has_just_gone_elsewhere_is_not_taken_from_there[fake]",
-        ),
+        tests=("redis/test_adoption.py::test_a_device_registered_elsewhere_keeps_its_entry[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -191,9 +187,7 @@ MECHANISMS = (
                 return
         """,
         without="it is settled at its next missed beat, without a grace",
-        tests=(
-            "store/test_janitor.py::test_an_instance_that_wakes_up_while_it_is_settled_is_suspected_anew",
-        ),
+        tests=("store/test_janitor.py::test_an_instance_back_during_adoption_is_suspected_anew",),
     ),
     Mechanism(
         promise="P2",
@@ -237,10 +231,7 @@ MECHANISMS = (
         code="[since + grace for name, since in self._suspects.items() if name not in self._dead]",
         mutant="[]",
         without="commands of the dead wait a round longer than is promised",
-        tests=(
-            "store/test_janitor_rounds.py::"
-            "test_the_end_of_each_grace_is_a_time_to_look_and_the_dead_need_none",
-        ),
+        tests=("store/test_janitor_rounds.py::test_the_next_round_is_at_the_end_of_the_first_grace",),
     ),
     Mechanism(
         promise="registry",
@@ -251,9 +242,7 @@ MECHANISMS = (
         code="self._dead.pop(instance_id, None)",
         mutant="",
         without="devices that it held before it died again stay registered",
-        tests=(
-            ("store/test_janitor.py::test_an_instance_that_woke_up_after_it_was_settled_is_settled_again"),
-        ),
+        tests=(("store/test_janitor.py::test_an_instance_back_after_adoption_is_adopted_again"),),
     ),
     Mechanism(
         promise="faults",
@@ -267,6 +256,6 @@ MECHANISMS = (
         """,
         mutant="...",
         without="what could not be seen then is never looked at again",
-        tests=("store/test_janitor.py::test_what_was_settled_amid_trouble_counts_as_not_settled",),
+        tests=("store/test_janitor.py::test_an_adoption_during_errors_does_not_count",),
     ),
 )

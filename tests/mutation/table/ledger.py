@@ -47,7 +47,7 @@ MECHANISMS = (
                 ...
         """,
         without="it is given up at once",
-        tests=("redis/test_ledger.py::test_a_command_that_becomes_storable_meanwhile_is_stored[fake]",),
+        tests=("redis/test_ledger.py::test_a_command_that_becomes_storable_is_stored[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -58,10 +58,7 @@ MECHANISMS = (
         code="is_transient(error)",
         mutant="False",
         without="commands are given up because Redis is full",
-        tests=(
-            "store/test_ledger_queue.py::"
-            "test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_meanwhile",
-        ),
+        tests=("store/test_ledger_queue.py::test_without_memory_moves_wait_and_nothing_new_is_read",),
     ),
     Mechanism(
         promise="P2",
@@ -82,7 +79,7 @@ MECHANISMS = (
                 self._on_error(error)
         """,
         without="the ledger ends",
-        tests=("store/test_ledger_queue.py::test_a_receiver_that_fails_costs_nobody_else_his_result",),
+        tests=("store/test_ledger_queue.py::test_a_failing_receiver_costs_no_other_its_result",),
     ),
     Mechanism(
         promise="P2",
@@ -104,9 +101,7 @@ MECHANISMS = (
         code="len(batch) >= BATCH or size > BATCH_BYTES",
         mutant="len(batch) >= BATCH",
         without="a hundred huge entries make one call",
-        tests=(
-            "redis/test_ledger_batches.py::test_huge_entries_do_not_keep_an_innocent_command_waiting[fake]",
-        ),
+        tests=("redis/test_ledger_batches.py::test_huge_entries_do_not_delay_another_command[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -120,10 +115,7 @@ MECHANISMS = (
         """,
         mutant="pass",
         without="it goes on trying",
-        tests=(
-            "store/test_ledger_queue.py::"
-            "test_a_process_that_was_replaced_is_told_and_carries_out_nothing_more",
-        ),
+        tests=("store/test_ledger_queue.py::test_a_replaced_process_is_fenced_and_makes_no_move",),
     ),
     Mechanism(
         promise="P2",
@@ -171,10 +163,7 @@ MECHANISMS = (
         code="self.healthy = not again",
         mutant="self.healthy = True",
         without="commands pile up in a gateway that can do nothing for them",
-        tests=(
-            "store/test_ledger_queue.py::"
-            "test_a_server_without_memory_is_waited_out_and_nothing_new_is_read_meanwhile",
-        ),
+        tests=("store/test_ledger_queue.py::test_without_memory_moves_wait_and_nothing_new_is_read",),
     ),
     Mechanism(
         promise="P5",
@@ -185,7 +174,7 @@ MECHANISMS = (
         code="reversed(again)",
         mutant="again",
         without="the last of them is first",
-        tests=("store/test_ledger_queue.py::test_moves_that_are_refused_together_are_made_in_their_order",),
+        tests=("store/test_ledger_queue.py::test_moves_refused_together_are_made_in_order",),
     ),
     Mechanism(
         promise="P2",
@@ -224,12 +213,7 @@ MECHANISMS = (
         code="self._backoff.wait(self._stop)",
         mutant="asyncio.sleep(0)",
         without="Redis is called without end while it is away",
-        tests=(
-            (
-                "store/test_queues.py::"
-                "test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_not_ends_them[ledger]"
-            ),
-        ),
+        tests=(("store/test_queues.py::test_failed_calls_are_repeated_with_a_pause[ledger]"),),
     ),
     Mechanism(
         promise="P2",

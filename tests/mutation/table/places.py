@@ -25,9 +25,7 @@ MECHANISMS = (
         code="not self._locator.trusts(self._peer)",
         mutant="False",
         without="a `sent` counts that will be lost",
-        tests=(
-            "store/test_locator.py::test_the_answer_of_a_server_that_was_replaced_meanwhile_is_not_believed",
-        ),
+        tests=("store/test_locator.py::test_the_reply_of_a_replaced_server_is_not_used",),
     ),
     Mechanism(
         promise="P2",
@@ -38,9 +36,7 @@ MECHANISMS = (
         code="self.is_connected and not await self._locator.confirms(self._peer)",
         mutant="False",
         without="idle connections keep writing to it",
-        tests=(
-            "store/test_locator.py::test_what_one_client_learns_moves_the_idle_connections_of_the_others",
-        ),
+        tests=("store/test_locator.py::test_a_new_address_moves_idle_connections_of_all_clients",),
     ),
     Mechanism(
         promise="P1",
@@ -51,10 +47,7 @@ MECHANISMS = (
         code="age >= self.stale",
         mutant="False",
         without="a process that was frozen writes to a server that was replaced",
-        tests=(
-            "store/test_locator.py::"
-            "test_after_a_long_silence_nothing_is_sent_before_the_sentinels_were_asked",
-        ),
+        tests=("store/test_locator.py::test_after_a_long_pause_the_sentinels_are_asked_first",),
     ),
     Mechanism(
         promise="P2",
@@ -87,7 +80,7 @@ MECHANISMS = (
         code="self.stop()",
         mutant="",
         without="a gateway that is gone looks alive for 90 s",
-        tests=("store/test_heartbeat.py::test_after_its_release_a_heartbeat_beats_no_more",),
+        tests=("store/test_heartbeat.py::test_a_released_heartbeat_is_not_renewed",),
     ),
     Mechanism(
         promise="registry",
@@ -98,9 +91,7 @@ MECHANISMS = (
         code="range(TRIES)",
         mutant="range(1)",
         without="a start beside another fails to take over",
-        tests=(
-            ("store/test_heartbeat.py::test_an_id_that_changes_hands_during_the_takeover_is_looked_at_again"),
-        ),
+        tests=(("store/test_heartbeat.py::test_an_id_that_changes_owner_in_the_takeover_is_read_again"),),
     ),
     Mechanism(
         promise="P2",
@@ -110,7 +101,7 @@ MECHANISMS = (
         code="redis.call('HSET', instances, instance_id, stamp)",
         mutant="redis.call('HSETNX', instances, instance_id, stamp)",
         without="one that ran for a week is forgotten at once, and who writes to its stream hears nothing",
-        tests=("store/test_heartbeat.py::test_every_beat_gives_ninety_seconds_more",),
+        tests=("store/test_heartbeat.py::test_every_heartbeat_gives_ninety_seconds_more",),
     ),
     Mechanism(
         promise="registry",
@@ -120,11 +111,7 @@ MECHANISMS = (
         code="redis.call(owner and 'HSETNX' or 'HSET', instances, us, stamp)",
         mutant="redis.call('HSETNX', instances, us, stamp)",
         without="a call that was held up names a dead instance for good",
-        tests=(
-            "store/test_registry_outages.py::"
-            "test_a_registration_that_nobody_owns_any_more_is_a_sign_of_life_that_janitors_have_not_seen"
-            "[False]",
-        ),
+        tests=("store/test_registry_outages.py::test_a_late_registration_is_a_new_sign_of_life[False]",),
     ),
     Mechanism(
         promise="P5",
@@ -137,8 +124,8 @@ MECHANISMS = (
         without="what the other takes in its last moments is overtaken",
         tests=(
             "store/test_heartbeat.py::"
-            "test_who_replaces_a_process_knows_for_how_long_that_may_live_on[earlier-31.0]",
-            "store/test_heartbeat.py::test_who_replaces_a_process_knows_it_although_the_reply_was_lost",
+            "test_a_takeover_returns_how_long_the_old_process_may_live[earlier-31.0]",
+            "store/test_heartbeat.py::test_a_takeover_with_a_lost_reply_knows_the_old_process",
         ),
     ),
 )

@@ -36,7 +36,7 @@ MECHANISMS = (
         code="if now >= self._reclaim_at: ...",
         mutant="",
         without="an entry that was let go waits for a restart",
-        tests=("store/test_outbound.py::test_what_is_pending_is_looked_at_again_when_it_is_time",),
+        tests=("store/test_outbound.py::test_pending_entries_are_read_again_in_time",),
     ),
     Mechanism(
         promise="P2",
@@ -64,10 +64,7 @@ MECHANISMS = (
         """,
         mutant="await self._ensure_group_quietly()",
         without="what an earlier process of our id read in its last moment waits for 30 s",
-        tests=(
-            "store/test_outbound.py::"
-            "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
-        ),
+        tests=("store/test_outbound.py::test_the_pending_list_is_read_less_and_less_often",),
     ),
     Mechanism(
         promise="P5",
@@ -81,10 +78,7 @@ MECHANISMS = (
         """,
         mutant='self._cursor = "0"',
         without="a read that we gave up and Redis carried out later waits for 30 s",
-        tests=(
-            "store/test_outbound.py::"
-            "test_it_is_looked_at_soon_at_first_and_after_an_error_and_then_ever_more_seldom",
-        ),
+        tests=("store/test_outbound.py::test_the_pending_list_is_read_less_and_less_often",),
     ),
     Mechanism(
         promise="P2",
@@ -95,10 +89,7 @@ MECHANISMS = (
         code="if isinstance(error, StoreRefused): ...",
         mutant="",
         without="a Redis that came back empty is never read again",
-        tests=(
-            "store/test_outbound.py::"
-            "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
-        ),
+        tests=("store/test_outbound.py::test_a_group_reads_from_the_start_and_is_created_again",),
     ),
     Mechanism(
         promise="P2",
@@ -109,10 +100,7 @@ MECHANISMS = (
         code='id="0"',
         mutant='id="$"',
         without="commands from before are skipped",
-        tests=(
-            "store/test_outbound.py::"
-            "test_a_group_is_made_to_read_from_the_beginning_and_made_again_when_it_is_gone",
-        ),
+        tests=("store/test_outbound.py::test_a_group_reads_from_the_start_and_is_created_again",),
     ),
     Mechanism(
         promise="bounds",
@@ -145,7 +133,7 @@ MECHANISMS = (
         code="await self._client.xack(self._stream, GROUP, *gone)",
         mutant="",
         without="it stays pending for ever",
-        tests=("store/test_outbound.py::test_an_entry_that_is_gone_is_acknowledged_and_handed_to_nobody",),
+        tests=("store/test_outbound.py::test_a_deleted_entry_is_acknowledged_and_not_delivered",),
     ),
     Mechanism(
         promise="P1",
@@ -178,7 +166,7 @@ MECHANISMS = (
         code="bool(_NOT_NOW.search(str(error)))",
         mutant="False",
         without="a Redis without memory is taken for a rule against the command",
-        tests=("store/test_client.py::test_what_passes_by_waiting_is_told_from_what_does_not",),
+        tests=("store/test_client.py::test_transient_errors_are_distinguished_from_lasting_ones",),
     ),
     Mechanism(
         promise="P2",
@@ -256,10 +244,7 @@ MECHANISMS = (
         code="entries and not draining and now < self._shared_until",
         mutant="False",
         without="what it took in its last moment is overtaken",
-        tests=(
-            "store/test_outbound.py::"
-            "test_while_a_replaced_process_may_read_too_what_it_has_taken_comes_first",
-        ),
+        tests=("store/test_outbound.py::test_entries_of_a_replaced_process_come_first",),
     ),
     Mechanism(
         promise="P5",

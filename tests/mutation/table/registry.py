@@ -67,7 +67,7 @@ MECHANISMS = (
         code="if owner and owner ~= input.boot then return 'FENCED' end",
         mutant="",
         without="two processes share one name in the registry",
-        tests=("store/test_takeover.py::test_a_replaced_process_registers_nobody",),
+        tests=("store/test_takeover.py::test_a_replaced_process_registers_no_device",),
     ),
     Mechanism(
         promise="registry",
@@ -79,9 +79,8 @@ MECHANISMS = (
         mutant="[*failed, *removals.values()]",
         without="an old registration takes the device from where it is by then",
         tests=(
-            "store/test_registry.py::test_a_registration_that_fails_is_counted_told_and_not_repeated",
-            "store/test_registry_outages.py::"
-            "test_while_redis_is_away_every_first_registration_fails_at_once_and_none_is_made_late",
+            "store/test_registry.py::test_a_failed_registration_is_reported_and_not_repeated",
+            "store/test_registry_outages.py::test_during_an_outage_registrations_fail_at_once",
         ),
     ),
     Mechanism(
@@ -93,7 +92,7 @@ MECHANISMS = (
         code="list(removals.values())[-RETAINED:]",
         mutant="",
         without="the entry of a device that has left stays",
-        tests=("store/test_registry.py::test_the_end_of_a_session_is_repeated_until_redis_has_heard_it",),
+        tests=("store/test_registry.py::test_the_end_of_a_session_is_repeated_until_stored",),
     ),
     Mechanism(
         promise="registry",
@@ -136,9 +135,7 @@ MECHANISMS = (
         code="if act ~= 'take_over' and theirs then return 'FENCED' end",
         mutant="",
         without="two processes beat for one instance",
-        tests=(
-            "store/test_heartbeat.py::test_a_process_that_takes_the_id_by_force_has_it_and_the_older_one_is_told",
-        ),
+        tests=("store/test_heartbeat.py::test_a_forced_takeover_fences_the_older_process",),
     ),
     Mechanism(
         promise="P1",
@@ -158,10 +155,7 @@ MECHANISMS = (
         code="if act == 'take_over' and theirs and (redis.call('GET', heartbeat) or '') ~= ARGV[7] then return 'CHANGED' end",
         mutant="",
         without="a heartbeat between the last look and the take-over does not save a gateway that lives",
-        tests=(
-            "store/test_takeover.py::"
-            "test_a_takeover_of_an_owner_that_has_beaten_since_it_was_looked_at_changes_nothing",
-        ),
+        tests=("store/test_takeover.py::test_a_takeover_fails_if_the_owner_renewed_its_heartbeat",),
     ),
     Mechanism(
         promise="P2",
@@ -172,7 +166,7 @@ MECHANISMS = (
         code="self._first is not None and self._first[:2] != seen[:2]",
         mutant="False",
         without="a second start by mistake ends the first process",
-        tests=("store/test_ownership.py::test_an_owner_whose_heartbeat_changes_lives[later]",),
+        tests=("store/test_ownership.py::test_an_owner_whose_heartbeat_changes_is_alive[later]",),
     ),
     Mechanism(
         promise="P2",
@@ -183,9 +177,7 @@ MECHANISMS = (
         code="not seen.boot and bool(was_owned or not self._outage)",
         mutant="not seen.boot",
         without="who started while Redis was away takes the id from a living gateway whose ownership has expired",
-        tests=(
-            "store/test_ownership.py::test_after_an_outage_the_id_of_nobody_is_left_to_an_owner_that_comes_back",
-        ),
+        tests=("store/test_ownership.py::test_after_an_outage_a_free_id_is_left_to_its_last_owner",),
     ),
     Mechanism(
         promise="P2",
@@ -196,7 +188,7 @@ MECHANISMS = (
         code="self._watch.restart()",
         mutant="",
         without="after an outage a start displaces a gateway that could not tell that it lives",
-        tests=("store/test_takeover.py::test_a_look_that_fails_begins_the_time_without_a_heartbeat_anew",),
+        tests=("store/test_takeover.py::test_a_failed_read_restarts_the_time_without_a_heartbeat",),
     ),
     Mechanism(
         promise="P2",
@@ -219,7 +211,7 @@ MECHANISMS = (
         code="redis.call('HSET', instances, instance_id, stamp)",
         mutant="",
         without="after a Redis that came back empty its death goes unnoticed",
-        tests=("store/test_heartbeat.py::test_a_beat_makes_a_forgotten_instance_known_again",),
+        tests=("store/test_heartbeat.py::test_a_heartbeat_lists_a_forgotten_instance_again",),
     ),
     Mechanism(
         promise="P2",
@@ -246,7 +238,7 @@ MECHANISMS = (
             return
         """,
         without="the first failure is the last beat",
-        tests=("store/test_takeover.py::test_a_beat_that_fails_is_not_the_last_one",),
+        tests=("store/test_takeover.py::test_a_failed_heartbeat_is_not_the_last",),
     ),
     Mechanism(
         promise="P2",
@@ -257,9 +249,7 @@ MECHANISMS = (
         code="if not self.taken: ...",
         mutant="",
         without="a start while Redis is away never owns its instance id",
-        tests=(
-            "store/test_heartbeat.py::test_a_process_that_could_not_take_over_does_so_with_its_first_beat",
-        ),
+        tests=("store/test_heartbeat.py::test_a_failed_takeover_is_made_with_the_first_heartbeat",),
     ),
     Mechanism(
         promise="P2",
@@ -280,9 +270,7 @@ MECHANISMS = (
         code="list(removals.values())[-RETAINED:]",
         mutant="removals.values()",
         without="a long outage keeps one for each connection there ever was",
-        tests=(
-            "store/test_registry_outages.py::test_of_the_ends_that_redis_has_not_heard_the_latest_are_kept",
-        ),
+        tests=("store/test_registry_outages.py::test_the_latest_unstored_session_ends_are_kept",),
     ),
     Mechanism(
         promise="P2",
@@ -292,10 +280,7 @@ MECHANISMS = (
         code="if not known then be_known() end",
         mutant="",
         without="after a Redis that came back empty the death of a gateway goes unnoticed",
-        tests=(
-            "store/test_registry_outages.py::"
-            "test_whoever_the_registry_names_is_known_to_the_janitors_even_when_redis_has_lost_all",
-        ),
+        tests=("store/test_registry_outages.py::test_a_registration_lists_the_instance_after_a_data_loss",),
     ),
     Mechanism(
         promise="P2",
@@ -312,7 +297,7 @@ MECHANISMS = (
                 ...
         """,
         without="what is left waits for the heartbeat to expire",
-        tests=("store/test_takeover.py::test_a_release_waits_for_the_beat_that_is_under_way",),
+        tests=("store/test_takeover.py::test_a_release_waits_for_the_heartbeat_in_progress",),
     ),
     Mechanism(
         promise="registry",
@@ -326,11 +311,6 @@ MECHANISMS = (
         """,
         mutant="...",
         without="a stop in the middle of telling the registry leaves the devices registered",
-        tests=(
-            (
-                "store/test_registry_outages.py::"
-                "test_who_stops_waiting_for_the_registry_ends_nobody_elses_registration"
-            ),
-        ),
+        tests=(("store/test_registry_outages.py::test_a_cancelled_wait_ends_no_registration"),),
     ),
 )

@@ -13,9 +13,7 @@ MECHANISMS = (
         code='Edge(trigger="respond", source=SENT, dest=RESPONDED)',
         mutant='*(Edge(trigger="respond", source=state, dest=RESPONDED) for state in (SENT, TIMEOUT))',
         without="an answer turns a timeout into `responded`",
-        tests=(
-            "fsm/test_command.py::test_the_machine_has_exactly_the_states_and_triggers_of_the_specification",
-        ),
+        tests=("fsm/test_command.py::test_the_machine_has_the_specified_states_and_triggers",),
     ),
     Mechanism(
         promise="P2",
@@ -27,9 +25,8 @@ MECHANISMS = (
         mutant="return",
         without="it passes in silence",
         tests=(
-            "fsm/test_machine.py::test_a_guard_that_says_no_is_an_illegal_transition_and_moves_nothing",
-            "fsm/test_command.py::"
-            "test_every_state_trigger_and_reason_does_what_the_specification_says[queued-respond]",
+            "fsm/test_machine.py::test_a_failed_guard_is_an_illegal_transition",
+            "fsm/test_command.py::test_every_edge_has_the_specified_outcome[queued-respond]",
         ),
     ),
     Mechanism(
@@ -68,10 +65,7 @@ MECHANISMS = (
         code="command.seq + 1",
         mutant="command.seq + (1 if command.seq < 2 else 2)",
         without="the verdict skips a number",
-        tests=(
-            "fsm/test_command.py::"
-            "test_every_state_trigger_and_reason_does_what_the_specification_says[sent-respond]",
-        ),
+        tests=("fsm/test_command.py::test_every_edge_has_the_specified_outcome[sent-respond]",),
     ),
     Mechanism(
         promise="P2",
@@ -82,7 +76,7 @@ MECHANISMS = (
         code="event.command_id != command.command_id or event.seq != command.seq + 1",
         mutant="event.command_id != command.command_id",
         without="any `seq` folds",
-        tests=("fsm/test_replay.py::test_a_history_with_a_missing_repeated_or_swapped_event_is_refused",),
+        tests=("fsm/test_replay.py::test_missing_repeated_or_swapped_events_are_refused",),
     ),
     Mechanism(
         promise="P2",
@@ -104,7 +98,7 @@ MECHANISMS = (
         code="(reason or verdict.reasons) and reason not in verdict.reasons",
         mutant="False",
         without="a written command can end `expired`",
-        tests=("fsm/test_command.py::test_every_state_trigger_and_reason_does_what_the_specification_says",),
+        tests=("fsm/test_command.py::test_every_edge_has_the_specified_outcome",),
     ),
     Mechanism(
         promise="P3",
@@ -125,7 +119,7 @@ MECHANISMS = (
         code="verdict.acknowledged if acknowledged else verdict.delivery",
         mutant="verdict.acknowledged",
         without="whatever was sent was `received`",
-        tests=("fsm/test_command.py::test_an_acknowledgement_of_the_tcp_changes_only_what_was_uncertain",),
+        tests=("fsm/test_command.py::test_tcp_acknowledgement_changes_only_maybe_sent",),
     ),
     Mechanism(
         promise="P4",
@@ -147,10 +141,7 @@ MECHANISMS = (
         code="self.slot is None and self.owed is None",
         mutant="self.slot is None",
         without="the next command is written before the late answer came",
-        tests=(
-            "fsm/test_write_queue.py::"
-            "test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer",
-        ),
+        tests=("fsm/test_write_queue.py::test_leaving_before_the_answer_taints_until_the_late_answer",),
     ),
     Mechanism(
         promise="P4",
@@ -173,8 +164,7 @@ MECHANISMS = (
         mutant="False",
         without="it is taken for the verdict",
         tests=(
-            "fsm/test_write_queue.py::"
-            "test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer",
+            "fsm/test_write_queue.py::test_leaving_before_the_answer_taints_until_the_late_answer",
             "transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",
         ),
     ),
@@ -188,8 +178,7 @@ MECHANISMS = (
         mutant="False",
         without="the session is never tainted, nor closed for the next command",
         tests=(
-            "fsm/test_write_queue.py::"
-            "test_a_command_that_leaves_before_its_answer_taints_the_queue_until_the_late_answer",
+            "fsm/test_write_queue.py::test_leaving_before_the_answer_taints_until_the_late_answer",
             "transport/test_device_queue.py::test_a_tainted_connection_is_closed_when_a_command_waits",
         ),
     ),
@@ -227,7 +216,7 @@ MECHANISMS = (
         code="self.waiting.appendleft(self.slot)",
         mutant="self.waiting.append(self.slot)",
         without="it waits at the end",
-        tests=("fsm/test_write_queue.py::test_a_command_that_was_not_committed_waits_first_in_line_again",),
+        tests=("fsm/test_write_queue.py::test_an_uncommitted_command_is_first_in_the_queue_again",),
     ),
     Mechanism(
         promise="faults",
@@ -266,10 +255,7 @@ MECHANISMS = (
         code="(source, trigger, dest) not in known",
         mutant="False",
         without="a log that tells the impossible looks right",
-        tests=(
-            "fsm/test_replay.py::"
-            "test_the_fold_knows_no_rules_but_the_audit_names_a_move_the_table_does_not_have",
-        ),
+        tests=("fsm/test_replay.py::test_the_audit_names_a_transition_missing_in_the_table",),
     ),
     Mechanism(
         promise="P2",
@@ -280,6 +266,6 @@ MECHANISMS = (
         code="if found.state != (verdict.prev or NEW): ...",
         mutant="",
         without="a verdict is told that does not follow from what stands",
-        tests=("fsm/test_lost_events.py::test_what_is_missing_is_told_and_nothing_where_the_way_is_another",),
+        tests=("fsm/test_lost_events.py::test_missing_events_are_restored_on_the_same_path_only",),
     ),
 )

@@ -78,9 +78,7 @@ MECHANISMS = (
         code="[self._when_unavailable]",
         mutant="[True]",
         without="an outage lets everybody in",
-        tests=(
-            "store/test_allow_list.py::test_while_redis_is_away_the_copy_counts_and_the_policy_is_for_others",
-        ),
+        tests=("store/test_allow_list.py::test_during_an_outage_the_copy_and_the_policy_decide",),
     ),
     Mechanism(
         promise="security",
@@ -91,7 +89,7 @@ MECHANISMS = (
         code="imei in self._copy",
         mutant="self._copy",
         without="any device comes in once there is a copy",
-        tests=("store/test_allow_list.py::test_the_copy_lets_in_those_it_holds_and_nobody_else",),
+        tests=("store/test_allow_list.py::test_the_copy_allows_only_its_devices",),
     ),
     Mechanism(
         promise="security",

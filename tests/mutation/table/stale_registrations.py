@@ -33,7 +33,7 @@ MECHANISMS = (
         without="a device whose registration waits is asked about again and again",
         tests=(
             "store/test_stale_registrations.py::"
-            f"test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked[{HERE}-gw-1]",
+            f"test_connected_and_foreign_devices_need_no_more_calls[{HERE}-gw-1]",
         ),
     ),
     Mechanism(
@@ -45,10 +45,7 @@ MECHANISMS = (
         code="not self._is_here(imei)",
         mutant="True",
         without="a device that has just come is taken out of the registry",
-        tests=(
-            "store/test_stale_registrations.py::"
-            "test_a_device_that_comes_back_while_its_session_is_looked_up_is_left_alone",
-        ),
+        tests=("store/test_stale_registrations.py::test_a_device_back_during_the_look_up_keeps_its_entry",),
     ),
     Mechanism(
         promise="registry",
@@ -61,7 +58,7 @@ MECHANISMS = (
         without="the sessions of others are looked up, and their removal is asked for",
         tests=(
             "store/test_stale_registrations.py::"
-            f"test_of_devices_that_are_here_or_elsewhere_nothing_more_is_asked[{GONE}-gw-2]",
+            f"test_connected_and_foreign_devices_need_no_more_calls[{GONE}-gw-2]",
         ),
     ),
     Mechanism(
@@ -73,10 +70,7 @@ MECHANISMS = (
         code="self._on_closed(lost_session(session_id, imei, self._instance_id))",
         mutant="",
         without="who follows the sessions believes the device connected",
-        tests=(
-            "store/test_stale_registrations.py::"
-            "test_a_device_of_an_earlier_process_that_has_not_come_back_is_not_registered_any_more",
-        ),
+        tests=("store/test_stale_registrations.py::test_a_stale_registration_is_removed",),
     ),
     Mechanism(
         promise="P2",

@@ -34,10 +34,7 @@ MECHANISMS = (
             return failure
         """,
         without="it is confirmed whatever became of the call",
-        tests=(
-            "store/test_telemetry_outages.py::"
-            "test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten",
-        ),
+        tests=("store/test_telemetry_outages.py::test_an_outage_drops_only_frames_of_closed_connections",),
     ),
     Mechanism(
         promise="P7",
@@ -84,10 +81,7 @@ MECHANISMS = (
         code="(frame for frame in frames if not frame.cancelled)",
         mutant="()",
         without="an outage loses what was on its way, and no device is told",
-        tests=(
-            "store/test_telemetry_outages.py::"
-            "test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten",
-        ),
+        tests=("store/test_telemetry_outages.py::test_an_outage_drops_only_frames_of_closed_connections",),
     ),
     Mechanism(
         promise="bounds",
@@ -109,9 +103,7 @@ MECHANISMS = (
         code="self._lines[imei] = line",
         mutant="self._lines = {imei: line} | self._lines",
         without="the backlog of one device holds up all others",
-        tests=(
-            "store/test_device_ring.py::test_of_devices_that_wait_none_is_served_twice_before_all_are_once",
-        ),
+        tests=("store/test_device_ring.py::test_each_waiting_device_is_served_in_turn",),
     ),
     Mechanism(
         promise="bounds",
@@ -144,9 +136,7 @@ MECHANISMS = (
         code="self._on_refused and failed.kind in _DROPPABLE and _is_refusal(error)",
         mutant="False",
         without="every device waits behind it",
-        tests=(
-            "store/test_telemetry_outages.py::test_an_undecodable_frame_that_is_refused_for_good_is_let_go",
-        ),
+        tests=("store/test_telemetry_outages.py::test_a_refused_undecodable_frame_is_dropped",),
     ),
     Mechanism(
         promise="bounds",
@@ -272,10 +262,7 @@ MECHANISMS = (
         code="self.healthy = False",
         mutant="",
         without="a device waits for its acknowledgement for ever",
-        tests=(
-            "store/test_telemetry_outages.py::"
-            "test_while_redis_is_away_only_frames_of_those_who_left_are_forgotten",
-        ),
+        tests=("store/test_telemetry_outages.py::test_an_outage_drops_only_frames_of_closed_connections",),
     ),
     Mechanism(
         promise="P7",
@@ -367,11 +354,6 @@ MECHANISMS = (
         code="self._backoff.wait(self._stop)",
         mutant="asyncio.sleep(0)",
         without="Redis is called without end while it is away",
-        tests=(
-            (
-                "store/test_queues.py::"
-                "test_between_calls_that_fail_there_is_a_wait_and_the_first_that_does_not_ends_them[telemetry]"
-            ),
-        ),
+        tests=(("store/test_queues.py::test_failed_calls_are_repeated_with_a_pause[telemetry]"),),
     ),
 )

@@ -154,7 +154,7 @@ MECHANISMS = (
         code="redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))",
         mutant="redis.call('XADD', deadletter, '*', unpack(move.fields))",
         without="it grows for ever",
-        tests=("redis/test_ownership.py::test_the_dead_letters_are_so_many_and_no_more[fake]",),
+        tests=("redis/test_ownership.py::test_dead_letters_are_capped[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -217,10 +217,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="it cannot even be given up",
-        tests=(
-            "redis/test_ownership.py::"
-            "test_a_command_whose_key_is_no_ledger_is_given_up_and_the_key_left_alone[fake]",
-        ),
+        tests=("redis/test_ownership.py::test_a_key_that_is_no_ledger_ends_its_command_and_stays[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -244,9 +241,6 @@ MECHANISMS = (
             elseif false then
         """,
         without="its id, asked again, counts as new: it is written after a verdict that it was not",
-        tests=(
-            "redis/test_ownership.py::"
-            "test_the_id_of_a_command_that_was_given_up_without_a_ledger_is_used_up[fake]",
-        ),
+        tests=("redis/test_ownership.py::test_the_id_of_a_command_given_up_cannot_be_used_again[fake]",),
     ),
 )

@@ -80,7 +80,7 @@ MECHANISMS = (
         code="appended, error = 0, failure",
         mutant="appended, error = len(batch), failure",
         without="a lost call loses its events",
-        tests=("store/test_session_log.py::test_events_wait_for_redis_to_come_back",),
+        tests=("store/test_session_log.py::test_events_wait_for_the_end_of_an_outage",),
     ),
     Mechanism(
         promise="faults",
@@ -102,8 +102,6 @@ MECHANISMS = (
         code='("sessions", settings.session_events, settings.responses_maxlen)',
         mutant="",
         without="it grows for ever",
-        tests=(
-            "store/test_janitor_rounds.py::test_every_stream_is_trimmed_and_what_nobody_had_read_is_reported",
-        ),
+        tests=("store/test_janitor_rounds.py::test_every_stream_is_trimmed_and_unread_entries_are_reported",),
     ),
 )

@@ -130,8 +130,6 @@ MECHANISMS = (
         code="if self._stop.is_set(): ...",
         mutant="",
         without="a process that slept takes the id from a successor that is cut off",
-        tests=(
-            "store/test_takeover.py::test_who_was_told_of_a_successor_takes_nothing_from_it_when_it_cannot_be_seen",
-        ),
+        tests=("store/test_takeover.py::test_a_fenced_process_takes_nothing_from_an_unseen_successor",),
     ),
 )
