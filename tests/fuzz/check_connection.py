@@ -197,7 +197,7 @@ class _Meeting:
     def _now(self) -> Expected:
         """What the bytes so far amount to; what follows a greeting waits for the door."""
         expected = expect(self.sent, raw=self.raw)
-        return expected if self.device._greeted else Expected(lost=expected.lost and not expected.imei)
+        return expected if self.device._stream.started else Expected(lost=expected.lost and not expected.imei)
 
     def _written(self, data: bytes) -> None:
         """One write is one thing: the greeting, an acknowledgement, or a command."""

@@ -77,7 +77,7 @@ class Process:
 
     def _order_sets(self) -> None:
         """Sets of objects are walked in the order of their addresses, which no seed can repeat."""
-        for name in ("strangers", "closing"):
+        for name in ("unidentified", "closing"):
             setattr(self.gateway.sessions, name, Ordered())
 
     async def _live(self) -> None:

@@ -13,12 +13,12 @@ import structlog
 import store.client.delays
 import store.fleet.ownership
 import store.streams.outbound
-import transport.connection.link
 import transport.connection.protocol
 import transport.connection.sessions
 import transport.daemon.backend
 import transport.daemon.gateway
 import transport.daemon.presence
+import transport.teltonika.stream
 from tests.simulation.process import Presence
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def installed(world: World) -> Iterator[None]:
         (transport.daemon.backend, "connect", world.connect),
         (transport.daemon.gateway, "Presence", Presence),
         (transport.daemon.presence, "is_gone", world.is_gone),
-        (transport.connection.link, "unacknowledged", lambda socket: socket.unacknowledged()),
+        (transport.connection.protocol, "unacknowledged", lambda socket: socket.unacknowledged()),
         (store.client.delays, "random", world.random),
         (store.streams.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.streams.outbound, "RECLAIM_EVERY", 5.0),
         (store.fleet.ownership, "MARGIN", 1.0),
         (transport.connection.sessions, "STORE_PATIENCE", 8.0),
-        (transport.connection.protocol, "FRAME_DEADLINE", 5.0),
+        (transport.teltonika.stream, "FRAME_DEADLINE", 5.0),
     ]
     before = structlog.get_config()
     with ExitStack() as stack:

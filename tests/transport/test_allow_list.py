@@ -216,8 +216,9 @@ async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: F
     asked = Asked()
     wire = gated(frozen, asked)
     connection, transport = wire.accept()
-    connection.data_received(encode_handshake(IMEI) + FRAME[:5])
+    connection.data_received(encode_handshake(IMEI))
     assert (transport.paused, transport.written, wire.sessions.by_imei) == (True, [], {})
+    connection.data_received(FRAME[:5])
     connection.data_received(FRAME[5:])  # what the event loop had read already
     [(imei, done)] = asked.waiting
     assert imei == IMEI

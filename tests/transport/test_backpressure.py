@@ -12,11 +12,12 @@ from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
-from transport.connection.protocol import FRAME_DEADLINE, DeviceConnection
+from transport.connection.protocol import DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_8, CODEC_12
 from transport.teltonika.handshake import encode_handshake
+from transport.teltonika.stream import FRAME_DEADLINE
 
 PING = encode_answer(CODEC_12, "", b"")
 OTHER, THIRD = "352093081452252", "352093081452253"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transport.wire import Wire
-from transport.connection import handshake as guest
+from transport.connection import protocol
 from transport.teltonika.errors import BadHandshake
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import (
@@ -108,7 +108,7 @@ def test_garbage_raises_nothing_but_bad_handshake_and_is_not_hoarded(chunks: lis
 async def test_a_device_is_let_in_though_the_registry_does_not_answer(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest, "GREETING_PATIENCE", 0.001)
+    monkeypatch.setattr(protocol, "GREETING_PATIENCE", 0.001)
     wire = Wire(frozen)
     _, transport = wire.identify()
     assert transport.written == []

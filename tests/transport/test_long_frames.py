@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.transport.wire import FakeTransport, Wire
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.long_frames import LIMIT, LongFrames
-from transport.connection.protocol import FRAME_DEADLINE, DeviceConnection
+from transport.connection.protocol import DeviceConnection
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12, MESSAGE_LIMIT
+from transport.teltonika.stream import FRAME_DEADLINE
 
 LONGEST = encode_answer(CODEC_12, "", bytes(MESSAGE_LIMIT - 8))
 HEAD, REST = LONGEST[:9], LONGEST[9:]

@@ -13,11 +13,11 @@ from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
 from transport.connection.backpressure import UNACKED_LIMIT
-from transport.connection.link import DeviceLink
-from transport.connection.protocol import BAD_FRAMES_LIMIT, DeviceConnection
+from transport.connection.protocol import DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
+from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
 MakeWire = Callable[..., Wire]
 SUPERSEDED = RegisterResult(Registered.SUPERSEDED, "gw-2")
@@ -106,7 +106,7 @@ async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte
 ) -> None:
     connection, _ = wire.ready()
     unread = 0
-    monkeypatch.setattr("transport.connection.link.unacknowledged", lambda transport: unread)
+    monkeypatch.setattr("transport.connection.protocol.unacknowledged", lambda transport: unread)
     offset = connection.send(b"command")
     assert connection.acknowledged(offset)
     unread = 1
@@ -220,7 +220,7 @@ async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wi
 
 
 async def test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one(wire: Wire) -> None:
-    def reconciled(link: DeviceLink) -> None:
+    def reconciled(link: DeviceConnection) -> None:
         wire.sessions.reconciled(link.session_id, IMEI, SUPERSEDED)
 
     older, _ = wire.ready()

@@ -10,11 +10,11 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
 from tests.transport.wire import FRAME, Wire
-from transport.connection.protocol import BAD_FRAMES_LIMIT
 from transport.connection.sessions import STORE_PATIENCE
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import ACCEPT
+from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
 DAMAGED = FRAME[:-1] + bytes((FRAME[-1] ^ 1,))
 SKIPPED = encode_frame(bytes((0x0D, 1, 6, 0, 0, 0, 0, 1)))
@@ -83,7 +83,7 @@ async def test_what_is_written_behind_a_command_does_not_hide_that_it_has_arrive
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, transport = wire.ready()
-    monkeypatch.setattr("transport.connection.link.unacknowledged", lambda _: len(transport.written[-1]))
+    monkeypatch.setattr("transport.connection.protocol.unacknowledged", lambda _: len(transport.written[-1]))
     offset = connection.send(b"command")
     assert not connection.acknowledged(offset)
     connection.data_received(FRAME)

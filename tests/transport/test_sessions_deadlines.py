@@ -10,13 +10,13 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.session import CLOSED, READY
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
-from transport.connection.link import WRITE_LIMIT
-from transport.connection.protocol import FRAME_DEADLINE
+from transport.connection.protocol import WRITE_LIMIT
 from transport.connection.sessions import STORE_PATIENCE
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.command import encode_answer, encode_command
 from transport.teltonika.frame import CODEC_12
 from transport.teltonika.handshake import encode_handshake
+from transport.teltonika.stream import FRAME_DEADLINE
 
 MILLISECOND = 0.001
 

@@ -27,7 +27,7 @@ from tests.transport.wire import FRAME
 from transport.cli import cli
 from transport.connection import tls
 from transport.connection.file_reader import NotRead
-from transport.connection.listener import TLS_BUFFER
+from transport.connection.protocol import TLS_BUFFER
 from transport.connection.tcp import unacknowledged
 from transport.connection.tls import BadTlsFiles, TlsFiles, load
 from transport.daemon.listeners import CannotListen, Listeners

@@ -19,7 +19,7 @@ from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
 from tests.transport.wire import FakeTransport
 from transport.connection import listener as accepting
-from transport.connection.listener import AcceptedConnection
+from transport.connection.protocol import DeviceConnection
 from transport.connection.tcp import ACCEPTED_AT_ONCE
 
 Files = dict[str, Path]
@@ -222,7 +222,7 @@ async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
 ) -> None:
     sessions, transport = Door(frozen, **gateway_files(files)).wire.sessions, FakeTransport()
     sessions.refuse_unidentified()
-    connection = AcceptedConnection(sessions, ("10.0.0.1", 40_000), secure=True)
+    connection = DeviceConnection(sessions, secure=True, address=("10.0.0.1", 40_000))
     connection.connection_made(transport)
     assert transport.aborted
     assert sessions.unidentified == set()

@@ -10,13 +10,12 @@ import asyncio
 import re
 import socket
 import ssl
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
-from transport.connection.backpressure import READ_SIZE
 from transport.connection.protocol import DeviceConnection
 from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
@@ -27,39 +26,6 @@ log = structlog.get_logger("telgw.sessions")
 
 ACCEPT_RETRY = 1.0
 """Seconds until the next attempt when no file descriptor is left."""
-TLS_BUFFER = 4 * READ_SIZE
-"""Bytes of TLS that are buffered for a connection that is not read."""
-
-
-class AcceptedConnection(DeviceConnection):
-    """A connection that was counted at its accept; its handshake timeout runs from then.
-
-    Args:
-        address: of the device.
-        secure: whether it speaks TLS.
-        accepted_at: monotonic seconds; None for now.
-    """
-
-    __slots__ = ("_accepted_at",)
-
-    def __init__(
-        self, sessions: Sessions, address: Address, *, secure: bool, accepted_at: float | None = None
-    ) -> None:
-        super().__init__(sessions, secure=secure)
-        self._come_from(address)
-        self._accepted_at = sessions.clock.monotonic() if accepted_at is None else accepted_at
-
-    def _admitted(self) -> bool:
-        return self._sessions.admit_counted(self)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Its TLS handshake is done, if there is one."""
-        if self.secure:
-            # What has come and is not decrypted, because the connection is not read, is kept up to this size.
-            cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)
-        super().connection_made(transport)
-        if not self.closed:
-            self._sessions.deadlines.set(self, self._accepted_at + self._sessions.settings.handshake_timeout)
 
 
 class Listener:
@@ -125,12 +91,10 @@ class Listener:
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
         """Make an accepted socket a connection."""
-        connection = AcceptedConnection(self._sessions, address, secure=bool(self._tls))
+        connection = DeviceConnection(self._sessions, address=address, secure=bool(self._tls))
         await self._connect(connection, sock, self._tls)
 
-    async def _connect(
-        self, connection: AcceptedConnection, sock: socket.socket, tls: dict[str, Any]
-    ) -> None:
+    async def _connect(self, connection: DeviceConnection, sock: socket.socket, tls: dict[str, Any]) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, sock, **tls)
         except OSError as error:
@@ -139,7 +103,7 @@ class Listener:
             if connection.session.state == session.NEW:
                 self._sessions.admission.leave(connection.place)
 
-    def _failed(self, connection: AcceptedConnection, error: OSError) -> None:
+    def _failed(self, connection: DeviceConnection, error: OSError) -> None:
         """Counted always, logged once a minute for each address and reason."""
         self._sessions.metrics.tls_failures.inc()
         reason = _reason(error)

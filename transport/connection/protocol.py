@@ -1,85 +1,318 @@
-"""One device's TCP connection: bytes in, acknowledgements out.
+"""One device's TCP connection: it carries out what the stream of its device says.
 
-Nothing in the read path waits: a frame is handed to the telemetry store, and its acknowledgement is written
-when the store confirms it. Acknowledgements are positional, so they go out in the order of the frames.
+Bytes go into a `DeviceStream` (`transport.teltonika.stream`), which says what they are and what is waited
+for. The connection owns the socket, the session machine, and the frames that are not stored yet. It hands
+records and messages to the telemetry store, writes acknowledgements, and is the `transport.ports.Link` of the
+command side.
+
+* Nothing here waits. A frame is handed to the store, and its acknowledgement is written when the store
+  confirms it. Acknowledgements are positional, so they go out in the order of the frames.
+* The device is in the registry when it reads `01`, if Redis answers in time. Before `01` is written nothing
+  else is, and no frame is read.
+* Each life-cycle change is one event of the session machine (`advance`); single frames are none.
+* A peer that does not read is never waited for: its connection is aborted.
 """
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from functools import partial
+from typing import Any, cast
+
 import structlog
 
 from fsm import session
-from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT, PROTOCOL_ERROR
-from fsm.session import READY
-from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
-from transport.connection.handshake import HandshakeConnection
-from transport.connection.sessions import Sessions
-from transport.teltonika.avl import decode_avl, encode_ack
-from transport.teltonika.command import Message, decode_messages
-from transport.teltonika.errors import FramingLost, Undecodable
-from transport.teltonika.frame import (
-    AVL_CODECS,
-    CODEC_8,
-    CODEC_8E,
-    CODEC_16,
-    MESSAGE_CODECS,
-    BadFrame,
-    FrameReader,
+from fsm.reasons import (
+    DEVICE_CLOSED,
+    HANDSHAKE_TIMEOUT,
+    PROTOCOL_ERROR,
+    REJECTED,
+    SHUTDOWN,
+    WRITE_OVERFLOW,
 )
-from transport.teltonika.message_json import CODEC_NAMES, message_bodies
-from transport.teltonika.record_json import record_json
+from fsm.registration import Registered, RegisterResult, is_secure
+from fsm.session import IDENTIFIED, READY, SESSION, TAINTED, Session
+from fsm.states import SessionTrigger
+from fsm.telemetry import PendingFrame
+from transport.connection.backpressure import READ_SIZE
+from transport.connection.pending import pending_messages, pending_raw, pending_records
+from transport.connection.sessions import Sessions
+from transport.connection.tcp import close_reason, unacknowledged
+from transport.settings import Address, as_text
+from transport.teltonika.avl import encode_ack
+from transport.teltonika.errors import BadHandshake, FramingLost
+from transport.teltonika.frame import BadFrame
+from transport.teltonika.handshake import ACCEPT, REJECT
+from transport.teltonika.message_json import CODEC_NAMES
+from transport.teltonika.stream import (
+    Awaited,
+    DeviceStream,
+    Identity,
+    Item,
+    MessagesFrame,
+    RawFrame,
+    RecordsFrame,
+)
 
 log = structlog.get_logger("telgw.sessions")
 
-BAD_FRAMES_LIMIT = 8
-"""Bad checksums in a row after which the position in the stream counts as lost."""
-FRAME_DEADLINE = 30.0
-"""Seconds from the first byte of a frame to its last."""
+WRITE_LIMIT = 64 * 1024
+"""Bytes that a device may leave unread before its connection is closed: acks and commands are small."""
+TLS_BUFFER = 4 * READ_SIZE
+"""Bytes of TLS that are buffered for a connection that is not read."""
+GREETING_PATIENCE = 0.05
+"""Seconds that `01` waits for the registration. So a device that has received it is in the registry, and a
+device that another instance holds with TLS is rejected before anything is read. Devices wait for seconds;
+while Redis is slow or away they are accepted all the same."""
 HALF_CLOSED_PATIENCE = 30.0
 """Seconds that a half-closed connection stays open for its acknowledgements."""
 
-_CODEC_NAMES = {
-    **{CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"},
-    **{codec: name.encode() for codec, name in CODEC_NAMES.items()},
-}
+_FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
+"""Reasons of a close after which written bytes are still sent: acks at shutdown, a refused handshake."""
 
 
-class DeviceConnection(HandshakeConnection):
-    """The read path of a device session."""
+class DeviceConnection(asyncio.BufferedProtocol):
+    """The connection of one device.
+
+    Args:
+        secure: whether the device speaks TLS.
+        address: of the device, if the connection was counted at its accept. Without it the connection is
+            counted when it is made, for the address of its socket.
+        accepted_at: monotonic seconds; None for now. The time for the handshake runs from then.
+
+    Attributes:
+        closed: closed or closing, for `close_reason`.
+        half_closed: the device sends no more, and still has acknowledgements to get.
+        imei: empty until the device is identified and accepted.
+        last_read: when the device was last heard, monotonic seconds.
+        over_share: not read until its own frames are stored.
+        speaks: known to speak by itself, through a serial port.
+        unacked_since: since when a frame waits for its acknowledgement, monotonic seconds; 0 for none.
+    """
 
     __slots__ = (
-        "_bad",
-        "_reader",
+        "_host",
+        "_port",
+        "_sent",
+        "_sessions",
+        "_stream",
+        "_transport",
         "_unacked",
         "_unstored",
+        "close_reason",
+        "closed",
+        "half_closed",
+        "imei",
+        "last_read",
+        "over_share",
+        "session",
+        "session_id",
+        "speaks",
+        "unacked_since",
     )
 
-    def __init__(self, sessions: Sessions, *, secure: bool = False) -> None:
-        super().__init__(sessions, secure=secure)
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        secure: bool = False,
+        address: Address | None = None,
+        accepted_at: float | None = None,
+    ) -> None:
+        self._sessions = sessions
+        now = sessions.clock.monotonic() if accepted_at is None else accepted_at
+        self._stream = DeviceStream(sessions.stream_settings, now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
-        self._unstored: list[PendingFrame] | None = (
-            None  # frames for which the device expects no acknowledgement
-        )
-        self._bad = 0
-        self._reader = FrameReader(sessions.settings.max_frame)
+        self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
+        self._host, self._port = "", 0
+        self._sent = 0
+        self.closed = False
+        self.half_closed = False
+        self.close_reason = DEVICE_CLOSED
+        self.imei = ""
+        self.speaks = False
+        self.over_share = False
+        self.last_read = sessions.now
+        self.session_id = sessions.new_session_id(secure)
+        self.session = Session(self.session_id)
+        self.unacked_since = 0.0
+        if address is not None:
+            self._set_address(address)
+
+    # The socket
+
+    def _set_address(self, address: Address) -> None:
+        # Thousands of devices may share the address of one carrier: keep the string once.
+        self._host, self._port = sys.intern(address[0]), address[1]
 
     @property
-    def writable(self) -> bool:
-        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
-        return (
-            self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial
+    def host(self) -> str:
+        """The device's address."""
+        return self._host
+
+    @property
+    def place(self) -> str | None:
+        """The address of which the connection has a place: until it has named its device."""
+        return None if self.imei else self._host
+
+    @property
+    def secure(self) -> bool:
+        """Whether the device speaks TLS."""
+        return is_secure(self.session_id)
+
+    @property
+    def peer(self) -> str:
+        """The device's end of the connection, ``HOST:PORT``."""
+        return as_text((self._host, self._port))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ready to be used; with TLS its handshake is done."""
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._admitted():
+            self.closed = True
+            self._transport.abort()
+            return
+        if self.secure:
+            # What has come and is not decrypted, because the connection is not read, is kept up to this size.
+            cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)
+        self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
+        self.advance("accept")
+        self._schedule()
+        if self._sessions.flow.in_turns:
+            self._sessions.flow.wait(self)
+
+    def _admitted(self) -> bool:
+        """Whether there is room for the connection; if so it is counted, unless it was at its accept."""
+        if self._host:
+            return self._sessions.admit_counted(self)
+        self._set_address(self._transport.get_extra_info("peername") or ("", 0))
+        return self._sessions.admit(self, self._host)
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if not self.closed:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on, unless there is a reason not to."""
+        if self.closed or self._stream.held or self._sessions.flow.holds(self):
+            return
+        self._transport.resume_reading()
+        if self._stream.early:
+            self.data_received(self._stream.take_early())
+
+    def pause_writing(self) -> None:
+        """The device does not read."""
+        self.close(WRITE_OVERFLOW)
+
+    def _write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._transport.write(data)
+
+    def eof_received(self) -> bool:
+        """The device has closed its side; whether the connection stays open for what is left to be written.
+
+        It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
+        command. With TLS no event loop can close one side only.
+        """
+        if self.closed or not self.imei or self.secure:
+            return self.half_closed
+        if self._stream.started and not self._unacked:
+            return False
+        self.half_closed = True
+        self.drain(DEVICE_CLOSED)
+        self._leave(DEVICE_CLOSED)
+        self._sessions.closing.add(self)
+        self._sessions.deadlines.set(self, self._sessions.clock.monotonic() + HALF_CLOSED_PATIENCE)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        if self.session.state == session.NEW:
+            return
+        self._leave(close_reason(exc))
+        self.advance("close", self.close_reason)
+        self._sessions.discharge(self)
+        self._sessions.metrics.closed.labels(self.close_reason).inc()
+        if self.imei:
+            log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)
+        self._forget()
+
+    # The life of the session
+
+    def advance(self, trigger: SessionTrigger, reason: str = "") -> None:
+        """Move the session along `trigger` and publish the event, once the device is known.
+
+        Raises:
+            IllegalTransition: the table has no such edge.
+        """
+        event = session.decide(
+            self.session,
+            trigger,
+            reason=reason,
+            imei=self.imei,
+            peer=self.peer,
+            instance_id=self._sessions.instance_id,
         )
+        self.session = session.evolve(self.session, event)
+        if self.imei:
+            self._sessions.publish(event)
+
+    def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
+        if SESSION.allows(self.session.state, trigger):
+            self.advance(trigger, reason)
+
+    def drain(self, reason: str) -> None:
+        """Begin nothing new on this connection."""
+        self._advance_if_allowed("drain", reason)
+
+    def close(self, reason: str) -> None:
+        """Close the connection for `reason`. A peer that does not read is not waited for."""
+        if self.closed:
+            return
+        self.drain(reason)
+        self._leave(reason)
+        self._sessions.closing.add(self)
+        if reason in _FLUSHED or not self._transport.get_write_buffer_size():
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Close at once, whatever is still to be written."""
+        self._transport.abort()
+
+    def _leave(self, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self.close_reason = reason
+            if self.imei:
+                self._sessions.left(self, reason)
+        if not self.half_closed:
+            self._forget()
+
+    # Time
+
+    def _schedule(self) -> None:
+        """Enter the deadline of the stream in the table of all deadlines."""
+        deadline = self._stream.deadline
+        if deadline is None:
+            self._sessions.deadlines.cancel(self)
+        else:
+            self._sessions.deadlines.set(self, deadline)
 
     def overdue(self) -> None:
-        """The connection's deadline has come; which one it is follows from the state of the connection."""
+        """The connection's deadline has come."""
+        awaited = self._stream.awaited
         if self.half_closed:
             self._transport.abort()
-        elif self._handshake is not None:
+        elif awaited is Awaited.HANDSHAKE:
             self._sessions.no_device(self, HANDSHAKE_TIMEOUT)
             self.close(HANDSHAKE_TIMEOUT)
-        elif self._reader.partial:
+        elif awaited is Awaited.FRAME_END:
             self._frame_overdue()
-        elif self.session.state == session.IDENTIFIED and not self._unacked:
+        elif self.session.state == IDENTIFIED and not self._unacked:
             self._open()
 
     def _frame_overdue(self) -> None:
@@ -90,39 +323,74 @@ class DeviceConnection(HandshakeConnection):
             self.close(PROTOCOL_ERROR)
 
     def extend_frame(self) -> None:
-        self._watch_frame(begun=True)
+        """The time of the frame that has begun begins anew: it was not read."""
+        self._stream.extend(self._sessions.clock.monotonic())
+        self._schedule()
 
-    def _open(self) -> None:
-        self._greet()  # `01` comes before anything else that is written
-        self.advance("open")
-        if not self._reader.partial:
-            self._sessions.deadlines.cancel(self)
-        self._sessions.dispatcher.quiet(self)
+    # What is read
 
-    def _read(self, data: bytes) -> None:
-        reader = self._reader
-        was_partial = reader.partial
-        bodies = reader.feed(data)
-        for body in bodies:
-            if isinstance(body, BadFrame):
-                self._bad_frame(body)
-            else:
-                self._bad = 0
-                self._frame(body)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The buffer of the next read; its size limits what one connection gets of one turn of the loop."""
+        return self._sessions.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """A read has filled the first `nbytes` of the buffer."""
+        self.data_received(bytes(self._sessions.read_buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """The device has sent `data`."""
+        if self.closed:
+            return
+        sessions = self._sessions
+        flow = sessions.flow
+        self.last_read = sessions.now
+        if flow.in_turns and (flow.holds(self) or sessions.backlog.full):
+            self._stream.keep(data)
+            flow.wait(self)
+        elif self._stream.started:
+            self._read_frames(data)
+        else:
+            self._read_handshake(data)
+
+    def _read_handshake(self, data: bytes) -> None:
+        for item in self._stream.feed(data, self._sessions.clock.monotonic()):
+            self._handle(item)
+        if self._stream.early:
+            self.pause()  # `01` is not written yet
+
+    def _read_frames(self, data: bytes) -> None:
+        sessions, stream = self._sessions, self._stream
+        was_partial, deadline = stream.partial, stream.deadline
+        items = stream.feed(data, sessions.clock.monotonic())
+        for item in items:
+            self._handle(item)
             if self.closed:
                 return
-        if reader.fault is not None:
-            self._framing_lost(reader.fault)
-        elif was_partial or reader.partial:
-            self._piece_read(was_partial, ended=bool(bodies))
-        self._sessions.flow.after_read(self, len(data))
+        if was_partial or stream.partial:
+            if stream.deadline != deadline:
+                self._schedule()
+            if not stream.partial:
+                sessions.dispatcher.quiet(self)
+            sessions.flow.arriving(self, stream.expected, ended=bool(items))
+        sessions.flow.after_read(self, len(data))
 
-    def _piece_read(self, was_partial: bool, *, ended: bool) -> None:
-        """Handle the begin, middle or end of a frame that takes more than one read."""
-        reader = self._reader
-        if ended or reader.partial != was_partial:
-            self._watch_frame(reader.partial)
-        self._sessions.flow.arriving(self, reader.expected, ended=ended)
+    def _handle(self, item: Item) -> None:
+        if isinstance(item, RecordsFrame):
+            now_ms = self._sessions.clock.now_ms()
+            self._store(len(item.records), pending_records(item, self.imei, now_ms, self._stored))
+        elif isinstance(item, MessagesFrame):
+            self._handle_messages(item)
+        elif isinstance(item, RawFrame):
+            self._handle_raw(item)
+        elif isinstance(item, BadFrame):
+            self._sessions.metrics.bad_frames.inc()
+            log.debug("bad_frame", imei=self.imei, reason=item.reason, length=item.length)
+        elif isinstance(item, FramingLost):
+            self._framing_lost(item)
+        elif isinstance(item, Identity):
+            self._check_allowed(item.imei)
+        else:
+            self._bad_handshake(item)
 
     def _framing_lost(self, fault: FramingLost) -> None:
         if fault.length:
@@ -131,83 +399,106 @@ class DeviceConnection(HandshakeConnection):
             log.info("framing_lost", imei=self.imei, peer=self.peer, reason=fault.reason)
         self.close(PROTOCOL_ERROR)
 
-    def _watch_frame(self, begun: bool) -> None:
-        """A frame that has begun must end in time."""
-        if begun:
-            self._due_in(FRAME_DEADLINE)
-        elif self.session.state == session.IDENTIFIED:
-            self._due_in(self._sessions.settings.ready_grace)
-        else:
-            self._sessions.deadlines.cancel(self)
-            self._sessions.dispatcher.quiet(self)
-
-    def _bad_frame(self, frame: BadFrame) -> None:
-        self._sessions.metrics.bad_frames.inc()
-        self._bad += 1
-        log.debug("bad_frame", imei=self.imei, reason=frame.reason, length=frame.length)
-        if self._bad >= BAD_FRAMES_LIMIT:
-            self.close(PROTOCOL_ERROR)
-
-    def _frame(self, body: bytes) -> None:
-        codec = body[0]
-        if codec in AVL_CODECS:
-            self._avl(codec, body)
-        elif codec in MESSAGE_CODECS:
-            self._messages(body)
-        else:
-            self._keep_raw(body, b"codec")
-
-    def _messages(self, body: bytes) -> None:
+    def _handle_messages(self, frame: MessagesFrame) -> None:
         """A frame of messages is never acknowledged: a device would take the four bytes for a broken frame.
 
         It is not repeated either, so all of it that is no answer is stored, as it is read.
         """
-        try:
-            messages = decode_messages(body)
-        except Undecodable as error:
-            self._keep_raw(body, error.reason.encode(), owed=False)
-            return
         answer = self._sessions.dispatcher.answer
-        unasked = [message for message in messages if not answer(self, message)]
+        unasked = [message for message in frame.messages if not answer(self, message)]
         if unasked:
-            self._keep_messages(body[0], unasked)
+            self._sessions.metrics.messages.labels(CODEC_NAMES[frame.codec]).inc(len(unasked))
+            now_ms = self._sessions.clock.now_ms()
+            self._keep(pending_messages(unasked, self.imei, now_ms, self._kept))
 
-    def _keep_messages(self, codec: int, messages: list[Message]) -> None:
-        self._sessions.metrics.messages.labels(CODEC_NAMES[codec]).inc(len(messages))
-        kind = SERIAL if messages[0].serial else MESSAGE
-        self._keep(self._pending_frame(codec, message_bodies(messages), kind, owed=False))
-
-    def _avl(self, codec: int, body: bytes) -> None:
-        if self._sessions.settings.payload == "raw":
-            self._store(body[1], self._pending_frame(codec, [body], FRAME))
-            return
-        try:
-            bodies = [record_json(record) for record in decode_avl(body)]
-        except Undecodable as error:
-            self._keep_raw(body, error.reason.encode())
-            return
-        self._store(len(bodies), self._pending_frame(codec, bodies))
-
-    def _pending_frame(
-        self, codec: int, bodies: list[bytes], kind: str = RECORD, reason: bytes = b"", owed: bool = True
-    ) -> PendingFrame:
-        name = _CODEC_NAMES.get(codec) or b"%02X" % codec
-        imei, now_ms = self.imei.encode("ascii"), self._sessions.clock.now_ms()
-        done = self._stored if owed else self._kept
-        return PendingFrame(imei, name, now_ms, bodies, done, kind, reason, owed)
-
-    def _keep_raw(self, body: bytes, reason: bytes, owed: bool = True) -> None:
-        """Store a frame that cannot be decoded as it is.
-
-        It is acknowledged if the device expects that, or the device would repeat it for ever.
-        """
-        self._sessions.metrics.undecodable.inc()
-        log.debug("frame_undecodable", imei=self.imei, reason=reason.decode())
-        frame = self._pending_frame(body[0], [body], UNDECODABLE, reason, owed)
-        if owed:
-            self._store(body[1], frame)
+    def _handle_raw(self, frame: RawFrame) -> None:
+        """Store a frame as it came: a device repeats one that is not acknowledged for ever."""
+        if frame.reason:
+            self._sessions.metrics.undecodable.inc()
+            log.debug("frame_undecodable", imei=self.imei, reason=frame.reason)
+        now_ms = self._sessions.clock.now_ms()
+        if frame.owed:
+            self._store(frame.count, pending_raw(frame, self.imei, now_ms, self._stored))
         else:
-            self._keep(frame)
+            self._keep(pending_raw(frame, self.imei, now_ms, self._kept))
+
+    # Who the device is
+
+    def _bad_handshake(self, error: BadHandshake) -> None:
+        self._sessions.no_device(self, error.reason)
+        self._reject(PROTOCOL_ERROR)
+
+    def _check_allowed(self, imei: str) -> None:
+        """The device has named itself: accept or reject it, or ask the allow-list first."""
+        allowed = self._sessions.gate.allows(imei)
+        if allowed is None:
+            self.pause()
+            self._sessions.gate.ask(imei, partial(self._allow_list_answered, imei))
+        else:
+            self._accept_or_reject(imei, allowed)
+
+    def _allow_list_answered(self, imei: str, allowed: bool) -> None:
+        if not self.closed:
+            self._accept_or_reject(imei, allowed)
+
+    def _accept_or_reject(self, imei: str, allowed: bool) -> None:
+        sessions = self._sessions
+        if not allowed:
+            sessions.gate.refused(imei, self.peer, sessions.now)
+            self._reject(REJECTED)
+        elif not self.secure and (holder := sessions.secure_peer(imei)):
+            sessions.plain_refused(imei, self.peer, holder)
+            self._reject(REJECTED)
+        else:
+            self._identify(imei)
+
+    def _reject(self, reason: str) -> None:
+        self._transport.write(REJECT)
+        self.close(reason)
+
+    def _identify(self, imei: str) -> None:
+        self.imei = imei
+        self.advance("identify")
+        self._stream.admit(self._sessions.clock.monotonic())
+        self._schedule()
+        self._sessions.identified(self)
+        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
+
+    def registered(self, result: RegisterResult) -> None:
+        """The registry answered this session's registration."""
+        self.speaks = self.speaks or result.speaks
+        if result.status is Registered.INSECURE:
+            self._reject_insecure(result.holder)
+        else:
+            self._greet()
+
+    def _reject_insecure(self, holder: str) -> None:
+        """Another instance holds the device with TLS. `01` may have been written before that was known."""
+        if self.closed and not self.half_closed:
+            return
+        self._sessions.plain_refused(self.imei, self.peer, holder)
+        if not self._stream.started:
+            self._stream.start()
+            self._transport.write(REJECT)
+        self.close(REJECTED)
+        self._transport.close()  # of one that is half closed
+
+    def _greet(self) -> None:
+        """Write `01`, unless it is written, and read what comes after the handshake."""
+        if not self._stream.started and (self.half_closed or not self.closed):
+            self._stream.start()
+            self._write(ACCEPT)
+            asyncio.get_running_loop().call_soon(self.resume)
+        self._finish()
+
+    def _open(self) -> None:
+        self._greet()  # `01` comes before anything else that is written
+        self._stream.open()
+        self.advance("open")
+        self._schedule()
+        self._sessions.dispatcher.quiet(self)
+
+    # What is stored and acknowledged
 
     def _keep(self, frame: PendingFrame) -> None:
         """Store a frame without an acknowledgement; commands may be written meanwhile."""
@@ -246,45 +537,24 @@ class DeviceConnection(HandshakeConnection):
         self._write(encode_ack(count))
         if self.half_closed:
             self._finish()
-        elif self.session.state == session.IDENTIFIED:
+        elif self.session.state == IDENTIFIED:
             self._open()
         elif not self._unacked:
             sessions.dispatcher.quiet(self)
 
-    def eof_received(self) -> bool:
-        """The device has closed its side; whether the connection stays open for what is left to be written.
-
-        It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
-        command. With TLS no event loop can close one side only.
-        """
-        if self.closed or self._handshake is not None or self.secure:
-            return self.half_closed
-        if self._greeted and not self._unacked:
-            return False
-        self.half_closed = True
-        self.drain(DEVICE_CLOSED)
-        self._leave(DEVICE_CLOSED)
-        self._sessions.closing.add(self)
-        self._due_in(HALF_CLOSED_PATIENCE)
-        return True
-
     def _finish(self) -> None:
+        """Close a half-closed connection once everything is acknowledged."""
         if self.half_closed and not self._unacked:
             self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._forget()
-
-    def _leave(self, reason: str) -> None:
-        super()._leave(reason)
-        if not self.half_closed:
-            self._forget()
 
     def _forget(self) -> None:
         """Drop the frames that are not stored yet: the device keeps what is not acknowledged."""
         for _, frame in self._unacked or ():
             self._sessions.telemetry.drop(frame)
+
+    def awaits(self, frame: PendingFrame) -> bool:
+        """Whether `frame` is a frame of this connection that is not acknowledged."""
+        return any(waiting is frame for _, waiting in self._unacked or ())
 
     @property
     def congested(self) -> bool:
@@ -294,6 +564,35 @@ class DeviceConnection(HandshakeConnection):
             return False  # the common case, kept cheap
         return self._sessions.flow.is_too_much([frame for _, frame in unacked or ()] + (unstored or []))
 
-    def awaits(self, frame: PendingFrame) -> bool:
-        """Whether `frame` is a frame of this connection that is not acknowledged."""
-        return any(waiting is frame for _, waiting in self._unacked or ())
+    @property
+    def proven(self) -> bool:
+        """Whether the device has been acknowledged something, or has at least stayed for the ready grace."""
+        return self.session.state in (READY, TAINTED)
+
+    # Commands
+
+    @property
+    def writable(self) -> bool:
+        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
+        return (
+            self.session.state == READY and not self.closed and not self._unacked and not self._stream.partial
+        )
+
+    def send(self, frame: bytes) -> int:
+        """Write one frame; the count of bytes written on this connection so far."""
+        self._write(frame)
+        return self._sent
+
+    def acknowledged(self, offset: int) -> bool:
+        """Whether the device's TCP has the first `offset` bytes; False where it cannot be told."""
+        queued = None if self.closed else unacknowledged(self._transport)
+        return queued is not None and self._sent - queued >= offset
+
+    def taint(self) -> None:
+        """An answer is owed to a command that already has its verdict."""
+        self._sessions.metrics.taints.inc()
+        self._advance_if_allowed("taint")
+
+    def clear(self) -> None:
+        """The owed answer has come."""
+        self._advance_if_allowed("clear")

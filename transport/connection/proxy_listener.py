@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
-from transport.connection.listener import AcceptedConnection, Listener
+from transport.connection.listener import Listener
+from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
 from transport.connection.sessions import Sessions
 from transport.log_throttle import LogThrottle
@@ -78,8 +79,8 @@ class ProxyListener(Listener):
         try:
             source = await self._source(sock, address)
             if source is not None and self._sessions.admission.claim(source[0], self._sessions.now):
-                connection = AcceptedConnection(
-                    self._sessions, source, accepted_at=accepted_at, secure=bool(self._tls)
+                connection = DeviceConnection(
+                    self._sessions, secure=bool(self._tls), address=source, accepted_at=accepted_at
                 )
         finally:
             if connection is None:

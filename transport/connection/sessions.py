@@ -30,6 +30,7 @@ from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, RegistrarPort, SessionLogPort, TelemetryPort
 from transport.settings import Settings
+from transport.teltonika.stream import StreamSettings
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -84,6 +85,9 @@ class Sessions:
         self.admission = Admission(settings, metrics)
         self.flow = Backpressure(self.backlog, lambda: (*self.unidentified, *self.by_imei.values()))
         self.read_buffer = memoryview(bytearray(READ_SIZE))
+        self.stream_settings = StreamSettings(
+            settings.handshake_timeout, settings.ready_grace, settings.max_frame, settings.payload != "raw"
+        )
         self.frames = 0
         self.records = 0
         self._boot_id = boot_id
@@ -278,6 +282,6 @@ class Sessions:
             connection.abort()
 
     def close_all(self, reason: str) -> None:
-        """Close every connection; write buffers are still flushed where `DeviceLink.close` says so."""
+        """Close every connection; write buffers are still flushed where `DeviceConnection.close` says so."""
         for connection in (*self.unidentified, *self.by_imei.values()):
             connection.close(reason)

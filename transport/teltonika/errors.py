@@ -20,8 +20,8 @@ class WireFault(DeviceFault):
 class FramingLost(WireFault):
     """The start of the next frame is not known any more: the connection has to be closed.
 
-    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``. ``length`` is the declared size, in bytes, of a
-    body that is too long; for any other error it is 0.
+    Reasons: ``preamble``, ``handshake``, ``tls``, ``length``, ``checksum``. ``length`` is the declared size,
+    in bytes, of a body that is too long; for any other error it is 0.
     """
 
     def __init__(self, reason: str, detail: str, length: int = 0) -> None:

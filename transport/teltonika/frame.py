@@ -97,21 +97,12 @@ class FrameReader:
         if self.fault is not None:
             return []
         if self._tail is None:
-            return self._whole(data) or self._cut(data)
+            body = whole_frame(data, self._limit)
+            return self._cut(data) if body is None else [body]
         self._tail += data
         if len(self._tail) < self._needed:
             return []
         return self._cut(bytes(self._tail))
-
-    def _whole(self, data: bytes) -> list[bytes | BadFrame] | None:
-        """Return the frame in ``data`` if ``data`` is exactly one frame, as in most reads."""
-        size = len(data)
-        if size < _OVERHEAD + MINIMUM:
-            return None
-        zeros, length = _HEADER.unpack_from(data)
-        if zeros or length + _OVERHEAD != size or length > self._limit:
-            return None
-        return [_body(data, 0, length)]
 
     def _cut(self, data: bytes) -> list[bytes | BadFrame]:
         frames: list[bytes | BadFrame] = []
@@ -138,6 +129,20 @@ class FrameReader:
         assert match is not None  # the pattern matches the empty string
         self.pings += match.end() - at
         return match.end()
+
+
+def whole_frame(data: bytes, limit: int = AVL_LIMIT) -> bytes | BadFrame | None:
+    """Return the body of the only frame in ``data`` if ``data`` is exactly one frame, as most reads are.
+
+    ``None`` says nothing about ``data`` but that a `FrameReader` has to look at it.
+    """
+    size = len(data)
+    if size < _OVERHEAD + MINIMUM:
+        return None
+    zeros, length = _HEADER.unpack_from(data)
+    if zeros or length + _OVERHEAD != size or length > limit:
+        return None
+    return _body(data, 0, length)
 
 
 def wire_size(data: bytes, at: int, limit: int = AVL_LIMIT) -> int:

@@ -87,8 +87,11 @@ MECHANISMS = (
         what="A connection is ready after its first acknowledged frame.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
-        mutant="not self.closed and not self._unacked and not self._reader.partial",
+        code=(
+            "self.session.state == READY and not self.closed and not self._unacked and "
+            "not self._stream.partial"
+        ),
+        mutant="not self.closed and not self._unacked and not self._stream.partial",
         without="a command stands before the first acknowledgement",
         tests=("transport/test_protocol.py::test_no_command_comes_before_the_first_acknowledgement",),
     ),
@@ -98,8 +101,11 @@ MECHANISMS = (
         what="No command is written while a frame waits for its acknowledgement.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
-        mutant="self.session.state == READY and not self.closed and not self._reader.partial",
+        code=(
+            "self.session.state == READY and not self.closed and not self._unacked and "
+            "not self._stream.partial"
+        ),
+        mutant="self.session.state == READY and not self.closed and not self._stream.partial",
         without="the device reads it as the acknowledgement",
         tests=(
             "transport/test_sessions_deadlines.py::"
@@ -112,7 +118,10 @@ MECHANISMS = (
         what="No command is written while a frame is arriving.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code="self.session.state == READY and not self.closed and not self._unacked and not self._reader.partial",
+        code=(
+            "self.session.state == READY and not self.closed and not self._unacked and "
+            "not self._stream.partial"
+        ),
         mutant="self.session.state == READY and not self.closed and not self._unacked",
         without="the device reads it as the acknowledgement of the frame it is sending",
         tests=("transport/test_protocol.py::test_a_command_is_not_written_into_a_frame_that_has_begun",),
@@ -139,13 +148,8 @@ MECHANISMS = (
         what="A device that has nothing to report gets commands after `--ready-grace`.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.overdue",
-        code="""
-            if self._reader.partial:
-                ...
-            else:
-                ...
-        """,
-        mutant="if self._reader.partial: ...",
+        code="self.session.state == IDENTIFIED and not self._unacked",
+        mutant="False",
         without="it never gets one",
         tests=(
             "transport/test_sessions_deadlines.py::"
@@ -202,8 +206,8 @@ MECHANISMS = (
         promise="security",
         name="an answer that comes too late lets nobody in",
         what="The list's answer for a connection that is gone changes nothing.",
-        file="transport/connection/handshake.py",
-        where="HandshakeConnection._judged",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._allow_list_answered",
         code="""
             if not self.closed:
                 ...

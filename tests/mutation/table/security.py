@@ -9,16 +9,10 @@ MECHANISMS = (
         promise="security",
         name="allow-list",
         what="A device that the list does not name is refused.",
-        file="transport/connection/handshake.py",
-        where="HandshakeConnection._judge",
-        code="""
-            if not allowed:
-                ...
-        """,
-        mutant="""
-            if False:
-                ...
-        """,
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._accept_or_reject",
+        code="not allowed",
+        mutant="False",
         without="everybody comes in",
         tests=("transport/test_allow_list.py::test_a_refused_device_gets_00_and_leaves_no_trace",),
     ),
@@ -26,8 +20,8 @@ MECHANISMS = (
         promise="security",
         name="not read while it is looked up",
         what="Until the list has answered nothing more of the device is read.",
-        file="transport/connection/handshake.py",
-        where="HandshakeConnection._present",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._check_allowed",
         code="self.pause()",
         mutant="",
         without="a stranger fills memory while it is looked up",
@@ -267,10 +261,10 @@ MECHANISMS = (
         promise="security",
         name="no downgrade here",
         what="A connection without TLS is refused a device that is connected with TLS here.",
-        file="transport/connection/handshake.py",
-        where="HandshakeConnection._judge",
-        code="not self.secure and (holder := self._sessions.secure_peer(imei))",
-        mutant="(holder := self._sessions.secure_peer(imei)) and False",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._accept_or_reject",
+        code="not self.secure and (holder := sessions.secure_peer(imei))",
+        mutant="(holder := sessions.secure_peer(imei)) and False",
         without="whoever knows the IMEI gets the commands of a device with a certificate",
         tests=(
             "transport/test_sessions_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",

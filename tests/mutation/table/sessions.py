@@ -60,15 +60,15 @@ MECHANISMS = (
         promise="bounds",
         name="behind an end nothing is read",
         what="What comes behind the frame that ends a connection is not read.",
-        file="transport/connection/protocol.py",
-        where="DeviceConnection._read",
-        code="if self.closed: ...",
-        mutant="",
+        file="transport/teltonika/stream.py",
+        where="DeviceStream._feed_pieces",
+        code="return (*items, _out_of_step())",
+        mutant="items.append(_out_of_step())",
         without="it is stored, for a device that gets no acknowledgement",
         tests=(
             (
-                "transport/test_protocol_frames.py::"
-                "test_behind_the_frame_that_ends_a_connection_nothing_is_stored"
+                ""
+                "transport/test_stream.py::test_wrong_checksums_in_a_row_are_a_fault_and_nothing_after_it_is_read"
             ),
         ),
     ),
@@ -77,8 +77,8 @@ MECHANISMS = (
         name="commands behind frames of any kind",
         what="The end of any frame is a moment to write.",
         file="transport/connection/protocol.py",
-        where="DeviceConnection._watch_frame",
-        code="self._sessions.dispatcher.quiet(self)",
+        where="DeviceConnection._read_frames",
+        code="sessions.dispatcher.quiet(self)",
         mutant="",
         without="a command waits for the next frame of records",
         tests=("transport/test_protocol_frames.py::test_a_command_is_written_behind_a_frame_of_any_kind",),
@@ -87,15 +87,15 @@ MECHANISMS = (
         promise="faults",
         name="the grace outlives other frames",
         what="A frame without records leaves a device its grace until it gets commands.",
-        file="transport/connection/protocol.py",
-        where="DeviceConnection._watch_frame",
+        file="transport/teltonika/stream.py",
+        where="DeviceStream._time_frame",
         code="""
-            if self.session.state == session.IDENTIFIED:
-                self._due_in(self._sessions.settings.ready_grace)
-            else:
+            if self._open:
                 ...
+            else:
+                self._await_grace(now)
         """,
-        mutant="...",
+        mutant="self.deadline = None",
         without="a device that sends no records but something else never gets a command",
         tests=(
             (
@@ -108,8 +108,8 @@ MECHANISMS = (
         promise="faults",
         name="who sends is not idle",
         what="Whatever a device sends, it is not idle then.",
-        file="transport/connection/handshake.py",
-        where="HandshakeConnection.data_received",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection.data_received",
         code="self.last_read = sessions.now",
         mutant="",
         without="every device is idle after its time",
@@ -119,7 +119,7 @@ MECHANISMS = (
         promise="P7",
         name="a close that has to be read",
         what="At a stop devices still get the acknowledgements that are on their way.",
-        file="transport/connection/link.py",
+        file="transport/connection/protocol.py",
         code="(SHUTDOWN, PROTOCOL_ERROR, REJECTED)",
         mutant="(PROTOCOL_ERROR, REJECTED)",
         without="a device whose network is slow sends again what is stored",

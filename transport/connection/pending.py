@@ -1,0 +1,39 @@
+"""What a device has sent, as the frames that the telemetry store takes (`fsm.telemetry.PendingFrame`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
+from transport.teltonika.command import Message
+from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.message_json import CODEC_NAMES, message_bodies
+from transport.teltonika.record_json import record_json
+from transport.teltonika.stream import RawFrame, RecordsFrame
+
+Done = Callable[[], None]
+
+_NAMES = {
+    **{CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"},
+    **{codec: name.encode() for codec, name in CODEC_NAMES.items()},
+}
+
+
+def pending_records(frame: RecordsFrame, imei: str, now_ms: int, done: Done) -> PendingFrame:
+    """Records, each as JSON."""
+    bodies = [record_json(record) for record in frame.records]
+    return PendingFrame(imei.encode("ascii"), _NAMES[frame.codec], now_ms, bodies, done, RECORD)
+
+
+def pending_messages(messages: Sequence[Message], imei: str, now_ms: int, done: Done) -> PendingFrame:
+    """Messages of one frame; the device expects no acknowledgement."""
+    kind = SERIAL if messages[0].serial else MESSAGE
+    bodies, codec = message_bodies(messages), _NAMES[messages[0].codec]
+    return PendingFrame(imei.encode("ascii"), codec, now_ms, bodies, done, kind, owed=False)
+
+
+def pending_raw(frame: RawFrame, imei: str, now_ms: int, done: Done) -> PendingFrame:
+    """A frame as it came."""
+    codec = _NAMES.get(frame.body[0]) or b"%02X" % frame.body[0]
+    kind, reason = UNDECODABLE if frame.reason else FRAME, frame.reason.encode()
+    return PendingFrame(imei.encode("ascii"), codec, now_ms, [frame.body], done, kind, reason, frame.owed)
