@@ -121,3 +121,19 @@ class RegistrarPort(Protocol):
 
     def unregister(self, imei: str, session_id: str) -> None:
         """Remove the registration of the device if it names this session."""
+
+
+class StorePorts(Protocol):
+    """What connections need of the store."""
+
+    @property
+    def telemetry(self) -> TelemetryPort:
+        """Stores frames."""
+
+    @property
+    def registrar(self) -> RegistrarPort:
+        """Registers devices."""
+
+    @property
+    def session_log(self) -> SessionLogPort | None:
+        """Takes session events; None where they are not published."""

@@ -50,10 +50,10 @@ class _Meeting:
         self.raw = self.weather.random() < 0.2
         self.wire = Wire(None, payload="raw" if self.raw else "json")  # type: ignore[arg-type]
         self.door = Doorman(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
-        self.wire.sessions.gate._list = self.door
-        self.store = self.wire.sessions.telemetry = self.wire.telemetry = Store()
+        self.wire.context.access._list = self.door
+        self.store = self.wire.context.telemetry = self.wire.telemetry = Store()
         self.socket = Socket(self._written)
-        self.device = DeviceConnection(self.wire.sessions)
+        self.device = DeviceConnection(self.wire.context)
         self.acks: list[int] = []
         self.due_acks: list[int] = []
         self.asked: dict[str, bytes] = {}
@@ -148,7 +148,7 @@ class _Meeting:
         """All deadlines pass."""
         self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
         partial = self._now().partial
-        self.wire.sessions.sweep(self.wire.desk.clock.monotonic() + LATER)
+        self.wire.timeouts.sweep(self.wire.desk.clock.monotonic() + LATER)
         assert self.device.closed == (not self.device.imei or partial)
 
     def _stops_reading(self) -> None:
@@ -161,7 +161,7 @@ class _Meeting:
         """The device opens another connection."""
         if self.device.imei:
             self.closable.add("superseded")
-            self.wire.sessions.gate._list = None
+            self.wire.context.access._list = None
             other, socket = self.wire.identify(self.device.imei)
             assert self.device.closed
             assert not other.closed
@@ -181,7 +181,7 @@ class _Meeting:
                 self.device.registered(RegisterResult(Registered.REGISTERED))
                 await asyncio.sleep(0)
             self._confirm()
-            self.wire.sessions.progress()
+            self.wire.context.backpressure.progress()
             self._compare()
         raise AssertionError("the connection is never read again")
 

@@ -94,7 +94,7 @@ class Process:
 
     def accept(self, socket: Socket) -> DeviceConnection:
         """A device connects."""
-        connection = DeviceConnection(self.gateway.sessions)
+        connection = DeviceConnection(self.gateway.connections)
         self.sockets.append(socket)
         self.world.history.connections[connection.session_id] = socket.device.imei
         self.soon(connection.connection_made, socket)

@@ -14,7 +14,7 @@ import store.client.delays
 import store.fleet.ownership
 import store.streams.outbound
 import transport.connection.protocol
-import transport.connection.sessions
+import transport.connection.timeouts
 import transport.daemon.backend
 import transport.daemon.gateway
 import transport.daemon.presence
@@ -38,7 +38,7 @@ def installed(world: World) -> Iterator[None]:
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.streams.outbound, "RECLAIM_EVERY", 5.0),
         (store.fleet.ownership, "MARGIN", 1.0),
-        (transport.connection.sessions, "STORE_PATIENCE", 8.0),
+        (transport.connection.timeouts, "STORE_PATIENCE", 8.0),
         (transport.teltonika.stream, "FRAME_DEADLINE", 5.0),
     ]
     before = structlog.get_config()

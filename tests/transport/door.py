@@ -32,7 +32,7 @@ class Door:
 
     async def __aenter__(self) -> Door:
         self.listeners.bind()
-        self.bound = await self.listeners.open(self.wire.sessions)
+        self.bound = await self.listeners.open(self.wire.context)
         [self.plain], [self.tls] = self.bound.listen, self.bound.tls
         return self
 

@@ -77,7 +77,7 @@ async def test_a_takeover_is_reported_and_nobody_is_refused(frozen: FrozenDateTi
     wire = Wire(frozen)
     with capture_logs() as logs:
         for number in range(4):
-            connection, transport = DeviceConnection(wire.sessions), FakeTransport()
+            connection, transport = DeviceConnection(wire.context), FakeTransport()
             transport._extra["peername"] = ((HERE, THERE)[number % 2], 40_000)  # type: ignore[attr-defined]
             connection.connection_made(transport)
             connection.data_received(encode_handshake(IMEI))

@@ -23,7 +23,7 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 
 def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
     """Somebody connects from `host`."""
-    connection, transport = DeviceConnection(wire.sessions), FakeTransport()
+    connection, transport = DeviceConnection(wire.context), FakeTransport()
     transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
     connection.connection_made(transport)
     return connection, transport

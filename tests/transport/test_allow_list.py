@@ -50,7 +50,7 @@ class Asked:
 
 def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
     wire = Wire(frozen)
-    wire.sessions.gate = AccessControl(allow_list, wire.desk.metrics)
+    wire.context.access = AccessControl(allow_list, wire.desk.metrics)
     return wire
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from fsm.reasons import STORE_UNAVAILABLE
 from fsm.telemetry import UNDECODABLE, PendingFrame
 from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
@@ -95,14 +96,15 @@ def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
 
 
 def test_a_frame_that_redis_refuses_for_good_is_told_to_the_sessions(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway,
 ) -> None:
-    refused: list[PendingFrame] = []
-    monkeypatch.setattr(gateway.sessions, "refused", refused.append)
+    closed: list[str] = []
     batch = PendingFrame(b"1", b"8", 1, [b"{}"], lambda: None, UNDECODABLE)
+    device = SimpleNamespace(awaits=lambda frame: frame is batch, close=closed.append)
+    gateway.sessions.by_imei["1"] = cast(Any, device)
     assert gateway.backend.telemetry._on_refused is not None
     gateway.backend.telemetry._on_refused(batch)
-    assert refused == [batch]
+    assert closed == [STORE_UNAVAILABLE]
 
 
 async def test_every_client_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 
 def fill(wire: Wire) -> None:
     """The store holds as much as it may, of devices that are not here; one of ours notices."""
-    wire.sessions.backlog.bytes = FULL
-    wire.sessions.flow.hold_all()
+    wire.context.backlog.bytes = FULL
+    wire.context.backpressure.hold_all()
 
 
 def read_into(connection: DeviceConnection, data: bytes) -> None:
@@ -69,7 +69,7 @@ async def test_after_a_full_read_the_others_have_their_turn(wire: Wire, size: in
 async def test_a_device_with_too_many_frames_waiting_is_read_again_when_it_has_fewer(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.sessions.progress()
+    wire.context.backpressure.progress()
     await asyncio.sleep(0)
     assert transport.paused
     wire.telemetry.confirm()
@@ -81,7 +81,7 @@ async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
     wire: Wire, waiting: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.sessions.backlog.bytes = LIMIT - 4096
+    wire.context.backlog.bytes = LIMIT - 4096
     connection.data_received(FRAME * waiting)
     assert transport.paused is paused
     wire.telemetry.confirm()
@@ -94,7 +94,7 @@ async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(
     connection.connection_lost(None)
     fill(wire)
     wire.telemetry.confirm()
-    assert not wire.sessions.flow.waiting
+    assert not wire.context.backpressure.waiting
 
 
 # All of them
@@ -104,7 +104,7 @@ async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
     device, its = wire.ready()
     _, silent = wire.ready(OTHER)
     _, stranger = wire.accept()
-    wire.sessions.backlog.bytes = LIMIT
+    wire.context.backlog.bytes = LIMIT
     device.data_received(FRAME)
     assert [one.paused for one in (its, silent, stranger)] == [True] * 3
     _, newcomer = wire.accept()
@@ -115,7 +115,7 @@ async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
 async def test_everybody_is_read_again_when_there_is_room(wire: Wire, free: int) -> None:
     transports = [wire.ready()[1], wire.ready(OTHER)[1], wire.accept()[1]]
     fill(wire)
-    wire.sessions.backlog.bytes = LIMIT - free
+    wire.context.backlog.bytes = LIMIT - free
     for _ in range(4):
         wire.at(0.1)
         await asyncio.sleep(0)
@@ -129,8 +129,8 @@ async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wi
     connection.data_received(encode_handshake(IMEI)[:5])
     connection.data_received(encode_handshake(IMEI)[5:] + FRAME)
     assert (connection.imei, wire.telemetry.batches) == ("", [])
-    wire.sessions.backlog.bytes = 0
-    wire.sessions.progress()
+    wire.context.backlog.bytes = 0
+    wire.context.backpressure.progress()
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert (connection.imei, len(wire.telemetry.batches)) == (IMEI, 1)
@@ -141,27 +141,27 @@ async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wi
 async def test_what_came_with_the_name_of_a_device_waits_for_room(wire: Wire) -> None:
     connection, _ = wire.accept()
     asked = []
-    wire.sessions.gate.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.sessions.gate.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
+    wire.context.access.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.context.access.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI) + FRAME)
     fill(wire)
     asked[0](True)
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert (connection.imei, wire.telemetry.batches) == (IMEI, [])
-    wire.sessions.backlog.bytes = 0
-    wire.sessions.progress()
+    wire.context.backlog.bytes = 0
+    wire.context.backpressure.progress()
     assert len(wire.telemetry.batches) == 1
 
 
 async def test_while_the_allow_list_is_asked_nothing_more_is_read(wire: Wire) -> None:
     connection, transport = wire.accept()
-    wire.sessions.gate.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.sessions.gate.ask = lambda imei, done: None  # type: ignore[method-assign]
+    wire.context.access.allows = lambda imei: None  # type: ignore[method-assign]
+    wire.context.access.ask = lambda imei, done: None  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI))
     fill(wire)
-    wire.sessions.backlog.bytes = 0
-    wire.sessions.progress()
+    wire.context.backlog.bytes = 0
+    wire.context.backpressure.progress()
     assert transport.paused
 
 
@@ -170,8 +170,8 @@ async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_
     fill(wire)
     order = []
     for _ in range(5):
-        wire.sessions.backlog.bytes = LIMIT - READ_COST
-        wire.sessions.progress()
+        wire.context.backlog.bytes = LIMIT - READ_COST
+        wire.context.backpressure.progress()
         [(turn, (connection, _))] = [
             (number, device) for number, device in enumerate(devices) if not device[1].paused
         ]
@@ -186,23 +186,23 @@ async def test_a_device_that_sends_little_does_not_wait_for_those_that_send_much
     many = [wire.ready(f"35209308145{number:04}") for number in range(20)]
     wire.ready(OTHER)  # it waits all the time, so the turns go on
     fill(wire)
-    wire.sessions.backlog.bytes = LIMIT - (1 + len(many)) * READ_COST
-    wire.sessions.flow.progress()
-    wire.sessions.backlog.bytes = LIMIT
+    wire.context.backlog.bytes = LIMIT - (1 + len(many)) * READ_COST
+    wire.context.backpressure.progress()
+    wire.context.backlog.bytes = LIMIT
     for connection, _ in many:
         connection.data_received(PING * (READ_SIZE // len(PING)))
     device.data_received(FRAME)
     for _ in range(2):
-        wire.sessions.backlog.bytes = LIMIT - READ_COST
-        wire.sessions.flow.progress()
+        wire.context.backlog.bytes = LIMIT - READ_COST
+        wire.context.backpressure.progress()
     assert (transport.paused, [its.paused for _, its in many]) == (False, [True] * len(many))
 
 
 async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop(wire: Wire) -> None:
     transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
     fill(wire)
-    wire.sessions.backlog.bytes = LIMIT - 3 * READ_COST
-    wire.sessions.progress()
+    wire.context.backlog.bytes = LIMIT - 3 * READ_COST
+    wire.context.backpressure.progress()
     told = [sum(not one.paused for one in transports)]
     while told[-1] < 10:
         await asyncio.sleep(0)
@@ -215,19 +215,19 @@ async def test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged(
         wire.ready(f"35209308145{number:04}")
     strangers = [wire.accept()[1] for _ in range(12)]
     fill(wire)
-    wire.sessions.backlog.bytes = LIMIT - 8 * READ_COST
-    wire.sessions.progress()
+    wire.context.backlog.bytes = LIMIT - 8 * READ_COST
+    wire.context.backpressure.progress()
     assert sum(not one.paused for one in strangers) == 2
-    assert wire.sessions.flow.waiting == 24 - 8
+    assert wire.context.backpressure.waiting == 24 - 8
 
 
 async def test_the_turns_end_when_nobody_waits(wire: Wire) -> None:
     connection, transport = wire.ready()
     fill(wire)
-    wire.sessions.backlog.bytes = 0
-    wire.sessions.progress()
+    wire.context.backlog.bytes = 0
+    wire.context.backpressure.progress()
     connection.data_received(FRAME)
-    assert (wire.sessions.flow.in_turns, transport.paused) == (False, False)
+    assert (wire.context.backpressure.in_turns, transport.paused) == (False, False)
 
 
 async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
@@ -244,9 +244,9 @@ async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire)
         connection, transport = wire.ready(imei)
         connection.data_received(sent)
         transports.append(transport)
-    wire.sessions.pause_reading()
+    wire.context.backpressure.stop()
     wire.telemetry.confirm()
-    wire.sessions.progress()
+    wire.context.backpressure.progress()
     await asyncio.sleep(0)
     assert [one.paused for one in transports] == [True, True]
 
@@ -260,8 +260,8 @@ async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(wire: Wire) -
     fill(wire)
     wire.at(FRAME_DEADLINE + 1)
     assert not connection.closed
-    wire.sessions.backlog.bytes = 0
-    wire.sessions.progress()
+    wire.context.backlog.bytes = 0
+    wire.context.backpressure.progress()
     wire.at(2 * FRAME_DEADLINE + 2)
     assert connection.close_reason == "protocol_error"
 

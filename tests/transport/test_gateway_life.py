@@ -243,7 +243,7 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
     sleep = asyncio.sleep
 
     def read() -> None:
-        before = gateway.sessions.now == long_ago
+        before = gateway.connections.now == long_ago
         seen.append("read, as if it were before the stall" if before else "read")
 
     async def stalled(seconds: float) -> None:
@@ -256,12 +256,12 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
         seen.append("sweep")
         raise Enough
 
-    gateway.sessions.now = long_ago = gateway.clock.monotonic() - 100.0
+    gateway.connections.now = long_ago = gateway.clock.monotonic() - 100.0
     monkeypatch.setattr(recurring, "STALL", -1.0)
     monkeypatch.setattr(recurring.asyncio, "sleep", stalled)
-    monkeypatch.setattr(gateway.sessions, "sweep", sweep)
+    monkeypatch.setattr(gateway.timeouts, "sweep", sweep)
     with pytest.raises(Enough):
-        await recurring.sweep(gateway.clock, gateway.metrics, gateway.sessions, gateway.dispatcher)
+        await recurring.sweep(gateway.connections, gateway.timeouts, gateway.dispatcher)
     assert seen == ["read", "sweep"]
 
 

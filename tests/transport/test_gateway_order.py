@@ -111,7 +111,7 @@ def note_the_end(gateway: Gateway, diary: Diary) -> None:
     diary.note(gateway.reader, "stop", entry="stop reader")
     diary.await_(gateway.reader, "sweep", entry="last look")
     diary.note(dispatcher, "give_up")
-    diary.note(sessions, "pause_reading")
+    diary.note(gateway.connections.backpressure, "stop", entry="pause_reading")
     diary.await_(backend.telemetry, "flush", 0, entry="save records")
     diary.await_(backend.ledger, "flush", 0, entry="save verdicts")
     diary.await_(backend.session_log, "flush", 0, entry="save session events")

@@ -113,7 +113,7 @@ async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_comman
     more = [True, False]
     swept = asyncio.Event()
 
-    def sweep_hub(_: float) -> bool:
+    def sweep_connections(_: float) -> bool:
         seen.append("connections")
         return more.pop(0) if more else False
 
@@ -122,9 +122,9 @@ async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_comman
         swept.set()
 
     monkeypatch.setattr(recurring, "SWEEP_EVERY", 0.001)
-    monkeypatch.setattr(gateway.sessions, "sweep", sweep_hub)
+    monkeypatch.setattr(gateway.timeouts, "sweep", sweep_connections)
     monkeypatch.setattr(gateway.dispatcher, "sweep", sweep_commands)
-    spawn(recurring.sweep(gateway.clock, gateway.metrics, gateway.sessions, gateway.dispatcher))
+    spawn(recurring.sweep(gateway.connections, gateway.timeouts, gateway.dispatcher))
     async with asyncio.timeout(PATIENCE):
         await swept.wait()
     assert seen[:3] == ["connections", "connections", "commands"]

@@ -70,8 +70,8 @@ async def test_when_a_frame_has_ended_who_waits_first_is_read(
 async def test_what_waits_for_room_is_not_read_for_any_other_reason(wire: Wire) -> None:
     begin(wire, AT_ONCE)
     [(device, transport)] = begin(wire, 1)
-    wire.sessions.flow.hold_all()
-    wire.sessions.progress()
+    wire.context.backpressure.hold_all()
+    wire.context.backpressure.progress()
     device.resume()
     assert transport.paused
 

@@ -149,7 +149,7 @@ async def test_nobody_is_read_while_too_much_waits_for_the_store(
     wire: Wire, pending: int, paused: bool
 ) -> None:
     connection, transport = wire.ready()
-    wire.sessions.backlog.bytes = pending
+    wire.context.backlog.bytes = pending
     connection.data_received(FRAME)
     assert transport.paused is paused
 
@@ -174,7 +174,7 @@ async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> 
 
 def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
     """Somebody connects from `host`."""
-    connection, transport = DeviceConnection(wire.sessions), FakeTransport()
+    connection, transport = DeviceConnection(wire.context), FakeTransport()
     transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
     connection.connection_made(transport)
     return connection, transport

@@ -10,7 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
 from tests.transport.wire import FRAME, Wire
-from transport.connection.sessions import STORE_PATIENCE
+from transport.connection.timeouts import STORE_PATIENCE
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -36,7 +36,7 @@ async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(wire: Wire
     connection.data_received(FRAME)
     connection.close("idle")
     wire.telemetry.confirm()
-    assert (transport.written, wire.sessions.frames) == ([], 2)
+    assert (transport.written, wire.context.frames) == ([], 2)
 
 
 # When a device gets its commands
@@ -170,7 +170,7 @@ async def test_a_device_that_sends_is_not_idle(frozen: FrozenDateTimeFactory) ->
     wire.at(40)
     connection.data_received(SKIPPED)
     frozen.tick(timedelta(seconds=40))
-    wire.sessions.sweep(wire.desk.clock.monotonic())
+    wire.timeouts.sweep(wire.desk.clock.monotonic())
     assert not connection.closed
     wire.at(100)
     assert connection.close_reason == "idle"

@@ -23,6 +23,7 @@ from tests.serial_port import (
 )
 from tests.transport.wire import FRAME, Wire
 from transport.connection.backpressure import UNACKED_LIMIT
+from transport.connection.pending import refuse
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_14, encode_frame
 
@@ -149,7 +150,7 @@ async def test_a_device_with_too_many_unstored_messages_is_not_read_until_there_
 
 async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
     connection, transport = wire.ready()
-    wire.sessions.backlog.bytes = LIMIT + 1
+    wire.context.backlog.bytes = LIMIT + 1
     connection.data_received(BUFFERED)
     assert transport.paused
 
@@ -158,7 +159,7 @@ async def test_messages_that_redis_refuses_are_counted_and_their_device_stays(wi
     connection, transport = wire.ready()
     for _ in range(UNACKED_LIMIT - 1):
         connection.data_received(MERGED)
-        wire.sessions.refused(wire.telemetry.batches.pop())
+        refuse(wire.context, wire.telemetry.batches.pop())
     connection.data_received(SENSOR)
     assert (connection.closed, transport.paused) == (False, False)
     assert _value(wire, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)

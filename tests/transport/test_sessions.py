@@ -11,6 +11,7 @@ from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
+from transport.connection.pending import refuse
 from transport.teltonika.handshake import encode_handshake
 
 
@@ -27,16 +28,16 @@ def kept(wire: Wire) -> list[int]:
         sessions.unidentified,
         sessions.by_imei,
         sessions.closing,
-        range(sessions.flow.waiting),
+        range(wire.context.backpressure.waiting),
         at_addresses,
-        sessions.deadlines,
+        wire.context.deadlines,
     )
     return [len(book) for book in books]
 
 
 async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     connection, _ = wire.ready()
-    wire.sessions.backlog.bytes = LIMIT + 1
+    wire.context.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME + FRAME[:20])
     assert kept(wire) == [0, 1, 0, 1, 0, 1]
     connection.close("idle")
@@ -84,7 +85,7 @@ async def test_only_the_connection_whose_frame_is_refused_is_closed(wire: Wire) 
     older.data_received(FRAME)
     [batch] = wire.telemetry.batches
     newer, _ = wire.identify()
-    wire.sessions.refused(batch)
+    refuse(wire.context, batch)
     assert not newer.closed
 
 

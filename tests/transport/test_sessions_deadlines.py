@@ -11,7 +11,7 @@ from fsm.session import CLOSED, READY
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.connection.protocol import WRITE_LIMIT
-from transport.connection.sessions import STORE_PATIENCE
+from transport.connection.timeouts import STORE_PATIENCE
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.command import encode_answer, encode_command
 from transport.teltonika.frame import CODEC_12

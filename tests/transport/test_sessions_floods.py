@@ -13,8 +13,9 @@ from fsm.reasons import STORE_UNAVAILABLE
 from tests.transport.desk import START
 from tests.transport.wire import FRAME, FakeTransport, Wire
 from transport.connection import admission
-from transport.connection import sessions as sessions
+from transport.connection.pending import refuse
 from transport.connection.protocol import DeviceConnection
+from transport.connection.timeouts import DUE_AT_ONCE
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open
 async def test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns(
     wire: Wire, frozen: FrozenDateTimeFactory
 ) -> None:
-    visitors = [wire.accept()[0] for _ in range(2 * sessions.DUE_AT_ONCE + 1)]
+    visitors = [wire.accept()[0] for _ in range(2 * DUE_AT_ONCE + 1)]
     frozen.move_to(START + timedelta(seconds=10))
     now, told = wire.desk.clock.monotonic(), []
-    while wire.sessions.sweep(now):
+    while wire.timeouts.sweep(now):
         told.append(sum(visitor.closed for visitor in visitors))
-    assert told == [sessions.DUE_AT_ONCE, 2 * sessions.DUE_AT_ONCE]
+    assert told == [DUE_AT_ONCE, 2 * DUE_AT_ONCE]
     assert all(visitor.closed for visitor in visitors)
 
 
@@ -54,7 +55,7 @@ async def test_strangers_are_told_once_a_minute_for_each_address_and_reason(wire
     with capture_logs() as logs:
         for second, host, word in product((0, 1, 59, 61), hosts, words):
             wire.at(second)
-            stranger, transport = DeviceConnection(wire.sessions), FakeTransport()
+            stranger, transport = DeviceConnection(wire.context), FakeTransport()
             transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
             stranger.connection_made(transport)
             stranger.data_received(word)
@@ -72,12 +73,12 @@ async def test_a_refused_frame_of_a_superseded_session_does_not_close_the_newer_
     older.data_received(FRAME)
     newer, _ = wire.welcome()
     newer.data_received(FRAME)
-    wire.sessions.refused(wire.telemetry.batches[0])
+    refuse(wire.context, wire.telemetry.batches[0])
     assert not newer.closed
 
 
 async def test_a_refused_frame_closes_the_session_that_waits_for_it(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.data_received(FRAME)
-    wire.sessions.refused(wire.telemetry.batches[0])
+    refuse(wire.context, wire.telemetry.batches[0])
     assert connection.close_reason == STORE_UNAVAILABLE

@@ -173,7 +173,7 @@ async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
     """What came later would be stored, or not, without an acknowledgement."""
     settings = Settings(instance_id=US, metrics=None, max_connections=10)
     gateway = Gateway(settings, "redis://127.0.0.1:1")
-    connection, transport = DeviceConnection(gateway.sessions), FakeTransport()
+    connection, transport = DeviceConnection(gateway.connections), FakeTransport()
     connection.connection_made(transport)
     connection.data_received(encode_handshake(IMEI))
     connection.registered(RegisterResult(Registered.REGISTERED))

@@ -78,7 +78,7 @@ async def test_a_listener_that_is_closed_while_there_are_no_files_does_not_liste
         raise OSError(errno.EMFILE, "Too many open files")
 
     with bind(*LOCAL) as sock:
-        listener = Listener(Wire(frozen).sessions, sock, {})
+        listener = Listener(Wire(frozen).context, sock, {})
         loop = asyncio.get_running_loop()
         listener._sock = cast(Any, SimpleNamespace(accept=accept, fileno=sock.fileno))
         listener._accept()

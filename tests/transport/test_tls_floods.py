@@ -220,12 +220,12 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
 async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
     frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
-    sessions, transport = Door(frozen, **gateway_files(files)).wire.sessions, FakeTransport()
-    sessions.refuse_unidentified()
-    connection = DeviceConnection(sessions, secure=True, address=("10.0.0.1", 40_000))
+    wire, transport = Door(frozen, **gateway_files(files)).wire, FakeTransport()
+    wire.sessions.refuse_unidentified()
+    connection = DeviceConnection(wire.context, secure=True, address=("10.0.0.1", 40_000))
     connection.connection_made(transport)
     assert transport.aborted
-    assert sessions.unidentified == set()
+    assert wire.sessions.unidentified == set()
 
 
 class Exhausted(socket.socket):

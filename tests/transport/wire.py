@@ -15,8 +15,9 @@ from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from tests.transport.desk import IMEI, START, Desk
 from tests.transport.fake_ledger import BOOT
+from transport.connection.context import connection_context
 from transport.connection.protocol import DeviceConnection
-from transport.connection.sessions import Sessions
+from transport.connection.timeouts import Timeouts
 from transport.teltonika.avl import Record, encode_avl
 from transport.teltonika.frame import CODEC_8
 from transport.teltonika.handshake import encode_handshake
@@ -128,26 +129,21 @@ class Wire:
         self.session_log = SessionLog()
         self._frozen = frozen
         desk = self.desk
-        self.sessions = Sessions(
-            desk.settings,
-            BOOT,
-            desk.clock,
-            desk.metrics,
-            desk.dispatcher,
-            self.telemetry,
-            self.registrar,
-            self.session_log,
+        self.context = connection_context(
+            desk.settings, BOOT, desk.clock, desk.metrics, desk.dispatcher, self
         )
+        self.sessions = self.context.sessions
+        self.timeouts = Timeouts(self.context)
 
     def at(self, seconds: float) -> None:
         """It is `seconds` after the start, and what is due is done."""
         self._frozen.move_to(START + timedelta(seconds=seconds))
-        self.sessions.sweep(self.desk.clock.monotonic())
+        self.timeouts.sweep(self.desk.clock.monotonic())
         self.desk.sweep()
 
     def accept(self) -> tuple[DeviceConnection, FakeTransport]:
         """Somebody connects."""
-        connection, transport = DeviceConnection(self.sessions), FakeTransport()
+        connection, transport = DeviceConnection(self.context), FakeTransport()
         transport.protocol = connection
         connection.connection_made(transport)
         return connection, transport

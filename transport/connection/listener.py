@@ -16,8 +16,8 @@ import structlog
 
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
+from transport.connection.context import ConnectionContext
 from transport.connection.protocol import DeviceConnection
-from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
 from transport.log_throttle import LogThrottle
 from transport.settings import Address
@@ -39,8 +39,8 @@ class Listener:
         OSError: another process listens there.
     """
 
-    def __init__(self, sessions: Sessions, sock: socket.socket, tls: dict[str, Any]) -> None:
-        self._sessions = sessions
+    def __init__(self, context: ConnectionContext, sock: socket.socket, tls: dict[str, Any]) -> None:
+        self._context = context
         self._sock = sock
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -69,7 +69,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if self._refusals.allow("accept", self._sessions.now):
+                if self._refusals.allow("accept", self._context.now):
                     log.error("accept_failed", error=error.strerror)
                 self._loop.remove_reader(self._sock)
                 self._again = self._loop.call_later(ACCEPT_RETRY, self._listen)
@@ -87,11 +87,11 @@ class Listener:
 
     def _admits(self, address: Address) -> bool:
         """Whether a connection from there may come in; if so it is counted."""
-        return self._sessions.admission.enter(address[0], self._sessions.now)
+        return self._context.sessions.admission.enter(address[0], self._context.now)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
         """Make an accepted socket a connection."""
-        connection = DeviceConnection(self._sessions, address=address, secure=bool(self._tls))
+        connection = DeviceConnection(self._context, address=address, secure=bool(self._tls))
         await self._connect(connection, sock, self._tls)
 
     async def _connect(self, connection: DeviceConnection, sock: socket.socket, tls: dict[str, Any]) -> None:
@@ -101,13 +101,13 @@ class Listener:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._sessions.admission.leave(connection.place)
+                self._context.sessions.admission.leave(connection.place)
 
     def _failed(self, connection: DeviceConnection, error: OSError) -> None:
         """Counted always, logged once a minute for each address and reason."""
-        self._sessions.metrics.tls_failures.inc()
+        self._context.metrics.tls_failures.inc()
         reason = _reason(error)
-        if self._refusals.allow((connection.host, reason), self._sessions.now):
+        if self._refusals.allow((connection.host, reason), self._context.now):
             log.warning("tls_failed", peer=connection.peer, reason=reason)
 
 

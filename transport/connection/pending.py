@@ -1,15 +1,21 @@
-"""What a device has sent, as the frames that the telemetry store takes (`fsm.telemetry.PendingFrame`)."""
+"""What a device has sent, as the frames that the telemetry store takes, and what the store refuses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import structlog
+
+from fsm.reasons import STORE_UNAVAILABLE
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
+from transport.connection.context import ConnectionContext
 from transport.teltonika.command import Message
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
 from transport.teltonika.message_json import CODEC_NAMES, message_bodies
 from transport.teltonika.record_json import record_json
 from transport.teltonika.stream import RawFrame, RecordsFrame
+
+log = structlog.get_logger("telgw.sessions")
 
 Done = Callable[[], None]
 
@@ -37,3 +43,19 @@ def pending_raw(frame: RawFrame, imei: str, now_ms: int, done: Done) -> PendingF
     codec = _NAMES.get(frame.body[0]) or b"%02X" % frame.body[0]
     kind, reason = UNDECODABLE if frame.reason else FRAME, frame.reason.encode()
     return PendingFrame(imei.encode("ascii"), codec, now_ms, [frame.body], done, kind, reason, frame.owed)
+
+
+def refuse(context: ConnectionContext, frame: PendingFrame) -> None:
+    """Redis refuses this frame for good.
+
+    If a device waits for its acknowledgement its connection is closed: the device keeps the frame. What no
+    device sends again is lost.
+    """
+    if not frame.owed:
+        context.peer_log.messages_refused(frame, context.now)
+        frame.done()
+        return
+    log.error("frame_refused", imei=frame.imei.decode("ascii"))
+    connection = context.sessions.awaiting(frame)
+    if connection is not None:
+        connection.close(STORE_UNAVAILABLE)

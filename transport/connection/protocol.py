@@ -36,8 +36,8 @@ from fsm.session import IDENTIFIED, READY, SESSION, TAINTED, Session
 from fsm.states import SessionTrigger
 from fsm.telemetry import PendingFrame
 from transport.connection.backpressure import READ_SIZE
+from transport.connection.context import ConnectionContext
 from transport.connection.pending import pending_messages, pending_raw, pending_records
-from transport.connection.sessions import Sessions
 from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address, as_text
 from transport.teltonika.avl import encode_ack
@@ -92,10 +92,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_context",
         "_host",
         "_port",
         "_sent",
-        "_sessions",
         "_stream",
         "_transport",
         "_unacked",
@@ -114,15 +114,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        sessions: Sessions,
+        context: ConnectionContext,
         *,
         secure: bool = False,
         address: Address | None = None,
         accepted_at: float | None = None,
     ) -> None:
-        self._sessions = sessions
-        now = sessions.clock.monotonic() if accepted_at is None else accepted_at
-        self._stream = DeviceStream(sessions.stream_settings, now)
+        self._context = context
+        now = context.clock.monotonic() if accepted_at is None else accepted_at
+        self._stream = DeviceStream(context.stream_settings, now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
         self._host, self._port = "", 0
@@ -133,8 +133,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.imei = ""
         self.speaks = False
         self.over_share = False
-        self.last_read = sessions.now
-        self.session_id = sessions.new_session_id(secure)
+        self.last_read = context.now
+        self.session_id = context.sessions.new_session_id(secure)
         self.session = Session(self.session_id)
         self.unacked_since = 0.0
         if address is not None:
@@ -179,15 +179,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
         self.advance("accept")
         self._schedule()
-        if self._sessions.flow.in_turns:
-            self._sessions.flow.wait(self)
+        if self._context.backpressure.in_turns:
+            self._context.backpressure.wait(self)
 
     def _admitted(self) -> bool:
         """Whether there is room for the connection; if so it is counted, unless it was at its accept."""
-        if self._host:
-            return self._sessions.admit_counted(self)
-        self._set_address(self._transport.get_extra_info("peername") or ("", 0))
-        return self._sessions.admit(self, self._host)
+        counted = bool(self._host)
+        if not counted:
+            self._set_address(self._transport.get_extra_info("peername") or ("", 0))
+        return self._context.sessions.admit(self, self._context.now, counted=counted)
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -196,7 +196,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def resume(self) -> None:
         """Read on, unless there is a reason not to."""
-        if self.closed or self._stream.held or self._sessions.flow.holds(self):
+        if self.closed or self._stream.held or self._context.backpressure.holds(self):
             return
         self._transport.resume_reading()
         if self._stream.early:
@@ -222,22 +222,24 @@ class DeviceConnection(asyncio.BufferedProtocol):
             return False
         self.half_closed = True
         self.drain(DEVICE_CLOSED)
-        self._leave(DEVICE_CLOSED)
-        self._sessions.closing.add(self)
-        self._sessions.deadlines.set(self, self._sessions.clock.monotonic() + HALF_CLOSED_PATIENCE)
+        self._end(DEVICE_CLOSED)
+        self._context.sessions.closing.add(self)
+        self._context.deadlines.set(self, self._context.clock.monotonic() + HALF_CLOSED_PATIENCE)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         if self.session.state == session.NEW:
             return
-        self._leave(close_reason(exc))
+        self._end(close_reason(exc))
         self.advance("close", self.close_reason)
-        self._sessions.discharge(self)
-        self._sessions.metrics.closed.labels(self.close_reason).inc()
+        self._context.deadlines.cancel(self)
+        self._context.backpressure.forget(self)
+        self._context.sessions.socket_closed(self)
+        self._context.metrics.closed.labels(self.close_reason).inc()
         if self.imei:
             log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)
-        self._forget()
+        self._drop_unstored()
 
     # The life of the session
 
@@ -253,11 +255,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
             reason=reason,
             imei=self.imei,
             peer=self.peer,
-            instance_id=self._sessions.instance_id,
+            instance_id=self._context.settings.instance_id,
         )
         self.session = session.evolve(self.session, event)
         if self.imei:
-            self._sessions.publish(event)
+            self._context.sessions.publish(event)
 
     def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
         if SESSION.allows(self.session.state, trigger):
@@ -272,8 +274,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self.closed:
             return
         self.drain(reason)
-        self._leave(reason)
-        self._sessions.closing.add(self)
+        self._end(reason)
+        self._context.sessions.closing.add(self)
         if reason in _FLUSHED or not self._transport.get_write_buffer_size():
             self._transport.close()
         else:
@@ -283,14 +285,14 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Close at once, whatever is still to be written."""
         self._transport.abort()
 
-    def _leave(self, reason: str) -> None:
+    def _end(self, reason: str) -> None:
         if not self.closed:
             self.closed = True
             self.close_reason = reason
             if self.imei:
-                self._sessions.left(self, reason)
+                self._context.sessions.ended(self, reason)
         if not self.half_closed:
-            self._forget()
+            self._drop_unstored()
 
     # Time
 
@@ -298,9 +300,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Enter the deadline of the stream in the table of all deadlines."""
         deadline = self._stream.deadline
         if deadline is None:
-            self._sessions.deadlines.cancel(self)
+            self._context.deadlines.cancel(self)
         else:
-            self._sessions.deadlines.set(self, deadline)
+            self._context.deadlines.set(self, deadline)
 
     def overdue(self) -> None:
         """The connection's deadline has come."""
@@ -308,7 +310,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self.half_closed:
             self._transport.abort()
         elif awaited is Awaited.HANDSHAKE:
-            self._sessions.no_device(self, HANDSHAKE_TIMEOUT)
+            self._context.peer_log.handshake_refused(self, HANDSHAKE_TIMEOUT, self._context.now)
             self.close(HANDSHAKE_TIMEOUT)
         elif awaited is Awaited.FRAME_END:
             self._frame_overdue()
@@ -317,51 +319,51 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _frame_overdue(self) -> None:
         """A frame has not ended in time: close the connection, unless it was not read meanwhile."""
-        if self._sessions.flow.holds(self):
+        if self._context.backpressure.holds(self):
             self.extend_frame()
         else:
             self.close(PROTOCOL_ERROR)
 
     def extend_frame(self) -> None:
         """The time of the frame that has begun begins anew: it was not read."""
-        self._stream.extend(self._sessions.clock.monotonic())
+        self._stream.extend(self._context.clock.monotonic())
         self._schedule()
 
     # What is read
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The buffer of the next read; its size limits what one connection gets of one turn of the loop."""
-        return self._sessions.read_buffer
+        return self._context.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
-        self.data_received(bytes(self._sessions.read_buffer[:nbytes]))
+        self.data_received(bytes(self._context.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """The device has sent `data`."""
         if self.closed:
             return
-        sessions = self._sessions
-        flow = sessions.flow
-        self.last_read = sessions.now
-        if flow.in_turns and (flow.holds(self) or sessions.backlog.full):
+        context = self._context
+        backpressure = context.backpressure
+        self.last_read = context.now
+        if backpressure.in_turns and (backpressure.holds(self) or context.backlog.full):
             self._stream.keep(data)
-            flow.wait(self)
+            backpressure.wait(self)
         elif self._stream.started:
             self._read_frames(data)
         else:
             self._read_handshake(data)
 
     def _read_handshake(self, data: bytes) -> None:
-        for item in self._stream.feed(data, self._sessions.clock.monotonic()):
+        for item in self._stream.feed(data, self._context.clock.monotonic()):
             self._handle(item)
         if self._stream.early:
             self.pause()  # `01` is not written yet
 
     def _read_frames(self, data: bytes) -> None:
-        sessions, stream = self._sessions, self._stream
+        context, stream = self._context, self._stream
         was_partial, deadline = stream.partial, stream.deadline
-        items = stream.feed(data, sessions.clock.monotonic())
+        items = stream.feed(data, context.clock.monotonic())
         for item in items:
             self._handle(item)
             if self.closed:
@@ -370,20 +372,20 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if stream.deadline != deadline:
                 self._schedule()
             if not stream.partial:
-                sessions.dispatcher.quiet(self)
-            sessions.flow.arriving(self, stream.expected, ended=bool(items))
-        sessions.flow.after_read(self, len(data))
+                context.commands.quiet(self)
+            context.backpressure.arriving(self, stream.expected, ended=bool(items))
+        context.backpressure.after_read(self, len(data))
 
     def _handle(self, item: Item) -> None:
         if isinstance(item, RecordsFrame):
-            now_ms = self._sessions.clock.now_ms()
+            now_ms = self._context.clock.now_ms()
             self._store(len(item.records), pending_records(item, self.imei, now_ms, self._stored))
         elif isinstance(item, MessagesFrame):
             self._handle_messages(item)
         elif isinstance(item, RawFrame):
             self._handle_raw(item)
         elif isinstance(item, BadFrame):
-            self._sessions.metrics.bad_frames.inc()
+            self._context.metrics.bad_frames.inc()
             log.debug("bad_frame", imei=self.imei, reason=item.reason, length=item.length)
         elif isinstance(item, FramingLost):
             self._framing_lost(item)
@@ -394,7 +396,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _framing_lost(self, fault: FramingLost) -> None:
         if fault.length:
-            self._sessions.too_long(self, fault.length)
+            context = self._context
+            context.peer_log.frame_too_long(self, fault.length, context.settings.max_frame, context.now)
         else:
             log.info("framing_lost", imei=self.imei, peer=self.peer, reason=fault.reason)
         self.close(PROTOCOL_ERROR)
@@ -404,19 +407,19 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
         It is not repeated either, so all of it that is no answer is stored, as it is read.
         """
-        answer = self._sessions.dispatcher.answer
+        answer = self._context.commands.answer
         unasked = [message for message in frame.messages if not answer(self, message)]
         if unasked:
-            self._sessions.metrics.messages.labels(CODEC_NAMES[frame.codec]).inc(len(unasked))
-            now_ms = self._sessions.clock.now_ms()
+            self._context.metrics.messages.labels(CODEC_NAMES[frame.codec]).inc(len(unasked))
+            now_ms = self._context.clock.now_ms()
             self._keep(pending_messages(unasked, self.imei, now_ms, self._kept))
 
     def _handle_raw(self, frame: RawFrame) -> None:
         """Store a frame as it came: a device repeats one that is not acknowledged for ever."""
         if frame.reason:
-            self._sessions.metrics.undecodable.inc()
+            self._context.metrics.undecodable.inc()
             log.debug("frame_undecodable", imei=self.imei, reason=frame.reason)
-        now_ms = self._sessions.clock.now_ms()
+        now_ms = self._context.clock.now_ms()
         if frame.owed:
             self._store(frame.count, pending_raw(frame, self.imei, now_ms, self._stored))
         else:
@@ -425,15 +428,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
     # Who the device is
 
     def _bad_handshake(self, error: BadHandshake) -> None:
-        self._sessions.no_device(self, error.reason)
+        self._context.peer_log.handshake_refused(self, error.reason, self._context.now)
         self._reject(PROTOCOL_ERROR)
 
     def _check_allowed(self, imei: str) -> None:
         """The device has named itself: accept or reject it, or ask the allow-list first."""
-        allowed = self._sessions.gate.allows(imei)
+        allowed = self._context.access.allows(imei)
         if allowed is None:
             self.pause()
-            self._sessions.gate.ask(imei, partial(self._allow_list_answered, imei))
+            self._context.access.ask(imei, partial(self._allow_list_answered, imei))
         else:
             self._accept_or_reject(imei, allowed)
 
@@ -442,12 +445,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._accept_or_reject(imei, allowed)
 
     def _accept_or_reject(self, imei: str, allowed: bool) -> None:
-        sessions = self._sessions
+        context = self._context
         if not allowed:
-            sessions.gate.refused(imei, self.peer, sessions.now)
+            context.access.refused(imei, self.peer, context.now)
             self._reject(REJECTED)
-        elif not self.secure and (holder := sessions.secure_peer(imei)):
-            sessions.plain_refused(imei, self.peer, holder)
+        elif not self.secure and (holder := context.sessions.secure_peer(imei)):
+            context.peer_log.plain_refused(imei, self.peer, holder, context.now)
             self._reject(REJECTED)
         else:
             self._identify(imei)
@@ -459,9 +462,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _identify(self, imei: str) -> None:
         self.imei = imei
         self.advance("identify")
-        self._stream.admit(self._sessions.clock.monotonic())
+        self._stream.admit(self._context.clock.monotonic())
         self._schedule()
-        self._sessions.identified(self)
+        self._context.sessions.identified(self, self._context.now)
         asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
 
     def registered(self, result: RegisterResult) -> None:
@@ -476,7 +479,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Another instance holds the device with TLS. `01` may have been written before that was known."""
         if self.closed and not self.half_closed:
             return
-        self._sessions.plain_refused(self.imei, self.peer, holder)
+        self._context.peer_log.plain_refused(self.imei, self.peer, holder, self._context.now)
         if not self._stream.started:
             self._stream.start()
             self._transport.write(REJECT)
@@ -496,7 +499,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stream.open()
         self.advance("open")
         self._schedule()
-        self._sessions.dispatcher.quiet(self)
+        self._context.commands.quiet(self)
 
     # What is stored and acknowledged
 
@@ -504,34 +507,34 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Store a frame without an acknowledgement; commands may be written meanwhile."""
         self._unstored = self._unstored or []
         self._unstored.append(frame)
-        self._sessions.telemetry.store(frame)
+        self._context.telemetry.store(frame)
 
     def _kept(self) -> None:
         assert self._unstored
         del self._unstored[0]
         self._unstored = self._unstored or None
         if self.over_share:
-            self._sessions.flow.after_store(self)
+            self._context.backpressure.after_store(self)
 
     def _store(self, count: int, frame: PendingFrame) -> None:
-        sessions = self._sessions
+        context = self._context
         if self._unacked is None:
             self._unacked = []
-            self.unacked_since = sessions.now
+            self.unacked_since = context.now
         self._unacked.append((count, frame))
-        sessions.telemetry.store(frame)
+        context.telemetry.store(frame)
 
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
         assert self._unacked
         count, _ = self._unacked.pop(0)
         self._unacked = self._unacked or None
-        sessions = self._sessions
-        self.unacked_since = sessions.now if self._unacked else 0.0
-        sessions.records += count
-        sessions.frames += 1
+        context = self._context
+        self.unacked_since = context.now if self._unacked else 0.0
+        context.records += count
+        context.frames += 1
         if self.over_share:
-            sessions.flow.after_store(self)
+            context.backpressure.after_store(self)
         if self.closed and not self.half_closed:
             return
         self._write(encode_ack(count))
@@ -540,17 +543,17 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif self.session.state == IDENTIFIED:
             self._open()
         elif not self._unacked:
-            sessions.dispatcher.quiet(self)
+            context.commands.quiet(self)
 
     def _finish(self) -> None:
         """Close a half-closed connection once everything is acknowledged."""
         if self.half_closed and not self._unacked:
             self._transport.close()
 
-    def _forget(self) -> None:
+    def _drop_unstored(self) -> None:
         """Drop the frames that are not stored yet: the device keeps what is not acknowledged."""
         for _, frame in self._unacked or ():
-            self._sessions.telemetry.drop(frame)
+            self._context.telemetry.drop(frame)
 
     def awaits(self, frame: PendingFrame) -> bool:
         """Whether `frame` is a frame of this connection that is not acknowledged."""
@@ -562,7 +565,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         unacked, unstored = self._unacked, self._unstored
         if unstored is None and (unacked is None or len(unacked) == 1):
             return False  # the common case, kept cheap
-        return self._sessions.flow.is_too_much([frame for _, frame in unacked or ()] + (unstored or []))
+        return self._context.backpressure.is_too_much(
+            [frame for _, frame in unacked or ()] + (unstored or [])
+        )
 
     @property
     def proven(self) -> bool:
@@ -590,7 +595,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def taint(self) -> None:
         """An answer is owed to a command that already has its verdict."""
-        self._sessions.metrics.taints.inc()
+        self._context.metrics.taints.inc()
         self._advance_if_allowed("taint")
 
     def clear(self) -> None:

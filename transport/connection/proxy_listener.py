@@ -17,10 +17,10 @@ from typing import Any
 import structlog
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
+from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
-from transport.connection.sessions import Sessions
 from transport.log_throttle import LogThrottle
 from transport.settings import Address, as_text
 
@@ -53,20 +53,20 @@ class ProxyListener(Listener):
 
     def __init__(
         self,
-        sessions: Sessions,
+        context: ConnectionContext,
         sock: socket.socket,
         tls: dict[str, Any],
         trust: Iterable[IPv4Network | IPv6Network],
     ) -> None:
         self._trust = tuple(trust)
         self._throttle = LogThrottle()
-        super().__init__(sessions, sock, tls)
+        super().__init__(context, sock, tls)
 
     def _admits(self, address: Address) -> bool:
         if not self._trusts(address[0]):
             self._refuse(address, UNTRUSTED)
             return False
-        return self._sessions.admission.enter(None, self._sessions.now)
+        return self._context.sessions.admission.enter(None, self._context.now)
 
     def _trusts(self, host: str) -> bool:
         found = ip_address(host.partition("%")[0])
@@ -74,25 +74,25 @@ class ProxyListener(Listener):
         return any((mapped or found) in network for network in self._trust)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
-        accepted_at = self._sessions.clock.monotonic()
+        accepted_at = self._context.clock.monotonic()
         connection = None
         try:
             source = await self._source(sock, address)
-            if source is not None and self._sessions.admission.claim(source[0], self._sessions.now):
+            if source is not None and self._context.sessions.admission.claim(source[0], self._context.now):
                 connection = DeviceConnection(
-                    self._sessions, secure=bool(self._tls), address=source, accepted_at=accepted_at
+                    self._context, secure=bool(self._tls), address=source, accepted_at=accepted_at
                 )
         finally:
             if connection is None:
                 sock.close()
-                self._sessions.admission.leave(None)
+                self._context.sessions.admission.leave(None)
         if connection is not None:
             await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
         """The time that is left for TLS: the header has had its share."""
-        passed = self._sessions.clock.monotonic() - accepted_at
-        return {"ssl_handshake_timeout": max(LEAST_TIME, self._sessions.settings.handshake_timeout - passed)}
+        passed = self._context.clock.monotonic() - accepted_at
+        return {"ssl_handshake_timeout": max(LEAST_TIME, self._context.settings.handshake_timeout - passed)}
 
     async def _source(self, sock: socket.socket, proxy: Address) -> Address | None:
         """The address of the client; None when there is none to serve.
@@ -101,7 +101,7 @@ class ProxyListener(Listener):
         somebody listens.
         """
         try:
-            async with asyncio.timeout(self._sessions.settings.handshake_timeout):
+            async with asyncio.timeout(self._context.settings.handshake_timeout):
                 header = await read_header(sock)
         except BadProxyHeader as error:
             self._refuse(proxy, error.reason)
@@ -115,8 +115,8 @@ class ProxyListener(Listener):
 
     def _refuse(self, proxy: Address, reason: str) -> None:
         """Counted always, logged once a minute for each address and reason."""
-        self._sessions.metrics.proxy_refused.labels(reason).inc()
-        if self._throttle.allow((proxy[0], reason), self._sessions.now):
+        self._context.metrics.proxy_refused.labels(reason).inc()
+        if self._throttle.allow((proxy[0], reason), self._context.now):
             advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
             log.warning("proxy_refused", peer=as_text(proxy), reason=reason, **advice)
 

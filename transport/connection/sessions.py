@@ -1,12 +1,11 @@
-"""The sessions of one process: which connections there are, and what they share.
+"""Who is connected to one process.
 
 Owns every connection from its admission until its socket is closed, in three sets: unidentified, by IMEI, and
-closing. Owns their deadlines, and the limits they share (`Admission`, `Backpressure`). A connection tells it
-what has happened (`identified`, `left`, `discharge`), and it tells the registry and the command side.
+closing. A connection reports what has happened to it (`identified`, `ended`, `socket_closed`); the registry,
+the session log and the command side are told from here.
 
 Invariants: a device has one session here; a newer one closes the older one `superseded`. A session that was
-identified is unregistered when it ends, unless a newer session of the device has replaced it. Lines that
-peers can cause are throttled.
+identified is unregistered when it ends, unless a newer session of the device has replaced it.
 """
 
 from __future__ import annotations
@@ -15,89 +14,48 @@ from typing import cast
 
 import structlog
 
-from fsm.deadlines import Deadlines
 from fsm.events import SessionEvent
-from fsm.reasons import IDLE, SHUTDOWN, STORE_UNAVAILABLE, SUPERSEDED
+from fsm.reasons import SHUTDOWN, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
-from transport.clock import Clock
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
-from transport.connection.allow_list import AccessControl, AllowListPort
-from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.ports import SessionConnection
-from transport.log_throttle import LogThrottle
-from transport.metrics import Metrics
-from transport.ports import CommandsPort, RegistrarPort, SessionLogPort, TelemetryPort
-from transport.settings import Settings
-from transport.teltonika.stream import StreamSettings
+from transport.ports import CommandsPort, RegistrarPort, SessionLogPort
 
 log = structlog.get_logger("telgw.sessions")
 
-DUE_AT_ONCE = 50
-"""Connections whose deadlines are handled in one turn of the loop, since thousands may be due at once."""
-STORE_PATIENCE = 60.0
-"""Seconds that a device waits for an acknowledgement before its connection is closed."""
-
 
 class Sessions:
-    """The connections, the limits they share, and the ports to the rest of the gateway.
+    """The connections of one process.
 
     Attributes:
-        now: the monotonic second of the last sweep, or of the end of a stall: fine enough for idle times, and
-            cheap to read.
         by_imei: identified connections.
         unidentified: connections that have not sent an IMEI.
         closing: connections that were closed here and whose sockets are not closed yet.
         admission: limits the number of connections; listeners ask it.
-        flow: which connections are read.
-        read_buffer: the buffer of every read; its content is copied in the same turn of the loop.
-        frames, records: AVL frames and records acknowledged since the start.
     """
 
     def __init__(
         self,
-        settings: Settings,
         boot_id: str,
-        clock: Clock,
-        metrics: Metrics,
-        dispatcher: CommandsPort,
-        telemetry: TelemetryPort,
+        admission: Admission,
+        address_changes: AddressChangeMonitor,
+        commands: CommandsPort,
         registrar: RegistrarPort,
         session_log: SessionLogPort | None,
-        allow_list: AllowListPort | None = None,
     ) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.metrics = metrics
-        self.dispatcher = dispatcher
-        self.telemetry = telemetry
-        self.backlog = telemetry.backlog
-        self.gate = AccessControl(allow_list, metrics)
-        self.address_changes = AddressChangeMonitor(metrics)
-        self.instance_id = settings.instance_id
-        self.now = clock.monotonic()
-        self.deadlines: Deadlines[SessionConnection] = Deadlines()
         # The command side uses the same table: each connection of a device is its link.
-        self.by_imei = cast("dict[str, SessionConnection]", dispatcher.links)
+        self.by_imei = cast("dict[str, SessionConnection]", commands.links)
         self.unidentified: set[SessionConnection] = set()
         self.closing: set[SessionConnection] = set()
-        self.admission = Admission(settings, metrics)
-        self.flow = Backpressure(self.backlog, lambda: (*self.unidentified, *self.by_imei.values()))
-        self.read_buffer = memoryview(bytearray(READ_SIZE))
-        self.stream_settings = StreamSettings(
-            settings.handshake_timeout, settings.ready_grace, settings.max_frame, settings.payload != "raw"
-        )
-        self.frames = 0
-        self.records = 0
+        self.admission = admission
+        self._address_changes = address_changes
         self._boot_id = boot_id
+        self._commands = commands
         self._registrar = registrar
         self._session_log = session_log
         self._serial = 0
-        self._look_at = 0.0
-        self._refusals = LogThrottle()
-        self._too_long = LogThrottle()
-        self._plain_refused = LogThrottle()
 
     def new_session_id(self, secure: bool) -> str:
         """A session id, unique over all processes, that says whether the session has TLS.
@@ -107,91 +65,62 @@ class Sessions:
         self._serial += 1
         return f"{self._boot_id}-{self._serial:x}{SECURE if secure else ''}"
 
-    # Admission
-
     @property
     def connected(self) -> int:
         """Open sockets, including superseded sessions and TLS handshakes in progress."""
         return self.admission.connected
 
-    def admit(self, connection: SessionConnection, host: str) -> bool:
-        """Admit a new connection, unless a limit is reached."""
-        if not self.admission.enter(host, self.now):
-            return False
-        self.unidentified.add(connection)
-        return True
-
-    def admit_counted(self, connection: SessionConnection) -> bool:
-        """Admit a connection that was counted at its accept, unless the gateway stops."""
-        if not self.admission.refusing:
-            self.unidentified.add(connection)
-        return not self.admission.refusing
-
-    def discharge(self, connection: SessionConnection) -> None:
-        """The connection's socket is closed."""
-        self.unidentified.discard(connection)
-        self.closing.discard(connection)
-        self.flow.forget(connection)
-        self.deadlines.cancel(connection)
-        self.admission.leave(connection.place)
-
-    def no_device(self, connection: SessionConnection, reason: str) -> None:
-        """The handshake of a peer failed: logged once a minute for each address and reason."""
-        if self._refusals.allow((connection.host, reason), self.now):
-            log.info("handshake_refused", peer=connection.peer, reason=reason)
-
-    def too_long(self, connection: SessionConnection, length: int) -> None:
-        """A frame declares `length` bytes, more than allowed; its device will repeat it for ever."""
-        self.metrics.frames_too_long.inc()
-        if self._too_long.allow(connection.imei, self.now):
-            log.warning(
-                "frame_too_long",
-                imei=connection.imei,
-                peer=connection.peer,
-                length=length,
-                limit=self.settings.max_frame,
-                advice="raise --max-frame if the device sends such frames of records",
-            )
+    def all_open(self) -> tuple[SessionConnection, ...]:
+        """The connections that are not closed and not closing."""
+        return (*self.unidentified, *self.by_imei.values())
 
     def secure_peer(self, imei: str) -> str:
         """The address of the session with TLS that holds the device here; empty when there is none."""
         holder = self.by_imei.get(imei)
         return holder.peer if holder is not None and holder.secure else ""
 
-    def plain_refused(self, imei: str, peer: str, holder: str) -> None:
-        """A connection without TLS named a device that is connected with TLS: one of them is not the device.
+    def awaiting(self, frame: PendingFrame) -> SessionConnection | None:
+        """The connection whose device waits for the acknowledgement of `frame`."""
+        connection = self.by_imei.get(frame.imei.decode("ascii"))
+        return connection if connection is not None and connection.awaits(frame) else None
 
-        `holder` is the address of the session with TLS, or the instance that has it.
+    # The life of a connection
+
+    def admit(self, connection: SessionConnection, now: float, *, counted: bool) -> bool:
+        """Admit a new connection, unless a limit is reached or the gateway stops.
+
+        Args:
+            counted: it was counted at its accept, so that no limit applies any more.
         """
-        self.metrics.plain_refused.inc()
-        if self._plain_refused.allow(imei, self.now):
-            log.warning(
-                "plain_refused",
-                imei=imei,
-                peer=peer,
-                held_by=holder,
-                meaning="the device is connected with TLS, so a connection without it is not let in",
-            )
+        admission = self.admission
+        admitted = not admission.refusing if counted else admission.enter(connection.host, now)
+        if admitted:
+            self.unidentified.add(connection)
+        return admitted
 
-    # Sessions
-
-    def identified(self, connection: SessionConnection) -> None:
+    def identified(self, connection: SessionConnection, now: float) -> None:
         """A device was identified: the connection replaces its older session, here and in the registry."""
         self.unidentified.discard(connection)
         self.admission.release(connection.host)
-        self.address_changes.note(connection.imei, connection.host, self.now)
+        self._address_changes.note(connection.imei, connection.host, now)
         older = self.by_imei.get(connection.imei)
         self.by_imei[connection.imei] = connection
         if older is not None:
             older.close(SUPERSEDED)
         self._registrar.register(connection.imei, connection.session_id, connection.registered)
-        self.dispatcher.arrived(connection)
+        self._commands.arrived(connection)
 
-    def left(self, connection: SessionConnection, reason: str) -> None:
-        """The session is over."""
+    def ended(self, connection: SessionConnection, reason: str) -> None:
+        """The session of a device is over."""
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
-        self.dispatcher.left(connection, reason)
+        self._commands.left(connection, reason)
+
+    def socket_closed(self, connection: SessionConnection) -> None:
+        """Nothing is kept of the connection."""
+        self.unidentified.discard(connection)
+        self.closing.discard(connection)
+        self.admission.leave(connection.place)
 
     def publish(self, event: SessionEvent) -> None:
         """Publish an event of a session."""
@@ -209,71 +138,18 @@ class Sessions:
         if result.status is Registered.SUPERSEDED:
             connection.close(SUPERSEDED)
 
-    def refused(self, frame: PendingFrame) -> None:
-        """Redis refuses this frame for good: close the connection if its device waits for it."""
-        if not frame.owed:
-            self._lost(frame)
-            return
-        connection = self.by_imei.get(frame.imei.decode("ascii"))
-        log.error("frame_refused", imei=frame.imei.decode("ascii"))
-        if connection is not None and connection.awaits(frame):
-            connection.close(STORE_UNAVAILABLE)
-
-    def _lost(self, frame: PendingFrame) -> None:
-        """No device sends the frame again, so it is lost: counted, and logged once a minute for each kind."""
-        self.metrics.messages_lost.inc(len(frame.bodies))
-        if self._refusals.allow(("lost", frame.kind), self.now):
-            log.error("messages_refused", imei=frame.imei.decode("ascii"), kind=frame.kind)
-        frame.done()
-
-    # Flow
-
-    def pause_reading(self) -> None:
-        """Read no connection any more: what is read from now on would not be acknowledged."""
-        self.flow.stop()
-
-    def progress(self) -> None:
-        """Telemetry was stored."""
-        self.flow.progress()
-
-    # Time
-
-    def sweep(self, now: float) -> bool:
-        """Handle what is due by `now`, monotonic seconds; whether more has to wait for the next turn."""
-        self.now = now
-        due = self.deadlines.due(now, at_most=DUE_AT_ONCE)
-        for connection in due:
-            connection.overdue()
-        self.progress()
-        if now >= self._look_at:
-            self._look_at = now + 1.0
-            self.admission.log_refused(now)
-            self._look(now)
-        return len(due) == DUE_AT_ONCE
-
-    def _look(self, now: float) -> None:
-        """Once a second, check each session for what has no deadline of its own."""
-        idle = self.settings.idle_timeout
-        if not idle and self.telemetry.healthy:
-            return
-        for connection in list(self.by_imei.values()):
-            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:
-                connection.close(STORE_UNAVAILABLE)
-            elif idle and now - connection.last_read >= idle and not self.flow.holds(connection):
-                connection.close(IDLE)
-
     # Shutdown
 
     def refuse_unidentified(self) -> None:
         """Close unidentified connections and admit none: a gateway that stops must not register a device."""
         self.admission.refusing = True
-        for connection in (*self.unidentified, *self.by_imei.values()):
+        for connection in self.all_open():
             if not connection.imei:
                 connection.close(SHUTDOWN)
 
     def drain(self) -> None:
         """The gateway stops: sessions stay open for answers and records, and no command begins."""
-        for connection in (*self.unidentified, *self.by_imei.values()):
+        for connection in self.all_open():
             connection.drain(SHUTDOWN)
 
     def abort_all(self) -> None:
@@ -283,5 +159,5 @@ class Sessions:
 
     def close_all(self, reason: str) -> None:
         """Close every connection; write buffers are still flushed where `DeviceConnection.close` says so."""
-        for connection in (*self.unidentified, *self.by_imei.values()):
+        for connection in self.all_open():
             connection.close(reason)

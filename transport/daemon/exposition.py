@@ -41,18 +41,14 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
 def _read(gateway: Gateway) -> None:
     """Register the values that are read at a scrape. They are read in another thread, so only numbers."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
-    sessions, commands, backend, clock = (
-        gateway.sessions,
-        gateway.dispatcher.commands,
-        gateway.backend,
-        gateway.clock,
-    )
+    connections, sessions, backend = gateway.connections, gateway.sessions, gateway.backend
+    commands, clock = gateway.dispatcher.commands, gateway.clock
     gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
     gauge("open_connections", "TCP connections open", lambda: sessions.connected)
     gauge("commands_held", "Commands in progress", lambda: len(commands))
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
-    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: sessions.backlog.bytes)
+    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: connections.backlog.bytes)
     gauge(
         "heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.heartbeat_at
     )
@@ -60,8 +56,8 @@ def _read(gateway: Gateway) -> None:
     if gateway.files.tls_ends() is not None:
         text = "Epoch seconds when the first of certificate, CA and revocation lists expires"
         gauge("tls_expiry_timestamp_seconds", text, lambda: gateway.files.tls_ends() or 0.0)
-    reading("frames_total", "AVL frames acknowledged", lambda: sessions.frames)
-    reading("records_total", "AVL records acknowledged", lambda: sessions.records)
+    reading("frames_total", "AVL frames acknowledged", lambda: connections.frames)
+    reading("records_total", "AVL records acknowledged", lambda: connections.records)
     reading(
         "telemetry_dropped_frames_total",
         "Frames not stored because their connection closed first",

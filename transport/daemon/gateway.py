@@ -19,7 +19,9 @@ from transport.clock import Clock
 from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
 from transport.commands.handover import Handover
-from transport.connection.sessions import Sessions
+from transport.connection.context import connection_context
+from transport.connection.pending import refuse
+from transport.connection.timeouts import Timeouts
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
@@ -73,25 +75,19 @@ class Gateway:
             on_fenced=self._on_fenced,
             on_watched=lambda watched: self._claim.watched(watched),
             on_held=self._on_held,
-            on_refused=lambda batch: self.sessions.refused(batch),
-            on_progress=lambda: self.sessions.progress(),
+            on_refused=lambda batch: refuse(self.connections, batch),
+            on_progress=lambda: self.connections.backpressure.progress(),
         )
-        ledger = self.backend.ledger
+        backend, ledger = self.backend, self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
         self.consumer = CommandConsumer(self.dispatcher, ledger)
         self.handover = Handover(self.dispatcher, ledger, self.backend.registrar)
         self.files = Files(settings, self._listeners, self.backend.allow_list)
-        self.sessions = Sessions(
-            settings,
-            self.boot_id,
-            self.clock,
-            self.metrics,
-            self.dispatcher,
-            self.backend.telemetry,
-            self.backend.registrar,
-            self.backend.session_log,
-            self.files.allow_list,
+        self.connections = connection_context(
+            settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend, self.files.allow_list
         )
+        self.sessions = self.connections.sessions
+        self.timeouts = Timeouts(self.connections)
         self.reader = OutboundReader(
             self.backend.clients["reader"],
             self.backend.keys,
@@ -193,7 +189,7 @@ class Gateway:
         """Take the instance id and write the heartbeat, before any device can connect."""
         self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
-        bound = await self._listeners.open(self.sessions)
+        bound = await self._listeners.open(self.connections)
         where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
         log.info("ready", **bound.log_fields(), **where)
         if on_ready:
@@ -218,7 +214,7 @@ class Gateway:
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
         # Before `reconcile`, which clears the event.
         start("check", partial(check_up, backend, self._heartbeat_renewed))
-        start("sweep", partial(sweep, self.clock, self.metrics, self.sessions, self.dispatcher))
+        start("sweep", partial(sweep, self.connections, self.timeouts, self.dispatcher))
         start("reconcile", self._reconcile)
         start("handover", partial(hand_over, self.handover, self.backend))
 
@@ -276,7 +272,7 @@ class Gateway:
     async def _flush(self) -> None:
         """Store and acknowledge records, save terminal events, and close the sockets, in `FLUSH_TIMEOUT`."""
         backend = self.backend
-        self.sessions.pause_reading()
+        self.connections.backpressure.stop()
         async with asyncio.TaskGroup() as group:
             records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))

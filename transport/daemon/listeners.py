@@ -14,10 +14,10 @@ import structlog
 
 from fsm.errors import GatewayFault
 from transport.clock import Clock
+from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_listener import ProxyListener
-from transport.connection.sessions import Sessions
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
 from transport.settings import Address, Settings, as_text
@@ -148,7 +148,7 @@ class Listeners:
         others = self._settings.listeners
         return ":" in host and any(other == port and ":" not in name for name, other in others)
 
-    async def open(self, sessions: Sessions) -> Bound:
+    async def open(self, context: ConnectionContext) -> Bound:
         """Listen.
 
         Raises:
@@ -156,11 +156,11 @@ class Listeners:
         """
         trust = self._settings.proxy_trust
         return Bound(
-            await self._open(self._plain, lambda sock: self._plain_server(sessions, sock)),
-            await self._open(self._secure, lambda sock: Listener(sessions, sock, self._tls)),
-            await self._open(self._proxied, lambda sock: ProxyListener(sessions, sock, {}, trust)),
+            await self._open(self._plain, lambda sock: self._plain_server(context, sock)),
+            await self._open(self._secure, lambda sock: Listener(context, sock, self._tls)),
+            await self._open(self._proxied, lambda sock: ProxyListener(context, sock, {}, trust)),
             await self._open(
-                self._proxied_secure, lambda sock: ProxyListener(sessions, sock, self._tls, trust)
+                self._proxied_secure, lambda sock: ProxyListener(context, sock, self._tls, trust)
             ),
         )
 
@@ -176,12 +176,12 @@ class Listeners:
             bound.append(address)
         return bound
 
-    async def _plain_server(self, sessions: Sessions, sock: socket.socket) -> asyncio.Server:
+    async def _plain_server(self, context: ConnectionContext, sock: socket.socket) -> asyncio.Server:
         sock.listen(BACKLOG)  # the event loop would not report that the address is in use
         loop = asyncio.get_running_loop()
         # asyncio accepts as many connections per turn as its backlog says: enlarge it only in the kernel.
         server = await loop.create_server(
-            lambda: DeviceConnection(sessions), sock=sock, backlog=ACCEPTED_AT_ONCE
+            lambda: DeviceConnection(context), sock=sock, backlog=ACCEPTED_AT_ONCE
         )
         sock.listen(BACKLOG)
         return server

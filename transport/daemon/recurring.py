@@ -6,12 +6,12 @@ import asyncio
 
 from store.client.errors import StoreError
 from store.fleet.registry import Registrar
-from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
 from transport.commands.handover import Handover
+from transport.connection.context import ConnectionContext
 from transport.connection.sessions import Sessions
+from transport.connection.timeouts import Timeouts
 from transport.daemon.backend import Backend
-from transport.metrics import Metrics
 
 SWEEP_EVERY = 0.1
 STALL = 0.5
@@ -21,8 +21,9 @@ RECONCILE = 200
 RELOCATE_EVERY = 1.0
 
 
-async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: Dispatcher) -> None:
+async def sweep(connections: ConnectionContext, timeouts: Timeouts, dispatcher: Dispatcher) -> None:
     """Handle the deadlines that are due, at short intervals."""
+    clock, metrics = connections.clock, connections.metrics
     while True:
         before = clock.monotonic()
         await asyncio.sleep(SWEEP_EVERY)
@@ -30,11 +31,11 @@ async def sweep(clock: Clock, metrics: Metrics, sessions: Sessions, dispatcher: 
         metrics.loop_stall.set(stall)
         if stall > STALL:
             # First read what arrived during the delay: such an answer is not late, such a device not idle.
-            sessions.now = clock.monotonic()
+            connections.now = clock.monotonic()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         now = clock.monotonic()
-        while sessions.sweep(now):
+        while timeouts.sweep(now):
             await asyncio.sleep(0)  # other connections are read in between
             now = clock.monotonic()
         dispatcher.sweep(now)

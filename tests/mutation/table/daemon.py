@@ -95,7 +95,7 @@ MECHANISMS = (
         what="After a stall the sessions's clock is set before the sockets are read.",
         file="transport/daemon/recurring.py",
         where="sweep",
-        code="sessions.now = clock.monotonic()",
+        code="connections.now = clock.monotonic()",
         mutant="",
         without="with `--idle-timeout` a frozen gateway sends away devices that report",
         tests=(
@@ -193,7 +193,7 @@ MECHANISMS = (
         what="At SIGTERM no device is read any more when the last telemetry is stored.",
         file="transport/daemon/gateway.py",
         where="Gateway._flush",
-        code="self.sessions.pause_reading()",
+        code="self.connections.backpressure.stop()",
         mutant="",
         without="a frame is read that will not be acknowledged",
         tests=("transport/test_gateway_order.py::test_a_gateway_stops_in_order",),

@@ -71,7 +71,10 @@ MECHANISMS = (
         what="While connections are read in turn, a new one is not read before its turn.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.connection_made",
-        code="if self._sessions.flow.in_turns: ...",
+        code="""
+            if self._context.backpressure.in_turns:
+                self._context.backpressure.wait(self)
+        """,
         mutant="",
         without="whoever connects again and again is read without end",
         tests=("transport/test_backpressure.py::test_while_the_backlog_is_full_nobody_is_read",),
@@ -82,7 +85,7 @@ MECHANISMS = (
         what="What an event loop reads of a connection that waits is kept and read in turn.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.data_received",
-        code="flow.in_turns and (flow.holds(self) or sessions.backlog.full)",
+        code="backpressure.in_turns and (backpressure.holds(self) or context.backlog.full)",
         mutant="False",
         without="each new connection has one read for free",
         tests=(
@@ -106,7 +109,10 @@ MECHANISMS = (
         what="A connection that had more than its share is read again when it has less.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._stored",
-        code="if self.over_share: ...",
+        code="""
+            if self.over_share:
+                context.backpressure.after_store(self)
+        """,
         mutant="",
         without="it is never heard again",
         tests=(
@@ -255,10 +261,10 @@ MECHANISMS = (
         promise="bounds",
         name="idle timeout",
         what="With `--idle-timeout` a silent connection is closed.",
-        file="transport/connection/sessions.py",
-        where="Sessions._look",
-        code="idle and now - connection.last_read >= idle and not self.flow.holds(connection)",
-        mutant="False and not self.flow.holds(connection)",
+        file="transport/connection/timeouts.py",
+        where="Timeouts._check_sessions",
+        code="idle and now - connection.last_read >= idle and not context.backpressure.holds(connection)",
+        mutant="False and not context.backpressure.holds(connection)",
         without="the option does nothing",
         tests=(
             "transport/test_sessions_deadlines.py::test_a_silent_device_is_closed_where_the_operator_says_so",
@@ -287,8 +293,8 @@ MECHANISMS = (
         what="A connection that negotiates TLS takes its room.",
         file="transport/connection/listener.py",
         where="Listener._admits",
-        code="self._sessions.admission.enter(address[0], self._sessions.now)",
-        mutant="self._sessions.admission.enter(address[0], self._sessions.now) or True",
+        code="self._context.sessions.admission.enter(address[0], self._context.now)",
+        mutant="self._context.sessions.admission.enter(address[0], self._context.now) or True",
         without="a flood of unfinished handshakes passes every limit",
         tests=("transport/test_tls_floods.py::test_who_has_not_come_to_speak_tls_counts_against_the_limits",),
     ),
@@ -300,7 +306,7 @@ MECHANISMS = (
         where="DeviceConnection.connection_made",
         code="self._schedule()",
         mutant="""
-            self._stream = DeviceStream(self._sessions.stream_settings, self._sessions.clock.monotonic())
+            self._stream = DeviceStream(self._context.stream_settings, self._context.clock.monotonic())
             self._schedule()
         """,
         without="a stranger has twice the time",
@@ -313,8 +319,8 @@ MECHANISMS = (
         promise="P6",
         name="deadlines in turns",
         what="Of connections that are overdue together, fifty are dealt with in one turn of the loop.",
-        file="transport/connection/sessions.py",
-        where="Sessions.sweep",
+        file="transport/connection/timeouts.py",
+        where="Timeouts.sweep",
         code="at_most=DUE_AT_ONCE",
         mutant="",
         without="thousands of strangers hold up the devices",
@@ -343,7 +349,7 @@ MECHANISMS = (
         what="The turn of other connections does not end the pause of one.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.resume",
-        code="self.closed or self._stream.held or self._sessions.flow.holds(self)",
+        code="self.closed or self._stream.held or self._context.backpressure.holds(self)",
         mutant="self.closed or self._stream.held",
         without="a device that sends much in one read is read on, whatever waits for the store",
         tests=("transport/test_backpressure.py::test_a_turn_of_the_loop_does_not_end_a_pause",),
@@ -353,7 +359,7 @@ MECHANISMS = (
         name="only the refused frame's connection",
         what="A frame that the store refuses closes its own connection, not a newer one.",
         file="transport/connection/sessions.py",
-        where="Sessions.refused",
+        where="Sessions.awaiting",
         code="connection is not None and connection.awaits(frame)",
         mutant="connection is not None",
         without="the newer connection of the device is closed for a frame that it did not send",

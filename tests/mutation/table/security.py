@@ -235,7 +235,7 @@ MECHANISMS = (
         what="The time to name a device begins before the PROXY header.",
         file="transport/connection/proxy_listener.py",
         where="ProxyListener._source",
-        code="asyncio.timeout(self._sessions.settings.handshake_timeout)",
+        code="asyncio.timeout(self._context.settings.handshake_timeout)",
         mutant="asyncio.timeout(None)",
         without="silent connections hold places for ever",
         tests=(
@@ -263,8 +263,8 @@ MECHANISMS = (
         what="A connection without TLS is refused a device that is connected with TLS here.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._accept_or_reject",
-        code="not self.secure and (holder := sessions.secure_peer(imei))",
-        mutant="(holder := sessions.secure_peer(imei)) and False",
+        code="not self.secure and (holder := context.sessions.secure_peer(imei))",
+        mutant="(holder := context.sessions.secure_peer(imei)) and False",
         without="whoever knows the IMEI gets the commands of a device with a certificate",
         tests=(
             "transport/test_sessions_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",

@@ -11,10 +11,10 @@ MECHANISMS = (
         what="A frame is acknowledged when the store has confirmed it.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._store",
-        code="sessions.telemetry.store(frame)",
+        code="context.telemetry.store(frame)",
         mutant="""
             self._write(encode_ack(count))
-            sessions.telemetry.store(frame)
+            context.telemetry.store(frame)
         """,
         without="it is acknowledged when it is read",
         tests=(
@@ -297,8 +297,8 @@ MECHANISMS = (
         name="the frames of a connection that ends",
         what="What the store has not confirmed when a connection ends is dropped.",
         file="transport/connection/protocol.py",
-        where="DeviceConnection._forget",
-        code="self._sessions.telemetry.drop(frame)",
+        where="DeviceConnection._drop_unstored",
+        code="self._context.telemetry.drop(frame)",
         mutant="",
         without="an outage keeps the frames of devices that come and go",
         tests=("transport/test_protocol.py::test_what_is_not_stored_when_a_connection_ends_is_dropped",),

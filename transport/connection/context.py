@@ -1,0 +1,92 @@
+"""What all connections of one process use: settings, the clock, limits, and the ports to the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fsm.backlog import Backlog
+from fsm.deadlines import Deadlines
+from transport.clock import Clock
+from transport.connection.address_changes import AddressChangeMonitor
+from transport.connection.admission import Admission
+from transport.connection.allow_list import AccessControl, AllowListPort
+from transport.connection.backpressure import READ_SIZE, Backpressure
+from transport.connection.peer_log import PeerLog
+from transport.connection.ports import SessionConnection
+from transport.connection.sessions import Sessions
+from transport.metrics import Metrics
+from transport.ports import CommandsPort, StorePorts, TelemetryPort
+from transport.settings import Settings
+from transport.teltonika.stream import StreamSettings
+
+
+def _read_buffer() -> memoryview:
+    return memoryview(bytearray(READ_SIZE))
+
+
+@dataclass(slots=True, eq=False)
+class ConnectionContext:
+    """One object for all connections, so that each of them keeps one reference.
+
+    Attributes:
+        stream_settings: of the streams of all devices.
+        sessions: who is connected.
+        access: the allow-list.
+        backlog: how much is read and not stored.
+        backpressure: which connections are read.
+        deadlines: one for each connection that waits for something; `Timeouts` handles them.
+        now: the monotonic second of the last sweep, or of the end of a stall: precise enough for idle times
+            and throttles, and cheap to read.
+        read_buffer: the buffer of every read; its content is copied in the same turn of the loop.
+        frames, records: AVL frames and records acknowledged since the start.
+    """
+
+    settings: Settings
+    stream_settings: StreamSettings
+    clock: Clock
+    metrics: Metrics
+    peer_log: PeerLog
+    sessions: Sessions
+    commands: CommandsPort
+    telemetry: TelemetryPort
+    access: AccessControl
+    backlog: Backlog
+    backpressure: Backpressure
+    now: float
+    deadlines: Deadlines[SessionConnection] = field(default_factory=Deadlines)
+    read_buffer: memoryview = field(default_factory=_read_buffer)
+    frames: int = 0
+    records: int = 0
+
+
+def connection_context(
+    settings: Settings,
+    boot_id: str,
+    clock: Clock,
+    metrics: Metrics,
+    commands: CommandsPort,
+    store: StorePorts,
+    allow_list: AllowListPort | None = None,
+) -> ConnectionContext:
+    """The context of a process that has no connections yet."""
+    admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
+    sessions = Sessions(boot_id, admission, changes, commands, store.registrar, store.session_log)
+    return ConnectionContext(
+        settings=settings,
+        stream_settings=StreamSettings(
+            handshake_timeout=settings.handshake_timeout,
+            ready_grace=settings.ready_grace,
+            max_frame=settings.max_frame,
+            decode=settings.payload != "raw",
+        ),
+        clock=clock,
+        metrics=metrics,
+        peer_log=PeerLog(metrics),
+        sessions=sessions,
+        commands=commands,
+        telemetry=store.telemetry,
+        access=AccessControl(allow_list, metrics),
+        backlog=store.telemetry.backlog,
+        backpressure=Backpressure(store.telemetry.backlog, sessions.all_open),
+        now=clock.monotonic(),
+    )

@@ -1,0 +1,61 @@
+"""Log lines that peers can cause. They are throttled, because anybody may connect."""
+
+from __future__ import annotations
+
+import structlog
+
+from fsm.telemetry import PendingFrame
+from transport.connection.ports import SessionConnection
+from transport.log_throttle import LogThrottle
+from transport.metrics import Metrics
+
+log = structlog.get_logger("telgw.sessions")
+
+
+class PeerLog:
+    """Counts each event, and logs it once a minute for each device, or for each address and reason."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._refusals = LogThrottle()
+        self._too_long = LogThrottle()
+        self._plain_refused = LogThrottle()
+
+    def handshake_refused(self, connection: SessionConnection, reason: str, now: float) -> None:
+        """The handshake of a peer failed."""
+        if self._refusals.allow((connection.host, reason), now):
+            log.info("handshake_refused", peer=connection.peer, reason=reason)
+
+    def frame_too_long(self, connection: SessionConnection, length: int, limit: int, now: float) -> None:
+        """A frame declares `length` bytes, more than allowed; its device will repeat it for ever."""
+        self._metrics.frames_too_long.inc()
+        if self._too_long.allow(connection.imei, now):
+            log.warning(
+                "frame_too_long",
+                imei=connection.imei,
+                peer=connection.peer,
+                length=length,
+                limit=limit,
+                advice="raise --max-frame if the device sends such frames of records",
+            )
+
+    def plain_refused(self, imei: str, peer: str, holder: str, now: float) -> None:
+        """A connection without TLS named a device that is connected with TLS: one of them is not the device.
+
+        `holder` is the address of the session with TLS, or the instance that has it.
+        """
+        self._metrics.plain_refused.inc()
+        if self._plain_refused.allow(imei, now):
+            log.warning(
+                "plain_refused",
+                imei=imei,
+                peer=peer,
+                held_by=holder,
+                meaning="the device is connected with TLS, so a connection without it is not let in",
+            )
+
+    def messages_refused(self, frame: PendingFrame, now: float) -> None:
+        """Redis refuses messages for good. No device sends them again, so they are lost."""
+        self._metrics.messages_lost.inc(len(frame.bodies))
+        if self._refusals.allow(("lost", frame.kind), now):
+            log.error("messages_refused", imei=frame.imei.decode("ascii"), kind=frame.kind)
