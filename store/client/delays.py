@@ -7,6 +7,11 @@ import builtins
 import random
 from contextlib import suppress
 
+from redis.backoff import EqualJitterBackoff
+
+_DOUBLINGS = 30
+"""More are not counted: a delay has its longest by then, and a float cannot be doubled for ever."""
+
 
 def jittered(seconds: float) -> float:
     """About `seconds`, a fifth more or less: a fleet must not do everything at the same moment."""
@@ -14,21 +19,24 @@ def jittered(seconds: float) -> float:
 
 
 class Backoff:
-    """Waits that grow from `first` to `last` seconds, each cut short at random to spread a fleet."""
+    """Waits that double from `first` to `last` seconds, each cut by up to a half at random."""
 
     def __init__(self, first: float = 0.05, last: float = 1.0) -> None:
-        self._first = first
-        self._last = last
-        self._delay = first
+        self._delays = EqualJitterBackoff(cap=last, base=first)
+        self._failures = 0
 
     def reset(self) -> None:
         """Begin anew with the shortest wait."""
-        self._delay = self._first
+        self._failures = 0
+
+    def next(self) -> float:
+        """The seconds to wait this time."""
+        delay = self._delays.compute(self._failures)
+        self._failures = min(self._failures + 1, _DOUBLINGS)
+        return delay
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Wait once, or until `stop` is set."""
-        delay = self._delay * random.uniform(0.5, 1.0)
-        self._delay = min(self._delay * 2, self._last)
         with suppress(builtins.TimeoutError):
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(self.next()):
                 await stop.wait()

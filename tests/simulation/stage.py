@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import redis.backoff
 import structlog
 
 import store.client.delays
@@ -34,6 +35,7 @@ def installed(world: World) -> Iterator[None]:
         (transport.daemon.presence, "is_gone", world.is_gone),
         (transport.connection.protocol, "unacknowledged", lambda socket: socket.unacknowledged()),
         (store.client.delays, "random", world.random),
+        (redis.backoff, "random", world.random),
         (store.streams.outbound, "random", world.random),
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.streams.outbound, "RECLAIM_EVERY", 5.0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from redis.exceptions import (
 )
 
 from store.client.client import HEALTH_CHECK, MAX_CONNECTIONS, TIMEOUT, connect
-from store.client.delays import Backoff
 from store.client.errors import CallFailed, StoreRefused, is_transient, ours
 from store.client.script import Script
 from store.client.url import BadRedisUrl, RedisUrl, read_url, redacted
@@ -233,15 +231,3 @@ def test_every_wait_of_a_connection_is_bounded() -> None:
     given = pool.connection_kwargs
     assert (given["socket_connect_timeout"], given["health_check_interval"]) == (TIMEOUT, HEALTH_CHECK)
     assert pool.max_connections == MAX_CONNECTIONS
-
-
-async def test_waits_grow_to_the_longest_and_end_with_a_stop() -> None:
-    stop = asyncio.Event()
-    stop.set()
-    backoff = Backoff(first=1.0, last=30.0)
-    delays = []
-    async with asyncio.timeout(PATIENCE):
-        for _ in range(7):
-            delays.append(backoff._delay)
-            await backoff.wait(stop)
-    assert delays == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
