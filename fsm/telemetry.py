@@ -10,6 +10,8 @@ FRAME = "frame"
 UNDECODABLE = "undecodable"
 MESSAGE = "message"
 SERIAL = "serial"
+MESSAGES = frozenset((MESSAGE, SERIAL))
+"""The kinds of frames whose bodies are messages."""
 
 
 OVERHEAD = 400

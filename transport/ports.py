@@ -16,7 +16,9 @@ from transport.teltonika.command import Message
 class LedgerPort(Protocol):
     """Applies moves to the ledger; see `fsm.moves`."""
 
-    healthy: bool
+    @property
+    def healthy(self) -> bool:
+        """Whether the last call to the ledger succeeded."""
 
     @property
     def depth(self) -> int:

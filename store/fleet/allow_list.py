@@ -1,20 +1,23 @@
 """The list of allowed devices as a set in Redis.
 
 A copy answers at once and is refreshed in the background. A device that is not in the copy may have been
-added since, so it is looked up in the set: many devices in one call, one call in flight.
+added since, so it is looked up in the set: it waits in a `store.client.batch_queue`, and many devices are
+looked up in one call.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
+from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError
+from store.client.fifo import Fifo
 from store.client.replies import one_each, understood
 from store.keys import Keys
 
@@ -23,6 +26,12 @@ PATIENCE = 1.0
 """Seconds that a device waits for its answer."""
 
 Done = Callable[[bool], None]
+
+
+class _Question(NamedTuple):
+    imei: str
+    asked_at: float
+    done: Done
 
 
 class RedisAllowList:
@@ -44,8 +53,7 @@ class RedisAllowList:
         self._when_unavailable = when_unavailable
         self._on_error = on_error
         self._copy: set[str] = set()
-        self._asked: list[tuple[str, float, Done]] = []  # imei, when, whom to tell
-        self._wake = asyncio.Event()
+        self._asked: BatchQueue[_Question] = BatchQueue(Fifo(BATCH), self._answer)
         self._stale = asyncio.Event()
         self._stale.set()
 
@@ -55,8 +63,7 @@ class RedisAllowList:
 
     def ask(self, imei: str, done: Done) -> None:
         """Look the device up in the set; `done` is told within `PATIENCE`."""
-        self._asked.append((imei, asyncio.get_running_loop().time(), done))
-        self._wake.set()
+        self._asked.put(_Question(imei, asyncio.get_running_loop().time(), done))
 
     async def reload(self) -> int:
         """Make the copy anew now; how many devices it names.
@@ -98,24 +105,20 @@ class RedisAllowList:
 
     async def answer(self) -> None:
         """Answer those who ask, and who have asked before it began, until cancelled."""
-        while True:
-            while self._asked:
-                await self._answer_some()
-            self._wake.clear()
-            await self._wake.wait()
+        await self._asked.run()
 
-    async def _answer_some(self) -> None:
+    async def _answer(self, batch: deque[_Question]) -> None:
         """Answer the oldest questions; after a failure all of them, since the next call would fail too."""
-        batch = list(islice(self._asked, BATCH))
         try:
-            async with asyncio.timeout_at(batch[0][1] + PATIENCE):
-                imeis = [imei for imei, _, _ in batch]
+            async with asyncio.timeout_at(batch[0].asked_at + PATIENCE):
+                imeis = [question.imei for question in batch]
                 reply = await self._client.smismember(self._key, imeis)
                 found = await understood(self._client, reply, partial(one_each, imeis))
+            questions = list(batch)
+            batch.clear()
         except (StoreError, TimeoutError) as error:
             self._on_error(error)
-            batch = list(self._asked)
-            found = [self._when_unavailable] * len(batch)
-        del self._asked[: len(batch)]
-        for (_, _, done), member in zip(batch, found, strict=True):
-            done(bool(member))
+            questions = self._asked.clear()
+            found = [self._when_unavailable] * len(questions)
+        for question, member in zip(questions, found, strict=True):
+            question.done(bool(member))

@@ -1,7 +1,7 @@
 """The registry: which instance holds which device.
 
-Calls are queued synchronously, so nothing in a read path waits for Redis. One task carries them out in their
-order, many in one script call, one call in flight.
+Calls wait in a `store.client.batch_queue`, so nothing in a read path waits for Redis. They are carried out in
+their order, many in one script call.
 
 Registration has two forms. The first one of a session wins, since the device has just connected here. It is
 tried once: if it were repeated after an outage, it could take the device from where it has moved since. A
@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from store.client.delays import Backoff
+from store.client.batch_queue import BatchQueue
 from store.client.errors import NotOwnerYet, StoreError
+from store.client.fifo import Fifo
 from store.client.replies import one_each, understood
 from store.client.script import Script
 from store.keys import Keys
@@ -104,17 +103,12 @@ class Registrar:
         self._on_fenced = on_fenced
         self._owns = owns
         self._script = Script("registry.lua")
-        self._queue: deque[_Call] = deque()
-        self._wake = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._ended.set()
-        self._backoff = Backoff()
+        self._queue: BatchQueue[_Call] = BatchQueue(Fifo(BATCH), self._carry_out, finishes=True)
 
     @property
     def depth(self) -> int:
         """Calls not yet carried out."""
-        return len(self._queue)
+        return self._queue.depth
 
     def register(self, imei: str, session_id: str, done: Done) -> None:
         """Queue the first registration of a session; `done` is told its outcome."""
@@ -146,11 +140,10 @@ class Registrar:
         return outcome
 
     def _add(self, call: _Call) -> None:
-        if len(self._queue) >= QUEUED and call.act != _DEFERRED:
+        if call.act != _DEFERRED and self._queue.depth >= QUEUED:
             self._turn_away(call)
         else:
-            self._queue.append(call)
-            self._wake.set()
+            self._queue.put(call)
 
     def _turn_away(self, call: _Call) -> None:
         """The queue is full: drop the call. `reconcile` repeats a registration later."""
@@ -164,55 +157,31 @@ class Registrar:
 
         A second call while one runs waits for its end.
         """
-        if not self._ended.is_set():
-            await self._ended.wait()
-            return
-        self._ended.clear()
-        try:
-            await self._carry_out()
-        finally:
-            self._ended.set()
-
-    async def _carry_out(self) -> None:
-        while self._queue or not self._stop.is_set():
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
-            elif await self._attempt():
-                self._backoff.reset()
-            elif self._stop.is_set():
-                return
-            else:
-                await self._backoff.wait(self._stop)
+        await self._queue.run()
 
     def stop(self) -> None:
         """Let `run` end once the queue is empty."""
-        self._stop.set()
-        self._wake.set()
+        self._queue.stop()
 
-    async def _attempt(self) -> bool:
-        """Carry out one batch; False when Redis did not answer."""
-        calls = list(islice(self._queue, BATCH))
+    async def _carry_out(self, batch: deque[_Call]) -> Exception | None:
+        """Carry out one batch and tell the results."""
         try:
-            results = await self._send(calls)
-        except StoreError:
+            results = await self._send(batch)
+        except StoreError as error:
             self._fail()
-            return False
+            return error
         except _Fenced:
             self._fence()
-            return True
+            return None
         except Exception:
             self._fail()  # the outcome is unknown, and a first registration must not be repeated
             raise
-        self._drop(len(calls))
+        calls = list(batch)
+        batch.clear()
         self._tell(zip(calls, results, strict=True))
-        return True
+        return None
 
-    def _drop(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.popleft()
-
-    async def _send(self, calls: Sequence[_Call]) -> list[RegisterResult]:
+    async def _send(self, calls: Collection[_Call]) -> list[RegisterResult]:
         encoded = [(call.act, call.imei, call.session_id) for call in calls]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
@@ -227,16 +196,17 @@ class Registrar:
 
         A first registration that is sent after the outage could take the device from its present holder.
         """
-        failed = [call for call in self._queue if call.act != _REMOVE]
-        removals = {(call.imei, call.session_id): call for call in self._queue if call.act == _REMOVE}
-        self._queue = deque(list(removals.values())[-RETAINED:])
+        calls = self._queue.clear()
+        failed = [call for call in calls if call.act != _REMOVE]
+        removals = {(call.imei, call.session_id): call for call in calls if call.act == _REMOVE}
+        for call in list(removals.values())[-RETAINED:]:
+            self._queue.put(call)
         if failed:
             self._on_failure(len(failed))
         self._tell((call, _FAILED) for call in failed)
 
     def _fence(self) -> None:
-        calls = list(self._queue)
-        self._queue.clear()
+        calls = self._queue.clear()
         self.stop()
         self._on_fenced()
         self._tell((call, _FENCED) for call in calls)
@@ -259,11 +229,9 @@ class Registrar:
 
         Takes `within` seconds at most, and no longer than one failed call when Redis is away.
         """
-        self._queue.extend(_Call(_REMOVE, imei, session_id) for imei, session_id in sessions)
-        self.stop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self.run()
+        for imei, session_id in sessions:
+            self._queue.put(_Call(_REMOVE, imei, session_id))
+        await self._queue.finish(within)
         return sum(call.act == _REMOVE for call in self._queue)
 
     async def holders(self, imeis: Sequence[str]) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """The ledger of commands: compare-and-set moves, each atomic with its event, many in one script call.
 
-Moves are queued synchronously and carried out by one task, in order, one batch in flight. A batch whose
-outcome is unknown is sent again as it was: every move carries a token, so the second time is harmless.
+Moves wait in a `store.client.batch_queue` and are carried out in order. A batch whose outcome is unknown is
+sent again as it was: every move carries a token, so the second time is harmless. A move that Redis refuses
+for a reason of its own is tried again later, so that others go on meanwhile.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -17,8 +17,10 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
+from store.client.batch_queue import BatchQueue
 from store.client.delays import Backoff
-from store.client.errors import NotOwnerYet, StoreError, StoreRefused, is_transient
+from store.client.errors import NotOwnerYet, StoreRefused, is_transient
+from store.client.fifo import Fifo
 from store.client.replies import understood
 from store.client.script import Script
 from store.keys import GROUP, Keys
@@ -30,8 +32,17 @@ BATCH_BYTES = 256 * 1024
 TRIES = 5
 DEADLETTER_MAXLEN = 10_000
 _RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0)
+_WITHOUT_TOKEN = (Remark, Discard)
 
 _encode = msgspec.json.Encoder().encode
+
+
+def _builds_on(before: Move, move: Move) -> bool:
+    """Whether `move` may build on the move before it.
+
+    A step that builds on an opening of the same call is judged by it only within one call.
+    """
+    return isinstance(move, Step) and command_of(move) == command_of(before)
 
 
 class Ledger:
@@ -76,21 +87,24 @@ class Ledger:
         if dead:
             self._header["dead"] = dead
         self._script = Script("moves.lua")
-        self._queue: deque[Move] = deque()
-        self._parked = 0
         self._tries: dict[int, int] = {}
         self._tokens = count(1)
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._stop = asyncio.Event()
-        self._backoff = Backoff(last=2.0)
-        self.healthy = True
+        self._queue: BatchQueue[Move] = BatchQueue(
+            Fifo(BATCH, size=BATCH_BYTES, weigh=weight, joins=_builds_on),
+            self._carry_out,
+            on_error=on_error,
+            backoff=Backoff(last=2.0),
+        )
+
+    @property
+    def healthy(self) -> bool:
+        """False from a call that failed until one succeeds."""
+        return self._queue.healthy
 
     @property
     def depth(self) -> int:
         """Moves not yet carried out."""
-        return len(self._queue) + self._parked
+        return self._queue.depth
 
     def token(self) -> str:
         """A new token; it begins with our boot id, which tells our own repeated calls from others'."""
@@ -99,51 +113,21 @@ class Ledger:
     def submit(self, *moves: Move) -> None:
         """Queue moves; moves of one call go out in one batch when they fit."""
         for move in moves:
-            if not isinstance(move, Remark | Discard) and not move.token:
+            if not isinstance(move, _WITHOUT_TOKEN) and not move.token:
                 move.token = self.token()
-        self._queue.extend(moves)
-        self._idle.clear()
-        self._wake.set()
+            self._queue.put(move)
 
     async def run(self) -> None:
         """Carry out moves until `stop`."""
-        while not self._stop.is_set():
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
-            elif await self._attempt(self._next_batch()):
-                self._backoff.reset()
-            else:
-                await self._backoff.wait(self._stop)
-
-    def _next_batch(self) -> list[Move]:
-        """The head of the queue: bounded in moves and in bytes, and never cut between a command's own moves.
-
-        A step that builds on an opening of the same call is judged by it only within one call.
-        """
-        batch: list[Move] = []
-        size = 0
-        for move in self._queue:
-            follows = batch and isinstance(move, Step) and command_of(move) == command_of(batch[-1])
-            size += weight(move)
-            if not follows and batch and (len(batch) >= BATCH or size > BATCH_BYTES):
-                break
-            batch.append(move)
-        return batch
+        await self._queue.run()
 
     def stop(self) -> None:
         """Let `run` end after the batch in flight."""
-        self._stop.set()
-        self._wake.set()
+        self._queue.stop()
 
     async def flush(self, within: float) -> int:
         """Wait until every move is carried out, `within` seconds at most; how many are left."""
-        try:
-            async with asyncio.timeout(within):
-                await self._idle.wait()
-        except TimeoutError:
-            pass
-        return self.depth
+        return await self._queue.flush(within)
 
     async def read(self, command_id: str) -> dict[str, str]:
         """The ledger of a command; empty when there is none.
@@ -163,30 +147,34 @@ class Ledger:
             StoreError: the call failed; its outcome may be unknown.
         """
         for move in moves:
-            if not isinstance(move, Remark | Discard) and not move.token:
+            if not isinstance(move, _WITHOUT_TOKEN) and not move.token:
                 move.token = self.token()
         return await self._call(moves)
 
-    async def _attempt(self, batch: list[Move]) -> bool:
-        """Send one batch and hand out its results; False when nothing could be learnt."""
-        try:
-            results = await self._call(batch)
-        except StoreError as error:
-            self.healthy = False
-            self._on_error(error)
-            return False
-        for _ in batch:
-            self._queue.popleft()
-        again, parked = self._settle(batch, results)
-        self._queue.extendleft(reversed(again))
-        self.healthy = not again
-        if parked:
-            self._park(parked)
-        if not self.depth:
-            self._idle.set()
-        return not again
+    async def _carry_out(self, batch: deque[Move]) -> Exception | None:
+        """Send one batch and hand out its results; what keeps the moves that are left from being made."""
+        results = await self._call(batch)
+        moves = list(batch)
+        batch.clear()
+        delayed: list[Move] = []
+        transient: Exception | None = None
+        for move, result in zip(moves, results, strict=True):
+            error = StoreRefused(result.detail) if result.status is Status.ERROR else None
+            if error is None:
+                self._tries.pop(id(move), None)
+                self._tell(move, result)
+            elif is_transient(error):
+                transient = transient or error
+                batch.append(move)
+            elif self._try_again(move, error):
+                delayed.append(move)
+            else:
+                self._tell(move, result)
+        if delayed:
+            self._delay(delayed)
+        return transient
 
-    async def _call(self, batch: Sequence[Move]) -> list[MoveResult]:
+    async def _call(self, batch: Collection[Move]) -> list[MoveResult]:
         ledgers: dict[str, int] = {}
         moves = [encode_move(move, ledgers) for move in batch]
         argument = _encode({**self._header, "moves": moves})
@@ -201,28 +189,13 @@ class Ledger:
             self._on_fenced()
         return results
 
-    def _settle(self, batch: list[Move], results: list[MoveResult]) -> tuple[list[Move], list[Move]]:
-        """Hand out results; the moves to repeat at once, and those to repeat later."""
-        again: list[Move] = []
-        parked: list[Move] = []
-        for move, result in zip(batch, results, strict=True):
-            if result.status is Status.ERROR:
-                error = StoreRefused(result.detail)
-                if is_transient(error):
-                    if not again:
-                        self._on_error(error)
-                    again.append(move)
-                    continue
-                self._on_error(error)
-                tries = self._tries.pop(id(move), 0) + 1
-                if tries < TRIES:
-                    self._tries[id(move)] = tries
-                    parked.append(move)
-                    continue
-            else:
-                self._tries.pop(id(move), None)
-            self._tell(move, result)
-        return again, parked
+    def _try_again(self, move: Move, error: StoreRefused) -> bool:
+        """Whether a move that was refused is tried again; not after `TRIES`."""
+        self._on_error(error)
+        tries = self._tries.pop(id(move), 0) + 1
+        if tries < TRIES:
+            self._tries[id(move)] = tries
+        return tries < TRIES
 
     def _tell(self, move: Move, result: MoveResult) -> None:
         """A receiver that fails must not cost the others of its batch their results."""
@@ -231,11 +204,6 @@ class Ledger:
         except Exception as error:
             self._on_error(error)
 
-    def _park(self, moves: list[Move]) -> None:
-        self._parked += len(moves)
+    def _delay(self, moves: list[Move]) -> None:
         delay = _RETRY_DELAYS[min(self._tries[id(moves[0])], len(_RETRY_DELAYS)) - 1]
-        asyncio.get_running_loop().call_later(delay, self._unpark, moves)
-
-    def _unpark(self, moves: list[Move]) -> None:
-        self._parked -= len(moves)
-        self.submit(*moves)
+        self._queue.put_later(moves, delay)

@@ -14,23 +14,39 @@ wait for a backlog of megabytes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, takewhile
 
-from fsm.telemetry import PendingFrame
+from fsm.telemetry import MESSAGES, PendingFrame
 
 
 class DeviceRing:
-    """Lines of frames by IMEI; no line is empty."""
+    """Lines of frames by IMEI; no line is empty. A buffer of a `store.client.batch_queue`.
 
-    def __init__(self) -> None:
+    Args:
+        entries: the most entries that the frames of one batch have together.
+        size: the most bytes of bodies that they have together. One frame always fits.
+    """
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._size = size
         # A dict keeps the order of the devices: who came first comes first.
         self._lines: dict[bytes, list[PendingFrame]] = {}
         self._order: _FairOrder | None = None
+        self.messages_apart = False
+        """Whether messages travel alone: a batch has no message, or one alone."""
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def add(self, frame: PendingFrame) -> None:
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def __iter__(self) -> Iterator[PendingFrame]:
+        return chain.from_iterable(self._lines.values())
+
+    def put(self, frame: PendingFrame) -> None:
         """Put a frame at the end of its device's line."""
         line = self._lines.get(frame.imei)
         if line is not None:
@@ -40,16 +56,18 @@ class DeviceRing:
         if self._order is not None:
             self._order.begin(frame.imei, frame.weight)
 
-    def take(self, entries: int, size: int) -> list[PendingFrame]:
-        """Take out frames: at least one, and no more than fit.
+    def take(self) -> list[PendingFrame]:
+        """Take out frames: at least one, and no more than fit."""
+        frames = self._take_turns() if self._order is None else self._take_fairly(self._order)
+        if self.messages_apart:
+            alike = list(takewhile(lambda frame: frame.kind not in MESSAGES, frames)) or frames[:1]
+            self.put_back(frames[len(alike) :])
+            return alike
+        return frames
 
-        Args:
-            entries: the most entries that they may have together.
-            size: the most bytes of bodies that they may have together.
-        """
-        if self._order is not None:
-            return self._take_fairly(self._order, entries, size)
+    def _take_turns(self) -> list[PendingFrame]:
         taken: list[PendingFrame] = []
+        entries, size = self._entries, self._size
         while self._lines:
             served = []
             for imei, line in self._lines.items():
@@ -67,8 +85,9 @@ class DeviceRing:
             self._order = _FairOrder(self._lines)
         return taken
 
-    def _take_fairly(self, order: _FairOrder, entries: int, size: int) -> list[PendingFrame]:
+    def _take_fairly(self, order: _FairOrder) -> list[PendingFrame]:
         taken: list[PendingFrame] = []
+        entries, size = self._entries, self._size
         while self._lines:
             imei = order.next()
             frame = self._lines[imei][0]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from itertools import islice
 
 from fsm.events import SessionEvent
+from store.client.batch_queue import BatchQueue
 from store.client.client import Calls
-from store.client.delays import Backoff
-from store.client.errors import StoreError
+from store.client.fifo import Fifo
 from store.streams.events import session_fields
 
 CAPACITY = 10_000
@@ -44,78 +41,42 @@ class SessionLog:
         self._client = client
         self.stream = stream
         self._now_ms = now_ms
-        self._on_error = on_error
-        self._capacity = capacity
-        self._queue: deque[Stamped] = deque()
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._stop = asyncio.Event()
-        self._backoff = Backoff()
-        self.dropped = 0
+        self._buffer: Fifo[Stamped] = Fifo(PIPELINE, capacity=capacity)
+        self._queue = BatchQueue(self._buffer, self._send, on_error=on_error)
+
+    @property
+    def dropped(self) -> int:
         """Events lost because the queue was full."""
+        return self._buffer.dropped
 
     @property
     def depth(self) -> int:
         """Events not yet appended."""
-        return len(self._queue)
+        return self._queue.depth
 
     def append(self, event: SessionEvent) -> None:
         """Queue an event with the present time; returns at once."""
-        if len(self._queue) >= self._capacity:
-            self._queue.popleft()
-            self.dropped += 1
-        self._queue.append((event, self._now_ms()))
-        self._idle.clear()
-        self._wake.set()
+        self._queue.put((event, self._now_ms()))
 
     async def run(self) -> None:
         """Append events until `stop`."""
-        while not self._stop.is_set():
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
-            elif await self._attempt():
-                self._backoff.reset()
-            else:
-                await self._backoff.wait(self._stop)
+        await self._queue.run()
 
     def stop(self) -> None:
         """Let `run` end after the call in flight."""
-        self._stop.set()
-        self._wake.set()
+        self._queue.stop()
 
     async def flush(self, within: float) -> int:
         """Wait until every event is appended, `within` seconds at most; how many are not."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._idle.wait()
-        return len(self._queue)
+        return await self._queue.flush(within)
 
-    async def _attempt(self) -> bool:
-        """Append the head of the queue; False when something stayed behind."""
-        batch = list(islice(self._queue, PIPELINE))
-        try:
-            appended, error = await self._send(batch)
-        except StoreError as failure:
-            appended, error = 0, failure
-        # The queue may have lost events at its head meanwhile, hence the look at which ones are still there.
-        for entry in batch[:appended]:
-            if self._queue and self._queue[0] is entry:
-                self._queue.popleft()
-        if not self._queue:
-            self._idle.set()
-        if error:
-            self._on_error(error)
-        return error is None
-
-    async def _send(self, batch: list[Stamped]) -> tuple[int, Exception | None]:
-        """How many entries were appended, and what stopped the next one."""
-        replies = await self._client.batch([self._arguments(event, at_ms) for event, at_ms in batch])
-        for appended, reply in enumerate(replies):
+    async def _send(self, batch: deque[Stamped]) -> Exception | None:
+        """Append a batch; what stopped the first event that was not appended."""
+        for reply in await self._client.batch([self._arguments(event, at_ms) for event, at_ms in batch]):
             if isinstance(reply, Exception):
-                return appended, reply
-        return len(batch), None
+                return reply
+            batch.popleft()
+        return None
 
     def _arguments(self, event: SessionEvent, at_ms: int) -> list[str]:
         fields = session_fields(event, at_ms)

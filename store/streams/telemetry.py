@@ -1,26 +1,23 @@
 """Storing telemetry, the hot path: all that one turn of the loop gathers goes out in one script call.
 
 Owns every frame from the moment a connection hands it over until it is stored or dropped. Frames wait in a
-ring of devices (`store.streams.device_ring`), are in flight while a call carries them, and go back to where
-they were when the call fails. A frame of a connection that has closed is dropped at once, unless it is in
-flight: its device has not read an acknowledgement, and keeps the records.
+`store.client.batch_queue` whose buffer is a ring of devices (`store.streams.device_ring`). A frame of a
+connection that has closed is dropped at once, unless it is in flight: its device has not read an
+acknowledgement, and keeps the records.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 from redis.asyncio import Redis
 
 from fsm.backlog import Backlog
-from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
-from store.client.delays import Backoff
+from fsm.telemetry import FRAME, MESSAGE, MESSAGES, RECORD, SERIAL, UNDECODABLE, PendingFrame
+from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.script import KeptConnection, Script
 from store.keys import Keys
@@ -34,8 +31,7 @@ _FIELDS = {
     **{RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"},
     **{MESSAGE: b"message", SERIAL: b"serial"},
 }
-_MESSAGES = frozenset((MESSAGE, SERIAL))
-_DROPPABLE = _MESSAGES | {UNDECODABLE}
+_DROPPABLE = MESSAGES | {UNDECODABLE}
 
 
 class Telemetry:
@@ -75,23 +71,13 @@ class Telemetry:
         self._kept = KeptConnection(client)
         self._names = (keys.telemetry, keys.undecodable)
         self._message_names = (*self._names, keys.messages, keys.serial)
-        self._apart = False  # messages travel alone, for a call that carried some was refused as a whole
         self._instance_id = instance_id
         self._on_error = on_error
         self._on_refused = on_refused
         self._on_progress = on_progress
-        self._call_entries = call_entries
-        self._call_bytes = call_bytes
         self._script = Script("telemetry.lua")
-        self._ring = DeviceRing()
-        self._in_flight: deque[PendingFrame] = deque()
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._stop = asyncio.Event()
-        self._backoff = Backoff()
-        self.healthy = True
-        """False from a failed call until one succeeds."""
+        self._ring = DeviceRing(call_entries, call_bytes)
+        self._queue = BatchQueue(self._ring, self._send, on_error=on_error)
         self.backlog = backlog or Backlog()
         """Bytes not yet confirmed, about, of this store and of whoever shares it."""
         self.pending_entries = 0
@@ -99,20 +85,22 @@ class Telemetry:
         self.dropped = 0
         """Frames of closed connections that were not stored."""
 
+    @property
+    def healthy(self) -> bool:
+        """False from a failed call until one succeeds."""
+        return self._queue.healthy
+
     def store(self, frame: PendingFrame) -> None:
         """Queue a frame; returns at once."""
         frame.size = sum(map(len, frame.bodies))
         self.pending_entries += len(frame.bodies)
         self.backlog.bytes += frame.weight
-        if not self._ring:
-            self._idle.clear()
-            self._wake.set()
-        self._ring.add(frame)
+        self._queue.put(frame)
 
     def drop(self, frame: PendingFrame) -> None:
         """Forget a frame of a connection that is closed; at once, unless it is being stored."""
         frame.cancelled = True
-        if self._ring.remove(frame):
+        if self._queue.remove(frame):
             self._drop(frame)
 
     def _drop(self, frame: PendingFrame) -> None:
@@ -124,79 +112,62 @@ class Telemetry:
         """The frame is not pending any more."""
         self.pending_entries -= len(frame.bodies)
         self.backlog.bytes -= frame.weight
-        if not self._ring and not self._in_flight:
-            self._idle.set()
 
     async def run(self) -> None:
         """Store frames until `stop`."""
         try:
-            while not self._stop.is_set():
-                if self._ring:
-                    await self._turn()
-                else:
-                    self._wake.clear()
-                    await self._wake.wait()
+            await self._queue.run()
         finally:
             await self._kept.release()
 
     def stop(self) -> None:
         """Let `run` end after the call in flight; what is queued stays unconfirmed."""
-        self._stop.set()
-        self._wake.set()
+        self._queue.stop()
 
     async def flush(self, within: float) -> int:
         """Wait until everything is confirmed, `within` seconds at most; how many entries are not."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._idle.wait()
+        await self._queue.flush(within)
         return self.pending_entries
 
-    async def _turn(self) -> None:
-        """Send one call and confirm what it stored; what it did not store waits again, whatever happens."""
-        frames = self._next()
-        self._in_flight.extend(frames)
+    async def _send(self, batch: deque[PendingFrame]) -> Exception | None:
+        """Send one call and confirm what it stored; frames of closed connections are not sent again."""
         try:
-            error = await self._attempt(frames)
-            failed = self._in_flight[0] if self._in_flight else None
+            return await self._attempt(batch, messages=_carry_messages(batch))
         finally:
-            self._give_back()
-        if failed is None:
-            self.healthy = True
-            self._apart = self._apart and not _carries_messages(frames)
-            self._backoff.reset()
-        elif error:
-            await self._recover(error, failed)
+            self._drop_cancelled(batch)
 
-    def _next(self) -> list[PendingFrame]:
-        """What the next call carries."""
-        frames = self._ring.take(self._call_entries, self._call_bytes)
-        if self._apart:
-            alike = list(takewhile(lambda frame: frame.kind not in _MESSAGES, frames)) or frames[:1]
-            self._ring.put_back(frames[len(alike) :])
-            return alike
-        return frames
-
-    async def _attempt(self, frames: Sequence[PendingFrame]) -> Exception | None:
-        """Send a call and confirm what it stored; what stopped the rest, unless that can go out at once."""
+    async def _attempt(self, batch: deque[PendingFrame], *, messages: bool) -> Exception | None:
+        """Send one call and confirm what it stored; what stopped the rest, unless that can go out at once."""
         try:
-            stored, error = await self._call(frames)
+            stored, error = await self._call(batch, messages=messages)
         except StoreError as failure:
-            if not (_carries_messages(frames) and _is_missing_right(failure)):
-                return failure
-            self._apart = True
-            return failure if len(frames) == 1 else None
-        self._confirm(stored)
+            stored, error = 0, failure
+            if messages and _is_missing_right(failure):
+                self._ring.messages_apart = True
+                if len(batch) > 1:
+                    return None
+        self._confirm(batch, stored)
+        if not batch:
+            self._ring.messages_apart = self._ring.messages_apart and not messages
+        elif error and self._is_refused(batch, error):
+            return None
         return error
 
-    async def _call(self, frames: Sequence[PendingFrame]) -> tuple[int, Exception | None]:
-        """Send frames; how many of them are stored, and what stopped the rest."""
-        names = self._message_names if _carries_messages(frames) else self._names
-        found: tuple[int, Exception | None] = await self._kept.call(
+    async def _call(
+        self, frames: Collection[PendingFrame], *, messages: bool
+    ) -> tuple[int, StoreError | None]:
+        """Send frames; how many of them are stored, and what stopped the rest.
+
+        Raises:
+            StoreError: the call failed; its outcome may be unknown.
+        """
+        names = self._message_names if messages else self._names
+        found: tuple[int, StoreError | None] = await self._kept.call(
             self._script, names, self._arguments(frames), partial(_read, frames)
         )
         return found
 
-    def _arguments(self, frames: Sequence[PendingFrame]) -> list[Any]:
+    def _arguments(self, frames: Iterable[PendingFrame]) -> list[Any]:
         """The arguments of one call."""
         arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
         for frame in frames:
@@ -206,42 +177,40 @@ class Telemetry:
             arguments += bodies
         return arguments
 
-    def _confirm(self, stored: int) -> None:
-        """The first `stored` frames in flight are stored."""
+    def _confirm(self, batch: deque[PendingFrame], stored: int) -> None:
+        """The first `stored` frames of the batch are stored."""
         for _ in range(stored):
-            frame = self._in_flight.popleft()
+            frame = batch.popleft()
             self._release(frame)
             frame.done()
         if stored and self._on_progress:
             self._on_progress()
 
-    def _give_back(self) -> None:
-        """What is still in flight is not stored: it waits again, unless its connection has closed."""
-        if self._in_flight:
-            frames = list(self._in_flight)
-            self._in_flight.clear()
-            self._ring.put_back(frame for frame in frames if not frame.cancelled)
-            for frame in frames:
-                if frame.cancelled:
-                    self._drop(frame)
-
-    async def _recover(self, error: Exception, failed: PendingFrame) -> None:
-        """Report a failed call, whose first frame that is not stored is `failed`, and wait a while."""
+    def _is_refused(self, batch: deque[PendingFrame], error: StoreError) -> bool:
+        """Whether Redis refuses the first frame of the batch for good; then it is reported and dropped."""
+        frame = batch[0]
+        if not (self._on_refused and frame.kind in _DROPPABLE and _is_refusal(error)):
+            return False
         self._on_error(error)
-        if self._on_refused and failed.kind in _DROPPABLE and _is_refusal(error):
-            if self._ring.remove(failed):
-                self._release(failed)
-                self._on_refused(failed)
-            return
-        self.healthy = False
-        await self._backoff.wait(self._stop)
+        if not frame.cancelled:
+            batch.popleft()
+            self._release(frame)
+            self._on_refused(frame)
+        return True
+
+    def _drop_cancelled(self, batch: deque[PendingFrame]) -> None:
+        """What was not stored and belongs to a connection that has closed is dropped."""
+        cancelled = [frame for frame in batch if frame.cancelled]
+        for frame in cancelled:
+            batch.remove(frame)
+            self._drop(frame)
 
 
-def _carries_messages(frames: Iterable[PendingFrame]) -> bool:
-    return any(frame.kind in _MESSAGES for frame in frames)
+def _carry_messages(frames: Iterable[PendingFrame]) -> bool:
+    return any(frame.kind in MESSAGES for frame in frames)
 
 
-def _read(frames: Sequence[PendingFrame], reply: Any) -> tuple[int, StoreRefused | None]:
+def _read(frames: Collection[PendingFrame], reply: Any) -> tuple[int, StoreRefused | None]:
     """How many of the `frames` are stored, and what stopped the rest.
 
     Raises:
@@ -253,7 +222,7 @@ def _read(frames: Sequence[PendingFrame], reply: Any) -> tuple[int, StoreRefused
     return _whole(frames, entries), StoreRefused(text.decode(errors="replace"))
 
 
-def _whole(frames: Sequence[PendingFrame], entries: int) -> int:
+def _whole(frames: Collection[PendingFrame], entries: int) -> int:
     """How many of the first `frames` the first `entries` entries make whole.
 
     Raises:
@@ -270,5 +239,5 @@ def _is_missing_right(error: StoreError) -> bool:
     return isinstance(error, StoreRefused) and error.code == "NOPERM"
 
 
-def _is_refusal(error: Exception) -> bool:
+def _is_refusal(error: StoreError) -> bool:
     return isinstance(error, StoreRefused) and not is_transient(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from redis.asyncio import Redis
@@ -87,6 +88,7 @@ class Book:
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
         self.errors: list[Exception] = []
+        self.failed = asyncio.Event()
         self.fenced = 0
         self.ledger = self.of()
 
@@ -98,10 +100,14 @@ class Book:
             instance,
             boot,
             retention=7 * 86400.0,
-            on_error=self.errors.append,
+            on_error=self._on_error,
             on_fenced=self._on_fenced,
             dead=dead,
         )
+
+    def _on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.failed.set()
 
     def _on_fenced(self) -> None:
         self.fenced += 1

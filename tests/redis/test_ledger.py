@@ -117,15 +117,12 @@ async def test_a_call_that_failed_is_made_again_with_one_effect(book: Book, spaw
 async def test_it_is_healthy_but_for_the_time_of_trouble(book: Book, spawn: Spawn) -> None:
     script = Flaky(book.ledger)
     script.faults = ["refused"]
-    seen = []
-    case = await book.case()
-    opened = case.open()
-    opened.done = lambda result: seen.append(book.ledger.healthy)
-    book.ledger._on_error = lambda error: seen.append(book.ledger.healthy)
-    book.ledger.submit(opened)
+    book.ledger.submit((await book.case()).open())
     spawn(book.ledger.run())
+    await book.failed.wait()
+    assert not book.ledger.healthy
     assert await book.ledger.flush(10) == 0
-    assert (seen[0], book.ledger.healthy) == (False, True)
+    assert book.ledger.healthy
 
 
 async def test_a_fenced_ledger_stops_and_reports_it(book: Book, spawn: Spawn) -> None:
@@ -169,11 +166,9 @@ async def test_an_unstorable_dead_letter_delays_no_other_move(book: Book) -> Non
 async def test_a_command_that_becomes_storable_is_stored(book: Book, spawn: Spawn) -> None:
     await book.client.set(KEYS.ledger("c-1"), "not a hash")
     case = await book.case()
-    repaired = asyncio.Event()
-    book.ledger._on_error = lambda error: repaired.set()
     book.ledger.submit(case.open(), case.step("send", session_id="s-1"))
     spawn(book.ledger.run())
-    await repaired.wait()
+    await book.failed.wait()
     await book.client.delete(KEYS.ledger("c-1"))
     assert await book.ledger.flush(10) == 0
     assert await book.states() == ["queued", "sent"]
@@ -207,11 +202,9 @@ async def test_without_memory_whole_moves_are_refused_and_repeated(client: Redis
         sent.step("respond", answer=ANSWER),
         asked.open(),
     ]
-    refused = asyncio.Event()
-    book.ledger._on_error = lambda error: refused.set()
     book.ledger.submit(*moves)
     spawn(book.ledger.run())
-    await refused.wait()
+    await book.failed.wait()
     assert ([await book.row(name) for name in ("begun", "sent", "asked")], await book.log()) == before
     assert len(await book.pending()) == 3
     assert (asked.results, book.ledger.healthy, book.ledger.depth) == ([], False, 3)

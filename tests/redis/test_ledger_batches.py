@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,22 +97,22 @@ async def full(client: Redis) -> AsyncIterator[Redis]:
 
 
 @pytest.mark.redis
-async def test_what_builds_on_a_begin_that_found_no_memory_waits_with_it(full: Redis, spawn: Any) -> None:
+async def test_what_builds_on_a_begin_that_found_no_memory_waits_with_it(
+    full: Redis, spawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book = Book(full)
     case, probe = await book.case(), await book.case("probe")
     await full.config_set("maxmemory", 1)
     statuses = await book.ledger.execute(probe.open(), probe.step("send", session_id="s-1"))
     assert [result.status for result in statuses] == [Status.ERROR] * 2
     assert statuses[0].detail == statuses[1].detail
-    book.ledger._backoff = Backoff(0.001, 0.001)
-    refused = asyncio.Event()
-    book.ledger._on_error = lambda error: (book.errors.append(error), refused.set())  # type: ignore[assignment]
+    monkeypatch.setattr(Backoff, "next", lambda _: 0.001)
     book.ledger.submit(case.open(), case.step("send", session_id="s-1"))
     spawn(book.ledger.run())
     for _ in range(6):  # more often than a move that cannot be stored is tried
-        refused.clear()
-        await refused.wait()
-        assert (case.results, book.ledger._parked) == ([], 0)
+        book.failed.clear()
+        await book.failed.wait()
+        assert case.results == []
     await full.config_set("maxmemory", 0)
     assert await book.ledger.flush(10) == 0
     assert await book.states() == ["queued", "sent"]

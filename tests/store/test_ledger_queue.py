@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 
 from fsm.moves import MoveResult, Status
 from store.client.errors import NotOwnerYet
-from store.ledger.ledger import Ledger
+from store.ledger.ledger import TRIES, Ledger
 from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 NOW = 1_767_225_600_000
+REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE", b""]
 NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'.", b""]
 
 
@@ -169,3 +170,43 @@ async def test_moves_refused_together_are_made_in_order(desk: Desk, spawn: Spawn
     spawn(desk.ledger.run())
     assert await desk.ledger.flush(10) == 0
     assert [entry["command_id"] for entry in await desk.book.log()] == ["c-1", "c-2", "c-3"]
+
+
+class Refusing:
+    """The script, which refuses the move of a call so often before it makes one."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.left = 0
+        self._script = ledger._script
+        ledger._script = self  # type: ignore[assignment]
+
+    async def __call__(self, *call: Any) -> Any:
+        self.left -= 1
+        return (NOW, [REFUSED]) if self.left >= 0 else await self._script(*call)
+
+
+@pytest.mark.parametrize(("times", "status"), [(TRIES - 1, Status.OK), (TRIES, Status.ERROR)])
+async def test_the_tries_of_a_move_are_forgotten_with_it(
+    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch, times: int, status: Status
+) -> None:
+    """A later move that has its place in memory has as many as any other."""
+    monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (0.0,))
+    script = Refusing(desk.ledger)
+    move = (await desk.book.case()).open()
+    move.done = desk.results.append
+    spawn(desk.ledger.run())
+    for script.left in (times, TRIES - 1):
+        desk.ledger.submit(move)
+        assert await desk.ledger.flush(20) == 0
+    then = Status.REDELIVERED if status is Status.OK else Status.OK
+    assert [result.status for result in desk.results] == [status, then]
+
+
+async def test_a_move_that_was_refused_is_not_tried_again_at_once(
+    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (3600.0,))
+    Refusing(desk.ledger).left = 1
+    await desk.submit()
+    spawn(desk.ledger.run())
+    assert (await desk.ledger.flush(0.05), desk.results) == (1, [])

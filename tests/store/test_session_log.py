@@ -91,6 +91,26 @@ async def test_a_full_queue_loses_its_oldest_events_and_counts_them(
     assert [int(entry["seq"]) for entry in await entries(fake_redis)] == list(range(101, 1301))
 
 
+async def test_events_queued_during_a_call_are_kept(
+    fake_redis: Redis, errors: Errors, spawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SessionLog(fake_redis, STREAM, now_ms=lambda: NOW_MS, on_error=errors, capacity=2)
+    send = fake_redis.batch
+
+    async def send_while_one_comes(commands: Any) -> Any:
+        monkeypatch.setattr(fake_redis, "batch", send)
+        log.append(event(3))
+        return await send(commands)
+
+    monkeypatch.setattr(fake_redis, "batch", send_while_one_comes)
+    for number in (1, 2):
+        log.append(event(number))
+    spawn(log.run())
+    assert await log.flush(10) == 0
+    assert [entry["seq"] for entry in await entries(fake_redis)] == ["1", "2", "3"]
+    assert log.dropped == 0
+
+
 async def test_events_wait_for_the_end_of_an_outage(
     log: SessionLog, fake_redis: Redis, fake_server: fakeredis.FakeServer, errors: Errors, spawn: Any
 ) -> None:

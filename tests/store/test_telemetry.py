@@ -217,7 +217,7 @@ async def test_a_frame_in_a_call_counts_until_its_outcome_is_known(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = seen.batch("gone", b"12345")
-    call = telemetry._call
+    call = telemetry._kept.call
     counted: list[int] = []
 
     async def close_meanwhile(*given: Any) -> Any:
@@ -225,7 +225,7 @@ async def test_a_frame_in_a_call_counts_until_its_outcome_is_known(
         counted.append(telemetry.backlog.bytes)
         return await call(*given)
 
-    monkeypatch.setattr(telemetry, "_call", close_meanwhile)
+    monkeypatch.setattr(telemetry._kept, "call", close_meanwhile)
     telemetry.store(gone)
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
@@ -242,7 +242,7 @@ async def test_an_unexpected_error_loses_no_frame(
     for name in ("one", "two"):
         telemetry.store(seen.batch(name))
     with monkeypatch.context() as patched:
-        patched.setattr(telemetry, "_call", fail)
+        patched.setattr(telemetry._kept, "call", fail)
         with pytest.raises(ZeroDivisionError):
             await telemetry.run()
     spawn(telemetry.run())
@@ -281,6 +281,21 @@ async def test_progress_is_reported_once_a_call(fake_redis: Redis, seen: Recorde
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
     assert told == [2, 4]
+
+
+async def test_a_flush_ends_when_the_last_frame_is_of_a_device_that_has_left(
+    telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
+) -> None:
+    fake_server.connected = False
+    gone = seen.batch("gone")
+    telemetry.store(gone)
+    spawn(telemetry.run())
+    await seen.until(lambda: bool(seen.errors))
+    flush = asyncio.ensure_future(telemetry.flush(60))
+    await asyncio.sleep(0)
+    telemetry.drop(gone)
+    assert await asyncio.wait_for(flush, 20) == 0
+    assert telemetry.backlog.bytes == 0
 
 
 async def test_a_flush_that_runs_out_of_time_says_what_is_left(telemetry: Telemetry, seen: Recorder) -> None:

@@ -71,13 +71,13 @@ async def test_a_frame_of_a_closed_connection_is_dropped_on_failure(
     gone = desk.store("gone", b"3")
     desk.store("here", b"1", b"2")
     fake_server.connected = False
-    attempt = desk.telemetry._attempt
+    call = desk.telemetry._kept.call
 
     async def close_meanwhile(*given: Any) -> Any:
         desk.telemetry.drop(gone)
-        return await attempt(*given)
+        return await call(*given)
 
-    monkeypatch.setattr(desk.telemetry, "_attempt", close_meanwhile)
+    monkeypatch.setattr(desk.telemetry._kept, "call", close_meanwhile)
     spawn(desk.telemetry.run())
     await desk.next()
     assert (desk.telemetry.pending_entries, desk.telemetry.backlog.bytes) == (

@@ -182,16 +182,10 @@ MECHANISMS = (
         promise="P6",
         name="messages travel alone when they are refused",
         what="After a call with messages was refused as a whole, records go out without them.",
-        file="store/streams/telemetry.py",
-        where="Telemetry._next",
-        code="""
-            if self._apart:
-                ...
-        """,
-        mutant="""
-            if False:
-                ...
-        """,
+        file="store/streams/device_ring.py",
+        where="DeviceRing.take",
+        code="self.messages_apart",
+        mutant="False",
         without="a missing right to the stream of messages stops every acknowledgement",
         tests=("store/test_telemetry_messages.py::test_a_call_refused_for_its_messages_costs_no_record",),
     ),

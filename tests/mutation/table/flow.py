@@ -371,7 +371,7 @@ MECHANISMS = (
         what="Beyond 100,000 calls that wait for Redis a registration fails at once, and is made good later.",
         file="store/fleet/registry.py",
         where="Registrar._add",
-        code="len(self._queue) >= QUEUED and call.act != _DEFERRED",
+        code="call.act != _DEFERRED and self._queue.depth >= QUEUED",
         mutant="False",
         without="devices that come and go faster than Redis answers fill the memory",
         tests=("store/test_registry_outages.py::test_waiting_registrations_are_bounded",),
