@@ -1,5 +1,8 @@
 """Every Redis name of the gateway.
 
+A script that learns from Redis which instance it deals with is given the name without the instance id
+(``keys.heartbeat("")``), and appends the id.
+
 With a `key_prefix` that holds a hash tag (``{fleet}:``) all keys of a fleet lie in one cluster slot.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,16 @@ def test_what_redis_can_raise_is_known_in_store_client_only(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     known = {line for line in lines if line.startswith(("from redis", "import redis"))}
     assert known <= {"from redis.asyncio import Redis"}
+
+
+def test_the_names_of_keys_are_built_in_one_file() -> None:
+    keys = ast.parse((ROOT / "store/keys.py").read_text(encoding="utf-8"))
+    texts = (node.value for node in ast.walk(keys) if isinstance(node, ast.Constant))
+    names = {text for text in texts if isinstance(text, str) and re.fullmatch(r"\w+:[\w:]+", text)}
+    assert names >= {"commands:responses", "commands:outbound:", "instance:heartbeat:"}
+    for script in sorted((ROOT / "store/scripts").glob("*.lua")):
+        code = "\n".join(line.partition("--")[0] for line in script.read_text(encoding="utf-8").splitlines())
+        assert [name for name in names if name in code] == [], script
 
 
 @pytest.mark.parametrize("name", NAMES)

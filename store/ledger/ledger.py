@@ -79,7 +79,8 @@ class Ledger:
         self._fixed_keys.append(keys.serial)
         self._header: dict[str, Any] = {
             "boot": boot_id,
-            "prefix": keys.prefix,
+            "outbound": keys.outbound(""),
+            "heartbeat": keys.heartbeat(""),
             "group": GROUP,
             "retention": round(retention * 1000),
             "maxlen": DEADLETTER_MAXLEN,

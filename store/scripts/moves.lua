@@ -1,7 +1,7 @@
 -- Carry out a batch of moves, each atomically with its event.
 --
 -- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6.. ledgers
--- ARGV  1 JSON: {boot, dead, prefix, group, retention, maxlen, moves = [...]}
+-- ARGV  1 JSON: {boot, dead, outbound and heartbeat = prefixes of such keys, group, retention, maxlen, moves = [...]}
 -- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
 -- codec}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose commands are being adopted has a heartbeat again.
@@ -37,9 +37,9 @@ end
 
 local at = rfc3339(now)
 
-local function outbound(instance) return input.prefix .. 'commands:outbound:' .. instance end
+local function outbound(instance) return input.outbound .. instance end
 
-local function heartbeat(instance) return input.prefix .. 'instance:heartbeat:' .. instance end
+local function heartbeat(instance) return input.heartbeat .. instance end
 
 local function append(fields, accepted)
   fields[#fields + 1] = 'at'
