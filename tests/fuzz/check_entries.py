@@ -91,7 +91,7 @@ def _taken(fields: Fields, said: str) -> None:
     entry = Entry(US, f"{ENTRY_MS}-0")
     desk.ledger.put(entry, {"command_id": "c-1"})
     for fresh in (True, False):
-        desk.consumer.receive([(entry.outbound_id, fields)], fresh)
+        desk.dispatcher.receive([(entry.outbound_id, fields)], fresh)
         desk.ledger.settle()
     events = [event for event in desk.ledger.log if isinstance(event, CommandEvent)]
     assert [f"{event.state} {event.reason}".strip() for event in events] == [said] * bool(said)

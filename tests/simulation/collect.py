@@ -57,7 +57,7 @@ def _from(process: Any, world: World) -> None:
     gateway = process.gateway
     for imei, link in gateway.sessions.by_imei.items():
         world.history.live[imei] = (process.instance_id, link.session_id)
-    world.history.held += [in_flight.request.command_id for in_flight in gateway.dispatcher.commands]
+    world.history.held += [in_flight.request.command_id for in_flight in gateway.dispatcher.entries]
 
 
 def _trouble(world: World) -> tuple[dict[str, Intervals], dict[str, Intervals]]:

@@ -129,7 +129,7 @@ class Process:
 
     def remember(self) -> None:
         """Redis has lost everything: what this process has in hand is known to nobody else."""
-        self.kept = {in_flight.request.command_id for in_flight in self.gateway.dispatcher.commands}
+        self.kept = {in_flight.request.command_id for in_flight in self.gateway.dispatcher.entries}
 
     def tempt(self) -> None:
         """A moment at which a doomed process may crash, and a drowsy one freeze: just before or after

@@ -205,7 +205,7 @@ class World:
             and not any(
                 self.server.keys.stream(f"commands:outbound:{name}").length for name in self.instances
             )
-            and not any(len(process.gateway.dispatcher.commands) for process in living)
+            and not any(len(process.gateway.dispatcher.entries) for process in living)
         )
 
 

@@ -21,9 +21,8 @@ from fsm.reasons import DEVICE_CLOSED, NOT_SENT
 from fsm.replay import audit_command, replay_command
 from tests.transport.fake_ledger import BOOT, US, FakeLedger, now_ms
 from transport.clock import Clock
-from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Handover
+from transport.daemon.recurring import find_holders
 from transport.metrics import Metrics
 from transport.settings import Settings
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, decode_message
@@ -118,9 +117,7 @@ class Desk:
         self.metrics = Metrics()
         self.clock = Clock()
         self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics)
-        self.consumer = CommandConsumer(self.dispatcher, self.ledger)
         self.registry = FakeRegistry()
-        self.handover = Handover(self.dispatcher, self.ledger, self.registry)
         self.links: list[FakeLink] = []
         self._frozen = frozen
         self._serial = count(1)
@@ -136,11 +133,15 @@ class Desk:
         """Look at what is due."""
         self.dispatcher.sweep(self.clock.monotonic())
 
+    async def look(self) -> None:
+        """The registry is asked where the devices are that commands wait for."""
+        await find_holders(self.dispatcher, self.registry)
+
     # Devices
 
     def connect(self, imei: str = IMEI, *, ready: bool = True) -> FakeLink:
         """A device arrives; an older connection of it is superseded, as the sessions does it."""
-        older = self.dispatcher.link_of(imei)
+        older = self.dispatcher.links.get(imei)
         link = FakeLink(self.dispatcher, imei, f"{BOOT}-{next(self._serial):x}")
         self.links.append(link)
         if older is not None:
@@ -194,7 +195,7 @@ class Desk:
             if fields := self.ledger.stream.get(entry):
                 spelt = {name.encode(): value.encode("latin-1") for name, value in fields.items()}
                 raw.append((entry.outbound_id, spelt))
-        self.consumer.receive(raw, fresh)
+        self.dispatcher.receive(raw, fresh)
 
     def redeliver(self) -> None:
         """Everything that lies on our stream is handed over again."""

@@ -262,7 +262,7 @@ async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_wai
     await settled(desk)
     assert [note[1:] for note in desk.notes()] == [("first", "unknown"), ("second", "unknown")]
     assert list(desk.ledger.stream) == [bad]
-    assert not desk.consumer._cancellation.answering(bad.outbound_id)
+    assert bad.outbound_id not in desk.dispatcher.entries
 
 
 async def test_a_storm_of_cancels_makes_one_look_up_at_a_time(

@@ -63,9 +63,23 @@ def test_a_connection_that_closes_within_the_write_fails_the_command_at_once(des
     desk.ask()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed write_error maybe_sent"
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
     desk.at(3600)
     assert desk.ledger.depth == 0
+
+
+def test_what_a_write_causes_is_handled_when_the_write_has_ended(desk: Desk) -> None:
+    link = desk.connect()
+    submitted: list[int] = []
+
+    def overflow() -> None:
+        link.close(WRITE_OVERFLOW)
+        submitted.append(desk.ledger.depth)
+
+    link.on_send = overflow
+    desk.ask()
+    desk.ledger.settle(2)
+    assert (submitted, desk.ledger.depth) == ([0], 1)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_the_entry_of_an_ended_command_is_removed(desk: Desk) -> None:
     desk.redeliver()
     desk.ledger.settle()
     assert (desk.life(), entry in desk.ledger.stream) == ([], False)
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_an_expired_command_of_an_earlier_process_expires(desk: Desk) -> None:
@@ -131,7 +131,7 @@ def test_a_command_id_that_is_used_again_is_ignored(desk: Desk) -> None:
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert desk.notes() == [("duplicate_ignored", "c-1", "")] * 2
     assert {again, late}.isdisjoint(desk.ledger.stream)
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_a_duplicate_does_not_hold_up_the_line(desk: Desk) -> None:
@@ -249,23 +249,23 @@ def test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free(make_desk: Ma
     desk = make_desk(commands_limit=10, queue_limit=100)
     link = desk.connect()
     for number in range(10):
-        assert desk.consumer.may_read()
+        assert desk.dispatcher.may_read()
         desk.ask(f"c-{number}")
     desk.ledger.settle()
-    assert not desk.consumer.may_read()
+    assert not desk.dispatcher.may_read()
     desk.answer(link)
     desk.ledger.settle()
-    assert not desk.consumer.may_read()
+    assert not desk.dispatcher.may_read()
     desk.answer(link)
     desk.ledger.settle()
-    assert desk.consumer.may_read()
+    assert desk.dispatcher.may_read()
 
 
 def test_while_the_ledger_is_refused_nothing_new_is_read(desk: Desk) -> None:
     desk.ledger.healthy = False
-    assert not desk.consumer.may_read()
+    assert not desk.dispatcher.may_read()
     desk.ledger.healthy = True
-    assert desk.consumer.may_read()
+    assert desk.dispatcher.may_read()
 
 
 def test_the_clock_of_redis_is_followed(desk: Desk) -> None:

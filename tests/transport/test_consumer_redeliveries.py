@@ -16,7 +16,7 @@ MakeDesk = Callable[..., Desk]
 def stale(desk: Desk, entry: Entry, command_id: str) -> None:
     """A reply that the server had made ready before the entry was removed comes in after that."""
     fields = {b"command_id": command_id.encode(), b"imei": IMEI.encode(), b"payload": command_id.encode()}
-    desk.consumer.receive([(entry.outbound_id, fields)], False)
+    desk.dispatcher.receive([(entry.outbound_id, fields)], False)
     desk.ledger.settle()
 
 
@@ -33,7 +33,7 @@ def test_what_a_full_line_refused_is_not_opened_anew_when_there_is_room(make_des
     stale(desk, refused, "b")
     assert link.texts == ["a"]
     assert desk.life("b") == ["failed queue_full not_sent"]
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_what_was_refused_without_its_device_is_not_opened_anew_when_that_is_here(desk: Desk) -> None:
@@ -44,7 +44,7 @@ def test_what_was_refused_without_its_device_is_not_opened_anew_when_that_is_her
     stale(desk, refused, "c-1")
     assert link.texts == []
     assert desk.life() == ["failed device_not_connected not_sent"]
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 @pytest.mark.parametrize("moves", [1, 2], ids=["queued", "sent too"])

@@ -214,9 +214,9 @@ def test_nothing_is_begun_in_a_gateway_that_stops(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
-    desk.dispatcher.stopping = True
+    desk.dispatcher._commands.stopping = True
     desk.ready(link)
-    assert (desk.dispatcher.queue_of(link).writes.slot, desk.ledger.depth) == (None, 0)
+    assert (desk.dispatcher._queues.queue_of(link).writes.slot, desk.ledger.depth) == (None, 0)
 
 
 # What TCP says of a command
@@ -264,7 +264,7 @@ def test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_lin
 
 def test_queues_are_looked_at_only_while_something_is_out(desk: Desk) -> None:
     link = desk.connect()
-    looked_at = desk.dispatcher._out
+    looked_at = desk.dispatcher._queues.active
     desk.ask("a")
     desk.ask("b")
     desk.ledger.settle()

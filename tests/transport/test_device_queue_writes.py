@@ -32,7 +32,7 @@ def committed(desk: Desk, **fields: str) -> FakeLink:
 
 
 def flight_of(desk: Desk, command_id: str = "c-1") -> InFlightCommand:
-    in_flight = desk.dispatcher.commands.find(command_id)
+    in_flight = desk.dispatcher.entries.find(command_id)
     assert in_flight is not None
     return in_flight
 
@@ -74,7 +74,7 @@ def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk)
     desk.frame_begins(link)
     desk.ask()
     desk.frame_acked(link)
-    queue = desk.dispatcher.queue_of(link).writes
+    queue = desk.dispatcher._queues.queue_of(link).writes
     assert (queue.slot, [in_flight.request.command_id for in_flight in queue.waiting]) == (None, ["c-1"])
     desk.ledger.settle()
     assert link.texts == ["c-1"]
@@ -106,7 +106,7 @@ def test_what_was_said_during_a_hand_over_is_heard_when_it_fails(desk: Desk, els
     desk.ledger.settle()
     if elsewhere:
         desk.ledger.set_alive("gw-2")
-    desk.handover._move(flight_of(desk), "gw-2")
+    desk.dispatcher.held({IMEI: "gw-2"})
     cancel = desk.add(type="cancel")
     desk.read(cancel)
     desk.ledger.settle()
@@ -127,7 +127,7 @@ def test_the_end_of_an_older_connection_does_not_hide_the_newer_one(desk: Desk) 
     newer = FakeLink(desk.dispatcher, IMEI, "boot-b-ff")
     desk.dispatcher.arrived(newer)
     desk.hang_up(older)
-    assert desk.dispatcher.link_of(IMEI) is newer
+    assert desk.dispatcher.links.get(IMEI) is newer
 
 
 def test_what_is_written_is_not_written_again_at_the_next_quiet_moment(desk: Desk) -> None:

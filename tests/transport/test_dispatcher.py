@@ -22,7 +22,7 @@ def test_a_command_is_queued_sent_and_responded(desk: Desk) -> None:
     event = desk.ledger.events("c-1")[-1]
     assert (event.response, event.rtt_ms, event.session_id) == ("Ver:03.27.07", 1500, link.session_id)
     assert entry not in desk.ledger.stream
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_nothing_is_written_before_sent_is_committed(desk: Desk) -> None:
@@ -96,7 +96,7 @@ def test_an_outcome_that_comes_after_anothers_verdict_is_a_note(desk: Desk) -> N
     desk.ledger.settle()
     assert desk.notes() == [("late_outcome", "c-1", "responded")]
     assert desk.ledger.notes()[0].response == "I did it"
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_a_command_that_an_adopter_ended_before_it_was_sent_is_not_written(desk: Desk) -> None:

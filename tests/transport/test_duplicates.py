@@ -95,7 +95,7 @@ def test_what_is_repeated_while_it_is_on_its_way_is_written_once_however_often_i
         desk.ledger.call()
     assert link.texts == ["c-1"]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
-    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
 @pytest.mark.parametrize("read_again_from", range(8))
@@ -116,7 +116,7 @@ def test_what_is_repeated_while_it_is_out_is_told_its_end_however_often_it_is_re
             ENDS[end](desk, link)
     assert link.texts == ["c-1"]
     assert (len(desk.life()), desk.life()[:2]) == (3, ["queued not_sent", "sent maybe_sent"])
-    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
 def test_what_is_read_back_while_its_end_is_told_again_does_not_cost_the_device_its_connection(
@@ -136,4 +136,4 @@ def test_what_is_read_back_while_its_end_is_told_again_does_not_cost_the_device_
     assert desk.life()[-1] == "timeout response_timeout maybe_sent"
     desk.at(62)
     desk.ledger.settle()
-    assert (len(desk.dispatcher.commands), link.close_reason) == (0, "")
+    assert (len(desk.dispatcher.entries), link.close_reason) == (0, "")

@@ -92,14 +92,14 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
     asked = asyncio.Semaphore(0)
     sleep = asyncio.sleep
 
-    async def look() -> None:
+    async def look(*_: object) -> None:
         asked.release()
         raise AWAY
 
     monkeypatch.setattr(recurring.asyncio, "sleep", lambda _: sleep(0))
-    monkeypatch.setattr(gateway.handover, "look", look)
+    monkeypatch.setattr(recurring, "find_holders", look)
     diary.note(gateway.backend, "report")
-    spawn(recurring.hand_over(gateway.handover, gateway.backend))
+    spawn(recurring.hand_over(gateway.dispatcher, gateway.backend))
     async with asyncio.timeout(PATIENCE):
         await asked.acquire()
         await asked.acquire()

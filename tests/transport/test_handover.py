@@ -20,10 +20,10 @@ def away(desk: Desk, *command_ids: str) -> None:
 
 async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
     away(desk, "a", "b")
-    await desk.handover.look()
+    await desk.look()
     desk.ledger.settle()
     assert desk.notes() == [("moved", "a", "gw-2"), ("moved", "b", "gw-2")]
-    assert (len(desk.dispatcher.commands), desk.dispatcher.offline.imeis) == (0, [])
+    assert (len(desk.dispatcher.entries), desk.dispatcher.offline.imeis) == (0, [])
     assert {entry.instance_id for entry in desk.ledger.stream} == {"gw-2"}
     [first, second] = desk.ledger.stream.values()
     assert first == {
@@ -43,19 +43,19 @@ async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
 
 
 async def test_the_registry_is_asked_for_all_devices_at_once_and_only_when_commands_wait(desk: Desk) -> None:
-    await desk.handover.look()
+    await desk.look()
     desk.ask("a")
     desk.ask("b", OTHER_IMEI)
-    await desk.handover.look()
+    await desk.look()
     assert desk.registry.asked == [[IMEI, OTHER_IMEI]]
 
 
 async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None:
     away(desk, "a")
     desk.registry.holding[IMEI] = US
-    await desk.handover.look()
+    await desk.look()
     desk.registry.holding.clear()
-    await desk.handover.look()
+    await desk.look()
     assert (desk.ledger.depth, desk.dispatcher.offline.count(IMEI)) == (0, 1)
 
 
@@ -63,26 +63,26 @@ async def test_a_holder_without_a_heartbeat_gets_nothing_and_is_tried_again(desk
     away(desk, "a")
     desk.ledger.set_dead("gw-2")
     for _ in range(3):
-        await desk.handover.look()
+        await desk.look()
         desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
     desk.ledger.set_alive("gw-2")
-    await desk.handover.look()
+    await desk.look()
     desk.ledger.settle()
     assert desk.notes() == [("moved", "a", "gw-2")]
 
 
 async def test_a_command_is_handed_over_once_at_a_time(desk: Desk) -> None:
     away(desk, "a")
-    await desk.handover.look()
-    await desk.handover.look()
+    await desk.look()
+    await desk.look()
     assert desk.ledger.depth == 1
 
 
 async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(desk: Desk) -> None:
     desk.ask("a")
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.handover.look()
+    await desk.look()
     assert desk.ledger.depth == 1
 
 
@@ -90,7 +90,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
     desk.ask("a", hops="3")
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.handover.look()
+    await desk.look()
     assert desk.ledger.depth == 0
     desk.at(60)
     desk.ledger.settle()
@@ -100,7 +100,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
 async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_that_fails(desk: Desk) -> None:
     away(desk, "a", "b")
     desk.ledger.set_dead("gw-2")
-    await desk.handover.look()
+    await desk.look()
     link = desk.connect()
     desk.ledger.settle()
     desk.answer(link)
@@ -110,7 +110,7 @@ async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_th
 
 async def test_a_device_that_returns_during_the_hand_over_does_not_get_what_was_moved(desk: Desk) -> None:
     away(desk, "a")
-    await desk.handover.look()
+    await desk.look()
     link = desk.connect()
     desk.ask("b")
     desk.ledger.settle()
@@ -121,7 +121,7 @@ async def test_a_device_that_returns_during_the_hand_over_does_not_get_what_was_
 async def test_the_grace_ends_during_the_hand_over(desk: Desk) -> None:
     away(desk, "a")
     desk.at(59)
-    await desk.handover.look()
+    await desk.look()
     desk.at(60)
     desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
@@ -131,7 +131,7 @@ async def test_the_grace_ends_during_the_hand_over(desk: Desk) -> None:
 async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.set_dead("gw-2")
-    await desk.handover.look()
+    await desk.look()
     desk.at(60)
     desk.ledger.settle()
     assert desk.life("a") == ["queued not_sent"]
@@ -143,7 +143,7 @@ async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
 async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.forget()
-    await desk.handover.look()
+    await desk.look()
     desk.ledger.settle()
     assert desk.life("a")[-1] == "failed ledger_lost not_sent"
 
@@ -151,15 +151,15 @@ async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
 async def test_a_command_that_somebody_else_took_is_let_go_of(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.refuse(Status.CONFLICT, wanted=Transfer)
-    await desk.handover.look()
+    await desk.look()
     desk.ledger.settle()
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
     """The other side: an entry whose ledger was opened, and last touched, by another instance."""
     away(desk, "a")
-    await desk.handover.look()
+    await desk.look()
     desk.ledger.settle()
     [(entry, fields)] = desk.ledger.stream.items()
     link = desk.connect()
@@ -177,7 +177,7 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
 async def test_the_grace_ends_during_a_hand_over_that_fails_and_the_device_is_back(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.set_dead("gw-2")
-    await desk.handover.look()
+    await desk.look()
     desk.at(60)
     link = desk.connect()
     desk.ledger.settle()

@@ -11,7 +11,7 @@ from fsm.events import CommandEvent
 from fsm.moves import Entry, Status
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
-from transport.commands import in_flight as commands
+from transport.commands import verdict_log
 
 SAID = "setparam 2004:secret"
 
@@ -23,7 +23,7 @@ async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.handover.look()
+    await desk.look()
     desk.cancel()
     desk.at(10)
     desk.ledger.settle()
@@ -33,14 +33,14 @@ async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
 def test_an_unknown_trigger_raises_also_behind_an_uncommitted_event(desk: Desk) -> None:
     desk.connect()
     desk.ask()
-    in_flight = desk.dispatcher.commands.find("c-1")
+    in_flight = desk.dispatcher.entries.find("c-1")
     assert in_flight is not None
     assert in_flight.pending is not None
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher.propose(in_flight, "respnd")
+        desk.dispatcher._commands.propose(in_flight, "respnd")
     desk.ledger.settle()
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher.propose(in_flight, "respnd")
+        desk.dispatcher._commands.propose(in_flight, "respnd")
     assert in_flight.backlog == []
 
 
@@ -125,7 +125,7 @@ def test_the_line_of_a_verdict_holds_nothing_of_what_was_said(monkeypatch: pytes
         def info(self, event: str, **fields: Any) -> None:
             lines.append({"event": event} | fields)
 
-    monkeypatch.setattr(commands, "log", Log())
+    monkeypatch.setattr(verdict_log, "log", Log())
     event = CommandEvent(
         "c-1",
         3,
@@ -138,7 +138,7 @@ def test_the_line_of_a_verdict_holds_nothing_of_what_was_said(monkeypatch: pytes
         detail=SAID,
         echo=(("requested_by", SAID),),
     )
-    commands.log_verdict(event)
+    verdict_log.log_verdict(event)
     [line] = lines
     assert (line["command_id"], line["state"]) == ("c-1", "responded")
     assert not any(text in str(line) for text in (SAID, SAID.encode().hex()))

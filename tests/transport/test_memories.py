@@ -42,7 +42,7 @@ def test_a_command_whose_device_has_left_has_no_connection(desk: Desk) -> None:
     desk.ledger.settle()
     desk.hang_up(link)
     [in_flight] = desk.dispatcher.offline.waiting(IMEI)
-    assert in_flight.queue is None
+    assert desk.dispatcher._queues.queue_with(in_flight) is None
 
 
 def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,5 +81,5 @@ def test_of_so_many_devices_what_they_say_unasked_is_told_in_a_minute(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notes, "TALKERS", 2)
-    told = [desk.dispatcher.notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
+    told = [desk.dispatcher._notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
     assert told == [True, True, False, True]

@@ -212,7 +212,7 @@ async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wi
     newer, _ = wire.identify()
     assert (older.close_reason, newer.closed) == ("superseded", False)
     assert wire.registrar.unregistered == []
-    assert wire.desk.dispatcher.link_of(IMEI) is newer
+    assert wire.desk.dispatcher.links.get(IMEI) is newer
     older.connection_lost(None)
     assert wire.registrar.unregistered == []
     newer.connection_lost(None)

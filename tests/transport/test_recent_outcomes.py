@@ -80,7 +80,7 @@ def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both
     verdict = {"answer": "responded answered", "silence": "timeout response_timeout maybe_sent"}[ending]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", verdict]
     assert link.texts == ["c-1"]
-    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
 def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(desk: Desk) -> None:
@@ -139,7 +139,7 @@ def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(
     desk.ledger.settle()
     assert link.texts == ["c-1"]
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
-    assert (desk.ledger.stream, len(desk.dispatcher.commands)) == ({}, 0)
+    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
 def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it(
@@ -219,7 +219,7 @@ def test_a_command_that_fell_back_and_has_another_owner_now_is_left_to_it(desk: 
     desk.ledger.settle()
     assert desk.ledger.rows["c-1"] == theirs
     assert [note for note, *_ in desk.notes()] == ["late_outcome"]
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:

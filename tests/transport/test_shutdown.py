@@ -131,7 +131,7 @@ def test_a_connection_that_closes_while_the_gateway_stops_leaves_nothing_waiting
     desk.hang_up(link)
     desk.ledger.settle()
     assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
-    assert len(desk.dispatcher.commands) == 0
+    assert len(desk.dispatcher.entries) == 0
 
 
 def test_a_command_that_loses_its_connection_to_another_instance_while_stopping_fails(desk: Desk) -> None:
@@ -161,7 +161,7 @@ async def test_a_hand_over_that_fails_while_stopping_ends_the_command(desk: Desk
     desk.ask()
     desk.ledger.settle()
     desk.registry.holding[IMEI] = "gw-2"
-    await desk.handover.look()
+    await desk.look()
     desk.dispatcher.stop()
     desk.ledger.settle()
     assert desk.life()[-1] == "failed gateway_shutdown not_sent"

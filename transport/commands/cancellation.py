@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
-from fsm.cancel import Cancelled, decide_cancel
+from fsm.cancel import decide_cancel
 from fsm.events import CommandEvent
 from fsm.moves import Entry, MoveResult, Status, Step
 from fsm.outbound import CancelRequest
 from fsm.reasons import CANCELLED
-from transport.commands.dispatcher import Dispatcher
-from transport.commands.in_flight import log_verdict
+from transport.commands.effects import Effects, LookUp
+from transport.commands.in_flight import InFlightCommands
+from transport.commands.in_flight_command import ignore
+from transport.commands.notes import Notes
 from transport.ports import LedgerPort
 
 log = structlog.get_logger("telgw.commands")
+
+
+@dataclass(slots=True)
+class Cancelling:
+    """The verdict `cancelled` on a command that is not in hand."""
+
+    request: CancelRequest
+    entry: Entry
+    event: CommandEvent
 
 
 class Cancellation:
@@ -27,69 +39,98 @@ class Cancellation:
     its own next move conflicts.
     """
 
-    def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort) -> None:
-        self._dispatcher = dispatcher
-        self._ledger = ledger
-        self._waiting: dict[str, tuple[CancelRequest, Entry]] = {}  # by id of the cancel's own entry
-        self._task: asyncio.Task[None] | None = None
-        self._moving: set[str] = set()
-
-    def answering(self, outbound_id: str) -> bool:
-        """Whether the cancel's entry is being handled."""
-        return outbound_id in self._waiting or outbound_id in self._moving
+    def __init__(self, commands: InFlightCommands, notes: Notes, effects: Effects) -> None:
+        self._commands = commands
+        self._effects = effects
+        self._entries = commands.entries
+        self._notes = notes
 
     def take(self, request: CancelRequest, entry: Entry) -> None:
         """Handle one cancel."""
-        in_flight = self._dispatcher.commands.find(request.command_id)
+        in_flight = self._entries.find(request.command_id)
         if in_flight is not None:
-            self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))
+            self._commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))
             return
-        self._waiting[entry.outbound_id] = (request, entry)
+        self._entries.add_other(entry)
+        self._effects.add(LookUp(request, entry))
+
+    def looked_up(self, request: CancelRequest, entry: Entry, ledger: Mapping[str, str]) -> None:
+        """The ledger of the command was read.
+
+        Raises:
+            KeyError, ValueError: the ledger lacks a field or holds nonsense in one.
+        """
+        verdict = decide_cancel(request, ledger)
+        if isinstance(verdict, str):
+            self._entries.remove_other(entry)
+            self._effects.submit(self._notes.cancel_rejected(request.command_id, entry, verdict))
+            return
+        step = Step(verdict.event, verdict.held, ignore, remove=(entry,))
+        self._effects.submit(step, Cancelling(request, entry, verdict.event))
+
+    def answered(self, cancelling: Cancelling, result: MoveResult) -> None:
+        """The ledger answered the verdict."""
+        self._entries.remove_other(cancelling.entry)
+        if result.applied:
+            self._commands.committed(cancelling.event)
+        elif result.status in (Status.CONFLICT, Status.MISSING):
+            self.take(cancelling.request, cancelling.entry)
+
+    def not_looked_up(self, entry: Entry) -> None:
+        """The ledger could not be read: the entry stays pending and will be delivered again."""
+        self._entries.remove_other(entry)
+
+
+class Lookups:
+    """Reads the ledgers of cancelled commands, one after the other: many cancels use one connection.
+
+    Args:
+        found: told the ledger of each command that was read.
+        failed: told of each cancel whose ledger could not be read, or was not understood.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerPort,
+        found: Callable[[CancelRequest, Entry, Mapping[str, str]], None],
+        failed: Callable[[Entry], None],
+    ) -> None:
+        self._ledger = ledger
+        self._found = found
+        self._failed = failed
+        self._waiting: dict[Entry, CancelRequest] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, request: CancelRequest, entry: Entry) -> None:
+        """Read the ledger of the command that `request` names."""
+        self._waiting[entry] = request
         if self._task is None:
             self._begin()
 
     def _begin(self) -> None:
         self._task = asyncio.create_task(self._look_up_all(), name="cancels")
-        self._task.add_done_callback(self._looked_up)
+        self._task.add_done_callback(self._ended)
 
     async def _look_up_all(self) -> None:
-        """Read ledgers one after the other, so that many cancels use one connection."""
         while self._waiting:
-            outbound_id = next(iter(self._waiting))
+            entry, request = next(iter(self._waiting.items()))
             try:
-                await self._look_up(*self._waiting[outbound_id])
+                self._found(request, entry, await self._ledger.read(request.command_id))
             except Exception as error:
                 # Its entry stays pending and will be delivered again; the other cancels must not wait for it.
-                log.warning("cancel_not_answered", outbound_id=outbound_id, error=type(error).__name__)
-            self._waiting.pop(outbound_id, None)
+                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
+                self._failed(entry)
+            del self._waiting[entry]
 
-    def _looked_up(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         """After a failure the rest is dropped: the entries are pending and will be delivered again."""
         self._task = None
-        if task.cancelled():
-            self._waiting.clear()
-        elif error := task.exception():
-            self._waiting.clear()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             log.warning("cancels_not_answered", error=type(error).__name__)
+        if error is not None or task.cancelled():
+            dropped, self._waiting = list(self._waiting), {}
+            for entry in dropped:
+                self._failed(entry)
         elif self._waiting:  # one came between the end of the task and now
             self._begin()
-
-    async def _look_up(self, request: CancelRequest, entry: Entry) -> None:
-        verdict = decide_cancel(request, await self._ledger.read(request.command_id))
-        if isinstance(verdict, str):
-            self._dispatcher.notes.cancel_rejected(request.command_id, entry, verdict)
-        else:
-            self._move(request, entry, verdict)
-
-    def _move(self, request: CancelRequest, entry: Entry, called: Cancelled) -> None:
-        self._moving.add(entry.outbound_id)
-        done = partial(self._moved, request, entry, called.event)
-        self._ledger.submit(Step(called.event, called.held, done, remove=(entry,)))
-
-    def _moved(self, request: CancelRequest, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
-        self._moving.discard(entry.outbound_id)
-        if result.applied:
-            self._dispatcher.metrics.command(event)
-            log_verdict(event)
-        elif result.status in (Status.CONFLICT, Status.MISSING):
-            self.take(request, entry)

@@ -11,14 +11,15 @@ tainted: the next answer belongs to the command that timed out, and nothing is w
 
 from __future__ import annotations
 
-from typing import Protocol, Unpack
+from dataclasses import dataclass
 
 from fsm.command import Answer, Facts
-from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, SUPERSEDED, TAINTED, failure_for, withdrawal_for
+from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, CommandReason, failure_for, withdrawal_for
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.states import CommandTrigger
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
+from transport.commands.effects import Write
 from transport.commands.in_flight_command import InFlightCommand, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
@@ -31,20 +32,22 @@ ANSWER_LIMIT = 8192
 CODEC_IDS = {"12": CODEC_12, "14": CODEC_14}
 
 
-class QueueOwner(Protocol):
-    """What a device queue needs of the dispatcher."""
+@dataclass(slots=True)
+class Proposal:
+    """An input to a command: `trigger` happened to it; see `InFlightCommands.propose`."""
 
-    clock: Clock
-    stopping: bool
+    in_flight: InFlightCommand
+    trigger: CommandTrigger
+    facts: Facts
 
-    def propose(self, in_flight: InFlightCommand, trigger: CommandTrigger, **facts: Unpack[Facts]) -> None:
-        """Something happened to a command."""
 
-    def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:
-        """The command of `queue` was handed to the socket."""
+@dataclass(slots=True)
+class LateAnswer:
+    """The device answered a command that already has its verdict."""
 
-    def late_answer(self, in_flight: InFlightCommand, answer: Answer) -> None:
-        """The device answered a command that already has its verdict."""
+    in_flight: InFlightCommand
+    answer: Answer
+    rtt_ms: int
 
 
 def published(payload: bytes, codec: str, attributed: str = CERTAIN) -> Answer:
@@ -78,14 +81,14 @@ class DeviceQueue:
         tainted_at: monotonic second at which an answer became overdue.
     """
 
-    __slots__ = ("_close_reason", "_owner", "link", "tainted_at", "unwritten", "writes")
+    __slots__ = ("_clock", "_close_reason", "link", "tainted_at", "unwritten", "writes")
 
-    def __init__(self, owner: QueueOwner, link: Link) -> None:
-        self._owner = owner
+    def __init__(self, link: Link, clock: Clock) -> None:
         self.link = link
         self.writes: WriteQueue[InFlightCommand] = WriteQueue()
         self.unwritten = False
         self.tainted_at = 0.0
+        self._clock = clock
         self._close_reason = ""
 
     @property
@@ -93,63 +96,68 @@ class DeviceQueue:
         """Whether no command waits or is out, and no answer is owed."""
         return self.writes.free and not self.writes.waiting
 
+    @property
+    def has_next(self) -> bool:
+        """Whether a command may be written or begun, if the connection is writable."""
+        return self.unwritten or bool(self.writes.waiting and self.writes.free)
+
     def join(self, in_flight: InFlightCommand) -> None:
         """Queue a command in the order of the stream: last, unless it was put back or handed over."""
-        in_flight.queue = self
         insert(self.writes.waiting, in_flight)
 
-    def pump(self) -> None:
+    # Turns
+
+    def advance(self, *, stopping: bool) -> Proposal | Write | None:
         """Write the committed command, or begin the next one, if the connection is writable."""
         if not self.link.writable:
-            return
+            return None
         if self.unwritten:
-            self._write()
-        elif self._owner.stopping:
-            return
-        elif self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:
+            return self._write()
+        if stopping:
+            return None
+        if self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:
             in_flight = self.writes.begin()
             codec = codec_for(in_flight.request.codec, self.link.speaks)
-            self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)
+            return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})
+        return None
 
-    def committed(self, in_flight: InFlightCommand) -> None:
+    def committed(self, in_flight: InFlightCommand, *, stopping: bool) -> Proposal | Write | None:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""
         self.unwritten = True
         if self.link.closed:
-            self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(self._close_reason))
-        elif self._owner.stopping:
-            self._owner.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)
-        elif self._expired(in_flight):
-            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)
-        else:
-            self.pump()
+            return _withdrawn(in_flight, withdrawal_for(self._close_reason))
+        if stopping:
+            return _withdrawn(in_flight, GATEWAY_SHUTDOWN)
+        if self._expired(in_flight):
+            return _withdrawn(in_flight, EXPIRED)
+        return self.advance(stopping=stopping)
 
     def _expired(self, in_flight: InFlightCommand) -> bool:
-        return self._owner.clock.now_ms() >= in_flight.request.expires_at
+        return self._clock.now_ms() >= in_flight.request.expires_at
 
-    def _write(self) -> None:
+    def _write(self) -> Proposal | Write | None:
         in_flight = self.writes.slot
         if in_flight is None or in_flight.pending is not None:
-            return
+            return None
         if self._expired(in_flight):
-            self._owner.propose(in_flight, "withdraw", reason=EXPIRED)
-            return
+            return _withdrawn(in_flight, EXPIRED)
         request = in_flight.request
         frame = encode_command(CODEC_IDS[in_flight.command.codec], request.imei, request.payload)
         self.unwritten = False
         self.writes.written()
-        in_flight.written, in_flight.written_at = True, self._owner.clock.monotonic()
-        self._owner.wrote(self, in_flight)
-        in_flight.offset = self.link.send(frame)  # may close the connection, when the device does not read
+        in_flight.written, in_flight.written_at = True, self._clock.monotonic()
+        return Write(in_flight, self.link, frame)
 
-    def leave(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` has its verdict and leaves the queue, which may be tainted then."""
+    def leave(self, in_flight: InFlightCommand) -> bool:
+        """`in_flight` has its verdict and leaves the queue; whether that taints the connection."""
         was_tainted = self.writes.tainted
         if self.writes.slot is in_flight:
             self.unwritten = False
         self.writes.leave(in_flight)
         if self.writes.tainted and not was_tainted and not self.link.closed:
-            self.tainted_at = self._owner.clock.monotonic()
-            self.link.taint()
+            self.tainted_at = self._clock.monotonic()
+            return True
+        return False
 
     def put_back(self) -> list[InFlightCommand]:
         """The command in the slot was not committed: it waits again.
@@ -157,10 +165,31 @@ class DeviceQueue:
         Returns the commands that have to wait elsewhere: all of them if the connection is closed.
         """
         self.writes.put_back()
-        return self.close(SUPERSEDED) if self.link.closed else []
+        return self._vacate() if self.link.closed else []
 
-    def answer(self, message: Message) -> bool:
-        """A message was read; whether it is the answer that is owed.
+    def close(self, reason: str) -> tuple[Proposal | None, list[InFlightCommand]]:
+        """The connection is closed: the verdict on the command that is out, and those that wait."""
+        self._close_reason = reason
+        return self._cut_off(reason), self._vacate()
+
+    def _cut_off(self, reason: str) -> Proposal | None:
+        in_flight = self.writes.slot
+        if in_flight is None or in_flight.decided:
+            return None
+        if in_flight.written:
+            failed = failure_for(reason)
+            return Proposal(in_flight, "fail", {"reason": failed, "acknowledged": in_flight.received})
+        return _withdrawn(in_flight, withdrawal_for(reason)) if self.unwritten else None
+
+    def _vacate(self) -> list[InFlightCommand]:
+        waiting = list(self.writes.waiting)
+        self.writes.waiting.clear()
+        return waiting
+
+    # Answers
+
+    def expects(self, message: Message) -> bool:
+        """Whether `message` is the answer that is owed.
 
         When the serial port of a device speaks by itself, a late answer on codec 12 cannot be told from its
         data. No message is taken for the answer then, and the connection stays tainted.
@@ -168,57 +197,41 @@ class DeviceQueue:
         owed = self.writes.owed
         if owed is None or not answers(message, owed.command.codec, self.link.imei):
             return False
-        attributed = attribution(owed.command.codec, self.link.speaks)
-        if self.writes.tainted and attributed == UNCERTAIN:
-            return False
-        taken = self.writes.answered()
-        assert taken is not None
-        in_flight, late = taken
-        answer = published(message.payload, owed.command.codec, attributed)
+        return not (self.writes.tainted and self._attribution(owed) == UNCERTAIN)
+
+    def _attribution(self, owed: InFlightCommand) -> str:
+        return attribution(owed.command.codec, self.link.speaks)
+
+    def answered(self, message: Message) -> LateAnswer | Proposal | None:
+        """The answer that was owed has come."""
+        found = self.writes.answered()
+        if found is None:
+            return None
+        in_flight, late = found
+        answer = published(message.payload, in_flight.command.codec, self._attribution(in_flight))
+        rtt_ms = round((self._clock.monotonic() - in_flight.written_at) * 1000)
         if late:
-            self.link.clear()
-            self._owner.late_answer(in_flight, answer)
-        else:
-            self._verdict(in_flight, message, answer)
-        self.pump()
-        return True
+            return LateAnswer(in_flight, answer, rtt_ms)
+        if message.type == TYPE_NACK:
+            return Proposal(in_flight, "reject", {"reason": NACK, "answer": answer, "rtt_ms": rtt_ms})
+        return Proposal(in_flight, "respond", {"answer": answer, "rtt_ms": rtt_ms})
 
-    def _verdict(self, in_flight: InFlightCommand, message: Message, answer: Answer) -> None:
-        rtt_ms = round((self._owner.clock.monotonic() - in_flight.written_at) * 1000)
-        nack = message.type == TYPE_NACK
-        self._owner.propose(
-            in_flight,
-            "reject" if nack else "respond",
-            reason=NACK if nack else "",
-            answer=answer,
-            rtt_ms=rtt_ms,
-        )
+    # Time
 
-    def sample(self) -> None:
+    def sample(self) -> Proposal | None:
         """Ask the kernel whether the device's TCP has acknowledged the whole command that is out."""
         in_flight = self.writes.slot
         if in_flight is None or not in_flight.offset or in_flight.received or in_flight.decided:
-            return
-        if self.link.acknowledged(in_flight.offset):
-            in_flight.received = True
-            if not in_flight.request.expect_response:
-                self._owner.propose(in_flight, "deliver")
+            return None
+        in_flight.received = self.link.acknowledged(in_flight.offset)
+        if in_flight.received and not in_flight.request.expect_response:
+            return Proposal(in_flight, "deliver", {})
+        return None
 
-    def drain_overdue(self, now: float, drain_timeout: float) -> None:
-        """Close a tainted connection when a command has waited for `drain_timeout` behind the owed answer."""
-        if self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout:
-            self.link.close(TAINTED)
+    def overdue(self, now: float, drain_timeout: float) -> bool:
+        """Whether a command has waited for `drain_timeout` behind the owed answer."""
+        return bool(self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout)
 
-    def close(self, reason: str) -> list[InFlightCommand]:
-        """The connection is closed: the command that is out gets its verdict; returns those that wait."""
-        self._close_reason = reason
-        in_flight = self.writes.slot
-        if in_flight is not None and not in_flight.decided:
-            if in_flight.written:
-                failed = failure_for(reason)
-                self._owner.propose(in_flight, "fail", reason=failed, acknowledged=in_flight.received)
-            elif self.unwritten:
-                self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(reason))
-        waiting = list(self.writes.waiting)
-        self.writes.waiting.clear()
-        return waiting
+
+def _withdrawn(in_flight: InFlightCommand, reason: CommandReason) -> Proposal:
+    return Proposal(in_flight, "withdraw", {"reason": reason})

@@ -1,35 +1,45 @@
-"""The dispatcher: brings commands and connections together, and owns every deadline of a command.
+"""The dispatcher: the door of the command side. Inputs come in here, and effects are carried out here alone.
 
-It owns the newest connection of each device (by IMEI), and the device queue of each session that had a
-command. A command is in one place: in the queue of a connection, or among the commands of offline devices.
+Inputs are entries (`receive`), connections (`arrived`, `left`, `quiet`, `answer`), answers of the ledger
+(`_answered`), time, the registry and the shutdown. Each input is handled by a part that only decides: the
+consumer, the commands in flight, the duplicates, the cancellation, the hand-over, the endings. What follows
+is a list of effects, which is carried out in its order.
 
-Inputs come from four sides: connections (`arrived`, `left`, `quiet`, `answer`), the commands in flight (the
-``_on_...`` methods, called with what the ledger answered), the device queues (`propose`, `wrote`,
-`late_answer`), and time (`sweep`). All of them return at once; nothing here waits or calls Redis.
+One input is handled at a time. What an effect causes is queued behind: a connection that closes while it is
+written to, a queue that may go on, an entry to take. So no part is entered twice, and a frame is written
+right after the checks that allow it. Every input returns at once; nothing here waits.
 """
 
 from __future__ import annotations
 
-from typing import Unpack
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
 
-from fsm.command import QUEUED, SENT, Answer, Facts
-from fsm.deadlines import Deadlines
-from fsm.reasons import (
-    DELIVERY_TIMEOUT,
-    DEVICE_NOT_CONNECTED,
-    EXPIRED,
-    GATEWAY_SHUTDOWN,
-    RESPONSE_TIMEOUT,
-    SUPERSEDED,
-    CommandReason,
-)
-from fsm.states import CommandTrigger
+from fsm.moves import Entry, Move, MoveResult
+from fsm.outbound import CancelRequest
 from transport.clock import Clock
-from transport.commands.device_queue import DeviceQueue, published
+from transport.commands.cancellation import Cancellation, Cancelling, Lookups
+from transport.commands.consumer import CommandConsumer, DeadLetter, Opening, Refusal
+from transport.commands.device_queue import DeviceQueue, LateAnswer, published
+from transport.commands.device_queues import DeviceQueues
+from transport.commands.duplicates import DuplicateEntries, DuplicateOpening, Restored
+from transport.commands.effects import (
+    Advance,
+    Clear,
+    Close,
+    Effects,
+    LookUp,
+    Repeat,
+    Speaks,
+    Taint,
+    Write,
+)
+from transport.commands.endings import Endings
+from transport.commands.handover import Handover, Moving
 from transport.commands.in_flight import InFlightCommands
-from transport.commands.in_flight_command import CommandQueue, InFlightCommand
+from transport.commands.in_flight_command import InFlightCommand
 from transport.commands.notes import Notes
-from transport.commands.offline import OfflineCommands
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
@@ -40,247 +50,197 @@ from transport.teltonika.message_json import CODEC_NAMES
 
 
 class Dispatcher:
-    """Assigns commands to connections; see the module."""
+    """The command side of one gateway; see the module.
+
+    Attributes:
+        links: the newest connection of each device, by IMEI.
+        offline: commands of devices that are not connected.
+        entries: the entries in hand.
+    """
 
     def __init__(
         self, settings: Settings, boot_id: str, clock: Clock, ledger: LedgerPort, metrics: Metrics
     ) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.metrics = metrics
-        self.notes = Notes(ledger, metrics, settings.instance_id, boot_id, clock.monotonic)
-        self.offline = OfflineCommands(clock.monotonic(), settings.reconnect_grace)
-        self.commands = InFlightCommands(
-            clock,
-            ledger,
-            self.notes,
-            metrics,
-            RecentOutcomes(settings.retention, clock.monotonic),
-            on_left=self._on_left,
-            on_committed=self._on_committed,
-            on_displaced=self._on_displaced,
-            on_speaks=self._on_speaks,
-            on_returned=self._on_returned,
+        self._clock = clock
+        self._ledger = ledger
+        self._metrics = metrics
+        self._notes = Notes(metrics, settings.instance_id, boot_id, clock.monotonic)
+        self._queues = DeviceQueues(clock, settings.reconnect_grace)
+        self._effects = effects = Effects(self._answered)
+        outcomes = RecentOutcomes(settings.retention, clock.monotonic)
+        commands = InFlightCommands(clock, self._queues, self._notes, metrics, outcomes, effects)
+        self._commands = commands
+        self._duplicates = DuplicateEntries(commands, metrics, effects)
+        self._cancellation = Cancellation(commands, self._notes, effects)
+        self._lookups = Lookups(ledger, self._looked_up, self._not_looked_up)
+        self._consumer = CommandConsumer(
+            settings, clock, metrics, commands, self._queues, effects, self._duplicates, self._cancellation
         )
-        self.stopping = False
-        self.links: dict[str, Link] = {}  # by imei; the newest connection of each device
-        self._queues: dict[str, DeviceQueue] = {}  # by session_id; only sessions that had a command
-        self._out: dict[str, DeviceQueue] = {}  # by session_id; queues with a command out or an answer owed
-        self._responses: Deadlines[InFlightCommand] = Deadlines()
-        self._graces: Deadlines[InFlightCommand] = Deadlines()
+        self._handover = Handover(commands, self._queues, self._notes, effects, settings.instance_id)
+        self._endings = Endings(commands, self._queues, effects, settings.drain_timeout)
+        self.links = self._queues.links
+        self.offline = self._queues.offline
+        self.entries = commands.entries
+        self._inputs: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._busy = False
+        self._receivers: dict[type, Callable[[Any, MoveResult], None]] = {
+            InFlightCommand: commands.answered,
+            Opening: self._consumer.opened,
+            Refusal: self._consumer.refused,
+            DeadLetter: self._consumer.discarded,
+            DuplicateOpening: self._duplicates.opened,
+            Restored: self._duplicates.restored,
+            Cancelling: self._cancellation.answered,
+            Moving: self._handover.answered,
+        }
+        self._carriers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(get_args(Move), ledger.submit),
+            Write: self._write,
+            Taint: lambda effect: effect.link.taint(),
+            Clear: lambda effect: effect.link.clear(),
+            Speaks: lambda effect: setattr(effect.link, "speaks", True),
+            Close: lambda effect: effect.link.close(effect.reason),
+            LookUp: lambda effect: self._lookups.add(effect.request, effect.entry),
+            Repeat: lambda effect: self._take(self._consumer.repeat, effect.request, effect.anew),
+            Advance: lambda effect: self.quiet(effect.link),
+        }
+
+    # The loop
+
+    def _take(self, handler: Callable[..., None], *given: Any) -> None:
+        """Handle an input and carry out what follows, or queue it behind the one that is being handled.
+
+        What an error leaves over is done with the next input.
+        """
+        if self._busy:
+            self._inputs.append((handler, given))
+            return
+        self._busy = True
+        try:
+            handler(*given)
+            for effect in self._effects.take():
+                self._carriers[type(effect)](effect)
+            while self._inputs:
+                handler, given = self._inputs.popleft()
+                handler(*given)
+                for effect in self._effects.take():
+                    self._carriers[type(effect)](effect)
+        finally:
+            self._busy = False
+
+    # Entries
+
+    def receive(self, entries: Iterable[tuple[str, dict[bytes, bytes]]], fresh: bool) -> None:
+        """Handle entries in stream order; `fresh` if they are delivered for the first time.
+
+        Those that are being handled already are skipped. An entry stays pending in Redis until the move that
+        ends its command removes it.
+        """
+        for outbound_id, fields in entries:
+            self._take(self._consumer.take, outbound_id, fields, fresh)
+
+    def may_read(self) -> bool:
+        """Whether new entries may be read: not while Redis refuses writes, nor while too many are held."""
+        return not self._consumer.full and self._ledger.healthy
 
     # Connections
 
     def arrived(self, link: Link) -> None:
         """A device has connected: the commands that wait for it join its queue."""
-        self.links[link.imei] = link
-        for in_flight in self.offline.take(link.imei):
-            self._graces.cancel(in_flight)
-            self.queue_of(link).join(in_flight)
+        self._take(self._queues.arrived, link)
 
     def left(self, link: Link, reason: str) -> None:
         """A connection is closed: its waiting commands wait for the device, here or at another instance."""
-        if self.links.get(link.imei) is link:
-            del self.links[link.imei]
-            self.offline.left(link.imei, self.clock.monotonic())
-        queue = self._queues.pop(link.session_id, None)
+        self._take(self._left, link, reason)
+
+    def _left(self, link: Link, reason: str) -> None:
+        queue = self._queues.left(link)
         if queue is not None:
-            self._out.pop(link.session_id, None)
-            for in_flight in queue.close(reason):
-                self.await_device(in_flight)
+            cut_off, waiting = queue.close(reason)
+            self._commands.follow(queue, cut_off)
+            for in_flight in waiting:
+                self._commands.wait(in_flight)
 
     def quiet(self, link: Link) -> None:
         """The connection is between frames and everything is acknowledged: a command may be written."""
-        queue = self._queues.get(link.session_id)
-        if queue is not None:
-            queue.pump()
+        queue = self._queues.find(link)
+        if queue is not None and queue.has_next:
+            self._take(self._advance, queue)
+
+    def _advance(self, queue: DeviceQueue) -> None:
+        self._commands.follow(queue, queue.advance(stopping=self._commands.stopping))
 
     def answer(self, link: Link, message: Message) -> bool:
         """The device sent a message; whether it was an answer or a ping, which needs no more handling."""
         if _is_ping(message):
-            self.metrics.pings.inc()
+            self._metrics.pings.inc()
             return True
-        queue = self._queues.get(link.session_id)
-        if queue is None or not queue.answer(message):
-            link.speaks = link.speaks or message.serial
-            self.notes.unsolicited(link, published(message.payload, CODEC_NAMES[message.codec]))
-            return False
-        if queue.idle:
-            self._out.pop(link.session_id, None)
-        return True
+        queue = self._queues.find(link)
+        if queue is not None and queue.expects(message):
+            self._take(self._device_answered, queue, message)
+            return True
+        link.speaks = link.speaks or message.serial
+        note = self._notes.unsolicited(
+            link, published(message.payload, CODEC_NAMES[message.codec]), self._ledger.depth
+        )
+        if note is not None:
+            self._ledger.submit(note)
+        return False
 
-    def link_of(self, imei: str) -> Link | None:
-        """The device's open connection."""
-        link = self.links.get(imei)
-        return None if link is None or link.closed else link
-
-    def queue_of(self, link: Link) -> DeviceQueue:
-        """The connection's queue, made when its first command comes."""
-        queue = self._queues.get(link.session_id)
-        if queue is None:
-            queue = self._queues[link.session_id] = DeviceQueue(self, link)
-        return queue
-
-    # Places
-
-    def awaits(self, imei: str) -> bool:
-        """Whether a command for the device may be taken: it is here, or expected back."""
-        return self.link_of(imei) is not None or self.offline.expected(imei, self.clock.monotonic())
-
-    def waiting(self, imei: str) -> int:
-        """How many commands wait for the device here."""
-        link = self.link_of(imei)
-        queue = self._queues.get(link.session_id) if link else None
-        return len(queue.writes.waiting) if queue else self.offline.count(imei)
-
-    def await_device(self, in_flight: InFlightCommand) -> None:
-        """Queue `in_flight` if its device is connected; else it waits, for the grace at most."""
-        link = self.link_of(in_flight.request.imei)
-        if link is not None:
-            self.queue_of(link).join(in_flight)
+    def _device_answered(self, queue: DeviceQueue, message: Message) -> None:
+        found = queue.answered(message)
+        if isinstance(found, LateAnswer):
+            self._effects.add(Clear(queue.link))
+            self._effects.submit(self._notes.late_response(found.in_flight, found.answer, found.rtt_ms))
+            self._commands.go_on(queue)
         else:
-            self.offline.add(in_flight)
-            self._graces.set(in_flight, self.clock.monotonic() + self.settings.reconnect_grace)
-        if self.stopping:
-            self._stop_command(in_flight)
-        elif in_flight.queue is not None:
-            in_flight.queue.pump()
+            self._commands.follow(queue, found)
 
-    def recalled(self) -> None:
-        """The registry has been read: commands of devices that are not expected back end."""
-        now = self.clock.monotonic()
-        for in_flight in self.offline.recalled(now):
-            self._graces.set(in_flight, now)
-
-    def keep(self, in_flight: InFlightCommand) -> None:
-        """`in_flight` was accepted by an earlier process: it waits for its device for the whole grace."""
-        self.offline.trust(in_flight)
-        if self.offline.has(in_flight):
-            self._graces.set(in_flight, self.clock.monotonic() + self.settings.reconnect_grace)
-
-    def _on_left(self, in_flight: InFlightCommand) -> None:
-        self._responses.cancel(in_flight)
-        self._graces.cancel(in_flight)
-        self.offline.discard(in_flight)
-        queue, in_flight.queue = in_flight.queue, None
-        if queue is not None:
-            queue.leave(in_flight)
-            if queue.idle:
-                self._out.pop(queue.link.session_id, None)
-            else:
-                queue.pump()
-
-    def _on_committed(self, in_flight: InFlightCommand) -> None:
-        if in_flight.queue is not None:
-            in_flight.queue.committed(in_flight)
-
-    def _on_displaced(self, in_flight: InFlightCommand) -> None:
-        """The registry names another holder: close the connection; its commands follow the device."""
-        queue = in_flight.queue
-        if queue is None:
-            return
-        self._put_back(queue)
-        if not queue.link.closed:
-            queue.link.close(SUPERSEDED)
-
-    def _on_speaks(self, in_flight: InFlightCommand) -> None:
-        """Redis knows that the serial port of the device speaks by itself."""
-        if in_flight.queue is not None:
-            in_flight.queue.link.speaks = True
-
-    def _on_returned(self, in_flight: InFlightCommand) -> None:
-        """The ledger refused codec 12 for such a device: the command is next again, with codec 14."""
-        queue = in_flight.queue
-        if queue is None:
-            return
-        self._put_back(queue)
-        self.commands.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
-        if self.stopping:
-            self._stop_command(in_flight)
-        queue.pump()
-
-    def _put_back(self, queue: CommandQueue) -> None:
-        """The command in the slot was not committed: it waits again, if need be for its device."""
-        for waiting in queue.put_back():
-            self.await_device(waiting)
-
-    # What the queues ask for
-
-    def propose(self, in_flight: InFlightCommand, trigger: CommandTrigger, **facts: Unpack[Facts]) -> None:
-        """Give an input to a command; see `InFlightCommands.propose`."""
-        self.commands.propose(in_flight, trigger, **facts)
-
-    def wrote(self, queue: DeviceQueue, in_flight: InFlightCommand) -> None:
-        """The command of `queue` was handed to the socket; its time runs from now."""
-        self._out[queue.link.session_id] = queue
-        self._responses.set(in_flight, in_flight.written_at + in_flight.request.response_timeout)
-
-    def late_answer(self, in_flight: InFlightCommand, answer: Answer) -> None:
-        """The device answered a command that already has its verdict."""
-        rtt_ms = round((self.clock.monotonic() - in_flight.written_at) * 1000)
-        self.notes.late_response(in_flight, answer, rtt_ms)
-
-    # Time
+    # Time, the registry, the shutdown
 
     def sweep(self, now: float) -> None:
         """Give every command that is due by `now` (monotonic seconds) its verdict."""
-        for queue in list(self._out.values()):
-            queue.sample()
-            queue.drain_overdue(now, self.settings.drain_timeout)
-        for in_flight in self._responses.due(now):
-            expects = in_flight.request.expect_response
-            reason: CommandReason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
-            self.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)
-        for in_flight in self.commands.expiries.due(now):
-            self._expire(in_flight)
-        for in_flight in self._graces.due(now):
-            if in_flight.pending is not None or in_flight.moving:
-                # An outcome is awaited, and the device may come back meanwhile: check again later.
-                self._graces.set(in_flight, now + 1.0)
-            else:
-                self.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
-        self.offline.forget(now)
-        self.notes.sweep(now)
+        self._take(self._endings.sweep, now)
+        self._notes.sweep(now)
 
-    def _expire(self, in_flight: InFlightCommand) -> None:
-        """The time of a command is over.
+    def recalled(self) -> None:
+        """The registry has been read: commands of devices that are not expected back end."""
+        self._take(self._queues.recalled)
 
-        A command that is committed and not written is withdrawn. One that is written waits for its answer.
-        One that is being committed is checked again before it is written.
-        """
-        if in_flight.command.state != SENT:
-            self.propose(in_flight, "expire", reason=EXPIRED)
-        elif not in_flight.written and in_flight.pending is None:
-            self.propose(in_flight, "withdraw", reason=EXPIRED)
-
-    # Shutdown
+    def held(self, holders: Mapping[str, str]) -> None:
+        """The registry names the instances that hold devices, by IMEI: queued commands follow them."""
+        self._take(self._handover.found, holders)
 
     def stop(self) -> None:
         """Send nothing new; commands that are not written fail `gateway_shutdown`."""
-        self.stopping = True
-        for in_flight in self.commands:
-            self._stop_command(in_flight)
-
-    def _stop_command(self, in_flight: InFlightCommand) -> None:
-        if in_flight.written or in_flight.decided:
-            return
-        state = in_flight.pending.state if in_flight.pending is not None else in_flight.command.state
-        if state == SENT:
-            if in_flight.pending is None:
-                self.propose(in_flight, "withdraw", reason=GATEWAY_SHUTDOWN)
-        elif state == QUEUED:
-            self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)
+        self._take(self._endings.stop)
 
     @property
     def draining(self) -> int:
         """How many commands are written and have no verdict."""
-        return sum(in_flight.written and not in_flight.decided for in_flight in self.commands)
+        return self._endings.draining
 
     def give_up(self) -> None:
         """The time to drain is over: commands that are written fail `gateway_shutdown`."""
-        for in_flight in self.commands:
-            if in_flight.written and not in_flight.decided:
-                self.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=in_flight.received)
+        self._take(self._endings.give_up)
+
+    # The ledger
+
+    def _answered(self, about: object, result: MoveResult) -> None:
+        """The ledger answered a move."""
+        self._take(self._receivers[type(about)], about, result)
+
+    def _looked_up(self, request: CancelRequest, entry: Entry, ledger: Mapping[str, str]) -> None:
+        self._take(self._cancellation.looked_up, request, entry, ledger)
+
+    def _not_looked_up(self, entry: Entry) -> None:
+        self._take(self._cancellation.not_looked_up, entry)
+
+    # Effects
+
+    def _write(self, effect: Write) -> None:
+        """May close the connection, when the device does not read."""
+        effect.in_flight.offset = effect.link.send(effect.frame)
 
 
 def _is_ping(message: Message) -> bool:

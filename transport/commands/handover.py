@@ -2,58 +2,71 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fsm.entries import entry_fields
 from fsm.moves import MoveResult, Status, Transfer
 from fsm.outbound import MAX_HOPS
 from fsm.reasons import LEDGER_LOST, MOVED
-from transport.commands.dispatcher import Dispatcher
-from transport.commands.in_flight_command import InFlightCommand
-from transport.ports import LedgerPort, RegistryPort
+from transport.commands.device_queues import DeviceQueues
+from transport.commands.effects import Effects
+from transport.commands.in_flight import InFlightCommands
+from transport.commands.in_flight_command import InFlightCommand, ignore
+from transport.commands.notes import Notes
+
+
+@dataclass(slots=True)
+class Moving:
+    """A command is being handed to another instance."""
+
+    in_flight: InFlightCommand
 
 
 class Handover:
-    """Asks the registry for the holders of devices that commands wait for, and moves those commands."""
+    """Moves the commands of devices that other instances hold."""
 
-    def __init__(self, dispatcher: Dispatcher, ledger: LedgerPort, registry: RegistryPort) -> None:
-        self._dispatcher = dispatcher
-        self._ledger = ledger
-        self._registry = registry
-        self._instance_id = dispatcher.settings.instance_id
+    def __init__(
+        self,
+        commands: InFlightCommands,
+        queues: DeviceQueues,
+        notes: Notes,
+        effects: Effects,
+        instance_id: str,
+    ) -> None:
+        self._commands = commands
+        self._effects = effects
+        self._queues = queues
+        self._notes = notes
+        self._instance_id = instance_id
 
-    async def look(self) -> None:
-        """Hand over what can be handed over.
-
-        Raises whatever the registry raises when it cannot be asked.
-        """
-        imeis = self._dispatcher.offline.imeis
-        if not imeis:
-            return
-        for imei, holder in (await self._registry.holders(imeis)).items():
+    def found(self, holders: Mapping[str, str]) -> None:
+        """The registry names these holders, by IMEI: their commands are moved there."""
+        for imei, holder in holders.items():
             if holder != self._instance_id:
-                for in_flight in self._dispatcher.offline.waiting(imei):
+                for in_flight in self._queues.offline.waiting(imei):
                     self._move(in_flight, holder)
 
     def _move(self, in_flight: InFlightCommand, holder: str) -> None:
         if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:
             return
         in_flight.moving = True
-        self._ledger.submit(
-            Transfer(
-                note=self._dispatcher.notes.about(MOVED, in_flight, detail=holder),
-                entry=in_flight.entry,
-                seq=in_flight.command.seq,
-                to_instance=holder,
-                fields=entry_fields(in_flight.request),
-                done=partial(self._moved, in_flight),
-            )
+        transfer = Transfer(
+            note=self._notes.about(MOVED, in_flight, detail=holder),
+            entry=in_flight.entry,
+            seq=in_flight.command.seq,
+            to_instance=holder,
+            fields=entry_fields(in_flight.request),
+            done=ignore,
         )
+        self._effects.submit(transfer, Moving(in_flight))
 
-    def _moved(self, in_flight: InFlightCommand, result: MoveResult) -> None:
+    def answered(self, moving: Moving, result: MoveResult) -> None:
+        """The ledger answered."""
+        in_flight = moving.in_flight
         in_flight.moving = False
         if result.applied or result.status is Status.CONFLICT:
-            self._dispatcher.commands.release(in_flight)
+            self._commands.release(in_flight)
         elif result.status is Status.MISSING:
-            self._dispatcher.commands.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
-        self._dispatcher.commands.resume(in_flight)
+            self._commands.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
+        self._commands.resume(in_flight)

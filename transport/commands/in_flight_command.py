@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal
 
-from fsm.command import QUEUED, Command, CommandRequest, Facts
+from fsm.command import QUEUED, SENT, Command, CommandRequest, Facts, decide, evolve
+from fsm.entries import letter_of
 from fsm.events import CommandEvent
-from fsm.moves import Entry
+from fsm.lost_events import restore_lost_events
+from fsm.moves import Discard, Entry, MoveResult, Step
+from fsm.reasons import INTERNAL_ERROR
+from fsm.serial import CODEC_12
 from fsm.states import CommandTrigger
-from transport.ports import Link
 
 
-class CommandQueue(Protocol):
-    """The queue of a connection, as a command in it sees it; see `transport.commands.device_queue`."""
-
-    link: Link
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits, is out, or is owed."""
-
-    def pump(self) -> None:
-        """Write the committed command or begin the next one, if this is the moment."""
-
-    def committed(self, in_flight: InFlightCommand) -> None:
-        """`sent` is in the log: write now, or as soon as the connection is between frames."""
-
-    def leave(self, in_flight: InFlightCommand) -> None:
-        """A verdict on `in_flight` was given: it gives up its place."""
-
-    def put_back(self) -> list[InFlightCommand]:
-        """The command in the slot was not committed: it waits again. What has to wait elsewhere."""
+def ignore(result: MoveResult) -> None:
+    """For moves whose outcome does not matter."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,8 +27,8 @@ class InFlightCommand:
     Attributes:
         command: the fold of its committed events.
         fresh: its entry was delivered for the first time.
-        queue: where it waits or is out; None while its device is offline.
         pending: the event proposed to the ledger and not yet committed; at most one.
+        removing: entries that leave their stream with `pending`.
         moving: it is being handed to another instance.
         backlog: inputs that wait for the outcome of `pending` or the hand-over, as
             (trigger, entries to remove, facts).
@@ -51,27 +36,29 @@ class InFlightCommand:
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
         received: the device's TCP was seen to have acknowledged the whole command.
-        follower: takes over when this command is released, before the next command of the queue begins: the
-            same command came again by another entry, which the ledger names.
+        left: it has left its queue: its verdict is proposed, or it is released.
+        follower: the same command as it came again by another entry, which the ledger names. It is taken when
+            this one is released, before the next command of the queue begins.
+        entry: the outbound entry that stays pending until the verdict.
     """
 
     request: CommandRequest
     command: Command
     fresh: bool = False
-    queue: CommandQueue | None = None
     pending: CommandEvent | None = None
+    removing: tuple[Entry, ...] = ()
     moving: bool = False
     backlog: list[tuple[CommandTrigger, tuple[Entry, ...], Facts]] = field(default_factory=list)
     written: bool = False
     written_at: float = 0.0
     offset: int = 0
     received: bool = False
-    follower: Callable[[], None] | None = None
+    left: bool = False
+    follower: CommandRequest | None = None
+    entry: Entry = field(init=False)
 
-    @property
-    def entry(self) -> Entry:
-        """The outbound entry that stays pending until the verdict."""
-        return Entry(self.request.instance_id, self.request.outbound_id)
+    def __post_init__(self) -> None:
+        self.entry = Entry(self.request.instance_id, self.request.outbound_id)
 
     @property
     def moved_in(self) -> bool:
@@ -93,6 +80,59 @@ class InFlightCommand:
     def decided(self) -> bool:
         """Whether a verdict has been given or proposed."""
         return self.command.terminal or (self.pending is not None and self.pending.terminal)
+
+    def step(self, event: CommandEvent, remove: tuple[Entry, ...] = ()) -> Step:
+        """The move that commits `event`; the event is pending from now on."""
+        self.pending, self.removing = event, remove
+        sent = event.state == SENT
+        return Step(
+            event=event,
+            entry=self.entry,
+            done=ignore,
+            remove=remove,
+            allow_missing=event.recovered,
+            held_imei=self.request.imei if sent else "",
+            by_default=sent and event.codec == CODEC_12 and not self.request.codec,
+            accepted_at=self.request.accepted_at,
+        )
+
+    @property
+    def at_shutdown(self) -> Literal["fail", "withdraw", ""]:
+        """The trigger that ends the command when the gateway stops; none if it is written or has ended.
+
+        A command whose `sent` is being committed is withdrawn when that is known.
+        """
+        if self.written or self.decided:
+            return ""
+        if (self.pending or self.command).state == QUEUED:
+            return "fail"
+        return "withdraw" if self.command.state == SENT and self.pending is None else ""
+
+    def lost_events(self, verdict: CommandEvent, result: MoveResult) -> list[CommandEvent]:
+        """The events up to `verdict` that Redis has confirmed and lost, when that caused its conflict.
+
+        Tried once for a verdict; a second conflict means that another process has decided.
+        """
+        if verdict.recovered or not verdict.terminal:
+            return []
+        return restore_lost_events(verdict, result.command(verdict.command_id), self.request)
+
+    def dead_letter(self, refused: CommandEvent | None) -> Discard:
+        """The move that ends a command whose ledger cannot be written.
+
+        `refused` is the event that could not be committed; if it is a verdict, it is the one published.
+        """
+        events = []
+        command = self.command
+        if not command.seq:
+            events.append(decide(command, "accept", request=self.request))
+            command = evolve(command, events[0])
+        if refused is not None and refused.terminal and refused.seq == command.seq + 1:
+            events.append(refused)
+        elif not command.terminal:
+            events.append(decide(command, "fail", reason=INTERNAL_ERROR, request=self.request))
+        fields = letter_of(self.request)
+        return Discard(self.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=tuple(events))
 
 
 def insert(line: MutableSequence[InFlightCommand], in_flight: InFlightCommand) -> None:

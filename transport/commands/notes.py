@@ -1,4 +1,4 @@
-"""Notes: published remarks about commands that change no state."""
+"""Notes: remarks about commands that change no state, as moves that publish them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from fsm.command import Answer
 from fsm.events import CommandEvent, Note
-from fsm.moves import Entry, MoveResult, Remark
+from fsm.moves import Entry, Remark
 from fsm.reasons import CANCEL_REJECTED, LATE_OUTCOME, LATE_RESPONSE, UNSOLICITED_RESPONSE
-from transport.commands.in_flight_command import InFlightCommand
+from transport.commands.in_flight_command import InFlightCommand, ignore
 from transport.metrics import Metrics
-from transport.ports import LedgerPort, Link
+from transport.ports import Link
 
 UNSOLICITED_LIMIT = 30
 """Unsolicited messages of one device that are published within a minute; the rest are only counted."""
@@ -24,22 +24,16 @@ BACKLOG = 1000
 """Moves queued for the ledger above which unsolicited messages are only counted, to bound memory."""
 
 
-def ignore(result: MoveResult) -> None:
-    """For moves whose outcome does not matter."""
-
-
 class Notes:
-    """Publishes notes for one process."""
+    """Writes the notes of one process."""
 
     def __init__(
         self,
-        ledger: LedgerPort,
         metrics: Metrics,
         instance_id: str,
         boot_id: str,
         monotonic: Callable[[], float],
     ) -> None:
-        self._ledger = ledger
         self._metrics = metrics
         self._instance_id = instance_id
         self._boot_id = boot_id
@@ -69,9 +63,9 @@ class Notes:
             **facts,
         )
 
-    def late_response(self, in_flight: InFlightCommand, answer: Answer, rtt_ms: int) -> None:
+    def late_response(self, in_flight: InFlightCommand, answer: Answer, rtt_ms: int) -> Remark:
         """The device answered a command that already has its verdict."""
-        self._publish(
+        return self._remark(
             self.about(
                 LATE_RESPONSE,
                 in_flight,
@@ -83,9 +77,9 @@ class Notes:
             )
         )
 
-    def late_outcome(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
+    def late_outcome(self, in_flight: InFlightCommand, event: CommandEvent) -> Remark:
         """We know an outcome of a command that somebody else has decided."""
-        self._publish(
+        return self._remark(
             self.about(
                 LATE_OUTCOME,
                 in_flight,
@@ -108,8 +102,6 @@ class Notes:
 
     def _may_tell(self, imei: str) -> bool:
         """Whether one more note about the device is worth a place in the log."""
-        if self._ledger.depth > BACKLOG:
-            return False
         if imei not in self._told and len(self._told) >= TALKERS:
             return False
         now = self._monotonic()
@@ -119,12 +111,16 @@ class Notes:
         told.append(now)
         return True
 
-    def unsolicited(self, link: Link, answer: Answer) -> None:
-        """The device sent a message that answers nothing."""
-        if not self._may_tell(link.imei):
+    def unsolicited(self, link: Link, answer: Answer, depth: int) -> Remark | None:
+        """The device sent a message that answers nothing; None if it is only counted.
+
+        Args:
+            depth: how many moves the ledger has not carried out.
+        """
+        if depth > BACKLOG or not self._may_tell(link.imei):
             self._metrics.notes_suppressed.labels(UNSOLICITED_RESPONSE).inc()
-            return
-        self._publish(
+            return None
+        return self._remark(
             Note(
                 note=UNSOLICITED_RESPONSE,
                 note_id=self.new_id(),
@@ -138,7 +134,7 @@ class Notes:
             )
         )
 
-    def cancel_rejected(self, command_id: str, entry: Entry, detail: str) -> None:
+    def cancel_rejected(self, command_id: str, entry: Entry, detail: str) -> Remark:
         """A cancel changes nothing: its command is `unknown`, `sent` or `terminal`. Answers its entry."""
         note = Note(
             note=CANCEL_REJECTED,
@@ -148,8 +144,8 @@ class Notes:
             instance_id=entry.instance_id,
             outbound_id=entry.outbound_id,
         )
-        self._publish(note, remove=entry)
+        return self._remark(note, remove=entry)
 
-    def _publish(self, note: Note, remove: Entry | None = None) -> None:
+    def _remark(self, note: Note, remove: Entry | None = None) -> Remark:
         self._metrics.notes.labels(note.note).inc()
-        self._ledger.submit(Remark(note, ignore, remove=remove))
+        return Remark(note, ignore, remove=remove)

@@ -87,7 +87,6 @@ class OfflineCommands:
 
     def add(self, in_flight: InFlightCommand) -> None:
         """`in_flight` waits for its device."""
-        in_flight.queue = None
         insert(self._commands.setdefault(in_flight.request.imei, []), in_flight)
 
     def take(self, imei: str) -> list[InFlightCommand]:

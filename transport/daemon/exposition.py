@@ -42,7 +42,7 @@ def _read(gateway: Gateway) -> None:
     """Register the values that are read at a scrape. They are read in another thread, so only numbers."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
     connections, sessions, backend = gateway.connections, gateway.sessions, gateway.backend
-    commands, clock = gateway.dispatcher.commands, gateway.clock
+    commands, clock = gateway.dispatcher.entries, gateway.clock
     gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
     gauge("open_connections", "TCP connections open", lambda: sessions.connected)
     gauge("commands_held", "Commands in progress", lambda: len(commands))
@@ -69,5 +69,5 @@ def _read(gateway: Gateway) -> None:
 
 
 def _age(gateway: Gateway) -> float:
-    oldest = gateway.dispatcher.commands.oldest_queued
+    oldest = gateway.dispatcher.entries.oldest_queued
     return 0.0 if oldest is None else max(0.0, (gateway.clock.now_ms() - oldest) / 1000)

@@ -16,9 +16,7 @@ from store.client.url import redacted
 from store.fleet.ownership import InstanceHeld
 from store.streams.outbound import OutboundReader
 from transport.clock import Clock
-from transport.commands.consumer import CommandConsumer
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Handover
 from transport.connection.context import connection_context
 from transport.connection.pending import refuse
 from transport.connection.timeouts import Timeouts
@@ -80,8 +78,6 @@ class Gateway:
         )
         backend, ledger = self.backend, self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
-        self.consumer = CommandConsumer(self.dispatcher, ledger)
-        self.handover = Handover(self.dispatcher, ledger, self.backend.registrar)
         self.files = Files(settings, self._listeners, self.backend.allow_list)
         self.connections = connection_context(
             settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend, self.files.allow_list
@@ -92,8 +88,8 @@ class Gateway:
             self.backend.clients["reader"],
             self.backend.keys,
             settings.instance_id,
-            on_entries=self.consumer.receive,
-            may_read=self.consumer.may_read,
+            on_entries=self.dispatcher.receive,
+            may_read=self.dispatcher.may_read,
             on_error=lambda error: self.backend.report("reader", error),
             owns=self._still_owns,
             shared_for=self.backend.heartbeat.shared_for,
@@ -216,7 +212,7 @@ class Gateway:
         start("check", partial(check_up, backend, self._heartbeat_renewed))
         start("sweep", partial(sweep, self.connections, self.timeouts, self.dispatcher))
         start("reconcile", self._reconcile)
-        start("handover", partial(hand_over, self.handover, self.backend))
+        start("handover", partial(hand_over, self.dispatcher, self.backend))
 
     # Recurring work
 
@@ -238,7 +234,7 @@ class Gateway:
 
     async def _shut_down(self) -> None:
         """Stop in order: accept nothing new, end commands, store records, release the heartbeat."""
-        log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.commands))
+        log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.entries))
         self._listeners.close()
         self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:

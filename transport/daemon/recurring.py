@@ -7,11 +7,11 @@ import asyncio
 from store.client.errors import StoreError
 from store.fleet.registry import Registrar
 from transport.commands.dispatcher import Dispatcher
-from transport.commands.handover import Handover
 from transport.connection.context import ConnectionContext
 from transport.connection.sessions import Sessions
 from transport.connection.timeouts import Timeouts
 from transport.daemon.backend import Backend
+from transport.ports import RegistryPort
 
 SWEEP_EVERY = 0.1
 STALL = 0.5
@@ -57,11 +57,21 @@ async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[s
         sessions.reconciled(session_id, imei, result)
 
 
-async def hand_over(handover: Handover, backend: Backend) -> None:
+async def hand_over(dispatcher: Dispatcher, backend: Backend) -> None:
     """Once a second, ask the registry for the devices that commands wait for."""
     while True:
         await asyncio.sleep(RELOCATE_EVERY)
         try:
-            await handover.look()
+            await find_holders(dispatcher, backend.registrar)
         except StoreError as error:
             backend.report("relocation", error)  # an established label of a metric
+
+
+async def find_holders(dispatcher: Dispatcher, registry: RegistryPort) -> None:
+    """Tell the dispatcher which instances hold the devices that commands wait for.
+
+    Raises whatever the registry raises when it cannot be asked.
+    """
+    imeis = dispatcher.offline.imeis
+    if imeis:
+        dispatcher.held(await registry.holders(imeis))

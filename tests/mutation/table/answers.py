@@ -45,11 +45,15 @@ MECHANISMS = (
         name="no answer unless owed",
         what="An answer that is not owed is unsolicited, and frees nothing.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.answer",
-        code="if owed is None or not answers(message, owed.command.codec, self.link.imei): ...",
+        where="DeviceQueue.expects",
+        code="""
+            if owed is None or not answers(message, owed.command.codec, self.link.imei):
+                return False
+        """,
         mutant="""
             owed = owed or self.writes.slot
-            if owed is None or not answers(message, owed.command.codec or '12', self.link.imei): ...
+            if owed is None or not answers(message, owed.command.codec or "12", self.link.imei):
+                return False
         """,
         without="an answer to nothing breaks the queue",
         tests=(
@@ -63,7 +67,7 @@ MECHANISMS = (
         file="transport/commands/dispatcher.py",
         where="Dispatcher.answer",
         code="""
-            self.metrics.pings.inc()
+            self._metrics.pings.inc()
             return True
         """,
         mutant="",
@@ -76,9 +80,9 @@ MECHANISMS = (
         promise="P4",
         name="the late answer ends the taint",
         what="The late answer is told for the command it belongs to, and the connection is clean again.",
-        file="transport/commands/device_queue.py",
-        where="DeviceQueue.answer",
-        code="self.link.clear()",
+        file="transport/commands/dispatcher.py",
+        where="Dispatcher._device_answered",
+        code="self._effects.add(Clear(queue.link))",
         mutant="pass",
         without="the connection is never written to again",
         tests=("transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",),
@@ -87,12 +91,9 @@ MECHANISMS = (
         promise="P4",
         name="a verdict without an answer taints",
         what="The connection of a command that got its verdict before its answer is tainted.",
-        file="transport/commands/device_queue.py",
-        where="DeviceQueue.leave",
-        code="""
-            self.tainted_at = self._owner.clock.monotonic()
-            self.link.taint()
-        """,
+        file="transport/commands/in_flight.py",
+        where="InFlightCommands._leave",
+        code="self._effects.add(Taint(queue.link))",
         mutant="",
         without="the session goes on as if nothing were owed",
         tests=("transport/test_sessions_deadlines.py::test_a_taint_and_its_end_are_events_of_the_session",),
@@ -101,9 +102,9 @@ MECHANISMS = (
         promise="P4",
         name="a taint is not waited for without end",
         what="A tainted connection that a command waits for is closed after `--drain-timeout`.",
-        file="transport/commands/device_queue.py",
-        where="DeviceQueue.drain_overdue",
-        code="self.link.close(TAINTED)",
+        file="transport/commands/endings.py",
+        where="Endings.sweep",
+        code="self._effects.add(Close(queue.link, TAINTED))",
         mutant="",
         without="the next command waits until it expires",
         tests=("transport/test_device_queue.py::test_a_tainted_connection_is_closed_when_a_command_waits",),
@@ -135,7 +136,7 @@ MECHANISMS = (
         name="a taint that harms nobody stays",
         what="A tainted connection is closed only if a command waits for it.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.drain_overdue",
+        where="DeviceQueue.overdue",
         code="self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout",
         mutant="self.writes.tainted and now - self.tainted_at >= drain_timeout",
         without="every command without an answer costs the device its connection",
@@ -172,9 +173,9 @@ MECHANISMS = (
         name="serial data clear no taint",
         what="Of a device that speaks no codec 12 message is taken for the late answer.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.answer",
-        code="if self.writes.tainted and attributed == UNCERTAIN: ...",
-        mutant="",
+        where="DeviceQueue.expects",
+        code="not (self.writes.tainted and self._attribution(owed) == UNCERTAIN)",
+        mutant="True",
         without="serial data clear the taint, and the late answer is given to the next command",
         tests=("transport/test_device_queue_serial.py::test_serial_data_clear_no_taint",),
     ),

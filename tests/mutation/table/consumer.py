@@ -10,15 +10,12 @@ MECHANISMS = (
         name="an entry in hand says nothing new",
         what="The redelivery of an entry that is in hand is dropped.",
         file="transport/commands/consumer.py",
-        where="CommandConsumer.receive",
+        where="CommandConsumer.take",
         code="""
-            if not in_hand:
-                ...
+            if outbound_id in self._entries:
+                return
         """,
-        mutant="""
-            if True:
-                ...
-        """,
+        mutant="",
         without="a command is begun twice in one process",
         tests=("transport/test_consumer.py::test_what_is_not_answered_yet_is_not_answered_twice",),
     ),
@@ -28,8 +25,8 @@ MECHANISMS = (
         what="Only a first delivery may have its `sent` travel with its `queued`.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._line_up",
-        code="queue.idle and link.writable and in_flight.fresh and not self._dispatcher.stopping",
-        mutant="queue.idle and link.writable and not self._dispatcher.stopping",
+        code="queue.idle and link.writable and in_flight.fresh and not self._commands.stopping",
+        mutant="queue.idle and link.writable and not self._commands.stopping",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
         tests=(
             "transport/test_consumer_redeliveries.py::"
@@ -59,8 +56,8 @@ MECHANISMS = (
         name="whose move is it",
         what="A redelivery is believed to be our own repeated call only by its token.",
         file="transport/commands/consumer.py",
-        where="CommandConsumer._opened",
-        code="result.status is Status.REDELIVERED and ours",
+        where="CommandConsumer.opened",
+        code="result.status is Status.REDELIVERED and opening.made(result.token)",
         mutant="result.status is Status.REDELIVERED",
         without="a command from before a restart is taken for one that has just begun",
         tests=("transport/test_consumer.py::test_a_sent_command_that_looks_new_is_not_written_either",),
@@ -71,7 +68,7 @@ MECHANISMS = (
         what="A redelivered entry whose command has its verdict is taken off the stream.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._recover",
-        code="self._ledger.submit(Discard(in_flight.entry, ignore))",
+        code="self._effects.submit(Discard(in_flight.entry, ignore))",
         mutant="",
         without="it is read again for ever",
         tests=("transport/test_consumer.py::test_the_entry_of_an_ended_command_is_removed",),
@@ -93,7 +90,7 @@ MECHANISMS = (
         what="A command for a device that is not expected here is refused at once.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._first_event",
-        code="not self._dispatcher.awaits(imei)",
+        code="not self._queues.awaits(imei)",
         mutant="False",
         without="its producer waits for the grace",
         tests=(
@@ -115,9 +112,9 @@ MECHANISMS = (
         promise="bounds",
         name="commands in hand are bounded",
         what="At `--commands-limit` nothing new is read until a tenth is free.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer.may_read",
-        code="self._ledger.healthy and not self._paused",
+        file="transport/commands/dispatcher.py",
+        where="Dispatcher.may_read",
+        code="not self._consumer.full and self._ledger.healthy",
         mutant="self._ledger.healthy",
         without="the whole stream is taken into memory",
         tests=("transport/test_consumer.py::test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free",),
@@ -126,10 +123,10 @@ MECHANISMS = (
         promise="P2",
         name="nothing is read while nothing can be stored",
         what="While Redis refuses writes nothing new is read.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer.may_read",
-        code="self._ledger.healthy and not self._paused",
-        mutant="not self._paused",
+        file="transport/commands/dispatcher.py",
+        where="Dispatcher.may_read",
+        code="not self._consumer.full and self._ledger.healthy",
+        mutant="not self._consumer.full",
         without="commands pile up that cannot even be accepted",
         tests=("transport/test_consumer.py::test_while_the_ledger_is_refused_nothing_new_is_read",),
     ),
@@ -137,9 +134,12 @@ MECHANISMS = (
         promise="faults",
         name="in doubt until the registry is read",
         what="A command that came before the registry was read ends when its device is not expected.",
-        file="transport/commands/dispatcher.py",
-        where="Dispatcher.recalled",
-        code="for in_flight in self.offline.recalled(now): ...",
+        file="transport/commands/device_queues.py",
+        where="DeviceQueues.recalled",
+        code="""
+            for in_flight in self.offline.recalled(now):
+                self.graces.set(in_flight, now)
+        """,
         mutant="self.offline.recalled(now)",
         without="it waits for the grace though nobody will come",
         tests=("transport/test_recall.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",),
@@ -179,7 +179,7 @@ MECHANISMS = (
         name="a command that todays limits refuse",
         what="A command that an earlier process took and today's limits refuse still comes to its end.",
         file="transport/commands/consumer.py",
-        where="CommandConsumer._refused",
+        where="CommandConsumer.refused",
         code="self._end_of_redelivered(entry, event, result)",
         mutant="",
         without="it is read again for ever",
@@ -192,8 +192,8 @@ MECHANISMS = (
         name="the first word tells the time",
         what="The reply to a command's first move measures the clock of Redis.",
         file="transport/commands/consumer.py",
-        where="CommandConsumer._opened",
-        code="if result.now_ms: ...",
+        where="CommandConsumer.opened",
+        code="self._commands.heard(in_flight, result)",
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
         tests=("transport/test_device_queue_writes.py::test_the_first_word_of_the_ledger_tells_the_time",),

@@ -10,12 +10,12 @@ MECHANISMS = (
         name="sent before the write",
         what="`sent` is in the log before the command is written.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.pump",
-        code='self._owner.propose(in_flight, "send", session_id=self.link.session_id, codec=codec)',
+        where="DeviceQueue.advance",
+        code='return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})',
         mutant="""
             request = in_flight.request
             self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))
-            self._owner.propose(in_flight, 'send', session_id=self.link.session_id, codec=codec)
+            return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})
         """,
         without="it is written first, and a crash in between sends it again",
         tests=("transport/test_device_queue.py::test_of_twenty_commands_one_is_out_at_any_time",),
@@ -37,7 +37,8 @@ MECHANISMS = (
         """,
         mutant="""
             in_flight.pending = None
-            queue._write()
+            in_flight.command = replace(in_flight.command, codec="12")
+            self._commands.follow(queue, queue._write())
             send = decide(evolve(in_flight.command, accepted), 'send', request=in_flight.request, session_id=link.session_id, codec=codec_for(in_flight.request.codec, link.speaks))
         """,
         without="it is written before anything is stored",
@@ -62,8 +63,8 @@ MECHANISMS = (
         what="A command whose connection closed while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.committed",
-        code='self._owner.propose(in_flight, "withdraw", reason=withdrawal_for(self._close_reason))',
-        mutant="return",
+        code="return _withdrawn(in_flight, withdrawal_for(self._close_reason))",
+        mutant="return None",
         without="it stays `sent` until it times out",
         tests=(
             "transport/test_connections.py::"
@@ -77,12 +78,10 @@ MECHANISMS = (
         file="transport/commands/device_queue.py",
         where="DeviceQueue.committed",
         code="""
-            if self._owner.stopping:
-                self._owner.propose(in_flight, 'withdraw', reason=GATEWAY_SHUTDOWN)
-            else:
-                ...
+            if stopping:
+                return _withdrawn(in_flight, GATEWAY_SHUTDOWN)
         """,
-        mutant="...",
+        mutant="",
         without="it is written by a gateway that will not hear the answer",
         tests=("transport/test_shutdown.py::test_a_command_whose_sent_is_not_committed_is_withdrawn",),
     ),
@@ -94,11 +93,9 @@ MECHANISMS = (
         where="DeviceQueue.committed",
         code="""
             if self._expired(in_flight):
-                self._owner.propose(in_flight, 'withdraw', reason=EXPIRED)
-            else:
-                ...
+                return _withdrawn(in_flight, EXPIRED)
         """,
-        mutant="...",
+        mutant="",
         without="it waits in the slot of a connection that is between frames",
         tests=(
             "transport/test_device_queue_writes.py::"
@@ -111,7 +108,10 @@ MECHANISMS = (
         what="The expiry is looked at in the step that writes.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue._write",
-        code="if self._expired(in_flight): ...",
+        code="""
+            if self._expired(in_flight):
+                return _withdrawn(in_flight, EXPIRED)
+        """,
         mutant="",
         without="a command that waited for the end of a frame is written too late",
         tests=(
@@ -124,7 +124,7 @@ MECHANISMS = (
         name="only between frames",
         what="A command is begun and written only while the connection is ready and between frames.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.pump",
+        where="DeviceQueue.advance",
         code="not self.link.writable",
         mutant="self.link.closed",
         without="it stands where the device reads an acknowledgement",
@@ -138,7 +138,7 @@ MECHANISMS = (
         name="the first in line is awaited",
         what="Nothing passes the first command in line while a move of it is on its way.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.pump",
+        where="DeviceQueue.advance",
         code="self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None",
         mutant="self.writes.free and self.writes.waiting",
         without="it is begun twice",
@@ -165,16 +165,17 @@ MECHANISMS = (
         name="a written command may have been sent",
         what="A written command whose connection closes fails, an unwritten one is withdrawn.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.close",
+        where="DeviceQueue._cut_off",
         code="""
             if in_flight.written:
-                ...
-            else:
-                ...
+                failed = failure_for(reason)
+                return Proposal(in_flight, "fail", {"reason": failed, "acknowledged": in_flight.received})
+            return _withdrawn(in_flight, withdrawal_for(reason)) if self.unwritten else None
         """,
         mutant="""
             if self.unwritten or in_flight.written:
-                self._owner.propose(in_flight, 'withdraw', reason=withdrawal_for(reason))
+                return _withdrawn(in_flight, withdrawal_for(reason))
+            return None
         """,
         without="a command that is out is told `not_sent`",
         tests=("transport/test_connections.py::test_a_written_command_fails_with_its_connection",),
@@ -245,21 +246,11 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="written before it is handed over",
-        what="A command counts as written when the socket is given its bytes, not afterwards.",
+        what="A command counts as written before the socket is given its bytes, not afterwards.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue._write",
-        code="""
-            self.writes.written()
-            in_flight.written, in_flight.written_at = (True, self._owner.clock.monotonic())
-            self._owner.wrote(self, in_flight)
-            in_flight.offset = self.link.send(frame)
-        """,
-        mutant="""
-            in_flight.offset = self.link.send(frame)
-            self.writes.written()
-            in_flight.written, in_flight.written_at = (True, self._owner.clock.monotonic())
-            self._owner.wrote(self, in_flight) if in_flight.queue else None
-        """,
+        code="in_flight.written, in_flight.written_at = True, self._clock.monotonic()",
+        mutant="in_flight.written_at = self._clock.monotonic()",
         without="a connection that breaks within the write leaves it without a verdict",
         tests=(
             "transport/test_connections.py::"

@@ -11,8 +11,8 @@ MECHANISMS = (
         what="A cancel of a command in hand is judged like anything else that happens to it.",
         file="transport/commands/cancellation.py",
         where="Cancellation.take",
-        code='self._dispatcher.commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))',
-        mutant='self._dispatcher.notes.cancel_rejected(request.command_id, entry, "unknown")',
+        code='self._commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))',
+        mutant='self._effects.submit(self._notes.cancel_rejected(request.command_id, entry, "unknown"))',
         without="it is rejected, though the command waits",
         tests=("transport/test_cancellation.py::test_a_queued_command_is_called_off",),
     ),
@@ -21,12 +21,12 @@ MECHANISMS = (
         name="a cancel looks again",
         what="A cancel whose command moved on meanwhile is judged again.",
         file="transport/commands/cancellation.py",
-        where="Cancellation._moved",
+        where="Cancellation.answered",
         code="""
             if result.applied:
                 ...
-            else:
-                ...
+            elif result.status in (Status.CONFLICT, Status.MISSING):
+                self.take(cancelling.request, cancelling.entry)
         """,
         mutant="if result.applied: ...",
         without="it is dropped without an answer",
@@ -39,18 +39,20 @@ MECHANISMS = (
         name="one cancel spares the others",
         what="A cancel whose ledger cannot be read does not keep the others waiting.",
         file="transport/commands/cancellation.py",
-        where="Cancellation._look_up_all",
+        where="Lookups._look_up_all",
         code="""
             try:
                 ...
             except Exception as error:
-                log.warning('cancel_not_answered', outbound_id=outbound_id, error=type(error).__name__)
+                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
+                self._failed(entry)
         """,
         mutant="""
             try:
                 ...
             except ZeroDivisionError as error:
-                log.warning('cancel_not_answered', outbound_id=outbound_id, error=type(error).__name__)
+                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
+                self._failed(entry)
         """,
         without="all that wait are let go",
         tests=(
@@ -96,8 +98,8 @@ MECHANISMS = (
         name="what was handed on is gone",
         what="A command that another instance has is let go of.",
         file="transport/commands/handover.py",
-        where="Handover._moved",
-        code="self._dispatcher.commands.release(in_flight)",
+        where="Handover.answered",
+        code="self._commands.release(in_flight)",
         mutant="",
         without="it stays in line here too",
         tests=("transport/test_handover.py::test_a_command_that_somebody_else_took_is_let_go_of",),
@@ -107,8 +109,8 @@ MECHANISMS = (
         name="what was said during a hand-over is heard",
         what="Inputs that waited for the outcome of a hand-over are offered again.",
         file="transport/commands/handover.py",
-        where="Handover._moved",
-        code="self._dispatcher.commands.resume(in_flight)",
+        where="Handover.answered",
+        code="self._commands.resume(in_flight)",
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(
@@ -133,8 +135,8 @@ MECHANISMS = (
         name="unsolicited answers do not pile up",
         what="While the ledger is far behind, what a device says unasked is only counted.",
         file="transport/commands/notes.py",
-        where="Notes._may_tell",
-        code="self._ledger.depth > BACKLOG",
+        where="Notes.unsolicited",
+        code="depth > BACKLOG",
         mutant="False",
         without="devices fill the memory during an outage",
         tests=(
@@ -174,8 +176,8 @@ MECHANISMS = (
         name="the time is that of Redis",
         what="Expiries are judged by the clock of Redis, measured with every reply.",
         file="transport/commands/in_flight.py",
-        where="InFlightCommands._settled",
-        code="if result.now_ms: ...",
+        where="InFlightCommands.answered",
+        code="self.heard(in_flight, result)",
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
         tests=("transport/test_device_queue_writes.py::test_each_word_of_the_ledger_tells_the_time",),
@@ -211,7 +213,7 @@ MECHANISMS = (
         name="not moved to ourselves",
         what="A command whose device the registry gives to us waits for it.",
         file="transport/commands/handover.py",
-        where="Handover.look",
+        where="Handover.found",
         code="holder != self._instance_id",
         mutant="True",
         without="it is handed to ourselves, hop by hop, and then lost",

@@ -37,15 +37,9 @@ MECHANISMS = (
         name="only what is stored has happened",
         what="A command is what it was until the ledger has said yes.",
         file="transport/commands/in_flight.py",
-        where="InFlightCommands._settled",
-        code="""
-            if result.applied:
-                ...
-        """,
-        mutant="""
-            if True:
-                ...
-        """,
+        where="InFlightCommands.answered",
+        code="result.applied",
+        mutant="True",
         without="a move that was refused counts, and the command is written",
         tests=(
             "transport/test_dispatcher.py::test_a_queued_command_whose_ledger_is_lost_is_not_sent",
@@ -56,9 +50,9 @@ MECHANISMS = (
         promise="P1",
         name="the fence is asked for",
         what="The move to `sent` asks that no other living instance hold the device.",
-        file="transport/commands/in_flight.py",
-        where="InFlightCommands.step",
-        code='held_imei=in_flight.request.imei if event.state == SENT else ""',
+        file="transport/commands/in_flight_command.py",
+        where="InFlightCommand.step",
+        code='held_imei=self.request.imei if sent else ""',
         mutant="",
         without="the script is not asked to look",
         tests=(
@@ -83,7 +77,7 @@ MECHANISMS = (
         what="The verdict of a command whose ledger is lost is written all the same.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._ledger_lost",
-        code="self._commit(in_flight, replace(event, recovered=True), remove)",
+        code="self._commit(in_flight, replace(event, recovered=True), in_flight.removing)",
         mutant="self.release(in_flight)",
         without="what is out when Redis comes back empty has no verdict",
         tests=(
@@ -121,7 +115,7 @@ MECHANISMS = (
         name="what cannot be stored is told",
         what="A command that the store refuses for good goes to the dead letters with what is known.",
         file="transport/commands/in_flight.py",
-        where="InFlightCommands._settled",
+        where="InFlightCommands.answered",
         code="self.give_up(in_flight, result.detail, event)",
         mutant="self.release(in_flight)",
         without="it is dropped in silence",
@@ -137,13 +131,18 @@ MECHANISMS = (
         file="transport/commands/in_flight.py",
         where="InFlightCommands._commit",
         code="""
-            self._ledger.submit(self.step(in_flight, event, remove))
-            if event.terminal: ...
+            self.submit_step(in_flight, event, remove)
+            if event.terminal:
+                self._leave(in_flight)
         """,
         mutant="""
-            step = self.step(in_flight, event, remove)
-            if event.terminal: ...
-            self._ledger.submit(step)
+            step = in_flight.step(event, remove)
+            if event.terminal:
+                queue = self._queues.queue_with(in_flight)
+                self._leave(in_flight)
+                if queue is not None:
+                    self.follow(queue, queue.advance(stopping=self.stopping))
+            self._effects.submit(step, in_flight)
         """,
         without="the log tells the next command's `sent` before this one's end",
         tests=(
@@ -172,12 +171,12 @@ MECHANISMS = (
                 self.recent_outcomes.add(event)
         """,
         mutant="",
-        without="after a failover the command is written again",
+        without="after a failover, or for its repetition, the command is written again",
         tests=(
-            (
-                "transport/test_in_flight.py::"
-                "test_what_was_done_with_a_command_that_another_has_decided_is_remembered"
-            ),
+            "transport/test_in_flight.py::"
+            "test_what_was_done_with_a_command_that_another_has_decided_is_remembered",
+            "transport/test_recent_outcomes.py::"
+            "test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict",
         ),
     ),
     Mechanism(
@@ -186,7 +185,10 @@ MECHANISMS = (
         what="A command that cannot be stored is given up once, for all of its moves.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.give_up",
-        code="if not self.holds(in_flight.request.outbound_id): ...",
+        code="""
+            if in_flight.request.outbound_id not in self.entries:
+                return
+        """,
         mutant="",
         without="it is counted and told for each of its moves",
         tests=("transport/test_in_flight.py::test_a_command_that_cannot_be_stored_is_given_up_once",),
@@ -197,7 +199,7 @@ MECHANISMS = (
         what="A process remembers which commands it has given up.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.give_up",
-        code="self.recent_outcomes.add(events[-1])",
+        code="self.recent_outcomes.add(letter.events[-1])",
         mutant="",
         without="it is sent when its entry comes again, after `not_sent`",
         tests=(

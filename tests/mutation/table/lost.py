@@ -13,9 +13,9 @@ MECHANISMS = (
             "whatever Redis has forgotten."
         ),
         file="transport/commands/consumer.py",
-        where="CommandConsumer._take",
+        where="CommandConsumer.take",
         code="""
-            if not self._duplicates.take(request, entry):
+            if not self._duplicates.take(request):
                 ...
         """,
         mutant="...",
@@ -30,7 +30,7 @@ MECHANISMS = (
         name="verdicts are remembered",
         what="A process remembers the verdicts it has given.",
         file="transport/commands/in_flight.py",
-        where="InFlightCommands._apply",
+        where="InFlightCommands.apply",
         code="self.recent_outcomes.add(event)",
         mutant="",
         without="a command that it has finished looks new to it",
@@ -44,8 +44,8 @@ MECHANISMS = (
         name="what was lost is told again",
         what="A verdict that finds the moves before it lost tells them all.",
         file="transport/commands/in_flight.py",
-        where="InFlightCommands._settled",
-        code="not self._restored(in_flight, event, remove, result)",
+        where="InFlightCommands.answered",
+        code="not self._restored(in_flight, event, result)",
         mutant="True",
         without="the command stays without a verdict in a Redis that has lost its `sent`",
         tests=(
@@ -59,7 +59,7 @@ MECHANISMS = (
         what="When Redis has lost a waiting command, the entry that asks for it again takes its place.",
         file="transport/commands/duplicates.py",
         where="DuplicateEntries._follow",
-        code="in_hand.follower = partial(self._take_or_begin, request)",
+        code="in_hand.follower = request",
         mutant="",
         without="the next command goes out first, and the repetition waits for the next look",
         tests=(
@@ -79,26 +79,6 @@ MECHANISMS = (
         tests=(
             "transport/test_recent_outcomes.py::"
             "test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition",
-        ),
-    ),
-    Mechanism(
-        promise="P2",
-        name="a verdict is known before its repetition is looked at",
-        what="The outcome of a command that was overruled is remembered before the repetition is taken.",
-        file="transport/commands/in_flight.py",
-        where="InFlightCommands._overruled",
-        code="""
-            if late: ...
-            self.release(in_flight)
-        """,
-        mutant="""
-            self.release(in_flight)
-            if late: ...
-        """,
-        without="a command that was answered is written again for its repetition",
-        tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict",
         ),
     ),
     Mechanism(
@@ -145,7 +125,7 @@ MECHANISMS = (
         name="an old refusal does not leave a command undone",
         what="A command that was refused here and begun elsewhere is carried out when it is moved here.",
         file="transport/commands/duplicates.py",
-        where="DuplicateEntries._opened",
+        where="DuplicateEntries.opened",
         code="found.seq and not found.terminal",
         mutant="found.seq and not found.terminal and verdict is None",
         without="it is asked about at every look, and never ends",

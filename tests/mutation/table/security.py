@@ -353,7 +353,7 @@ MECHANISMS = (
         promise="security",
         name="the verdict's line says no text",
         what="The log line of a command names what became of it, never what it said.",
-        file="transport/commands/in_flight.py",
+        file="transport/commands/verdict_log.py",
         where="log_verdict",
         code="rtt_ms=event.rtt_ms",
         mutant="response=event.response",

@@ -42,7 +42,7 @@ MECHANISMS = (
         name="a closed queue is empty",
         what="What waited in a queue that closed waits elsewhere only.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.close",
+        where="DeviceQueue._vacate",
         code="self.writes.waiting.clear()",
         mutant="",
         without="what waited behind a command that is held elsewhere waits twice",
@@ -58,14 +58,12 @@ MECHANISMS = (
         name="nothing begins in a gateway that stops",
         what="While the gateway stops no command is begun.",
         file="transport/commands/device_queue.py",
-        where="DeviceQueue.pump",
+        where="DeviceQueue.advance",
         code="""
-            if self._owner.stopping:
-                return
-            else:
-                ...
+            if stopping:
+                return None
         """,
-        mutant="...",
+        mutant="",
         without="a device that becomes ready gets another command",
         tests=("transport/test_device_queue.py::test_nothing_is_begun_in_a_gateway_that_stops",),
     ),
@@ -97,6 +95,23 @@ MECHANISMS = (
         without="the others are not written when the device comes",
         tests=(
             "transport/test_cancellation.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",
+        ),
+    ),
+    Mechanism(
+        promise="P3",
+        name="one input at a time",
+        what="What an effect causes is handled when the input before it has been dealt with.",
+        file="transport/commands/dispatcher.py",
+        where="Dispatcher._take",
+        code="""
+            if self._busy:
+                self._inputs.append((handler, given))
+                return
+        """,
+        mutant="",
+        without="a connection that closes while it is written to is handled within the write",
+        tests=(
+            "transport/test_connections.py::test_what_a_write_causes_is_handled_when_the_write_has_ended",
         ),
     ),
 )
