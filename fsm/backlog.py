@@ -1,27 +1,26 @@
-"""How much was taken from devices and is not stored yet: one bound for all of it.
+"""The backlog: what was read from devices and is not stored yet, with one limit for all of it.
 
-Whoever stores what devices send adds to the backlog what it takes, and removes it when it is stored or
-dropped. Whoever reads from devices asks it first. The bound holds because the question comes before the read:
-the backlog passes its limit by no more than what is read at once.
+The store adds a frame to the backlog when it accepts it, and removes it when it is stored or dropped. A
+connection asks the backlog before it reads, so the backlog exceeds its limit by one read at most.
 
 No device may fill it alone. A device may have a share of what is still free: the fuller the backlog, the
-smaller the share of those who have much in it, so that there is room for one who has nothing in it.
+smaller this share, so that there is room for a device that has nothing in it.
 """
 
 from __future__ import annotations
 
 LIMIT = 16 * 1024 * 1024
-"""Bytes above which no device is read: what a store that stands still may cost."""
+"""Bytes above which no device is read: the memory that an outage of the store may take."""
 SHARE = 16
-"""A device with several frames in the backlog may have this part of what is free."""
+"""A device with several frames in the backlog may have this fraction of the free bytes."""
 
 
 class Backlog:
     """A count of bytes.
 
     Attributes:
-        bytes: taken and neither stored nor dropped.
-        limit: no device is read while `bytes` is above it.
+        bytes: accepted, and neither stored nor dropped.
+        limit: no device is read as long as `bytes` is above it.
     """
 
     __slots__ = ("bytes", "limit")
@@ -32,12 +31,12 @@ class Backlog:
 
     @property
     def full(self) -> bool:
-        """Whether no device is to be read."""
+        """Whether no device may be read."""
         return self.bytes > self.limit
 
     @property
     def free(self) -> int:
-        """Bytes up to the limit; below zero when it is passed."""
+        """Bytes left up to the limit; negative above it."""
         return self.limit - self.bytes
 
     def shares(self, own: int) -> bool:

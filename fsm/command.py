@@ -1,8 +1,8 @@
-"""The command: its table, how a move is decided, and how an event is folded.
+"""The command: its state table, how a transition is decided, and how an event is folded.
 
 ``decide`` asks the table and returns the event that would follow; ``evolve`` folds an event into the next
-value. A command is replaced by ``evolve(command, event)`` only when the store has accepted the event, so
-living and replaying are the same path.
+value. A command is replaced by ``evolve(command, event)`` only after the store has accepted the event. So
+live commands and replayed ones take the same path.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMMAND = Table(
 """States and edges of a command. ``new`` is a pseudo-state that is never published."""
 
 OUTCOMES = {RESPONDED: "responded", DELIVERED: "delivered", FAILED: "failed", TIMEOUT: "failed"}
-"""What a terminal state means to a consumer that knows three outcomes."""
+"""The outcome of each terminal state, for consumers that know only three outcomes."""
 
 _machine = StateMachine(COMMAND)
 
@@ -65,18 +65,18 @@ class Entry:
 
 @dataclass(slots=True, frozen=True)
 class CommandRequest:
-    """What a producer asks: the validated content of one outbound entry.
+    """A request of a producer: the validated content of one outbound entry.
 
     Attributes:
         payload: command text, sent byte for byte.
-        codec: ``"12"`` or ``"14"``; empty when the gateway is to choose (`fsm.serial`).
-        expires_at: epoch ms, by the clock of Redis; never written to a device at or after it.
-        accepted_at: epoch ms at which a gateway first took the command.
+        codec: ``"12"`` or ``"14"``; empty if the gateway has to choose (`fsm.serial`).
+        expires_at: epoch ms of Redis; from then on the command is not written to a device.
+        accepted_at: epoch ms at which a gateway first read the command.
         response_timeout: seconds, from the write.
-        expect_response: False when success is the device's TCP acknowledgement.
-        instance_id: the instance whose stream holds the entry; ``outbound_id`` is the entry's id there.
-        hops: how often the command has moved between instances.
-        echo: the producer's fields repeated in every event, as (name, value) pairs.
+        expect_response: False if the TCP acknowledgement of the device is the success.
+        instance_id: the instance whose stream holds the entry; ``outbound_id`` is the id of the entry there.
+        hops: how often the command was handed over between instances.
+        echo: fields of the producer that are repeated in every event, as (name, value) pairs.
     """
 
     command_id: str
@@ -95,9 +95,9 @@ class CommandRequest:
 
 @dataclass(slots=True, frozen=True)
 class Command:
-    """A command as its events tell it: the fold of its history.
+    """A command: the fold of its events.
 
-    ``codec`` is the one it was sent with, or would be as far as is known.
+    ``codec`` is the codec it was sent with; before that, the codec it would be sent with as far as is known.
     """
 
     command_id: str
@@ -110,15 +110,15 @@ class Command:
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing can follow."""
+        """Whether no event can follow."""
         return self.state in COMMAND.terminal
 
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """What a device answered, as it is published: text when printable ASCII, else hex.
+    """The answer of a device as it is published: text if it is printable ASCII, else hex.
 
-    ``truncated`` tells that the answer was longer than is kept; ``attribution`` is one of
+    ``truncated`` means that the answer was longer and is cut; ``attribution`` is one of
     `fsm.serial.ATTRIBUTIONS`.
     """
 
@@ -131,13 +131,13 @@ class Answer:
 
 @dataclass(slots=True)
 class _Probe:
-    """A disposable subject: the machine moves it, and the command stays as it is."""
+    """A temporary subject for the machine, so that the command itself is not changed."""
 
     state: str
 
 
 class Facts(TypedDict, total=False):
-    """What may be told of a trigger; see `decide`."""
+    """Optional facts about a trigger; see `decide`."""
 
     reason: CommandReason | Literal[""]
     detail: str
@@ -164,13 +164,13 @@ def decide(
     rtt_ms: int | None = None,
     recovered: bool = False,
 ) -> CommandEvent:
-    """The event that follows when `trigger` happens to `command`; nothing is changed.
+    """The event that follows if `trigger` happens to `command`. Nothing is changed.
 
     Args:
-        codec: the codec chosen for the command; without it the event repeats what the history says.
-        acknowledged: the device's TCP has acknowledged every byte of the command.
+        codec: the codec chosen for the command; without it the event has the codec of the history.
+        acknowledged: whether the TCP of the device has acknowledged every byte of the command.
         request: gives the event its imei, codec, entry and echoed fields.
-        entry: stands in for the request's entry when that could not be read as a command, or is not known.
+        entry: replaces the entry of the request, if that was invalid or is not known.
 
     Raises:
         IllegalTransition: the table has no such edge from this state.
@@ -213,10 +213,10 @@ def decide(
 
 
 def evolve(command: Command, event: CommandEvent) -> Command:
-    """`command` with `event` folded into it. Knows no rules: what was stored is what happened.
+    """`command` with `event` folded into it. No rule is checked: a stored event has happened.
 
     Raises:
-        SequenceGap: the event is of another command or does not continue this one.
+        SequenceGap: the event belongs to another command or does not continue this one.
     """
     if event.command_id != command.command_id or event.seq != command.seq + 1:
         raise SequenceGap(command.command_id, command.seq + 1, event.seq)

@@ -1,4 +1,4 @@
-"""Deadlines as data: a heap that is asked what is due, and never wakes anybody."""
+"""Deadlines as data: a heap. The caller asks at intervals what is due; there are no timers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Deadlines(Generic[K]):
-    """One deadline per key, in seconds of the clock whose reading the caller passes to `due`.
+    """One deadline for each key, in seconds of the clock whose time the caller passes to `due`.
 
-    Setting a key again moves its deadline. A moved or cancelled deadline stays in the heap until its old
-    time comes or the heap is mostly such leftovers, so both cost one heap operation at most.
+    Setting a key again replaces its deadline. A replaced or cancelled deadline stays in the heap until its
+    time comes, or until most of the heap is obsolete; so both cost one heap operation at most.
     """
 
     __slots__ = ("_at", "_heap", "_serial")
@@ -36,13 +36,14 @@ class Deadlines(Generic[K]):
             self._compact()
 
     def cancel(self, key: K) -> bool:
-        """`key` is no longer due; whether it had a deadline."""
+        """Remove the deadline of `key`; whether it had one."""
         return self._at.pop(key, None) is not None
 
     def due(self, now: float, at_most: int = sys.maxsize) -> list[K]:
-        """Take out the keys whose deadline is at or before `now`: earliest first, ties as they were set.
+        """Remove and return the keys whose deadline is at or before `now`: earliest first, ties as they were
+        set.
 
-        What is beyond `at_most` keys stays due.
+        Keys beyond `at_most` stay due.
         """
         keys: list[K] = []
         while self._heap and self._heap[0][0] <= now and len(keys) < at_most:

@@ -1,6 +1,6 @@
-"""Tables as pictures: Mermaid text and Markdown rows, drawn from the tables the gateway runs.
+"""Draws state tables as Mermaid text and as Markdown rows.
 
-Every edge of a table is one arrow, and nothing else is. The pseudo-state a table starts in is drawn as the
+Every edge of a table is one arrow, and there are no other arrows. The initial pseudo-state is drawn as the
 start mark, and a state that no edge leaves gets the end mark.
 """
 
@@ -17,7 +17,7 @@ from fsm.session import SESSION
 
 MARK = "[*]"
 
-# Widths are measured with a font of Verdana's metrics, so labels are asked for in one: none is clipped.
+# The renderer measures widths with the metrics of Verdana: with this font no label is clipped.
 THEME = (
     '%%{init: {"theme": "base", "themeVariables": {"fontFamily": "Verdana, DejaVu Sans, sans-serif", '
     '"fontSize": "14px", "lineColor": "#5f6368", "primaryColor": "#eef3fd", "primaryBorderColor": "#3367d6", '
@@ -34,7 +34,7 @@ CLASSES = {
 
 @dataclass(slots=True, frozen=True)
 class Visit:
-    """One move of one history: an edge of the table, its place in the history, and why it was taken."""
+    """One transition of a history: an edge of the table, its number in the history, and its reason."""
 
     source: str
     trigger: str
@@ -44,7 +44,7 @@ class Visit:
 
 
 def path(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> tuple[Visit, ...]:
-    """The moves that `events` tell of, in the terms of `table`."""
+    """The transitions of `events` as edges of `table`."""
     return tuple(
         Visit(event.prev or table.initial, event.trigger, event.state, event.seq, event.reason)
         for event in events
@@ -55,10 +55,10 @@ def mermaid(table: Table, *, outcomes: Mapping[str, str] | None = None, visited:
     """`table` as a Mermaid state diagram.
 
     Args:
-        outcomes: what a terminal state means; a state whose outcome is ``failed`` is drawn as a failure, any
-            other as a success, and one without an outcome as a plain end.
-        visited: moves to mark: their arrows carry the number of the move and its reason, their states stand
-            out.
+        outcomes: the outcome of terminal states. ``failed`` is drawn as a failure, any other outcome as a
+            success, and a state without an outcome as a plain end.
+        visited: transitions to mark: their arrows have their number and reason, and their states are
+            highlighted.
     """
     lines = [THEME, "stateDiagram-v2", "  direction LR"]
     lines += [f"  {_node(table, e['source'])} --> {e['dest']}: {_label(e, visited)}" for e in _sorted(table)]
@@ -69,17 +69,17 @@ def mermaid(table: Table, *, outcomes: Mapping[str, str] | None = None, visited:
 
 
 def command_diagram(visited: Sequence[Visit] = ()) -> str:
-    """The command machine; with `visited`, the way one command took."""
+    """The state diagram of a command; with `visited`, the path of one command is marked."""
     return mermaid(COMMAND, outcomes=OUTCOMES, visited=visited)
 
 
 def session_diagram(visited: Sequence[Visit] = ()) -> str:
-    """The session machine; with `visited`, the way one session took."""
+    """The state diagram of a session; with `visited`, the path of one session is marked."""
     return mermaid(SESSION, visited=visited)
 
 
 def verdict_rows() -> str:
-    """The command machine as a Markdown table: each edge with its reasons and deliveries."""
+    """The state table of a command in Markdown: each edge with its reasons and deliveries."""
     rows = ["| from | trigger | to | reasons | delivery |", "|---|---|---|---|---|"]
     for edge in COMMAND:
         verdict = RULES[edge["trigger"], edge["source"]]
@@ -96,7 +96,7 @@ def verdict_rows() -> str:
 
 
 def _reasons_of(edge: Edge) -> list[str]:
-    """The reasons of the edge's trigger that its guards let through."""
+    """The reasons of the trigger that the guards of the edge allow."""
     reasons = RULES[edge["trigger"], edge["source"]].reasons
     wanted = {guard.__name__ for guard in edge.get("conditions", ())}
     barred = {guard.__name__ for guard in edge.get("unless", ())}
@@ -104,7 +104,7 @@ def _reasons_of(edge: Edge) -> list[str]:
 
 
 def _sorted(table: Table) -> list[Edge]:
-    """Edges by their states, so that arrows between two states, and the two arms of a guard, lie together."""
+    """Edges ordered by their states, so that arrows between the same states are next to each other."""
     order = {state: place for place, state in enumerate(table.states)}
 
     def place(edge: Edge) -> tuple[int, int, int]:

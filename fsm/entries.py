@@ -1,7 +1,8 @@
 """Outbound entries as fields, for the stream of another instance and for the dead-letter stream.
 
-A dead letter outlives its entry and is read by people, so it holds no text of a command. Only the values of
-fields that are known to hold no text are kept: a misspelt ``payload`` is a text, too.
+A dead letter is kept after its entry and people read it, so it must not hold the text of a command. Only
+values of fields that are known to hold no text are kept: a field with a misspelled name may be the
+``payload``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 FIELDS_KEPT = 100
 VALUE_KEPT = 256
-"""Fields, and bytes of a value, that a dead letter keeps: enough to see who writes what is no command."""
+"""Fields, and bytes of a value, that a dead letter keeps: enough to find the producer of the entry."""
 
 _NAMED = frozenset(
     (
@@ -29,7 +30,7 @@ _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def entry_fields(request: CommandRequest) -> Pairs:
-    """The entry from which another instance reads the same command, with its times spelt out."""
+    """The entry for the stream of another instance: the same command, with explicit times."""
     return (
         ("command_id", request.command_id),
         ("imei", request.imei),
@@ -45,16 +46,16 @@ def entry_fields(request: CommandRequest) -> Pairs:
 
 
 def letter_of(request: CommandRequest) -> Pairs:
-    """The dead letter of a command that could be read."""
+    """The dead letter of a valid command."""
     return letter_fields({name.encode(): value.encode() for name, value in entry_fields(request)})
 
 
 def letter_fields(fields: Mapping[bytes, bytes]) -> Pairs:
-    """What a dead letter tells of an entry as it was read.
+    """The dead letter of an invalid entry.
 
-    The fields that the contract names are kept, cut at `VALUE_KEPT` bytes, ``payload`` excepted; what is not
-    UTF-8 is in hex under the name with ``_hex`` added. Of any other field the length in bytes is told, under
-    its name with ``_length`` added, if that is an identifier. What is missing then is told by ``cut``.
+    The fields of the contract are kept, except ``payload``, and cut at `VALUE_KEPT` bytes. A value that is
+    not UTF-8 is in hex, under its name with ``_hex``. Of any other field only the length in bytes is kept,
+    under its name with ``_length``, if that name is an identifier. ``cut`` says that something was left out.
     """
     pairs: list[tuple[str, str]] = []
     whole = len(fields) <= FIELDS_KEPT

@@ -1,22 +1,22 @@
 """The errors of the gateway: one root, two branches.
 
     GatewayError
-    ├── DeviceFault      what a device did (bytes we could not accept)
-    └── GatewayFault     what went wrong on our side (a rule, a store, an option)
+    ├── DeviceFault      errors of a device (bytes that cannot be accepted)
+    └── GatewayFault     errors on our side (a rule, a store, an option)
         ├── IllegalTransition
         ├── WrongReason
         ├── UnknownTrigger, UnknownState, UnknownReason
         ├── SequenceGap
         └── InvalidCommand
 
-Data is in attributes; ``str(error)`` is one sentence.
+The data is in attributes; ``str(error)`` is one sentence.
 """
 
 from __future__ import annotations
 
 
 class GatewayError(Exception):
-    """Root of every error the gateway raises on purpose."""
+    """The root of all errors that the gateway raises."""
 
 
 class DeviceFault(GatewayError):
@@ -24,11 +24,11 @@ class DeviceFault(GatewayError):
 
 
 class GatewayFault(GatewayError):
-    """Something went wrong on this side of the socket."""
+    """An error on this side of the socket."""
 
 
 class IllegalTransition(GatewayFault):
-    """A trigger was tried in a state that has no edge for it; nothing moved."""
+    """The state has no edge for the trigger; nothing was changed."""
 
     def __init__(self, machine: str, state: str, trigger: str) -> None:
         super().__init__(f"The {machine} machine has no edge {trigger!r} from state {state!r}.")
@@ -38,7 +38,7 @@ class IllegalTransition(GatewayFault):
 
 
 class WrongReason(GatewayFault):
-    """A move was given a reason that does not belong to its edge; nothing moved."""
+    """The reason does not belong to the edge; nothing was changed."""
 
     def __init__(self, trigger: str, state: str, reason: str) -> None:
         super().__init__(f"The reason {reason!r} does not belong to {trigger!r} from {state!r}.")
@@ -48,7 +48,7 @@ class WrongReason(GatewayFault):
 
 
 class UnknownTrigger(GatewayFault):
-    """A trigger that the machine has on no edge at all: an error of the program; nothing moved."""
+    """No edge of the machine has this trigger: a bug. Nothing was changed."""
 
     def __init__(self, machine: str, trigger: str) -> None:
         super().__init__(f"The {machine} machine has no trigger {trigger!r}.")
@@ -57,7 +57,7 @@ class UnknownTrigger(GatewayFault):
 
 
 class UnknownState(GatewayFault):
-    """A state that the machine does not have, for example one of another version; nothing moved."""
+    """The machine does not have this state, which may come from another version. Nothing was changed."""
 
     def __init__(self, machine: str, state: str) -> None:
         super().__init__(f"The {machine} machine has no state {state!r}.")
@@ -66,7 +66,7 @@ class UnknownState(GatewayFault):
 
 
 class UnknownReason(GatewayFault):
-    """A reason that belongs to no edge at all: an error of the program; nothing moved."""
+    """No edge has this reason: a bug. Nothing was changed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"No edge has the reason {reason!r}.")
@@ -74,7 +74,7 @@ class UnknownReason(GatewayFault):
 
 
 class SequenceGap(GatewayFault):
-    """An event does not continue the history it is folded into."""
+    """An event does not continue the history into which it is folded."""
 
     def __init__(self, subject: str, expected: int, found: int) -> None:
         super().__init__(f"The history of {subject} continues with event {expected}, not {found}.")
@@ -84,10 +84,10 @@ class SequenceGap(GatewayFault):
 
 
 class InvalidCommand(GatewayFault):
-    """An outbound entry is not a command.
+    """An outbound entry is not a valid command.
 
-    ``field`` names the field at fault and never its value, which may hold a password.
-    ``command_id`` is the id when one could be read, else ``None``.
+    ``field`` names the wrong field, but never its value, which may hold a password. ``command_id`` is the id
+    if it could be read, else ``None``.
     """
 
     def __init__(self, field: str, problem: str, command_id: str | None = None) -> None:

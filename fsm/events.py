@@ -1,7 +1,7 @@
-"""What happened: the entries of the event log, as values.
+"""Events and notes: the entries of the event log, as values.
 
-An event is appended once and never changed. ``at`` and ``age_ms`` are stamped by the store with its own
-clock, the only one all instances share, and are therefore not fields of a proposed event.
+An event is appended once and never changed. The store adds ``at`` and ``age_ms`` by its own clock, which is
+the only clock that all instances share; so a proposed event does not have these fields.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(slots=True, frozen=True)
 class CommandEvent:
-    """One move of one command.
+    """One transition of one command.
 
-    ``response`` is the device's answer when it is printable ASCII; ``response_hex`` otherwise. ``rtt_ms``
-    runs from the write to the answer. ``attribution`` stands with an answer: whether it is sure to be this
-    command's. ``recovered`` marks an event written although the ledger was lost.
-    ``echo`` holds the producer's own fields (``requested_by``, ``correlation_id``, ``traceparent``,
-    ``retry_of``), repeated in every event.
+    ``response`` is the answer of the device if it is printable ASCII; else ``response_hex``. ``rtt_ms`` is
+    the time from the write to the answer. With an answer, ``attribution`` says whether it certainly belongs
+    to this command. ``recovered`` marks an event that was written although the ledger was lost. ``echo``
+    holds fields of the producer (``requested_by``, ``correlation_id``, ``traceparent``, ``retry_of``), which
+    every event repeats.
     """
 
     command_id: str
@@ -50,7 +50,7 @@ class CommandEvent:
 
 @dataclass(slots=True, frozen=True)
 class Note:
-    """A remark about a command (or about no command) that changes no state; ``note`` is its name."""
+    """A note, about a command or about none, which changes no state; ``note`` is its name."""
 
     note: str
     note_id: str
@@ -72,7 +72,7 @@ class Note:
 
 @dataclass(slots=True, frozen=True)
 class SessionEvent:
-    """One move of one session. ``peer`` is the device's ``host:port``."""
+    """One transition of one session. ``peer`` is the address of the device."""
 
     session_id: str
     seq: int

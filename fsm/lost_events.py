@@ -1,4 +1,4 @@
-"""What has to be told a second time, because Redis lost what it had confirmed."""
+"""Events that have to be published again, because Redis lost them after it had confirmed them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from fsm.events import CommandEvent
 
 
 def restore_lost_events(verdict: CommandEvent, found: Command, request: CommandRequest) -> list[CommandEvent]:
-    """The events that lead from what the ledger holds to the verdict that was given; empty if none do.
+    """The events from the state in the ledger to the terminal event that was published; empty if there are
+    none.
 
     Args:
-        found: the command as the ledger has it; ``new`` when it has nothing.
-        request: the entry that came again, which need not be the one that `verdict` was given to.
+        verdict: the terminal event that was published.
+        found: the command as the ledger has it; ``new`` if there is no ledger.
+        request: the entry that was read again; it may be another one than that of `verdict`.
     """
     events = []
     if found.state == NEW and verdict.prev:

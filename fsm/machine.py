@@ -1,11 +1,12 @@
-"""The only user of `transitions`: a table of edges, and one shared machine that moves objects along them.
+"""State machines: a table of edges, and one shared machine that changes the state of objects.
 
-The machine owns no model. Any object with a ``state`` attribute can be moved, and objects are never
-registered with it, so a session or a command costs the machine no memory. Callbacks are not used at all:
-a trigger either moves ``state`` along an edge of the table or raises, and every effect belongs to the caller.
+This is the only module that imports `transitions`. The machine owns no model: it changes any object with a
+``state`` attribute, and objects are never registered with it, so they cost it no memory. There are no
+callbacks: a trigger either changes ``state`` along an edge of the table or raises, and the caller carries out
+all effects.
 
-Without callbacks most of what the library does at a trigger is preparing to call nothing. `LeanEvent` leaves
-that out, at an eighth of the cost; a test holds it equal to the library's own event on every input.
+Without callbacks, most of the library's work at a trigger is not needed. `LeanEvent` omits it and costs an
+eighth; a test compares it with the library's own event for every input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from transitions import Event, EventData, Machine, MachineError, Transition
 
 from fsm.errors import IllegalTransition, UnknownState, UnknownTrigger
 
-# Below WARNING the library formats several lines per trigger, seven times the cost of the trigger itself.
+# Below WARNING the library formats several lines for each trigger: seven times the cost of the trigger.
 logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
@@ -27,7 +28,7 @@ Guard = Callable[[EventData], bool]
 
 
 def reason_is(wanted: str) -> Guard:
-    """A guard that lets an edge through when the trigger was fired for the reason `wanted`."""
+    """A guard that allows an edge only if the trigger has the reason `wanted`."""
 
     def guard(event: EventData) -> bool:
         return bool(event.kwargs.get("reason") == wanted)
@@ -39,8 +40,8 @@ def reason_is(wanted: str) -> Guard:
 class Edge(TypedDict, total=False):
     """One row of a table, in the form `transitions` reads.
 
-    Guards are pure functions of the event data (``event.kwargs["reason"]``), needed only where one trigger
-    leads from one state to two.
+    Guards are pure functions of the event data (``event.kwargs["reason"]``). They are needed only if one
+    trigger leads from one state to two states.
     """
 
     trigger: Required[str]
@@ -51,16 +52,16 @@ class Edge(TypedDict, total=False):
 
 
 class HasState(Protocol):
-    """What a machine needs of the object it moves."""
+    """The attribute that a machine needs of an object."""
 
     state: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """A state machine as data: its name, its states, the one it starts in, and its edges.
+    """A state machine as data: its name, its states, the initial state, and its edges.
 
-    A state is terminal when no edge leaves it; nothing declares it so.
+    A state that no edge leaves is terminal.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Table:
         return tuple(dict.fromkeys(edge["trigger"] for edge in self.edges))
 
     def check(self, trigger: str) -> None:
-        """Make sure that some edge of the table has this trigger.
+        """Check that some edge of the table has this trigger.
 
         Raises:
             UnknownTrigger: none has.
@@ -101,13 +102,13 @@ class Table:
 
 
 class LeanEvent(Event):
-    """A trigger that evaluates guards and moves ``state``, and knows no callbacks."""
+    """A trigger that evaluates guards and changes ``state``, without callbacks."""
 
     def trigger(self, model: Any, *args: object, **kwargs: object) -> bool:
-        """Move `model` along the first edge whose guards let it through; False when none does.
+        """Change `model` along the first edge that its guards allow; False if there is none.
 
         Raises:
-            MachineError: no edge leaves the model's state under this trigger.
+            MachineError: the state of the model has no edge with this trigger.
         """
         candidates = self.transitions.get(model.state)
         if not candidates:
@@ -127,7 +128,7 @@ class LeanEvent(Event):
 
 
 class LeanMachine(Machine):
-    """The library's machine with `LeanEvent` for its triggers."""
+    """The machine of the library, with `LeanEvent` for its triggers."""
 
     event_cls = LeanEvent
 
@@ -135,7 +136,7 @@ class LeanMachine(Machine):
 class StateMachine:
     """The shared `transitions` machine of one table.
 
-    >>> StateMachine(table).fire(command, "send")   # moves command.state, or raises IllegalTransition
+    >>> StateMachine(table).fire(command, "send")   # changes command.state, or raises IllegalTransition
     """
 
     def __init__(self, table: Table) -> None:
@@ -155,12 +156,10 @@ class StateMachine:
         self._fire = {name: event.trigger for name, event in machine.events.items()}
 
     def fire(self, subject: HasState, trigger: str, reason: str = "") -> None:
-        """Move `subject` along `trigger`.
-
-        In each case of an error the subject is unchanged.
+        """Change the state of `subject` by `trigger`. After an error the subject is unchanged.
 
         Raises:
-            UnknownTrigger: the table has this trigger on no edge.
+            UnknownTrigger: no edge of the table has this trigger.
             UnknownState: the table does not have the subject's state.
             IllegalTransition: there is no such edge from the subject's state.
         """

@@ -1,8 +1,8 @@
-"""What the rules ask of the ledger, and what it answers: values only.
+"""Moves: changes of the ledger, and their results, as values.
 
-A `Move` is one compare-and-set of one command with the event that records it. The store carries out many in
-one script and calls each one's ``done`` with a `MoveResult`. Repeating a move after a lost reply is
-harmless: its token makes the second time answer ``ALREADY``.
+A `Move` is one compare-and-set of one command, with the event that records it. The store applies many moves
+in one script call and calls the ``done`` of each with a `MoveResult`. After a lost reply a move may be
+repeated: by its token the script recognises it and answers ``ALREADY``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fsm.events import CommandEvent, Note
 
 
 class Status(StrEnum):
-    """The ledger's answer to one move."""
+    """The result of one move."""
 
     OK = "OK"
     ALREADY = "ALREADY"
@@ -33,15 +33,16 @@ class Status(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class MoveResult:
-    """The ledger's answer.
+    """The result of one move, with what the script found.
 
     Attributes:
-        status: what became of the move.
-        now_ms: epoch ms by the clock of Redis when the script ran; 0 when it did not run.
-        state, seq, session_id, accepted_at, codec: the ledger as found, for ``REDELIVERED`` and ``CONFLICT``.
-        token: the token of the ledger's last move, for ``REDELIVERED``.
+        status: the result.
+        now_ms: epoch ms of Redis when the script ran; 0 if it did not run.
+        state, seq, session_id, accepted_at, codec: the ledger as the script found it, for ``REDELIVERED`` and
+            ``CONFLICT``.
+        token: the token of the last move of the ledger, for ``REDELIVERED``.
         detail: the holder for ``HELD_ELSEWHERE``, the class of error for ``ERROR``; `SPEAKS` with a ``sent``
-            for a device that is known to speak by itself.
+            for a device that is known to send serial-port data.
     """
 
     status: Status
@@ -56,23 +57,23 @@ class MoveResult:
 
     @property
     def applied(self) -> bool:
-        """Whether the ledger now stands where the move put it."""
+        """Whether the ledger now has the state of the move."""
         return self.status in (Status.OK, Status.ALREADY)
 
     def command(self, command_id: str) -> Command:
-        """The command as the ledger was found."""
+        """The command as the script found it in the ledger."""
         return Command(command_id, self.state, self.seq, session_id=self.session_id, codec=self.codec)
 
 
 SPEAKS = "speaks"
-"""What the ledger adds to its answer when a command was sent to a device that speaks by itself."""
+"""Detail of a result: the device of the command is known to send serial-port data."""
 
 Done = Callable[[MoveResult], None]
 
 
 @dataclass(slots=True)
 class Open:
-    """Begin the ledger of a command with its first event; ``request`` is None for an invalid entry."""
+    """Create the ledger of a command with its first event; ``request`` is None for an invalid entry."""
 
     event: CommandEvent
     entry: Entry
@@ -83,15 +84,15 @@ class Open:
 
 @dataclass(slots=True)
 class Step:
-    """Move a command on, if the ledger stands where the event departs from and still belongs to ``entry``.
+    """Apply the next event, if the ledger has the state before it and still belongs to ``entry``.
 
     Attributes:
-        remove: further entries that leave their pending list with this step (a cancel's own entry).
-        allow_missing: write the event even when the ledger is lost.
-        held_imei: the device that no other living instance may hold, by the registry's word.
-        by_default: the event's codec is 12 because the device is not known to speak by itself; if it is, the
-            answer is ``SERIAL`` and nothing has moved.
-        accepted_at: epoch ms, for the event's age when the ledger is lost.
+        remove: further entries to remove with this step (for example the entry of a cancel). allow_missing:
+        write the event even if the ledger is lost. held_imei: a device; the step is refused if the registry
+        names another live instance as its holder. by_default: the codec of the event is 12 only because the
+        device is not known to send serial-port data;
+            if it is known, the result is ``SERIAL`` and nothing is changed.
+        accepted_at: epoch ms, for the age in the event if the ledger is lost.
     """
 
     event: CommandEvent
@@ -107,7 +108,7 @@ class Step:
 
 @dataclass(slots=True)
 class Remark:
-    """Publish a note; ``remove`` is an entry that is thereby answered."""
+    """Publish a note; ``remove`` is an entry to remove with it."""
 
     note: Note
     done: Done
@@ -116,9 +117,9 @@ class Remark:
 
 @dataclass(slots=True)
 class Transfer:
-    """Hand a queued command to the instance that holds its device, if that instance is alive.
+    """Hand a queued command over to the instance that holds its device, if that instance is alive.
 
-    ``fields`` is the entry as the new instance will read it.
+    ``fields`` is the entry for the stream of that instance.
     """
 
     note: Note
@@ -132,11 +133,11 @@ class Transfer:
 
 @dataclass(slots=True)
 class Discard:
-    """Take an entry off its stream; with ``error``, keep it on the dead-letter stream.
+    """Remove an entry from its stream; with ``error``, keep it on the dead-letter stream.
 
     Attributes:
-        fields: the entry as it was read, values that are not UTF-8 in hex.
-        events: what is published for a command whose ledger cannot be written at all.
+        fields: the fields of the dead letter.
+        events: events to publish for a command whose ledger cannot be written at all.
     """
 
     entry: Entry

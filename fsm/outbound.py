@@ -1,8 +1,7 @@
-"""What a producer may put on the outbound stream, and the one place where it is judged.
+"""Validates outbound entries; no other module does.
 
-Every value arrives as text. ``undefined``, ``null`` and the empty string mean absent, for that is what a
-template engine writes for a missing value. A known field that is present and wrong is an error, never a
-silent default.
+Every value is text. ``undefined``, ``null`` and the empty string mean absent, because template engines write
+these for a missing value. A known field with a wrong value is an error; it never becomes a default silently.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fsm.serial import CODEC_12, CODEC_14
 COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 IMEI = re.compile(r"[0-9]{15}")
 PRINTABLE = re.compile(r"[ -~]+")
-# Hours and minutes are bounded here: `fromisoformat` takes an offset of 05:99, and in some releases 24:00.
+# Hours and minutes are bounded: `fromisoformat` accepts an offset of 05:99, and in some releases 24:00.
 _HOUR_MINUTE = r"([01]\d|2[0-3]):[0-5]\d"
 RFC_3339 = re.compile(
     rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR_MINUTE}:\d\d(\.\d{{1,9}})?([Zz]|[+-]{_HOUR_MINUTE})", re.ASCII
@@ -37,7 +36,7 @@ MAX_HOPS = 3
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Defaults and bounds the operator sets: seconds, bytes."""
+    """Defaults and limits that the operator sets, in seconds and bytes."""
 
     command_ttl: float = 300.0
     response_timeout: float = 30.0
@@ -46,7 +45,7 @@ class Limits:
 
 @dataclass(slots=True, frozen=True)
 class CancelRequest:
-    """A producer's wish that a command not be sent any more."""
+    """A request of a producer to cancel a command."""
 
     command_id: str
     instance_id: str
@@ -55,7 +54,7 @@ class CancelRequest:
 
 
 class _Fields:
-    """The fields of one entry, decoded, with absence normalised."""
+    """The fields of one entry, decoded; absent values are None."""
 
     def __init__(self, raw: Mapping[bytes, bytes]) -> None:
         self._raw = raw
@@ -77,7 +76,7 @@ class _Fields:
         return InvalidCommand(field, problem, self.command_id)
 
     def get(self, field: str) -> str | None:
-        """The field's text, or None when absent."""
+        """The text of the field, or None if it is absent."""
         value = self._raw.get(field.encode())
         if value is None:
             return None
@@ -100,7 +99,7 @@ class _Fields:
         if value is None:
             return default
         if value not in allowed:
-            raise self.fault(field, f"is none of {', '.join(allowed)}")
+            raise self.fault(field, f"is not one of {', '.join(allowed)}")
         return value
 
 
@@ -115,13 +114,13 @@ def parse_entry(
     """Read one outbound entry.
 
     Args:
-        raw: the entry's fields as they came from Redis.
+        raw: the fields of the entry as Redis returned them.
         instance_id: the instance whose stream holds the entry.
-        outbound_id: the entry's id; its milliseconds are the entry's time.
-        now_ms: epoch ms by the clock of Redis.
+        outbound_id: the id of the entry; its milliseconds are the time of the entry.
+        now_ms: epoch ms of Redis.
 
     Raises:
-        InvalidCommand: names the field at fault; ``command_id`` is None when no id could be read.
+        InvalidCommand: a field is wrong; ``command_id`` is None if no id could be read.
     """
     fields = _Fields(raw)
     command_id = fields.need("command_id")
@@ -136,8 +135,9 @@ def parse_entry(
 def verb_allowed(payload: bytes, verbs: Collection[str]) -> bool:
     """Whether the first word of `payload` is one of `verbs`; without verbs every command is allowed.
 
-    Blanks in front are skipped: there an empty login and password are. A word ends at the next blank, and is
-    compared as it is written. A command that begins with a login is not allowed: it hides its verb.
+    Leading blanks, which stand for an empty login and password, are skipped. A word ends at the next blank,
+    and upper and lower case differ. A command that begins with a login is not allowed, because the login
+    would be taken as its verb.
     """
     if not verbs:
         return True
@@ -191,7 +191,7 @@ def _expiry(fields: _Fields, entry_ms: int, ttl: float) -> int:
     if text.isascii() and text.isdigit():
         expires = int(text) if len(text) <= 16 else 0
         if expires < EPOCH_MS_FLOOR:
-            raise fields.fault("expires_at", "is a number that is no epoch time in milliseconds")
+            raise fields.fault("expires_at", "is a number but not an epoch time in milliseconds")
     else:
         expires = _rfc_3339(fields, text)
     if expires > entry_ms + MAX_AHEAD_MS:
@@ -229,7 +229,7 @@ def _whole(fields: _Fields, field: str, default: int) -> int:
 
 
 def _echo(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
-    """The producer's own fields, cut; they are only repeated, so nothing in them can be wrong."""
+    """Fields of the producer that are only repeated, cut; they are not validated."""
     pairs = []
     for name in ECHOED:
         text = raw.get(name.encode(), b"")[:ECHO_LIMIT].decode(errors="ignore")

@@ -1,7 +1,7 @@
-"""Why a command or a session ended, and what that says about the vehicle: two closed lists and a table.
+"""Why a command or a session ended, and whether the vehicle may have obeyed: two closed lists and a table.
 
-``Delivery`` answers the question that matters to the owner of a vehicle: may it have obeyed? Only
-``not_sent`` may be repeated blindly.
+``Delivery`` answers the important question for the owner of a vehicle: may it have obeyed? Only after
+``not_sent`` a command may be repeated without asking.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ CLOSE_REASONS: Final = frozenset(
     }
 )
 
-# Deliveries, from "no byte left this host" to "the device said so".
+# Deliveries, from "no byte was written" to "the device answered".
 NOT_SENT: Final = "not_sent"
 MAYBE_SENT: Final = "maybe_sent"
 RECEIVED: Final = "received"
 ANSWERED: Final = "answered"
 
-# Notes: published remarks about a command that change no state.
+# Notes, which are published and change no state.
 LATE_RESPONSE: Final = "late_response"
 UNSOLICITED_RESPONSE: Final = "unsolicited_response"
 DUPLICATE_IGNORED: Final = "duplicate_ignored"
@@ -114,12 +114,12 @@ NOTES: Final = (
 
 @dataclass(frozen=True)
 class EdgeRule:
-    """What an edge of the command machine may carry.
+    """The reasons and deliveries of an edge of the command machine.
 
     Attributes:
-        reasons: the reasons that belong to the edge; empty when it needs none.
-        delivery: the delivery it has when nothing is known of the device's TCP.
-        acknowledged: the delivery it has when the device's TCP has acknowledged every byte.
+        reasons: the reasons that belong to the edge; empty if it has none.
+        delivery: the delivery if nothing is known about acknowledged bytes.
+        acknowledged: the delivery if the TCP of the device has acknowledged every byte.
     """
 
     reasons: frozenset[CommandReason]
@@ -164,13 +164,13 @@ EDGE_RULES: Final[dict[tuple[CommandTrigger, CommandState], EdgeRule]] = {
     ),
     ("time_out", "sent"): _rule(MAYBE_SENT, RESPONSE_TIMEOUT, DELIVERY_TIMEOUT, acknowledged=RECEIVED),
 }
-"""What belongs to each (trigger, source) of the command machine; tested complete against its table."""
+"""The rule of each (trigger, source) of the command machine; a test checks that the table is complete."""
 
 RULES: Final = cast("dict[tuple[str, str], EdgeRule]", EDGE_RULES)
 """`EDGE_RULES`, for trigger and source as plain strings."""
 
 REASONS: Final = frozenset(reason for rule in EDGE_RULES.values() for reason in rule.reasons)
-"""Every reason that some edge of the command machine takes."""
+"""Every reason of an edge of the command machine."""
 
 _FAILURES: Final[dict[str, CommandReason]] = {
     SUPERSEDED: SESSION_SUPERSEDED,
@@ -182,10 +182,10 @@ _WITHDRAWALS: Final[dict[str, CommandReason]] = {SUPERSEDED: SESSION_SUPERSEDED,
 
 
 def failure_for(close_reason: str) -> CommandReason:
-    """Why a written command fails when its session closes for `close_reason`."""
+    """The reason of a written command that fails because its session closes for `close_reason`."""
     return _FAILURES.get(close_reason, CONNECTION_LOST)
 
 
 def withdrawal_for(close_reason: str) -> CommandReason:
-    """Why a committed but unwritten command is withdrawn when its session closes for `close_reason`."""
+    """The reason of a committed, unwritten command that is withdrawn because its session closes."""
     return _WITHDRAWALS.get(close_reason, CONNECTION_LOST)

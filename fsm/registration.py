@@ -1,4 +1,4 @@
-"""What the registry answers when a session asks to be the holder of its device, or to be it no longer."""
+"""Results of the registration of a device for a session, and of its end."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SECURE = "-tls"
-"""How the ids of sessions with TLS end. The id is the token of the holder beside the registry: who reads it
-knows whether the holder has TLS."""
+"""The end of the ids of sessions with TLS. The id is also the token of the holder in Redis, so a reader of
+the
+token knows whether the holder has TLS."""
 
 
 def is_secure(session_id: str) -> bool:
-    """Whether a session speaks TLS."""
+    """Whether a session has TLS."""
     return session_id.endswith(SECURE)
 
 
 class Registered(StrEnum):
-    """What became of a registration; the last two, of its end.
+    """The result of a registration; the last two, of its end.
 
-    ``INSECURE``: a live session with TLS on another instance holds the device, and this one has none.
+    ``INSECURE``: a live session with TLS on another instance holds the device, and this session has no TLS.
     """
 
     REGISTERED = "REGISTERED"
@@ -32,10 +33,10 @@ class Registered(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class RegisterResult:
-    """The registry's answer.
+    """The result of a registration, with what the script found.
 
-    ``holder`` is the instance that held the device before, or that holds it instead of us; or empty.
-    ``speaks``: the device is known to speak by itself.
+    ``holder`` is the instance that held the device before, or that holds it instead of this one; or empty.
+    ``speaks``: whether the device is known to send serial-port data.
     """
 
     status: Registered

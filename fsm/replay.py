@@ -1,4 +1,4 @@
-"""Fold a history into what it tells. The log is the truth; this reads it."""
+"""Folds a history of events into a command or a session."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from fsm.session import SESSION, Session
 
 
 def replay_command(command_id: str, events: Iterable[CommandEvent]) -> Command:
-    """The command that `events`, in order, tell of.
+    """The command that `events`, in their order, result in.
 
     Raises:
-        SequenceGap: an event is missing, repeated, or of another command.
+        SequenceGap: an event is missing, repeated, or belongs to another command.
     """
     return reduce(command.evolve, events, Command(command_id))
 
 
 def replay_session(session_id: str, events: Iterable[SessionEvent]) -> Session:
-    """The session that `events`, in order, tell of.
+    """The session that `events`, in their order, result in.
 
     Raises:
-        SequenceGap: an event is missing, repeated, or of another session.
+        SequenceGap: an event is missing, repeated, or belongs to another session.
     """
     return reduce(session.evolve, events, Session(session_id))
 
@@ -41,10 +41,10 @@ def _unknown_moves(table: Table, events: Iterable[CommandEvent | SessionEvent]) 
 
 
 def audit_command(events: Iterable[CommandEvent]) -> list[str]:
-    """Moves in `events` that the table of today does not have. An audit, never a condition of loading."""
+    """Transitions in `events` that the present table does not have. Replay does not depend on this audit."""
     return _unknown_moves(COMMAND, events)
 
 
 def audit_session(events: Iterable[SessionEvent]) -> list[str]:
-    """Moves in `events` that the table of today does not have."""
+    """Transitions in `events` that the present table does not have."""
     return _unknown_moves(SESSION, events)

@@ -1,11 +1,11 @@
-"""Devices whose serial port speaks: which codec their commands take, and how far their answers are believed.
+"""Devices that send serial-port data: the codec of their commands, and whether an answer is certain.
 
-Codec 12 names neither the device nor the command, and what a serial port says looks like an answer there.
-An answer on codec 14 names the device, and serial data cannot be taken for one. So a command goes out as
-codec 14 to a device that is known to speak by itself, unless its producer insists on codec 12.
+A frame of codec 12 names neither the device nor the command, so serial-port data on codec 12 looks like an
+answer. An answer on codec 14 names the device, and serial-port data does not. So a device that is known to
+send serial-port data ("speaks") gets its commands as codec 14, unless the producer sets codec 12.
 
-The codec is chosen when the command is sent and kept in its events: whoever holds the command next, or folds
-its history, finds it there. Until then the events of a command tell the codec that it would have.
+The codec is chosen when the command is sent, and kept in its events, for the next holder of the command and
+for replay. Before that, events have the codec that the command would be sent with.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ CODEC_14: Final = "14"
 CERTAIN: Final = "certain"
 UNCERTAIN: Final = "uncertain"
 ATTRIBUTIONS: Final = (CERTAIN, UNCERTAIN)
-"""Whether an answer is sure to be its command's, or may be something that the serial port said."""
+"""Whether an answer certainly belongs to its command, or may be serial-port data."""
 
 
 def codec_for(asked: str, speaks: bool) -> str:
     """The codec of a command.
 
     Args:
-        asked: the producer's wish; empty for none.
-        speaks: the device is known to speak by itself.
+        asked: the codec that the producer set; empty for none.
+        speaks: whether the device is known to send serial-port data.
     """
     return asked or (CODEC_14 if speaks else CODEC_12)
 
 
 def attribution(codec: str, speaks: bool) -> str:
-    """How sure it is that what looks like the answer to a command of `codec` is one."""
+    """Whether a frame that looks like the answer to a command of `codec` certainly is one."""
     return UNCERTAIN if speaks and codec == CODEC_12 else CERTAIN

@@ -1,6 +1,6 @@
 """The session: one TCP connection of one device, from accept to close.
 
-The machine moves on life-cycle changes only, never per frame.
+Its state changes at steps of its life cycle, never for a frame.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _machine = StateMachine(SESSION)
 
 @dataclass(slots=True, frozen=True)
 class Session:
-    """A session as its events tell it: the fold of its history."""
+    """A session: the fold of its events."""
 
     session_id: str
     state: str = NEW
@@ -66,7 +66,7 @@ def decide(
     peer: str = "",
     instance_id: str = "",
 ) -> SessionEvent:
-    """The event that follows when `trigger` happens to `session`; nothing is changed.
+    """The event that follows if `trigger` happens to `session`. Nothing is changed.
 
     Raises:
         IllegalTransition: the table has no such edge from this state.
@@ -92,7 +92,7 @@ def evolve(session: Session, event: SessionEvent) -> Session:
     """`session` with `event` folded into it.
 
     Raises:
-        SequenceGap: the event is of another session or does not continue this one.
+        SequenceGap: the event belongs to another session or does not continue this one.
     """
     if event.session_id != session.session_id or event.seq != session.seq + 1:
         raise SequenceGap(session.session_id, session.seq + 1, event.seq)

@@ -1,10 +1,10 @@
-"""The names of states and triggers, as types: a name that is not in these lists is an error of the program.
+"""The names of states and triggers, as types. A name that is not in these lists is a bug.
 
-mypy reads these types. At run time an unknown trigger raises `fsm.errors.UnknownTrigger`, an unknown state
-`UnknownState`, and an unknown reason `UnknownReason`; the tables in `fsm.command` and `fsm.session` are what
-they are compared with. A test holds the types and the tables equal.
+mypy checks these types. At run time an unknown trigger raises `fsm.errors.UnknownTrigger`, an unknown state
+`UnknownState`, and an unknown reason `UnknownReason`, by comparison with the tables in `fsm.command` and
+`fsm.session`. A test compares the types with the tables.
 
-The state of a `Command` or `Session` is a plain string: a log may hold states of another version.
+The state of a `Command` or `Session` is a plain string, because a log may hold states of another version.
 """
 
 from __future__ import annotations

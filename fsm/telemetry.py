@@ -1,4 +1,4 @@
-"""What travels from a connection to the telemetry streams, as values."""
+"""Frames between a connection and the telemetry streams, as values."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ MESSAGES = frozenset((MESSAGE, SERIAL))
 
 
 OVERHEAD = 400
-"""Bytes that a waiting frame takes besides its bodies."""
+"""Bytes of memory that a waiting frame takes besides its bodies."""
 BODY_OVERHEAD = 100
-"""Bytes that each of its bodies takes besides its text: as an object, in lists, in the call that carries it.
-An entry takes Redis some time however small it is, so this also bounds the time that a full backlog takes."""
+"""Bytes of memory that each body takes besides its content: the object, list items, its part of the call.
+Even a
+small entry takes Redis some time, so this also limits the time to store a full backlog."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingFrame:
-    """One frame on its way to the store: acknowledged to the device only when it is stored whole.
+    """One frame that waits to be stored. It is acknowledged to the device after it is stored completely.
 
     Attributes:
-        codec: ``8``, ``8E`` or ``16``, of messages ``12`` to ``15``; for a codec that is not known its byte,
-            in hex.
-        received_at: epoch ms.
-        bodies: the records as JSON, the frame's bytes alone, or of each message a JSON array of the names and
-            values of its own fields in turn.
-        kind: ``record`` or ``message`` (an entry per body), ``frame`` (the validated bytes), ``undecodable``,
-            or ``serial``: messages by which a device shows that its serial port speaks.
-        done: called once, when every entry of the frame is stored.
-        owed: the device waits for an acknowledgement, and keeps the frame until it has come. What is not
-            owed the device never sends again.
-        cancelled: the connection is closed and the device has kept the frame: it may be dropped.
-        size: bytes of all bodies, as the store has counted them.
+        codec: ``8``, ``8E`` or ``16``; for messages ``12`` to ``15``; for an unknown codec its byte in hex.
+        received_at: epoch ms. bodies: the records as JSON; or the bytes of the frame; or for each message a
+        JSON array with names and
+            values of its fields in turn.
+        kind: ``record`` or ``message`` (one entry per body), ``frame`` (the validated bytes),
+        ``undecodable``,
+            or ``serial``: messages which show that the device sends serial-port data.
+        done: called once, when every entry of the frame is stored. owed: the device waits for an
+        acknowledgement and sends the frame again without one. Frames that are not
+            owed are never sent again.
+        cancelled: the connection is closed and the device still has the frame: it may be dropped.
+        size: bytes of all bodies, as the store counted them.
     """
 
     imei: bytes
@@ -53,5 +54,5 @@ class PendingFrame:
 
     @property
     def weight(self) -> int:
-        """Bytes that the frame takes while it waits, however small its bodies are; `size` is counted."""
+        """Bytes of memory that the frame takes while it waits, with the overhead of its bodies."""
         return OVERHEAD + BODY_OVERHEAD * len(self.bodies) + self.size

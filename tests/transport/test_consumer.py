@@ -183,9 +183,9 @@ def test_an_entry_that_expired_on_the_way_is_ended_at_once(desk: Desk) -> None:
     [
         ({"imei": "123"}, "imei: is not 15 digits"),
         ({"payload": "caf\xe9"}, "payload: is not UTF-8"),
-        ({"codec": "13"}, "codec: is none of 12, 14"),
+        ({"codec": "13"}, "codec: is not one of 12, 14"),
         ({"payload": ""}, "payload: is missing"),
-        ({"type": "reboot"}, "type: is none of command, cancel"),
+        ({"type": "reboot"}, "type: is not one of command, cancel"),
     ],
 )
 def test_a_bad_entry_ends_as_invalid_and_the_next_is_served(
