@@ -29,13 +29,14 @@ from redis.exceptions import (
 from store.client.connection import TcpConnection, TlsConnection
 from store.client.url import Address
 
-PATIENCE = 1.0
-"""Seconds that a sentinel or node has to answer, connecting included."""
+ANSWER_TIMEOUT = 1.0
+"""Seconds that a sentinel or node has to answer, with connecting."""
 TRUST = 1.0
 """Seconds after which the sentinels are asked again although nothing has failed. A primary that was frozen
-and replaced accepts writes for some seconds when it wakes up, and all of them are lost."""
+and
+replaced accepts writes for some seconds when it wakes up, and all of them are lost."""
 STALE = 3.0
-"""Seconds after which nothing is sent before they have answered: this process was idle, or frozen itself."""
+"""Seconds after which a call waits for their answer: this process was idle, or was frozen itself."""
 
 Dial = Callable[[Address], Connection]
 
@@ -45,28 +46,28 @@ class NotFound(ConnectionError):
 
 
 class Elsewhere(ConnectionError):
-    """The server is not the primary any more; what the call did, if anything, is lost."""
+    """The server is not the primary any more; the effect of the call, if any, is lost."""
 
 
 class Answer(NamedTuple):
-    """What one of those asked says; of several answers the one with the highest `weight` counts."""
+    """The answer of a sentinel or node. Of several answers the one with the highest `weight` counts."""
 
     weight: int
     address: Address
 
 
 class Locator(ABC):
-    """Knows where the server is. All clients of a process share one, so what one learns serves all of them.
+    """Finds the address of the server. All clients of a process share one locator, and so its result.
 
     Args:
-        nodes: whom to ask.
+        nodes: the sentinels or nodes to ask.
         dial: makes a connection to one of them, not connected yet.
     """
 
     trust: float
-    """Seconds after which a known address is asked for again, while connections to it go on."""
+    """Seconds after which a known address is checked again, while connections to it continue."""
     stale: float
-    """Seconds after which they have to wait for the answer."""
+    """Seconds after which connections wait for that check."""
 
     def __init__(self, nodes: Sequence[Address], dial: Dial) -> None:
         self._nodes = nodes
@@ -79,14 +80,14 @@ class Locator(ABC):
         """The address of the server.
 
         Raises:
-            NotFound: nobody knows.
+            NotFound: none of the nodes knows it.
         """
         if self._address is None:
             return await asyncio.shield(self._ask())
         return self._address
 
     async def confirms(self, address: Address) -> bool:
-        """Whether a connection to `address` may be used; asks for it when the last answer is old."""
+        """Whether a connection to `address` may be used. If the last answer is old, ask again."""
         age = asyncio.get_running_loop().time() - self._asked_at
         if age >= self.trust:
             search = self._ask()
@@ -95,25 +96,25 @@ class Locator(ABC):
         return self.trusts(address)
 
     def trusts(self, address: Address) -> bool:
-        """Whether nobody else is known to have taken the place of the server at `address`."""
+        """Whether the server at `address` is not known to be replaced by another one."""
         return self._address in (None, address)
 
     def lost(self, address: Address) -> None:
-        """The server at `address` did not serve us: ask before the next connection is made."""
+        """The server at `address` failed: ask before the next connection is made."""
         if self._address == address:
             self._address = None
 
     def moved(self, address: Address) -> None:
-        """The server has said itself who takes its place."""
+        """The server itself named the server that replaces it."""
         self._address = address
 
-    async def settle(self) -> None:
-        """Wait until nobody is being asked."""
+    async def wait_for_search(self) -> None:
+        """Wait for the end of a search in progress."""
         if self._search is not None and not self._search.done():
             await asyncio.wait([self._search])
 
     def _ask(self) -> asyncio.Task[Address]:
-        """Ask everybody, unless that is going on."""
+        """Ask all nodes, unless a search is in progress."""
         if self._search is None or self._search.done():
             self._search = asyncio.create_task(self._ask_all(), name="locator")
             self._search.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -124,22 +125,22 @@ class Locator(ABC):
         self._asked_at = asyncio.get_running_loop().time()
         known = [answer for answer in answers if isinstance(answer, Answer)]
         if not known:
-            told = zip(self._nodes, answers, strict=True)
-            wrongs = "; ".join(f"{host}:{port}: {wrong}" for (host, port), wrong in told)
-            raise NotFound(f"Nobody says where Redis is. {wrongs}")
+            replies = zip(self._nodes, answers, strict=True)
+            errors = "; ".join(f"{host}:{port}: {error}" for (host, port), error in replies)
+            raise NotFound(f"No server names the address of Redis. {errors}")
         self._address = max(known, key=lambda answer: answer.weight).address
         return self._address
 
     async def _ask_one(self, node: Address) -> Answer | str:
-        """What `node` says, or what is wrong with it."""
+        """The answer of `node`, or its error as text."""
         connection = self._dial(node)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 await cast(Any, connection).connect()
                 return await self.answer(connection)
         except builtins.TimeoutError:
             return "does not answer"
-        except Exception as error:  # whatever one of them says, the others are heard
+        except Exception as error:  # an error of one node must not hide the answers of the others
             return str(error) or type(error).__name__
         finally:
             with suppress(RedisError, OSError):
@@ -271,6 +272,6 @@ class LocatedPool(ConnectionPool):
     """A pool of such connections."""
 
     async def aclose(self) -> None:
-        """Close the connections, and let a question that is out come to its end."""
+        """Close the connections, and wait for the end of a search in progress."""
         await super().aclose()
-        await cast(Locator, self.connection_kwargs["locator"]).settle()
+        await cast(Locator, self.connection_kwargs["locator"]).wait_for_search()

@@ -79,49 +79,49 @@ class Heartbeat:
         self._soon = False
         self._calling = asyncio.Lock()
         self.taken = False
-        """Whether the instance id has been taken over by this process."""
+        """Whether this process has taken the instance id."""
         self.displaced: tuple[Holder, str] | None = None
-        """The process that had the instance id before this one took it, and why it could be taken."""
+        """The owner from which this process took the instance id, and why it could be taken."""
 
     async def take_over(self) -> int:
         """Take over the instance id unless its owner is alive, and renew the heartbeat; the time of Redis.
 
-        The time is in epoch ms. We look who has it and replace that one only: a call that reaches Redis when
-        we are gone and another process has started in our place changes nothing.
+        The time is in epoch ms. The script replaces only the owner that was read before: a delayed call,
+        which reaches Redis after this process has ended and another one has started, changes nothing.
 
         Raises:
-            InstanceHeld: a living process has it.
-            HolderWatched: another process has it, and must be looked at again: call this again.
+            InstanceHeld: a live process owns it.
+            HolderWatched: another process owns it and may be alive: call this again.
             StoreError: the call failed. The next renewal takes over instead.
         """
         for _ in range(TRIES):
-            now_ms = await self._take(await self.look())
+            now_ms = await self._take(await self.read_owner())
             if now_ms is not None:
                 self.taken = True
                 self._on_renewed(now_ms)
                 return now_ms
-        raise NotOwnerYet("The instance id changes hands all the time.")
+        raise NotOwnerYet("The owner of the instance id changes all the time.")
 
-    async def look(self) -> Seen:
-        """Who owns the instance id now.
+    async def read_owner(self) -> Seen:
+        """The owner of the instance id now.
 
         Raises:
             StoreError: the call failed.
         """
         client: Any = self._client
-        heartbeat, boot, _, holder = self._names
+        heartbeat_key, boot, _, holder = self._names
         try:
             owner = await client.get(boot) or b""
-            beat = await client.get(heartbeat) or b"" if owner else b""
-            words = await client.hgetall(holder) if owner else {}
+            heartbeat = await client.get(heartbeat_key) or b"" if owner else b""
+            description = await client.hgetall(holder) if owner else {}
         except StoreError:
             self._watch.restart()
             raise
-        return Seen(owner, beat, Holder.read(owner.decode(errors="replace"), words))
+        return Seen(owner, heartbeat, Holder.read(owner.decode(errors="replace"), description))
 
     async def _take(self, seen: Seen) -> int | None:
-        """Take the instance id from the owner that was seen; None when that has changed meanwhile."""
-        why = self._watch.judge(seen)
+        """Take the instance id from the owner that was read; None if the owner has changed since."""
+        why = self._watch.decide(seen)
         if seen.boot not in (b"", self._identity[1].encode()):
             self.displaced = (seen.holder, why)
         try:
@@ -131,23 +131,23 @@ class Heartbeat:
             raise
 
     def shared_for(self) -> float:
-        """Seconds for which a process that we have replaced may run on, until its next heartbeat fails."""
+        """Seconds for which a replaced process may still run, until its next heartbeat fails."""
         return self._interval + 1.0 if self.displaced else 0.0
 
     async def renew(self) -> int | None:
         """Renew the heartbeat once; the time of Redis, epoch ms.
 
-        None when another process owns the instance id, and after `stop`.
+        None if another process owns the instance id, and after `stop`.
 
         Raises:
-            InstanceHeld: the instance id is not ours yet, and a living process has it.
-            StoreError: the call failed, or the instance id is not ours yet and its owner is being watched.
+            InstanceHeld: this process does not own the instance id yet, and a live process does.
+            StoreError: the call failed, or it is not known yet whether the owner is alive.
         """
         if self._stop.is_set():
             return None
         if not self.taken:
             return await self.take_over()
-        now_ms = await self._call("beat")
+        now_ms = await self._call("renew")
         if now_ms is None:
             self.stop()
             self._on_fenced()

@@ -1,9 +1,9 @@
 """The janitor: finds dead instances, has their work adopted, and trims the streams.
 
 Every instance runs one. An instance counts as dead when its heartbeat is missing twice, a grace apart. That
-counts only while the view of Redis can be trusted: the server process is the same, it has been up for long
-enough for every living instance to renew its heartbeat, and no call of this process has failed for the time
-to live of a heartbeat. Each adopting script checks the heartbeat once more.
+counts only while this process can trust what it reads: the server process is the same, it has been up long
+enough for every live instance to renew its heartbeat, and no call of this process has failed for the time to
+live of a heartbeat. Each script of an adoption checks the heartbeat once more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOT_YET = -1
 
 
 class ServerFacts(Protocol):
-    """What the server says of itself: a port, so that a simulation can run it on a virtual clock."""
+    """Facts about the server: a port, so that a simulation can replace it."""
 
     async def __call__(self) -> tuple[str, float]:
         """The run id of the server process and its uptime in seconds."""
@@ -51,7 +51,7 @@ def _read_facts(found: Any) -> tuple[str, float]:
 
 @dataclass(slots=True, frozen=True)
 class JanitorSettings:
-    """Seconds, and lengths in entries. `session_events` is a stream of their own, if they have one."""
+    """Times in seconds, lengths in entries. `session_events` is a separate stream, or empty."""
 
     interval: float
     grace: float
@@ -68,11 +68,11 @@ class Janitor:
     """Cleans up after other instances.
 
     Args:
-        adopt: adopts the work of a dead instance; raises `Alive` when it is back. Called when the
-            instance is found dead, and again for as long as its stream is not empty.
-        monotonic: seconds; now_ms: epoch ms by the clock of Redis.
-        on_trimmed: told how many unread entries of ``responses``, ``telemetry``, ``messages``, ``sessions`` a
-            cap removed.
+        adopt: adopts the work of a dead instance; raises `Alive` if it is back. Called when the instance is
+            found dead, and again as long as its stream is not empty.
+        monotonic: seconds; now_ms: epoch ms of Redis.
+        on_trimmed: called with the number of unread entries of ``responses``, ``telemetry``, ``messages``,
+            ``sessions`` that a cap removed.
     """
 
     def __init__(
@@ -107,20 +107,20 @@ class Janitor:
         self._stop = asyncio.Event()
 
     def trouble(self) -> None:
-        """A call to Redis failed somewhere in this process: missing heartbeats prove nothing for now."""
+        """A call to Redis failed in this process: for a time, missing heartbeats prove nothing."""
         self._trouble_at = self._monotonic()
-        self._absolve_all()
+        self._clear_all()
 
     async def run(self) -> None:
         """Check every interval, and when the grace of a suspect is over, until `stop`."""
-        look_at = self._monotonic() + self._next_interval()
-        while not await self._stopped_by(min([look_at, *self._due_times()])):
-            if self._monotonic() >= look_at:
-                look_at = self._monotonic() + self._next_interval()
-                await self._attempt(self.look)
+        check_at = self._monotonic() + self._next_interval()
+        while not await self._stopped_by(min([check_at, *self._due_times()])):
+            if self._monotonic() >= check_at:
+                check_at = self._monotonic() + self._next_interval()
+                await self._attempt(self.check)
                 await self._attempt(self.trim)
             else:
-                await self._attempt(self.look)
+                await self._attempt(self.check)
 
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -132,26 +132,26 @@ class Janitor:
         """Let `run` end."""
         self._stop.set()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check all known instances. An error that concerns one of them does not affect the others.
 
         Raises:
             StoreError: a call failed.
         """
         if not await self._trusted():
-            self._absolve_all()
+            self._clear_all()
             return
         found: Any = await cast(Any, self._client).hgetall(self._keys.instances)
         known = {name.decode(errors="replace"): started for name, started in found.items()}
         for forgotten in self._suspects.keys() - known.keys():
-            self._absolve(forgotten)
+            self._clear(forgotten)
         for instance_id, started in known.items():
             if instance_id != self._instance_id:
-                await self._judge_safely(instance_id, whole(started, 0))
+                await self._check_safely(instance_id, whole(started, 0))
 
-    async def _judge_safely(self, instance_id: str, started: int) -> None:
+    async def _check_safely(self, instance_id: str, started: int) -> None:
         try:
-            await self._judge(instance_id, started)
+            await self._check_instance(instance_id, started)
         except StoreError as error:
             if is_transient(error):
                 raise
@@ -165,9 +165,9 @@ class Janitor:
         )
         return same and quiet and uptime >= self._settings.min_uptime
 
-    async def _judge(self, instance_id: str, started: int) -> None:
+    async def _check_instance(self, instance_id: str, started: int) -> None:
         if await self._client.exists(self._keys.heartbeat(instance_id)):
-            self._absolve(instance_id)
+            self._clear(instance_id)
             return
         now = self._monotonic()
         if instance_id not in self._suspects:
@@ -175,23 +175,23 @@ class Janitor:
             return
         if now < self._suspects[instance_id] + self._settings.grace:
             return
-        settled = self._dead.setdefault(instance_id, _NOT_YET) == started
-        if not settled or await self._client.xlen(self._keys.outbound(instance_id)):
+        adopted = self._dead.setdefault(instance_id, _NOT_YET) == started
+        if not adopted or await self._client.xlen(self._keys.outbound(instance_id)):
             try:
                 await self._adopt(instance_id)
             except Alive:
-                self._absolve(instance_id)
+                self._clear(instance_id)
                 return
-            if instance_id in self._dead:  # not when there was trouble meanwhile
+            if instance_id in self._dead:  # not after an error in between
                 self._dead[instance_id] = started
         if self._now_ms() - started > self._settings.retention * 1000:
             await self._forget_if_empty(instance_id)
 
-    def _absolve(self, instance_id: str) -> None:
+    def _clear(self, instance_id: str) -> None:
         self._suspects.pop(instance_id, None)
         self._dead.pop(instance_id, None)
 
-    def _absolve_all(self) -> None:
+    def _clear_all(self) -> None:
         self._suspects.clear()
         self._dead.clear()
 

@@ -1,23 +1,23 @@
 """Who owns an instance id, and when a starting process may take it.
 
-Two processes with one instance id would take the devices and the commands from each other, so a process that
-starts must not displace one that lives. What it sees in Redis is the boot id of the owner, the owner's last
-heartbeat, and what the owner says of itself (`Holder`). The rule, in `Watch.judge`:
+Two processes with one instance id would take devices and commands from each other, so a starting process must
+not displace a live one. In Redis it finds the boot id of the owner, the last heartbeat of the owner, and the
+owner's description of itself (`Holder`). The rule, in `Watch.decide`:
 
-    this very process owns the id                                 take it
-    nobody does, and all our calls to Redis came through          take it
+    this process itself owns the id                               take it
+    there is no owner, and all our calls to Redis succeeded       take it
     --take-over was given                                         take it
-    nobody does, and none has shown up for a margin               take it
+    there is no owner, and none has appeared for a margin         take it
     the owner is proved dead (see `transport.daemon.presence`)    take it
-    its heartbeat has changed since we first looked               it lives: raise `InstanceHeld`
+    its heartbeat has changed since we first read it              it is alive: raise `InstanceHeld`
     its heartbeat has not changed for its interval and a margin   take it
-    otherwise                                                     look again: raise `HolderWatched`
+    otherwise                                                     read again: raise `HolderWatched`
 
-Only a change of the heartbeat counts, never its value, so no clock has to be right. The time without a change
-counts only while Redis answers: an owner that cannot reach Redis shows no sign of life. After an outage that
-has outlived the ownership, or has cost Redis its data, the owner comes back at the same time as we do, so we
-let it come first. The take-over itself is one script that compares what was seen last: a heartbeat that comes
-in between makes it fail.
+Only a change of the heartbeat counts, not its value, so no clock has to be right. The time without a change
+counts only as long as Redis answers, because an owner that cannot reach Redis cannot renew its heartbeat. If
+an outage was longer than the time to live of the ownership, or Redis lost its data, the owner returns at the
+same time as this process, which therefore waits for it. The take-over is one script that compares what was
+read last: a heartbeat in between makes it fail.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from fsm.errors import GatewayFault
 from store.client.errors import NotOwnerYet
 
 MARGIN = 2.0
-"""Seconds after its interval at which a heartbeat counts as missed: a call, and a loop that is busy."""
+"""Seconds after its interval at which a heartbeat counts as missed: the time of a call and of a busy loop."""
 COMES_BACK = 1.0 + MARGIN
-"""Seconds in which an owner that lives has beaten again after an outage: it tries once a second."""
+"""Seconds in which a live owner has renewed its heartbeat after an outage: it tries once a second."""
 LONGEST_INTERVAL = 3600.0
 FREE, GONE, SILENT, FORCED = "free", "gone", "silent", "forced"
 """Why an instance id may be taken."""
@@ -42,15 +42,15 @@ FREE, GONE, SILENT, FORCED = "free", "gone", "silent", "forced"
 
 @dataclass(slots=True, frozen=True)
 class Holder:
-    """The process that owns an instance id, in its own words.
+    """The process that owns an instance id, as it describes itself.
 
     Attributes:
         boot_id: of the process.
         host: name of its host, for people.
-        pid: its number, as that host or container counts.
-        place: where its presence can be looked for; empty when nowhere.
+        pid: its process id on that host or in that container.
+        place: where its presence can be checked; empty if nowhere.
         interval: seconds between its heartbeats.
-        since_ms: when it took the id, epoch ms by the clock of Redis; 0 when that is not known.
+        since_ms: when it took the id, epoch ms of Redis; 0 if unknown.
     """
 
     boot_id: str
@@ -62,7 +62,7 @@ class Holder:
 
     def __str__(self) -> str:
         if not self.host:
-            return "a process that does not say where it runs"
+            return "a process on an unknown host"
         since = datetime.fromtimestamp(self.since_ms / 1000, UTC).isoformat("T", "seconds")
         return f"process {self.pid} on host {self.host}, since {since.replace('+00:00', 'Z')}"
 
@@ -75,7 +75,7 @@ class Holder:
 
     @classmethod
     def read(cls, boot_id: str, found: Mapping[bytes, bytes]) -> Holder:
-        """What the hash in Redis says of the process `boot_id`: nothing, when it is of another process."""
+        """The description of `boot_id` from the hash in Redis, unless that is of another process."""
         text = {name.decode(errors="replace"): _printable(value) for name, value in found.items()}
         if text.get("boot") != boot_id:
             return cls(boot_id)
@@ -90,7 +90,7 @@ class Holder:
 
 
 def _printable(value: bytes) -> str:
-    """Text from Redis as it may be shown: whoever can write there could have put anything."""
+    """Text from Redis, made printable: any client may have written it."""
     return "".join(char if char.isprintable() else "?" for char in value.decode(errors="replace"))[:256]
 
 
@@ -103,50 +103,52 @@ def _number(text: str) -> float:
 
 
 class InstanceHeld(GatewayFault):
-    """A living process owns the instance id that this one was given."""
+    """A live process owns the instance id of this process."""
 
     def __init__(self, instance_id: str, holder: Holder) -> None:
         super().__init__(
-            f"The instance id {instance_id!r} belongs to a living gateway: {holder}. Stop that one first, "
-            "or give this one another --instance-id, or take the id from it with --take-over."
+            f"The instance id {instance_id!r} belongs to a live gateway: {holder}. Stop that gateway first, "
+            "or give this one another --instance-id, or take the id with --take-over."
         )
         self.instance_id = instance_id
         self.holder = holder
 
 
 class HolderWatched(NotOwnerYet):
-    """Another process owns the instance id, and may live; or nobody seems to own it, and that may be wrong.
+    """Another process owns the instance id and may be alive; or there seems to be no owner, but that is
+    uncertain.
 
     Attributes:
-        holder: its owner; ``Holder("")`` for nobody.
-        patience: seconds without a heartbeat after which it counts as dead.
+        holder: the owner; ``Holder("")`` for none.
+        wait_s: seconds without a heartbeat after which the owner counts as dead.
     """
 
-    def __init__(self, holder: Holder, patience: float) -> None:
+    def __init__(self, holder: Holder, wait_s: float) -> None:
         super().__init__(f"The instance id is held by {holder}." if holder.boot_id else "It may be held.")
         self.holder = holder
-        self.patience = patience
+        self.wait_s = wait_s
 
 
 class Seen(NamedTuple):
-    """One look: boot id of the owner and its last heartbeat, both empty for none, and its own words."""
+    """What was read: boot id and last heartbeat of the owner, both empty for none, and its description."""
 
     boot: bytes = b""
-    beat: bytes = b""
+    heartbeat: bytes = b""
     holder: Holder = Holder("")
 
 
-def _nobody_is_gone(_: Holder) -> bool:
+def _never_gone(_: Holder) -> bool:
     return False
 
 
 class Watch:
-    """Judges one look after another.
+    """Decides whether an instance id may be taken, from repeated readings.
 
     Args:
-        instance_id: the id that is wanted; own: tells who wants it.
-        forced: take it whoever has it.
-        is_gone: whether a process is proved to have ended; False when that cannot be known.
+        instance_id: the id that this process wants.
+        own: the description of this process.
+        forced: take it from any owner.
+        is_gone: whether it is proved that a process has ended.
         monotonic: seconds.
     """
 
@@ -156,7 +158,7 @@ class Watch:
         own: Callable[[], Holder],
         *,
         forced: bool = False,
-        is_gone: Callable[[Holder], bool] = _nobody_is_gone,
+        is_gone: Callable[[Holder], bool] = _never_gone,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._instance_id = instance_id
@@ -170,15 +172,15 @@ class Watch:
 
     @property
     def own(self) -> Holder:
-        """Who wants the id."""
+        """The description of this process."""
         return self._own()
 
-    def judge(self, seen: Seen) -> str:
+    def decide(self, seen: Seen) -> str:
         """Why the id may be taken from the owner that was seen.
 
         Raises:
-            InstanceHeld: the owner lives.
-            HolderWatched: that is not known yet.
+            InstanceHeld: the owner is alive.
+            HolderWatched: it is not known yet whether the owner is alive.
         """
         own, now = self.own, self._monotonic()
         if seen.boot == own.boot_id.encode() or self._is_given_up(seen):
@@ -191,16 +193,16 @@ class Watch:
             return GONE
         if self._first is None:
             self._first, self._since = seen, now
-        patience = (seen.holder.interval or own.interval) + MARGIN if seen.boot else COMES_BACK
-        if now - self._since >= patience:
+        wait_s = (seen.holder.interval or own.interval) + MARGIN if seen.boot else COMES_BACK
+        if now - self._since >= wait_s:
             return SILENT if seen.boot else FREE
-        raise HolderWatched(seen.holder, patience)
+        raise HolderWatched(seen.holder, wait_s)
 
     def _is_given_up(self, seen: Seen) -> bool:
-        """Whether nobody owns the id, and nobody can have lost it in an outage that we know of."""
+        """Whether the id has no owner, and no owner can have lost it in an outage that we know of."""
         was_owned = self._first is not None and self._first.boot
         return not seen.boot and bool(was_owned or not self._outage)
 
     def restart(self) -> None:
-        """Redis could not be asked: perhaps the owner could not tell it anything either."""
+        """Redis could not be reached: perhaps the owner could not reach it either. Begin again."""
         self._first, self._outage = None, True

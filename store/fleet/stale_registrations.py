@@ -20,11 +20,11 @@ from store.fleet.registry import Registrar
 from store.keys import Keys
 
 SELDOM = 3600.0
-"""Seconds: to look through a registry of a million devices takes Redis a second."""
+"""Seconds: a scan of a registry with a million devices takes Redis a second."""
 
 
 async def held_by(client: Redis, keys: Keys, instance_id: str) -> AsyncIterator[list[bytes]]:
-    """The devices for which the registry names the instance, page by page, as they are written there.
+    """The devices that are registered for the instance, in pages, as they are written there.
 
     Raises:
         StoreError: a call failed.
@@ -40,7 +40,7 @@ async def held_by(client: Redis, keys: Keys, instance_id: str) -> AsyncIterator[
 
 
 def lost_session(session_id: str, imei: str, instance_id: str) -> SessionEvent:
-    """The end of a session that ended with its process: nobody knows how far it had counted."""
+    """The end of a session that ended with its process. Its last `seq` is not known."""
     return SessionEvent(
         session_id=session_id,
         seq=0,
@@ -57,17 +57,17 @@ def lost_session(session_id: str, imei: str, instance_id: str) -> SessionEvent:
 class StaleRegistrations:
     """Removes entries that name this instance for devices which are not connected to it.
 
-    They are left when the instance restarts after a crash before any janitor notices, or when Redis loses a
-    removal. No janitor adopts the work of a living instance, so without this they would stay for ever.
+    They remain if the instance restarts after a crash before any janitor notices, or if Redis loses a
+    removal. No janitor adopts the work of a live instance, so without this task they would stay for ever.
 
     Args:
-        client: of the server; registrar: ours, which alone writes entries that name us.
-        boot_id: of this process, whose sessions end by themselves.
+        registrar: the registrar of this process; only it registers devices for this instance.
+        boot_id: of this process; its sessions are not removed here.
         grace: seconds in which the devices of an earlier process may come back.
-        every: seconds between two looks, while there is something to be found.
+        every: seconds between two scans, as long as they find something.
         is_here: whether a device has a session on this process.
-        on_closed: told of every session of an earlier process that has thereby ended.
-        on_error: told of every call that failed.
+        on_closed: called with every session of an earlier process that has ended.
+        on_error: called with every failed call.
     """
 
     def __init__(
@@ -96,20 +96,20 @@ class StaleRegistrations:
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Look once the grace is over, and then repeatedly; the pause grows while nothing is found."""
+        """Scan after the grace, and then repeatedly; the pause grows as long as nothing is found."""
         await asyncio.sleep(self._grace)
         pause = self._every
         while True:
             found = 0
             try:
-                found = await self.look()
+                found = await self.remove_stale()
             except StoreError as error:
                 self._on_error(error)
             await asyncio.sleep(jittered(pause))
             pause = self._every if found else min(2 * pause, SELDOM)
 
-    async def look(self) -> int:
-        """Have every stale entry removed; how many there were.
+    async def remove_stale(self) -> int:
+        """Scan once and remove stale entries; their number.
 
         Raises:
             StoreError: a call failed.
@@ -124,7 +124,7 @@ class StaleRegistrations:
         return count
 
     async def _remove(self, imeis: Sequence[str]) -> None:
-        """A device that comes from now on is registered after the removal, or has another token by then."""
+        """Queue the removals. A device that connects later is registered later, or has another token."""
         found: Any = await cast(Any, self._client).hmget(self._keys.sessions, imeis)
         tokens = await understood(self._client, found, partial(one_each, imeis))
         for imei, token in zip(imeis, tokens, strict=True):

@@ -1,12 +1,12 @@
--- Show that an instance is alive, or that it has gone.
+-- Takes an instance id, renews its heartbeat, or releases it.
 --
 -- KEYS  1 heartbeat  2 boot  3 instances  4 holder
--- ARGV  1 act (take_over, beat, release)  2 instance_id  3 boot_id  4 EX or PX  5 time to live in that unit
---       6, 7 for take_over: the boot id that owned the instance id when we looked, and its last heartbeat; '' for none
---       8.. names and values for the holder: what this process says of itself
--- Returns the time in epoch ms, or 'FENCED' when another process owns the instance id, or 'CHANGED' when the owner
--- is not the one we have seen, or has beaten since: a call that was held up on its way must not undo what came after
--- it, and a process that shows that it lives is not displaced.
+-- ARGV  1 act (take_over, renew, release)  2 instance_id  3 boot_id  4 EX or PX  5 time to live in that unit
+--       6, 7 for take_over: boot id and last heartbeat of the owner as they were read before; '' for none
+--       8.. names and values for the holder: the description of this process
+-- Returns the time in epoch ms; or 'FENCED' if another process owns the instance id; or 'CHANGED' if the owner is not
+-- the one that was read, or has renewed its heartbeat since: a delayed call must not undo later ones, and a live
+-- process is not displaced.
 
 local heartbeat, boot, instances, holder = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local act, instance_id, boot_id, unit, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -26,8 +26,8 @@ if act == 'release' then
   return now
 end
 
--- Janitors iterate the known instances: one that beats without being known would never be cleaned up after. It is
--- forgotten a retention after its last sign of life: until then producers may write to its stream.
+-- Janitors iterate the known instances: the work of an instance that is not known would never be adopted. An instance
+-- is forgotten a retention after its last heartbeat, because until then producers may write to its stream.
 redis.call('HSET', instances, instance_id, stamp)
 redis.call('SET', boot, boot_id, unit, ttl)
 redis.call('SET', heartbeat, stamp, unit, ttl)

@@ -81,7 +81,7 @@ local function report(status, seen, detail)
   return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or '', seen.codec}
 end
 
-local function settle(ledger, move)
+local function finish(ledger, move)
   if move.terminal then
     redis.call('PEXPIRE', ledger, input.retention)
     remove({{move.instance, move.entry}})
@@ -111,7 +111,7 @@ function act.open(move, ledger)
   local id = append(move.event, accepted)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
     whole(accepted), 'first', id, 'last', id, unpack(move.ledger))
-  settle(ledger, move)
+  finish(ledger, move)
   return {'OK', move.state, move.seq, '', accepted, move.token, '', ''}
 end
 
@@ -143,7 +143,7 @@ function act.step(move, ledger)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
     move.session, 'last', id)
   if move.codec then redis.call('HSET', ledger, 'codec', move.codec) end
-  settle(ledger, move)
+  finish(ledger, move)
   return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', ''}
 end
 

@@ -132,7 +132,7 @@ def test_a_process_that_wakes_in_time_keeps_the_id(start: Start) -> None:
     with stopped(first):
         second = start(ready=False)
         second.said("instance_id_held")
-    assert "belongs to a living gateway" in ends_by_itself(second, 2)
+    assert "belongs to a live gateway" in ends_by_itself(second, 2)
     assert first.process.poll() is None
 
 
@@ -171,7 +171,7 @@ async def test_a_start_without_redis_ends_when_the_id_is_owned(
         assert await asyncio.to_thread(second.exit_status) == 3
         server.close()
     assert (
-        "belongs to a living gateway"
+        "belongs to a live gateway"
         in [line for line in second.lines if line["event"] == "instance_id_held"][-1]["meaning"]
     )
     assert misled.rest() == (1).to_bytes(4, "big")

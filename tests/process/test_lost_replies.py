@@ -29,7 +29,7 @@ AT_WORK = {
     "first registrations": of("registry", '"first"'),
     "registrations at a heartbeat": of("registry", '"deferred"'),
     "the ends of sessions": of("registry", '"remove"'),
-    "heartbeats": of("heartbeat", "beat"),
+    "heartbeats": of("heartbeat", "renew"),
     "new entries": of("reader", "XREADGROUP", ">"),
     "session events": of("sessions", "XADD"),
 }
@@ -105,7 +105,7 @@ async def test_a_delayed_heartbeat_does_not_revive_a_released_id(
 ) -> None:
     async with wired(tmp_path) as (server, wire, run):
         gateway = await run.start()
-        late = wire.fault("delay", of("heartbeat", "beat"), seconds=0.5)
+        late = wire.fault("delay", of("heartbeat", "renew"), seconds=0.5)
         await until(lambda: late.met, "a heartbeat on its way")
         gateway.terminate()
         assert await asyncio.to_thread(gateway.exit_status) == 0

@@ -146,7 +146,7 @@ async def test_a_janitor_adopts_with_the_printed_rights(client: Redis, users: di
         await told(client, ("command_id", "c1"), ("terminal", "1"))
         await told(client, ("kind", "session"), ("imei", IMEI), ("reason", "instance_lost"))
         while await client.hexists("instances:known", "dead"):
-            await gateway.backend.janitor.look()
+            await gateway.backend.janitor.check()
         await gateway.backend.janitor.trim()
     assert errors(gateway) == []
     assert await refusals(client) == set()

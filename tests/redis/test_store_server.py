@@ -61,7 +61,7 @@ async def test_a_script_that_the_server_forgot_is_sent_whole(client: Redis) -> N
     await client.script_flush()
     for _ in range(2):
         assert (
-            await script(client, names, ["beat", "gw-1", "boot", "EX", 90, "", "", "boot", "boot"])
+            await script(client, names, ["renew", "gw-1", "boot", "EX", 90, "", "", "boot", "boot"])
             > 1_700_000_000_000
         )
 

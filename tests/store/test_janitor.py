@@ -24,9 +24,9 @@ async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Househo
 
 async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
     """Look twice, a grace apart."""
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
 
 
 # Who is dead
@@ -35,12 +35,12 @@ async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
 async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(29.999)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == []
     frozen.tick(0.001)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
 
 
@@ -61,15 +61,15 @@ async def test_our_own_id_is_never_judged(household: Household, frozen: FrozenDa
 async def test_a_heartbeat_that_returns_clears_the_suspicion(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(SETTINGS.grace)
     await household.beat("them")
-    await household.janitor.look()
+    await household.janitor.check()
     await household.client.delete(KEYS.heartbeat("them"))
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
 
 
@@ -81,9 +81,9 @@ async def test_an_instance_back_during_adoption_is_suspected_anew(
 
     household.on_settle = wake
     await die(household, frozen)
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(29)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
     assert (household.errors, await household.known()) == ([], ["them", "us"])
 
@@ -91,14 +91,14 @@ async def test_an_instance_back_during_adoption_is_suspected_anew(
 async def test_another_server_process_proves_no_death_at_first(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.look()
+    await household.janitor.check()
     household.run_id = "run 2"
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
-    await household.janitor.look()
+    await household.janitor.check()
+    await household.janitor.check()
     assert household.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
 
 
@@ -106,21 +106,21 @@ async def test_a_young_server_proves_nothing(household: Household, frozen: Froze
     household.uptime = 179.9
     await die(household, frozen)
     household.uptime = 180
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
 
 
 async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
     household: Household, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(20)
     household.janitor.trouble()
     for _ in range(3):
-        await household.janitor.look()
+        await household.janitor.check()
         frozen.tick(29.9)
     assert household.settled == []
     frozen.tick(0.3)
@@ -134,7 +134,7 @@ async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
     await household.know("others")
     household.on_settle = lambda _: household.janitor.trouble()
     await die(household, frozen)
-    await household.janitor.look()
+    await household.janitor.check()
     assert len(household.settled) == 1
 
 
@@ -147,12 +147,12 @@ async def test_dead_instances_are_adopted_again_while_entries_come(
     await die(household, frozen)
     for _ in range(3):
         frozen.tick(SETTINGS.interval)
-        await household.janitor.look()
+        await household.janitor.check()
     assert household.settled == ["them"]
     await household.client.xadd(KEYS.outbound("them"), {"command_id": "late"})
     for _ in range(2):
         frozen.tick(SETTINGS.interval)
-        await household.janitor.look()
+        await household.janitor.check()
     assert household.settled == ["them"] * 3
 
 
@@ -162,7 +162,7 @@ async def test_an_instance_that_lived_again_unseen_is_settled_again(
     await die(household, frozen)
     frozen.tick(1)
     await household.know("them")
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"] * 2
 
 
@@ -172,10 +172,10 @@ async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
     await household.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)
     await die(household, frozen)
     frozen.tick(SETTINGS.retention - SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
     assert await household.known() == ["them", "us"]
     frozen.tick(0.001)
-    await household.janitor.look()
+    await household.janitor.check()
     assert await household.known() == ["us"]
     assert await household.client.exists(KEYS.outbound("them")) == 0
 
@@ -232,9 +232,9 @@ async def beating(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Household
 
 async def settle(beating: Household, frozen: FrozenDateTimeFactory) -> None:
     """`them` is missed twice, a grace apart."""
-    await beating.janitor.look()
+    await beating.janitor.check()
     frozen.tick(SETTINGS.grace)
-    await beating.janitor.look()
+    await beating.janitor.check()
 
 
 async def test_an_instance_back_after_adoption_is_adopted_again(
@@ -243,7 +243,7 @@ async def test_an_instance_back_after_adoption_is_adopted_again(
     """It is the same start of it, and its stream is empty, but it may hold devices again."""
     await settle(beating, frozen)
     await beating.beat("them")
-    await beating.janitor.look()
+    await beating.janitor.check()
     await beating.client.delete(KEYS.heartbeat("them"))
     await settle(beating, frozen)
     assert beating.settled == ["them", "them"]
@@ -273,12 +273,12 @@ async def test_an_adoption_during_errors_does_not_count(
 async def test_an_instance_listed_again_is_suspected_anew(
     beating: Household, frozen: FrozenDateTimeFactory
 ) -> None:
-    await beating.janitor.look()
+    await beating.janitor.check()
     await beating.client.hdel(KEYS.instances, "them")
     frozen.tick(SETTINGS.grace)
-    await beating.janitor.look()
+    await beating.janitor.check()
     await beating.know("them")
-    await beating.janitor.look()
+    await beating.janitor.check()
     assert beating.settled == []
 
 

@@ -30,9 +30,9 @@ async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Househo
 
 async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
     """Look twice, a grace apart."""
-    await household.janitor.look()
+    await household.janitor.check()
     frozen.tick(SETTINGS.grace)
-    await household.janitor.look()
+    await household.janitor.check()
 
 
 async def start(client: Redis, **settings: float) -> Household:
@@ -56,7 +56,7 @@ async def running(household: Household) -> AsyncIterator[None]:
 
 async def test_it_wakes_for_the_grace_without_waiting_for_the_next_interval(fake_redis: Redis) -> None:
     household = await start(fake_redis, interval=NEVER, grace=0.01)
-    await household.janitor.look()
+    await household.janitor.check()
     async with running(household):
         await household.until(lambda: household.settled == ["them"])
 
@@ -120,7 +120,7 @@ async def test_adopted_instances_cause_no_extra_rounds(
     await die(household, frozen)
     if fate == "forgotten by another":
         await household.client.hdel(KEYS.instances, "them")
-        await household.janitor.look()
+        await household.janitor.check()
     frozen.tick(SETTINGS.grace)
     rounds = household.rounds
     async with running(household):  # the clock stands still, so the next interval never comes
@@ -131,9 +131,9 @@ async def test_adopted_instances_cause_no_extra_rounds(
 
 async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_redis: Redis) -> None:
     household = await start(fake_redis, grace=0)
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == []
-    await household.janitor.look()
+    await household.janitor.check()
     assert household.settled == ["them"]
 
 
@@ -153,7 +153,7 @@ async def test_one_adoption_that_fails_does_not_hold_up_the_others(
     household.on_settle = refuse
     await die(household, frozen)
     assert (sorted(household.settled), household.errors) == (["others", "them"], [error])
-    await household.janitor.look()
+    await household.janitor.check()
     assert sorted(household.settled) == ["others", "them", "them"]
 
 
@@ -204,8 +204,8 @@ async def test_the_next_round_is_at_the_end_of_the_first_grace(
     house = Household(fake_redis)
     await house.know("gone")
     start = time.monotonic()
-    await house.janitor.look()
+    await house.janitor.check()
     assert house.janitor._due_times() == [start + SETTINGS.grace]
     frozen.tick(timedelta(seconds=SETTINGS.grace))
-    await house.janitor.look()
+    await house.janitor.check()
     assert (house.settled, house.janitor._due_times()) == (["gone"], [])

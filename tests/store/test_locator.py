@@ -95,7 +95,7 @@ async def test_the_sentinel_with_the_newest_configuration_is_believed(start: Sta
 async def test_unreachable_sentinels_cost_a_bounded_time(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locator, "PATIENCE", 0.5)
+    monkeypatch.setattr(locator, "ANSWER_TIMEOUT", 0.5)
     monkeypatch.setattr("store.client.client.TIMEOUT", 60.0)
     server = await start(named("it"))
     silent, one = await start(lambda words: ...), await start(Watcher(server))
@@ -166,7 +166,7 @@ async def test_after_a_long_pause_the_sentinels_are_asked_first(
     start: Start, client_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that is busy makes nobody slow: sentinels and servers have all the time they need."""
-    monkeypatch.setattr(locator, "PATIENCE", 60.0)
+    monkeypatch.setattr(locator, "ANSWER_TIMEOUT", 60.0)
     monkeypatch.setattr("store.client.client.TIMEOUT", 60.0)
     old, new = await start(named("old")), await start(named("new"))
     watcher = Watcher(old)

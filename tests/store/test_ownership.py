@@ -39,82 +39,82 @@ def watch(clock: Clock, *, forced: bool = False, gone: bool = False) -> Watch:
 
 @pytest.mark.parametrize("seen", [Seen(), Seen(b"own", b"1")], ids=["nobody's", "our own"])
 def test_a_free_id_or_our_own_is_taken_at_once(seen: Seen) -> None:
-    assert watch(Clock()).judge(seen) == FREE
+    assert watch(Clock()).decide(seen) == FREE
 
 
 def test_the_id_of_a_dead_process_is_taken_at_once() -> None:
-    assert watch(Clock(), gone=True).judge(SEEN) == GONE
+    assert watch(Clock(), gone=True).decide(SEEN) == GONE
 
 
 def test_an_id_is_taken_from_anybody_by_force() -> None:
-    assert watch(Clock(), forced=True).judge(SEEN) == FORCED
+    assert watch(Clock(), forced=True).decide(SEEN) == FORCED
 
 
 def test_an_owner_without_heartbeat_for_its_interval_loses_the_id() -> None:
     clock = Clock()
-    judge = watch(clock).judge
+    decide = watch(clock).decide
     for passed in (0.0, OTHER.interval, OTHER.interval + MARGIN - 0.01):
         clock.now = Clock.now + passed
         with pytest.raises(HolderWatched) as watched:
-            judge(SEEN)
-        assert watched.value.patience == OTHER.interval + MARGIN
+            decide(SEEN)
+        assert watched.value.wait_s == OTHER.interval + MARGIN
     clock.now = Clock.now + OTHER.interval + MARGIN
-    assert judge(SEEN) == SILENT
+    assert decide(SEEN) == SILENT
 
 
 def test_an_owner_without_an_interval_has_ours() -> None:
     clock = Clock()
-    judge = watch(clock).judge
+    decide = watch(clock).decide
     with pytest.raises(HolderWatched):
-        judge(SEEN._replace(holder=Holder("other")))
+        decide(SEEN._replace(holder=Holder("other")))
     clock.now += 5.0 + MARGIN
-    assert judge(SEEN._replace(holder=Holder("other"))) == SILENT
+    assert decide(SEEN._replace(holder=Holder("other"))) == SILENT
 
 
-@pytest.mark.parametrize("beat", [b"2", b"0"], ids=["later", "earlier, by another clock"])
-def test_an_owner_whose_heartbeat_changes_is_alive(beat: bytes) -> None:
+@pytest.mark.parametrize("heartbeat", [b"2", b"0"], ids=["later", "earlier, by another clock"])
+def test_an_owner_whose_heartbeat_changes_is_alive(heartbeat: bytes) -> None:
     clock = Clock()
-    judge = watch(clock).judge
+    decide = watch(clock).decide
     with pytest.raises(HolderWatched):
-        judge(SEEN)
+        decide(SEEN)
     clock.now += 1000.0
     with pytest.raises(InstanceHeld, match="process 17 on host host-a, since 2026-01-01T00:00:00Z"):
-        judge(SEEN._replace(beat=beat))
+        decide(SEEN._replace(heartbeat=heartbeat))
 
 
 def test_an_id_just_taken_by_another_process_is_in_use() -> None:
-    judge = watch(Clock()).judge
+    decide = watch(Clock()).decide
     with pytest.raises(HolderWatched):
-        judge(SEEN)
+        decide(SEEN)
     with pytest.raises(InstanceHeld):
-        judge(Seen(b"a third", b"1", Holder("a third")))
+        decide(Seen(b"a third", b"1", Holder("a third")))
 
 
 def test_an_id_just_released_is_taken_at_once() -> None:
-    judge = watch(Clock()).judge
+    decide = watch(Clock()).decide
     with pytest.raises(HolderWatched):
-        judge(SEEN)
-    assert judge(Seen()) == FREE
+        decide(SEEN)
+    assert decide(Seen()) == FREE
 
 
 def test_a_time_in_which_redis_could_not_be_asked_proves_nothing() -> None:
     clock = Clock()
     watching = watch(clock)
     with pytest.raises(HolderWatched):
-        watching.judge(SEEN)
+        watching.decide(SEEN)
     watching.restart()
     clock.now += 1000.0
     with pytest.raises(HolderWatched):
-        watching.judge(SEEN)
+        watching.decide(SEEN)
 
 
 def test_after_an_outage_a_free_id_is_left_to_its_last_owner() -> None:
     watching = watch(Clock(), gone=True)
     watching.restart()
     with pytest.raises(HolderWatched):
-        watching.judge(Seen())
+        watching.decide(Seen())
     with pytest.raises(InstanceHeld):
-        watching.judge(SEEN)
+        watching.decide(SEEN)
 
 
 def test_after_an_outage_an_id_that_stays_free_is_taken() -> None:
@@ -124,9 +124,9 @@ def test_after_an_outage_an_id_that_stays_free_is_taken() -> None:
     for passed in (0.0, COMES_BACK - 0.01):
         clock.now = Clock.now + passed
         with pytest.raises(HolderWatched):
-            watching.judge(Seen())
+            watching.decide(Seen())
     clock.now = Clock.now + COMES_BACK
-    assert watching.judge(Seen()) == FREE
+    assert watching.decide(Seen()) == FREE
 
 
 def test_what_a_process_says_of_itself_is_read_as_it_was_written() -> None:
@@ -148,4 +148,4 @@ def test_any_value_of_the_owner_is_read_and_shown(value: bytes) -> None:
 
 def test_invalid_values_of_an_owner_are_not_used() -> None:
     assert Holder.read("other", {b"boot": b"earlier", b"host": b"host-a"}) == Holder("other")
-    assert str(Holder("other")) == "a process that does not say where it runs"
+    assert str(Holder("other")) == "a process on an unknown host"

@@ -58,9 +58,9 @@ class Desk:
         if session is not None:
             await self.client.hset(KEYS.sessions, imei, session)
 
-    async def look(self) -> None:
+    async def remove_stale(self) -> None:
         """One look, and what follows from it."""
-        await self.stale_registrations.look()
+        await self.stale_registrations.remove_stale()
         self.registrar.stop()
         await self.registrar.run()
 
@@ -78,7 +78,7 @@ async def test_a_stale_registration_is_removed(
     desk: Desk,
 ) -> None:
     await desk.hold(GONE)
-    await desk.look()
+    await desk.remove_stale()
     assert await desk.entries() == {}
     assert await desk.client.exists(KEYS.sessions) == 0
     [event] = desk.closed
@@ -89,13 +89,13 @@ async def test_a_stale_registration_is_removed(
 async def test_a_connected_device_keeps_its_entry(desk: Desk) -> None:
     await desk.hold(HERE)
     desk.here.add(HERE)
-    await desk.look()
+    await desk.remove_stale()
     assert (await desk.entries(), desk.closed) == ({HERE: US}, [])
 
 
 async def test_the_devices_of_others_are_left_to_them(desk: Desk) -> None:
     await desk.hold(GONE, "gw-2")
-    await desk.look()
+    await desk.remove_stale()
     assert (await desk.entries(), desk.closed) == ({GONE: "gw-2"}, [])
 
 
@@ -106,24 +106,24 @@ async def test_connected_and_foreign_devices_need_no_more_calls(
     await desk.hold(imei, holder)
     desk.here.add(HERE)
     monkeypatch.setattr(desk.client, "hmget", None)
-    await desk.look()
+    await desk.remove_stale()
 
 
 async def test_a_session_of_this_process_is_not_published_again(desk: Desk) -> None:
     await desk.hold(GONE, session=f"{BOOT}-1f")
-    await desk.look()
+    await desk.remove_stale()
     assert (await desk.entries(), desk.closed) == ({}, [])
 
 
 async def test_an_entry_without_a_session_is_removed_without_event(desk: Desk) -> None:
     await desk.hold(GONE, session=None)
-    await desk.look()
+    await desk.remove_stale()
     assert (await desk.entries(), desk.closed) == ({}, [])
 
 
 async def test_of_many_entries_none_is_missed(desk: Desk) -> None:
     await desk.client.hset(KEYS.registry, mapping={f"{number:015d}": US for number in range(3000)})
-    await desk.look()
+    await desk.remove_stale()
     assert await desk.entries() == {}
 
 
@@ -138,7 +138,7 @@ async def test_a_device_back_during_the_search_is_registered(
         desk.registrar.register(GONE, f"{BOOT}-2", lambda result: None)
 
     monkeypatch.setattr(desk.registrar, "unregister", then_it_comes)
-    await desk.look()
+    await desk.remove_stale()
     assert await desk.entries() == {GONE: US}
     assert await desk.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
 
@@ -154,7 +154,7 @@ async def test_a_device_back_during_the_look_up_keeps_its_entry(
         return await hmget(*args)
 
     monkeypatch.setattr(desk.client, "hmget", meanwhile)
-    await desk.look()
+    await desk.remove_stale()
     assert await desk.entries() == {GONE: US}
 
 
@@ -163,14 +163,14 @@ async def test_the_search_is_repeated_after_an_error(desk: Desk, monkeypatch: py
     looks: list[None] = []
     again = asyncio.Event()
 
-    async def look() -> int:
+    async def remove_stale() -> int:
         looks.append(None)
         if len(looks) == 1:
             raise error
         again.set()
         return 0
 
-    monkeypatch.setattr(desk.stale_registrations, "look", look)
+    monkeypatch.setattr(desk.stale_registrations, "remove_stale", remove_stale)
     task = asyncio.create_task(desk.stale_registrations.run())
     await asyncio.wait_for(again.wait(), 20)
     task.cancel()
@@ -183,13 +183,13 @@ async def test_the_search_gets_rarer_while_nothing_is_found(
     pauses: list[float] = []
     found = iter([2, 0, 0, 1, *[0] * 30])
 
-    async def look() -> int:
+    async def remove_stale() -> int:
         return next(found)
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(desk.stale_registrations, "look", look)
+    monkeypatch.setattr(desk.stale_registrations, "remove_stale", remove_stale)
     monkeypatch.setattr(stale_registrations.asyncio, "sleep", sleep)
     monkeypatch.setattr(delays.random, "uniform", lambda low, high: high)
     with pytest.raises(RuntimeError, match="StopIteration"):
@@ -203,4 +203,4 @@ async def test_the_number_of_stale_registrations_is_logged(desk: Desk) -> None:
     await desk.hold(GONE)
     await desk.hold(HERE)
     desk.here.add(HERE)
-    assert [await desk.stale_registrations.look(), desk.registrar.depth] == [1, 1]
+    assert [await desk.stale_registrations.remove_stale(), desk.registrar.depth] == [1, 1]

@@ -70,7 +70,7 @@ async def test_a_takeover_that_is_repeated_after_a_lost_reply_is_one(fake_redis:
 async def test_a_replaced_process_leaves_its_successor_alone(fake_redis: Redis) -> None:
     await call(fake_redis, "take_over", "boot 1")
     await call(fake_redis, "take_over", "boot 2", seen="boot 1")
-    for act in ("beat", "release"):
+    for act in ("renew", "release"):
         assert await call(fake_redis, act, "boot 1") == b"FENCED"
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 2"
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 1
@@ -240,5 +240,5 @@ async def test_a_release_waits_for_the_heartbeat_in_progress(fake_redis: Redis) 
 
     heartbeat._script = noted  # type: ignore[assignment]
     await asyncio.gather(heartbeat.renew(), heartbeat.release())
-    assert calls == ["beat begins", "beat ends", "release begins", "release ends"]
+    assert calls == ["renew begins", "renew ends", "release begins", "release ends"]
     assert await fake_redis.exists(KEYS.heartbeat("gw-1")) == 0

@@ -86,7 +86,7 @@ class Claim:
                 "instance_id_held",
                 instance_id=self._instance_id,
                 holder=str(watched.holder),
-                waits_s=watched.patience,
+                waits_s=watched.wait_s,
                 meaning="It is taken if its owner sends no heartbeat in this time; else this process ends.",
             )
 
@@ -106,5 +106,5 @@ class Claim:
         holder = "an unknown process"
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(TELL_WITHIN):
-                holder = str((await self._backend.heartbeat.look()).holder)
+                holder = str((await self._backend.heartbeat.read_owner()).holder)
         log.critical("fenced", instance_id=self._instance_id, displaced_by=holder, advice=ADVICE)

@@ -10,7 +10,7 @@ MECHANISMS = (
         name="a janitor never judges itself",
         what="Our own instance is never looked at.",
         file="store/fleet/janitor.py",
-        where="Janitor.look",
+        where="Janitor.check",
         code="instance_id != self._instance_id",
         mutant="True",
         without="a process whose heartbeat was late gives its own commands away",
@@ -21,7 +21,7 @@ MECHANISMS = (
         name="a heartbeat is missed twice",
         what="An instance is dead only when its heartbeat is missing again a grace later.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="""
             self._suspects[instance_id] = now
             return
@@ -38,7 +38,7 @@ MECHANISMS = (
         name="janitor grace",
         what="Between the two looks lies the grace.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="if now < self._suspects[instance_id] + self._settings.grace: ...",
         mutant="",
         without="the next look is enough, however soon",
@@ -83,7 +83,7 @@ MECHANISMS = (
         what="When a call fails, all suspicions begin anew.",
         file="store/fleet/janitor.py",
         where="Janitor.trouble",
-        code="self._absolve_all()",
+        code="self._clear_all()",
         mutant="",
         without="what was seen before the outage counts after it",
         tests=("store/test_janitor.py::test_trouble_in_the_middle_of_a_round_spares_the_rest",),
@@ -93,9 +93,9 @@ MECHANISMS = (
         name="a stream that fills is settled again",
         what="A dead instance is settled every round while its stream is not empty.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
-        code="not settled or await self._client.xlen(self._keys.outbound(instance_id))",
-        mutant="not settled",
+        where="Janitor._check_instance",
+        code="not adopted or await self._client.xlen(self._keys.outbound(instance_id))",
+        mutant="not adopted",
         without="a command that comes after its death has no verdict",
         tests=("store/test_janitor.py::test_dead_instances_are_adopted_again_while_entries_come",),
     ),
@@ -104,7 +104,7 @@ MECHANISMS = (
         name="one adoption spares the others",
         what="An adoption that cannot be settled does not hold up the others.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge_safely",
+        where="Janitor._check_safely",
         code="""
             if is_transient(error): ...
             self._on_error(error)
@@ -158,7 +158,7 @@ MECHANISMS = (
         name="a heartbeat that returns clears the suspicion",
         what="An instance that is seen alive is suspected anew from the beginning.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="if await self._client.exists(self._keys.heartbeat(instance_id)): ...",
         mutant="""
             if await self._client.exists(self._keys.heartbeat(instance_id)):
@@ -172,12 +172,12 @@ MECHANISMS = (
         name="an instance that wakes up is suspected anew",
         what="An instance that came back while it was settled is no longer dead.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="""
             try:
                 ...
             except Alive:
-                self._absolve(instance_id)
+                self._clear(instance_id)
                 return
         """,
         mutant="""
@@ -194,7 +194,7 @@ MECHANISMS = (
         name="forgotten when it is old",
         what="An instance is forgotten when it is older than the retention.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="self._now_ms() - started > self._settings.retention * 1000",
         mutant="True",
         without="what producers still send to it is never answered",
@@ -205,7 +205,7 @@ MECHANISMS = (
         name="a life that nobody saw",
         what="An instance that has started and died again since it was settled is settled again.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="self._dead.setdefault(instance_id, _NOT_YET) == started",
         mutant="self._dead.setdefault(instance_id, _NOT_YET) != _NOT_YET",
         without="the devices of its second life stay in the registry",
@@ -238,7 +238,7 @@ MECHANISMS = (
         name="a verdict goes with its suspicion",
         what="Of an instance that is back nothing is settled any more.",
         file="store/fleet/janitor.py",
-        where="Janitor._absolve",
+        where="Janitor._clear",
         code="self._dead.pop(instance_id, None)",
         mutant="",
         without="devices that it held before it died again stay registered",
@@ -249,7 +249,7 @@ MECHANISMS = (
         name="settled amid trouble is not settled",
         what="What was settled while there was trouble is settled again.",
         file="store/fleet/janitor.py",
-        where="Janitor._judge",
+        where="Janitor._check_instance",
         code="""
             if instance_id in self._dead:
                 ...
