@@ -1,7 +1,7 @@
-"""A listener that counts connections, and starts their deadline, when they are accepted.
+"""A listener that counts connections, and starts their handshake time-out, at their accept.
 
-The servers of the event loop report a connection only after its TLS handshake. Handshakes in progress have to
-be limited too, in number and in time, so this listener accepts connections itself.
+The servers of the event loop report a connection only after its TLS handshake. But TLS handshakes in progress
+have to be limited, too, in number and in time. So this listener accepts connections itself.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from transport.settings import Address
 log = structlog.get_logger("telgw.sessions")
 
 ACCEPT_RETRY = 1.0
-"""Seconds until the next attempt when no file descriptor is left."""
+"""Seconds until the next attempt if no file descriptor is free."""
 
 
 class Listener:
-    """Accepts on a bound socket.
+    """Accepts connections on a bound socket.
 
     Args:
-        sock: stays the caller's to close.
-        tls: what `connect_accepted_socket` is to know of TLS, as it is when a connection comes; or empty.
+        sock: the caller has to close it.
+        tls: arguments of `connect_accepted_socket` for TLS, read at each accept; empty without TLS.
 
     Raises:
         OSError: another process listens there.
@@ -54,12 +54,12 @@ class Listener:
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
-        """Accept nobody any more, and give up what is not ready to be used."""
+        """Accept no more connections, and cancel handshakes in progress."""
         if self._again:
             self._again.cancel()
         self._loop.remove_reader(self._sock)
         for handshake in self._handshakes:
-            # Soon, not now: one that was never begun would not give back its socket and its place.
+            # Soon, not now: a task that is cancelled before its first step would not release its socket.
             self._loop.call_soon(handshake.cancel)
 
     def _accept(self) -> None:
@@ -86,11 +86,11 @@ class Listener:
         handshake.add_done_callback(self._handshakes.discard)
 
     def _admits(self, address: Address) -> bool:
-        """Whether a connection from there may come in; if so it is counted."""
+        """Whether a connection from `address` is admitted; if so, it is counted."""
         return self._context.sessions.admission.enter(address[0], self._context.now)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
-        """Make an accepted socket a connection."""
+        """Turn an accepted socket into a connection."""
         connection = DeviceConnection(self._context, address=address, secure=bool(self._tls))
         await self._connect(connection, sock, self._tls)
 
@@ -104,7 +104,7 @@ class Listener:
                 self._context.sessions.admission.leave(connection.place)
 
     def _failed(self, connection: DeviceConnection, error: OSError) -> None:
-        """Counted always, logged once a minute for each address and reason."""
+        """Count a failed handshake, and log it once a minute for each address and reason."""
         self._context.metrics.tls_failures.inc()
         reason = _reason(error)
         if self._refusals.allow((connection.host, reason), self._context.now):
@@ -112,9 +112,10 @@ class Listener:
 
 
 def _reason(error: OSError) -> str:
-    """One word that says why; of OpenSSL's if it has one, for those are no words of the peer."""
+    """The reason as one word: from OpenSSL if it has one, because its words do not come from the peer."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        # Its reason is always the same. The message is one of a table: "certificate revoked", for example.
+        # The reason of these errors is always the same. The message comes from a table: "certificate
+        # revoked".
         return "_".join(re.findall(r"[a-z0-9]+", error.verify_message.lower()))
     if isinstance(error, ssl.SSLError):
         return (error.reason or "protocol").lower()

@@ -1,9 +1,9 @@
-"""A listener behind proxies, which say in a PROXY header whose connection they pass on.
+"""A listener for proxies, which send the address of the client in a PROXY header.
 
-A header is believed only from the networks that the operator trusts: whoever may send one may take any
-address. Until it has come the connection has a place of the gateway but none of an address, and its time to
-name its device runs. It is read from the socket to its last byte and no further, so what follows may be TLS
-as well.
+Headers are accepted only from the networks that the operator trusts, because a peer that may send a header
+can claim any address. Before the header has come, the connection counts for the total but not for an address,
+and its handshake time-out runs. Exactly the header is read from the socket and no byte after it, so TLS may
+follow.
 """
 
 from __future__ import annotations
@@ -27,24 +27,22 @@ from transport.settings import Address, as_text
 log = structlog.get_logger("telgw.sessions")
 
 LEAST_TIME = 0.1
-"""Seconds that a TLS handshake has, however late the header came."""
+"""Seconds that a TLS handshake has at least, even if the header came late."""
 UNTRUSTED = "untrusted"
-_SEND = (
-    "let the proxy send the header (send-proxy or send-proxy-v2), and let devices connect to another listener"
-)
+_SEND = "configure the proxy to send the header (send-proxy or send-proxy-v2); devices need another listener"
 _ADVICE = {
-    UNTRUSTED: "name its network in --proxy-trust if it is a proxy of yours",
+    UNTRUSTED: "add its network to --proxy-trust if it is your proxy",
     "signature": _SEND,
     HANDSHAKE_TIMEOUT: _SEND,
 }
 
 
 class ProxyListener(Listener):
-    """Accepts connections of trusted proxies, and no others.
+    """Accepts only connections of trusted proxies.
 
     Args:
-        sock: stays the caller's to close.
-        tls: what `connect_accepted_socket` is to know of TLS; empty when devices speak without.
+        sock: the caller has to close it.
+        tls: arguments of `connect_accepted_socket` for TLS; empty without TLS.
         trust: the networks of the proxies.
 
     Raises:
@@ -90,15 +88,15 @@ class ProxyListener(Listener):
             await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
-        """The time that is left for TLS: the header has had its share."""
+        """The time that is left for TLS after the header."""
         passed = self._context.clock.monotonic() - accepted_at
         return {"ssl_handshake_timeout": max(LEAST_TIME, self._context.settings.handshake_timeout - passed)}
 
     async def _source(self, sock: socket.socket, proxy: Address) -> Address | None:
-        """The address of the client; None when there is none to serve.
+        """The address of the client; None if the connection is refused or has ended.
 
-        A connection that ends before its header does is not told of: balancers look in that way whether
-        somebody listens.
+        A connection that ends before its header is complete is not logged: health checks of balancers do
+        this.
         """
         try:
             async with asyncio.timeout(self._context.settings.handshake_timeout):
@@ -114,7 +112,7 @@ class ProxyListener(Listener):
         return None
 
     def _refuse(self, proxy: Address, reason: str) -> None:
-        """Counted always, logged once a minute for each address and reason."""
+        """Count a refused connection, and log it once a minute for each address and reason."""
         self._context.metrics.proxy_refused.labels(reason).inc()
         if self._throttle.allow((proxy[0], reason), self._context.now):
             advice = {"advice": _ADVICE[reason]} if reason in _ADVICE else {}
@@ -122,11 +120,12 @@ class ProxyListener(Listener):
 
 
 async def read_header(sock: socket.socket) -> Header | None:
-    """The PROXY header at the begin of a connection, of which nothing else is read; None when it ends before.
+    """The PROXY header at the start of a connection; None if the connection ends before. No more bytes are
+    read.
 
     Raises:
         BadProxyHeader: the connection does not begin with a header.
-        OSError: it was broken off.
+        OSError: the connection was reset.
     """
     reader = HeaderReader()
     while True:
