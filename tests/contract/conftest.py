@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.redis.conftest import book
+from tests.redis.conftest import book, fleet
 
-__all__ = ["book"]
+__all__ = ["book", "fleet"]

@@ -52,6 +52,8 @@ class Generator:
                 *[("XADD", stream, "1-0", "field", "late"), ("XLEN", stream), ("XLEN", key)],
                 *[("XDEL", stream, entry), ("XRANGE", stream, entry, entry), ("XRANGE", stream, "-", "+")],
                 *[("XRANGE", stream, f"({entry}", "+", "COUNT", count), ("XRANGE", stream, "-", f"({entry}")],
+                *[("XREAD", "COUNT", count, "STREAMS", stream, entry), ("XREAD", "STREAMS", stream, "0-0")],
+                *[("XREVRANGE", stream, "+", "-", "COUNT", count), ("XREVRANGE", stream, entry, "-")],
                 *[("XTRIM", stream, "MAXLEN", "=", 9), ("XTRIM", stream, "MINID", "=", entry)],
                 *[("XGROUP CREATE", stream, group, pick(("0", "$"))), ("XINFO GROUPS", stream)],
                 *[("XGROUP CREATE", stream, group, "0", "MKSTREAM"), ("DEL", stream)] * (self._serial < 50),

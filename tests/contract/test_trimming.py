@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis
 
-from store.streams.trimming import STEP, Trimmed, trim_stream
+from store.streams import trimming
+from store.streams.trimming import Trimmed, trim_stream
 
 KEY = "stream"
 HOUR = 3_600_000
@@ -100,28 +101,19 @@ async def test_one_entry_is_enough_to_go_wrong(any_redis: Redis, acknowledged: i
     assert await trim(any_redis) == Trimmed(acknowledged, 0)
 
 
-class Server:
-    """A stream that nobody reads in a group, as a server tells of it."""
+async def test_a_long_stream_is_trimmed_in_many_calls(
+    any_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    xtrim = any_redis.xtrim
 
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.limits: list[int] = []
+    async def counted(*names: Any, limit: int, **options: Any) -> int:
+        limits.append(limit)
+        return cast(int, await xtrim(*names, limit=limit, **options))
 
-    async def xinfo_groups(self, key: str) -> list[Any]:
-        return []
-
-    async def xlen(self, key: str) -> int:
-        return self.length
-
-    async def xtrim(self, key: str, *, maxlen: int | None, limit: int, **_: Any) -> int:
-        self.limits.append(limit)
-        removed = 0 if maxlen is None else min(limit or self.length, self.length - maxlen)
-        self.length -= removed
-        return removed
-
-
-async def test_a_long_stream_is_trimmed_in_many_calls() -> None:
-    server = Server(10 * STEP)
-    assert await trim_stream(cast(Any, server), "stream", STEP, 0, 0) == Trimmed(9 * STEP)
-    assert (server.length, set(server.limits)) == (STEP, {STEP})
-    assert 9 <= len(server.limits) <= 12
+    monkeypatch.setattr(any_redis, "xtrim", counted)
+    monkeypatch.setattr(trimming, "STEP", 100)
+    await fill(any_redis)
+    assert await trim(any_redis, maxlen=100, retention=HOUR * 5) == Trimmed(900)
+    assert (await any_redis.xlen(KEY), set(limits)) == (100, {100})
+    assert 9 <= len(limits) <= 12

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Coroutine
 from io import StringIO
 from typing import Any
 from unicodedata import category
@@ -22,19 +21,21 @@ from store.streams import messages
 from store.streams.messages import CommandEvent, Note
 from store.streams.producer import LogEntry, Producer
 from tests.fuzz.contract import Fields, read_log
+from tests.in_memory.client import Client, DirectWire, at_once
+from tests.in_memory.server import HostClock, Server
 from transport.cli import check, history, path_drawing, render
 
+KEYS = Keys()
 WIDE = 2500
 """Columns in which no cell is folded."""
-KINDS = ("gaps", "repeated events", "several terminal events")
+FLAWS = ("gaps", "repeated events", "several terminal events")
 Met = set[str]
 
 
 def log(text: bytes) -> Met:
     """Every entry can be shown, whatever is in it, and the whole can be folded."""
     server = _Server(read_log(text))
-    entries = _done(_followed(Producer(server, Keys(""))))  # type: ignore[arg-type]
-    assert len(entries) == len(server.entries)
+    entries = at_once(_followed(server))
     met: Met = set()
     for entry_id, fields in entries:
         met |= _shown(entry_id, fields)
@@ -83,13 +84,13 @@ def _printed(shown: RenderableType) -> str:
 
 
 def _folded(server: _Server, entries: list[dict[str, str]]) -> Met:
-    findings = _done(diagnose_log(server, Keys("")))  # type: ignore[arg-type]
+    findings = at_once(diagnose_log(server.client, KEYS))
     assert {finding.level for finding in findings} <= set(LEVELS)
     _printed(check.table(findings))
     found = {finding.subject.removeprefix("replay: ") for finding in findings[1:]}
     events, flaws = _folded_apart(entries)
     assert findings[0].found.startswith(f"{events} events of ")
-    assert found & set(KINDS) == flaws
+    assert found & set(FLAWS) == flaws
     assert not flaws or any(finding.level == CRITICAL for finding in findings)
     return {f"found: {kind}" for kind in found} or {"sound"}
 
@@ -125,51 +126,25 @@ def _readable(entry: dict[str, str]) -> bool:
 
 
 class _Server:
-    """As much of Redis as the readers of a log ask for: a log, and ledgers (entries of the kind `ledger`)."""
+    """The in-memory server with a log, and ledgers (entries of the kind `ledger`)."""
 
     def __init__(self, entries: list[Fields]) -> None:
-        log = [fields for fields in entries if fields.get(b"kind") != b"ledger"]
-        self.entries = [(b"%d-0" % number, fields) for number, fields in enumerate(log, 1)]
-        self._ledgers = {
-            Keys("").ledger(fields.get(b"command_id", b"").decode(errors="replace")): fields
-            for fields in entries
-            if fields.get(b"kind") == b"ledger"
-        }
-        self._asked: list[str] = []
-        self._read = False
-
-    async def xrange(self, name: str, start: str = "-", end: str = "+", count: int | None = None) -> Any:
-        after = int(start[1:].partition("-")[0]) if start.startswith("(") else 0
-        return self.entries[after:][:count]
-
-    async def xread(self, streams: dict[str, str], count: int, block: int | None) -> Any:
-        if self._read:
-            raise _Enough
-        self._read = True
-        return [(b"log", self.entries)]
-
-    async def batch(self, commands: list[list[str]]) -> list[Fields]:
-        return [self._ledgers.get(name, {}) for _, name in commands]
+        server = Server(HostClock())
+        self.client: Any = Client(DirectWire(server, yields=False))
+        self.length = 0
+        for fields in entries:
+            pairs = [text for pair in fields.items() for text in pair]
+            if fields.get(b"kind") == b"ledger":
+                name = fields.get(b"command_id", b"").decode(errors="replace")
+                server.execute("HSET", KEYS.ledger(name), *pairs)
+            else:
+                self.length += 1
+                server.execute("XADD", KEYS.responses, f"{self.length}-0", *pairs)
 
 
-class _Enough(Exception):
-    """There is nothing more to read."""
-
-
-async def _followed(producer: Producer) -> list[LogEntry]:
-    entries = []
-    try:
-        async for entry in producer.follow("0-0"):
-            entries.append(entry)  # noqa: PERF401 (what was read before the end counts)
-    except _Enough:
-        pass
+async def _followed(server: _Server) -> list[LogEntry]:
+    entries: list[LogEntry] = []
+    following = Producer(server.client, KEYS).follow("0-0", block=0)
+    while len(entries) < server.length:
+        entries.append(await anext(following))
     return entries
-
-
-def _done(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of work that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        return stop.value
-    raise AssertionError("it waits")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 import hiredis
 from redis.commands import AsyncCoreCommands
@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 from store.client.client import Calls
 from store.client.errors import ours, translated
 from tests.in_memory.server import Server
+
+T = TypeVar("T")
 
 
 class Wire(Protocol):
@@ -56,6 +58,15 @@ class DirectWire:
             return []
         finally:
             stop()
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("The in-memory server makes nobody wait.")
 
 
 class _Raw(AsyncCoreCommands):

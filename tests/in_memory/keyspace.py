@@ -241,6 +241,15 @@ class Keyspace:
         limit = int(count[1]) if count else None
         return self.stream(key.decode()).between(_bound(first, 0), _bound(last, LAST[0]), limit)
 
+    def cmd_xrevrange(self, key: bytes, last: bytes, first: bytes, *count: bytes) -> Any:
+        return self.cmd_xrange(key, first, last)[::-1][: int(count[1]) if count else None]
+
+    def cmd_xread(self, *rest: bytes) -> Any:
+        """XREAD [COUNT count] [BLOCK ms] STREAMS key id"""
+        count = rest[rest.index(b"COUNT") :][:2] if b"COUNT" in rest else ()
+        found = self.cmd_xrange(rest[-2], b"(" + rest[-1], b"+", *count)
+        return [[rest[-2], found]] if found else None
+
     def cmd_xtrim(self, key: bytes, how: bytes, *rest: bytes) -> Any:
         """XTRIM key MAXLEN|MINID [~|=] bound [LIMIT count]"""
         stream = self.stream(key.decode())

@@ -7,7 +7,6 @@ and what time it is (`Desk.at`). `Desk.audit` holds what must be true of every h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -95,16 +94,16 @@ class FakeLink:
             self._dispatcher.left(self, reason)
 
 
-@dataclass
-class FakeRegistry:
-    """`RegistryPort` that answers what it is told, and counts how often it was asked."""
+class AskedRegistry:
+    """`RegistryPort` over the registry of the in-memory server; it keeps what it was asked."""
 
-    holding: dict[str, str] = field(default_factory=dict)
-    asked: list[list[str]] = field(default_factory=list)
+    def __init__(self, ledger: FakeLedger) -> None:
+        self._ledger = ledger
+        self.asked: list[list[str]] = []
 
     async def holders(self, imeis: list[str]) -> dict[str, str]:
         self.asked.append(list(imeis))
-        return {imei: self.holding[imei] for imei in imeis if imei in self.holding}
+        return {imei: holder for imei, holder in self._ledger.holders.items() if imei in imeis}
 
 
 class Desk:
@@ -117,7 +116,7 @@ class Desk:
         self.metrics = Metrics()
         self.clock = Clock()
         self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics)
-        self.registry = FakeRegistry()
+        self.registry = AskedRegistry(self.ledger)
         self.links: list[FakeLink] = []
         self._frozen = frozen
         self._serial = count(1)

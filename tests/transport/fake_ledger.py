@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step
@@ -19,7 +19,7 @@ from store.client.errors import CallFailed
 from store.keys import Keys
 from store.ledger.ledger import Ledger
 from store.streams.events import read_entry
-from tests.in_memory.client import Client, DirectWire
+from tests.in_memory.client import Client, DirectWire, at_once
 from tests.in_memory.keyspace import Keyspace
 from tests.in_memory.server import HostClock, Server
 
@@ -28,21 +28,10 @@ BOOT = "boot-b"
 KEYS = Keys()
 RETENTION = 7 * 86400.0
 
-T = TypeVar("T")
-
 
 def now_ms() -> int:
     """Epoch ms by the frozen clock."""
     return round(time.time() * 1000)
-
-
-def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
-    raise AssertionError("The in-memory server makes nobody wait.")
 
 
 @dataclass(frozen=True)
@@ -182,6 +171,12 @@ class FakeLedger:
             for instance in instances
             for entry_id, fields in self._entries(KEYS.outbound(instance))
         }
+
+    @property
+    def holders(self) -> dict[str, str]:
+        """The instance that holds each device, by the registry."""
+        found = self._do("HGETALL", KEYS.registry)
+        return {imei.decode(): holder.decode() for imei, holder in found.items()}
 
     @property
     def deadletters(self) -> list[dict[str, str]]:

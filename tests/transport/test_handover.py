@@ -14,7 +14,7 @@ def away(desk: Desk, *command_ids: str) -> None:
     for command_id in command_ids:
         desk.ask(command_id, expires_at="2026-01-01T01:00:00Z", requested_by="me")
     desk.ledger.settle()
-    desk.registry.holding[IMEI] = "gw-2"
+    desk.ledger.hold(IMEI, "gw-2")
     desk.ledger.set_alive("gw-2")
 
 
@@ -52,9 +52,9 @@ async def test_the_registry_is_asked_for_all_devices_at_once_and_only_when_comma
 
 async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None:
     away(desk, "a")
-    desk.registry.holding[IMEI] = US
+    desk.ledger.hold(IMEI, US)
     await desk.look()
-    desk.registry.holding.clear()
+    desk.ledger.release(IMEI)
     await desk.look()
     assert (desk.ledger.depth, desk.dispatcher.offline.count(IMEI)) == (0, 1)
 
@@ -81,7 +81,7 @@ async def test_a_command_is_handed_over_once_at_a_time(desk: Desk) -> None:
 
 async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(desk: Desk) -> None:
     desk.ask("a")
-    desk.registry.holding[IMEI] = "gw-2"
+    desk.ledger.hold(IMEI, "gw-2")
     await desk.look()
     assert desk.ledger.depth == 1
 
@@ -89,7 +89,7 @@ async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(desk: De
 async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
     desk.ask("a", hops="3")
     desk.ledger.settle()
-    desk.registry.holding[IMEI] = "gw-2"
+    desk.ledger.hold(IMEI, "gw-2")
     await desk.look()
     assert desk.ledger.depth == 0
     desk.at(60)
@@ -142,7 +142,7 @@ async def test_the_grace_ends_during_a_hand_over_that_fails(desk: Desk) -> None:
 
 async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
     away(desk, "a")
-    desk.ledger.forget()
+    desk.ledger.lose_rows()
     await desk.look()
     desk.ledger.settle()
     assert desk.life("a")[-1] == "failed ledger_lost not_sent"

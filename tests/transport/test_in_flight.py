@@ -22,7 +22,7 @@ SAID = "setparam 2004:secret"
 async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
-    desk.registry.holding[IMEI] = "gw-2"
+    desk.ledger.hold(IMEI, "gw-2")
     await desk.look()
     desk.cancel()
     desk.at(10)

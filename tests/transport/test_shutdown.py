@@ -160,7 +160,7 @@ def test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails(
 async def test_a_hand_over_that_fails_while_stopping_ends_the_command(desk: Desk) -> None:
     desk.ask()
     desk.ledger.settle()
-    desk.registry.holding[IMEI] = "gw-2"
+    desk.ledger.hold(IMEI, "gw-2")
     await desk.look()
     desk.dispatcher.stop()
     desk.ledger.settle()

@@ -24,7 +24,7 @@ MECHANISMS = (
         code='"sent": Fire("fail", INSTANCE_LOST)',
         mutant='"sent": HandOver(Fire("fail", INSTANCE_LOST))',
         without="it is written a second time",
-        tests=("redis/test_ownership.py::test_a_sent_command_with_time_left_is_not_moved[fake]",),
+        tests=("contract/test_ownership.py::test_a_sent_command_with_time_left_is_not_moved[fake]",),
     ),
     Mechanism(
         promise="P1",

@@ -35,7 +35,7 @@ MECHANISMS = (
         code="return seen.instance == move.instance and",
         mutant="return",
         without="the entry id alone names the owner",
-        tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the entry]",),
+        tests=("contract/test_ownership.py::test_half_an_owner_moves_nothing[fake-the entry]",),
     ),
     Mechanism(
         promise="P1",
@@ -45,7 +45,7 @@ MECHANISMS = (
         code="return seen.instance == move.instance and seen.entry == move.entry end",
         mutant="return seen.instance == move.instance end",
         without="any entry of the instance moves the command",
-        tests=("redis/test_ownership.py::test_half_an_owner_moves_nothing[fake-the instance]",),
+        tests=("contract/test_ownership.py::test_half_an_owner_moves_nothing[fake-the instance]",),
     ),
     Mechanism(
         promise="P1",
@@ -255,7 +255,7 @@ MECHANISMS = (
         mutant="local stands = seen.seq == move.seq",
         without="what another process has ended is handed on",
         tests=(
-            "redis/test_ownership.py::"
+            "contract/test_ownership.py::"
             "test_a_command_is_not_handed_over_from_where_it_is_not[fake-state-failed]",
         ),
     ),

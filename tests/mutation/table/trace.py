@@ -124,7 +124,9 @@ MECHANISMS = (
             local id = append(move.event, seen and seen.accepted or move.accepted)
         """,
         without="a refused move leaves a ledger without its event",
-        tests=("redis/test_ownership.py::test_a_log_that_takes_nothing_leaves_everything_as_it_was[fake]",),
+        tests=(
+            "contract/test_ownership.py::test_a_log_that_takes_nothing_leaves_everything_as_it_was[fake]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -154,7 +156,7 @@ MECHANISMS = (
         code="redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))",
         mutant="redis.call('XADD', deadletter, '*', unpack(move.fields))",
         without="it grows for ever",
-        tests=("redis/test_ownership.py::test_dead_letters_are_capped[fake]",),
+        tests=("contract/test_ownership.py::test_dead_letters_are_capped[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -217,7 +219,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="it cannot even be given up",
-        tests=("redis/test_ownership.py::test_a_key_that_is_no_ledger_ends_its_command_and_stays[fake]",),
+        tests=("contract/test_ownership.py::test_a_key_that_is_no_ledger_ends_its_command_and_stays[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -227,7 +229,7 @@ MECHANISMS = (
         code="redis.call('XDEL', responses, id)",
         mutant="",
         without="while a right is missing every try publishes the event once more",
-        tests=("redis/test_ownership.py::test_an_event_whose_ledger_is_refused_has_not_happened[fake]",),
+        tests=("contract/test_ownership.py::test_an_event_whose_ledger_is_refused_has_not_happened[fake]",),
     ),
     Mechanism(
         promise="P1",
@@ -241,6 +243,6 @@ MECHANISMS = (
             elseif false then
         """,
         without="its id, asked again, counts as new: it is written after a verdict that it was not",
-        tests=("redis/test_ownership.py::test_the_id_of_a_command_given_up_cannot_be_used_again[fake]",),
+        tests=("contract/test_ownership.py::test_the_id_of_a_command_given_up_cannot_be_used_again[fake]",),
     ),
 )
