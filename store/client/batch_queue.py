@@ -151,8 +151,8 @@ class BatchQueue(Generic[T]):
             self._ended.set()
 
     async def _send_batches(self) -> None:
-        while not self._stop.is_set() or (self._finishes and self._buffer):
-            if not self._buffer:
+        while not self._stop.is_set() or (self._finishes and self._waiting):
+            if not self._waiting:
                 await self._rest()
             elif error := await self._attempt():
                 self.healthy = False
@@ -160,6 +160,10 @@ class BatchQueue(Generic[T]):
                 if self._stop.is_set():
                     return
                 await self._backoff.wait(self._stop)
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._buffer or self._batch)
 
     async def _rest(self) -> None:
         """Wait until something is put, or for `stop`."""
@@ -169,7 +173,8 @@ class BatchQueue(Generic[T]):
 
     async def _attempt(self) -> Exception | None:
         """Send one batch; the error after which a delay follows."""
-        self._batch.extend(self._buffer.take())
+        if not self._batch:  # or a task that failed could not even give it back
+            self._batch.extend(self._buffer.take())
         try:
             error = await self._send(self._batch)
             whole = not self._batch

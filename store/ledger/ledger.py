@@ -155,11 +155,10 @@ class Ledger:
     async def _carry_out(self, batch: deque[Move]) -> Exception | None:
         """Send one batch and hand out its results; what keeps the moves that are left from being made."""
         results = await self._call(batch)
-        moves = list(batch)
-        batch.clear()
         delayed: list[Move] = []
         transient: Exception | None = None
-        for move, result in zip(moves, results, strict=True):
+        for result in results:
+            move = batch.popleft()
             error = StoreRefused(result.detail) if result.status is Status.ERROR else None
             if error is None:
                 self._tries.pop(id(move), None)

@@ -194,6 +194,18 @@ async def test_an_unexpected_error_ends_the_task_and_loses_nothing(spawn: Spawn)
     assert await server.sent(spawn) == ["abc", "abc", "d"]
 
 
+async def test_a_batch_that_could_not_be_put_back_is_sent_first(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(lost)
+    server.put("abcd")
+    with monkeypatch.context() as broken:
+        broken.setattr(Fifo, "put_back", lambda *_: bug(deque()))
+        with pytest.raises(ZeroDivisionError):
+            await in_time(server.queue.run())
+    assert await server.sent(spawn) == ["abc", "abc", "d"]
+
+
 async def test_a_cancelled_call_loses_nothing(spawn: Spawn) -> None:
     server = Server()
     server.put("ab")

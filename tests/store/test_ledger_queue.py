@@ -172,6 +172,24 @@ async def test_moves_refused_together_are_made_in_order(desk: Desk, spawn: Spawn
     assert [entry["command_id"] for entry in await desk.book.log()] == ["c-1", "c-2", "c-3"]
 
 
+def leave(_: MoveResult) -> None:
+    """An error that is no `Exception`, so that the ledger does not catch it."""
+    raise KeyboardInterrupt
+
+
+async def test_moves_behind_an_unexpected_error_are_made_again(desk: Desk, spawn: Spawn) -> None:
+    failing = (await desk.book.case("failing")).open()
+    failing.done = leave
+    desk.ledger.submit(failing)
+    await desk.submit()
+    with pytest.raises(KeyboardInterrupt):
+        await desk.ledger.run()
+    assert desk.ledger.depth == 1
+    spawn(desk.ledger.run())
+    assert await desk.ledger.flush(10) == 0
+    assert [result.status for result in desk.results] == [Status.REDELIVERED]
+
+
 class Refusing:
     """The script, which refuses the move of a call so often before it makes one."""
 
