@@ -85,7 +85,7 @@ def test_a_file_that_did_not_change_is_not_read_again(file: Path, monkeypatch: p
     assert devices.allows(IMEI)
 
 
-def test_a_file_put_in_the_place_of_another_is_read_whatever_its_time(file: Path, tmp_path: Path) -> None:
+def test_a_replaced_file_is_read_whatever_its_time(file: Path, tmp_path: Path) -> None:
     devices, stat = FileAllowList(file, when_unavailable=False), file.stat()
     newer = tmp_path / "newer"
     newer.write_text(file.read_text().replace(IMEI, OTHER_IMEI))
@@ -98,7 +98,7 @@ def test_a_file_put_in_the_place_of_another_is_read_whatever_its_time(file: Path
 @pytest.mark.parametrize(
     "bad", ["35209308145225", "3520930814522511", "٣52093081452251", IMEI + ",x", "x" * 15]
 )
-def test_a_line_that_is_no_imei_is_told_and_spares_the_others(file: Path, bad: str) -> None:
+def test_an_invalid_line_is_logged_and_the_others_count(file: Path, bad: str) -> None:
     file.write_text(f"{bad}\r\n{IMEI}\r\n", encoding="utf-8")
     with capture_logs() as logs:
         devices = FileAllowList(file, when_unavailable=False)
@@ -116,7 +116,7 @@ def test_a_file_that_was_never_there_is_an_error_at_the_start(tmp_path: Path, po
 
 
 @pytest.mark.parametrize("policy", [False, True])
-def test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others(file: Path, policy: bool) -> None:
+def test_a_removed_file_is_remembered_and_the_policy_decides(file: Path, policy: bool) -> None:
     devices = FileAllowList(file, when_unavailable=policy)
     text = file.read_text()
     file.unlink()
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_text_counts_as_unavailable(file: Path) -> None:
     assert logs[0]["error"] == "not UTF-8"
 
 
-def test_a_pipe_is_no_list_and_holds_nobody_up(file: Path) -> None:
+def test_a_pipe_is_no_list_and_delays_no_device(file: Path) -> None:
     devices = FileAllowList(file, when_unavailable=False)
     file.unlink()
     os.mkfifo(file)
@@ -150,9 +150,7 @@ def test_a_pipe_is_no_list_and_holds_nobody_up(file: Path) -> None:
     assert (devices.allows(IMEI), devices.allows(OTHER_IMEI)) == (True, False)
 
 
-def test_a_file_system_that_hangs_counts_as_unavailable_until_it_answers(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_file_system_counts_as_unavailable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = FileAllowList(file, when_unavailable=False, timeout=0.05)
     answers, real = threading.Event(), os.stat
     monkeypatch.setattr(os, "stat", lambda *given, **more: answers.wait() and real(*given, **more))
@@ -212,7 +210,7 @@ async def test_a_refused_device_gets_00_and_leaves_no_trace(
     assert counted(wire.desk.metrics, "sessions_closed_total", reason=REJECTED) == 1
 
 
-async def test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile(frozen: FrozenDateTimeFactory) -> None:
+async def test_a_device_is_not_read_during_its_look_up(frozen: FrozenDateTimeFactory) -> None:
     asked = Asked()
     wire = gated(frozen, asked)
     connection, transport = wire.accept()
@@ -239,7 +237,7 @@ async def test_a_device_that_was_asked_for_and_is_not_named_is_refused(frozen: F
     assert wire.registrar.registered == []
 
 
-async def test_an_answer_for_a_connection_that_is_gone_changes_nothing(frozen: FrozenDateTimeFactory) -> None:
+async def test_an_answer_for_a_closed_connection_changes_nothing(frozen: FrozenDateTimeFactory) -> None:
     asked = Asked()
     wire = gated(frozen, asked)
     connection, transport = wire.identify()

@@ -117,7 +117,7 @@ def test_the_public_face_of_a_record() -> None:
     assert (back.io, back.io_width) == ({240: 1, 256: 2**64 - 1}, {240: 1, 256: 8})
 
 
-def test_of_a_repeated_io_id_the_last_one_wins_and_both_are_sent_again() -> None:
+def test_of_a_repeated_io_id_the_last_value_wins() -> None:
     body = sample(CODEC_8)
     twice = body[: HEAD + 5] + b"\x15\x03\x15\x01" + body[HEAD + 9 :]
     (record,) = decode_avl(twice)
@@ -193,7 +193,7 @@ def test_a_changed_byte_is_seen_though_the_old_layout_is_known(codec: int) -> No
             assert body_of(encode_avl(codec, [after])) == changed
 
 
-def test_a_variable_value_may_be_empty_and_may_not_reach_beyond_the_frame() -> None:
+def test_a_variable_value_may_be_empty_and_ends_in_the_frame() -> None:
     record = Record.of(timestamp=0, io={331: b"", 256: b"VIN"})
     body = body_of(encode_avl(CODEC_8E, [record]))
     (back,) = decode_avl(body)

@@ -26,14 +26,14 @@ async def gateway() -> AsyncIterator[Gateway]:
     await gateway.backend.close()
 
 
-def test_nothing_is_carried_out_before_the_instance_id_is_ours(gateway: Gateway) -> None:
+def test_no_move_is_made_before_the_id_is_owned(gateway: Gateway) -> None:
     backend = gateway.backend
     for taken in (False, True):
         backend.heartbeat.taken = taken
         assert (backend.ledger._owns(), backend.registrar._owns()) == (taken, taken)
 
 
-async def test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_own(
+async def test_an_adopter_moves_only_while_it_owns_its_own_id(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ async def test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_ow
     assert gateway.exit_status == EXIT_FENCED
 
 
-def test_who_blocks_on_the_server_or_stores_records_is_more_patient_than_others(gateway: Gateway) -> None:
+def test_reader_and_telemetry_clients_have_longer_timeouts(gateway: Gateway) -> None:
     clients = gateway.backend.clients
     patience = {
         name: client.connection_pool.connection_kwargs["socket_timeout"] for name, client in clients.items()
@@ -79,7 +79,7 @@ async def test_a_stream_of_session_events_is_trimmed_once(stream: str, trimmed: 
     await gateway.backend.close()
 
 
-def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
+def test_trimmed_unread_entries_are_counted_and_logged(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[dict[str, Any]] = []
@@ -95,7 +95,7 @@ def test_what_no_reader_has_seen_when_it_goes_is_counted_and_told(
     assert len(lines) == 3
 
 
-def test_a_frame_that_redis_refuses_for_good_is_told_to_the_sessions(
+def test_a_frame_refused_by_redis_is_passed_to_the_sessions(
     gateway: Gateway,
 ) -> None:
     closed: list[str] = []
@@ -116,7 +116,7 @@ async def test_every_client_is_closed(gateway: Gateway, monkeypatch: pytest.Monk
     monkeypatch.undo()
 
 
-async def test_an_embedded_server_ends_with_its_gateway_however_that_ends(
+async def test_an_embedded_server_ends_with_its_gateway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stopped: list[str] = []

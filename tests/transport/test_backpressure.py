@@ -58,7 +58,7 @@ async def test_what_a_socket_delivers_is_read_whole(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(("size", "paused"), [(READ_SIZE - 1, False), (READ_SIZE, True)])
-async def test_after_a_full_read_the_others_have_their_turn(wire: Wire, size: int, paused: bool) -> None:
+async def test_after_a_full_read_other_connections_are_read(wire: Wire, size: int, paused: bool) -> None:
     connection, transport = wire.ready()
     connection.data_received((PING * READ_SIZE)[:size])
     assert transport.paused is paused
@@ -66,7 +66,7 @@ async def test_after_a_full_read_the_others_have_their_turn(wire: Wire, size: in
     assert not transport.paused
 
 
-async def test_a_device_with_too_many_frames_waiting_is_read_again_when_it_has_fewer(wire: Wire) -> None:
+async def test_a_device_with_many_waiting_frames_is_paused(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
     wire.context.backpressure.progress()
@@ -88,7 +88,7 @@ async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
     assert not transport.paused
 
 
-async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(wire: Wire) -> None:
+async def test_frames_stored_after_the_end_free_their_room(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
     connection.connection_lost(None)
@@ -100,7 +100,7 @@ async def test_a_device_whose_frames_are_stored_after_its_end_is_not_waited_for(
 # All of them
 
 
-async def test_while_the_backlog_is_full_nobody_is_read(wire: Wire) -> None:
+async def test_a_full_backlog_pauses_all_devices(wire: Wire) -> None:
     device, its = wire.ready()
     _, silent = wire.ready(OTHER)
     _, stranger = wire.accept()
@@ -122,7 +122,7 @@ async def test_everybody_is_read_again_when_there_is_room(wire: Wire, free: int)
     assert [one.paused for one in transports] == [free < READ_COST] * 3
 
 
-async def test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn(wire: Wire) -> None:
+async def test_bytes_received_while_paused_are_read_in_turn(wire: Wire) -> None:
     """uvloop reads a new connection once, whatever was said when it was made."""
     fill(wire)
     connection, transport = wire.accept()
@@ -165,7 +165,7 @@ async def test_while_the_allow_list_is_asked_nothing_more_is_read(wire: Wire) ->
     assert transport.paused
 
 
-async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_then(wire: Wire) -> None:
+async def test_the_longest_waiting_connection_is_read_first(wire: Wire) -> None:
     devices = [wire.ready(imei) for imei in (IMEI, OTHER, THIRD)]
     fill(wire)
     order = []
@@ -181,7 +181,7 @@ async def test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_
     assert order == [0, 1, 2, 0, 1]
 
 
-async def test_a_device_that_sends_little_does_not_wait_for_those_that_send_much(wire: Wire) -> None:
+async def test_busy_devices_do_not_delay_a_quiet_one(wire: Wire) -> None:
     device, transport = wire.ready(IMEI)
     many = [wire.ready(f"35209308145{number:04}") for number in range(20)]
     wire.ready(OTHER)  # it waits all the time, so the turns go on
@@ -198,7 +198,7 @@ async def test_a_device_that_sends_little_does_not_wait_for_those_that_send_much
     assert (transport.paused, [its.paused for _, its in many]) == (False, [True] * len(many))
 
 
-async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop(wire: Wire) -> None:
+async def test_few_connections_resume_in_each_turn_of_the_loop(wire: Wire) -> None:
     transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
     fill(wire)
     wire.context.backlog.bytes = LIMIT - 3 * READ_COST
@@ -210,7 +210,7 @@ async def test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_t
     assert told == [3, 6, 9, 10]
 
 
-async def test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged(wire: Wire) -> None:
+async def test_one_turn_in_four_is_for_unacknowledged_devices(wire: Wire) -> None:
     for number in range(12):
         wire.ready(f"35209308145{number:04}")
     strangers = [wire.accept()[1] for _ in range(12)]
@@ -221,7 +221,7 @@ async def test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged(
     assert wire.context.backpressure.waiting == 24 - 8
 
 
-async def test_the_turns_end_when_nobody_waits(wire: Wire) -> None:
+async def test_turns_end_when_no_connection_waits(wire: Wire) -> None:
     connection, transport = wire.ready()
     fill(wire)
     wire.context.backlog.bytes = 0
@@ -238,7 +238,7 @@ async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
     assert transport.paused
 
 
-async def test_a_device_that_nobody_hears_any_more_is_not_read_again(wire: Wire) -> None:
+async def test_a_closing_device_is_not_read_again(wire: Wire) -> None:
     transports: list[FakeTransport] = []
     for imei, sent in ((IMEI, FRAME * UNACKED_LIMIT), (OTHER, (PING * READ_SIZE)[:READ_SIZE])):
         connection, transport = wire.ready(imei)

@@ -28,7 +28,7 @@ async def test_a_cancel_that_is_being_answered_is_not_taken_again(desk: Desk) ->
     assert (desk.life(), desk.notes()) == (["failed cancelled not_sent"], [])
 
 
-async def test_a_cancel_whose_command_is_forgotten_meanwhile_finds_it_unknown(desk: Desk) -> None:
+async def test_a_cancel_of_a_forgotten_command_finds_it_unknown(desk: Desk) -> None:
     desk.ledger.set_row("c-1", Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI))
     desk.cancel()
     for _ in range(3):
@@ -41,7 +41,7 @@ async def test_a_cancel_whose_command_is_forgotten_meanwhile_finds_it_unknown(de
     assert desk.notes() == [("cancel_rejected", "c-1", "unknown")]
 
 
-async def test_a_cancel_that_could_not_be_carried_out_is_taken_when_it_is_read_again(desk: Desk) -> None:
+async def test_a_failed_cancel_is_carried_out_when_read_again(desk: Desk) -> None:
     desk.ledger.set_row("c-1", Row("queued", 1, "boot-z:1", Entry("gw-2", "1767225000000-0"), IMEI))
     desk.ledger.refuse(Status.ERROR, "failed", detail="WRONGTYPE")
     cancel = desk.cancel()

@@ -103,9 +103,7 @@ def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[...,
         (("simulate", "--imei-base", "999999999999999"), ["--imei-base"]),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
-    telgw: Callable[..., Result], args: tuple[str, ...], words: list[str]
-) -> None:
+def test_an_error_is_one_line(telgw: Callable[..., Result], args: tuple[str, ...], words: list[str]) -> None:
     result = telgw(*args)
     refused(result, *words)
     assert "secret" not in result.stderr
@@ -150,7 +148,7 @@ def test_a_gateway_to_which_no_device_could_connect_is_not_started(
     refused(telgw("run", "--config", file), "--listen", "--tls-listen")
 
 
-def test_the_command_line_stands_above_the_environment_and_that_above_the_file(
+def test_command_line_beats_environment_beats_file(
     telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
 ) -> None:
     file = tmp_path / "telgw.toml"
@@ -169,7 +167,7 @@ def test_the_command_line_stands_above_the_environment_and_that_above_the_file(
     assert started[0].drain_timeout == Settings(instance_id="x").drain_timeout
 
 
-def test_the_defaults_of_the_command_line_are_those_of_the_settings(
+def test_command_line_defaults_are_those_of_the_settings(
     telgw: Callable[..., Result], started: list[Settings]
 ) -> None:
     telgw("run", "--instance-id", "gw-1")
@@ -225,7 +223,7 @@ def test_durations_may_have_a_unit_and_metrics_may_be_off(
     assert started[0].listen == (("::", 5027),)
 
 
-def test_the_printed_configuration_amounts_to_the_defaults_when_nothing_is_commented_out(
+def test_the_printed_configuration_holds_the_defaults(
     telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
 ) -> None:
     printed = telgw("config").stdout
@@ -257,9 +255,7 @@ def test_an_interruption_is_130(telgw: Callable[..., Result], monkeypatch: pytes
     assert telgw("run").exit_code == 130
 
 
-def test_a_port_in_use_is_told_in_one_line(
-    telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_in_use_is_one_line(telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(_: Settings) -> int:
         raise OSError(98, "address already in use")
 
@@ -267,7 +263,7 @@ def test_a_port_in_use_is_told_in_one_line(
     refused(telgw("run"), "address already in use")
 
 
-def test_an_entry_has_flat_fields_and_an_expiry_by_the_clock_of_redis() -> None:
+def test_an_entry_is_flat_and_expires_by_the_redis_clock() -> None:
     fields = entry(
         1_760_000_000_000,
         imei=IMEI,
@@ -366,7 +362,7 @@ def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
     assert "│ queued │" in drawn
 
 
-def test_a_simulation_that_reached_nobody_says_so_and_fails(
+def test_a_simulation_without_a_connection_fails(
     telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(_: Fleet) -> None: ...
@@ -426,7 +422,7 @@ def test_every_reference_of_a_schema_leads_somewhere(
 
 
 @pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene.name)
-def test_a_scene_of_the_demonstration_is_right_only_with_its_own_ending(scene: Scene) -> None:
+def test_a_demo_scene_needs_its_own_outcome(scene: Scene) -> None:
     end = {"terminal": "1", "state": scene.state, "reason": scene.reason, "delivery": min(scene.delivery)}
     note = [{"note": scene.note}] if scene.note else []
     assert Act(scene, [end, *note]).right

@@ -103,7 +103,7 @@ def test_what_others_wrote_never_steers_the_terminal(telgw: Callable[..., Result
     assert "[red]" in result.stdout.replace("\n", "")
 
 
-def test_a_redis_that_cannot_be_reached_is_told_in_one_line(
+def test_an_unreachable_redis_is_one_line(
     telgw: Callable[..., Result], fake_server: fakeredis.FakeServer
 ) -> None:
     fake_server.connected = False

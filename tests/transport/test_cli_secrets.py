@@ -50,7 +50,7 @@ def url_file(tmp_path: Path) -> Path:
         f"user:{SECRET}@{NOBODY}",
     ],
 )
-def test_a_url_that_cannot_be_used_is_one_sentence_without_its_password(
+def test_an_unusable_url_is_one_sentence_without_its_password(
     telgw: Callable[..., Result], verb: tuple[str, ...], url: str
 ) -> None:
     for result in (telgw(*verb, "--redis", url), telgw(*verb, env={"TELGW_REDIS": url})):
@@ -90,7 +90,7 @@ def test_the_help_shows_no_value(telgw: Callable[..., Result], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("instead", ["nothing", "a pipe", "no certificate"])
-def test_a_file_of_the_url_that_is_no_use_is_told_before_anything_is_started(
+def test_an_unusable_url_file_is_reported_before_the_start(
     telgw: Callable[..., Result], tmp_path: Path, instead: str
 ) -> None:
     authority = tmp_path / "ca.pem"
@@ -117,7 +117,7 @@ def test_every_verb_takes_the_url_from_a_file(telgw: Callable[..., Result], url_
             assert SECRET not in result.output
 
 
-def test_what_is_said_nearer_to_the_command_line_counts(telgw: Callable[..., Result], url_file: Path) -> None:
+def test_the_setting_nearer_to_the_command_line_wins(telgw: Callable[..., Result], url_file: Path) -> None:
     other = "redis://127.0.0.2:1"
     assert NOBODY in telgw("check", "--redis-file", url_file, env={"TELGW_REDIS": other}).stderr
     assert "127.0.0.2" in telgw("check", "--redis", other, env={"TELGW_REDIS_FILE": str(url_file)}).stderr

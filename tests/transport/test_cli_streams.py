@@ -90,7 +90,7 @@ def test_send_as_json_prints_an_object_for_each_event(telgw: Callable[..., Resul
     assert json.loads(lines[1])["response"] == "\x1b"
 
 
-def test_send_to_a_device_that_nobody_holds_sends_nothing(telgw: Callable[..., Result], redis: Any) -> None:
+def test_send_to_an_unregistered_device_sends_nothing(telgw: Callable[..., Result], redis: Any) -> None:
     result = telgw("send", IMEI, "getinfo")
     assert result.exit_code == 4
     assert result.stderr == f"telgw: No gateway holds the device {IMEI}.\n"
@@ -102,7 +102,7 @@ def test_send_without_waiting_prints_the_id(telgw: Callable[..., Result], gatewa
     assert (result.exit_code, result.stdout) == (0, "c1\n")
 
 
-def test_send_without_a_verdict_in_time_is_a_timeout(
+def test_send_without_an_outcome_in_time_is_a_timeout(
     telgw: Callable[..., Result], gateway: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def follow(*_: Any) -> AsyncIterator[LogEntry]:
@@ -134,7 +134,7 @@ def test_cancel_says_whether_it_came_in_time(
 
 
 @pytest.mark.parametrize("verb", ["cancel", "history"])
-def test_an_unknown_command_is_said_to_be_unknown(telgw: Callable[..., Result], verb: str) -> None:
+def test_an_unknown_command_is_reported_as_unknown(telgw: Callable[..., Result], verb: str) -> None:
     result = telgw(verb, "c1")
     assert result.exit_code == 4
     assert result.stderr == "telgw: The command c1 is unknown.\n"

@@ -15,7 +15,7 @@ HOUR = 3600.0
 REDIS = 1_800_000_000_000
 
 
-def test_the_wall_clock_stands_in_until_redis_has_said_the_time(frozen: FrozenDateTimeFactory) -> None:
+def test_the_wall_clock_is_used_before_the_time_of_redis(frozen: FrozenDateTimeFactory) -> None:
     clock = Clock()
     assert abs(clock.now_ms() - 1_767_225_600_000) <= 1
     clock.sync(REDIS)
@@ -48,7 +48,7 @@ def test_a_server_whose_clock_is_behind_is_believed_in_time(frozen: FrozenDateTi
     assert abs(clock.now_ms() - behind) <= 1
 
 
-def test_after_a_long_silence_the_first_word_counts(frozen: FrozenDateTimeFactory) -> None:
+def test_after_a_long_pause_the_first_measurement_counts(frozen: FrozenDateTimeFactory) -> None:
     clock = Clock()
     clock.sync(REDIS)
     frozen.tick(2 * MEMORY_MS / 1000)
@@ -57,9 +57,7 @@ def test_after_a_long_silence_the_first_word_counts(frozen: FrozenDateTimeFactor
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
-def test_a_wall_clock_that_is_set_moves_neither_deadlines_nor_the_time_of_redis(
-    monkeypatch: pytest.MonkeyPatch, step: float
-) -> None:
+def test_setting_the_wall_clock_moves_no_deadline(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
     wall = time.time()
     clock = Clock()
     clock.sync(1_767_225_600_000)
@@ -69,7 +67,7 @@ def test_a_wall_clock_that_is_set_moves_neither_deadlines_nor_the_time_of_redis(
     assert 0 <= clock.now_ms() - now_ms < 1000
 
 
-def test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts(
+def test_the_measurement_furthest_ahead_in_a_minute_counts(
     frozen: FrozenDateTimeFactory,
 ) -> None:
     clock, start = Clock(), round(time.time() * 1000)

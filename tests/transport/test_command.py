@@ -76,7 +76,7 @@ def test_an_answer_without_text_is_a_message() -> None:
 
 
 @pytest.mark.parametrize("second", [0, 2, 255])
-def test_the_second_quantity_of_a_codec_12_answer_is_not_looked_at(second: int) -> None:
+def test_the_second_quantity_of_codec_12_is_ignored(second: int) -> None:
     assert decode_message(flipped(C12, -1, second)) == decode_message(C12)
 
 
@@ -156,7 +156,7 @@ def merged(codec: int, quantity: int, *messages: bytes) -> bytes:
     return bytes((codec, quantity)) + b"".join(parts) + bytes((quantity,))
 
 
-def test_merged_messages_are_told_apart_and_keep_their_order() -> None:
+def test_merged_messages_are_separated_in_order() -> None:
     first, second = decode_messages(merged(12, 2, b"AAA\r\n", b"\x00BBB"))
     assert (first.payload, second.payload) == (b"AAA\r\n", b"\x00BBB")
     assert (first.type, first.quantity, second.quantity) == (6, 2, 2)

@@ -76,7 +76,7 @@ def test_an_answer_before_any_command_is_unsolicited(desk: Desk) -> None:
     assert desk.notes() == [("unsolicited_response", "", "hello")]
 
 
-def test_an_answer_while_sent_is_only_being_committed_is_unsolicited(desk: Desk) -> None:
+def test_an_answer_while_sent_is_committed_is_unsolicited(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.answer(link, "too early")
@@ -148,7 +148,7 @@ def _counted(desk: Desk, name: str = "command_notes_total") -> float | None:
     return desk.metrics.registry.get_sample_value(f"teltonika_{name}", labels)
 
 
-def test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute(desk: Desk) -> None:
+def test_thirty_unsolicited_answers_a_minute_are_published(desk: Desk) -> None:
     talker, other = desk.connect(), desk.connect(OTHER_IMEI)
     told = {0: 10, 40: 20, 59.9: 0, 60: 10, 99.9: 0, 100: 20, 300: 30}
     for second in told:
@@ -164,7 +164,7 @@ def test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute(desk: Desk)
     assert _counted(desk, "command_notes_suppressed_total") == 6 * 35 + 10 - sum(told.values())
 
 
-def test_while_the_ledger_is_far_behind_what_a_device_says_unasked_is_only_counted(desk: Desk) -> None:
+def test_with_a_full_ledger_queue_unsolicited_are_only_counted(desk: Desk) -> None:
     link = desk.connect()
     for number in range(BACKLOG + 1):
         desk.ask("!" * number)  # entries without a readable id

@@ -55,7 +55,7 @@ def test_the_codec_that_the_producer_asks_for_is_used(
 @pytest.mark.parametrize(
     "ignored", [Message(CODEC_14, TYPE_ANSWER, b"x", IMEI), Message(12, TYPE_ANSWER, b"")]
 )
-def test_a_second_answer_on_codec_14_and_a_ping_show_no_serial_port(desk: Desk, ignored: Message) -> None:
+def test_a_second_codec_14_answer_and_a_ping_show_no_serial_port(desk: Desk, ignored: Message) -> None:
     link = desk.connect()
     desk.dispatcher.answer(link, ignored)
     desk.ask()
@@ -63,7 +63,7 @@ def test_a_second_answer_on_codec_14_and_a_ping_show_no_serial_port(desk: Desk, 
     assert [c.codec for c in link.commands] == [CODEC_12]
 
 
-def test_a_command_that_waits_takes_the_codec_of_the_moment_in_which_it_is_sent(desk: Desk) -> None:
+def test_the_codec_is_chosen_when_the_command_is_sent(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
@@ -74,7 +74,7 @@ def test_a_command_that_waits_takes_the_codec_of_the_moment_in_which_it_is_sent(
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_what_redis_knows_of_the_device_decides_before_the_command_is_sent(desk: Desk, fresh: bool) -> None:
+def test_the_mark_in_redis_decides_the_codec_before_sending(desk: Desk, fresh: bool) -> None:
     link = desk.connect()
     desk.ledger.set_serial(IMEI)
     first = desk.add(imei=IMEI, payload="c-1")
@@ -88,7 +88,7 @@ def test_what_redis_knows_of_the_device_decides_before_the_command_is_sent(desk:
     desk.audit()
 
 
-def test_a_command_that_must_choose_its_codec_anew_hears_a_cancel_first(desk: Desk) -> None:
+def test_a_cancel_comes_before_a_new_choice_of_codec(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.set_serial(IMEI)
     desk.ask()
@@ -97,7 +97,7 @@ def test_a_command_that_must_choose_its_codec_anew_hears_a_cancel_first(desk: De
     assert (desk.life()[-1], link.texts) == ("failed cancelled not_sent", [])
 
 
-def test_a_command_that_must_choose_its_codec_anew_is_stopped_with_the_gateway(desk: Desk) -> None:
+def test_a_stop_comes_before_a_new_choice_of_codec(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.set_serial(IMEI)
     desk.ask()
@@ -106,7 +106,7 @@ def test_a_command_that_must_choose_its_codec_anew_is_stopped_with_the_gateway(d
     assert (desk.life()[-1], link.texts) == ("failed gateway_shutdown not_sent", [])
 
 
-def test_a_command_that_must_choose_its_codec_anew_waits_for_a_device_that_has_gone(desk: Desk) -> None:
+def test_a_new_choice_of_codec_waits_for_its_device(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.set_serial(IMEI)
     desk.ask()
@@ -119,7 +119,7 @@ def test_a_command_that_must_choose_its_codec_anew_waits_for_a_device_that_has_g
     desk.audit()
 
 
-def test_after_a_restart_the_codec_that_was_used_is_told(desk: Desk) -> None:
+def test_after_a_restart_the_codec_used_is_published(desk: Desk) -> None:
     entry = desk.add(imei=IMEI, payload="c-1")
     desk.ledger.set_serial(IMEI)
     desk.connect()
@@ -156,7 +156,7 @@ def test_an_answer_says_how_far_it_can_be_believed(
     assert attributions(desk) == ["", "", attributed]
 
 
-def test_a_forced_codec_12_is_uncertain_for_a_device_that_only_redis_knows(desk: Desk) -> None:
+def test_forced_codec_12_is_uncertain_for_a_device_in_redis(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.set_serial(IMEI)
     desk.ask(codec="12")
@@ -185,7 +185,7 @@ def test_serial_data_are_never_taken_for_an_answer_on_codec_14(desk: Desk) -> No
     assert desk.life()[-1] == "sent maybe_sent"
 
 
-def test_a_device_that_speaks_while_codec_12_is_out_makes_its_answer_uncertain(desk: Desk) -> None:
+def test_serial_data_make_a_codec_12_answer_uncertain(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()

@@ -46,7 +46,7 @@ def test_a_key_that_sends_little_is_next_however_many_send_much() -> None:
         queue.charge("small", 100)
 
 
-def test_a_key_that_was_silent_saves_nothing_up() -> None:
+def test_an_idle_key_saves_no_share() -> None:
     queue = queue_of("a", "b")
     for _ in range(100):
         read(queue)
@@ -84,7 +84,7 @@ def test_a_key_that_waits_is_not_added_again() -> None:
         queue.pop()
 
 
-def test_nothing_is_kept_of_keys_that_are_gone() -> None:
+def test_removed_keys_are_forgotten() -> None:
     queue = queue_of("first")
     for number in range(1000):
         queue.add(str(number))

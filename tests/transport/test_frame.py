@@ -57,14 +57,14 @@ def test_the_checksum_is_crc_16_arc() -> None:
     assert crc16(b"") == 0
 
 
-def test_a_whole_frame_comes_back_as_its_body() -> None:
+def test_a_whole_frame_yields_its_body() -> None:
     reader = FrameReader()
     assert reader.feed(GOOD) == [BODY]
     assert (reader.pings, reader.partial, reader.fault) == (0, False, None)
     assert encode_frame(BODY) == GOOD
 
 
-def test_nothing_is_fed_and_nothing_comes_back() -> None:
+def test_no_bytes_yield_no_frame() -> None:
     reader = FrameReader()
     assert reader.feed(b"") == []
     assert reader.feed(GOOD[:5]) == []
@@ -81,7 +81,7 @@ def test_a_frame_byte_by_byte_is_partial_until_its_last_byte() -> None:
     assert not reader.partial
 
 
-def test_the_tail_of_one_read_and_the_head_of_the_next_make_a_frame() -> None:
+def test_a_frame_may_span_two_reads() -> None:
     reader = FrameReader()
     assert reader.feed(GOOD + GOOD[:11]) == [BODY]
     assert reader.feed(GOOD[11:] + GOOD) == [BODY, BODY]
@@ -105,7 +105,7 @@ def test_0xff_within_a_frame_is_no_ping() -> None:
 
 
 @pytest.mark.parametrize("at", range(8, len(GOOD) - 4))
-def test_a_flipped_byte_of_the_body_makes_a_bad_frame_and_keeps_the_step(at: int) -> None:
+def test_a_flipped_byte_makes_a_bad_frame_and_framing_holds(at: int) -> None:
     reader = FrameReader()
     bad, good = reader.feed(flipped(at, GOOD[at] ^ 0x01) + GOOD)
     assert isinstance(bad, BadFrame)
@@ -151,7 +151,7 @@ def test_the_largest_frame_passes_whole_and_in_pieces(codec: int, length: int) -
     assert [frame for piece in pieces for frame in reader.feed(piece)] == [body]
 
 
-def test_a_length_too_small_by_one_leaves_a_byte_that_is_no_preamble() -> None:
+def test_a_length_too_small_leaves_a_byte_that_is_no_preamble() -> None:
     reader = FrameReader()
     (bad,) = reader.feed(flipped(7, GOOD[7] - 1))
     assert isinstance(bad, BadFrame)
@@ -159,7 +159,7 @@ def test_a_length_too_small_by_one_leaves_a_byte_that_is_no_preamble() -> None:
     assert reader.fault.reason == "preamble"
 
 
-def test_a_length_too_large_by_one_costs_this_frame_and_those_it_runs_into() -> None:
+def test_a_length_too_large_costs_this_frame_and_the_next() -> None:
     # The next frame is read from its second byte on: four zeros, then its length shifted by one byte.
     reader = FrameReader()
     (bad,) = reader.feed(flipped(7, GOOD[7] + 1) + GOOD)
@@ -180,7 +180,7 @@ def test_a_length_too_large_by_one_costs_this_frame_and_those_it_runs_into() -> 
         (b"\x01", "preamble"),
     ],
 )
-def test_what_is_no_frame_loses_the_framing_at_the_byte_that_shows_it(data: bytes, reason: str) -> None:
+def test_framing_is_lost_at_the_first_wrong_byte(data: bytes, reason: str) -> None:
     together, apart = FrameReader(), FrameReader()
     assert together.feed(GOOD + data) == [BODY]
     assert [frame for byte in GOOD + data for frame in apart.feed(bytes((byte,)))] == [BODY]
@@ -230,7 +230,7 @@ def test_a_whole_frame_costs_no_copy_but_its_body() -> None:
     assert isinstance(body, bytes)
 
 
-def test_many_tiny_reads_cost_in_proportion_to_their_bytes() -> None:
+def test_tiny_reads_cost_in_proportion_to_their_bytes() -> None:
     def cost(length: int) -> float:
         data = [bytes((byte,)) for byte in encode_frame(bytes((CODEC_12,)) * length)]
         reader = FrameReader()

@@ -58,7 +58,7 @@ async def test_an_operator_says_how_long_a_frame_of_records_may_be(
     assert (len(wire.telemetry.batches), connection.closed) == (taken, not taken)
 
 
-async def test_a_frame_that_is_too_long_is_told_with_its_length_once_a_minute(
+async def test_a_too_long_frame_is_logged_once_a_minute(
     frozen: FrozenDateTimeFactory,
 ) -> None:
     wire = Wire(frozen)

@@ -57,9 +57,7 @@ async def test_a_task_that_failed_is_started_again(gateway: Gateway, monkeypatch
     assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 2
 
 
-async def test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more(
-    gateway: Gateway, diary: Diary
-) -> None:
+async def test_a_fenced_gateway_renews_no_heartbeat_while_stopping(gateway: Gateway, diary: Diary) -> None:
     """Its reader asks who owns the id, and a beat would claim what has no visible owner."""
     diary.await_(gateway.backend.heartbeat, "_call")
     gateway.stop()
@@ -135,7 +133,7 @@ async def test_a_registration_that_failed_is_trouble_for_the_janitor(gateway: Ga
     assert diary.entries == ["trouble"]
 
 
-async def test_a_check_that_fails_is_told_and_ends_nothing(
+async def test_a_failed_check_is_logged_and_ends_nothing(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diary.note(gateway.backend, "report")
@@ -145,7 +143,7 @@ async def test_a_check_that_fails_is_told_and_ends_nothing(
     assert diary.entries == ["diagnose_server", "report"]
 
 
-async def test_of_many_errors_of_a_kind_one_is_told(
+async def test_one_of_many_like_errors_is_logged(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, frozen: FrozenDateTimeFactory
 ) -> None:
     lines: list[str] = []
@@ -161,9 +159,7 @@ async def test_of_many_errors_of_a_kind_one_is_told(
     assert lines == ["ledger", "telemetry", "ledger"]
 
 
-async def test_the_end_of_an_outage_is_told_when_it_is_one(
-    gateway: Gateway, frozen: FrozenDateTimeFactory
-) -> None:
+async def test_the_end_of_an_outage_is_logged(gateway: Gateway, frozen: FrozenDateTimeFactory) -> None:
     beat = gateway.backend.heartbeat._on_renewed
 
     def told() -> list[tuple[str, Any]]:
@@ -207,12 +203,12 @@ async def test_a_redis_that_comes_and_goes_all_the_time_fills_no_log(
         }
 
 
-async def test_a_beat_tells_the_time_of_redis(gateway: Gateway) -> None:
+async def test_a_heartbeat_measures_the_time_of_redis(gateway: Gateway) -> None:
     gateway._on_renewed(4_000_000_000_000)
     assert 4_000_000_000_000 <= gateway.clock.now_ms() < 4_000_000_010_000
 
 
-async def test_at_a_beat_the_registry_is_told_who_is_here(
+async def test_a_heartbeat_registers_the_connected_devices(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
@@ -233,7 +229,7 @@ async def test_at_a_beat_the_registry_is_told_who_is_here(
         assert await asked.get() == [("1", "s-1")]
 
 
-async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
+async def test_after_a_stall_sockets_are_read_before_deadlines(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Enough(Exception):
@@ -267,7 +263,7 @@ async def test_after_a_stall_what_has_arrived_is_read_before_the_deadlines(
 
 @pytest.mark.parametrize(("slept", "asks"), [(0.0, False), (29.0, False), (31.0, True)])
 @pytest.mark.parametrize("owner", [True, False])
-async def test_a_process_that_has_slept_over_a_beat_asks_whether_it_was_replaced_before_it_takes_commands(
+async def test_after_a_missed_heartbeat_ownership_is_checked_first(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, slept: float, asks: bool, owner: bool
 ) -> None:
     asked: list[None] = []

@@ -23,7 +23,7 @@ def unstarted(name: str, work: Work) -> None:
 
 
 @pytest.mark.parametrize("redis", [None, CallFailed("refused")], ids=["with Redis", "without"])
-async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
+async def test_start_order_is_ports_then_instance_id_then_devices(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, redis: Exception | None
 ) -> None:
     diary.note(gateway._listeners, "bind")
@@ -35,7 +35,7 @@ async def test_the_ports_come_first_then_the_instance_id_then_the_devices(
     assert diary.entries == ["bind", "take_over", "open", "_shut_down"]
 
 
-async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledger_first(
+async def test_all_tasks_are_started_with_the_ledger_first(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
@@ -61,7 +61,7 @@ async def test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledg
     ]
 
 
-async def test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_of_redis_known(
+async def test_commands_are_read_once_id_and_redis_time_are_known(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = asyncio.Event()
@@ -83,9 +83,7 @@ async def test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_
 # The end
 
 
-async def test_nobody_registers_or_unregisters_devices_any_more_when_all_are_unregistered(
-    gateway: Gateway, diary: Diary
-) -> None:
+async def test_no_device_is_registered_after_all_were_unregistered(gateway: Gateway, diary: Diary) -> None:
     note_the_end(gateway, diary)
     recurring = ("reconcile", "handover", "janitor", "stale registrations")
     for name in recurring:
@@ -131,7 +129,7 @@ async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
     ]
 
 
-async def test_a_gateway_that_tells_no_sessions_ends_all_the_same(
+async def test_a_gateway_without_session_events_stops(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note_the_end(gateway, diary)
@@ -152,7 +150,7 @@ async def test_what_is_out_is_waited_for_before_it_is_given_up(
     assert (out, diary.entries) == ([], ["give_up"])
 
 
-async def test_the_last_verdicts_have_as_long_as_the_last_records(
+async def test_the_last_moves_have_as_long_as_the_last_records(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     within: list[float] = []
@@ -169,7 +167,7 @@ async def test_the_last_verdicts_have_as_long_as_the_last_records(
 
 
 @pytest.mark.parametrize(("taken", "stops"), [(True, []), (False, ["stop beating"])])
-async def test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops(
+async def test_a_stopping_gateway_takes_no_instance_id(
     gateway: Gateway, diary: Diary, taken: bool, stops: list[str]
 ) -> None:
     note_the_end(gateway, diary)
@@ -182,7 +180,7 @@ async def test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_whi
     assert ("last look" in diary.entries) is taken
 
 
-async def test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3(
+async def test_a_fenced_process_closes_everything_and_exits_3(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasons: list[str] = []

@@ -94,7 +94,7 @@ def test_pings_before_a_handshake_are_bounded() -> None:
 
 
 @given(st.lists(st.binary(max_size=25), max_size=10))
-def test_garbage_raises_nothing_but_bad_handshake_and_is_not_hoarded(chunks: list[bytes]) -> None:
+def test_garbage_is_a_bad_handshake_and_is_not_kept(chunks: list[bytes]) -> None:
     reader = HandshakeReader()
     try:
         for chunk in chunks:

@@ -26,7 +26,7 @@ def test_records_of_the_same_shape_share_one_layout() -> None:
     assert first != second
 
 
-def test_shapes_that_begin_alike_are_told_apart_however_many_there_are() -> None:
+def test_layouts_with_a_common_beginning_are_distinguished() -> None:
     cache = LayoutCache(CODEC_8E)
     bodies = [one_record({1: (1, 0), key: (1, 0)}) for key in range(2, 2 + 2 * layout_cache.CANDIDATES)]
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_a_hostile_device_cannot_fill_the_memory_with_layouts(monkeypatch: pytes
             assert cache.id_count <= 70
 
 
-def test_only_the_values_whose_bits_say_so_are_looked_at() -> None:
+def test_only_values_marked_by_their_bits_are_examined() -> None:
     cache = LayoutCache(CODEC_8E)
     for _ in range(2):
         for low, high, names in [(127, 2**53 - 1, []), (128, 2**53 - 1, ["1"]), (255, 2**53, ["1", "11"])]:

@@ -74,7 +74,7 @@ async def no_tls(streams: Streams) -> None:
         (reset_in_a_frame, CONNECTION_RESET),
     ],
 )
-def test_the_end_of_a_session_tells_a_close_from_a_reset(
+def test_the_end_of_a_session_is_a_close_or_a_reset(
     run: Run,
     frozen: FrozenDateTimeFactory,
     files: Files,
@@ -95,7 +95,7 @@ def test_the_end_of_a_session_tells_a_close_from_a_reset(
 
 
 @pytest.mark.parametrize("idle", [True, False], ids=["idle", "unacknowledged"])
-def test_a_network_that_is_gone_is_a_timeout(
+def test_a_lost_network_is_a_timeout(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
     short = {"USER_TIMEOUT_MS": 1000, "KEEPALIVE_IDLE": 1, "KEEPALIVE_INTERVAL": 1, "KEEPALIVE_COUNT": 1}
@@ -139,7 +139,9 @@ def test_every_error_of_a_loop_has_a_reason(error: Exception | None, reason: str
     assert tcp.close_reason(error) == reason
 
 
-def test_who_closes_one_side_of_tls_is_closed(run: Run, frozen: FrozenDateTimeFactory, files: Files) -> None:
+def test_a_half_closed_tls_connection_is_closed(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
     async def scenario() -> None:
         async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as streams:
             reader, writer = streams
@@ -158,7 +160,7 @@ def test_who_closes_one_side_of_tls_is_closed(run: Run, frozen: FrozenDateTimeFa
 # A device that has closed its side
 
 
-async def test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minute(
+async def test_a_half_closed_connection_lasts_half_a_minute_at_most(
     frozen: FrozenDateTimeFactory,
 ) -> None:
     wire = Wire(frozen)
@@ -175,7 +177,7 @@ async def test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minu
     assert wire.session_log.states[-2:] == ["draining", "closed"]
 
 
-async def test_who_is_owed_nothing_is_closed_at_once(frozen: FrozenDateTimeFactory) -> None:
+async def test_a_half_closed_connection_owed_nothing_is_closed(frozen: FrozenDateTimeFactory) -> None:
     wire = Wire(frozen)
     connection, _ = wire.ready()
     assert not connection.eof_received()

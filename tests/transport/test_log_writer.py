@@ -46,7 +46,7 @@ def test_lines_come_out_in_order_and_the_end_waits_for_them(pipe: tuple[int, int
     assert log.dropped == 0
 
 
-def test_of_a_pipe_that_nobody_reads_the_buffer_is_bounded_and_the_end_does_not_wait(
+def test_an_unread_log_pipe_has_a_bounded_buffer(
     pipe: tuple[int, int],
 ) -> None:
     reader, descriptor = pipe

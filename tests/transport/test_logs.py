@@ -57,7 +57,7 @@ def test_a_line_of_json_holds_the_text_as_it_was(text: str) -> None:
     assert json.loads(logged("json", text))["text"] == text
 
 
-def test_a_traceback_keeps_its_lines_on_a_terminal_and_nothing_else() -> None:
+def test_a_traceback_keeps_only_its_lines_on_a_terminal() -> None:
     out = io.StringIO()
     configure("info", "console", out)
     try:
@@ -90,7 +90,7 @@ class Unreadable:
 
 @pytest.mark.parametrize("format", ["json", "console"])
 @pytest.mark.parametrize("value", [Unreadable(), "\ud800", {Unreadable(): 1}])
-def test_a_value_that_cannot_be_shown_costs_nobody_more_than_the_value(format: str, value: object) -> None:
+def test_an_unprintable_value_costs_only_itself(format: str, value: object) -> None:
     out = io.StringIO()
     configure("info", format, out)
     structlog.get_logger("new").bind().info("said", value=value)

@@ -59,7 +59,7 @@ async def test_a_frame_of_the_size_of_a_read_needs_no_room(wire: Wire) -> None:
         lambda device: device.connection_lost(None),
     ],
 )
-async def test_when_a_frame_has_ended_who_waits_first_is_read(
+async def test_the_end_of_a_long_frame_resumes_the_first_waiting(
     wire: Wire, end: Callable[[DeviceConnection], None]
 ) -> None:
     devices = begin(wire, AT_ONCE + 2)
@@ -92,7 +92,7 @@ STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(1, 60))
 
 
 @given(STEPS)
-def test_there_is_never_more_than_the_limit_and_who_waits_first_has_room_first(
+def test_room_for_long_frames_is_limited_and_in_order(
     steps: list[tuple[bool, int, int]],
 ) -> None:
     room: LongFrames[int] = LongFrames(100)

@@ -45,7 +45,7 @@ def process(*prefix: str) -> Iterator[tuple[subprocess.Popen[str], Holder]]:
             other.kill()
 
 
-def test_a_process_is_gone_when_it_was_killed_and_not_while_it_is_stopped() -> None:
+def test_a_killed_process_is_gone_and_a_stopped_one_is_not() -> None:
     with process() as (other, holder):
         assert not is_gone(holder)
         other.send_signal(signal.SIGSTOP)
@@ -56,7 +56,7 @@ def test_a_process_is_gone_when_it_was_killed_and_not_while_it_is_stopped() -> N
         assert is_gone(holder)
 
 
-def test_of_a_process_in_another_network_namespace_nothing_is_known_dead_or_alive() -> None:
+def test_a_process_in_another_namespace_is_unknown() -> None:
     with process("unshare", "--net") as (other, holder):
         assert not is_gone(holder)
         other.kill()
@@ -87,7 +87,7 @@ def test_nothing_is_concluded_about_another_place(place: str) -> None:
     assert not is_gone(Holder("nobody", place=place))
 
 
-def test_without_a_place_of_its_own_a_process_concludes_nothing(
+def test_without_a_runtime_directory_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     here = Holder("nobody", place=presence.place())

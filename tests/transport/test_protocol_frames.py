@@ -42,7 +42,7 @@ async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(wire: Wire
 # When a device gets its commands
 
 
-async def test_a_device_without_records_gets_commands_though_it_has_sent_something_else(wire: Wire) -> None:
+async def test_a_device_without_records_gets_commands_too(wire: Wire) -> None:
     connection, transport = wire.welcome()
     connection.data_received(SKIPPED[:5])
     connection.data_received(SKIPPED[5:])
@@ -79,7 +79,7 @@ async def test_the_grace_of_a_device_without_records_is_its_own(
     assert connection.session.state == READY
 
 
-async def test_what_is_written_behind_a_command_does_not_hide_that_it_has_arrived(
+async def test_bytes_after_a_command_do_not_hide_its_arrival(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, transport = wire.ready()
@@ -100,7 +100,7 @@ async def test_a_device_is_greeted_as_soon_as_it_is_registered(wire: Wire) -> No
     assert transport.written == [ACCEPT]
 
 
-async def test_a_device_that_has_gone_is_not_greeted(wire: Wire) -> None:
+async def test_a_closed_device_gets_no_handshake_reply(wire: Wire) -> None:
     connection, transport = wire.identify()
     connection.close("idle")
     connection.registered(RegisterResult(Registered.REGISTERED))
@@ -111,16 +111,14 @@ async def test_a_device_that_has_gone_is_not_greeted(wire: Wire) -> None:
     ("reason", "aborted"),
     [("shutdown", False), ("protocol_error", False), ("rejected", False), ("idle", True), ("fenced", True)],
 )
-async def test_a_close_of_ours_is_read_by_a_device_that_is_slow_where_it_has_to_know(
-    wire: Wire, reason: str, aborted: bool
-) -> None:
+async def test_a_slow_device_reads_why_it_is_closed(wire: Wire, reason: str, aborted: bool) -> None:
     connection, transport = wire.ready()
     transport.unread = 1
     connection.close(reason)
     assert (transport.closing, transport.aborted) == (True, aborted)
 
 
-async def test_a_connection_that_is_gone_is_not_closed_again(wire: Wire) -> None:
+async def test_a_lost_connection_is_not_closed_again(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.connection_lost(None)
     connection.close("idle")

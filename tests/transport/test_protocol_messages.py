@@ -57,7 +57,7 @@ def fields_of(batch: PendingFrame) -> list[dict[str, str]]:
     ],
     ids=["codec 12", "codec 13", "merged", "merged codec 13", "camera", "codec 14"],
 )
-async def test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged(
+async def test_a_device_message_is_stored_and_not_acknowledged(
     wire: Wire, frame: bytes, codec: bytes, kind: str, entries: list[dict[str, str]]
 ) -> None:
     connection, transport = wire.ready()
@@ -99,9 +99,7 @@ async def test_messages_do_not_hold_up_a_command(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("codec", [0x0C, 0x0D, 0x0E, 0x0F])
-async def test_a_frame_of_messages_that_cannot_be_read_is_kept_and_not_acknowledged(
-    wire: Wire, codec: int
-) -> None:
+async def test_an_unreadable_message_is_kept_and_not_acknowledged(wire: Wire, codec: int) -> None:
     connection, transport = wire.ready()
     body = bytes((codec, 1, 6, 0, 0, 0, 9)) + b"short" + b"\x01"
     connection.data_received(encode_frame(body))
@@ -122,13 +120,13 @@ async def test_the_frame_of_a_wrong_size_from_the_field_is_kept(wire: Wire) -> N
     assert [batch.bodies for batch in wire.telemetry.batches] == [[WRONG_SIZE[8:-4]]]
 
 
-async def test_messages_and_records_of_a_device_are_handed_over_in_their_order(wire: Wire) -> None:
+async def test_messages_and_records_are_handed_over_in_order(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.data_received(SENSOR + FRAME + BUFFERED)
     assert [batch.kind for batch in wire.telemetry.batches] == ["serial", "record", "serial"]
 
 
-async def test_what_a_device_that_has_left_said_is_not_forgotten_but_its_records_are(wire: Wire) -> None:
+async def test_a_close_drops_records_but_keeps_messages(wire: Wire) -> None:
     connection, _ = wire.ready()
     connection.data_received(SENSOR + FRAME + WRONG_SIZE)
     connection.connection_lost(None)
@@ -137,7 +135,7 @@ async def test_what_a_device_that_has_left_said_is_not_forgotten_but_its_records
         wire.telemetry.confirm()
 
 
-async def test_a_device_with_too_many_unstored_messages_is_not_read_until_there_is_room(wire: Wire) -> None:
+async def test_a_device_with_many_unstored_messages_is_paused(wire: Wire) -> None:
     connection, transport = wire.ready()
     for _ in range(UNACKED_LIMIT):
         assert not transport.paused
@@ -155,7 +153,7 @@ async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
     assert transport.paused
 
 
-async def test_messages_that_redis_refuses_are_counted_and_their_device_stays(wire: Wire) -> None:
+async def test_refused_messages_are_counted_and_the_device_stays(wire: Wire) -> None:
     connection, transport = wire.ready()
     for _ in range(UNACKED_LIMIT - 1):
         connection.data_received(MERGED)

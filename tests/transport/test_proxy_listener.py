@@ -97,7 +97,7 @@ def test_tls_begins_behind_the_header(run: Run, frozen: FrozenDateTimeFactory, f
     run(scenario())
 
 
-def test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy(
+def test_the_limit_counts_the_device_address_not_the_proxy(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -119,7 +119,7 @@ def test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy(
     run(scenario())
 
 
-def test_whoever_is_not_trusted_is_closed_and_told_once_a_minute(
+def test_an_untrusted_proxy_is_closed_and_logged_once_a_minute(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -180,7 +180,7 @@ def test_a_check_of_a_balancer_writes_no_line(
     run(scenario())
 
 
-def test_a_header_that_does_not_come_is_waited_for_no_longer_than_a_name(
+def test_a_missing_header_ends_with_the_handshake_timeout(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -196,7 +196,7 @@ def test_a_header_that_does_not_come_is_waited_for_no_longer_than_a_name(
     run(scenario())
 
 
-def test_a_listener_that_closes_gives_up_who_has_sent_no_header(
+def test_a_closing_listener_ends_connections_without_a_header(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:

@@ -34,7 +34,7 @@ def test_a_header_says_whose_connection_it_is_wherever_it_is_split(
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD)
-def test_what_is_no_header_is_refused_for_one_reason_wherever_it_is_split(data: bytes, reason: str) -> None:
+def test_a_bad_header_is_refused_wherever_it_is_split(data: bytes, reason: str) -> None:
     ways = [(data[:at], data[at:]) for at in range(len(data))]
     for way in (*ways, tuple(bytes((byte,)) for byte in data)):
         with pytest.raises(BadProxyHeader) as error:

@@ -42,13 +42,13 @@ def redelivered(desk: Desk, **more: str) -> Entry:
     return entry
 
 
-def test_a_command_for_a_device_that_never_was_here_is_refused_at_once(desk: Desk) -> None:
+def test_a_command_for_an_unknown_device_is_refused_at_once(desk: Desk) -> None:
     known(desk, OTHER_IMEI)
     desk.ask()
     assert told(desk) == REFUSED
 
 
-def test_a_device_that_was_here_before_the_start_is_waited_for_until_the_grace_is_over(desk: Desk) -> None:
+def test_a_device_of_before_the_start_is_expected_for_the_grace(desk: Desk) -> None:
     known(desk, IMEI)
     desk.at(59)
     desk.ask()
@@ -67,7 +67,7 @@ def test_the_grace_of_the_start_begins_when_devices_can_connect(desk: Desk) -> N
     assert told(desk) == WAITS
 
 
-def test_what_comes_before_the_registry_is_read_waits_for_that_alone(desk: Desk) -> None:
+def test_commands_before_the_registry_is_read_wait_for_it(desk: Desk) -> None:
     desk.ask()
     desk.ask("c-2", OTHER_IMEI)
     assert (told(desk), told(desk, "c-2")) == (WAITS, WAITS)
@@ -75,7 +75,7 @@ def test_what_comes_before_the_registry_is_read_waits_for_that_alone(desk: Desk)
     assert (told(desk), told(desk, "c-2")) == (GIVEN_UP, WAITS)
 
 
-def test_a_device_that_comes_while_the_registry_is_read_gets_its_command(desk: Desk) -> None:
+def test_a_device_connecting_during_the_recall_is_served(desk: Desk) -> None:
     desk.ask()
     desk.ledger.settle()
     link = desk.connect()
@@ -84,7 +84,7 @@ def test_a_device_that_comes_while_the_registry_is_read_gets_its_command(desk: D
     assert link.texts == ["c-1"]
 
 
-def test_what_was_taken_before_the_start_waits_for_its_device_for_the_whole_grace(desk: Desk) -> None:
+def test_commands_of_before_the_start_wait_the_whole_grace(desk: Desk) -> None:
     """It may be with another instance by now, and follows it there."""
     redelivered(desk)
     desk.redeliver()
@@ -103,14 +103,14 @@ def test_what_another_instance_hands_over_obeys_the_same_rule(desk: Desk, here: 
     assert told(desk) == ([] if here else REFUSED)
 
 
-def test_what_another_instance_hands_over_while_the_registry_is_read_obeys_it_too(desk: Desk) -> None:
+def test_a_hand_over_while_the_registry_is_read_obeys_it(desk: Desk) -> None:
     desk.read(redelivered(desk, hops="1"))
     assert told(desk) == []
     known(desk)
     assert told(desk) == REFUSED
 
 
-def test_of_who_was_here_before_the_start_nothing_is_kept_after_the_grace(desk: Desk) -> None:
+def test_expected_devices_are_forgotten_after_the_grace(desk: Desk) -> None:
     known(desk, IMEI)
     desk.at(60)
     assert not desk.dispatcher.offline._ours

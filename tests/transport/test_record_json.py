@@ -70,9 +70,7 @@ VALUES = WIDTHS.flatmap(
 
 
 @given(CODECS, st.dictionaries(st.integers(0, 255), VALUES, max_size=8))
-def test_a_value_whose_sign_bit_is_set_is_also_read_as_twos_complement(
-    codec: int, io: dict[int, tuple[int, int]]
-) -> None:
+def test_a_value_with_its_sign_bit_set_is_also_signed(codec: int, io: dict[int, tuple[int, int]]) -> None:
     record = Record.of(timestamp=5, generation_type=7 if codec == CODEC_16 else None, io=io)
     data = read_back(codec, record)
     for number, (width, value) in io.items():
@@ -85,7 +83,7 @@ def test_a_value_whose_sign_bit_is_set_is_also_read_as_twos_complement(
         assert isinstance(number, str) is (abs(int(number)) > SAFE_INTEGER)
 
 
-def test_the_width_tells_minus_two_from_65534() -> None:
+def test_the_width_distinguishes_minus_two_from_65534() -> None:
     assert read_back(CODEC_8, Record.of(timestamp=0, io={72: (2, 65534)}))["signed"] == {"72": -2}
     assert "signed" not in read_back(CODEC_8, Record.of(timestamp=0, io={72: (4, 65534)}))
 
@@ -99,7 +97,7 @@ def test_a_number_that_javascript_would_round_is_text() -> None:
     assert read_back(CODEC_8E, Record.of(timestamp=SAFE_INTEGER))["timestamp"] == SAFE_INTEGER
 
 
-def test_hex_text_and_digits_are_told_apart() -> None:
+def test_hex_text_and_digits_are_distinguished() -> None:
     io: dict[int, tuple[int, int] | bytes] = {78: (8, 2**60), 256: b"\x11\x52\x92"}
     data = read_back(CODEC_8E, Record.of(timestamp=0, io=io))
     assert data["io"] == {"78": str(2**60), "256": "115292"}
@@ -122,7 +120,7 @@ def test_of_a_repeated_id_the_last_value_says_whether_it_is_signed(
     assert json.loads(record_json(record)).get("signed") == signed
 
 
-def test_a_record_is_looked_at_value_by_value_only_if_its_bits_give_reason_to() -> None:
+def test_values_are_examined_only_if_bits_require_it() -> None:
     bodies = [
         encode_avl(CODEC_8E, [Record.of(timestamp=0, io={1: (1, low), 11: (8, high)})])[8:-4]
         for low, high in [(127, SAFE_INTEGER), (128, 0), (0, SAFE_INTEGER + 1)]

@@ -20,7 +20,7 @@ class Registrar:
         return [RegisterResult(Registered.SUPERSEDED, "gw-2") for _ in sessions]
 
 
-async def test_a_device_that_has_left_meanwhile_is_not_registered_again() -> None:
+async def test_a_device_that_left_is_not_registered_again() -> None:
     registrar, closed = Registrar(), []
     here = SimpleNamespace(imei="1", session_id="s-1", speaks=False)
     sessions = SimpleNamespace(by_imei={"1": here}, reconciled=lambda *told: closed.append(told))

@@ -35,7 +35,7 @@ def kept(wire: Wire) -> list[int]:
     return [len(book) for book in books]
 
 
-async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
+async def test_a_closed_connection_is_forgotten(wire: Wire) -> None:
     connection, _ = wire.ready()
     wire.context.backlog.bytes = LIMIT + 1
     connection.data_received(FRAME + FRAME[:20])
@@ -46,14 +46,14 @@ async def test_nothing_is_kept_of_a_connection_that_is_gone(wire: Wire) -> None:
     assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
-async def test_nothing_is_kept_of_an_unidentified_connection_that_is_gone(wire: Wire) -> None:
+async def test_a_closed_unidentified_connection_is_forgotten(wire: Wire) -> None:
     connection, _ = wire.accept()
     assert kept(wire) == [1, 0, 0, 0, 1, 1]
     connection.connection_lost(None)
     assert (kept(wire), wire.sessions.connected) == ([0] * 6, 0)
 
 
-async def test_who_has_said_who_it_is_is_identified(wire: Wire) -> None:
+async def test_a_named_device_is_identified(wire: Wire) -> None:
     wire.identify()
     assert kept(wire)[:2] == [0, 1]
 
@@ -61,7 +61,7 @@ async def test_who_has_said_who_it_is_is_identified(wire: Wire) -> None:
 # The last of it
 
 
-async def test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_written(wire: Wire) -> None:
+async def test_connections_left_at_the_end_are_aborted(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.close("shutdown")
     assert not transport.aborted

@@ -92,7 +92,7 @@ async def test_the_first_frame_must_end_in_time_too(wire: Wire, off: float, due:
     assert connection.closed is due
 
 
-async def test_a_frame_that_begins_before_the_first_acknowledgement_is_timed_as_any_other(wire: Wire) -> None:
+async def test_a_first_frame_has_the_usual_deadline(wire: Wire) -> None:
     connection, _ = wire.welcome()
     connection.data_received(FRAME + FRAME[:20])
     wire.telemetry.confirm()
@@ -112,7 +112,7 @@ async def test_each_of_many_frames_in_a_row_has_its_own_time(wire: Wire) -> None
 
 
 @around
-async def test_a_device_whose_frame_is_not_stored_is_let_go(wire: Wire, off: float, due: bool) -> None:
+async def test_a_device_whose_frame_is_not_stored_is_closed(wire: Wire, off: float, due: bool) -> None:
     connection, transport = wire.ready()
     wire.at(100)
     connection.data_received(FRAME)
@@ -125,9 +125,7 @@ async def test_a_device_whose_frame_is_not_stored_is_let_go(wire: Wire, off: flo
 
 
 @around
-async def test_a_silent_device_is_closed_where_the_operator_says_so(
-    make_wire: MakeWire, off: float, due: bool
-) -> None:
+async def test_an_idle_device_is_closed_if_configured(make_wire: MakeWire, off: float, due: bool) -> None:
     wire = make_wire(idle_timeout=120.0)
     connection, _ = wire.ready()
     wire.at(60)
@@ -137,7 +135,7 @@ async def test_a_silent_device_is_closed_where_the_operator_says_so(
     assert connection.closed is due
 
 
-async def test_a_silent_device_stays_by_default(wire: Wire) -> None:
+async def test_an_idle_device_stays_by_default(wire: Wire) -> None:
     connection, _ = wire.ready()
     wire.at(30 * 86400)
     assert not connection.closed
@@ -146,7 +144,7 @@ async def test_a_silent_device_stays_by_default(wire: Wire) -> None:
 # When a command may be written
 
 
-async def test_a_command_is_not_written_between_a_frame_and_its_acknowledgement(wire: Wire) -> None:
+async def test_no_command_between_a_frame_and_its_acknowledgement(wire: Wire) -> None:
     connection, transport = wire.ready()
     wire.desk.ask()
     connection.data_received(FRAME[:20])
@@ -157,7 +155,7 @@ async def test_a_command_is_not_written_between_a_frame_and_its_acknowledgement(
     assert transport.written == [encode_ack(1), command(b"c-1")]
 
 
-async def test_a_command_is_not_written_before_a_frame_that_came_behind_an_answer(wire: Wire) -> None:
+async def test_no_command_before_a_frame_behind_an_answer(wire: Wire) -> None:
     connection, transport = wire.ready()
     wire.desk.ask("a")
     wire.desk.ask("b")
@@ -187,7 +185,7 @@ async def test_an_answer_is_never_acknowledged(wire: Wire) -> None:
     assert transport.written == []
 
 
-async def test_a_device_that_reads_nothing_is_aborted_and_its_command_fails(
+async def test_a_device_that_reads_nothing_is_aborted(
     wire: Wire,
 ) -> None:
     connection, transport = wire.ready()
@@ -201,7 +199,7 @@ async def test_a_device_that_reads_nothing_is_aborted_and_its_command_fails(
 # The session's own events
 
 
-async def test_a_device_that_leaves_while_a_command_is_out_does_not_taint_its_last_moment(wire: Wire) -> None:
+async def test_a_close_with_a_command_out_makes_no_taint(wire: Wire) -> None:
     connection, _ = wire.ready()
     wire.desk.ask()
     wire.desk.ledger.settle()

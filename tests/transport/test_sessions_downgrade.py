@@ -54,7 +54,7 @@ INSECURE = RegisterResult(Registered.INSECURE, "gw-2")
 
 
 @pytest.mark.parametrize("greeted", [False, True])
-async def test_a_plain_connection_does_not_supersede_one_with_tls_at_another_instance(
+async def test_a_plain_session_does_not_supersede_tls_elsewhere(
     frozen: FrozenDateTimeFactory, greeted: bool
 ) -> None:
     wire = Wire(frozen)
@@ -84,7 +84,7 @@ async def test_one_that_has_closed_its_side_is_turned_back_too(frozen: FrozenDat
     assert (transport.written, transport.closing) == ([REJECT], True)
 
 
-async def test_one_that_is_gone_is_not_turned_back(frozen: FrozenDateTimeFactory) -> None:
+async def test_a_closed_connection_is_not_refused(frozen: FrozenDateTimeFactory) -> None:
     wire = Wire(frozen)
     connection, transport = wire.identify()
     connection.close("idle")

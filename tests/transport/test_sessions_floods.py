@@ -26,7 +26,7 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
 # Connections
 
 
-async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open_files(
+async def test_the_default_limit_is_the_number_of_open_files(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "raise_descriptor_limit", lambda: 2)
@@ -38,7 +38,7 @@ async def test_without_a_limit_of_its_own_a_gateway_takes_as_many_as_it_may_open
     assert not wire.accept()[1].aborted
 
 
-async def test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns(
+async def test_thousands_of_deadlines_are_handled_over_many_turns(
     wire: Wire, frozen: FrozenDateTimeFactory
 ) -> None:
     visitors = [wire.accept()[0] for _ in range(2 * DUE_AT_ONCE + 1)]
@@ -50,7 +50,7 @@ async def test_thousands_that_are_overdue_together_are_dealt_with_over_many_turn
     assert all(visitor.closed for visitor in visitors)
 
 
-async def test_strangers_are_told_once_a_minute_for_each_address_and_reason(wire: Wire) -> None:
+async def test_unidentified_devices_are_logged_once_a_minute(wire: Wire) -> None:
     hosts, words = ("10.0.0.1", "10.0.0.2"), (b"GET / HTTP/1.1", b"\x16\x03\x01")
     with capture_logs() as logs:
         for second, host, word in product((0, 1, 59, 61), hosts, words):
@@ -68,7 +68,7 @@ async def test_strangers_are_told_once_a_minute_for_each_address_and_reason(wire
 # Frames that the store refuses
 
 
-async def test_a_refused_frame_of_a_superseded_session_does_not_close_the_newer_one(wire: Wire) -> None:
+async def test_a_refused_frame_of_an_old_session_spares_the_newer(wire: Wire) -> None:
     older, _ = wire.ready()
     older.data_received(FRAME)
     newer, _ = wire.welcome()

@@ -126,7 +126,7 @@ def ready(tracker: Tracker) -> bool:
 
 
 @pytest.mark.parametrize("codec", [CODEC_8, CODEC_8E, CODEC_16])
-async def test_records_of_every_codec_arrive_as_the_vehicle_measured_them(codec: int) -> None:
+async def test_records_of_every_codec_arrive_unchanged(codec: int) -> None:
     async with running(Behaviour(codec=codec, records_per_frame=3)) as (gateway, tracker):
         await tracker.reached(ready)
         records = gateway.frames[0]
@@ -147,7 +147,7 @@ async def test_no_frame_of_a_tracker_is_longer_than_those_of_devices(codec: int)
         assert PACKET_LIMIT - 120 < max(sizes) <= PACKET_LIMIT
 
 
-async def test_a_tracker_ends_when_the_records_asked_for_are_acknowledged() -> None:
+async def test_a_tracker_ends_when_its_records_are_acknowledged() -> None:
     async with running(Behaviour(interval=0.0, records_per_frame=4, records_limit=10)) as (gateway, tracker):
         await tracker.reached(lambda it: it.counters.records_acked == 10)
         assert [len(frame) for frame in gateway.frames] == [4, 4, 2]
@@ -178,7 +178,7 @@ async def test_a_wrong_count_is_no_acknowledgement() -> None:
         assert gateway.frames[0] == gateway.frames[1]
 
 
-async def test_without_an_acknowledgement_the_device_gives_the_connection_up() -> None:
+async def test_without_an_acknowledgement_the_device_disconnects() -> None:
     gateway = Gateway()
     gateway.ack = lambda count: 0
     async with running(Behaviour(ack_timeout=0.0, backoff=(0.0, 0.0)), gateway) as (_, tracker):
@@ -214,7 +214,7 @@ async def test_a_codec_14_command_for_another_device_is_refused() -> None:
         assert tracker.counters.nacks_sent == 1
 
 
-async def test_a_device_told_to_refuse_refuses_its_own_imei() -> None:
+async def test_a_refusing_device_refuses_its_own_imei() -> None:
     async with running(Behaviour(answer_delay=0.0, answers="nack")) as (gateway, tracker):
         await tracker.reached(ready)
         gateway.command("getver", CODEC_14)
@@ -228,7 +228,7 @@ async def test_a_device_may_answer_twice() -> None:
         assert await gateway.answers.get() == await gateway.answers.get()
 
 
-async def test_a_silent_device_reads_the_command_and_a_late_one_answers_in_the_end() -> None:
+async def test_silent_and_late_devices_read_the_command() -> None:
     async with running(Behaviour(answer_delay=0.0, answers="never")) as (gateway, tracker):
         await tracker.reached(ready)
         gateway.command("getver")
@@ -255,7 +255,7 @@ async def test_pings_are_sent_between_frames() -> None:
         await tracker.reached(lambda it: it.counters.pings_sent >= 3)
 
 
-async def test_a_power_cut_ends_the_connection_and_the_device_comes_back() -> None:
+async def test_a_power_cut_is_followed_by_a_reconnect() -> None:
     async with running(Behaviour(drop_after=0.0, backoff=(0.0, 0.0))) as (_, tracker):
         await tracker.reached(lambda it: it.counters.connections >= 3)
 
@@ -323,6 +323,6 @@ async def test_a_serial_port_speaks_in_frames_of_its_codec(codec: int, merge: in
     assert {message.timestamp for message in messages} == {NOW // 1000 if codec == CODEC_13 else None}
 
 
-def test_serial_data_do_not_go_in_the_codec_of_answers_that_name_the_device() -> None:
+def test_serial_data_never_use_codec_14() -> None:
     with pytest.raises(ValueError, match="codec 12 or 13"):
         encode_serial(CODEC_14, [b"x"], 0)

@@ -35,7 +35,7 @@ from transport.settings import Settings
 LOCAL = ("127.0.0.1", 0)
 
 
-def test_a_port_can_be_had_again_at_once_and_what_is_written_goes_out_at_once() -> None:
+def test_a_port_can_be_reused_and_writes_are_immediate() -> None:
     with bind(*LOCAL) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
@@ -66,12 +66,12 @@ def test_when_one_address_cannot_be_had_none_is_kept() -> None:
     assert [sock.fileno() for sock in listeners._sockets] == [-1]
 
 
-def test_who_does_not_answer_the_end_of_tls_is_not_waited_for(files: dict[str, Path]) -> None:
+def test_a_peer_that_ignores_the_end_of_tls_is_not_waited_for(files: dict[str, Path]) -> None:
     settings = Settings(instance_id="gw-1", tls_listen=(LOCAL,), **cast(Any, gateway_files(files)))
     assert Listeners(settings)._tls["ssl_shutdown_timeout"] == TLS_GOODBYE
 
 
-async def test_a_listener_that_is_closed_while_there_are_no_files_does_not_listen_again(
+async def test_a_closed_listener_without_files_stays_closed(
     frozen: FrozenDateTimeFactory,
 ) -> None:
     def accept() -> None:
@@ -100,14 +100,14 @@ class Unread(FakeTransport):
         self.unread = 7
 
 
-def test_what_has_not_reached_the_kernel_is_not_acknowledged_either() -> None:
+def test_bytes_outside_the_kernel_are_not_acknowledged() -> None:
     with bind(*LOCAL) as listener:
         listener.listen()
         with socket.create_connection(listener.getsockname()) as sock:
             assert unacknowledged(Unread(sock)) == 7
 
 
-def test_of_a_socket_that_is_closed_nothing_can_be_told() -> None:
+def test_a_closed_socket_has_no_acknowledged_bytes() -> None:
     with socket.socket() as sock:
         pass
     assert unacknowledged(Unread(sock)) is None
@@ -116,7 +116,7 @@ def test_of_a_socket_that_is_closed_nothing_can_be_told() -> None:
 # How many there may be
 
 
-def test_as_many_connections_come_in_as_there_are_files_beside_our_own(
+def test_the_connection_limit_leaves_files_for_the_gateway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     raised: list[tuple[int, tuple[int, int]]] = []
@@ -150,5 +150,5 @@ def test_an_idle_link_is_asked_whether_it_is_still_there(accepted: socket.socket
 
 
 @linux_only
-def test_bytes_that_nobody_acknowledges_end_the_connection_in_time(accepted: socket.socket) -> None:
+def test_unacknowledged_bytes_end_the_connection_in_time(accepted: socket.socket) -> None:
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_MS == 60_000

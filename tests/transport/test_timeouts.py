@@ -65,7 +65,7 @@ def test_a_timeout_says_that_the_devices_tcp_had_the_command(desk: Desk) -> None
     assert desk.life()[-1] == "timeout response_timeout received"
 
 
-def test_an_answer_processed_before_the_deadline_is_looked_at_wins(desk: Desk) -> None:
+def test_an_answer_before_the_sweep_wins_over_the_deadline(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -138,7 +138,7 @@ def test_a_delivered_command_still_owes_its_answer(desk: Desk) -> None:
     assert link.texts == ["c-1", "c-2"]
 
 
-def test_an_answer_that_comes_before_the_sample_is_the_verdict(desk: Desk) -> None:
+def test_an_answer_before_the_sample_is_the_outcome(desk: Desk) -> None:
     link = desk.connect()
     desk.ask(expect_response="0")
     desk.ledger.settle()
@@ -165,7 +165,7 @@ def test_a_command_expires_while_it_waits_in_line(desk: Desk, off: float, due: b
 
 
 @around
-def test_a_command_expires_while_its_device_is_away(make_desk: MakeDesk, off: float, due: bool) -> None:
+def test_a_command_expires_while_its_device_is_offline(make_desk: MakeDesk, off: float, due: bool) -> None:
     desk = make_desk(reconnect_grace=600)
     desk.ask(expires_at="1767225660000")
     desk.ledger.settle()
@@ -189,9 +189,7 @@ def test_a_command_expires_between_commit_and_write(desk: Desk, off: float, due:
 
 
 @around
-def test_a_command_that_expires_while_sent_is_being_committed_is_not_written(
-    desk: Desk, off: float, due: bool
-) -> None:
+def test_a_command_expiring_during_the_commit_is_not_written(desk: Desk, off: float, due: bool) -> None:
     link = desk.connect()
     desk.ask(expires_at="2026-01-01T00:01:00Z")
     desk.at(60 + off)

@@ -55,7 +55,7 @@ def test_a_device_reports_and_is_acknowledged_over_tls(
     run(scenario())
 
 
-def test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read(
+def test_a_paused_tls_connection_receives_little(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -68,7 +68,7 @@ def test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read(
     run(scenario())
 
 
-def test_a_device_may_still_come_without_tls_through_the_other_door(
+def test_the_plain_listener_still_accepts_devices(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -79,7 +79,7 @@ def test_a_device_may_still_come_without_tls_through_the_other_door(
     run(scenario())
 
 
-def test_what_tcp_acknowledged_cannot_be_told_over_tls(
+def test_tcp_acknowledgement_is_unknown_over_tls(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -94,7 +94,7 @@ def test_what_tcp_acknowledged_cannot_be_told_over_tls(
     run(scenario())
 
 
-def test_a_device_with_a_certificate_of_the_authority_comes_in_and_no_other(
+def test_only_devices_with_a_certificate_are_accepted(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
@@ -113,7 +113,7 @@ def test_a_device_with_a_certificate_of_the_authority_comes_in_and_no_other(
     run(scenario())
 
 
-def test_who_speaks_no_tls_is_never_taken_for_a_device(
+def test_plain_bytes_on_a_tls_listener_are_no_device(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -142,7 +142,7 @@ def test_a_socket_with_tls_has_the_options_of_a_plain_one(
     run(scenario())
 
 
-async def test_an_address_in_use_is_told(frozen: FrozenDateTimeFactory, files: dict[str, Path]) -> None:
+async def test_an_address_in_use_is_an_error(frozen: FrozenDateTimeFactory, files: dict[str, Path]) -> None:
     async with Door(frozen, **gateway_files(files)) as door:
         settings = Settings(
             instance_id="gw-1", listen=(LOCAL,), tls_listen=(door.tls,), **gateway_files(files)
@@ -174,7 +174,7 @@ async def fails(door: Door, context: ssl.SSLContext) -> str:
     return str(line["reason"])
 
 
-def test_a_device_that_knows_nothing_but_an_old_cipher_comes_in_if_the_operator_says_so(
+def test_an_old_cipher_is_accepted_only_if_configured(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
@@ -191,7 +191,7 @@ def test_a_device_that_knows_nothing_but_an_old_cipher_comes_in_if_the_operator_
     run(scenario())
 
 
-def test_no_cipher_without_authentication_is_spoken_whatever_the_operator_says(
+def test_ciphers_without_authentication_are_never_used(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
@@ -224,7 +224,7 @@ def with_certificate(files: dict[str, Path], leaf: trustme.LeafCert) -> ssl.SSLC
     return context
 
 
-def test_a_device_whose_certificate_is_revoked_is_refused_and_another_is_not(
+def test_only_the_revoked_certificate_is_refused(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
@@ -249,7 +249,7 @@ def test_a_device_whose_certificate_is_revoked_is_refused_and_another_is_not(
         ("another", FAR_AHEAD, "unable_to_get_certificate_crl"),
     ],
 )
-def test_without_a_list_that_is_valid_nobody_comes_in(
+def test_without_a_valid_revocation_list_no_device_is_accepted(
     run: Run,
     frozen: FrozenDateTimeFactory,
     files: dict[str, Path],
@@ -293,7 +293,7 @@ def test_files_that_are_read_again_are_those_of_the_next_handshake(
     run(scenario())
 
 
-def test_a_certificate_that_is_out_of_date_does_not_take_the_place_of_another(
+def test_an_expired_certificate_replaces_no_other(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
@@ -324,7 +324,7 @@ def test_what_is_out_of_date_is_named(files: dict[str, Path], authority: trustme
     ]
 
 
-def test_an_authority_that_is_out_of_date_is_named_if_there_is_no_other(
+def test_an_expired_authority_is_named_if_it_is_the_only_one(
     files: dict[str, Path], authority: trustme.CA
 ) -> None:
     with_authority = settings(**gateway_files(files), tls_client_ca=files["ca"])
@@ -426,9 +426,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Path]], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_file_that_cannot_be_used_is_told_in_one_sentence_and_nothing_starts(
-    files: dict[str, Path], name: str
-) -> None:
+def test_an_unusable_file_is_one_sentence_and_no_start(files: dict[str, Path], name: str) -> None:
     break_it, words = BREAKS[name]
     break_it(files)
     with pytest.raises(BadTlsFiles, match=words):
@@ -460,7 +458,7 @@ def test_a_file_that_cannot_be_used_is_told_in_one_sentence_and_nothing_starts(
         (["--tls-listen", "127.0.0.1:0", "--tls-ciphers", "HIGH", "--tls-min-version", "1.3"], "rules out"),
     ],
 )
-def test_options_that_contradict_each_other_are_told(args: list[str], words: str) -> None:
+def test_contradicting_options_are_an_error(args: list[str], words: str) -> None:
     result = CliRunner().invoke(cli, ["run", *args])
     assert result.exit_code == 2
     assert words in result.stderr

@@ -40,7 +40,7 @@ def failures(door: Door) -> float | None:
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_ip"])
-def test_who_has_not_come_to_speak_tls_counts_against_the_limits(
+def test_connections_before_tls_count_against_the_limits(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, limit: str
 ) -> None:
     async def scenario() -> None:
@@ -62,7 +62,7 @@ def test_who_has_not_come_to_speak_tls_counts_against_the_limits(
     run(scenario())
 
 
-def test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tls(
+def test_the_handshake_timeout_runs_from_the_accept(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -85,7 +85,7 @@ def test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tl
     run(scenario())
 
 
-def test_a_stranger_who_never_speaks_is_sent_away_in_time(
+def test_a_silent_unidentified_device_is_closed_in_time(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -144,7 +144,7 @@ def no_cipher(files: Files) -> ssl.SSLContext:
     ("context", "reason"),
     [(no_certificate, "peer_did_not_return_a_certificate"), (no_cipher, "no_shared_cipher")],
 )
-def test_a_tls_handshake_that_fails_is_counted_and_told_with_its_reason(
+def test_a_failed_tls_handshake_is_counted_and_logged(
     run: Run,
     frozen: FrozenDateTimeFactory,
     files: Files,
@@ -165,7 +165,7 @@ def test_a_tls_handshake_that_fails_is_counted_and_told_with_its_reason(
 
 
 @pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"\x1b[2J\r\nforged", b"\0\x0f352093081452251"])
-def test_what_a_stranger_says_instead_of_tls_is_not_in_the_log(
+def test_bytes_sent_instead_of_tls_are_not_in_the_log(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, words: bytes
 ) -> None:
     async def scenario() -> None:
@@ -183,7 +183,7 @@ def test_what_a_stranger_says_instead_of_tls_is_not_in_the_log(
     run(scenario())
 
 
-def test_many_failures_of_one_address_are_one_line_and_are_counted_one_by_one(
+def test_failures_of_one_address_are_one_line_and_all_counted(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
@@ -217,7 +217,7 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
     run(scenario())
 
 
-async def test_who_comes_to_speak_tls_while_the_gateway_stops_is_not_let_in(
+async def test_a_stopping_gateway_accepts_no_tls_connection(
     frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     wire, transport = Door(frozen, **gateway_files(files)).wire, FakeTransport()
@@ -256,7 +256,7 @@ def test_without_a_file_to_spare_connections_wait_for_one(
     run(scenario())
 
 
-def test_for_a_file_to_spare_is_looked_seldom(
+def test_a_free_file_is_looked_for_with_pauses(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accepting, "ACCEPT_RETRY", 3600.0)

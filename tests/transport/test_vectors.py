@@ -88,7 +88,7 @@ def assert_record(record: avl.Record, first: Vector) -> None:
 
 
 @pytest.mark.parametrize("vector", chosen(lambda v: v["kind"] == "avl" and v["valid"]))
-def test_the_json_of_a_record_tells_signed_values_and_hex_text(vector: Vector) -> None:
+def test_the_json_of_a_record_has_signed_values_and_hex_text(vector: Vector) -> None:
     first = vector["expect"]["first_record"]
     data = json.loads(record_json(avl.decode_avl(one_body(wire(vector)))[0]))
     widths = {number: width for number, width in first["io_width"].items() if isinstance(width, int)}
@@ -174,7 +174,7 @@ def test_a_frame_cut_short_is_waited_for(vector: Vector) -> None:
     "vector",
     chosen(lambda v: framed(v) and not v["valid"] and not whole(v) and "present_bytes" not in v["expect"]),
 )
-def test_a_frame_longer_than_it_says_is_refused_and_costs_the_framing(vector: Vector) -> None:
+def test_a_frame_longer_than_declared_loses_the_framing(vector: Vector) -> None:
     reader = FrameReader()
     (bad,) = reader.feed(wire(vector))
     assert isinstance(bad, BadFrame)

@@ -20,7 +20,7 @@ VERBS = ("getinfo", "getver", "setdigout")
 @pytest.mark.parametrize(
     "text", ["getinfo", "getver", "setdigout 11 60", " getinfo", "  getinfo", "setdigout  1", "getinfo "]
 )
-def test_a_command_whose_first_word_is_on_the_list_is_allowed(text: str) -> None:
+def test_a_command_with_a_listed_verb_is_allowed(text: str) -> None:
     assert verb_allowed(text.encode(), VERBS)
 
 
@@ -52,7 +52,7 @@ def test_without_a_list_every_command_is_allowed(desk: Desk) -> None:
     assert link.texts == ["cpureset"]
 
 
-def test_a_command_that_is_not_allowed_is_refused_and_never_written(make_desk: MakeDesk) -> None:
+def test_a_forbidden_command_is_refused_and_never_written(make_desk: MakeDesk) -> None:
     desk = make_desk(allow_verbs=VERBS)
     link = desk.connect()
     entry = desk.ask(payload="setparam 2004:evil.example")
@@ -71,7 +71,7 @@ def test_an_allowed_command_is_written_as_ever(make_desk: MakeDesk) -> None:
     assert link.texts == ["  getinfo"]
 
 
-def test_what_is_not_allowed_is_told_before_whether_the_device_is_here(make_desk: MakeDesk) -> None:
+def test_a_forbidden_verb_is_reported_before_a_missing_device(make_desk: MakeDesk) -> None:
     desk = make_desk(allow_verbs=VERBS, reconnect_grace=0.0)
     desk.at(10)
     desk.ask(payload="cpureset")
@@ -103,7 +103,7 @@ def test_verbs_are_separated_by_commas(value: object, verbs: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("value", ["", "get info", "getinfo,", "gét", "a\x1bb"])
-def test_what_is_no_verb_is_told(value: str) -> None:
+def test_an_invalid_verb_is_an_error(value: str) -> None:
     result = CliRunner().invoke(cli, ["run", "--allow-verbs", value])
     assert result.exit_code == 2
     assert "--allow-verbs" in result.stderr

@@ -57,7 +57,7 @@ MECHANISMS = (
         """,
         without="an answer to nothing breaks the queue",
         tests=(
-            "transport/test_device_queue_answers.py::test_an_answer_while_sent_is_only_being_committed_is_unsolicited",
+            "transport/test_device_queue_answers.py::test_an_answer_while_sent_is_committed_is_unsolicited",
         ),
     ),
     Mechanism(

@@ -209,10 +209,7 @@ MECHANISMS = (
         mutant="",
         without="it is taken for one that is being answered, for ever",
         tests=(
-            (
-                "transport/test_cancellation_retries.py::"
-                "test_a_cancel_that_could_not_be_carried_out_is_taken_when_it_is_read_again"
-            ),
+            ("transport/test_cancellation_retries.py::test_a_failed_cancel_is_carried_out_when_read_again"),
         ),
     ),
 )

@@ -66,7 +66,7 @@ MECHANISMS = (
         code="connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE",
         mutant="False",
         without="a device waits for an acknowledgement that does not come",
-        tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_let_go",),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_closed",),
     ),
     Mechanism(
         promise="P7",
@@ -108,8 +108,7 @@ MECHANISMS = (
         mutant="self.session.state == READY and not self.closed and not self._stream.partial",
         without="the device reads it as the acknowledgement",
         tests=(
-            "transport/test_sessions_deadlines.py::"
-            "test_a_command_is_not_written_between_a_frame_and_its_acknowledgement",
+            "transport/test_sessions_deadlines.py::test_no_command_between_a_frame_and_its_acknowledgement",
         ),
     ),
     Mechanism(
@@ -138,9 +137,7 @@ MECHANISMS = (
             self._unstored = self._unstored or None
         """,
         without="the device reads four bytes that nobody asked for",
-        tests=(
-            "transport/test_protocol_messages.py::test_a_message_that_nobody_asked_for_is_stored_and_not_acknowledged",
-        ),
+        tests=("transport/test_protocol_messages.py::test_a_device_message_is_stored_and_not_acknowledged",),
     ),
     Mechanism(
         promise="faults",
@@ -214,6 +211,6 @@ MECHANISMS = (
         """,
         mutant="...",
         without="a session is registered that has no connection",
-        tests=("transport/test_allow_list.py::test_an_answer_for_a_connection_that_is_gone_changes_nothing",),
+        tests=("transport/test_allow_list.py::test_an_answer_for_a_closed_connection_changes_nothing",),
     ),
 )

@@ -106,7 +106,7 @@ MECHANISMS = (
         code="not self._allowed(request)",
         mutant="False",
         without="the option does nothing",
-        tests=("transport/test_verbs.py::test_a_command_that_is_not_allowed_is_refused_and_never_written",),
+        tests=("transport/test_verbs.py::test_a_forbidden_command_is_refused_and_never_written",),
     ),
     Mechanism(
         promise="bounds",
@@ -142,7 +142,7 @@ MECHANISMS = (
         """,
         mutant="self.offline.recalled(now)",
         without="it waits for the grace though nobody will come",
-        tests=("transport/test_recall.py::test_what_comes_before_the_registry_is_read_waits_for_that_alone",),
+        tests=("transport/test_recall.py::test_commands_before_the_registry_is_read_wait_for_it",),
     ),
     Mechanism(
         promise="faults",

@@ -14,10 +14,7 @@ MECHANISMS = (
         code="self._listeners.bind()",
         mutant="",
         without="a second start by mistake ends the first process",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_the_ports_come_first_then_the_instance_id_then_the_devices",
-        ),
+        tests=("transport/test_gateway_order.py::test_start_order_is_ports_then_instance_id_then_devices",),
     ),
     Mechanism(
         promise="P2",
@@ -28,10 +25,7 @@ MECHANISMS = (
         code="await self._backend.heartbeat.take_over()",
         mutant="",
         without="a janitor takes a process with devices for dead",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_the_ports_come_first_then_the_instance_id_then_the_devices",
-        ),
+        tests=("transport/test_gateway_order.py::test_start_order_is_ports_then_instance_id_then_devices",),
     ),
     Mechanism(
         promise="P2",
@@ -44,7 +38,7 @@ MECHANISMS = (
         without="the gateway does not start",
         tests=(
             "transport/test_gateway_order.py::"
-            "test_the_ports_come_first_then_the_instance_id_then_the_devices[without]",
+            "test_start_order_is_ports_then_instance_id_then_devices[without]",
         ),
     ),
     Mechanism(
@@ -56,7 +50,7 @@ MECHANISMS = (
         code="await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])",
         mutant="",
         without="devices that came while Redis was away are never found",
-        tests=("transport/test_gateway_life.py::test_at_a_beat_the_registry_is_told_who_is_here",),
+        tests=("transport/test_gateway_life.py::test_a_heartbeat_registers_the_connected_devices",),
     ),
     Mechanism(
         promise="registry",
@@ -70,7 +64,7 @@ MECHANISMS = (
         """,
         mutant='held = [(imei, link.session_id if (link := sessions.by_imei.get(imei)) else "") for imei in imeis]',
         without="its entry names an instance that does not hold it",
-        tests=("transport/test_recurring.py::test_a_device_that_has_left_meanwhile_is_not_registered_again",),
+        tests=("transport/test_recurring.py::test_a_device_that_left_is_not_registered_again",),
     ),
     Mechanism(
         promise="faults",
@@ -84,10 +78,7 @@ MECHANISMS = (
         """,
         mutant="pass",
         without="an answer that is here counts as late",
-        tests=(
-            "transport/test_gateway_life.py::"
-            "test_after_a_stall_what_has_arrived_is_read_before_the_deadlines",
-        ),
+        tests=("transport/test_gateway_life.py::test_after_a_stall_sockets_are_read_before_deadlines",),
     ),
     Mechanism(
         promise="faults",
@@ -98,10 +89,7 @@ MECHANISMS = (
         code="connections.now = clock.monotonic()",
         mutant="",
         without="with `--idle-timeout` a frozen gateway sends away devices that report",
-        tests=(
-            "transport/test_gateway_life.py::"
-            "test_after_a_stall_what_has_arrived_is_read_before_the_deadlines",
-        ),
+        tests=("transport/test_gateway_life.py::test_after_a_stall_sockets_are_read_before_deadlines",),
     ),
     Mechanism(
         promise="P1",
@@ -116,10 +104,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="it goes on beside its successor",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_a_process_that_was_replaced_lets_go_of_everything_and_exits_3",
-        ),
+        tests=("transport/test_gateway_order.py::test_a_fenced_process_closes_everything_and_exits_3",),
     ),
     Mechanism(
         promise="P2",
@@ -207,7 +192,7 @@ MECHANISMS = (
         code="backend.ledger.flush(FLUSH_TIMEOUT)",
         mutant="backend.ledger.flush(0.0)",
         without="they are left to the next start",
-        tests=("transport/test_gateway_order.py::test_the_last_verdicts_have_as_long_as_the_last_records",),
+        tests=("transport/test_gateway_order.py::test_the_last_moves_have_as_long_as_the_last_records",),
     ),
     Mechanism(
         promise="P2",
@@ -242,7 +227,7 @@ MECHANISMS = (
         code="self.clock.sync(redis_ms)",
         mutant="",
         without="between commands the clocks drift apart",
-        tests=("transport/test_gateway_life.py::test_a_beat_tells_the_time_of_redis",),
+        tests=("transport/test_gateway_life.py::test_a_heartbeat_measures_the_time_of_redis",),
     ),
     Mechanism(
         promise="P1",
@@ -253,10 +238,7 @@ MECHANISMS = (
         code="not self.backend.heartbeat.taken",
         mutant="False",
         without="it fences the process that was started in its place",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops",
-        ),
+        tests=("transport/test_gateway_order.py::test_a_stopping_gateway_takes_no_instance_id",),
     ),
     Mechanism(
         promise="P2",
@@ -317,7 +299,7 @@ MECHANISMS = (
         """,
         mutant="raise",
         without="the gateway ends a moment after it has begun",
-        tests=("transport/test_gateway_life.py::test_a_check_that_fails_is_told_and_ends_nothing",),
+        tests=("transport/test_gateway_life.py::test_a_failed_check_is_logged_and_ends_nothing",),
     ),
     Mechanism(
         promise="P6",

@@ -214,7 +214,7 @@ MECHANISMS = (
         code='sys.platform != "linux" or transport.get_extra_info("sslcontext") is not None',
         mutant='sys.platform != "linux"',
         without="a command is `delivered` on the word of another layer",
-        tests=("transport/test_tls.py::test_what_tcp_acknowledged_cannot_be_told_over_tls",),
+        tests=("transport/test_tls.py::test_tcp_acknowledgement_is_unknown_over_tls",),
     ),
     Mechanism(
         promise="P1",

@@ -105,7 +105,7 @@ MECHANISMS = (
         without="every command is allowed",
         tests=(
             "transport/test_verbs.py::test_any_other_command_is_not",
-            "transport/test_verbs.py::test_a_command_that_is_not_allowed_is_refused_and_never_written",
+            "transport/test_verbs.py::test_a_forbidden_command_is_refused_and_never_written",
         ),
     ),
     Mechanism(

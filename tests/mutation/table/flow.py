@@ -62,7 +62,7 @@ MECHANISMS = (
         without="an outage of Redis fills the memory",
         tests=(
             "transport/test_protocol.py::test_nobody_is_read_while_too_much_waits_for_the_store",
-            "transport/test_backpressure.py::test_while_the_backlog_is_full_nobody_is_read",
+            "transport/test_backpressure.py::test_a_full_backlog_pauses_all_devices",
         ),
     ),
     Mechanism(
@@ -77,7 +77,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="whoever connects again and again is read without end",
-        tests=("transport/test_backpressure.py::test_while_the_backlog_is_full_nobody_is_read",),
+        tests=("transport/test_backpressure.py::test_a_full_backlog_pauses_all_devices",),
     ),
     Mechanism(
         promise="bounds",
@@ -88,9 +88,7 @@ MECHANISMS = (
         code="backpressure.in_turns and (backpressure.holds(self) or context.backlog.full)",
         mutant="False",
         without="each new connection has one read for free",
-        tests=(
-            "transport/test_backpressure.py::test_what_an_event_loop_reads_all_the_same_is_kept_and_read_in_turn",
-        ),
+        tests=("transport/test_backpressure.py::test_bytes_received_while_paused_are_read_in_turn",),
     ),
     Mechanism(
         promise="P6",
@@ -115,9 +113,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="it is never heard again",
-        tests=(
-            "transport/test_backpressure.py::test_a_device_with_too_many_frames_waiting_is_read_again_when_it_has_fewer",
-        ),
+        tests=("transport/test_backpressure.py::test_a_device_with_many_waiting_frames_is_paused",),
     ),
     Mechanism(
         promise="P6",
@@ -129,7 +125,7 @@ MECHANISMS = (
         mutant="False",
         without="a flood keeps the loop",
         tests=(
-            "transport/test_backpressure.py::test_after_a_full_read_the_others_have_their_turn[4096-True]",
+            "transport/test_backpressure.py::test_after_a_full_read_other_connections_are_read[4096-True]",
         ),
     ),
     Mechanism(
@@ -146,9 +142,7 @@ MECHANISMS = (
         """,
         mutant="...",
         without="who sends much fills all room before the others are read",
-        tests=(
-            "transport/test_backpressure.py::test_who_has_waited_longest_is_read_first_and_waits_behind_the_others_then",
-        ),
+        tests=("transport/test_backpressure.py::test_the_longest_waiting_connection_is_read_first",),
     ),
     Mechanism(
         promise="P6",
@@ -159,9 +153,7 @@ MECHANISMS = (
         code="not self._proven or (self._others and self._turn % OTHERS_TURN == 0)",
         mutant="bool(self._others)",
         without="devices at work wait behind as many connections as a stranger likes to open",
-        tests=(
-            "transport/test_backpressure.py::test_of_four_turns_one_is_for_those_who_have_had_nothing_acknowledged",
-        ),
+        tests=("transport/test_backpressure.py::test_one_turn_in_four_is_for_unacknowledged_devices",),
     ),
     Mechanism(
         promise="bounds",
@@ -238,10 +230,7 @@ MECHANISMS = (
         code="self.close(WRITE_OVERFLOW)",
         mutant="",
         without="its acknowledgements fill the memory",
-        tests=(
-            "transport/test_sessions_deadlines.py::"
-            "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
-        ),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_that_reads_nothing_is_aborted",),
     ),
     Mechanism(
         promise="bounds",
@@ -252,10 +241,7 @@ MECHANISMS = (
         code="self._transport.abort()",
         mutant="self._transport.close()",
         without="its socket stays until the kernel gives up",
-        tests=(
-            "transport/test_sessions_deadlines.py::"
-            "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
-        ),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_that_reads_nothing_is_aborted",),
     ),
     Mechanism(
         promise="bounds",
@@ -266,9 +252,7 @@ MECHANISMS = (
         code="idle and now - connection.last_read >= idle and not context.backpressure.holds(connection)",
         mutant="False and not context.backpressure.holds(connection)",
         without="the option does nothing",
-        tests=(
-            "transport/test_sessions_deadlines.py::test_a_silent_device_is_closed_where_the_operator_says_so",
-        ),
+        tests=("transport/test_sessions_deadlines.py::test_an_idle_device_is_closed_if_configured",),
     ),
     Mechanism(
         promise="bounds",
@@ -296,7 +280,7 @@ MECHANISMS = (
         code="self._context.sessions.admission.enter(address[0], self._context.now)",
         mutant="self._context.sessions.admission.enter(address[0], self._context.now) or True",
         without="a flood of unfinished handshakes passes every limit",
-        tests=("transport/test_tls_floods.py::test_who_has_not_come_to_speak_tls_counts_against_the_limits",),
+        tests=("transport/test_tls_floods.py::test_connections_before_tls_count_against_the_limits",),
     ),
     Mechanism(
         promise="bounds",
@@ -310,10 +294,7 @@ MECHANISMS = (
             self._schedule()
         """,
         without="a stranger has twice the time",
-        tests=(
-            "transport/test_tls_floods.py::"
-            "test_the_time_to_name_itself_runs_from_the_accept_and_not_from_the_end_of_tls",
-        ),
+        tests=("transport/test_tls_floods.py::test_the_handshake_timeout_runs_from_the_accept",),
     ),
     Mechanism(
         promise="P6",
@@ -324,10 +305,7 @@ MECHANISMS = (
         code="at_most=DUE_AT_ONCE",
         mutant="",
         without="thousands of strangers hold up the devices",
-        tests=(
-            "transport/test_sessions_floods.py::"
-            "test_thousands_that_are_overdue_together_are_dealt_with_over_many_turns",
-        ),
+        tests=("transport/test_sessions_floods.py::test_thousands_of_deadlines_are_handled_over_many_turns",),
     ),
     Mechanism(
         promise="bounds",
@@ -340,7 +318,7 @@ MECHANISMS = (
         without="a store that stalls is given more and more to hold",
         tests=(
             "transport/test_backpressure.py::test_everybody_is_read_again_when_there_is_room[32767]",
-            "transport/test_backpressure.py::test_a_few_at_a_time_are_read_again_and_the_rest_in_the_next_turn_of_the_loop",
+            "transport/test_backpressure.py::test_few_connections_resume_in_each_turn_of_the_loop",
         ),
     ),
     Mechanism(
@@ -385,6 +363,6 @@ MECHANISMS = (
         code="cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)",
         mutant="",
         without="a connection keeps as much as an event loop has room for",
-        tests=("transport/test_tls.py::test_little_is_kept_of_what_comes_over_tls_while_it_is_not_read",),
+        tests=("transport/test_tls.py::test_a_paused_tls_connection_receives_little",),
     ),
 )

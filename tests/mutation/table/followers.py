@@ -127,7 +127,7 @@ MECHANISMS = (
         mutant="False",
         without="one device fills the log",
         tests=(
-            "transport/test_device_queue_answers.py::test_of_what_a_device_says_unasked_thirty_are_told_in_any_minute",
+            "transport/test_device_queue_answers.py::test_thirty_unsolicited_answers_a_minute_are_published",
         ),
     ),
     Mechanism(
@@ -141,7 +141,7 @@ MECHANISMS = (
         without="devices fill the memory during an outage",
         tests=(
             "transport/test_device_queue_answers.py::"
-            "test_while_the_ledger_is_far_behind_what_a_device_says_unasked_is_only_counted",
+            "test_with_a_full_ledger_queue_unsolicited_are_only_counted",
         ),
     ),
     Mechanism(
@@ -153,10 +153,7 @@ MECHANISMS = (
         code="time.monotonic()",
         mutant="time.time()",
         without="a wall clock that is set ends or prolongs every wait",
-        tests=(
-            "transport/test_clock.py::"
-            "test_a_wall_clock_that_is_set_moves_neither_deadlines_nor_the_time_of_redis",
-        ),
+        tests=("transport/test_clock.py::test_setting_the_wall_clock_moves_no_deadline",),
     ),
     Mechanism(
         promise="P3",
@@ -167,9 +164,7 @@ MECHANISMS = (
         code="max(self._best, measured)",
         mutant="measured",
         without="a stall makes expired commands young again",
-        tests=(
-            "transport/test_clock.py::test_of_the_measurements_of_a_minute_the_one_furthest_ahead_counts",
-        ),
+        tests=("transport/test_clock.py::test_the_measurement_furthest_ahead_in_a_minute_counts",),
     ),
     Mechanism(
         promise="P3",

@@ -42,7 +42,7 @@ MECHANISMS = (
                 ...
         """,
         without="noise is read as a length",
-        tests=("transport/test_frame.py::test_what_is_no_frame_loses_the_framing_at_the_byte_that_shows_it",),
+        tests=("transport/test_frame.py::test_framing_is_lost_at_the_first_wrong_byte",),
     ),
     Mechanism(
         promise="bounds",
@@ -86,7 +86,7 @@ MECHANISMS = (
         code="sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)",
         mutant="",
         without="a link that was cut with bytes under way stays open for a quarter of an hour",
-        tests=("transport/test_tcp.py::test_bytes_that_nobody_acknowledges_end_the_connection_in_time",),
+        tests=("transport/test_tcp.py::test_unacknowledged_bytes_end_the_connection_in_time",),
     ),
     Mechanism(
         promise="P4",

@@ -215,10 +215,7 @@ MECHANISMS = (
         code="await self._owns.wait()",
         mutant="",
         without="with a wall clock that is wrong a command expires at once, or hours late",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_commands_are_read_from_when_the_instance_id_is_ours_and_the_time_of_redis_known",
-        ),
+        tests=("transport/test_gateway_order.py::test_commands_are_read_once_id_and_redis_time_are_known",),
     ),
     Mechanism(
         promise="P2",
@@ -230,9 +227,7 @@ MECHANISMS = (
         mutant="True",
         without="it ends commands of the process that does",
         tests=(
-            "transport/test_gateway_order.py::"
-            "test_a_gateway_that_never_owned_its_instance_id_takes_over_nothing_while_it_stops"
-            "[False-stops1]",
+            "transport/test_gateway_order.py::test_a_stopping_gateway_takes_no_instance_id[False-stops1]",
         ),
     ),
     Mechanism(

@@ -227,10 +227,7 @@ MECHANISMS = (
         code="_FAILURES.get(close_reason, CONNECTION_LOST)",
         mutant="CONNECTION_LOST",
         without="every close is `connection_lost`",
-        tests=(
-            "transport/test_sessions_deadlines.py::"
-            "test_a_device_that_reads_nothing_is_aborted_and_its_command_fails",
-        ),
+        tests=("transport/test_sessions_deadlines.py::test_a_device_that_reads_nothing_is_aborted",),
     ),
     Mechanism(
         promise="faults",

@@ -25,7 +25,7 @@ MECHANISMS = (
         code="self.pause()",
         mutant="",
         without="a stranger fills memory while it is looked up",
-        tests=("transport/test_allow_list.py::test_a_device_that_has_to_be_asked_for_is_not_read_meanwhile",),
+        tests=("transport/test_allow_list.py::test_a_device_is_not_read_during_its_look_up",),
     ),
     Mechanism(
         promise="security",
@@ -37,8 +37,7 @@ MECHANISMS = (
         mutant="bool(self.error)",
         without="a file that is gone lets everybody in",
         tests=(
-            "transport/test_allow_list.py::"
-            "test_a_file_that_is_gone_is_remembered_and_the_policy_is_for_others[False]",
+            "transport/test_allow_list.py::test_a_removed_file_is_remembered_and_the_policy_decides[False]",
         ),
     ),
     Mechanism(
@@ -94,9 +93,7 @@ MECHANISMS = (
         code="context.verify_mode = ssl.CERT_REQUIRED",
         mutant="context.verify_mode = ssl.CERT_OPTIONAL",
         without="a device without one comes in",
-        tests=(
-            "transport/test_tls.py::test_a_device_with_a_certificate_of_the_authority_comes_in_and_no_other",
-        ),
+        tests=("transport/test_tls.py::test_only_devices_with_a_certificate_are_accepted",),
     ),
     Mechanism(
         promise="security",
@@ -118,9 +115,7 @@ MECHANISMS = (
         code="context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF",
         mutant="",
         without="a device whose certificate was taken back comes in",
-        tests=(
-            "transport/test_tls.py::test_a_device_whose_certificate_is_revoked_is_refused_and_another_is_not",
-        ),
+        tests=("transport/test_tls.py::test_only_the_revoked_certificate_is_refused",),
     ),
     Mechanism(
         promise="security",
@@ -142,10 +137,7 @@ MECHANISMS = (
         code="tls.faults(_now())",
         mutant="[]",
         without="a mistake in a renewal cuts off every device",
-        tests=(
-            "transport/test_tls.py::"
-            "test_a_certificate_that_is_out_of_date_does_not_take_the_place_of_another",
-        ),
+        tests=("transport/test_tls.py::test_an_expired_certificate_replaces_no_other",),
     ),
     Mechanism(
         promise="bounds",
@@ -156,7 +148,7 @@ MECHANISMS = (
         code="'ssl_handshake_timeout': settings.handshake_timeout",
         mutant="",
         without="it has a minute",
-        tests=("transport/test_tls_floods.py::test_a_stranger_who_never_speaks_is_sent_away_in_time",),
+        tests=("transport/test_tls_floods.py::test_a_silent_unidentified_device_is_closed_in_time",),
     ),
     Mechanism(
         promise="bounds",
@@ -212,7 +204,7 @@ MECHANISMS = (
         mutant="False",
         without="whoever reaches the port takes any address",
         tests=(
-            "transport/test_proxy_listener.py::test_whoever_is_not_trusted_is_closed_and_told_once_a_minute",
+            "transport/test_proxy_listener.py::test_an_untrusted_proxy_is_closed_and_logged_once_a_minute",
         ),
     ),
     Mechanism(
@@ -224,10 +216,7 @@ MECHANISMS = (
         code="length > V2_LIMIT",
         mutant="False",
         without="each connection may keep 64 KiB of ours before it has named a device",
-        tests=(
-            "transport/test_proxy_protocol.py::"
-            "test_what_is_no_header_is_refused_for_one_reason_wherever_it_is_split",
-        ),
+        tests=("transport/test_proxy_protocol.py::test_a_bad_header_is_refused_wherever_it_is_split",),
     ),
     Mechanism(
         promise="bounds",
@@ -238,10 +227,7 @@ MECHANISMS = (
         code="asyncio.timeout(self._context.settings.handshake_timeout)",
         mutant="asyncio.timeout(None)",
         without="silent connections hold places for ever",
-        tests=(
-            "transport/test_proxy_listener.py::"
-            "test_a_header_that_does_not_come_is_waited_for_no_longer_than_a_name",
-        ),
+        tests=("transport/test_proxy_listener.py::test_a_missing_header_ends_with_the_handshake_timeout",),
     ),
     Mechanism(
         promise="bounds",
@@ -252,10 +238,7 @@ MECHANISMS = (
         code="source[0]",
         mutant="address[0]",
         without="a fleet behind a balancer is cut, and an attacker behind it is not",
-        tests=(
-            "transport/test_proxy_listener.py::"
-            "test_the_limit_of_an_address_is_that_of_the_device_and_not_of_the_proxy",
-        ),
+        tests=("transport/test_proxy_listener.py::test_the_limit_counts_the_device_address_not_the_proxy",),
     ),
     Mechanism(
         promise="security",

@@ -14,7 +14,7 @@ MECHANISMS = (
         code="self.closing.discard(connection)",
         mutant="",
         without="every connection that we close is kept for ever",
-        tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+        tests=("transport/test_sessions.py::test_a_closed_connection_is_forgotten",),
     ),
     Mechanism(
         promise="bounds",
@@ -25,7 +25,7 @@ MECHANISMS = (
         code="self._context.backpressure.forget(self)",
         mutant="",
         without="every device that leaves while Redis is away is kept for ever",
-        tests=("transport/test_sessions.py::test_nothing_is_kept_of_a_connection_that_is_gone",),
+        tests=("transport/test_sessions.py::test_a_closed_connection_is_forgotten",),
     ),
     Mechanism(
         promise="bounds",
@@ -36,9 +36,7 @@ MECHANISMS = (
         code="del self._unidentified[host]",
         mutant="",
         without="every address that ever connected is kept for ever",
-        tests=(
-            "transport/test_sessions.py::test_nothing_is_kept_of_an_unidentified_connection_that_is_gone",
-        ),
+        tests=("transport/test_sessions.py::test_a_closed_unidentified_connection_is_forgotten",),
     ),
     Mechanism(
         promise="bounds",
@@ -49,12 +47,7 @@ MECHANISMS = (
         code="connection.abort()",
         mutant="",
         without="a device that does not read holds its socket",
-        tests=(
-            (
-                "transport/test_sessions.py::"
-                "test_what_did_not_close_by_itself_is_closed_whatever_is_still_to_be_written"
-            ),
-        ),
+        tests=(("transport/test_sessions.py::test_connections_left_at_the_end_are_aborted"),),
     ),
     Mechanism(
         promise="bounds",
@@ -97,12 +90,7 @@ MECHANISMS = (
         """,
         mutant="self.deadline = None",
         without="a device that sends no records but something else never gets a command",
-        tests=(
-            (
-                "transport/test_protocol_frames.py::"
-                "test_a_device_without_records_gets_commands_though_it_has_sent_something_else"
-            ),
-        ),
+        tests=(("transport/test_protocol_frames.py::test_a_device_without_records_gets_commands_too"),),
     ),
     Mechanism(
         promise="faults",
@@ -124,10 +112,7 @@ MECHANISMS = (
         mutant="(PROTOCOL_ERROR, REJECTED)",
         without="a device whose network is slow sends again what is stored",
         tests=(
-            (
-                "transport/test_protocol_frames.py::"
-                "test_a_close_of_ours_is_read_by_a_device_that_is_slow_where_it_has_to_know[shutdown-False]"
-            ),
+            ("transport/test_protocol_frames.py::test_a_slow_device_reads_why_it_is_closed[shutdown-False]"),
         ),
     ),
 )

@@ -17,10 +17,7 @@ MECHANISMS = (
         code='start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)',
         mutant="",
         without="after a restart within the heartbeat's time the registry names us for it for ever",
-        tests=(
-            "transport/test_gateway_order.py::"
-            "test_everything_that_goes_on_beside_the_devices_is_begun_with_the_ledger_first",
-        ),
+        tests=("transport/test_gateway_order.py::test_all_tasks_are_started_with_the_ledger_first",),
     ),
     Mechanism(
         promise="registry",

@@ -205,7 +205,7 @@ MECHANISMS = (
         mutant="True",
         without="noise is stored as telemetry",
         tests=(
-            "transport/test_frame.py::test_a_flipped_byte_of_the_body_makes_a_bad_frame_and_keeps_the_step",
+            "transport/test_frame.py::test_a_flipped_byte_makes_a_bad_frame_and_framing_holds",
             "transport/test_protocol.py::test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged",
         ),
     ),
@@ -246,9 +246,7 @@ MECHANISMS = (
         code="not odd & plain.mask",
         mutant="True",
         without="values are stored under the ids of another record",
-        tests=(
-            "transport/test_layout.py::test_shapes_that_begin_alike_are_told_apart_however_many_there_are",
-        ),
+        tests=("transport/test_layout.py::test_layouts_with_a_common_beginning_are_distinguished",),
     ),
     Mechanism(
         promise="P7",
@@ -309,10 +307,7 @@ MECHANISMS = (
         code="self.half_closed = True",
         mutant="return False",
         without="its records are stored, or not, and it does not learn which",
-        tests=(
-            "transport/test_link.py::"
-            "test_who_has_closed_its_side_is_not_waited_for_longer_than_half_a_minute",
-        ),
+        tests=("transport/test_link.py::test_a_half_closed_connection_lasts_half_a_minute_at_most",),
     ),
     Mechanism(
         promise="P7",

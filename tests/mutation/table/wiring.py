@@ -79,12 +79,7 @@ MECHANISMS = (
         code='Ledger(self.clients["janitor"], self.keys, self._settings.instance_id, self._boot_id, retention=self._settings.retention, on_error=partial(self.report, "janitor"), on_fenced=self._on_fenced, owns=self._owns, dead=dead)',
         mutant='Ledger(self.clients["janitor"], self.keys, self._settings.instance_id, self._boot_id, retention=self._settings.retention, on_error=partial(self.report, "janitor"), on_fenced=self._on_fenced, owns=self._owns)',
         without="it moves commands of an instance that is alive",
-        tests=(
-            (
-                "transport/test_backend.py::"
-                "test_an_adopter_moves_for_the_dead_and_only_while_its_own_id_is_its_own"
-            ),
-        ),
+        tests=(("transport/test_backend.py::test_an_adopter_moves_only_while_it_owns_its_own_id"),),
     ),
     Mechanism(
         promise="P1",
@@ -95,7 +90,7 @@ MECHANISMS = (
         code='Ledger(self.clients["ledger"], self.keys, instance_id, boot_id, retention=settings.retention, on_error=partial(self.report, "ledger"), on_fenced=on_fenced, owns=self._owns)',
         mutant='Ledger(self.clients["ledger"], self.keys, instance_id, boot_id, retention=settings.retention, on_error=partial(self.report, "ledger"), on_fenced=on_fenced)',
         without="a process that could not take over yet takes an earlier owner for a newer one, and ends",
-        tests=("transport/test_backend.py::test_nothing_is_carried_out_before_the_instance_id_is_ours",),
+        tests=("transport/test_backend.py::test_no_move_is_made_before_the_id_is_owned",),
     ),
     Mechanism(
         promise="P3",
@@ -106,7 +101,7 @@ MECHANISMS = (
         code="int(queued) + transport.get_write_buffer_size()",
         mutant="int(queued)",
         without="a command that was never sent is `delivered`",
-        tests=(("transport/test_tcp.py::test_what_has_not_reached_the_kernel_is_not_acknowledged_either"),),
+        tests=(("transport/test_tcp.py::test_bytes_outside_the_kernel_are_not_acknowledged"),),
     ),
     Mechanism(
         promise="registry",
@@ -117,9 +112,7 @@ MECHANISMS = (
         code="self.backend.heartbeat.stop()",
         mutant="",
         without="while it stops it takes the id from a successor that is cut off, and both end",
-        tests=(
-            "transport/test_gateway_life.py::test_a_gateway_that_stops_and_hears_of_a_successor_beats_no_more",
-        ),
+        tests=("transport/test_gateway_life.py::test_a_fenced_gateway_renews_no_heartbeat_while_stopping",),
     ),
     Mechanism(
         promise="registry",
