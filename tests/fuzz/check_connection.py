@@ -18,9 +18,9 @@ from fsm.replay import audit_session
 from fsm.telemetry import PendingFrame
 from tests.fuzz.check_wire import read_json
 from tests.fuzz.expected import Expected, Stored, expect
+from tests.fuzz.fakes import Doorman, Socket, Store
+from tests.fuzz.frame_mutants import IMEI
 from tests.fuzz.protocol import Message as Said
-from tests.fuzz.smiths import IMEI
-from tests.fuzz.stand_ins import Doorman, Socket, Store
 from tests.transport.wire import Wire
 from tests.wire import ANSWER, COMMAND, NACK, message, read_message
 from transport.connection.protocol import DeviceConnection

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.fuzz.lines import Lines
+from tests.fuzz.coverage import Lines
 from tests.fuzz.mutations import Mutation
 
 POOL_MOST = 3000

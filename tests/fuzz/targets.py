@@ -12,8 +12,8 @@ from tests.fuzz import (
     check_proxy,
     check_wire,
     corpus,
-    scribes,
-    smiths,
+    frame_mutants,
+    text_mutants,
 )
 from tests.fuzz.contract import spell_fields
 from tests.fuzz.rounds import Target
@@ -21,11 +21,11 @@ from tests.wire import hello
 from transport.cli.config import template
 
 _REFUSED = ("truncated", "count", "io_total", "trailing")
-_GOOD = {b"command_id": b"c-1", b"imei": smiths.IMEI.encode(), b"payload": b"getinfo"}
+_GOOD = {b"command_id": b"c-1", b"imei": frame_mutants.IMEI.encode(), b"payload": b"getinfo"}
 
 
 def _connections() -> list[bytes]:
-    streams = [hello(smiths.IMEI) + data for data in corpus.streams() if data[:4] == bytes(4)]
+    streams = [hello(frame_mutants.IMEI) + data for data in corpus.streams() if data[:4] == bytes(4)]
     return [crc32(data).to_bytes(4, "big") + data for data in streams]
 
 
@@ -43,11 +43,15 @@ def _of(codec: int) -> list[bytes]:
 
 def _telemetry(name: str, codec: int, runs: int) -> Target:
     told = {f"{name} refused: {reason}" for reason in _REFUSED}
-    told |= {f"{name} one record", f"{name} records", *(f"{name} width {width}" for width in smiths.WIDTHS)}
+    told |= {
+        f"{name} one record",
+        f"{name} records",
+        *(f"{name} width {width}" for width in frame_mutants.WIDTHS),
+    }
     return Target(
         f"codec{name.lower()}",
         check_wire.telemetry,
-        smiths.avl,
+        frame_mutants.avl,
         lambda: _of(codec),
         frozenset(told | {"beyond 2^53"} | ({"variable"} if name == "8E" else set())),
         runs,
@@ -58,7 +62,7 @@ TARGETS = (
     Target(
         "frames",
         check_wire.frames,
-        smiths.stream,
+        frame_mutants.stream,
         corpus.streams,
         frozenset({"frame", "ping", "partial", "crc", "crc_padding"})
         | {f"lost: {reason}" for reason in ("length", "tls", "handshake", "preamble")},
@@ -67,7 +71,7 @@ TARGETS = (
     Target(
         "handshake",
         check_wire.handshake,
-        smiths.greeting,
+        frame_mutants.greeting,
         corpus.streams,
         frozenset({"greeted", "unfinished", "pings"})
         | {
@@ -97,7 +101,7 @@ TARGETS = (
     Target(
         "messages",
         check_wire.message,
-        smiths.message,
+        frame_mutants.message,
         lambda: corpus.bodies(12, 13, 14, 15),
         frozenset({"type 5", "type 6", "type 17", "other type", "text", "hex", "filled", "empty"})
         | {"alone", "merged"}
@@ -108,7 +112,7 @@ TARGETS = (
     Target(
         "connection",
         check_connection.connection,
-        smiths.connection,
+        frame_mutants.connection,
         _connections,
         frozenset({"record", "frame", "undecodable", "acknowledged", "command", "paused", "responded"})
         | {"serial", "message"}
@@ -125,7 +129,7 @@ TARGETS = (
     Target(
         "outbound",
         check_entries.outbound,
-        scribes.entry,
+        text_mutants.entry,
         lambda: [spell_fields(_GOOD)],
         frozenset(
             {
@@ -151,7 +155,7 @@ TARGETS = (
     Target(
         "cancel",
         check_entries.cancel,
-        scribes.log,
+        text_mutants.log,
         lambda: [],
         frozenset({"unknown", "sent", "terminal", "called off", "unreadable"}),
         3000,
@@ -159,7 +163,7 @@ TARGETS = (
     Target(
         "log",
         check_log.log,
-        scribes.log,
+        text_mutants.log,
         lambda: [],
         frozenset({"CommandEvent", "Note", "SessionEvent", "unknown kind", "unreadable", "answer", "sound"})
         | {
@@ -174,7 +178,7 @@ TARGETS = (
     Target(
         "device_list",
         check_files.device_list,
-        scribes.device_list,
+        text_mutants.device_list,
         lambda: [],
         frozenset({"some", "nobody", "not UTF-8"}),
         800,
@@ -182,7 +186,7 @@ TARGETS = (
     Target(
         "config",
         check_files.config,
-        scribes.config,
+        text_mutants.config,
         _template,
         frozenset({"settings", "defaults", "refused"}),
         300,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import lines
-from tests.fuzz.lines import Lines
+from tests.fuzz import coverage
+from tests.fuzz.coverage import Lines
 from tests.fuzz.mutations import MOST, mutate
 from tests.fuzz.rounds import Round, Target, minimised
 
@@ -91,7 +91,7 @@ def test_mutants_are_bounded() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python tells of lines from 3.12 on")
 def test_a_line_is_news_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "watched.py"
-    monkeypatch.setattr(lines, "WATCHED", (str(tmp_path),))
+    monkeypatch.setattr(coverage, "WATCHED", (str(tmp_path),))
     space: dict[str, Callable[[bool], int]] = {}
     exec(compile("def f(deep):\n    if deep:\n        return 1\n    return 0\n", source, "exec"), space)  # type: ignore[arg-type]
     told = []

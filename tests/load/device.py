@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests import wire
-from tests.load.outside import say
+from tests.load.driver_process import say
 
 PAUSE = 0.05
 """Seconds between an acknowledgement and the next report."""

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from store.client.errors import StoreError
 from tests.load.daemon import Daemon
-from tests.load.outside import Outside
+from tests.load.driver_process import DriverProcess
 from tests.load.swarm import FIRST
 from tests.redis.nodes import free_port
 from tests.rig.fleet import Fleet
@@ -109,7 +109,7 @@ class Endurance(Fleet):
 class Trouble:
     """One fault after the other, over and over."""
 
-    def __init__(self, run: Fleet, server: LocalServer, swarm: Outside) -> None:
+    def __init__(self, run: Fleet, server: LocalServer, swarm: DriverProcess) -> None:
         self._client = run.client
         self._server = server
         self._swarm = swarm

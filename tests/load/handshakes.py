@@ -8,7 +8,7 @@ import socket
 import sys
 
 from tests import wire
-from tests.load.outside import say
+from tests.load.driver_process import say
 from tests.load.sockets import Asked, Poll, begin
 
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from itertools import cycle
 
-from tests.load.outside import SOURCES
+from tests.load.driver_process import SOURCES
 
 _NO_PORT_YET = 24
 """IP_BIND_ADDRESS_NO_PORT: the port is chosen when the peer is known, so that all of them can be used."""

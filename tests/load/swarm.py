@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, cast
 
 from tests import wire
-from tests.load.outside import SOURCES, open_files, say
+from tests.load.driver_process import SOURCES, open_files, say
 from tests.load.sockets import fresh
 
 FIRST = 1_700_000_000_000

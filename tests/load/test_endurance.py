@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.load.daemon import Daemon, Scales
+from tests.load.driver_process import DriverProcess, open_files
 from tests.load.endurance import ROOMY, Endurance, Trouble
-from tests.load.outside import Outside, open_files
 from tests.rig.fleet import until
 from tests.rig.local import LocalServer
 
@@ -79,7 +79,7 @@ async def test_a_gateway_under_load_and_faults_stays_within_bounds(
 ) -> None:
     daemon = await run.start()
     files = daemon.files()
-    swarm = Outside(
+    swarm = DriverProcess(
         "swarm",
         port=run.ports["gw-1"],
         count=size.sockets,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.load.daemon import Daemon
-from tests.load.outside import Outside, open_files
+from tests.load.driver_process import DriverProcess, open_files
 from tests.process.gateway import until
 
 SLOW = 5000
@@ -27,10 +27,10 @@ def test_a_flood_does_not_delay_the_acknowledgement(redis_url: str, stack: ExitS
         pytest.skip(f"{SLOW} sockets need a higher limit of open files (ulimit -n) than is allowed here")
     gateway = stack.enter_context(Daemon(redis_url, handshake_timeout=HANDSHAKE_TIMEOUT))
     port = int(gateway.port)
-    device = stack.enter_context(Outside("device", port=port, imei="352093081452251"))
-    slow = stack.enter_context(Outside("dribble", nice=10, port=port, count=SLOW))
+    device = stack.enter_context(DriverProcess("device", port=port, imei="352093081452251"))
+    slow = stack.enter_context(DriverProcess("slow_senders", nice=10, port=port, count=SLOW))
     until(lambda: slow.ask()["connected"] == SLOW, "every slow socket connected")
-    flood = stack.enter_context(Outside("handshakes", nice=10, port=port, at_once=AT_ONCE))
+    flood = stack.enter_context(DriverProcess("handshakes", nice=10, port=port, at_once=AT_ONCE))
     rounds = []
     for _ in range(ROUNDS):
         latencies = device.ask(seconds=ROUND)["latencies"]

@@ -15,7 +15,7 @@ import pytest
 from fsm.backlog import LIMIT
 from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
-from tests.load.outside import Outside
+from tests.load.driver_process import DriverProcess
 from tests.redis.nodes import free_port
 from transport.connection.backpressure import READ_SIZE
 
@@ -40,7 +40,7 @@ class Crowd:
         self._metrics = free_port()
         self.gateway = stack.enter_context(Daemon(redis_url, metrics=f"127.0.0.1:{self._metrics}", **options))
         self.port = int(self.gateway.port)
-        self._patrol = stack.enter_context(Outside("patrol", port=self.port, devices=DEVICES))
+        self._patrol = stack.enter_context(DriverProcess("steady_devices", port=self.port, devices=DEVICES))
         self._before = 0.0
         self.pending: list[float] = []
         self.growth: list[float] = []
@@ -116,7 +116,9 @@ def test_repeated_connect_send_and_close_fills_no_memory(
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
     crowd.honest()
-    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
+    flood = stack.enter_context(
+        DriverProcess("short_connections", port=crowd.port, at_once=AT_ONCE, size=SIZE)
+    )
     crowd.measure(seconds)
     latencies, thrown_out = crowd.honest()
     counts = flood.ask()
@@ -132,7 +134,7 @@ def test_messages_of_one_byte_fill_no_memory(redis_url: str, seconds: float, sta
     crowd.measure(1.5)
     crowd.honest()
     arguments = {"at_once": AT_ONCE, "size": SIZE, "messages": True}
-    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, **arguments))
+    flood = stack.enter_context(DriverProcess("short_connections", port=crowd.port, **arguments))
     crowd.measure(2 * seconds)
     latencies, thrown_out = crowd.honest()
     crowd.tell(flood.ask(), latencies, thrown_out)
@@ -145,7 +147,9 @@ def test_a_flood_without_redis_fills_no_memory(
 ) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
-    flood = stack.enter_context(Outside("hit_and_run", port=crowd.port, at_once=AT_ONCE, size=SIZE))
+    flood = stack.enter_context(
+        DriverProcess("short_connections", port=crowd.port, at_once=AT_ONCE, size=SIZE)
+    )
     crowd.measure(1.0)
     with frozen(server):
         crowd.measure(seconds / 2)
@@ -163,7 +167,7 @@ def test_devices_that_invent_shapes_of_records_make_no_other_wait(
 ) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
-    inventors = stack.enter_context(Outside("shapes", port=crowd.port, devices=20))
+    inventors = stack.enter_context(DriverProcess("record_layouts", port=crowd.port, devices=20))
     crowd.honest()
     crowd.measure(seconds / 2)
     latencies, thrown_out = crowd.honest()
@@ -177,7 +181,7 @@ def test_frames_that_begin_and_do_not_end_fill_no_memory(
 ) -> None:
     crowd = Crowd(redis_url, stack)
     crowd.measure(1.5)
-    begun = stack.enter_context(Outside("begun", port=crowd.port, at_once=2000))
+    begun = stack.enter_context(DriverProcess("unfinished_frames", port=crowd.port, at_once=2000))
     crowd.honest()
     crowd.measure(seconds / 2)
     latencies, thrown_out = crowd.honest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.rig.crowd import EACH, UNHURRIED, Crowd
+from tests.rig.commands_in_flight import EACH, UNHURRIED, Crowd
 from tests.rig.fleet import fleet
 from tests.rig.waiting import each
 

@@ -16,7 +16,7 @@ import pytest
 
 from store.embedded import default_url
 from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, clean_environment, until
-from tests.rig.loops import LOOPS
+from tests.rig.event_loops import LOOPS
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from store.keys import Keys
 from tests.process.gateway import Gateway
+from tests.rig.event_loops import LOOPS
 from tests.rig.fleet import Fleet, fleet, until
-from tests.rig.loops import LOOPS
-from tests.rig.outage import OBEDIENT, PATIENT, assert_steady, caught_up
+from tests.rig.outages import OBEDIENT, PATIENT, assert_steady, caught_up
 from tests.rig.redis import redis_server
 
 pytestmark = pytest.mark.timeout(300)
@@ -49,7 +49,7 @@ def sabotaged(task: str, often: int, *, well: int = 0, loop: str = "uvloop") -> 
         well: how many calls of the task go well before.
     """
     how = {
-        "main": "import runpy; runpy.run_module('tests.rig.sabotage', run_name='__main__')",
+        "main": "import runpy; runpy.run_module('tests.rig.failing_tasks', run_name='__main__')",
         "alarming": ("no JSON",),
         "environment": MappingProxyType({**LOOPS[loop].environment, "SABOTAGE": f"{task}:{often}:{well}"}),
     }

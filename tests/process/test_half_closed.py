@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, TELEMETRY, Bus, Device, Gateway, until
-from tests.rig.loops import LOOPS
+from tests.rig.event_loops import LOOPS
 from transport.teltonika.handshake import encode_handshake
 
 ACK = b"\0\0\0\x01"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.rig.crowd import FAR, UNHURRIED
+from tests.rig.commands_in_flight import FAR, UNHURRIED
 from tests.rig.fleet import Fleet, fleet
+from tests.rig.log_lines import ended, notes
 from tests.rig.namespace import Namespace, NotPossible, namespace
-from tests.rig.told import ended, notes
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import until
 

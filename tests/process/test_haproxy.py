@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.gateway import KEYS, PATIENCE, Bus, Device, Gateway, until
-from tests.rig.loops import LOOPS
+from tests.rig.event_loops import LOOPS
 from transport.settings import as_text
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed")

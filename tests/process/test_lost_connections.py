@@ -17,12 +17,12 @@ import pytest
 import trustme
 
 from tests.process.gateway import Gateway
-from tests.rig.distortion import distorted
+from tests.rig.changed_replies import distorted
+from tests.rig.connection_losses import BY_PURPOSE, FOR_ALL, OF_TLS, Loss, some
+from tests.rig.event_loops import LOOPS, plug_in_at_each, runs_uvloop, start_on_each_loop
 from tests.rig.fleet import Fleet, until
-from tests.rig.loops import LOOPS, plug_in_at_each, runs_uvloop, start_on_each_loop
-from tests.rig.losses import BY_PURPOSE, FOR_ALL, OF_TLS, Loss, some
-from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, assert_unharmed, caught_up
-from tests.rig.wired import Wired, load, wired
+from tests.rig.outages import OBEDIENT, PATIENT, assert_calm, assert_steady, assert_unharmed, caught_up
+from tests.rig.proxied_fleet import Wired, load, wired
 from transport.daemon.backend import PURPOSES
 
 pytestmark = pytest.mark.timeout(300)

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.process.gateway import Gateway
+from tests.rig.event_loops import plug_in_at_each, start_on_each_loop
 from tests.rig.fleet import Fleet, until
-from tests.rig.loops import plug_in_at_each, start_on_each_loop
 from tests.rig.namespace import Namespace, NotPossible, namespace
-from tests.rig.outage import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
-from tests.rig.wired import wired
+from tests.rig.outages import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
+from tests.rig.proxied_fleet import wired
 
 pytestmark = pytest.mark.timeout(300)
 

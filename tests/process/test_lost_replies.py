@@ -11,7 +11,7 @@ import pytest
 
 from tests.process.gateway import Gateway
 from tests.rig.fleet import Fleet, until
-from tests.rig.outage import (
+from tests.rig.outages import (
     OBEDIENT,
     assert_beating,
     assert_calm,
@@ -19,8 +19,8 @@ from tests.rig.outage import (
     caught_up,
     keep_waiting,
 )
+from tests.rig.proxied_fleet import load, of, wired
 from tests.rig.proxy import Wanted
-from tests.rig.wired import load, of, wired
 
 AT_WORK = {
     "first moves of commands": of("ledger", '"act":"open"'),

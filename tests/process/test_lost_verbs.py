@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, MAIN, clean_environment
+from tests.rig.connection_losses import BY_PURPOSE, FOR_ALL, GARBAGE, OF_CALLS
 from tests.rig.fleet import until
-from tests.rig.losses import BY_PURPOSE, FOR_ALL, GARBAGE, OF_CALLS
+from tests.rig.proxied_fleet import Wired, of, wired
 from tests.rig.proxy import Proxy, Request
-from tests.rig.wired import Wired, of, wired
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,7 +11,7 @@ import pytest
 
 from store.keys import GROUP
 from tests.rig.fleet import Fleet, fleet, until
-from tests.rig.outage import (
+from tests.rig.outages import (
     HASTY,
     OBEDIENT,
     ON_ITS_WAY,

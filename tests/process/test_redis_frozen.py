@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.fleet import fleet
-from tests.rig.outage import (
+from tests.rig.outages import (
     HASTY,
     assert_steady,
     assert_unharmed,

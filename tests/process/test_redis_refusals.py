@@ -12,7 +12,7 @@ import pytest
 from store.keys import GROUP
 from tests.process.gateway import Gateway
 from tests.rig.fleet import fleet, until
-from tests.rig.outage import assert_steady, assert_unharmed, busy, caught_up, nothing_acknowledged
+from tests.rig.outages import assert_steady, assert_unharmed, busy, caught_up, nothing_acknowledged
 from tests.rig.redis import RedisServer, redis_server
 
 

@@ -19,7 +19,7 @@ import trustme
 
 from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, until
 from tests.rig.certificates import FAR_AHEAD, RECENTLY, revocation_list, write_pair
-from tests.rig.loops import LOOPS
+from tests.rig.event_loops import LOOPS
 from transport.teltonika.handshake import encode_handshake
 
 OTHER_IMEI = "352093081452252"

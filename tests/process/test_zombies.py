@@ -8,9 +8,9 @@ from collections import Counter
 from functools import partial
 
 from tests.process.gateway import Gateway
-from tests.rig.crowd import FAR
+from tests.rig.commands_in_flight import FAR
 from tests.rig.fleet import Fleet, fleet
-from tests.rig.told import ended, notes, told
+from tests.rig.log_lines import ended, notes, told
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import each, until
 

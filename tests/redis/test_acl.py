@@ -12,7 +12,7 @@ from fsm.moves import Status
 from store.client.client import connect
 from store.client.errors import StoreRefused
 from tests.redis.book import KEYS, Book
-from tests.redis.live import IMEI, Device, running, told
+from tests.redis.live_gateway import IMEI, Device, running, told
 from tests.rig.rights import refused, rules
 from tests.serial_port import SENSOR
 from transport.daemon.gateway import Gateway

@@ -14,7 +14,7 @@ from store.client.client import connect
 from store.diagnosis.rights import ServerUnfit, check_rights
 from store.keys import Keys
 from tests.conftest import REDIS_SERVER
-from tests.redis.sharded import Sharded, sharded
+from tests.redis.cluster import Sharded, sharded
 from tests.rig.fleet import Fleet, fleet, until
 from transport.cli import cli
 

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.keys import Keys
-from tests.redis.live import Device, running
+from tests.redis.live_gateway import Device, running
 from transport.daemon.gateway import Gateway
 from transport.daemon.listeners import CannotListen
 from transport.settings import Settings

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.conftest import REDIS_SERVER
 from tests.process.gateway import Gateway
 from tests.redis.nodes import Node
-from tests.redis.watched import Watched, watched
+from tests.redis.sentinels import Watched, watched
 from tests.rig.fleet import Fleet, fleet, until
 from transport.cli import cli
 

@@ -13,7 +13,7 @@ from store.client.client import READER_MARGIN
 from store.client.client import TIMEOUT as PATIENCE
 from store.client.replies import StrangeReply
 from tests.in_memory.client import Client
-from tests.simulation.weather import NEVER, Plan
+from tests.simulation.network import NEVER, Plan
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.in_memory.streams import read_id
+from tests.simulation.ack_times import Intervals, late_acks
 from tests.simulation.process import settings
-from tests.simulation.punctuality import Intervals, late_acks
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -11,9 +11,9 @@ from tests import wire
 from tests.evidence import Evidence
 from tests.simulation.collect import log
 from tests.simulation.device import Device
+from tests.simulation.network import Storm
 from tests.simulation.process import Process
 from tests.simulation.sockets import Socket
-from tests.simulation.weather import Storm
 from tests.simulation.world import World, play
 
 FOREVER = float("inf")

@@ -13,7 +13,7 @@ import pytest
 from tests.checker import Violation
 from tests.moves import COMMAND_MOVES
 from tests.simulation.device import MANNERS
-from tests.simulation.fates import RESTARTS
+from tests.simulation.faults import RESTARTS
 from tests.simulation.world import World, simulate
 
 pytestmark = pytest.mark.xdist_group("seeds")

@@ -17,16 +17,16 @@ from tests.checker import Violation, check
 from tests.history import History
 from tests.in_memory.server import Disk, Server
 from tests.simulation import collect
+from tests.simulation.ack_times import AFTERMATH
 from tests.simulation.client import SimulatedRedis
 from tests.simulation.device import Device
-from tests.simulation.fates import Fates
+from tests.simulation.faults import Faults
+from tests.simulation.network import Weather
 from tests.simulation.process import Process, settings, task_factory
 from tests.simulation.producer import LONGEST_ANSWER, Producer
-from tests.simulation.punctuality import AFTERMATH
 from tests.simulation.stage import installed
 from tests.simulation.virtual_time import CURRENT, START, VirtualClock, VirtualLoop, run
-from tests.simulation.weather import Weather
-from tests.simulation.witness import Witness
+from tests.simulation.write_observer import WriteObserver
 
 DEVICES, BUSY = 50, 5
 """How many devices there are, and how many of them the producer asks for something again and again."""
@@ -57,7 +57,7 @@ class World:
         self.payload = self.random.choice(("json", "json", "json", "raw"))
         self._urls: dict[str, Process] = {}
         self.server = Server(self.clock, lambda: self.weather.oom(self.clock.now))
-        self.witness = Witness(self, settings("").janitor_min_uptime)
+        self.witness = WriteObserver(self, settings("").janitor_min_uptime)
 
     # What its inhabitants ask
 
@@ -137,7 +137,7 @@ class World:
     async def live(self, *, settle: bool) -> None:
         """Storms; then, with `settle`, calm until everything is at rest."""
         loop = asyncio.get_running_loop()
-        fates = Fates(self, STORMY if settle else ENDLESS)
+        fates = Faults(self, STORMY if settle else ENDLESS)
         self.devices = [Device(self, number) for number in range(1, DEVICES + 1)]
         self.busy = self.random.sample(self.devices, BUSY)
         for name in self.instances:

@@ -11,18 +11,18 @@ from redis.asyncio import Redis
 from store.client.errors import CallFailed, StoreRefused
 from store.fleet.adoption import Alive
 from store.keys import GROUP
-from tests.store.household import KEYS, SETTINGS, Household
+from tests.store.janitor_rig import KEYS, SETTINGS, JanitorRig
 
 
 @pytest.fixture
-async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Household:
+async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> JanitorRig:
     """With one other instance, that has no heartbeat; on a clock that the test moves."""
-    found = Household(fake_redis)
+    found = JanitorRig(fake_redis)
     await found.know("us", "them")
     return found
 
 
-async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
+async def die(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     """Look twice, a grace apart."""
     await household.janitor.check()
     frozen.tick(SETTINGS.grace)
@@ -33,7 +33,7 @@ async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
 
 
 async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.check()
     frozen.tick(29.999)
@@ -45,21 +45,21 @@ async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
 
 
 async def test_an_instance_with_a_heartbeat_is_alive(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.beat("them")
     await die(household, frozen)
     assert household.settled == []
 
 
-async def test_our_own_id_is_never_judged(household: Household, frozen: FrozenDateTimeFactory) -> None:
+async def test_our_own_id_is_never_judged(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     await household.client.hdel(KEYS.instances, "them")
     await die(household, frozen)
     assert household.settled == []
 
 
 async def test_a_heartbeat_that_returns_clears_the_suspicion(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.check()
     frozen.tick(SETTINGS.grace)
@@ -74,7 +74,7 @@ async def test_a_heartbeat_that_returns_clears_the_suspicion(
 
 
 async def test_an_instance_back_during_adoption_is_suspected_anew(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     def wake(_: str) -> None:
         raise Alive("It is alive again.")
@@ -89,7 +89,7 @@ async def test_an_instance_back_during_adoption_is_suspected_anew(
 
 
 async def test_another_server_process_proves_no_death_at_first(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.check()
     household.run_id = "run 2"
@@ -102,7 +102,7 @@ async def test_another_server_process_proves_no_death_at_first(
     assert household.settled == ["them"]
 
 
-async def test_a_young_server_proves_nothing(household: Household, frozen: FrozenDateTimeFactory) -> None:
+async def test_a_young_server_proves_nothing(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     household.uptime = 179.9
     await die(household, frozen)
     household.uptime = 180
@@ -114,7 +114,7 @@ async def test_a_young_server_proves_nothing(household: Household, frozen: Froze
 
 
 async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.janitor.check()
     frozen.tick(20)
@@ -129,7 +129,7 @@ async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
 
 
 async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.know("others")
     household.on_settle = lambda _: household.janitor.trouble()
@@ -142,7 +142,7 @@ async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
 
 
 async def test_dead_instances_are_adopted_again_while_entries_come(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await die(household, frozen)
     for _ in range(3):
@@ -157,7 +157,7 @@ async def test_dead_instances_are_adopted_again_while_entries_come(
 
 
 async def test_an_instance_that_lived_again_unseen_is_settled_again(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await die(household, frozen)
     frozen.tick(1)
@@ -167,7 +167,7 @@ async def test_an_instance_that_lived_again_unseen_is_settled_again(
 
 
 async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)
     await die(household, frozen)
@@ -181,7 +181,7 @@ async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
 
 
 async def test_an_old_instance_alive_or_with_entries_stays_listed(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.know("living")
     frozen.tick(2 * SETTINGS.retention)
@@ -193,7 +193,7 @@ async def test_an_old_instance_alive_or_with_entries_stays_listed(
 
 @pytest.mark.parametrize("event", ["a command comes", "it starts"])
 async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
-    household: Household, frozen: FrozenDateTimeFactory, event: str, monkeypatch: pytest.MonkeyPatch
+    household: JanitorRig, frozen: FrozenDateTimeFactory, event: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the last look and the removal, as far as there is a between."""
     frozen.tick(2 * SETTINGS.retention)
@@ -214,7 +214,7 @@ async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
 
 
 async def test_an_invalid_start_time_does_no_harm(
-    household: Household, frozen: FrozenDateTimeFactory
+    household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.client.hset(KEYS.instances, "them", "yesterday")
     await household.client.hset(KEYS.instances, b"\xff", "")
@@ -223,14 +223,14 @@ async def test_an_invalid_start_time_does_no_harm(
 
 
 @pytest.fixture
-async def beating(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Household:
-    beating = Household(fake_redis)
+async def beating(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> JanitorRig:
+    beating = JanitorRig(fake_redis)
     await beating.know("us", "them")
     await beating.beat("us")
     return beating
 
 
-async def settle(beating: Household, frozen: FrozenDateTimeFactory) -> None:
+async def settle(beating: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     """`them` is missed twice, a grace apart."""
     await beating.janitor.check()
     frozen.tick(SETTINGS.grace)
@@ -238,7 +238,7 @@ async def settle(beating: Household, frozen: FrozenDateTimeFactory) -> None:
 
 
 async def test_an_instance_back_after_adoption_is_adopted_again(
-    beating: Household, frozen: FrozenDateTimeFactory
+    beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     """It is the same start of it, and its stream is empty, but it may hold devices again."""
     await settle(beating, frozen)
@@ -250,7 +250,7 @@ async def test_an_instance_back_after_adoption_is_adopted_again(
 
 
 async def test_after_an_error_an_adopted_instance_is_adopted_again(
-    beating: Household, frozen: FrozenDateTimeFactory
+    beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await settle(beating, frozen)
     beating.janitor.trouble()
@@ -260,7 +260,7 @@ async def test_after_an_error_an_adopted_instance_is_adopted_again(
 
 
 async def test_an_adoption_during_errors_does_not_count(
-    beating: Household, frozen: FrozenDateTimeFactory
+    beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     beating.on_settle = lambda _: beating.janitor.trouble()
     await settle(beating, frozen)
@@ -271,7 +271,7 @@ async def test_an_adoption_during_errors_does_not_count(
 
 
 async def test_an_instance_listed_again_is_suspected_anew(
-    beating: Household, frozen: FrozenDateTimeFactory
+    beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await beating.janitor.check()
     await beating.client.hdel(KEYS.instances, "them")
@@ -284,7 +284,7 @@ async def test_an_instance_listed_again_is_suspected_anew(
 
 @pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), CallFailed("gone"), None])
 async def test_a_failed_round_is_reported_and_the_next_follows(
-    beating: Household, error: Exception | None
+    beating: JanitorRig, error: Exception | None
 ) -> None:
     async def fail() -> None:
         if error:

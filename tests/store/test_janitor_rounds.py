@@ -15,35 +15,35 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from store.client.errors import CallFailed, StoreRefused
-from tests.store.household import KEYS, SETTINGS, Household
+from tests.store.janitor_rig import KEYS, SETTINGS, JanitorRig
 
 NEVER = 3600.0
 
 
 @pytest.fixture
-async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> Household:
+async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> JanitorRig:
     """With one other instance, that has no heartbeat; on a clock that the test moves."""
-    found = Household(fake_redis)
+    found = JanitorRig(fake_redis)
     await found.know("us", "them")
     return found
 
 
-async def die(household: Household, frozen: FrozenDateTimeFactory) -> None:
+async def die(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     """Look twice, a grace apart."""
     await household.janitor.check()
     frozen.tick(SETTINGS.grace)
     await household.janitor.check()
 
 
-async def start(client: Redis, **settings: float) -> Household:
+async def start(client: Redis, **settings: float) -> JanitorRig:
     """With one other instance, that has no heartbeat; on a clock that runs."""
-    household = Household(client, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    household = JanitorRig(client, replace(SETTINGS, **settings))  # type: ignore[arg-type]
     await household.know("us", "them")
     return household
 
 
 @asynccontextmanager
-async def running(household: Household) -> AsyncIterator[None]:
+async def running(household: JanitorRig) -> AsyncIterator[None]:
     """The janitor runs; it is told to stop, and not cancelled, which Python 3.11 may lose."""
     task = asyncio.create_task(household.janitor.run())
     yield
@@ -104,7 +104,7 @@ async def test_a_failed_check_does_not_prevent_trimming(fake_redis: Redis) -> No
     "fate", ["settled", "not settled", "not settled for now", "forgotten", "forgotten by another"]
 )
 async def test_adopted_instances_cause_no_extra_rounds(
-    household: Household, frozen: FrozenDateTimeFactory, fate: str
+    household: JanitorRig, frozen: FrozenDateTimeFactory, fate: str
 ) -> None:
     def refuse(_: str) -> None:
         raise StoreRefused("NOPERM this user may not")
@@ -142,7 +142,7 @@ async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_re
 
 @pytest.mark.parametrize("error", [StoreRefused("NOPERM this user may not"), StoreRefused("WRONGTYPE")])
 async def test_one_adoption_that_fails_does_not_hold_up_the_others(
-    household: Household, frozen: FrozenDateTimeFactory, error: Exception
+    household: JanitorRig, frozen: FrozenDateTimeFactory, error: Exception
 ) -> None:
     await household.know("others")
 
@@ -158,7 +158,7 @@ async def test_one_adoption_that_fails_does_not_hold_up_the_others(
 
 
 async def test_an_error_that_passes_by_waiting_ends_the_round(
-    household: Household, frozen: FrozenDateTimeFactory, fake_server: fakeredis.FakeServer
+    household: JanitorRig, frozen: FrozenDateTimeFactory, fake_server: fakeredis.FakeServer
 ) -> None:
     await household.know("others")
 
@@ -174,7 +174,7 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
 # Trimming
 
 
-async def test_every_stream_is_trimmed_and_unread_entries_are_reported(household: Household) -> None:
+async def test_every_stream_is_trimmed_and_unread_entries_are_reported(household: JanitorRig) -> None:
     now_ms = round(time.time() * 1000)
     streams = (KEYS.responses, KEYS.telemetry, SETTINGS.session_events)
     for key in streams:
@@ -187,7 +187,7 @@ async def test_every_stream_is_trimmed_and_unread_entries_are_reported(household
 
 
 async def test_a_dead_letter_is_removed_after_the_retention(
-    household: Household,
+    household: JanitorRig,
 ) -> None:
     now_ms, retention_ms = round(time.time() * 1000), round(SETTINGS.retention * 1000)
     for age_ms in (retention_ms + 1000, retention_ms - 1000):
@@ -201,7 +201,7 @@ async def test_a_dead_letter_is_removed_after_the_retention(
 async def test_the_next_round_is_at_the_end_of_the_first_grace(
     fake_redis: Redis, frozen: FrozenDateTimeFactory
 ) -> None:
-    house = Household(fake_redis)
+    house = JanitorRig(fake_redis)
     await house.know("gone")
     start = time.monotonic()
     await house.janitor.check()

@@ -14,7 +14,9 @@ MECHANISMS = (
         code="result.status is Status.ALIVE",
         mutant="False",
         without="it goes on through the stream",
-        tests=("redis/test_adopters.py::test_an_instance_back_during_adoption_keeps_the_rest[fake-Step]",),
+        tests=(
+            "redis/test_adoption_races.py::test_an_instance_back_during_adoption_keeps_the_rest[fake-Step]",
+        ),
     ),
     Mechanism(
         promise="P1",
@@ -79,7 +81,7 @@ MECHANISMS = (
         code='f"{self._name}:{next(self._tokens)}"',
         mutant='f"{self._ledger._boot_id}:{next(self._tokens)}"',
         without="what an adopter hands to itself looks like its own repeated move",
-        tests=("redis/test_adopters.py::test_an_adopter_can_move_a_command_to_itself[fake]",),
+        tests=("redis/test_adoption_races.py::test_an_adopter_can_move_a_command_to_itself[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -93,7 +95,7 @@ MECHANISMS = (
         """,
         mutant="raise",
         without="one broken ledger keeps all commands behind it from their verdict",
-        tests=("redis/test_adopters.py::test_a_broken_ledger_does_not_delay_other_commands[fake]",),
+        tests=("redis/test_adoption_races.py::test_a_broken_ledger_does_not_delay_other_commands[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -104,7 +106,9 @@ MECHANISMS = (
         code="if is_transient(refusal): ...",
         mutant="",
         without="commands are given up because Redis is full",
-        tests=("redis/test_adopters.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",),
+        tests=(
+            "redis/test_adoption_races.py::test_a_store_that_is_full_ends_the_round_and_no_command[fake-Open]",
+        ),
     ),
     Mechanism(
         promise="P2",
@@ -151,7 +155,9 @@ MECHANISMS = (
         """,
         mutant='verdict = "unknown"',
         without="it is rejected",
-        tests=("redis/test_adopters.py::test_a_cancel_stops_a_queued_command_of_a_live_instance[fake]",),
+        tests=(
+            "redis/test_adoption_races.py::test_a_cancel_stops_a_queued_command_of_a_live_instance[fake]",
+        ),
     ),
     Mechanism(
         promise="registry",

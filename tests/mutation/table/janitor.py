@@ -121,7 +121,7 @@ MECHANISMS = (
         code="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end",
         mutant="",
         without="an instance that is back loses its devices",
-        tests=("redis/test_adopters.py::test_of_an_instance_that_is_back_nothing_is_touched[fake]",),
+        tests=("redis/test_adoption_races.py::test_of_an_instance_that_is_back_nothing_is_touched[fake]",),
     ),
     Mechanism(
         promise="registry",

@@ -9,7 +9,7 @@ import sys
 from struct import pack
 
 from tests import wire
-from tests.load.outside import open_files, say
+from tests.load.driver_process import open_files, say
 from tests.load.sockets import Asked, Poll, begin
 from transport.teltonika.frame import MESSAGE_LIMIT
 

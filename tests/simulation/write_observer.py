@@ -13,7 +13,7 @@ HEARTBEAT, BOOT = b"instance:heartbeat:", b"instance:boot:"
 RESPONSES = b"commands:responses"
 
 
-class Witness:
+class WriteObserver:
     """Reports what the data at rest do not show.
 
     Attributes:

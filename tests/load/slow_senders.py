@@ -13,7 +13,7 @@ import sys
 import time
 
 from tests import wire
-from tests.load.outside import open_files, say
+from tests.load.driver_process import open_files, say
 from tests.load.sockets import Asked, Poll, begin
 
 TICK = 0.02

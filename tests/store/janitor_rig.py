@@ -26,7 +26,7 @@ SETTINGS = JanitorSettings(
 )
 
 
-class Household:
+class JanitorRig:
     """A janitor, the server it asks, and what it was seen to do."""
 
     def __init__(self, client: Redis, settings: JanitorSettings = SETTINGS) -> None:

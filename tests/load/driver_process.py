@@ -31,7 +31,7 @@ def say(**words: Any) -> None:
     print(json.dumps(words), flush=True)
 
 
-class Outside:
+class DriverProcess:
     """A driver's process. A context manager: leaving it ends the process.
 
     Args:
@@ -49,7 +49,7 @@ class Outside:
             text=True,
         )
 
-    def __enter__(self) -> Outside:
+    def __enter__(self) -> DriverProcess:
         self.heard()
         return self
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tests.simulation.process import FREEZES
-from tests.simulation.witness import HEARTBEAT, RESPONSES
+from tests.simulation.write_observer import HEARTBEAT, RESPONSES
 
 if TYPE_CHECKING:
     from tests.in_memory.server import Disk
@@ -18,7 +18,7 @@ RESTARTS = ("", "", "with its data", "with its data", "empty", "as it was")
 """How Redis comes back in a run, if it goes."""
 
 
-class Fates:
+class Faults:
     """Draws lots, until it is calm.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.process.gateway import Gateway
 from tests.rig.fleet import Fleet, fleet, until
-from tests.rig.outage import OBEDIENT
+from tests.rig.outages import OBEDIENT
 from tests.rig.proxy import Proxy, Request, Wanted, is_of, proxy
 from tests.rig.redis import RedisServer, redis_server
 from tests.rig.tracker import PATIENCE

@@ -11,7 +11,7 @@ from itertools import cycle
 from random import Random
 
 from tests import wire
-from tests.load.outside import say
+from tests.load.driver_process import say
 from tests.load.sockets import Asked, Poll
 
 HEAD = struct.Struct(">QBiihHBH")

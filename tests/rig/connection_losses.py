@@ -17,9 +17,9 @@ from redis import Redis
 
 from store.state_directory import HOST
 from tests.rig.fleet import until
+from tests.rig.proxied_fleet import Wired, of
 from tests.rig.proxy import Wire, is_of
 from tests.rig.redis import redis_server
-from tests.rig.wired import Wired, of
 
 OURS = ("", "telgw:judge", "telgw:producer")
 """Names of the clients of the rig, which losses are not meant for."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from tests.rig.fleet import Fleet
-from tests.rig.told import told
+from tests.rig.log_lines import told
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import each, until
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 from tests import wire
-from tests.load.outside import say
+from tests.load.driver_process import say
 
 EVERY = 1.0
 """Seconds between two reports of a device."""

@@ -6,8 +6,8 @@ from random import Random
 
 from tests.fuzz import contract
 from tests.fuzz.contract import DAY_MS, ENTRY_MS, Fields, read_fields, read_log, spell_fields, spell_log
+from tests.fuzz.frame_mutants import IMEI
 from tests.fuzz.mutations import Pool, edge, mutate
-from tests.fuzz.smiths import IMEI
 
 NAMES = tuple(name.encode() for name in (*contract.KNOWN, *contract.INTERNAL, *contract.ECHOED, "unknown"))
 WORDS = (
