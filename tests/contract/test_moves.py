@@ -29,7 +29,7 @@ async def test_an_entry_that_was_begun_before_is_redelivered(book: Book) -> None
     assert await book.pending() == [case.entry.outbound_id]
 
 
-async def test_a_begin_whose_reply_was_lost_is_redelivered_with_our_token(book: Book) -> None:
+async def test_an_open_with_a_lost_reply_is_known_by_its_token(book: Book) -> None:
     opened = (await book.case()).open()
     assert await book.statuses(opened) == [OK]
     [result] = await book.ledger.execute(opened)
@@ -63,7 +63,7 @@ async def test_a_refusal_is_a_whole_life_in_one_move(book: Book) -> None:
 # Devices whose serial port speaks
 
 
-async def test_no_command_goes_out_as_codec_12_by_default_to_a_device_that_speaks(book: Book) -> None:
+async def test_a_serial_device_gets_no_codec_12_by_default(book: Book) -> None:
     case = await book.case()
     await book.statuses(case.open())
     default = case.step("send", session_id="s-1", held_imei=IMEI, by_default=True)
@@ -81,9 +81,7 @@ async def test_no_command_goes_out_as_codec_12_by_default_to_a_device_that_speak
 
 
 @pytest.mark.parametrize("key_is", ["absent", "of another type"])
-async def test_what_is_not_known_of_a_device_keeps_no_command_from_being_sent(
-    book: Book, key_is: str
-) -> None:
+async def test_an_unknown_device_type_prevents_no_sending(book: Book, key_is: str) -> None:
     if key_is != "absent":
         await book.client.set(KEYS.serial, "no set")
     case = await book.case()
@@ -132,7 +130,7 @@ async def test_a_step_from_where_the_command_is_not_conflicts(book: Book, field:
     assert await book.row() == before
 
 
-async def test_what_another_process_has_ended_is_not_sent_by_one_that_takes_it_for_new(book: Book) -> None:
+async def test_a_command_ended_by_another_process_is_not_sent(book: Book) -> None:
     case = await book.case()
     late = type(case)(case.request)
     await book.statuses(case.open("refuse", reason=DEVICE_NOT_CONNECTED))
@@ -143,7 +141,7 @@ async def test_what_another_process_has_ended_is_not_sent_by_one_that_takes_it_f
     assert await book.states() == ["failed"]
 
 
-async def test_a_step_from_an_entry_that_does_not_own_the_command_conflicts(book: Book) -> None:
+async def test_a_step_of_an_entry_without_ownership_conflicts(book: Book) -> None:
     case = await book.sent()
     case.entry = Entry("gw-2", case.entry.outbound_id)
     assert await book.statuses(case.step("respond", answer=ANSWER)) == [Status.CONFLICT]
@@ -188,7 +186,7 @@ async def test_a_step_takes_other_entries_with_it(book: Book) -> None:
         ("gw-2", True, Status.HELD_ELSEWHERE, "gw-2"),
     ],
 )
-async def test_sent_is_committed_unless_another_living_instance_holds_the_device(
+async def test_sent_is_refused_if_a_live_instance_holds_the_device(
     book: Book, holder: str | None, alive: bool, status: Status, detail: str
 ) -> None:
     case = await book.case()
@@ -202,7 +200,7 @@ async def test_sent_is_committed_unless_another_living_instance_holds_the_device
     assert await book.states() == ["queued", "sent"][: 1 + (status is OK)]
 
 
-async def test_a_token_of_a_session_before_does_not_displace_a_device_that_is_here(book: Book) -> None:
+async def test_an_old_session_token_does_not_displace_a_device(book: Book) -> None:
     """The one registration call of the newer session may have failed."""
     case = await book.case()
     await book.client.hset(KEYS.registry, IMEI, US)

@@ -77,7 +77,7 @@ def test_the_tables_know_every_state_at_every_occasion() -> None:
     assert {stage for rows in POLICIES.values() for stage in rows} == set(get_args(Stage))
 
 
-def test_a_state_that_is_added_gets_a_named_failure_for_each_missing_row() -> None:
+def test_a_new_state_fails_by_name_for_each_missing_row() -> None:
     edges = (
         Edge(trigger="park", source="queued", dest="parked"),
         Edge(trigger="fail", source="parked", dest="abandoned"),
@@ -96,7 +96,7 @@ def test_a_state_that_is_added_gets_a_named_failure_for_each_missing_row() -> No
     }
 
 
-def test_a_stage_that_is_added_gets_a_named_failure_at_each_live_occasion() -> None:
+def test_a_new_stage_fails_by_name_at_each_live_occasion() -> None:
     stages = {**STAGES, "sent": (*STAGES["sent"], "half_written")}
     assert set(gaps(stages=stages)) == {f"POLICIES has no row for half_written at {o}" for o in LIVE}
 

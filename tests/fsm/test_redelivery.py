@@ -114,7 +114,7 @@ ANSWERED = decide(SENT, "respond", request=REQUEST)
         (evolve(SENT, ANSWERED), None, []),
     ],
 )
-def test_a_command_that_redis_refuses_gets_the_events_up_to_its_verdict(
+def test_a_command_refused_by_redis_gets_all_its_events(
     command: Command, refused: object, expected: list[str]
 ) -> None:
     events = events_of_refused(command, REQUEST, refused)  # type: ignore[arg-type]

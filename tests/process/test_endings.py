@@ -139,7 +139,7 @@ def test_sigterm_without_redis_ends_in_time(start: Start, plug_in: PlugIn, bus: 
 # SIGKILL
 
 
-def test_after_a_crash_each_command_ends_once_and_none_is_written_twice(
+def test_after_a_crash_commands_end_once_and_are_written_once(
     start: Start, plug_in: PlugIn, bus: Bus
 ) -> None:
     gateway = start()

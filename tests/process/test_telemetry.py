@@ -100,7 +100,7 @@ def test_a_frame_becomes_entries_before_it_is_acknowledged(
         assert fields == {"imei": IMEI, "codec": codec, "instance_id": "gw-1"}
 
 
-def test_without_redis_nothing_is_acknowledged_and_with_it_everything(
+def test_frames_are_acknowledged_only_with_redis(
     start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
 ) -> None:
     device = plug_in(start()).ready()
@@ -154,7 +154,7 @@ def test_a_thousand_messages_a_minute_are_kept_in_order(
     assert [fields["text"] for _, fields in bus.client.xrange(KEYS.messages)] == texts
 
 
-def test_records_are_acknowledged_while_the_right_to_messages_is_missing(
+def test_records_are_acknowledged_without_the_right_to_messages(
     start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus
 ) -> None:
     words = rules()["gateway"]

@@ -227,7 +227,7 @@ async def test_an_entry_that_is_no_command_is_refused(fleet: Fleet) -> None:
     assert (await fleet.left(), fleet.adopted) == (0, 2)
 
 
-async def test_an_entry_without_a_readable_id_goes_to_the_dead_letters(fleet: Fleet) -> None:
+async def test_an_entry_without_an_id_is_a_dead_letter(fleet: Fleet) -> None:
     await fleet.publish(command_id="no good", payload="getver")
     await fleet.client.xadd(KEYS.outbound("dead"), {"imei": IMEI, "payload": b"\xff\x00"})
     await fleet.adoption().adopt()

@@ -120,7 +120,7 @@ async def test_items_are_sent_in_order_in_batches(spawn: Spawn) -> None:
     assert await server.sent(spawn) == ["abc", "def", "g"]
 
 
-async def test_one_batch_is_in_flight_and_what_comes_meanwhile_is_the_next(spawn: Spawn) -> None:
+async def test_one_batch_is_in_flight_and_later_items_are_the_next(spawn: Spawn) -> None:
     server = Server()
     server.put("a")
     await server.hang(spawn)

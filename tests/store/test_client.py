@@ -75,7 +75,7 @@ PATIENCE = 20.0
         f"unix:///{'secret/' * 16}redis.sock",
     ],
 )
-def test_a_url_that_names_no_server_is_refused_without_its_password(url: str) -> None:
+def test_a_url_without_a_server_is_refused_and_hides_its_password(url: str) -> None:
     with pytest.raises(BadRedisUrl) as caught:
         connect(url, purpose="test", key_prefix="{fleet}:")
     assert "secret" not in str(caught.value) + redacted(url)

@@ -11,7 +11,7 @@ from store.client.delays import Backoff
 
 
 @pytest.mark.parametrize(("part", "cut"), [(0.0, 0.5), (1.0, 1.0)])
-def test_delays_double_up_to_the_longest_and_are_cut_by_half_at_most(
+def test_delays_double_up_to_a_limit_with_equal_jitter(
     monkeypatch: pytest.MonkeyPatch, part: float, cut: float
 ) -> None:
     monkeypatch.setattr(driver.random, "uniform", lambda low, high: low + (high - low) * part)

@@ -191,7 +191,7 @@ async def test_stop_ends_the_task_at_once(fake_redis: Redis) -> None:
     assert pulse.beats == []
 
 
-def test_whole_seconds_are_written_as_seconds_and_others_as_milliseconds() -> None:
+def test_only_whole_seconds_are_written_as_seconds() -> None:
     assert expiry(90) == expiry(90.0) == ("EX", 90)
     assert expiry(1.5) == ("PX", 1500)
     assert expiry(0.0001) == ("PX", 1)

@@ -166,7 +166,7 @@ async def test_an_instance_that_lived_again_unseen_is_settled_again(
     assert household.settled == ["them"] * 2
 
 
-async def test_an_instance_is_forgotten_when_it_is_older_than_the_retention(
+async def test_an_instance_older_than_the_retention_is_forgotten(
     household: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await household.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)

@@ -54,7 +54,7 @@ async def running(household: JanitorRig) -> AsyncIterator[None]:
 # The task
 
 
-async def test_it_wakes_for_the_grace_without_waiting_for_the_next_interval(fake_redis: Redis) -> None:
+async def test_the_end_of_a_grace_does_not_wait_for_the_interval(fake_redis: Redis) -> None:
     household = await start(fake_redis, interval=NEVER, grace=0.01)
     await household.janitor.check()
     async with running(household):

@@ -114,7 +114,7 @@ QUEUED = {
 }
 
 
-def test_fields_without_a_value_may_be_absent_and_unknown_ones_are_ignored() -> None:
+def test_optional_fields_may_be_absent_and_unknown_are_ignored() -> None:
     message = read_message(QUEUED | {"new": "x"})
     assert isinstance(message, CommandEvent)
     assert (message.seq, message.terminal, message.reason, message.age_ms) == (1, False, "", None)

@@ -283,7 +283,7 @@ async def test_progress_is_reported_once_a_call(fake_redis: Redis, seen: Recorde
     assert told == [2, 4]
 
 
-async def test_a_flush_ends_when_the_last_frame_is_of_a_device_that_has_left(
+async def test_a_flush_ends_when_only_frames_of_closed_ones_are_left(
     telemetry: Telemetry, fake_server: fakeredis.FakeServer, seen: Recorder, spawn: Any
 ) -> None:
     fake_server.connected = False

@@ -37,7 +37,7 @@ async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
     assert (wire.sessions.connected, len(wire.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
 
 
-async def test_who_says_nothing_holds_a_place_of_its_address_until_the_time_to_name_itself_is_over(
+async def test_a_silent_connection_counts_until_its_timeout(
     wire: Wire,
 ) -> None:
     silent = [come(wire, "10.0.0.1")[0] for _ in range(LIMIT)]
@@ -58,7 +58,7 @@ async def test_the_end_of_a_device_frees_no_place_of_its_address(wire: Wire) -> 
     assert come(wire, "10.0.0.1")[1].aborted
 
 
-async def test_who_is_turned_away_is_told_at_once_and_then_once_a_minute_with_the_number(wire: Wire) -> None:
+async def test_refusals_are_logged_at_once_and_then_once_a_minute(wire: Wire) -> None:
     with capture_logs() as logs:
         for host in ("10.0.0.1", "10.0.0.2"):
             for _ in range(LIMIT + 4):
@@ -78,7 +78,7 @@ async def test_who_is_turned_away_is_told_at_once_and_then_once_a_minute_with_th
     assert turned_away == 8
 
 
-async def test_a_gateway_that_is_full_is_one_line_whoever_is_turned_away(
+async def test_a_full_gateway_is_one_log_line(
     frozen: FrozenDateTimeFactory,
 ) -> None:
     wire = Wire(frozen, max_connections=1)

@@ -50,7 +50,7 @@ def test_a_command_that_waits_for_its_device_is_called_off(desk: Desk) -> None:
     assert desk.dispatcher.offline.imeis == []
 
 
-def test_of_several_commands_that_wait_for_their_device_one_is_called_off(desk: Desk) -> None:
+def test_one_of_several_waiting_commands_is_cancelled(desk: Desk) -> None:
     for command_id in ("c-1", "c-2"):
         desk.ask(command_id)
     desk.ledger.settle()
@@ -61,7 +61,7 @@ def test_of_several_commands_that_wait_for_their_device_one_is_called_off(desk: 
     assert (desk.life("c-1")[-1], link.texts) == ("failed cancelled not_sent", ["c-2"])
 
 
-def test_a_cancel_that_comes_before_queued_is_committed_is_heard_before_anything_is_sent(desk: Desk) -> None:
+def test_a_cancel_before_queued_is_committed_comes_first(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)
     desk.ask()
@@ -83,7 +83,7 @@ def test_the_next_in_line_is_sent_when_the_first_is_called_off(desk: Desk) -> No
     assert link.texts == ["b"]
 
 
-def test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late(desk: Desk) -> None:
+def test_a_cancel_while_sent_is_committed_is_too_late(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     cancel = desk.cancel()
@@ -93,7 +93,7 @@ def test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late(desk: Des
     assert cancel not in desk.ledger.stream
 
 
-def test_a_command_that_is_committed_but_not_written_counts_as_sent(desk: Desk) -> None:
+def test_a_committed_unwritten_command_counts_as_sent(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.frame_begins(link)
@@ -115,7 +115,7 @@ def test_a_command_that_is_out_is_not_called_off(desk: Desk) -> None:
     assert desk.life()[-1] == "responded answered"
 
 
-def test_a_cancel_that_crosses_the_verdict_finds_the_command_ended(desk: Desk) -> None:
+def test_a_cancel_after_the_outcome_finds_the_command_ended(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -135,7 +135,7 @@ def test_a_cancel_that_is_read_twice_is_answered_once(desk: Desk) -> None:
     assert desk.notes() == [("cancel_rejected", "c-1", "sent")]
 
 
-def test_a_lost_ledger_does_not_keep_a_command_from_being_called_off(desk: Desk) -> None:
+def test_a_command_without_ledger_can_be_cancelled(desk: Desk) -> None:
     desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
@@ -175,7 +175,7 @@ async def test_a_command_that_waits_at_another_instance_is_called_off(desk: Desk
 
 
 @pytest.mark.parametrize(("state", "seq", "detail"), [("sent", 2, "sent"), ("responded", 3, "terminal")])
-async def test_a_command_that_is_out_at_another_instance_is_not_called_off(
+async def test_a_command_sent_by_another_instance_is_not_cancelled(
     desk: Desk, state: str, seq: int, detail: str
 ) -> None:
     held = elsewhere(desk, state, seq)
@@ -185,7 +185,7 @@ async def test_a_command_that_is_out_at_another_instance_is_not_called_off(
     assert held in desk.ledger.stream
 
 
-async def test_a_command_that_moves_on_during_the_look_up_is_looked_up_again(desk: Desk) -> None:
+async def test_a_command_changed_during_the_look_up_is_read_again(desk: Desk) -> None:
     elsewhere(desk, "queued", 1)
     desk.cancel()
     await asyncio.sleep(0)
@@ -194,7 +194,7 @@ async def test_a_command_that_moves_on_during_the_look_up_is_looked_up_again(des
     assert desk.notes() == [("cancel_rejected", "c-1", "sent")]
 
 
-async def test_a_look_up_that_fails_is_made_again_when_the_entry_is_read_again(desk: Desk) -> None:
+async def test_a_failed_look_up_is_repeated_with_the_entry(desk: Desk) -> None:
     elsewhere(desk, "queued", 1)
     desk.ledger.reachable = False
     cancel = desk.cancel()
@@ -206,7 +206,7 @@ async def test_a_look_up_that_fails_is_made_again_when_the_entry_is_read_again(d
     assert desk.life() == ["failed cancelled not_sent"]
 
 
-async def test_a_cancel_that_comes_just_as_the_last_look_up_ends_is_looked_up_too(
+async def test_a_cancel_at_the_end_of_a_look_up_is_looked_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def read(command_id: str) -> dict[str, str]:
@@ -220,7 +220,7 @@ async def test_a_cancel_that_comes_just_as_the_last_look_up_ends_is_looked_up_to
     assert [note[1:] for note in desk.notes()] == [("first", "unknown"), ("second", "unknown")]
 
 
-async def test_a_cancel_of_a_command_that_somebody_else_decided_is_answered_by_the_ledger(desk: Desk) -> None:
+async def test_a_cancel_of_a_command_ended_elsewhere_uses_the_ledger(desk: Desk) -> None:
     """The command was moved while the cancel waited for its turn: it is not ended, but elsewhere."""
     desk.ask()
     desk.ledger.settle()
@@ -238,7 +238,7 @@ async def test_a_cancel_of_a_command_that_somebody_else_decided_is_answered_by_t
     assert desk.ledger.stream == {}
 
 
-def test_a_command_whose_begin_is_refused_leaves_its_cancel_to_be_read_again(desk: Desk) -> None:
+def test_a_refused_first_move_leaves_its_cancel_pending(desk: Desk) -> None:
     desk.connect(ready=False)
     desk.ledger.refuse(Status.DUPLICATE, wanted=Open)
     desk.ask()
@@ -247,7 +247,7 @@ def test_a_command_whose_begin_is_refused_leaves_its_cancel_to_be_read_again(des
     assert cancel in desk.ledger.stream
 
 
-async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_waiting(
+async def test_an_unreadable_ledger_delays_no_other_cancel(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def read(command_id: str) -> dict[str, str]:
@@ -265,9 +265,7 @@ async def test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_wai
     assert bad.outbound_id not in desk.dispatcher.entries
 
 
-async def test_a_storm_of_cancels_makes_one_look_up_at_a_time(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_cancels_make_one_look_up_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = 0
 
     async def read(command_id: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ def test_a_written_command_that_tcp_acknowledged_was_received(desk: Desk) -> Non
     assert desk.life()[-1] == "failed connection_lost received"
 
 
-def test_a_connection_that_closes_within_the_write_fails_the_command_at_once(desk: Desk) -> None:
+def test_a_connection_closed_by_the_write_fails_the_command(desk: Desk) -> None:
     link = desk.connect()
     link.on_send = lambda: link.close(WRITE_OVERFLOW)
     desk.ask()
@@ -85,9 +85,7 @@ def test_what_a_write_causes_is_handled_when_the_write_has_ended(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("close_reason", "reason"), [(DEVICE_CLOSED, "connection_lost"), (SUPERSEDED, "session_superseded")]
 )
-def test_a_command_whose_connection_closes_before_the_commit_is_withdrawn(
-    desk: Desk, close_reason: str, reason: str
-) -> None:
+def test_a_close_before_the_commit_withdraws_the_command(desk: Desk, close_reason: str, reason: str) -> None:
     link = desk.connect()
     desk.ask()
     link.close(close_reason)
@@ -99,9 +97,7 @@ def test_a_command_whose_connection_closes_before_the_commit_is_withdrawn(
 @pytest.mark.parametrize(
     ("close_reason", "reason"), [(DEVICE_CLOSED, "connection_lost"), (SUPERSEDED, "session_superseded")]
 )
-def test_a_command_whose_connection_closes_between_commit_and_write_is_withdrawn(
-    desk: Desk, close_reason: str, reason: str
-) -> None:
+def test_a_close_between_commit_and_write_withdraws(desk: Desk, close_reason: str, reason: str) -> None:
     link = desk.connect()
     desk.ask()
     desk.frame_begins(link)
@@ -112,7 +108,7 @@ def test_a_command_whose_connection_closes_between_commit_and_write_is_withdrawn
     assert link.texts == []
 
 
-def test_a_verdict_that_is_on_its_way_outlives_the_connection(desk: Desk) -> None:
+def test_an_outcome_being_committed_outlives_the_connection(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -122,7 +118,7 @@ def test_a_verdict_that_is_on_its_way_outlives_the_connection(desk: Desk) -> Non
     assert desk.life()[-1] == "responded answered"
 
 
-def test_the_answer_on_a_new_connection_belongs_to_nobody(desk: Desk) -> None:
+def test_an_answer_on_a_new_connection_belongs_to_no_command(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -158,7 +154,7 @@ def test_the_grace_never_reaches_beyond_the_expiry(desk: Desk) -> None:
     assert desk.life()[-1] == "timeout expired not_sent"
 
 
-def test_a_device_that_comes_back_in_time_gets_its_commands_in_order(desk: Desk) -> None:
+def test_a_device_back_in_time_gets_its_commands_in_order(desk: Desk) -> None:
     link = desk.connect(ready=False)
     for name in "abc":
         desk.ask(name)
@@ -188,9 +184,7 @@ def test_a_device_that_comes_and_goes_has_the_whole_grace_again(desk: Desk) -> N
 
 
 @around
-def test_a_command_for_a_device_that_left_is_taken_within_the_grace(
-    desk: Desk, off: float, due: bool
-) -> None:
+def test_a_command_is_accepted_within_the_reconnect_grace(desk: Desk, off: float, due: bool) -> None:
     desk.at(1000)
     link = desk.connect()
     desk.at(2000)
@@ -202,9 +196,7 @@ def test_a_command_for_a_device_that_left_is_taken_within_the_grace(
 
 
 @around
-def test_a_command_for_a_device_never_seen_is_taken_within_the_grace_of_the_start(
-    desk: Desk, off: float, due: bool
-) -> None:
+def test_a_command_is_accepted_within_the_grace_of_the_start(desk: Desk, off: float, due: bool) -> None:
     desk.at(60 + off)
     entry = desk.ask()
     desk.ledger.settle()
@@ -230,7 +222,7 @@ def test_the_line_moves_to_the_new_connection_in_order(desk: Desk) -> None:
     assert desk.life("a")[-1] == "failed session_superseded maybe_sent"
 
 
-def test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_place(desk: Desk) -> None:
+def test_a_withdrawn_hand_over_keeps_the_place_in_the_queue(desk: Desk) -> None:
     old = desk.connect()
     desk.ask("a")
     desk.ask("b")
@@ -246,7 +238,7 @@ def test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_plac
     assert desk.life("a") == ["queued not_sent", "sent maybe_sent", "responded answered"]
 
 
-def test_a_connection_whose_device_another_instance_holds_is_superseded(desk: Desk) -> None:
+def test_a_device_held_by_another_instance_is_superseded(desk: Desk) -> None:
     link = desk.connect()
     held_by_another(desk)
     desk.ask("a")
@@ -257,7 +249,7 @@ def test_a_connection_whose_device_another_instance_holds_is_superseded(desk: De
     assert desk.dispatcher.offline.count(IMEI) == 2
 
 
-def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> None:
+def test_a_device_held_by_a_dead_instance_goes_on(desk: Desk) -> None:
     link = desk.connect()
     held_by_another(desk)
     desk.ledger.set_dead("gw-2")
@@ -266,7 +258,7 @@ def test_a_connection_whose_device_a_dead_instance_holds_goes_on(desk: Desk) -> 
     assert link.texts == ["c-1"]
 
 
-def test_a_registry_that_knows_nothing_of_the_device_does_not_hold_up_its_commands(desk: Desk) -> None:
+def test_an_unregistered_device_gets_its_commands(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.release(IMEI)
     desk.ask()
@@ -274,7 +266,7 @@ def test_a_registry_that_knows_nothing_of_the_device_does_not_hold_up_its_comman
     assert link.texts == ["c-1"]
 
 
-def test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes_back_first(
+def test_a_device_back_before_queued_is_committed_is_spared(
     desk: Desk,
 ) -> None:
     desk.ask()
@@ -286,7 +278,7 @@ def test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes
     assert (link.texts, desk.life()[:2]) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
 
 
-def test_a_grace_that_ends_before_queued_is_committed_ends_the_command_afterwards(desk: Desk) -> None:
+def test_a_grace_ended_before_the_commit_ends_the_command_then(desk: Desk) -> None:
     desk.ask()
     desk.at(60)
     desk.ledger.settle()
@@ -296,7 +288,7 @@ def test_a_grace_that_ends_before_queued_is_committed_ends_the_command_afterward
     assert desk.life()[-1] == "failed device_not_connected not_sent"
 
 
-def test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once(desk: Desk) -> None:
+def test_commands_behind_one_held_elsewhere_wait_once(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("a")
     desk.ask("b")

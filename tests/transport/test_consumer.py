@@ -43,7 +43,7 @@ def test_a_queued_command_of_an_earlier_process_goes_on(desk: Desk) -> None:
     assert link.texts == ["c-1"]
 
 
-def test_a_queued_command_of_an_earlier_process_waits_for_its_device(desk: Desk) -> None:
+def test_an_earlier_queued_command_waits_for_its_device(desk: Desk) -> None:
     left_behind(desk, "c-1", "queued", 1)
     desk.at(61)
     desk.redeliver()
@@ -54,7 +54,7 @@ def test_a_queued_command_of_an_earlier_process_waits_for_its_device(desk: Desk)
     assert link.texts == ["c-1"]
 
 
-def test_a_sent_command_of_an_earlier_process_is_never_written_again(desk: Desk) -> None:
+def test_an_earlier_sent_command_is_never_written_again(desk: Desk) -> None:
     link = desk.connect()
     entry = left_behind(desk, "c-1", "sent", 2)
     desk.redeliver()
@@ -63,7 +63,7 @@ def test_a_sent_command_of_an_earlier_process_is_never_written_again(desk: Desk)
     assert (link.texts, entry in desk.ledger.stream) == ([], False)
 
 
-def test_a_sent_command_that_looks_new_is_not_written_either(desk: Desk) -> None:
+def test_a_sent_command_in_a_new_entry_is_not_written(desk: Desk) -> None:
     """After XGROUP DESTROY, old entries are delivered as if for the first time."""
     link = desk.connect()
     desk.read(left_behind(desk, "c-1", "sent", 2))
@@ -74,7 +74,7 @@ def test_a_sent_command_that_looks_new_is_not_written_either(desk: Desk) -> None
     assert desk.life() == ["failed gateway_restart maybe_sent"]
 
 
-def test_a_queued_command_that_looks_new_goes_on(desk: Desk) -> None:
+def test_a_queued_command_in_a_new_entry_goes_on(desk: Desk) -> None:
     link = desk.connect()
     desk.read(left_behind(desk, "c-1", "queued", 1))
     desk.ledger.settle()
@@ -108,7 +108,7 @@ def test_an_expired_command_of_an_earlier_process_expires(desk: Desk) -> None:
         ("failed", 2, []),
     ],
 )
-def test_a_command_that_todays_limits_refuse_still_comes_to_its_end(
+def test_a_command_beyond_the_present_limits_still_ends(
     make_desk: MakeDesk, state: str, seq: int, verdict: list[str]
 ) -> None:
     desk = make_desk(max_payload=4)
@@ -202,7 +202,7 @@ def test_a_bad_entry_ends_as_invalid_and_the_next_is_served(
     assert link.texts == ["good"]
 
 
-def test_an_entry_without_a_readable_id_goes_to_the_dead_letters(desk: Desk) -> None:
+def test_an_entry_without_an_id_is_a_dead_letter(desk: Desk) -> None:
     link = desk.connect()
     entry = desk.ask("no such id!")
     desk.ask("good")
@@ -215,14 +215,14 @@ def test_an_entry_without_a_readable_id_goes_to_the_dead_letters(desk: Desk) -> 
     assert link.texts == ["good"]
 
 
-def test_an_entry_of_thousands_of_fields_is_cut_to_what_a_script_can_write(desk: Desk) -> None:
+def test_an_entry_of_thousands_of_fields_is_cut(desk: Desk) -> None:
     desk.ask("!", **{f"field_{number}": "x" for number in range(5000)})
     desk.ledger.settle()
     [letter] = desk.ledger.deadletters
     assert (len(letter), letter["cut"]) == (FIELDS_KEPT + 2, "1"), "the fields kept, error and cut"
 
 
-def test_a_bad_entry_whose_ledger_cannot_be_written_goes_to_the_dead_letters(desk: Desk) -> None:
+def test_a_bad_entry_without_ledger_is_a_dead_letter(desk: Desk) -> None:
     desk.ledger.refuse(Status.ERROR, "failed", detail="WRONGTYPE")
     entry = desk.ask(imei="123")
     desk.ledger.settle()
@@ -278,7 +278,7 @@ def test_the_clock_of_redis_is_followed(desk: Desk) -> None:
     assert desk.life("b") == ["timeout expired not_sent"]
 
 
-def test_a_moved_command_keeps_the_time_at_which_it_was_first_accepted(desk: Desk) -> None:
+def test_a_moved_command_keeps_its_first_accepted_time(desk: Desk) -> None:
     desk.ask(hops="2", accepted_at="1767220000000")
     desk.ledger.settle()
     assert desk.ledger.rows["c-1"].accepted_at == 1_767_220_000_000

@@ -20,7 +20,7 @@ def stale(desk: Desk, entry: Entry, command_id: str) -> None:
     desk.ledger.settle()
 
 
-def test_what_a_full_line_refused_is_not_opened_anew_when_there_is_room(make_desk: MakeDesk) -> None:
+def test_a_command_refused_by_a_full_queue_stays_refused(make_desk: MakeDesk) -> None:
     desk = make_desk(queue_limit=1)
     link = desk.connect(ready=False)
     desk.ask("a")
@@ -36,7 +36,7 @@ def test_what_a_full_line_refused_is_not_opened_anew_when_there_is_room(make_des
     assert len(desk.dispatcher.entries) == 0
 
 
-def test_what_was_refused_without_its_device_is_not_opened_anew_when_that_is_here(desk: Desk) -> None:
+def test_a_command_refused_without_device_stays_refused(desk: Desk) -> None:
     desk.at(61)
     refused = desk.ask()
     desk.ledger.settle()
@@ -60,7 +60,7 @@ def test_a_begin_whose_reply_was_lost_is_still_believed(desk: Desk, moves: int) 
     assert (link.texts, desk.life()) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
 
 
-def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: Desk) -> None:
+def test_a_redelivery_reads_the_ledger_first(desk: Desk) -> None:
     """It may be out, and what is proposed for a command that is out is its verdict."""
     entry = Entry(US, "1767225600000-1")
     desk.ledger.set_row("c-1", Row("sent", 2, "boot-a:1", entry, IMEI))
@@ -73,7 +73,7 @@ def test_where_a_redelivery_stands_is_asked_before_anything_is_proposed(desk: De
 
 
 @pytest.mark.parametrize("state", ["failed", "timeout"])
-def test_what_was_refused_in_one_move_is_not_sent_to_a_device_that_is_free(desk: Desk, state: str) -> None:
+def test_a_command_refused_in_one_move_is_not_sent(desk: Desk, state: str) -> None:
     """Its ledger stands at the first event, where that of a command stands that may be sent."""
     entry = Entry(US, "1767225600000-1")
     desk.ledger.set_row("c-1", Row(state, 1, "boot-a:1", entry, IMEI))

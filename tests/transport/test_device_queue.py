@@ -45,7 +45,7 @@ def test_commands_wait_for_the_first_acknowledged_frame(desk: Desk) -> None:
     assert link.texts == ["a"]
 
 
-def test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged(desk: Desk) -> None:
+def test_nothing_begins_during_or_before_ack_of_a_frame(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)
     desk.ask()
@@ -56,7 +56,7 @@ def test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged(desk: Desk
     assert link.texts == ["c-1"]
 
 
-def test_a_committed_command_is_not_written_into_a_frame_that_has_begun(desk: Desk) -> None:
+def test_a_committed_command_is_not_written_into_a_frame(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.frame_begins(link)
@@ -66,7 +66,7 @@ def test_a_committed_command_is_not_written_into_a_frame_that_has_begun(desk: De
     assert link.texts == ["c-1"]
 
 
-def test_a_command_whose_queued_is_not_committed_holds_up_those_behind_it(desk: Desk) -> None:
+def test_an_uncommitted_command_blocks_those_behind_it(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)
     desk.ask("a")
@@ -128,7 +128,7 @@ def test_a_tainted_connection_is_closed_when_a_command_waits(desk: Desk, off: fl
     assert link.close_reason == ("tainted" if due else "")
 
 
-def test_the_waiting_command_is_still_queued_when_the_device_comes_back_clean(desk: Desk) -> None:
+def test_the_waiting_command_is_queued_after_a_reconnect(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("old")
     desk.ask("new")
@@ -155,7 +155,7 @@ def test_a_tainted_connection_stays_open_while_nothing_waits(desk: Desk) -> None
     assert link.closed
 
 
-def test_the_answer_that_never_came_is_forgotten_with_the_connection(desk: Desk) -> None:
+def test_a_missing_answer_is_forgotten_with_the_connection(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -185,7 +185,7 @@ def metric(desk: Desk, name: str) -> float | None:
 # A place in line
 
 
-def test_a_command_does_not_take_the_place_of_one_whose_begin_is_on_its_way(desk: Desk) -> None:
+def test_a_command_does_not_overtake_one_being_accepted(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)
     desk.ask("a")
@@ -198,7 +198,7 @@ def test_a_command_does_not_take_the_place_of_one_whose_begin_is_on_its_way(desk
     assert link.texts == ["a", "b"]
 
 
-def test_who_leaves_the_line_does_not_undo_the_turn_of_the_first(desk: Desk) -> None:
+def test_leaving_the_queue_does_not_change_the_first(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("a")
     desk.ask("b")
@@ -244,7 +244,7 @@ def test_of_a_command_that_is_not_written_tcp_says_nothing(desk: Desk) -> None:
 # A taint
 
 
-def test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_line(desk: Desk) -> None:
+def test_a_taint_counts_from_the_unanswered_command(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("out", response_timeout="1")
     desk.ledger.settle()
@@ -262,7 +262,7 @@ def test_a_taint_counts_from_the_write_that_got_no_answer_whoever_leaves_the_lin
     assert link.close_reason == "tainted"
 
 
-def test_queues_are_looked_at_only_while_something_is_out(desk: Desk) -> None:
+def test_queues_are_swept_only_while_a_command_is_out(desk: Desk) -> None:
     link = desk.connect()
     looked_at = desk.dispatcher._queues.active
     desk.ask("a")

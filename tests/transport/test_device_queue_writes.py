@@ -47,9 +47,7 @@ def test_a_command_of_which_a_move_is_on_its_way_is_not_written(desk: Desk) -> N
     assert link.texts == ["c-1"]
 
 
-def test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept(
-    desk: Desk, frozen: FrozenDateTimeFactory
-) -> None:
+def test_an_expired_command_is_not_written_before_a_sweep(desk: Desk, frozen: FrozenDateTimeFactory) -> None:
     link = committed(desk, expires_at=soon())
     frozen.tick(timedelta(seconds=1))
     desk.frame_acked(link)
@@ -58,9 +56,7 @@ def test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept(
     assert desk.life()[-1] == "timeout expired not_sent"
 
 
-def test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept(
-    desk: Desk, frozen: FrozenDateTimeFactory
-) -> None:
+def test_a_late_commit_is_withdrawn_before_a_sweep(desk: Desk, frozen: FrozenDateTimeFactory) -> None:
     link = desk.connect()
     desk.ask(expires_at=soon())
     desk.frame_begins(link)
@@ -69,7 +65,7 @@ def test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swe
     assert desk.life()[-1] == "timeout expired not_sent"
 
 
-def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk) -> None:
+def test_nothing_begins_while_the_first_is_being_accepted(desk: Desk) -> None:
     link = desk.connect()
     desk.frame_begins(link)
     desk.ask()
@@ -80,7 +76,7 @@ def test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way(desk: Desk)
     assert link.texts == ["c-1"]
 
 
-def test_the_first_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
+def test_the_first_reply_of_the_ledger_sets_the_time(desk: Desk) -> None:
     desk.connect(ready=False)
     desk.ledger.set_clock_ahead(10_000)
     desk.ask()
@@ -88,7 +84,7 @@ def test_the_first_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
     assert desk.clock.now_ms() == now_ms() + 10_000
 
 
-def test_each_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
+def test_each_reply_of_the_ledger_sets_the_time(desk: Desk) -> None:
     desk.connect()
     desk.ask()
     desk.ledger.settle(1)
@@ -98,7 +94,7 @@ def test_each_word_of_the_ledger_tells_the_time(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_what_was_said_during_a_hand_over_is_heard_when_it_fails(desk: Desk, elsewhere: bool) -> None:
+def test_inputs_during_a_hand_over_are_handled_if_it_fails(desk: Desk, elsewhere: bool) -> None:
     """Only a command that is still ours can be called off here."""
     link = desk.connect()
     desk.hang_up(link)
@@ -122,7 +118,7 @@ def test_a_device_that_is_not_expected_any_more_is_forgotten(make_desk: MakeDesk
     assert desk.dispatcher.offline._left_at == {}
 
 
-def test_the_end_of_an_older_connection_does_not_hide_the_newer_one(desk: Desk) -> None:
+def test_the_end_of_an_older_connection_leaves_the_newer(desk: Desk) -> None:
     older = desk.connect()
     newer = FakeLink(desk.dispatcher, IMEI, "boot-b-ff")
     desk.dispatcher.arrived(newer)
@@ -130,7 +126,7 @@ def test_the_end_of_an_older_connection_does_not_hide_the_newer_one(desk: Desk) 
     assert desk.dispatcher.links.get(IMEI) is newer
 
 
-def test_what_is_written_is_not_written_again_at_the_next_quiet_moment(desk: Desk) -> None:
+def test_a_written_command_is_not_written_again(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -148,7 +144,7 @@ def test_after_a_command_that_was_withdrawn_the_next_is_written(desk: Desk) -> N
     assert link.texts == ["c-2"]
 
 
-def test_the_verdict_of_one_command_is_told_before_the_next_is_sent(desk: Desk) -> None:
+def test_the_outcome_is_published_before_the_next_is_sent(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("a", response_timeout="1")
     desk.ask("b")

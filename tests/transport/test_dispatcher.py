@@ -76,7 +76,7 @@ def test_a_queued_command_whose_ledger_is_lost_is_not_sent(desk: Desk) -> None:
     assert link.texts == []
 
 
-def test_a_sent_command_whose_ledger_is_lost_ends_with_its_real_outcome(desk: Desk) -> None:
+def test_a_sent_command_without_ledger_keeps_its_outcome(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -87,7 +87,7 @@ def test_a_sent_command_whose_ledger_is_lost_ends_with_its_real_outcome(desk: De
     assert (event.state, event.response, event.recovered) == ("responded", "here", True)
 
 
-def test_an_outcome_that_comes_after_anothers_verdict_is_a_note(desk: Desk) -> None:
+def test_an_outcome_after_that_of_another_is_a_note(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -99,7 +99,7 @@ def test_an_outcome_that_comes_after_anothers_verdict_is_a_note(desk: Desk) -> N
     assert len(desk.dispatcher.entries) == 0
 
 
-def test_a_command_that_an_adopter_ended_before_it_was_sent_is_not_written(desk: Desk) -> None:
+def test_a_command_ended_by_an_adopter_is_not_written(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.refuse(Status.CONFLICT, "sent")
     desk.ask()
@@ -134,7 +134,7 @@ def test_a_command_that_an_adopter_ended_still_owes_its_answer(desk: Desk) -> No
     assert link.texts == ["c-1", "c-2"]
 
 
-def test_a_command_that_the_store_refuses_for_good_goes_to_the_dead_letters(desk: Desk) -> None:
+def test_a_command_refused_by_the_store_is_a_dead_letter(desk: Desk) -> None:
     link = desk.connect()
     desk.ledger.refuse(Status.ERROR, times=2, detail="WRONGTYPE")
     desk.ask()
@@ -146,7 +146,7 @@ def test_a_command_that_the_store_refuses_for_good_goes_to_the_dead_letters(desk
     assert link.texts == ["c-2"]
 
 
-def test_a_verdict_that_the_store_refuses_is_published_beside_the_dead_letter(desk: Desk) -> None:
+def test_a_refused_outcome_is_published_with_the_dead_letter(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -166,7 +166,7 @@ def test_a_fenced_process_writes_nothing(desk: Desk) -> None:
     assert (link.texts, desk.ledger.log) == ([], [])
 
 
-def test_while_the_ledger_is_silent_the_command_waits_and_is_written_once(desk: Desk) -> None:
+def test_a_silent_ledger_delays_the_one_write(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     for seconds in range(1, 300):

@@ -33,7 +33,7 @@ def moved_here(desk: Desk) -> None:
     desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"})
 
 
-def test_what_is_moved_here_while_its_verdict_is_told_again_is_not_written(desk: Desk) -> None:
+def test_a_command_moved_here_while_restored_is_not_written(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -47,7 +47,7 @@ def test_what_is_moved_here_while_its_verdict_is_told_again_is_not_written(desk:
     assert desk.ledger.stream == {}
 
 
-def test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written(desk: Desk) -> None:
+def test_a_forgotten_duplicate_after_the_outcome_is_not_written(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -60,7 +60,7 @@ def test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written(d
     assert link.texts == ["c-1"]
 
 
-def test_what_was_refused_here_and_begun_elsewhere_is_carried_out_when_it_is_moved_here(desk: Desk) -> None:
+def test_a_command_refused_here_is_accepted_when_moved_here(desk: Desk) -> None:
     desk.at(61)
     desk.ask()
     desk.ledger.settle()
@@ -76,9 +76,7 @@ def test_what_was_refused_here_and_begun_elsewhere_is_carried_out_when_it_is_mov
 
 
 @pytest.mark.parametrize("read_again_from", range(6))
-def test_what_is_repeated_while_it_is_on_its_way_is_written_once_however_often_it_is_read(
-    desk: Desk, read_again_from: int
-) -> None:
+def test_a_duplicate_being_sent_is_written_once(desk: Desk, read_again_from: int) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.call()
@@ -100,9 +98,7 @@ def test_what_is_repeated_while_it_is_on_its_way_is_written_once_however_often_i
 
 @pytest.mark.parametrize("read_again_from", range(8))
 @pytest.mark.parametrize("end", ENDS)
-def test_what_is_repeated_while_it_is_out_is_told_its_end_however_often_it_is_read(
-    desk: Desk, end: str, read_again_from: int
-) -> None:
+def test_a_duplicate_of_a_sent_command_gets_its_outcome(desk: Desk, end: str, read_again_from: int) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.call()
@@ -119,7 +115,7 @@ def test_what_is_repeated_while_it_is_out_is_told_its_end_however_often_it_is_re
     assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
-def test_what_is_read_back_while_its_end_is_told_again_does_not_cost_the_device_its_connection(
+def test_a_redelivery_while_restoring_keeps_the_connection(
     desk: Desk,
 ) -> None:
     link = desk.connect()

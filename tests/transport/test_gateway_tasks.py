@@ -52,7 +52,7 @@ async def test_the_copy_of_an_allow_list_in_redis_is_kept(
     assert "allow-list" in begun
 
 
-async def test_a_gateway_that_cannot_listen_lets_go_of_what_it_has_begun(
+async def test_a_gateway_that_cannot_listen_ends_what_it_started(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diary.await_(gateway.backend.heartbeat, "take_over")
@@ -66,7 +66,7 @@ async def test_a_gateway_that_cannot_listen_lets_go_of_what_it_has_begun(
 
 
 @pytest.mark.parametrize(("answer", "told"), [(7, 7), (AWAY, 0)])
-async def test_who_is_here_is_told_at_each_beat_whether_the_pending_can_be_counted_or_not(
+async def test_each_heartbeat_registers_devices_without_a_count(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn, answer: object, told: int
 ) -> None:
     asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
@@ -106,7 +106,7 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
     assert diary.entries[0] == "report"
 
 
-async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_commands(
+async def test_a_sweep_handles_connections_and_then_commands(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     seen: list[str] = []
@@ -130,7 +130,7 @@ async def test_a_sweep_looks_at_connections_until_none_is_due_and_then_at_comman
     assert seen[:3] == ["connections", "connections", "commands"]
 
 
-async def test_a_beat_makes_the_copy_of_the_allow_list_anew() -> None:
+async def test_a_heartbeat_refreshes_the_allow_list_copy() -> None:
     gateway = Gateway(Settings(instance_id="gw-1", metrics=None, allow_list="redis"), "redis://127.0.0.1:1")
     allow_list = gateway.backend.allow_list
     assert allow_list is not None
@@ -173,7 +173,7 @@ async def test_every_device_that_is_here_is_unregistered(
     assert told == [("1", "s-1")]
 
 
-async def test_the_last_look_is_taken_when_the_reader_has_ended(
+async def test_the_last_read_comes_after_the_reader_ended(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two readers at once would take entries in an order of their own."""
@@ -190,7 +190,7 @@ async def test_the_last_look_is_taken_when_the_reader_has_ended(
     assert left == [{"ledger"}]
 
 
-async def test_a_last_look_that_hangs_is_given_up(
+async def test_a_hanging_last_read_is_given_up(
     gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway._on_renewed(1_767_225_600_000)
@@ -202,7 +202,7 @@ async def test_a_last_look_that_hangs_is_given_up(
     assert diary.entries == ["stop", "stop"]
 
 
-async def test_without_redis_a_gateway_ends_all_the_same(gateway: Gateway, diary: Diary) -> None:
+async def test_a_gateway_stops_without_redis(gateway: Gateway, diary: Diary) -> None:
     end_quietly(gateway, diary)
     diary.await_(gateway.reader, "sweep", AWAY, entry="last look")
     diary.await_(gateway.backend.heartbeat, "release", AWAY)
@@ -211,7 +211,7 @@ async def test_without_redis_a_gateway_ends_all_the_same(gateway: Gateway, diary
     assert told == ["last look", "release", "close"]
 
 
-async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
+async def test_sockets_have_time_to_close_before_they_are_aborted(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
@@ -229,7 +229,7 @@ async def test_sockets_have_a_while_to_close_before_they_are_closed_by_force(
     assert open_at_the_end == [0]
 
 
-async def test_sockets_that_are_closed_by_force_tell_of_it_before_the_last_events_are_saved(
+async def test_aborted_sockets_publish_events_before_the_last_flush(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []

@@ -42,7 +42,7 @@ async def test_commands_move_to_the_holder_in_order(desk: Desk) -> None:
     assert desk.ledger.depth == 0
 
 
-async def test_the_registry_is_asked_for_all_devices_at_once_and_only_when_commands_wait(desk: Desk) -> None:
+async def test_the_registry_is_asked_once_for_all_waiting_devices(desk: Desk) -> None:
     await desk.look()
     desk.ask("a")
     desk.ask("b", OTHER_IMEI)
@@ -50,7 +50,7 @@ async def test_the_registry_is_asked_for_all_devices_at_once_and_only_when_comma
     assert desk.registry.asked == [[IMEI, OTHER_IMEI]]
 
 
-async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None:
+async def test_a_device_without_another_holder_is_waited_for(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.hold(IMEI, US)
     await desk.look()
@@ -59,7 +59,7 @@ async def test_a_device_that_nobody_else_holds_is_waited_for(desk: Desk) -> None
     assert (desk.ledger.depth, desk.dispatcher.offline.count(IMEI)) == (0, 1)
 
 
-async def test_a_holder_without_a_heartbeat_gets_nothing_and_is_tried_again(desk: Desk) -> None:
+async def test_a_holder_without_heartbeat_gets_nothing_at_first(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.set_dead("gw-2")
     for _ in range(3):
@@ -97,7 +97,7 @@ async def test_a_command_moves_three_times_at_most(desk: Desk) -> None:
     assert desk.life("a")[-1] == "failed device_not_connected not_sent"
 
 
-async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_that_fails(desk: Desk) -> None:
+async def test_a_device_back_in_a_failed_hand_over_gets_the_command(desk: Desk) -> None:
     away(desk, "a", "b")
     desk.ledger.set_dead("gw-2")
     await desk.look()
@@ -108,7 +108,7 @@ async def test_a_device_that_returns_during_the_hand_over_gets_the_command_if_th
     assert link.texts == ["a", "b"]
 
 
-async def test_a_device_that_returns_during_the_hand_over_does_not_get_what_was_moved(desk: Desk) -> None:
+async def test_a_device_back_in_a_hand_over_gets_no_moved_command(desk: Desk) -> None:
     away(desk, "a")
     await desk.look()
     link = desk.connect()
@@ -148,7 +148,7 @@ async def test_a_command_whose_ledger_is_lost_is_not_moved(desk: Desk) -> None:
     assert desk.life("a")[-1] == "failed ledger_lost not_sent"
 
 
-async def test_a_command_that_somebody_else_took_is_let_go_of(desk: Desk) -> None:
+async def test_a_command_taken_by_another_instance_is_dropped(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.refuse(Status.CONFLICT, wanted=Transfer)
     await desk.look()
@@ -174,7 +174,7 @@ async def test_a_moved_command_goes_on_where_it_arrives(desk: Desk) -> None:
     assert link.texts == ["a"]
 
 
-async def test_the_grace_ends_during_a_hand_over_that_fails_and_the_device_is_back(desk: Desk) -> None:
+async def test_a_grace_ended_in_a_failed_hand_over_spares_the_device(desk: Desk) -> None:
     away(desk, "a")
     desk.ledger.set_dead("gw-2")
     await desk.look()

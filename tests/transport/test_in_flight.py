@@ -19,7 +19,7 @@ SAID = "setparam 2004:secret"
 # Inputs that wait
 
 
-async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
+async def test_waiting_inputs_are_handled_in_order(desk: Desk) -> None:
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
     desk.ledger.hold(IMEI, "gw-2")
@@ -30,7 +30,7 @@ async def test_inputs_that_waited_are_heard_in_their_order(desk: Desk) -> None:
     assert (desk.life()[-1], desk.notes()) == ("failed cancelled not_sent", [])
 
 
-def test_an_unknown_trigger_raises_also_behind_an_uncommitted_event(desk: Desk) -> None:
+def test_an_unknown_trigger_raises_behind_an_uncommitted_event(desk: Desk) -> None:
     desk.connect()
     desk.ask()
     in_flight = desk.dispatcher.entries.find("c-1")
@@ -47,7 +47,7 @@ def test_an_unknown_trigger_raises_also_behind_an_uncommitted_event(desk: Desk) 
 # What was decided elsewhere
 
 
-def test_a_verdict_that_finds_another_one_is_told_once(desk: Desk) -> None:
+def test_an_outcome_in_conflict_is_published_once(desk: Desk) -> None:
     link = desk.connect()
     entry = desk.ask()
     desk.ledger.settle()
@@ -68,7 +68,7 @@ def test_a_command_that_another_has_decided_does_not_time_out_here(desk: Desk) -
     assert (desk.ledger.depth, len(desk.ledger.notes())) == (0, 1)
 
 
-def test_what_was_done_with_a_command_that_another_has_decided_is_remembered(desk: Desk) -> None:
+def test_work_on_a_command_ended_elsewhere_is_remembered(desk: Desk) -> None:
     link = desk.connect()
     entry = desk.ask()
     desk.ledger.settle()
@@ -93,7 +93,7 @@ def test_a_command_that_cannot_be_stored_is_given_up_once(desk: Desk) -> None:
     assert desk.life() == ["queued not_sent", "failed internal_error not_sent"]
 
 
-def test_a_command_that_was_given_up_is_not_sent_when_it_is_asked_for_again(desk: Desk) -> None:
+def test_a_command_given_up_is_not_sent_when_asked_again(desk: Desk) -> None:
     """Redis has forgotten it meanwhile; the verdict that it was not sent has been told."""
     link = desk.connect()
     desk.ledger.refuse(Status.ERROR, "sent", detail="WRONGTYPE")
@@ -107,7 +107,7 @@ def test_a_command_that_was_given_up_is_not_sent_when_it_is_asked_for_again(desk
     assert link.texts == []
 
 
-def test_a_verdict_that_finds_an_earlier_one_is_told_once(desk: Desk) -> None:
+def test_an_outcome_after_an_earlier_one_is_published_once(desk: Desk) -> None:
     """Redis has lost the command, and its id was refused since for another entry."""
     link = desk.connect()
     desk.ask()
@@ -118,7 +118,7 @@ def test_a_verdict_that_finds_an_earlier_one_is_told_once(desk: Desk) -> None:
     assert (desk.ledger.depth, desk.notes()) == (0, [("late_outcome", "c-1", "responded")])
 
 
-def test_the_line_of_a_verdict_holds_nothing_of_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_line_of_an_outcome_holds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
 
     class Log:

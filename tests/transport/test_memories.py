@@ -20,7 +20,7 @@ from transport.log_throttle import AGAIN_AFTER, LogThrottle
 from transport.metrics import Metrics
 
 
-def test_a_device_that_left_twice_is_expected_from_the_second_time_on() -> None:
+def test_a_device_is_expected_from_its_last_disconnect() -> None:
     """Whoever left first is forgotten first: one that stays in front would keep all others behind it."""
     absent = OfflineCommands(0.0, 60.0)
     for imei, at in (("1", 100.0), ("2", 110.0), ("1", 150.0)):
@@ -45,7 +45,7 @@ def test_a_command_whose_device_has_left_has_no_connection(desk: Desk) -> None:
     assert desk.dispatcher._queues.queue_with(in_flight) is None
 
 
-def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_outcome_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "REMEMBERED", 2)
     remembered = RecentOutcomes(60.0, lambda: 0.0)
     for name in ("a", "b", "a", "c"):
@@ -53,7 +53,7 @@ def test_the_verdict_that_was_given_longest_ago_is_forgotten_first(monkeypatch: 
     assert [name for name in "abc" if remembered.find(name)] == ["a", "c"]
 
 
-def test_what_was_told_makes_room_for_others_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_notes_recovers_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_throttle, "REMEMBERED", 2)
     lines = LogThrottle()
     assert [lines.allow(what, 0.0) for what in "aabc"] == [True, False, True, False]
@@ -77,9 +77,7 @@ def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.
     assert [str(number) for number in range(10) if left.expected(str(number), 100.0)] == ["7", "8", "9"]
 
 
-def test_of_so_many_devices_what_they_say_unasked_is_told_in_a_minute(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_notes_are_limited_for_so_many_devices_a_minute(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notes, "TALKERS", 2)
     told = [desk.dispatcher._notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
     assert told == [True, True, False, True]

@@ -44,7 +44,7 @@ def damaged(frame: bytes) -> bytes:
 # Frames and their acknowledgements
 
 
-async def test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored(wire: Wire) -> None:
+async def test_a_stored_frame_is_acknowledged_with_its_count(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(encode_avl(CODEC_8, [RECORD] * 3))
     assert transport.written == []
@@ -52,7 +52,7 @@ async def test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_sto
     assert transport.written == [encode_ack(3)]
 
 
-async def test_frames_are_acknowledged_in_their_order(wire: Wire) -> None:
+async def test_frames_are_acknowledged_in_order(wire: Wire) -> None:
     connection, transport = wire.ready()
     for count in (2, 1, 3):
         connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
@@ -61,7 +61,7 @@ async def test_frames_are_acknowledged_in_their_order(wire: Wire) -> None:
     assert transport.written == [encode_ack(2), encode_ack(1), encode_ack(3)]
 
 
-async def test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored(wire: Wire) -> None:
+async def test_an_undecodable_frame_is_acknowledged_once_stored(wire: Wire) -> None:
     connection, transport = wire.ready()
     body = FRAME[8:-4]
     connection.data_received(encode_frame(body[:-1] + b"\x02"))
@@ -71,7 +71,7 @@ async def test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored(
     assert transport.written == [encode_ack(1)]
 
 
-async def test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged(wire: Wire) -> None:
+async def test_a_bad_checksum_is_neither_stored_nor_acknowledged(wire: Wire) -> None:
     connection, transport = wire.ready()
     connection.data_received(damaged(FRAME))
     assert (transport.written, wire.telemetry.batches, connection.closed) == ([], [], False)
@@ -101,7 +101,7 @@ async def test_no_command_comes_before_the_first_acknowledgement(wire: Wire) -> 
     assert len(transport.written) == 2
 
 
-async def test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte(
+async def test_tcp_acknowledged_bytes_are_counted_exactly(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, _ = wire.ready()
@@ -145,9 +145,7 @@ async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> No
 
 
 @pytest.mark.parametrize(("pending", "paused"), [(LIMIT - 1000, False), (LIMIT, True)])
-async def test_nobody_is_read_while_too_much_waits_for_the_store(
-    wire: Wire, pending: int, paused: bool
-) -> None:
+async def test_a_full_backlog_stops_all_reading(wire: Wire, pending: int, paused: bool) -> None:
     connection, transport = wire.ready()
     wire.context.backlog.bytes = pending
     connection.data_received(FRAME)
@@ -180,7 +178,7 @@ def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
     return connection, transport
 
 
-async def test_beyond_the_limit_of_connections_nobody_comes_in(make_wire: MakeWire) -> None:
+async def test_connections_beyond_the_limit_are_closed(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections=2)
     first, _ = come(wire, "10.0.0.1")
     assert [come(wire, host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
@@ -188,7 +186,7 @@ async def test_beyond_the_limit_of_connections_nobody_comes_in(make_wire: MakeWi
     assert [come(wire, host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
 
 
-async def test_beyond_the_limit_of_an_address_nobody_comes_in_from_there(make_wire: MakeWire) -> None:
+async def test_connections_beyond_the_limit_of_an_address_are_closed(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections_per_ip=1)
     first, _ = come(wire, "10.0.0.1")
     assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
@@ -196,7 +194,7 @@ async def test_beyond_the_limit_of_an_address_nobody_comes_in_from_there(make_wi
     assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
 
 
-async def test_a_connection_that_was_turned_away_takes_no_room(make_wire: MakeWire) -> None:
+async def test_a_refused_connection_takes_no_room(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections=1)
     come(wire, "10.0.0.1")
     second, _ = come(wire, "10.0.0.2")
@@ -207,7 +205,7 @@ async def test_a_connection_that_was_turned_away_takes_no_room(make_wire: MakeWi
 # Which connection is the device's
 
 
-async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wire: Wire) -> None:
+async def test_the_end_of_an_older_session_leaves_the_newer_registered(wire: Wire) -> None:
     older, _ = wire.ready()
     newer, _ = wire.identify()
     assert (older.close_reason, newer.closed) == ("superseded", False)
@@ -219,7 +217,7 @@ async def test_the_end_of_an_older_connection_leaves_the_newer_one_registered(wi
     assert wire.registrar.unregistered == [(IMEI, newer.session_id)]
 
 
-async def test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one(wire: Wire) -> None:
+async def test_a_registry_reply_closes_only_the_session_that_asked(wire: Wire) -> None:
     def reconciled(link: DeviceConnection) -> None:
         wire.sessions.reconciled(link.session_id, IMEI, SUPERSEDED)
 

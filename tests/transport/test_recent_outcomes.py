@@ -31,7 +31,7 @@ def told(desk: Desk, command_id: str = "c-1") -> list[tuple[int, str, bool]]:
     return [(event.seq, event.state, event.recovered) for event in desk.ledger.events(command_id)]
 
 
-def test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again(desk: Desk) -> None:
+def test_an_answered_command_is_restored_and_not_written_again(desk: Desk) -> None:
     link = desk.connect()
     desk.add(imei=IMEI, payload="c-1")
     before = desk.ledger.save()
@@ -46,7 +46,7 @@ def test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_tol
     assert desk.ledger.stream == {}
 
 
-def test_nor_is_one_whose_ledger_is_left_as_it_was_before_it_was_sent(desk: Desk) -> None:
+def test_a_command_with_an_outdated_ledger_is_not_written(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
@@ -62,9 +62,7 @@ def test_nor_is_one_whose_ledger_is_left_as_it_was_before_it_was_sent(desk: Desk
 
 
 @pytest.mark.parametrize("ending", ["answer", "silence"])
-def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both(
-    desk: Desk, ending: str
-) -> None:
+def test_an_outcome_restores_its_lost_sent_event(desk: Desk, ending: str) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
@@ -83,7 +81,7 @@ def test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both
     assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
-def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(desk: Desk) -> None:
+def test_a_cancelled_command_lost_by_redis_stays_cancelled(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.ledger.settle()
@@ -96,7 +94,7 @@ def test_a_command_that_was_called_off_stays_so_although_redis_has_forgotten_it(
     assert desk.life() == ["queued not_sent", "failed cancelled not_sent"]
 
 
-def test_a_refusal_that_is_forgotten_is_told_again_though_the_device_is_here_by_now(desk: Desk) -> None:
+def test_a_lost_refusal_is_restored_for_a_connected_device(desk: Desk) -> None:
     desk.at(61)
     desk.add(imei=IMEI, payload="c-1")
     before = desk.ledger.save()
@@ -109,7 +107,7 @@ def test_a_refusal_that_is_forgotten_is_told_again_though_the_device_is_here_by_
     assert desk.ledger.stream == {}
 
 
-def test_a_producer_that_repeats_what_it_believes_lost_gets_the_verdict_that_was_given(desk: Desk) -> None:
+def test_a_repeated_command_gets_the_outcome_it_had(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -125,7 +123,7 @@ def test_a_producer_that_repeats_what_it_believes_lost_gets_the_verdict_that_was
     desk.ledger.lose_log(3)
 
 
-def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(desk: Desk) -> None:
+def test_a_command_repeated_while_sent_waits_for_the_outcome(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -142,7 +140,7 @@ def test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict(
     assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
 
 
-def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it(
+def test_a_command_repeated_while_queued_keeps_its_place(
     desk: Desk,
 ) -> None:
     link = desk.connect(ready=False)
@@ -161,7 +159,7 @@ def test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_aske
     assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
 
 
-def test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition(desk: Desk) -> None:
+def test_a_command_repeated_while_queued_takes_the_new_expiry(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask(expires_at="2026-01-01T00:00:10Z")
     desk.ledger.settle()
@@ -177,7 +175,7 @@ def test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetitio
     assert desk.life() == ["queued not_sent", "sent maybe_sent"]
 
 
-def test_a_command_that_is_repeated_while_it_is_on_its_way_is_written_once_and_before_the_next(
+def test_a_command_repeated_while_being_sent_is_written_once(
     desk: Desk,
 ) -> None:
     link = desk.connect(ready=False)
@@ -209,7 +207,7 @@ def test_a_repetition_without_any_loss_is_a_duplicate_as_ever(desk: Desk) -> Non
     assert (link.texts, len(desk.life()), desk.ledger.stream) == (["c-1"], 3, {})
 
 
-def test_a_command_that_fell_back_and_has_another_owner_now_is_left_to_it(desk: Desk) -> None:
+def test_a_rolled_back_command_is_left_to_its_new_owner(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -238,7 +236,7 @@ def test_after_the_retention_an_id_counts_as_new(make_desk: MakeDesk) -> None:
     link.commands.pop()
 
 
-def test_the_verdicts_that_are_remembered_are_the_last_ones() -> None:
+def test_the_last_outcomes_are_remembered() -> None:
     verdicts = RecentOutcomes(3600.0, lambda: 5.0)
     for number in range(REMEMBERED + 10):
         verdicts.add(decide(Command(f"c-{number}"), "refuse", reason=QUEUE_FULL))

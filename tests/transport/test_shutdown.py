@@ -75,7 +75,7 @@ def test_a_command_that_is_committed_and_not_written_is_withdrawn(desk: Desk) ->
     assert link.texts == []
 
 
-def test_a_tainted_connection_is_not_written_to_once_its_answer_comes(desk: Desk) -> None:
+def test_a_stopping_tainted_connection_gets_no_command(desk: Desk) -> None:
     link = desk.connect()
     desk.ask("old")
     desk.ask("new")
@@ -101,7 +101,7 @@ def test_when_the_time_to_drain_is_over_the_rest_fails(desk: Desk) -> None:
     assert desk.notes() == [("late_response", "c-1", "after all")]
 
 
-def test_when_the_time_to_drain_is_over_what_tcp_acknowledged_was_received(desk: Desk) -> None:
+def test_after_the_drain_tcp_acknowledged_means_received(desk: Desk) -> None:
     link = desk.connect()
     desk.ask()
     desk.ledger.settle()
@@ -113,7 +113,7 @@ def test_when_the_time_to_drain_is_over_what_tcp_acknowledged_was_received(desk:
     assert desk.life()[-1] == "failed gateway_shutdown received"
 
 
-def test_a_command_that_the_last_look_at_the_stream_finds_fails(desk: Desk) -> None:
+def test_a_command_found_by_the_last_read_fails(desk: Desk) -> None:
     link = desk.connect()
     desk.dispatcher.stop()
     desk.ask("here")
@@ -124,7 +124,7 @@ def test_a_command_that_the_last_look_at_the_stream_finds_fails(desk: Desk) -> N
     assert link.texts == []
 
 
-def test_a_connection_that_closes_while_the_gateway_stops_leaves_nothing_waiting(desk: Desk) -> None:
+def test_a_close_while_stopping_leaves_nothing_waiting(desk: Desk) -> None:
     link = desk.connect(ready=False)
     desk.ask()
     desk.dispatcher.stop()
@@ -134,7 +134,7 @@ def test_a_connection_that_closes_while_the_gateway_stops_leaves_nothing_waiting
     assert len(desk.dispatcher.entries) == 0
 
 
-def test_a_command_that_loses_its_connection_to_another_instance_while_stopping_fails(desk: Desk) -> None:
+def test_a_device_moving_away_while_stopping_fails_its_command(desk: Desk) -> None:
     desk.connect()
     desk.ask()
     desk.ledger.hold(IMEI, "gw-2")
@@ -144,7 +144,7 @@ def test_a_command_that_loses_its_connection_to_another_instance_while_stopping_
     assert desk.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
 
 
-def test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails(desk: Desk) -> None:
+def test_a_superseded_session_while_stopping_fails_its_command(desk: Desk) -> None:
     desk.connect()
     desk.ask()
     desk.ledger.settle(1)
@@ -167,7 +167,7 @@ async def test_a_hand_over_that_fails_while_stopping_ends_the_command(desk: Desk
     assert desk.life()[-1] == "failed gateway_shutdown not_sent"
 
 
-async def test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored(
+async def test_devices_are_not_read_after_the_last_telemetry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What came later would be stored, or not, without an acknowledgement."""

@@ -167,7 +167,7 @@ def test_a_frame_is_decoded_or_kept_with_the_reason(data: bytes, items: list[Ite
     assert list(ready().feed(data, START)) == items
 
 
-def test_records_are_left_as_they_are_where_they_are_not_to_be_decoded() -> None:
+def test_records_stay_raw_if_decoding_is_off() -> None:
     stream = started(StreamSettings(decode=False))
     [frame] = stream.feed(encode_avl(CODEC_8, [RECORD] * 3), START)
     assert isinstance(frame, RawFrame)
@@ -189,7 +189,7 @@ def test_one_wrong_checksum_leaves_the_stream_in_step() -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_wrong_checksums_in_a_row_are_a_fault_and_nothing_after_it_is_read(at_once: bool) -> None:
+def test_bad_checksums_in_a_row_end_the_reading(at_once: bool) -> None:
     stream, found = ready(), []
     reads = [DAMAGED] * (BAD_FRAMES_LIMIT - 1) + [FRAME] + [DAMAGED] * BAD_FRAMES_LIMIT + [FRAME]
     for data in [b"".join(reads)] if at_once else reads:
@@ -216,7 +216,7 @@ def test_a_bad_handshake_is_a_fault() -> None:
     assert told(fresh().feed(b"\x16\x03", START)) == [("BadHandshake", "tls")]
 
 
-def test_the_size_of_a_frame_that_is_arriving_is_known_from_its_header_on() -> None:
+def test_the_header_gives_the_size_of_an_arriving_frame() -> None:
     stream, frame = ready(), encode_answer(CODEC_12, IMEI, bytes(MESSAGE_LIMIT - 8))
     sizes = []
     for at, end in pairwise([0, 7, 9, 5000, len(frame)]):
@@ -264,7 +264,7 @@ def test_kept_bytes_are_given_back_once() -> None:
 # Deadlines
 
 
-def test_a_handshake_has_its_time_from_the_accept_until_the_device_is_admitted() -> None:
+def test_the_handshake_timeout_runs_from_accept_to_admission() -> None:
     stream = fresh()
     for at in range(len(HELLO)):
         stream.feed(HELLO[at : at + 1], START + at)
@@ -299,7 +299,7 @@ def test_each_frame_has_a_time_of_its_own() -> None:
     assert due(stream) == (Awaited.FRAME_END, 7 + FRAME_DEADLINE)
 
 
-def test_the_end_of_a_frame_gives_a_device_that_is_not_ready_its_grace_again() -> None:
+def test_the_end_of_a_frame_restarts_the_ready_grace() -> None:
     stream = started()
     stream.feed(ANSWER[:5], START + 1)
     assert due(stream) == (Awaited.FRAME_END, 1 + FRAME_DEADLINE)
@@ -307,7 +307,7 @@ def test_the_end_of_a_frame_gives_a_device_that_is_not_ready_its_grace_again() -
     assert due(stream) == (Awaited.READY_GRACE, 8.0)
 
 
-def test_a_device_that_is_ready_waits_for_nothing_but_the_end_of_its_frame() -> None:
+def test_a_ready_device_has_only_the_frame_deadline() -> None:
     idle, busy = started(), started()
     busy.feed(FRAME[:5], START)
     for stream in (idle, busy):

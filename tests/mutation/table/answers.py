@@ -163,10 +163,7 @@ MECHANISMS = (
         code="if known and move.by_default then return report('SERIAL', seen, known) end",
         mutant="",
         without="a device that has spoken at another gateway is taken for one that does not speak",
-        tests=(
-            "contract/test_moves.py::"
-            "test_no_command_goes_out_as_codec_12_by_default_to_a_device_that_speaks[fake]",
-        ),
+        tests=("contract/test_moves.py::test_a_serial_device_gets_no_codec_12_by_default[fake]",),
     ),
     Mechanism(
         promise="P4",

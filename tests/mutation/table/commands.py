@@ -76,7 +76,7 @@ MECHANISMS = (
         mutant="link.imei in self.links",
         without="the device looks gone while it is here",
         tests=(
-            "transport/test_device_queue_writes.py::test_the_end_of_an_older_connection_does_not_hide_the_newer_one",
+            "transport/test_device_queue_writes.py::test_the_end_of_an_older_connection_leaves_the_newer",
         ),
     ),
     Mechanism(
@@ -88,10 +88,7 @@ MECHANISMS = (
         code="self._effects.add(Close(link, SUPERSEDED))",
         mutant="",
         without="two instances keep the same device",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_connection_whose_device_another_instance_holds_is_superseded",
-        ),
+        tests=("transport/test_connections.py::test_a_device_held_by_another_instance_is_superseded",),
     ),
     Mechanism(
         promise="P3",
@@ -138,9 +135,7 @@ MECHANISMS = (
         code="self.join(in_flight, self.queue_of(link))",
         mutant="",
         without="it is forgotten",
-        tests=(
-            "transport/test_connections.py::test_a_device_that_comes_back_in_time_gets_its_commands_in_order",
-        ),
+        tests=("transport/test_connections.py::test_a_device_back_in_time_gets_its_commands_in_order",),
     ),
     Mechanism(
         promise="P2",
@@ -156,10 +151,7 @@ MECHANISMS = (
         """,
         mutant="...",
         without="it is left to an adopter",
-        tests=(
-            "transport/test_shutdown.py::"
-            "test_a_command_that_loses_its_place_to_a_newer_session_while_stopping_fails",
-        ),
+        tests=("transport/test_shutdown.py::test_a_superseded_session_while_stopping_fails_its_command",),
     ),
     Mechanism(
         promise="P2",
@@ -170,10 +162,7 @@ MECHANISMS = (
         code="in_flight.pending is not None or in_flight.moving",
         mutant="False",
         without="a command of a device that is here fails as not connected",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_grace_that_ends_before_queued_is_committed_spares_a_device_that_comes_back_first",
-        ),
+        tests=("transport/test_connections.py::test_a_device_back_before_queued_is_committed_is_spared",),
     ),
     Mechanism(
         promise="P2",

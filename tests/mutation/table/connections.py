@@ -25,9 +25,7 @@ MECHANISMS = (
         code="self.by_imei.get(connection.imei) is connection",
         mutant="True",
         without="the entry of the live connection goes with it",
-        tests=(
-            "transport/test_protocol.py::test_the_end_of_an_older_connection_leaves_the_newer_one_registered",
-        ),
+        tests=("transport/test_protocol.py::test_the_end_of_an_older_session_leaves_the_newer_registered",),
     ),
     Mechanism(
         promise="registry",
@@ -38,10 +36,7 @@ MECHANISMS = (
         code="result.status is Registered.SUPERSEDED",
         mutant="False",
         without="two instances keep the device",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
-        ),
+        tests=("transport/test_protocol.py::test_a_registry_reply_closes_only_the_session_that_asked",),
     ),
     Mechanism(
         promise="registry",
@@ -52,10 +47,7 @@ MECHANISMS = (
         code="connection is None or connection.session_id != session_id",
         mutant="connection is None",
         without="a device that has just come back is sent away",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_the_registrys_word_closes_the_session_that_asked_and_no_newer_one",
-        ),
+        tests=("transport/test_protocol.py::test_a_registry_reply_closes_only_the_session_that_asked",),
     ),
     Mechanism(
         promise="P7",
@@ -194,10 +186,7 @@ MECHANISMS = (
         code="self._stopped or connection.over_share or waits or no_room",
         mutant="connection.over_share or waits or no_room",
         without="a frame is read that will not be acknowledged",
-        tests=(
-            "transport/test_shutdown.py::"
-            "test_devices_are_not_read_any_more_when_the_last_telemetry_is_stored",
-        ),
+        tests=("transport/test_shutdown.py::test_devices_are_not_read_after_the_last_telemetry",),
     ),
     Mechanism(
         promise="security",

@@ -28,10 +28,7 @@ MECHANISMS = (
         code="queue.idle and link.writable and in_flight.fresh and not self._commands.stopping",
         mutant="queue.idle and link.writable and not self._commands.stopping",
         without="a command that was queued before a restart is judged `sent` in one call with its begin",
-        tests=(
-            "transport/test_consumer_redeliveries.py::"
-            "test_where_a_redelivery_stands_is_asked_before_anything_is_proposed",
-        ),
+        tests=("transport/test_consumer_redeliveries.py::test_a_redelivery_reads_the_ledger_first",),
     ),
     Mechanism(
         promise="P1",
@@ -47,9 +44,7 @@ MECHANISMS = (
         """,
         mutant="...",
         without="it is left out, without a verdict, or is written again",
-        tests=(
-            "transport/test_consumer.py::test_a_sent_command_of_an_earlier_process_is_never_written_again",
-        ),
+        tests=("transport/test_consumer.py::test_an_earlier_sent_command_is_never_written_again",),
     ),
     Mechanism(
         promise="P1",
@@ -60,7 +55,7 @@ MECHANISMS = (
         code="result.status is Status.REDELIVERED and opening.made(result.token)",
         mutant="result.status is Status.REDELIVERED",
         without="a command from before a restart is taken for one that has just begun",
-        tests=("transport/test_consumer.py::test_a_sent_command_that_looks_new_is_not_written_either",),
+        tests=("transport/test_consumer.py::test_a_sent_command_in_a_new_entry_is_not_written",),
     ),
     Mechanism(
         promise="P2",
@@ -93,9 +88,7 @@ MECHANISMS = (
         code="not self._queues.awaits(imei)",
         mutant="False",
         without="its producer waits for the grace",
-        tests=(
-            "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
-        ),
+        tests=("transport/test_connections.py::test_a_command_is_accepted_within_the_reconnect_grace",),
     ),
     Mechanism(
         promise="security",
@@ -153,10 +146,7 @@ MECHANISMS = (
         code="now < self._until and (self._reading or imei in self._ours)",
         mutant="False",
         without="after a restart commands for devices on their way back are refused",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_command_for_a_device_never_seen_is_taken_within_the_grace_of_the_start",
-        ),
+        tests=("transport/test_connections.py::test_a_command_is_accepted_within_the_grace_of_the_start",),
     ),
     Mechanism(
         promise="P3",
@@ -183,9 +173,7 @@ MECHANISMS = (
         code="self._end_of_redelivered(entry, event, result)",
         mutant="",
         without="it is read again for ever",
-        tests=(
-            "transport/test_consumer.py::test_a_command_that_todays_limits_refuse_still_comes_to_its_end",
-        ),
+        tests=("transport/test_consumer.py::test_a_command_beyond_the_present_limits_still_ends",),
     ),
     Mechanism(
         promise="P3",
@@ -196,6 +184,6 @@ MECHANISMS = (
         code="self._commands.heard(in_flight, result)",
         mutant="",
         without="commands are judged by a clock that is as old as the last heartbeat",
-        tests=("transport/test_device_queue_writes.py::test_the_first_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_writes.py::test_the_first_reply_of_the_ledger_sets_the_time",),
     ),
 )

@@ -66,10 +66,7 @@ MECHANISMS = (
         code="return _withdrawn(in_flight, withdrawal_for(self._close_reason))",
         mutant="return None",
         without="it stays `sent` until it times out",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_command_whose_connection_closes_before_the_commit_is_withdrawn",
-        ),
+        tests=("transport/test_connections.py::test_a_close_before_the_commit_withdraws_the_command",),
     ),
     Mechanism(
         promise="P3",
@@ -97,10 +94,7 @@ MECHANISMS = (
         """,
         mutant="",
         without="it waits in the slot of a connection that is between frames",
-        tests=(
-            "transport/test_device_queue_writes.py::"
-            "test_a_command_that_is_committed_too_late_is_withdrawn_though_nobody_has_swept",
-        ),
+        tests=("transport/test_device_queue_writes.py::test_a_late_commit_is_withdrawn_before_a_sweep",),
     ),
     Mechanism(
         promise="P3",
@@ -115,8 +109,7 @@ MECHANISMS = (
         mutant="",
         without="a command that waited for the end of a frame is written too late",
         tests=(
-            "transport/test_device_queue_writes.py::"
-            "test_a_command_whose_time_is_over_is_not_written_though_nobody_has_swept",
+            "transport/test_device_queue_writes.py::test_an_expired_command_is_not_written_before_a_sweep",
         ),
     ),
     Mechanism(
@@ -129,8 +122,8 @@ MECHANISMS = (
         mutant="self.link.closed",
         without="it stands where the device reads an acknowledgement",
         tests=(
-            "transport/test_device_queue.py::test_nothing_is_begun_while_a_frame_is_arriving_or_unacknowledged",
-            "transport/test_device_queue.py::test_a_committed_command_is_not_written_into_a_frame_that_has_begun",
+            "transport/test_device_queue.py::test_nothing_begins_during_or_before_ack_of_a_frame",
+            "transport/test_device_queue.py::test_a_committed_command_is_not_written_into_a_frame",
         ),
     ),
     Mechanism(
@@ -143,7 +136,7 @@ MECHANISMS = (
         mutant="self.writes.free and self.writes.waiting",
         without="it is begun twice",
         tests=(
-            "transport/test_device_queue_writes.py::test_nothing_is_begun_while_the_begin_of_the_first_is_on_its_way",
+            "transport/test_device_queue_writes.py::test_nothing_begins_while_the_first_is_being_accepted",
         ),
     ),
     Mechanism(
@@ -155,10 +148,7 @@ MECHANISMS = (
         code="while at and line[at - 1].place > in_flight.place: ...",
         mutant="",
         without="it waits at the end",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_command_that_the_registry_sends_elsewhere_for_a_moment_keeps_its_place",
-        ),
+        tests=("transport/test_connections.py::test_a_withdrawn_hand_over_keeps_the_place_in_the_queue",),
     ),
     Mechanism(
         promise="P3",
@@ -200,10 +190,7 @@ MECHANISMS = (
         code="self._sent - queued >= offset",
         mutant="self._sent - queued > 0",
         without="an earlier byte is enough",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_what_the_devices_tcp_has_acknowledged_is_counted_to_the_last_byte",
-        ),
+        tests=("transport/test_protocol.py::test_tcp_acknowledged_bytes_are_counted_exactly",),
     ),
     Mechanism(
         promise="P3",
@@ -225,10 +212,7 @@ MECHANISMS = (
         code="self.unwritten = False",
         mutant="",
         without="the next quiet moment writes it again",
-        tests=(
-            "transport/test_device_queue_writes.py::"
-            "test_what_is_written_is_not_written_again_at_the_next_quiet_moment",
-        ),
+        tests=("transport/test_device_queue_writes.py::test_a_written_command_is_not_written_again",),
     ),
     Mechanism(
         promise="P2",
@@ -252,10 +236,7 @@ MECHANISMS = (
         code="in_flight.written, in_flight.written_at = True, self._clock.monotonic()",
         mutant="in_flight.written_at = self._clock.monotonic()",
         without="a connection that breaks within the write leaves it without a verdict",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_connection_that_closes_within_the_write_fails_the_command_at_once",
-        ),
+        tests=("transport/test_connections.py::test_a_connection_closed_by_the_write_fails_the_command",),
     ),
     Mechanism(
         promise="P3",

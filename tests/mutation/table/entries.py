@@ -14,9 +14,7 @@ MECHANISMS = (
         code='ledger["state"]',
         mutant='"queued"',
         without="what is out, or has ended, is `cancelled`",
-        tests=(
-            "transport/test_cancellation.py::test_a_command_that_is_out_at_another_instance_is_not_called_off",
-        ),
+        tests=("transport/test_cancellation.py::test_a_command_sent_by_another_instance_is_not_cancelled",),
     ),
     Mechanism(
         promise="faults",

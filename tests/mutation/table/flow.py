@@ -61,7 +61,7 @@ MECHANISMS = (
         mutant="",
         without="an outage of Redis fills the memory",
         tests=(
-            "transport/test_protocol.py::test_nobody_is_read_while_too_much_waits_for_the_store",
+            "transport/test_protocol.py::test_a_full_backlog_stops_all_reading",
             "transport/test_backpressure.py::test_a_full_backlog_pauses_all_devices",
         ),
     ),

@@ -30,9 +30,7 @@ MECHANISMS = (
         """,
         mutant="if result.applied: ...",
         without="it is dropped without an answer",
-        tests=(
-            "transport/test_cancellation.py::test_a_command_that_moves_on_during_the_look_up_is_looked_up_again",
-        ),
+        tests=("transport/test_cancellation.py::test_a_command_changed_during_the_look_up_is_read_again",),
     ),
     Mechanism(
         promise="P2",
@@ -55,10 +53,7 @@ MECHANISMS = (
                 self._failed(entry)
         """,
         without="all that wait are let go",
-        tests=(
-            "transport/test_cancellation.py::"
-            "test_a_cancel_whose_ledger_cannot_be_read_does_not_keep_the_others_waiting",
-        ),
+        tests=("transport/test_cancellation.py::test_an_unreadable_ledger_delays_no_other_cancel",),
     ),
     Mechanism(
         promise="P1",
@@ -102,7 +97,7 @@ MECHANISMS = (
         code="self._commands.release(in_flight)",
         mutant="",
         without="it stays in line here too",
-        tests=("transport/test_handover.py::test_a_command_that_somebody_else_took_is_let_go_of",),
+        tests=("transport/test_handover.py::test_a_command_taken_by_another_instance_is_dropped",),
     ),
     Mechanism(
         promise="P2",
@@ -114,7 +109,7 @@ MECHANISMS = (
         mutant="",
         without="a cancel that came meanwhile is forgotten",
         tests=(
-            "transport/test_device_queue_writes.py::test_what_was_said_during_a_hand_over_is_heard_when_it_fails",
+            "transport/test_device_queue_writes.py::test_inputs_during_a_hand_over_are_handled_if_it_fails",
         ),
     ),
     Mechanism(
@@ -175,7 +170,7 @@ MECHANISMS = (
         code="self.heard(in_flight, result)",
         mutant="",
         without="a host whose clock is wrong expires, or sends, at the wrong time",
-        tests=("transport/test_device_queue_writes.py::test_each_word_of_the_ledger_tells_the_time",),
+        tests=("transport/test_device_queue_writes.py::test_each_reply_of_the_ledger_sets_the_time",),
     ),
     Mechanism(
         promise="faults",
@@ -186,9 +181,7 @@ MECHANISMS = (
         code="self._left_at[imei] = now",
         mutant="pass",
         without="commands for it are refused as soon as it is gone",
-        tests=(
-            "transport/test_connections.py::test_a_command_for_a_device_that_left_is_taken_within_the_grace",
-        ),
+        tests=("transport/test_connections.py::test_a_command_is_accepted_within_the_reconnect_grace",),
     ),
     Mechanism(
         promise="bounds",
@@ -212,7 +205,7 @@ MECHANISMS = (
         code="holder != self._instance_id",
         mutant="True",
         without="it is handed to ourselves, hop by hop, and then lost",
-        tests=("transport/test_handover.py::test_a_device_that_nobody_else_holds_is_waited_for",),
+        tests=("transport/test_handover.py::test_a_device_without_another_holder_is_waited_for",),
     ),
     Mechanism(
         promise="P3",

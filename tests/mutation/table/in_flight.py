@@ -14,9 +14,7 @@ MECHANISMS = (
         code="in_flight.pending is not None or in_flight.moving",
         mutant="False",
         without="two moves are decided from the same state",
-        tests=(
-            "transport/test_cancellation.py::test_a_cancel_that_comes_while_sent_is_being_committed_is_too_late",
-        ),
+        tests=("transport/test_cancellation.py::test_a_cancel_while_sent_is_committed_is_too_late",),
     ),
     Mechanism(
         promise="P2",
@@ -27,10 +25,7 @@ MECHANISMS = (
         code="self.propose(in_flight, trigger, remove=remove, **facts)",
         mutant="pass",
         without="an answer that came while a move was on its way is forgotten",
-        tests=(
-            "transport/test_cancellation.py::"
-            "test_a_cancel_that_comes_before_queued_is_committed_is_heard_before_anything_is_sent",
-        ),
+        tests=("transport/test_cancellation.py::test_a_cancel_before_queued_is_committed_comes_first",),
     ),
     Mechanism(
         promise="P1",
@@ -55,10 +50,7 @@ MECHANISMS = (
         code='held_imei=self.request.imei if sent else ""',
         mutant="",
         without="the script is not asked to look",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_connection_whose_device_another_instance_holds_is_superseded",
-        ),
+        tests=("transport/test_connections.py::test_a_device_held_by_another_instance_is_superseded",),
     ),
     Mechanism(
         promise="P1",
@@ -80,10 +72,7 @@ MECHANISMS = (
         code="self._commit(in_flight, replace(event, recovered=True), in_flight.removing)",
         mutant="self.release(in_flight)",
         without="what is out when Redis comes back empty has no verdict",
-        tests=(
-            "transport/test_dispatcher.py::"
-            "test_a_sent_command_whose_ledger_is_lost_ends_with_its_real_outcome",
-        ),
+        tests=("transport/test_dispatcher.py::test_a_sent_command_without_ledger_keeps_its_outcome",),
     ),
     Mechanism(
         promise="P1",
@@ -94,10 +83,7 @@ MECHANISMS = (
         code="self.release(in_flight)",
         mutant="",
         without="it keeps the command in line",
-        tests=(
-            "transport/test_dispatcher.py::"
-            "test_a_command_that_an_adopter_ended_before_it_was_sent_is_not_written",
-        ),
+        tests=("transport/test_dispatcher.py::test_a_command_ended_by_an_adopter_is_not_written",),
     ),
     Mechanism(
         promise="P3",
@@ -108,7 +94,7 @@ MECHANISMS = (
         code="self._notes.late_outcome(in_flight, event)",
         mutant="",
         without="the answer of a device is lost",
-        tests=("transport/test_dispatcher.py::test_an_outcome_that_comes_after_anothers_verdict_is_a_note",),
+        tests=("transport/test_dispatcher.py::test_an_outcome_after_that_of_another_is_a_note",),
     ),
     Mechanism(
         promise="P2",
@@ -119,10 +105,7 @@ MECHANISMS = (
         code="self.give_up(in_flight, result.detail, event)",
         mutant="self.release(in_flight)",
         without="it is dropped in silence",
-        tests=(
-            "transport/test_dispatcher.py::"
-            "test_a_verdict_that_the_store_refuses_is_published_beside_the_dead_letter",
-        ),
+        tests=("transport/test_dispatcher.py::test_a_refused_outcome_is_published_with_the_dead_letter",),
     ),
     Mechanism(
         promise="P5",
@@ -146,7 +129,7 @@ MECHANISMS = (
         """,
         without="the log tells the next command's `sent` before this one's end",
         tests=(
-            "transport/test_device_queue_writes.py::test_the_verdict_of_one_command_is_told_before_the_next_is_sent",
+            "transport/test_device_queue_writes.py::test_the_outcome_is_published_before_the_next_is_sent",
         ),
     ),
     Mechanism(
@@ -158,7 +141,7 @@ MECHANISMS = (
         code="in_flight.backlog.pop(0)",
         mutant="in_flight.backlog.pop()",
         without="what came last decides",
-        tests=("transport/test_in_flight.py::test_inputs_that_waited_are_heard_in_their_order",),
+        tests=("transport/test_in_flight.py::test_waiting_inputs_are_handled_in_order",),
     ),
     Mechanism(
         promise="P1",
@@ -173,10 +156,8 @@ MECHANISMS = (
         mutant="",
         without="after a failover, or for its repetition, the command is written again",
         tests=(
-            "transport/test_in_flight.py::"
-            "test_what_was_done_with_a_command_that_another_has_decided_is_remembered",
-            "transport/test_recent_outcomes.py::"
-            "test_a_producer_that_repeats_it_while_it_is_out_has_to_wait_for_the_verdict",
+            "transport/test_in_flight.py::test_work_on_a_command_ended_elsewhere_is_remembered",
+            "transport/test_recent_outcomes.py::test_a_command_repeated_while_sent_waits_for_the_outcome",
         ),
     ),
     Mechanism(
@@ -202,11 +183,6 @@ MECHANISMS = (
         code="self.recent_outcomes.add(letter.events[-1])",
         mutant="",
         without="it is sent when its entry comes again, after `not_sent`",
-        tests=(
-            (
-                "transport/test_in_flight.py::"
-                "test_a_command_that_was_given_up_is_not_sent_when_it_is_asked_for_again"
-            ),
-        ),
+        tests=(("transport/test_in_flight.py::test_a_command_given_up_is_not_sent_when_asked_again"),),
     ),
 )

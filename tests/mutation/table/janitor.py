@@ -198,7 +198,7 @@ MECHANISMS = (
         code="self._now_ms() - started > self._settings.retention * 1000",
         mutant="True",
         without="what producers still send to it is never answered",
-        tests=("store/test_janitor.py::test_an_instance_is_forgotten_when_it_is_older_than_the_retention",),
+        tests=("store/test_janitor.py::test_an_instance_older_than_the_retention_is_forgotten",),
     ),
     Mechanism(
         promise="P2",

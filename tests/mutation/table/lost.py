@@ -21,8 +21,7 @@ MECHANISMS = (
         mutant="...",
         without="after a failover that lost its `sent` a command is written again",
         tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again",
+            "transport/test_recent_outcomes.py::test_an_answered_command_is_restored_and_not_written_again",
         ),
     ),
     Mechanism(
@@ -35,8 +34,7 @@ MECHANISMS = (
         mutant="",
         without="a command that it has finished looks new to it",
         tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_a_command_that_was_answered_is_not_written_again_and_its_verdict_is_told_again",
+            "transport/test_recent_outcomes.py::test_an_answered_command_is_restored_and_not_written_again",
         ),
     ),
     Mechanism(
@@ -48,10 +46,7 @@ MECHANISMS = (
         code="not self._restored(in_flight, event, result)",
         mutant="True",
         without="the command stays without a verdict in a Redis that has lost its `sent`",
-        tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_the_verdict_on_a_command_that_is_out_finds_its_sent_lost_and_tells_both",
-        ),
+        tests=("transport/test_recent_outcomes.py::test_an_outcome_restores_its_lost_sent_event",),
     ),
     Mechanism(
         promise="P5",
@@ -62,10 +57,7 @@ MECHANISMS = (
         code="in_hand.follower = request",
         mutant="",
         without="the next command goes out first, and the repetition waits for the next look",
-        tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_a_command_that_is_repeated_while_it_waits_goes_out_before_what_was_asked_after_it",
-        ),
+        tests=("transport/test_recent_outcomes.py::test_a_command_repeated_while_queued_keeps_its_place",),
     ),
     Mechanism(
         promise="P5",
@@ -77,8 +69,7 @@ MECHANISMS = (
         mutant="",
         without="its time to live ends first, and the next command passes it",
         tests=(
-            "transport/test_recent_outcomes.py::"
-            "test_a_command_that_is_repeated_while_it_waits_has_the_time_of_the_repetition",
+            "transport/test_recent_outcomes.py::test_a_command_repeated_while_queued_takes_the_new_expiry",
         ),
     ),
     Mechanism(
@@ -93,7 +84,7 @@ MECHANISMS = (
         """,
         mutant="*before, verdict = lost or [event]",
         without="it is proposed again and again, for ever",
-        tests=("transport/test_in_flight.py::test_a_verdict_that_finds_an_earlier_one_is_told_once",),
+        tests=("transport/test_in_flight.py::test_an_outcome_after_an_earlier_one_is_published_once",),
     ),
     Mechanism(
         promise="faults",
@@ -115,10 +106,7 @@ MECHANISMS = (
         code="self._commands.recent_outcomes.find(request.command_id) is not known",
         mutant="False",
         without="a command that has just been answered is written again for its repetition",
-        tests=(
-            "transport/test_duplicates.py::"
-            "test_what_is_repeated_behind_its_verdict_and_then_forgotten_is_not_written",
-        ),
+        tests=("transport/test_duplicates.py::test_a_forgotten_duplicate_after_the_outcome_is_not_written",),
     ),
     Mechanism(
         promise="P2",
@@ -129,9 +117,6 @@ MECHANISMS = (
         code="found.seq and not found.terminal",
         mutant="found.seq and not found.terminal and verdict is None",
         without="it is asked about at every look, and never ends",
-        tests=(
-            "transport/test_duplicates.py::"
-            "test_what_was_refused_here_and_begun_elsewhere_is_carried_out_when_it_is_moved_here",
-        ),
+        tests=("transport/test_duplicates.py::test_a_command_refused_here_is_accepted_when_moved_here",),
     ),
 )

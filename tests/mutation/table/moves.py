@@ -143,7 +143,7 @@ MECHANISMS = (
         without="a connection that was superseded elsewhere is written to",
         tests=(
             "contract/test_moves.py::"
-            "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-True-HELD_ELSEWHERE-gw-2]",
+            "test_sent_is_refused_if_a_live_instance_holds_the_device[fake-gw-2-True-HELD_ELSEWHERE-gw-2]",
         ),
     ),
     Mechanism(
@@ -156,7 +156,7 @@ MECHANISMS = (
         without="the entry of a dead instance takes the device from us",
         tests=(
             "contract/test_moves.py::"
-            "test_sent_is_committed_unless_another_living_instance_holds_the_device[fake-gw-2-False-OK-]",
+            "test_sent_is_refused_if_a_live_instance_holds_the_device[fake-gw-2-False-OK-]",
         ),
     ),
     Mechanism(

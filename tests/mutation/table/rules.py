@@ -40,7 +40,7 @@ MECHANISMS = (
         without="a misspelt trigger counts as one that came too late, and is dropped",
         tests=(
             "fsm/test_machine.py::test_a_trigger_the_table_does_not_know_raises",
-            "transport/test_in_flight.py::test_an_unknown_trigger_raises_also_behind_an_uncommitted_event",
+            "transport/test_in_flight.py::test_an_unknown_trigger_raises_behind_an_uncommitted_event",
         ),
     ),
     Mechanism(
@@ -52,9 +52,7 @@ MECHANISMS = (
         code="COMMAND.check(trigger)",
         mutant="",
         without="it raises later, where the ledger's answer is handled",
-        tests=(
-            "transport/test_in_flight.py::test_an_unknown_trigger_raises_also_behind_an_uncommitted_event",
-        ),
+        tests=("transport/test_in_flight.py::test_an_unknown_trigger_raises_behind_an_uncommitted_event",),
     ),
     Mechanism(
         promise="P2",
@@ -238,10 +236,7 @@ MECHANISMS = (
         code="_WITHDRAWALS.get(close_reason, CONNECTION_LOST)",
         mutant="CONNECTION_LOST",
         without="every close is `connection_lost`",
-        tests=(
-            "transport/test_connections.py::"
-            "test_a_command_whose_connection_closes_before_the_commit_is_withdrawn",
-        ),
+        tests=("transport/test_connections.py::test_a_close_before_the_commit_withdraws_the_command",),
     ),
     Mechanism(
         promise="P2",

@@ -159,7 +159,7 @@ MECHANISMS = (
         code="self.connected >= self._room",
         mutant="False",
         without="the process runs out of files",
-        tests=("transport/test_protocol.py::test_beyond_the_limit_of_connections_nobody_comes_in",),
+        tests=("transport/test_protocol.py::test_connections_beyond_the_limit_are_closed",),
     ),
     Mechanism(
         promise="bounds",
@@ -170,7 +170,7 @@ MECHANISMS = (
         code="self._per_host and self._unidentified[host] >= self._per_host",
         mutant="False",
         without="one address takes all the room",
-        tests=("transport/test_protocol.py::test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",),
+        tests=("transport/test_protocol.py::test_connections_beyond_the_limit_of_an_address_are_closed",),
     ),
     Mechanism(
         promise="bounds",
@@ -181,7 +181,7 @@ MECHANISMS = (
         code="self._unidentified[host] -= 1",
         mutant="pass",
         without="an address that came often is refused for ever",
-        tests=("transport/test_protocol.py::test_beyond_the_limit_of_an_address_nobody_comes_in_from_there",),
+        tests=("transport/test_protocol.py::test_connections_beyond_the_limit_of_an_address_are_closed",),
     ),
     Mechanism(
         promise="bounds",
@@ -330,7 +330,7 @@ MECHANISMS = (
         code='not all(name.startswith("ssl_") for name in others)',
         mutant="False",
         without="`?retry_on_timeout=1` makes the client repeat writes",
-        tests=("store/test_client.py::test_a_url_that_names_no_server_is_refused_without_its_password",),
+        tests=("store/test_client.py::test_a_url_without_a_server_is_refused_and_hides_its_password",),
     ),
     Mechanism(
         promise="security",
@@ -341,6 +341,6 @@ MECHANISMS = (
         code="rtt_ms=event.rtt_ms",
         mutant="response=event.response",
         without="what a device answered is logged",
-        tests=("transport/test_in_flight.py::test_the_line_of_a_verdict_holds_nothing_of_what_was_said",),
+        tests=("transport/test_in_flight.py::test_the_log_line_of_an_outcome_holds_no_text",),
     ),
 )

@@ -58,12 +58,7 @@ MECHANISMS = (
         code="return (*items, _out_of_step())",
         mutant="items.append(_out_of_step())",
         without="it is stored, for a device that gets no acknowledgement",
-        tests=(
-            (
-                ""
-                "transport/test_stream.py::test_wrong_checksums_in_a_row_are_a_fault_and_nothing_after_it_is_read"
-            ),
-        ),
+        tests=(("transport/test_stream.py::test_bad_checksums_in_a_row_end_the_reading"),),
     ),
     Mechanism(
         promise="faults",

@@ -17,10 +17,7 @@ MECHANISMS = (
             context.telemetry.store(frame)
         """,
         without="it is acknowledged when it is read",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored",
-        ),
+        tests=("transport/test_protocol.py::test_a_stored_frame_is_acknowledged_with_its_count",),
     ),
     Mechanism(
         promise="P7",
@@ -176,10 +173,7 @@ MECHANISMS = (
         code="encode_ack(count)",
         mutant="encode_ack(1)",
         without="the device sends the frame again for ever",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_a_frame_is_acknowledged_with_its_number_of_records_when_it_is_stored",
-        ),
+        tests=("transport/test_protocol.py::test_a_stored_frame_is_acknowledged_with_its_count",),
     ),
     Mechanism(
         promise="P7",
@@ -190,10 +184,7 @@ MECHANISMS = (
         code="self._store(frame.count, pending_raw(frame, self.imei, now_ms, self._stored))",
         mutant="self._write(encode_ack(frame.count))",
         without="it is acknowledged and lost",
-        tests=(
-            "transport/test_protocol.py::"
-            "test_a_frame_that_cannot_be_decoded_is_acknowledged_when_it_is_stored",
-        ),
+        tests=("transport/test_protocol.py::test_an_undecodable_frame_is_acknowledged_once_stored",),
     ),
     Mechanism(
         promise="P7",
@@ -206,7 +197,7 @@ MECHANISMS = (
         without="noise is stored as telemetry",
         tests=(
             "transport/test_frame.py::test_a_flipped_byte_makes_a_bad_frame_and_framing_holds",
-            "transport/test_protocol.py::test_a_frame_with_a_bad_checksum_is_neither_stored_nor_acknowledged",
+            "transport/test_protocol.py::test_a_bad_checksum_is_neither_stored_nor_acknowledged",
         ),
     ),
     Mechanism(
@@ -318,6 +309,6 @@ MECHANISMS = (
         code="self._unacked.pop(0)",
         mutant="self._unacked.pop()",
         without="a device reads another frame's count and sends again, or worse, does not",
-        tests=("transport/test_protocol.py::test_frames_are_acknowledged_in_their_order",),
+        tests=("transport/test_protocol.py::test_frames_are_acknowledged_in_order",),
     ),
 )

@@ -14,12 +14,7 @@ MECHANISMS = (
         code="self.writes.free and not self.writes.waiting",
         mutant="self.writes.free",
         without="the second takes the turn of the first, which is written before it is queued",
-        tests=(
-            (
-                "transport/test_device_queue.py::"
-                "test_a_command_does_not_take_the_place_of_one_whose_begin_is_on_its_way"
-            ),
-        ),
+        tests=(("transport/test_device_queue.py::test_a_command_does_not_overtake_one_being_accepted"),),
     ),
     Mechanism(
         promise="P2",
@@ -33,9 +28,7 @@ MECHANISMS = (
         """,
         mutant="...",
         without="a committed command is never written when one behind it is called off",
-        tests=(
-            ("transport/test_device_queue.py::test_who_leaves_the_line_does_not_undo_the_turn_of_the_first"),
-        ),
+        tests=(("transport/test_device_queue.py::test_leaving_the_queue_does_not_change_the_first"),),
     ),
     Mechanism(
         promise="P1",
@@ -46,12 +39,7 @@ MECHANISMS = (
         code="self.writes.waiting.clear()",
         mutant="",
         without="what waited behind a command that is held elsewhere waits twice",
-        tests=(
-            (
-                "transport/test_connections.py::"
-                "test_what_waited_behind_a_command_that_is_held_elsewhere_waits_once"
-            ),
-        ),
+        tests=(("transport/test_connections.py::test_commands_behind_one_held_elsewhere_wait_once"),),
     ),
     Mechanism(
         promise="P3",
@@ -93,9 +81,7 @@ MECHANISMS = (
                 ...
         """,
         without="the others are not written when the device comes",
-        tests=(
-            "transport/test_cancellation.py::test_of_several_commands_that_wait_for_their_device_one_is_called_off",
-        ),
+        tests=("transport/test_cancellation.py::test_one_of_several_waiting_commands_is_cancelled",),
     ),
     Mechanism(
         promise="P3",

@@ -41,7 +41,7 @@ MECHANISMS = (
                 ...
         """,
         without="a Redis that hangs holds up the stop",
-        tests=("transport/test_gateway_tasks.py::test_a_last_look_that_hangs_is_given_up",),
+        tests=("transport/test_gateway_tasks.py::test_a_hanging_last_read_is_given_up",),
     ),
     Mechanism(
         promise="P5",
@@ -52,7 +52,7 @@ MECHANISMS = (
         code='await self._tasks.ended("reader", LAST_READ_TIMEOUT)',
         mutant="pass",
         without="two read at once, and commands come in an order of their own",
-        tests=("transport/test_gateway_tasks.py::test_the_last_look_is_taken_when_the_reader_has_ended",),
+        tests=("transport/test_gateway_tasks.py::test_the_last_read_comes_after_the_reader_ended",),
     ),
     Mechanism(
         promise="P7",
@@ -63,12 +63,7 @@ MECHANISMS = (
         code="await _until(lambda: not self.sessions.connected, 1.0)",
         mutant="",
         without="the last acknowledgements are cut off",
-        tests=(
-            (
-                "transport/test_gateway_tasks.py::"
-                "test_sockets_have_a_while_to_close_before_they_are_closed_by_force"
-            ),
-        ),
+        tests=(("transport/test_gateway_tasks.py::test_sockets_have_time_to_close_before_they_are_aborted"),),
     ),
     Mechanism(
         promise="registry",
