@@ -49,6 +49,24 @@ async def test_a_silent_connection_counts_until_its_timeout(
     assert not come(wire, "10.0.0.1")[1].aborted
 
 
+@pytest.mark.parametrize(
+    ("hosts", "other"),
+    [
+        pytest.param(("2001:db8::1", "2001:db8::ff:1", "2001:db8::2"), "2001:db8:0:1::1", id="IPv6"),
+        pytest.param(("::ffff:10.0.0.1", "10.0.0.1", "::ffff:a00:1"), "::ffff:10.0.0.2", id="IPv4 in IPv6"),
+        pytest.param(("fe80::1%eth0", "fe80::1%eth0", "fe80::2%eth0"), "fe81::1%eth0", id="with a zone"),
+    ],
+)
+async def test_addresses_that_one_peer_may_have_count_as_one(
+    wire: Wire, hosts: tuple[str, ...], other: str
+) -> None:
+    silent = [come(wire, host)[0] for host in hosts]
+    assert [come(wire, host)[1].aborted for host in (*hosts, other)] == [True] * LIMIT + [False]
+    for connection in silent:
+        connection.connection_lost(None)
+    assert not come(wire, hosts[0])[1].aborted
+
+
 async def test_the_end_of_a_device_frees_no_place_of_its_address(wire: Wire) -> None:
     device, _ = come(wire, "10.0.0.1")
     device.data_received(encode_handshake("352093081452251"))

@@ -1,5 +1,7 @@
 """Admission: limits the number of connections, in total and for each address.
 
+An address is one of IPv4, or a network /64 of IPv6: who has one address of it has all of them (RFC 6177).
+
 A connection counts for the total from its accept to its end. It counts for its address only until its device
 is identified. So a fleet behind one address (the NAT of a carrier, a load balancer) is not limited, but a
 peer that connects and sends nothing can use only the limit of one address, until the handshake time-out.
@@ -8,6 +10,8 @@ peer that connects and sends nothing can use only the limit of one address, unti
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 import structlog
 
@@ -27,6 +31,19 @@ _ADVICE = {
     _FILES: "raise the limit of open files (LimitNOFILE, ulimit -n)",
     _ADDRESS: "raise --max-connections-per-ip if these are devices; it counts connections that sent no IMEI",
 }
+
+
+@lru_cache(maxsize=4096)
+def network_of(host: str) -> str:
+    """What counts as one address: `host`, or the network /64 that it is in; what is no address as it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 class Admission:
@@ -71,17 +88,19 @@ class Admission:
 
     def claim(self, host: str, now: float) -> bool:
         """Count an unidentified connection for its address, unless the limit is reached."""
-        if self._per_host and self._unidentified[host] >= self._per_host:
-            self._refuse(host, _ADDRESS, now)
+        network = network_of(host)
+        if self._per_host and self._unidentified[network] >= self._per_host:
+            self._refuse(network, _ADDRESS, now)
             return False
-        self._unidentified[host] += 1
+        self._unidentified[network] += 1
         return True
 
     def release(self, host: str) -> None:
         """Stop counting a connection for its address: it was identified, or is closed."""
-        self._unidentified[host] -= 1
-        if self._unidentified[host] <= 0:
-            del self._unidentified[host]
+        network = network_of(host)
+        self._unidentified[network] -= 1
+        if self._unidentified[network] <= 0:
+            del self._unidentified[network]
 
     def leave(self, host: str | None) -> None:
         """A connection is closed; `host` is its address if it still counts for the address."""
