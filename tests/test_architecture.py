@@ -117,6 +117,16 @@ def test_shared_transport_modules_import_only_the_codecs() -> None:
     assert {path.stem for path in (ROOT / "transport").glob("*.py")} - {"__init__"} == SHARED
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("transport/commands/")])
+def test_the_command_side_acts_in_its_dispatcher_alone(name: str) -> None:
+    """The other parts decide, and say what follows; a look-up of a ledger is the only task."""
+    source = (ROOT / name).read_text(encoding="utf-8")
+    acts = re.compile(r"\blink\.(send|taint|clear|close)\(|\blink\.speaks = |\bLedgerPort\b|\basyncio\b")
+    allowed = {"dispatcher.py": {"LedgerPort", "link"}, "lookups.py": {"LedgerPort", "asyncio"}}
+    found = {match.group().rstrip(" =(").split(".")[0] for match in acts.finditer(source)}
+    assert found <= allowed.get(Path(name).name, set())
+
+
 def test_no_two_files_import_each_other_not_even_for_types() -> None:
     graph = {module(path): set(modules(path)) & MODULES - {module(path)} for path in FILES}
     while leaves := {name for name, found in graph.items() if not found & graph.keys()}:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
 from fsm.moves import Status
 from tests.transport.desk import OTHER_IMEI, Desk
 
@@ -59,6 +61,24 @@ def test_two_devices_do_not_wait_for_each_other(desk: Desk) -> None:
     desk.ask("b", OTHER_IMEI)
     desk.ledger.settle()
     assert (one.texts, other.texts) == (["a"], ["b"])
+
+
+def test_what_an_error_leaves_over_is_carried_out_with_the_next_input(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down() -> None:
+        raise RuntimeError
+
+    one, _ = desk.connect(), desk.connect(OTHER_IMEI)
+    desk.ask("a")
+    desk.ask("b", OTHER_IMEI)
+    desk.ledger.settle()
+    monkeypatch.setattr(one, "taint", break_down)
+    with pytest.raises(RuntimeError):
+        desk.at(30)
+    desk.sweep()
+    desk.ledger.settle()
+    assert (desk.life("a")[-1], desk.life("b")[-1]) == ("timeout response_timeout maybe_sent",) * 2
 
 
 # What the ledger may answer

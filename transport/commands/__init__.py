@@ -16,7 +16,9 @@ A command's life is told in four files: `consumer` (its entry, its first event),
 events and what the ledger answers), `device_queue` (its turn, its frame, its answer), and `dispatcher` (what
 comes in and what goes out).
 
+`lookups` reads the ledgers of cancelled commands for the dispatcher: the only task, and the only wait.
+
 Invariants: a command changes only by an event that the ledger has committed, one at a time, and `sent` is
-committed before the frame is written. One command is out on a connection at a time, in stream order. Nothing
-here waits: a result of the ledger comes back as an input, and time is a sweep over deadlines.
+committed before the frame is written. One command is out on a connection at a time, in stream order. A result
+of the ledger comes back as an input, and time is a sweep over deadlines.
 """

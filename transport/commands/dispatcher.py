@@ -19,7 +19,7 @@ from typing import Any, get_args
 from fsm.moves import Entry, Move, MoveResult
 from fsm.outbound import CancelRequest
 from transport.clock import Clock
-from transport.commands.cancellation import Cancellation, Cancelling, Lookups
+from transport.commands.cancellation import Cancellation, Cancelling
 from transport.commands.consumer import CommandConsumer, DeadLetter, Opening, Refusal
 from transport.commands.device_queue import DeviceQueue, LateAnswer, published
 from transport.commands.device_queues import DeviceQueues
@@ -39,6 +39,7 @@ from transport.commands.endings import Endings
 from transport.commands.handover import Handover, Moving
 from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import InFlightCommand
+from transport.commands.lookups import Lookups
 from transport.commands.notes import Notes
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.metrics import Metrics
@@ -117,16 +118,18 @@ class Dispatcher:
             return
         self._busy = True
         try:
-            handler(*given)
-            for effect in self._effects.take():
-                self._carriers[type(effect)](effect)
+            self._handle(handler, given)
             while self._inputs:
-                handler, given = self._inputs.popleft()
-                handler(*given)
-                for effect in self._effects.take():
-                    self._carriers[type(effect)](effect)
+                self._handle(*self._inputs.popleft())
         finally:
             self._busy = False
+
+    def _handle(self, handler: Callable[..., None], given: tuple[Any, ...]) -> None:
+        handler(*given)
+        pending = self._effects.pending
+        while pending:
+            effect = pending.popleft()
+            self._carriers[type(effect)](effect)
 
     # Entries
 

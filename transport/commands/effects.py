@@ -6,6 +6,7 @@ dispatcher handles them next. The others are for a connection, or read the ledge
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -88,27 +89,25 @@ Effect = Move | Write | Taint | Clear | Speaks | Close | LookUp | Repeat | Advan
 class Effects:
     """The effects of the input that is being handled, in the order in which they were decided.
 
+    Attributes:
+        pending: what is not carried out yet.
+
     Args:
         receive: where an answer of the ledger comes in, with what was said about its move.
     """
 
-    __slots__ = ("_effects", "_receive")
+    __slots__ = ("_receive", "pending")
 
     def __init__(self, receive: Callable[[object, MoveResult], None]) -> None:
         self._receive = receive
-        self._effects: list[Effect] = []
+        self.pending: deque[Effect] = deque()
 
     def add(self, effect: Effect) -> None:
         """`effect` follows."""
-        self._effects.append(effect)
+        self.pending.append(effect)
 
     def submit(self, move: Move, about: object = None) -> None:
         """Submit `move`; the class of `about` says who handles the ledger's answer."""
         if about is not None:
             move.done = partial(self._receive, about)
-        self._effects.append(move)
-
-    def take(self) -> list[Effect]:
-        """Take what follows out."""
-        effects, self._effects = self._effects, []
-        return effects
+        self.pending.append(move)

@@ -36,7 +36,7 @@ MECHANISMS = (
         promise="P2",
         name="one cancel spares the others",
         what="A cancel whose ledger cannot be read does not keep the others waiting.",
-        file="transport/commands/cancellation.py",
+        file="transport/commands/lookups.py",
         where="Lookups._look_up_all",
         code="""
             try:

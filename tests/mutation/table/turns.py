@@ -100,4 +100,17 @@ MECHANISMS = (
             "transport/test_connections.py::test_what_a_write_causes_is_handled_when_the_write_has_ended",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="an error in one effect spares the others",
+        what="Effects that an error leaves over are carried out with the next input.",
+        file="transport/commands/dispatcher.py",
+        where="Dispatcher._handle",
+        code="pending = self._effects.pending",
+        mutant="pending, self._effects.pending = self._effects.pending, type(self._effects.pending)()",
+        without="a command whose verdict was decided is never given it",
+        tests=(
+            "transport/test_dispatcher.py::test_what_an_error_leaves_over_is_carried_out_with_the_next_input",
+        ),
+    ),
 )
