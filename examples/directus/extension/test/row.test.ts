@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { changesOf, entryOf, forbiddenInChange, forbiddenInNew, summary } from '../src/row.ts';
+import { row } from './fakes.ts';
+
+test('an entry has the text as it is, and no field without a value', () => {
+	assert.deepEqual(entryOf(row('c1', { payload: '  getinfo ', codec: '' })), [
+		'command_id', 'c1', 'imei', '352094080000000', 'payload', '  getinfo ', 'expect_response', '1',
+	]);
+});
+
+test('an entry has every option of the row', () => {
+	const given = row('c1', {
+		codec: '14', expires_at: '2030-01-01T00:00:00Z', response_timeout: 7.5, expect_response: 0, offline: 'wait',
+		user_created: 'u1', retry_of: 'c0',
+	});
+	assert.equal(
+		entryOf(given).slice(6).join(' '),
+		'codec 14 expires_at 2030-01-01T00:00:00Z response_timeout 7.5 expect_response 0 offline wait requested_by u1 retry_of c0',
+	);
+});
+
+test('an event changes its row, and an empty reason is none', () => {
+	const event = {
+		seq: '3', state: 'responded', reason: '', delivery: 'answered', response: 'OK', terminal: '1', at: 'now', rtt_ms: '12',
+	};
+	assert.deepEqual(changesOf(event), {
+		state: 'responded', reason: null, delivery: 'answered', detail: null, summary: 'Answered.', last_seq: 3,
+		response: 'OK', rtt_ms: 12, finished_at: 'now',
+	});
+});
+
+test('an event without an answer leaves the answer of the row alone', () => {
+	assert.ok(!('response' in changesOf({ seq: '2', state: 'sent', delivery: 'maybe_sent', at: 'now' })));
+});
+
+test('an answer that is cut says so, and hex stands for what is not printable', () => {
+	assert.equal(changesOf({ seq: '3', state: 'responded', response_hex: '00ff', truncated: '1' })['response'], '00ff [cut]');
+});
+
+test('only what was not sent is called safe to repeat', () => {
+	const failed = (delivery: string) => summary({ state: 'failed', reason: 'connection_lost', delivery });
+	assert.match(failed('not_sent'), /safe to send it again/);
+	for (const delivery of ['maybe_sent', 'received']) assert.match(failed(delivery), /may have obeyed/);
+	assert.equal(failed('answered'), 'The tracker refused.');
+});
+
+test('people may ask and cancel, and nothing else', () => {
+	assert.deepEqual(forbiddenInNew({ imei: '1', payload: 'x', state: 'responded', position: 0 }), ['state', 'position']);
+	assert.deepEqual(forbiddenInChange({ cancel_requested: true }), []);
+	assert.deepEqual(forbiddenInChange({ cancel_requested: false, response: 'forged' }), ['cancel_requested', 'response']);
+});
