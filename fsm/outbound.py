@@ -31,7 +31,6 @@ ECHO_LIMIT = 256
 FIELD_LIMIT = 65_536
 MAX_AHEAD_MS = 24 * 3600 * 1000
 EPOCH_MS_FLOOR = 10**12
-MAX_HOPS = 3
 
 
 @dataclass(slots=True, frozen=True)

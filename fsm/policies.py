@@ -268,10 +268,12 @@ def policy_for(occasion: Occasion, stage: str) -> Policy:
 
 
 def fire_for(occasion: Occasion, stage: str) -> Fire | None:
-    """The row for `occasion` and `stage`, if it moves the command; None if it does not.
+    """The row for `occasion` and `stage`, if it moves the command; None if it does not, or nothing has begun.
 
     Raises:
         UnknownState: there is no such stage at this occasion.
     """
+    if stage == "new":
+        return None
     policy = policy_for(occasion, stage)
     return policy if isinstance(policy, Fire) else None

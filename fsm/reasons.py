@@ -171,21 +171,3 @@ RULES: Final = cast("dict[tuple[str, str], EdgeRule]", EDGE_RULES)
 
 REASONS: Final = frozenset(reason for rule in EDGE_RULES.values() for reason in rule.reasons)
 """Every reason of an edge of the command machine."""
-
-_FAILURES: Final[dict[str, CommandReason]] = {
-    SUPERSEDED: SESSION_SUPERSEDED,
-    SHUTDOWN: GATEWAY_SHUTDOWN,
-    PROTOCOL_ERROR: PROTOCOL_ERROR,
-    WRITE_OVERFLOW: WRITE_ERROR,
-}
-_WITHDRAWALS: Final[dict[str, CommandReason]] = {SUPERSEDED: SESSION_SUPERSEDED, SHUTDOWN: GATEWAY_SHUTDOWN}
-
-
-def failure_for(close_reason: str) -> CommandReason:
-    """The reason of a written command that fails because its session closes for `close_reason`."""
-    return _FAILURES.get(close_reason, CONNECTION_LOST)
-
-
-def withdrawal_for(close_reason: str) -> CommandReason:
-    """The reason of a committed, unwritten command that is withdrawn because its session closes."""
-    return _WITHDRAWALS.get(close_reason, CONNECTION_LOST)

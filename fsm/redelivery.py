@@ -12,12 +12,16 @@ what follows (`policy_at`):
 
 from __future__ import annotations
 
+from typing import Final
+
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.errors import UnknownState
 from fsm.events import CommandEvent
 from fsm.moves import MoveResult, Status
-from fsm.outbound import MAX_HOPS
-from fsm.policies import LEAVE, HandOver, LedgerOccasion, Policy, Resume, fire_for, policy_for
+from fsm.policies import LEAVE, REMOVE, HandOver, LedgerOccasion, Policy, Resume, fire_for, policy_for
+
+MAX_HOPS: Final = 3
+"""How often a command may move between instances."""
 
 
 def movable(request: CommandRequest) -> bool:
@@ -35,6 +39,11 @@ def command_of(first: CommandEvent, result: MoveResult) -> Command | None:
     if result.status is Status.OK:
         return evolve(Command(first.command_id), first)
     return result.command(first.command_id) if result.status is Status.REDELIVERED else None
+
+
+def has_ended(command: Command) -> bool:
+    """Whether nothing is left of the command but its entry, which is to be removed."""
+    return policy_at("restart", command.state, None, 0) is REMOVE
 
 
 def policy_at(

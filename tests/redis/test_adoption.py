@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fsm.events import SessionEvent
-from fsm.outbound import MAX_HOPS, Limits
+from fsm.outbound import Limits
+from fsm.redelivery import MAX_HOPS
 from store.client.script import Script
 from store.fleet.adoption import Adoption
 from store.keys import Keys

@@ -12,6 +12,7 @@ from fsm.moves import Entry, Status
 from tests.transport.desk import IMEI, Desk
 from tests.transport.fake_ledger import Row
 from transport.commands import verdict_log
+from transport.commands.in_flight_command import Proposal
 
 SAID = "setparam 2004:secret"
 
@@ -37,10 +38,10 @@ def test_an_unknown_trigger_raises_behind_an_uncommitted_event(desk: Desk) -> No
     assert in_flight is not None
     assert in_flight.pending is not None
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher._commands.propose(in_flight, "respnd")
+        desk.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
     desk.ledger.settle()
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher._commands.propose(in_flight, "respnd")
+        desk.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
     assert in_flight.backlog == []
 
 

@@ -9,7 +9,6 @@ from fsm.cancel import decide_cancel
 from fsm.events import CommandEvent
 from fsm.moves import Entry, MoveResult, Status, Step
 from fsm.outbound import CancelRequest
-from fsm.reasons import CANCELLED
 from transport.commands.effects import Effects, LookUp
 from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import ignore
@@ -43,7 +42,7 @@ class Cancellation:
         """Handle one cancel."""
         in_flight = self._entries.find(request.command_id)
         if in_flight is not None:
-            self._commands.propose(in_flight, "fail", reason=CANCELLED, remove=(entry,))
+            self._commands.cancel(in_flight, entry)
             return
         self._entries.add_other(entry)
         self._effects.add(LookUp(request, entry))

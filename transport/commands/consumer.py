@@ -13,23 +13,21 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from fsm.command import SENT, Command, CommandRequest, decide, evolve
+from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
 from fsm.outbound import CancelRequest, parse_entry, verb_allowed
+from fsm.policies import LEAVE, REMOVE, Fire, Policy
 from fsm.reasons import (
     DEVICE_NOT_CONNECTED,
     EXPIRED,
-    GATEWAY_RESTART,
-    GATEWAY_SHUTDOWN,
-    INTERNAL_ERROR,
     INVALID_COMMAND,
     NOT_ALLOWED,
     QUEUE_FULL,
-    CommandReason,
 )
+from fsm.redelivery import command_of, policy_at
 from fsm.serial import codec_for
 from transport.clock import Clock
 from transport.commands.cancellation import Cancellation
@@ -37,7 +35,7 @@ from transport.commands.device_queues import DeviceQueues
 from transport.commands.duplicates import DuplicateEntries
 from transport.commands.effects import Effects
 from transport.commands.in_flight import InFlightCommands
-from transport.commands.in_flight_command import InFlightCommand, ignore
+from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -161,18 +159,17 @@ class CommandConsumer:
         elif result.status is Status.ERROR:
             error, fields = f"{event.detail}; {result.detail}", letter_fields(refusal.fields)
             self._effects.submit(Discard(entry, ignore, error=error, fields=fields, events=(event,)))
-        elif result.status is Status.REDELIVERED:
-            self._end_of_redelivered(entry, event, result)
+        elif (known := command_of(event, result)) is not None:
+            self._end_of_redelivered(known, entry, event.detail)
 
-    def _end_of_redelivered(self, entry: Entry, event: CommandEvent, result: MoveResult) -> None:
+    def _end_of_redelivered(self, command: Command, entry: Entry, detail: str) -> None:
         """An earlier process, with other limits, accepted the entry as a command."""
-        command = result.command(event.command_id)
-        if command.terminal:
+        policy = policy_at("restart", command.state, None, self._clock.now_ms())
+        if policy is REMOVE:
             self._effects.submit(Discard(entry, ignore))
-            return
-        reason: CommandReason = GATEWAY_RESTART if command.state == SENT else INTERNAL_ERROR
-        verdict = decide(command, "fail", reason=reason, detail=event.detail, entry=entry)
-        self._effects.submit(Step(verdict, entry, ignore))
+        elif isinstance(policy, Fire):
+            verdict = decide(command, policy.trigger, reason=policy.reason, detail=detail, entry=entry)
+            self._effects.submit(Step(verdict, entry, ignore))
 
     def discarded(self, letter: DeadLetter, result: MoveResult) -> None:
         """The ledger answered a dead letter."""
@@ -258,22 +255,36 @@ class CommandConsumer:
         request = in_flight.request
         in_flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
         in_flight.command = result.command(request.command_id)
-        if in_flight.command.terminal:
-            self._commands.release(in_flight)
-            self._effects.submit(Discard(in_flight.entry, ignore))
-        elif not in_flight.moved_in:
+        if not in_flight.moved_in:
             self._queues.keep(in_flight)
 
     def _settle_in(self, in_flight: InFlightCommand) -> None:
-        """Queue an open command, unless it has expired or the process restarts or stops."""
-        if in_flight.command.state == SENT:
-            self._commands.propose(in_flight, "fail", reason=GATEWAY_RESTART)
-        elif self._commands.stopping:
-            self._commands.propose(in_flight, "fail", reason=GATEWAY_SHUTDOWN)
-        elif self._clock.now_ms() >= in_flight.request.expires_at:
-            self._commands.propose(in_flight, "expire", reason=EXPIRED)
-        elif in_flight.moved_in and not self._queues.awaits(in_flight.request.imei):
-            self._commands.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
+        """Queue an open command, unless `fsm.redelivery` says otherwise."""
+        policy = policy_at(
+            "restart",
+            in_flight.command.state,
+            in_flight.request,
+            self._clock.now_ms(),
+            stopping=self._commands.stopping,
+            absent=in_flight.moved_in and not self._queues.awaits(in_flight.request.imei),
+        )
+        if policy is REMOVE or policy is LEAVE:
+            self._drop(in_flight, policy)
+            return
+        if isinstance(policy, Fire):
+            self._commands.propose(Proposal(in_flight, policy.trigger, {"reason": policy.reason}))
+        self._go_on(in_flight)
+
+    def _drop(self, in_flight: InFlightCommand, policy: Policy) -> None:
+        """There is nothing to do for the command here; its entry is removed, if that is the policy."""
+        self._commands.release(in_flight)
+        if policy is REMOVE:
+            self._effects.submit(Discard(in_flight.entry, ignore))
+        else:
+            state = in_flight.command.state
+            log.error("state_unknown", command_id=in_flight.request.command_id, state=state)
+
+    def _go_on(self, in_flight: InFlightCommand) -> None:
         self._commands.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
         if in_flight.decided:
             return

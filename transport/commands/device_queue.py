@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fsm.command import Answer, Facts
-from fsm.reasons import EXPIRED, GATEWAY_SHUTDOWN, NACK, CommandReason, failure_for, withdrawal_for
+from fsm.command import Answer
+from fsm.policies import AWAIT_DEVICE, policy_for
+from fsm.reasons import NACK
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
-from fsm.states import CommandTrigger
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
 from transport.commands.effects import Write
-from transport.commands.in_flight_command import InFlightCommand, insert
+from transport.commands.in_flight_command import InFlightCommand, Proposal, insert
 from transport.ports import Link
 from transport.teltonika.command import TYPE_ANSWER, TYPE_NACK, Message, encode_command
 from transport.teltonika.frame import CODEC_12, CODEC_14
@@ -30,15 +30,6 @@ ANSWER_LIMIT = 8192
 """Bytes of an answer that are published; the rest is cut."""
 
 CODEC_IDS = {"12": CODEC_12, "14": CODEC_14}
-
-
-@dataclass(slots=True)
-class Proposal:
-    """An input to a command: `trigger` happened to it; see `InFlightCommands.propose`."""
-
-    in_flight: InFlightCommand
-    trigger: CommandTrigger
-    facts: Facts
 
 
 @dataclass(slots=True)
@@ -125,11 +116,11 @@ class DeviceQueue:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""
         self.unwritten = True
         if self.link.closed:
-            return _withdrawn(in_flight, withdrawal_for(self._close_reason))
+            return in_flight.at("disconnect", self._close_reason)
         if stopping:
-            return _withdrawn(in_flight, GATEWAY_SHUTDOWN)
+            return in_flight.at("shutdown")
         if self._expired(in_flight):
-            return _withdrawn(in_flight, EXPIRED)
+            return in_flight.at("expiry")
         return self.advance(stopping=stopping)
 
     def _expired(self, in_flight: InFlightCommand) -> bool:
@@ -140,7 +131,7 @@ class DeviceQueue:
         if in_flight is None or in_flight.pending is not None:
             return None
         if self._expired(in_flight):
-            return _withdrawn(in_flight, EXPIRED)
+            return in_flight.at("expiry")
         request = in_flight.request
         frame = encode_command(CODEC_IDS[in_flight.command.codec], request.imei, request.payload)
         self.unwritten = False
@@ -167,19 +158,13 @@ class DeviceQueue:
         self.writes.put_back()
         return self._vacate() if self.link.closed else []
 
-    def close(self, reason: str) -> tuple[Proposal | None, list[InFlightCommand]]:
-        """The connection is closed: the verdict on the command that is out, and those that wait."""
+    def close(self, reason: str) -> tuple[list[Proposal], list[InFlightCommand]]:
+        """The connection is closed: verdicts on the commands that end with it, and those that wait."""
         self._close_reason = reason
-        return self._cut_off(reason), self._vacate()
-
-    def _cut_off(self, reason: str) -> Proposal | None:
-        in_flight = self.writes.slot
-        if in_flight is None or in_flight.decided:
-            return None
-        if in_flight.written:
-            failed = failure_for(reason)
-            return Proposal(in_flight, "fail", {"reason": failed, "acknowledged": in_flight.received})
-        return _withdrawn(in_flight, withdrawal_for(reason)) if self.unwritten else None
+        slot = self.writes.slot
+        commands = [*([] if slot is None else [slot]), *self._vacate()]
+        ended = [proposal for one in commands if (proposal := one.at("disconnect", reason))]
+        return ended, [one for one in commands if policy_for("disconnect", one.stage) is AWAIT_DEVICE]
 
     def _vacate(self) -> list[InFlightCommand]:
         waiting = list(self.writes.waiting)
@@ -231,7 +216,3 @@ class DeviceQueue:
     def overdue(self, now: float, drain_timeout: float) -> bool:
         """Whether a command has waited for `drain_timeout` behind the owed answer."""
         return bool(self.writes.tainted and self.writes.waiting and now - self.tainted_at >= drain_timeout)
-
-
-def _withdrawn(in_flight: InFlightCommand, reason: CommandReason) -> Proposal:
-    return Proposal(in_flight, "withdraw", {"reason": reason})

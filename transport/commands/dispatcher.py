@@ -159,8 +159,9 @@ class Dispatcher:
     def _left(self, link: Link, reason: str) -> None:
         queue = self._queues.left(link)
         if queue is not None:
-            cut_off, waiting = queue.close(reason)
-            self._commands.follow(queue, cut_off)
+            ended, waiting = queue.close(reason)
+            for proposal in ended:
+                self._commands.follow(queue, proposal)
             for in_flight in waiting:
                 self._commands.wait(in_flight)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from fsm.command import Command, CommandRequest, Entry, decide, evolve
+from fsm.command import Command, CommandRequest, Entry, decide
 from fsm.events import CommandEvent
 from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, MoveResult, Open, Status, Step
+from fsm.redelivery import command_of, has_ended
 from transport.commands.effects import Effects, Repeat
 from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import ignore
@@ -74,19 +75,19 @@ class DuplicateEntries:
     def opened(self, opening: DuplicateOpening, result: MoveResult) -> None:
         """The ledger answered."""
         request, entry, verdict = opening.request, opening.entry, opening.verdict
-        found = Command(request.command_id)
-        if result.status is Status.OK:
-            found = evolve(found, opening.first)
-        else:
+        found = command_of(opening.first, result)
+        if result.status is not Status.OK:
             self._metrics.overruled.labels(result.status).inc()
-        if result.status is Status.REDELIVERED:
-            found = result.command(request.command_id)
-            if found.terminal:
-                self._effects.submit(Discard(entry, ignore))
-        lost = restore_lost_events(verdict, found, request) if verdict and found.seq else []
+        if found is None:  # the script has answered the entry
+            self._entries.remove_other(entry)
+            return
+        ended = has_ended(found)
+        if ended and result.status is Status.REDELIVERED:
+            self._effects.submit(Discard(entry, ignore))
+        lost = restore_lost_events(verdict, found, request) if verdict else []
         if not lost:
             self._entries.remove_other(entry)
-            if found.seq and not found.terminal:
+            if not ended:
                 self._follow(request, verdict)
             return
         for event in lost[:-1]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from fsm.command import SENT
-from fsm.reasons import (
-    DELIVERY_TIMEOUT,
-    DEVICE_NOT_CONNECTED,
-    EXPIRED,
-    GATEWAY_SHUTDOWN,
-    RESPONSE_TIMEOUT,
-    TAINTED,
-    CommandReason,
-)
+from fsm.command import Facts
+from fsm.policies import fire_for
+from fsm.reasons import DELIVERY_TIMEOUT, RESPONSE_TIMEOUT, TAINTED, CommandReason
 from transport.commands.device_queues import DeviceQueues
 from transport.commands.effects import Close, Effects
 from transport.commands.in_flight import InFlightCommands
-from transport.commands.in_flight_command import InFlightCommand
+from transport.commands.in_flight_command import Proposal
 
 
 class Endings:
@@ -42,43 +35,30 @@ class Endings:
         for in_flight in self._commands.responses.due(now):
             expects = in_flight.request.expect_response
             reason: CommandReason = RESPONSE_TIMEOUT if expects else DELIVERY_TIMEOUT
-            self._commands.propose(in_flight, "time_out", reason=reason, acknowledged=in_flight.received)
+            facts: Facts = {"reason": reason, "acknowledged": in_flight.received}
+            self._commands.propose(Proposal(in_flight, "time_out", facts))
         for in_flight in self._commands.expiries.due(now):
-            self._expire(in_flight)
+            self._commands.meet(in_flight, "expiry")
         for in_flight in self._queues.graces.due(now):
             if in_flight.pending is not None or in_flight.moving:
                 # An outcome is awaited, and the device may come back meanwhile: check again later.
                 self._queues.graces.set(in_flight, now + 1.0)
             else:
-                self._commands.propose(in_flight, "fail", reason=DEVICE_NOT_CONNECTED)
+                self._commands.meet(in_flight, "absence")
         self._queues.offline.forget(now)
-
-    def _expire(self, in_flight: InFlightCommand) -> None:
-        """The time of a command is over.
-
-        A command that is committed and not written is withdrawn. One that is written waits for its answer.
-        One that is being committed is checked again before it is written.
-        """
-        if in_flight.command.state != SENT:
-            self._commands.propose(in_flight, "expire", reason=EXPIRED)
-        elif not in_flight.written and in_flight.pending is None:
-            self._commands.propose(in_flight, "withdraw", reason=EXPIRED)
 
     def stop(self) -> None:
         """Send nothing new; commands that are not written fail `gateway_shutdown`."""
         self._commands.stopping = True
         for in_flight in self._commands.entries:
-            self._commands.stop(in_flight)
+            self._commands.meet(in_flight, "shutdown")
 
     @property
     def draining(self) -> int:
-        """How many commands are written and have no verdict."""
-        return sum(in_flight.written and not in_flight.decided for in_flight in self._commands.entries)
+        """How many commands the shutdown waits for: they are written and have no verdict."""
+        return sum(fire_for("drain_over", one.stage) is not None for one in self._commands.entries)
 
     def give_up(self) -> None:
         """The time to drain is over: commands that are written fail `gateway_shutdown`."""
         for in_flight in self._commands.entries:
-            if in_flight.written and not in_flight.decided:
-                self._commands.propose(
-                    in_flight, "fail", reason=GATEWAY_SHUTDOWN, acknowledged=in_flight.received
-                )
+            self._commands.meet(in_flight, "drain_over")

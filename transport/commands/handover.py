@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fsm.entries import entry_fields
 from fsm.moves import MoveResult, Status, Transfer
-from fsm.outbound import MAX_HOPS
-from fsm.reasons import LEDGER_LOST, MOVED
+from fsm.reasons import MOVED
+from fsm.redelivery import movable
 from transport.commands.device_queues import DeviceQueues
 from transport.commands.effects import Effects
 from transport.commands.in_flight import InFlightCommands
@@ -48,7 +48,7 @@ class Handover:
                     self._move(in_flight, holder)
 
     def _move(self, in_flight: InFlightCommand, holder: str) -> None:
-        if not in_flight.waits or in_flight.request.hops >= MAX_HOPS:
+        if not in_flight.waits or not movable(in_flight.request):
             return
         in_flight.moving = True
         transfer = Transfer(
@@ -68,5 +68,5 @@ class Handover:
         if result.applied or result.status is Status.CONFLICT:
             self._commands.release(in_flight)
         elif result.status is Status.MISSING:
-            self._commands.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
+            self._commands.meet(in_flight, "ledger_lost", recovered=True)
         self._commands.resume(in_flight)

@@ -17,23 +17,23 @@ the queue begins. Between two inputs every command is in one place and has at mo
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Unpack
 
 import structlog
 
-from fsm.command import COMMAND, SENT, Facts, decide, evolve
+from fsm.cancel import cancel_policy
+from fsm.command import COMMAND, SENT, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.errors import IllegalTransition, WrongReason
 from fsm.events import CommandEvent
 from fsm.moves import SPEAKS, Entry, MoveResult, Status, Step
-from fsm.reasons import GATEWAY_SHUTDOWN, LEDGER_LOST, SUPERSEDED
-from fsm.states import CommandTrigger
+from fsm.policies import LiveOccasion, Reject
+from fsm.reasons import SUPERSEDED
 from transport.clock import Clock
-from transport.commands.device_queue import DeviceQueue, Proposal
+from transport.commands.device_queue import DeviceQueue
 from transport.commands.device_queues import DeviceQueues
 from transport.commands.effects import Advance, Close, Effects, Repeat, Speaks, Taint, Write
 from transport.commands.entries_in_hand import EntriesInHand
-from transport.commands.in_flight_command import InFlightCommand, ignore
+from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
 from transport.commands.notes import Notes
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.commands.verdict_log import log_verdict
@@ -73,7 +73,7 @@ class InFlightCommands:
         self._metrics = metrics
         self._effects = effects
 
-    # What is in hand
+    # What is in hand, and where it waits
 
     def hold(self, in_flight: InFlightCommand) -> None:
         """Hold `in_flight` until its verdict is committed or another instance has it."""
@@ -99,13 +99,11 @@ class InFlightCommands:
                 self._effects.add(Taint(queue.link))
             self.go_on(queue)
 
-    # Places
-
     def wait(self, in_flight: InFlightCommand) -> None:
         """Queue `in_flight` if its device is connected; else it waits, for the grace at most."""
         queue = self._queues.place(in_flight)
         if self.stopping:
-            self.stop(in_flight)
+            self.meet(in_flight, "shutdown")
         elif queue is not None:
             self.go_on(queue)
 
@@ -119,47 +117,48 @@ class InFlightCommands:
     def follow(self, queue: DeviceQueue, step: Proposal | Write | None) -> None:
         """Do what `queue` has decided."""
         if isinstance(step, Proposal):
-            self.propose(step.in_flight, step.trigger, **step.facts)
+            self.propose(step)
         elif step is not None:
             self._queues.active[queue.link.session_id] = queue
             answer_due = step.in_flight.written_at + step.in_flight.request.response_timeout
             self.responses.set(step.in_flight, answer_due)
             self._effects.add(step)
 
-    def stop(self, in_flight: InFlightCommand) -> None:
-        """The gateway stops: a command that is not written ends."""
-        if trigger := in_flight.at_shutdown:
-            self.propose(in_flight, trigger, reason=GATEWAY_SHUTDOWN)
-
     # Events
 
-    def propose(
-        self,
-        in_flight: InFlightCommand,
-        trigger: CommandTrigger,
-        *,
-        remove: tuple[Entry, ...] = (),
-        **facts: Unpack[Facts],
-    ) -> None:
-        """`trigger` happened to `in_flight`: propose its event, or wait for the uncommitted one.
+    def meet(self, in_flight: InFlightCommand, occasion: LiveOccasion, *, recovered: bool = False) -> None:
+        """`occasion` has come for `in_flight`: propose what its policy says, if anything."""
+        if proposal := in_flight.at(occasion, recovered=recovered):
+            self.propose(proposal)
 
-        An input without an edge from this state came too late; a cancel is answered with `cancel_rejected`.
+    def cancel(self, in_flight: InFlightCommand, entry: Entry) -> None:
+        """The cancel in `entry` ends the command, or is rejected, once no event is uncommitted."""
+        if in_flight.pending is not None or in_flight.moving:
+            in_flight.backlog.append(entry)
+            return
+        policy = cancel_policy(in_flight.stage)
+        if isinstance(policy, Reject):
+            command_id = in_flight.request.command_id
+            self._effects.submit(self._notes.cancel_rejected(command_id, entry, policy.detail))
+        else:
+            self.propose(Proposal(in_flight, policy.trigger, {"reason": policy.reason}), (entry,))
+
+    def propose(self, proposal: Proposal, remove: tuple[Entry, ...] = ()) -> None:
+        """A trigger happened to a command: propose its event, wait for the uncommitted one, or ignore it.
 
         Raises:
             UnknownTrigger: no edge of the table has this trigger.
         """
+        in_flight = proposal.in_flight
         if in_flight.pending is not None or in_flight.moving:
-            COMMAND.check(trigger)
-            in_flight.backlog.append((trigger, remove, facts))
+            COMMAND.check(proposal.trigger)
+            in_flight.backlog.append(proposal)
             return
         try:
-            event = decide(in_flight.command, trigger, request=in_flight.request, **facts)
+            event = decide(in_flight.command, proposal.trigger, request=in_flight.request, **proposal.facts)
         except (IllegalTransition, WrongReason) as error:
-            if isinstance(error, WrongReason) and not remove:
+            if isinstance(error, WrongReason):  # any other came too late
                 log.error("input_ignored", command_id=in_flight.request.command_id, error=str(error))
-            detail = "sent" if in_flight.command.state == SENT else "terminal"
-            for entry in remove:
-                self._effects.submit(self._notes.cancel_rejected(in_flight.request.command_id, entry, detail))
             return
         self._commit(in_flight, event, remove)
 
@@ -180,8 +179,11 @@ class InFlightCommands:
     def resume(self, in_flight: InFlightCommand) -> None:
         """Handle the inputs that waited for an outcome."""
         while in_flight.backlog and in_flight.pending is None and not in_flight.moving:
-            trigger, remove, facts = in_flight.backlog.pop(0)
-            self.propose(in_flight, trigger, remove=remove, **facts)
+            waited = in_flight.backlog.pop(0)
+            if isinstance(waited, Entry):
+                self.cancel(in_flight, waited)
+            else:
+                self.propose(waited)
 
     def apply(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
         """`event` is committed: the command is what it says."""
@@ -246,10 +248,10 @@ class InFlightCommands:
 
     def _ledger_lost(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
         """The ledger is missing: nothing is sent, and a verdict is published all the same."""
-        if event.state == SENT:
-            self.propose(in_flight, "fail", reason=LEDGER_LOST, recovered=True)
-        else:
+        if event.terminal:
             self._commit(in_flight, replace(event, recovered=True), in_flight.removing)
+        else:
+            self.meet(in_flight, "ledger_lost", recovered=True)
 
     def _overruled(self, in_flight: InFlightCommand, event: CommandEvent) -> None:
         """Another process has decided; what this one knows beyond that becomes a note.
@@ -265,8 +267,7 @@ class InFlightCommands:
 
     def _displaced(self, in_flight: InFlightCommand) -> None:
         """The registry names another holder: close the connection; its commands follow the device."""
-        link = self._put_back(in_flight)
-        if link is not None and not link.closed:
+        if (link := self._put_back(in_flight)) is not None and not link.closed:
             self._effects.add(Close(link, SUPERSEDED))
 
     def _returned(self, in_flight: InFlightCommand) -> None:
@@ -274,7 +275,7 @@ class InFlightCommands:
         self._put_back(in_flight)
         self.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
         if self.stopping:
-            self.stop(in_flight)
+            self.meet(in_flight, "shutdown")
 
     def _put_back(self, in_flight: InFlightCommand) -> Link | None:
         """The command was not committed: it waits again, if need be for its device. Its connection."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from fsm.command import QUEUED, SENT, Command, CommandRequest, Facts, decide, evolve
+from fsm.command import QUEUED, SENT, Command, CommandRequest, Facts
 from fsm.entries import letter_of
 from fsm.events import CommandEvent
 from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, Entry, MoveResult, Step
+from fsm.policies import LiveOccasion, fire_for, stage_of
 from fsm.reasons import INTERNAL_ERROR
+from fsm.redelivery import events_of_refused
 from fsm.serial import CODEC_12
 from fsm.states import CommandTrigger
 
@@ -30,8 +31,8 @@ class InFlightCommand:
         pending: the event proposed to the ledger and not yet committed; at most one.
         removing: entries that leave their stream with `pending`.
         moving: it is being handed to another instance.
-        backlog: inputs that wait for the outcome of `pending` or the hand-over, as
-            (trigger, entries to remove, facts).
+        backlog: inputs that wait for the outcome of `pending` or of the hand-over: proposals, and entries of
+            cancels.
         written: the command was handed to the socket.
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
@@ -48,7 +49,7 @@ class InFlightCommand:
     pending: CommandEvent | None = None
     removing: tuple[Entry, ...] = ()
     moving: bool = False
-    backlog: list[tuple[CommandTrigger, tuple[Entry, ...], Facts]] = field(default_factory=list)
+    backlog: list[Proposal | Entry] = field(default_factory=list)
     written: bool = False
     written_at: float = 0.0
     offset: int = 0
@@ -77,6 +78,23 @@ class InFlightCommand:
         return self.command.state == QUEUED and self.pending is None and not self.moving
 
     @property
+    def stage(self) -> str:
+        """Where it stands, for `fsm.policies`."""
+        return stage_of(self.command.state, self.pending, self.written)
+
+    def at(
+        self, occasion: LiveOccasion, close_reason: str = "", *, recovered: bool = False
+    ) -> Proposal | None:
+        """What the policy for `occasion` proposes; None if it moves nothing."""
+        fire = fire_for(occasion, self.stage)
+        if fire is None:
+            return None
+        facts: Facts = {"reason": fire.because(close_reason), "acknowledged": self.received}
+        if recovered:
+            facts["recovered"] = True
+        return Proposal(self, fire.trigger, facts)
+
+    @property
     def decided(self) -> bool:
         """Whether a verdict has been given or proposed."""
         return self.command.terminal or (self.pending is not None and self.pending.terminal)
@@ -96,18 +114,6 @@ class InFlightCommand:
             accepted_at=self.request.accepted_at,
         )
 
-    @property
-    def at_shutdown(self) -> Literal["fail", "withdraw", ""]:
-        """The trigger that ends the command when the gateway stops; none if it is written or has ended.
-
-        A command whose `sent` is being committed is withdrawn when that is known.
-        """
-        if self.written or self.decided:
-            return ""
-        if (self.pending or self.command).state == QUEUED:
-            return "fail"
-        return "withdraw" if self.command.state == SENT and self.pending is None else ""
-
     def lost_events(self, verdict: CommandEvent, result: MoveResult) -> list[CommandEvent]:
         """The events up to `verdict` that Redis has confirmed and lost, when that caused its conflict.
 
@@ -122,17 +128,18 @@ class InFlightCommand:
 
         `refused` is the event that could not be committed; if it is a verdict, it is the one published.
         """
-        events = []
-        command = self.command
-        if not command.seq:
-            events.append(decide(command, "accept", request=self.request))
-            command = evolve(command, events[0])
-        if refused is not None and refused.terminal and refused.seq == command.seq + 1:
-            events.append(refused)
-        elif not command.terminal:
-            events.append(decide(command, "fail", reason=INTERNAL_ERROR, request=self.request))
+        events = events_of_refused(self.command, self.request, refused)
         fields = letter_of(self.request)
-        return Discard(self.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=tuple(events))
+        return Discard(self.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=events)
+
+
+@dataclass(slots=True)
+class Proposal:
+    """An input to a command: `trigger` happened to it; see `InFlightCommands.propose`."""
+
+    in_flight: InFlightCommand
+    trigger: CommandTrigger
+    facts: Facts
 
 
 def insert(line: MutableSequence[InFlightCommand], in_flight: InFlightCommand) -> None:

@@ -34,15 +34,9 @@ MECHANISMS = (
         promise="P1",
         name="sent before a restart",
         what="A command that an earlier process had committed as `sent` is never written again.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer._settle_in",
-        code="""
-            if in_flight.command.state == SENT:
-                self._commands.propose(in_flight, 'fail', reason=GATEWAY_RESTART)
-            else:
-                ...
-        """,
-        mutant="...",
+        file="fsm/policies.py",
+        code='"sent": Fire("fail", GATEWAY_RESTART)',
+        mutant='"sent": Resume(Fire("fail", GATEWAY_RESTART))',
         without="it is left out, without a verdict, or is written again",
         tests=("transport/test_consumer.py::test_an_earlier_sent_command_is_never_written_again",),
     ),
@@ -62,9 +56,9 @@ MECHANISMS = (
         name="the entry of an ended command is removed",
         what="A redelivered entry whose command has its verdict is taken off the stream.",
         file="transport/commands/consumer.py",
-        where="CommandConsumer._recover",
+        where="CommandConsumer._drop",
         code="self._effects.submit(Discard(in_flight.entry, ignore))",
-        mutant="",
+        mutant="pass",
         without="it is read again for ever",
         tests=("transport/test_consumer.py::test_the_entry_of_an_ended_command_is_removed",),
     ),
@@ -152,15 +146,10 @@ MECHANISMS = (
         promise="P3",
         name="expired while nobody was there",
         what="A queued command whose time ran out between two processes expires.",
-        file="transport/commands/consumer.py",
-        where="CommandConsumer._settle_in",
-        code="""
-            if self._clock.now_ms() >= in_flight.request.expires_at:
-                self._commands.propose(in_flight, 'expire', reason=EXPIRED)
-            else:
-                ...
-        """,
-        mutant="...",
+        file="fsm/redelivery.py",
+        where="policy_at",
+        code="now_ms >= request.expires_at",
+        mutant="False",
         without="it is begun",
         tests=("transport/test_consumer.py::test_an_expired_command_of_an_earlier_process_expires",),
     ),
@@ -170,8 +159,8 @@ MECHANISMS = (
         what="A command that an earlier process took and today's limits refuse still comes to its end.",
         file="transport/commands/consumer.py",
         where="CommandConsumer.refused",
-        code="self._end_of_redelivered(entry, event, result)",
-        mutant="",
+        code="self._end_of_redelivered(known, entry, event.detail)",
+        mutant="pass",
         without="it is read again for ever",
         tests=("transport/test_consumer.py::test_a_command_beyond_the_present_limits_still_ends",),
     ),

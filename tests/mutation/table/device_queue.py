@@ -63,7 +63,7 @@ MECHANISMS = (
         what="A command whose connection closed while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.committed",
-        code="return _withdrawn(in_flight, withdrawal_for(self._close_reason))",
+        code='return in_flight.at("disconnect", self._close_reason)',
         mutant="return None",
         without="it stays `sent` until it times out",
         tests=("transport/test_connections.py::test_a_close_before_the_commit_withdraws_the_command",),
@@ -76,7 +76,7 @@ MECHANISMS = (
         where="DeviceQueue.committed",
         code="""
             if stopping:
-                return _withdrawn(in_flight, GATEWAY_SHUTDOWN)
+                return in_flight.at("shutdown")
         """,
         mutant="",
         without="it is written by a gateway that will not hear the answer",
@@ -90,7 +90,7 @@ MECHANISMS = (
         where="DeviceQueue.committed",
         code="""
             if self._expired(in_flight):
-                return _withdrawn(in_flight, EXPIRED)
+                return in_flight.at("expiry")
         """,
         mutant="",
         without="it waits in the slot of a connection that is between frames",
@@ -104,7 +104,7 @@ MECHANISMS = (
         where="DeviceQueue._write",
         code="""
             if self._expired(in_flight):
-                return _withdrawn(in_flight, EXPIRED)
+                return in_flight.at("expiry")
         """,
         mutant="",
         without="a command that waited for the end of a frame is written too late",
@@ -154,19 +154,10 @@ MECHANISMS = (
         promise="P3",
         name="a written command may have been sent",
         what="A written command whose connection closes fails, an unwritten one is withdrawn.",
-        file="transport/commands/device_queue.py",
-        where="DeviceQueue._cut_off",
-        code="""
-            if in_flight.written:
-                failed = failure_for(reason)
-                return Proposal(in_flight, "fail", {"reason": failed, "acknowledged": in_flight.received})
-            return _withdrawn(in_flight, withdrawal_for(reason)) if self.unwritten else None
-        """,
-        mutant="""
-            if self.unwritten or in_flight.written:
-                return _withdrawn(in_flight, withdrawal_for(reason))
-            return None
-        """,
+        file="fsm/policies.py",
+        where="stage_of",
+        code="_WHEN_WRITTEN.get(state, state) if written else state",
+        mutant="state",
         without="a command that is out is told `not_sent`",
         tests=("transport/test_connections.py::test_a_written_command_fails_with_its_connection",),
     ),
