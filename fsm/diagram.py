@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fsm.command import COMMAND, OUTCOMES
 from fsm.events import CommandEvent, SessionEvent
 from fsm.machine import Edge, Table
+from fsm.policies import POLICIES, Action, Fire, HandOver, Policy, Reject, Resume, stages_of
 from fsm.reasons import RULES
 from fsm.session import SESSION
 
@@ -93,6 +94,42 @@ def verdict_rows() -> str:
         )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+_WORDS = {
+    Action.KEEP: "nothing",
+    Action.WAIT: "decided when `sent` is committed",
+    Action.AWAIT_DEVICE: "waits for the device",
+    Action.REMOVE: "entry removed",
+    Action.LEAVE: "left alone",
+}
+
+
+def policy_rows() -> str:
+    """The table of policies as Markdown: a row for each occasion, a column for each stage before the end."""
+    open_states = (state for state in COMMAND.states if state not in COMMAND.terminal | {COMMAND.initial})
+    stages = [stage for state in open_states for stage in stages_of(state)]
+    heads = ("occasion", *(f"`{stage}`" for stage in stages), "ended")
+    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for occasion, policies in POLICIES.items():
+        found = {str(stage): _in_words(policy) for stage, policy in policies.items()}
+        ended = dict.fromkeys(found[state] for state in COMMAND.states if state in COMMAND.terminal)
+        cells = (f"`{occasion}`", *(found.get(stage, "") for stage in stages), " or ".join(ended))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _in_words(policy: Policy) -> str:
+    if isinstance(policy, Fire):
+        reasons = dict.fromkeys((policy.reason, *policy.by_close.values()))
+        return f"`{policy.trigger}`: " + " ".join(f"`{reason}`" for reason in reasons)
+    if isinstance(policy, Reject):
+        return f"rejected: `{policy.detail}`"
+    if isinstance(policy, Resume):
+        return f"goes on, or {_in_words(policy.otherwise)}"
+    if isinstance(policy, HandOver):
+        return f"handed over, or {_in_words(policy.otherwise)}"
+    return _WORDS[policy]
 
 
 def _reasons_of(edge: Edge) -> list[str]:

@@ -243,6 +243,12 @@ _WHILE_COMMITTED: Final = {"sent": "sending"}
 _WHEN_WRITTEN: Final = {"sent": "written"}
 
 
+def stages_of(state: str) -> tuple[str, ...]:
+    """The stages of a state, in their order."""
+    stages: Mapping[str, tuple[str, ...]] = {str(name): found for name, found in STAGES.items()}
+    return stages.get(state, (state,))
+
+
 def stage_of(state: str, pending: CommandEvent | None, written: bool) -> str:
     """The stage of a command that this process holds. A verdict that is being committed counts as given.
 

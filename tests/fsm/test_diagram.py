@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fsm.command import COMMAND, Command, decide, evolve
-from fsm.diagram import Visit, command_diagram, mermaid, path, session_diagram, verdict_rows
+from fsm.diagram import Visit, command_diagram, mermaid, path, policy_rows, session_diagram, verdict_rows
 from fsm.machine import Edge, Table
+from fsm.policies import POLICIES
 from fsm.reasons import EDGE_RULES
 from fsm.session import SESSION
 from transport.cli.diagrams import drawings, stale, write
@@ -89,6 +90,26 @@ def test_the_printed_table_has_every_edge_and_reason() -> None:
     for (trigger, source), verdict in EDGE_RULES.items():
         text = "".join(row for row in rows if row.startswith(f"| `{source}` | `{trigger}` |"))
         assert set(re.findall(r"`(\w+)`", text)) >= verdict.reasons | {verdict.delivery, verdict.acknowledged}
+
+
+def test_the_printed_table_has_every_policy() -> None:
+    heads, _, *rows = (line.strip("| ").split(" | ") for line in policy_rows().splitlines())
+    assert heads == ["occasion", "`queued`", "`sending`", "`sent`", "`written`", "ended"]
+    assert [row[0] for row in rows] == [f"`{occasion}`" for occasion in POLICIES]
+    (disconnect,) = (row for row in rows if row[0] == "`disconnect`")
+    assert disconnect[1:4] == [
+        "waits for the device",
+        "decided when `sent` is committed",
+        "`withdraw`: `connection_lost` `session_superseded` `gateway_shutdown`",
+    ]
+    (adoption,) = (row for row in rows if row[0] == "`adoption`")
+    assert adoption[1:] == [
+        "handed over, or `fail`: `instance_lost`",
+        "",
+        "`fail`: `instance_lost`",
+        "",
+        "entry removed",
+    ]
 
 
 def test_the_guarded_edges_share_the_reasons_between_them() -> None:

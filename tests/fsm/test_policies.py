@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,35 @@ def test_a_new_stage_fails_by_name_at_each_live_occasion() -> None:
 def test_a_row_that_is_taken_out_is_named() -> None:
     rows = {**POLICIES, "expiry": {s: p for s, p in POLICIES["expiry"].items() if s != "written"}}
     assert list(gaps(policies=rows)) == ["POLICIES has no row for written at expiry"]
+
+
+def test_nothing_else_decides_by_the_state_of_a_command() -> None:
+    """What compares a state for another purpose is named here."""
+    allowed = {
+        ("transport/commands/entries_in_hand.py", "oldest_queued"),  # a gauge
+        ("transport/commands/in_flight.py", "answered"),  # `sent` is committed: the frame is written
+        ("transport/commands/in_flight_command.py", "step"),  # what `sent` asks of the ledger
+        ("transport/commands/in_flight_command.py", "waits"),  # whether a hand-over is possible now
+    }
+    places = ("transport/commands/*.py", "store/fleet/adoption.py", "fsm/cancel.py", "fsm/redelivery.py")
+    found = {
+        (path.relative_to(ROOT).as_posix(), function.name)
+        for place in places
+        for path in ROOT.glob(place)
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for compared in ast.walk(function)
+        if isinstance(compared, ast.Compare) and {"QUEUED", "SENT"} & names(compared)
+    }
+    assert found == allowed
+
+
+def names(node: ast.AST) -> set[str]:
+    """The names and texts in a piece of code; a state by its text counts as by its name."""
+    known = {"queued": "QUEUED", "sent": "SENT"}
+    found = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    texts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return found | {known[text] for text in texts if isinstance(text, str) and text in known}
 
 
 # What the rows say

@@ -51,3 +51,11 @@ async def test_the_ledger_of_a_command_that_was_given_up_goes_in_time(fleet: Fle
     await fleet.ledger().execute(Discard(entry, ignore, error="internal_error", events=(event,)))
     assert await fleet.client.hget(KEYS.ledger("c1"), "state") == b"failed"
     assert 59_000 < await fleet.client.pttl(KEYS.ledger("c1")) <= 60_000
+
+
+async def test_a_command_in_a_state_of_another_version_is_left_alone(fleet: Fleet) -> None:
+    await fleet.accept()
+    await fleet.client.hset(KEYS.ledger("c1"), "state", "parked")
+    before = (await fleet.log(), await fleet.left())
+    await fleet.adoption().adopt()
+    assert (await fleet.log(), await fleet.left()) == before

@@ -63,6 +63,19 @@ def test_an_earlier_sent_command_is_never_written_again(desk: Desk) -> None:
     assert (link.texts, entry in desk.ledger.stream) == ([], False)
 
 
+@pytest.mark.parametrize("fields", [{}, {"expires_at": "never"}], ids=["readable", "unreadable"])
+def test_a_command_in_a_state_of_another_version_is_left_alone(desk: Desk, fields: dict[str, str]) -> None:
+    link = desk.connect()
+    entry = left_behind(desk, "c-1", "parked", 2, **fields)
+    for _ in range(2):
+        desk.redeliver()
+        desk.ledger.settle()
+    assert (desk.life(), link.texts, entry in desk.ledger.stream) == ([], [], True)
+    desk.ask("c-2")
+    desk.ledger.settle()
+    assert link.texts == ["c-2"]
+
+
 def test_a_sent_command_in_a_new_entry_is_not_written(desk: Desk) -> None:
     """After XGROUP DESTROY, old entries are delivered as if for the first time."""
     link = desk.connect()

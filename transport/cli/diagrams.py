@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
-from fsm.diagram import command_diagram, session_diagram, verdict_rows
+from fsm.diagram import command_diagram, policy_rows, session_diagram, verdict_rows
 
-BEGIN = "<!-- verdicts:begin -->"
-END = "<!-- verdicts:end -->"
+BLOCKS = {"verdicts": verdict_rows, "policies": policy_rows}
+"""Tables that stand in a page between the markers of their name."""
 NO_RENDERER = "No SVG drawn: the renderer comes with pip install 'teltonika-gateway[diagrams]'."
 
 
@@ -77,9 +76,14 @@ def _read(path: Path) -> str:
 
 
 def _with_rows(text: str) -> str:
-    """`text` with the block between the markers replaced; unchanged if it has no markers."""
-    block = f"{BEGIN}\n{verdict_rows()}{END}"
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, text, count=1, flags=re.DOTALL)
+    """`text` with the blocks between the markers replaced; unchanged if it has no markers."""
+    for name, rows in BLOCKS.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if found:
+            text = f"{before}{begin}\n{rows()}{end}{after}"
+    return text
 
 
 @click.command(name="diagrams", short_help="Draw the state machines as Mermaid text and SVG.")
@@ -95,7 +99,7 @@ def _with_rows(text: str) -> str:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("README.md"),
     show_default=True,
-    help="File with a table between markers, which is updated; a file without markers is left alone.",
+    help="File with tables between markers, which are updated; a file without markers is left alone.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of date.")
 def diagrams(out: Path, readme: Path, check: bool) -> int:

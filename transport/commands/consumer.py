@@ -1,8 +1,7 @@
 """The consumer of the outbound stream: entries are parsed, opened in the ledger, and queued.
 
-Decides the first move of each command: `_begin` submits its first event, and `opened` goes on from what the
-ledger answers. A new entry for a free device carries `queued` and `sent` in one call. A redelivered entry
-goes on from the state in the ledger.
+Decides the first move of each command: `_begin` submits its first event, and `opened` goes on by the rule of
+`fsm.redelivery`. A new entry for a free device carries `queued` and `sent` in one call.
 
 Nothing here waits. An entry stays pending in Redis until the move that ends its command removes it.
 """
@@ -170,6 +169,8 @@ class CommandConsumer:
         elif isinstance(policy, Fire):
             verdict = decide(command, policy.trigger, reason=policy.reason, detail=detail, entry=entry)
             self._effects.submit(Step(verdict, entry, ignore))
+        else:
+            log_unknown(command)
 
     def discarded(self, letter: DeadLetter, result: MoveResult) -> None:
         """The ledger answered a dead letter."""
@@ -281,8 +282,7 @@ class CommandConsumer:
         if policy is REMOVE:
             self._effects.submit(Discard(in_flight.entry, ignore))
         else:
-            state = in_flight.command.state
-            log.error("state_unknown", command_id=in_flight.request.command_id, state=state)
+            log_unknown(in_flight.command)
 
     def _go_on(self, in_flight: InFlightCommand) -> None:
         self._commands.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
@@ -293,3 +293,8 @@ class CommandConsumer:
             self._commands.go_on(queue)
         elif not self._queues.offline.has(in_flight):
             self._commands.wait(in_flight)
+
+
+def log_unknown(command: Command) -> None:
+    """Log a command that is left to a gateway of another version."""
+    log.error("command_state_unknown", command_id=command.command_id, state=command.state)
