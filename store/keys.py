@@ -55,7 +55,7 @@ class Keys:
         }
 
     def heartbeat(self, instance_id: str) -> str:
-        """String with expiry: epoch ms of the last beat."""
+        """String with expiry: epoch ms of the last heartbeat."""
         return f"{self.prefix}instance:heartbeat:{instance_id}"
 
     def boot(self, instance_id: str) -> str:

@@ -152,10 +152,10 @@ class StateDirectory:
             probe.settimeout(CONNECT_TIMEOUT)
             try:
                 probe.connect(self.address())
-                told = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             except OSError:
                 return None, None
-        pid, uid, _ = struct.unpack("3i", told)
+        pid, uid, _ = struct.unpack("3i", peer)
         return pid, uid
 
     def address(self) -> str:

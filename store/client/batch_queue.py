@@ -55,7 +55,7 @@ what is left in the batch may be sent again at once.
 
 
 def _ignore(_: Exception) -> None:
-    """Nobody is told of errors."""
+    """Errors are not reported."""
 
 
 class BatchQueue(Generic[T]):
@@ -64,7 +64,7 @@ class BatchQueue(Generic[T]):
     Args:
         buffer: how batches are taken, and how many items may wait.
         send: carries out one batch.
-        on_error: told of each call that failed, after its items are back in the buffer.
+        on_error: called with the error of each failed call, after its items are back in the buffer.
         backoff: the delays between calls that fail.
         finishes: after `stop` what waits is sent all the same, until a call fails.
     """

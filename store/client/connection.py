@@ -137,7 +137,7 @@ class LossyConnection(_Base):
             return await super().read_response(*args, **options)
 
     async def disconnect(self, nowait: bool = False, *args: Any, **options: Any) -> None:
-        """Close at once, whatever the transport says: nobody waits for a peer that may be gone."""
+        """Close at once, without waiting for a peer that may be gone."""
         writer = self._writer
         with suppress(Exception):  # closing what is lost fails in as many ways as using it
             await super().disconnect(True, *args, **options)

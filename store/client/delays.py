@@ -10,7 +10,7 @@ from contextlib import suppress
 from redis.backoff import EqualJitterBackoff
 
 _DOUBLINGS = 30
-"""More are not counted: a delay has its longest by then, and a float cannot be doubled for ever."""
+"""More are not counted: by then a delay has its maximum, and a float cannot be doubled without end."""
 
 
 def jittered(seconds: float) -> float:

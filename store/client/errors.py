@@ -120,7 +120,7 @@ def _code(text: str) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether `error` passes by waiting, for somebody else to act if need be: it says nothing of the call."""
+    """Whether `error` may pass with time, perhaps after an operator acted: it is not about the call."""
     return isinstance(error, CallFailed) or (
         isinstance(error, StoreRefused) and bool(_NOT_NOW.search(str(error)))
     )

@@ -1,4 +1,4 @@
-"""Numbers that anybody may have written into Redis."""
+"""Numbers from Redis, where any client may have written anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the URL of Redis is of use, as far as that can be said before anybody is asked."""
+"""Checks the URL of Redis as far as possible without a connection."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ class Adoption:
     Args:
         ledger: made for the dead instance, so that its script refuses when that one is alive.
         now_ms: epoch ms by the clock of Redis.
-        on_closed: told of every session that ended with its instance.
-        on_adopted: told once for each command that was moved or ended.
+        on_closed: called with every session that ended with its instance.
+        on_adopted: called once for each command that was handed over or ended.
     """
 
     def __init__(

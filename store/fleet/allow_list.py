@@ -22,7 +22,7 @@ from store.client.replies import one_each, understood
 from store.keys import Keys
 
 BATCH = 500
-PATIENCE = 1.0
+ANSWER_TIMEOUT = 1.0
 """Seconds that a device waits for its answer."""
 
 Done = Callable[[bool], None]
@@ -42,7 +42,7 @@ class RedisAllowList:
 
     Args:
         client: a client of its own.
-        on_error: told of every failed call.
+        on_error: called with the error of every failed call.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class RedisAllowList:
         return True if imei in self._copy else None
 
     def ask(self, imei: str, done: Done) -> None:
-        """Look the device up in the set; `done` is told within `PATIENCE`."""
+        """Look the device up in the set; `done` is called within `ANSWER_TIMEOUT`."""
         self._asked.put(_Question(imei, asyncio.get_running_loop().time(), done))
 
     async def reload(self) -> int:
-        """Make the copy anew now; how many devices it names.
+        """Read the set into the copy now; the number of its devices.
 
         Raises:
             StoreError: a call failed; the copy stays as it was.
@@ -75,11 +75,11 @@ class RedisAllowList:
         return len(self._copy)
 
     def refresh(self) -> None:
-        """Make the copy anew, in the background."""
+        """Read the set into the copy, in the background."""
         self._stale.set()
 
     async def keep_copy(self) -> None:
-        """Make the copy anew whenever that is wanted, until cancelled."""
+        """Read the set into the copy whenever `refresh` was called, until cancelled."""
         while True:
             await self._stale.wait()
             self._stale.clear()
@@ -89,7 +89,7 @@ class RedisAllowList:
                 self._on_error(error)
 
     async def copy(self) -> None:
-        """Make the copy anew now.
+        """Read the set into the copy now.
 
         Raises:
             StoreError: a call failed; the copy stays as it was.
@@ -110,7 +110,7 @@ class RedisAllowList:
     async def _answer(self, batch: deque[_Question]) -> None:
         """Answer the oldest questions; after a failure all of them, since the next call would fail too."""
         try:
-            async with asyncio.timeout_at(batch[0].asked_at + PATIENCE):
+            async with asyncio.timeout_at(batch[0].asked_at + ANSWER_TIMEOUT):
                 imeis = [question.imei for question in batch]
                 reply = await self._client.smismember(self._key, imeis)
                 found = await understood(self._client, reply, partial(one_each, imeis))

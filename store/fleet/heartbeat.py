@@ -35,11 +35,11 @@ class Heartbeat:
     Args:
         interval: seconds between renewals.
         ttl: seconds that the instance counts as alive after a renewal.
-        on_renewed: told the time of Redis, epoch ms, at each renewal.
-        on_failure: told of a renewal that failed; the next one tries again.
-        on_fenced: told once another process has taken over the instance id.
-        on_watched: told by `run` at each look that another process owns the instance id.
-        on_held: told by `run` that a living process owns the instance id, which this one has not had yet.
+        on_renewed: called with the time of Redis, epoch ms, at each renewal.
+        on_failure: called with the error of a failed renewal; the next renewal tries again.
+        on_fenced: called once, when another process has taken the instance id.
+        on_watched: called by `run` as long as another process owns the instance id and may be alive.
+        on_held: called by `run` when a live process owns the instance id, which this one never had.
         watch: decides when the instance id may be taken.
     """
 

@@ -73,8 +73,8 @@ class Registrar:
     a live session with TLS.
 
     Args:
-        on_failure: told how many registrations of a call failed.
-        on_fenced: told once another process owns our instance id; nothing is registered any more.
+        on_failure: called with the number of failed registrations of a call.
+        on_fenced: called once, when another process owns our instance id; nothing is registered any more.
         owns: whether this process has taken the instance id over. Before that, an owner found in its place is
             an earlier process and not a newer one: registrations fail as if Redis were away.
     """
@@ -111,13 +111,14 @@ class Registrar:
         return self._queue.depth
 
     def register(self, imei: str, session_id: str, done: Done) -> None:
-        """Queue the first registration of a session; `done` is told its outcome."""
+        """Queue the first registration of a session; `done` is called with its result."""
         self._add(_Call(_FIRST, imei, session_id, done))
 
     def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
         """Queue the end of a session; repeated until Redis has carried it out. Entries of others stay.
 
-        `done` is told REMOVED or KEPT, or nothing if Redis is away for so long that the call is dropped.
+        `done` is called with REMOVED or KEPT, or not at all if Redis is away so long that the call is
+        dropped.
         """
         self._add(_Call(_REMOVE, imei, session_id, done))
 
@@ -178,7 +179,7 @@ class Registrar:
             raise
         calls = list(batch)
         batch.clear()
-        self._tell(zip(calls, results, strict=True))
+        self._report(zip(calls, results, strict=True))
         return None
 
     async def _send(self, calls: Collection[_Call]) -> list[RegisterResult]:
@@ -203,19 +204,19 @@ class Registrar:
             self._queue.put(call)
         if failed:
             self._on_failure(len(failed))
-        self._tell((call, _FAILED) for call in failed)
+        self._report((call, _FAILED) for call in failed)
 
     def _fence(self) -> None:
         calls = self._queue.clear()
         self.stop()
         self._on_fenced()
-        self._tell((call, _FENCED) for call in calls)
+        self._report((call, _FENCED) for call in calls)
 
     @staticmethod
-    def _tell(told: Iterable[tuple[_Call, RegisterResult]]) -> None:
-        """Tell all receivers; if one fails, its error is raised after the others were told."""
+    def _report(results: Iterable[tuple[_Call, RegisterResult]]) -> None:
+        """Call all receivers; if one fails, its error is raised after the others were called."""
         errors: list[Exception] = []
-        for call, result in told:
+        for call, result in results:
             try:
                 if call.done:
                     call.done(result)
@@ -235,7 +236,7 @@ class Registrar:
         return sum(call.act == _REMOVE for call in self._queue)
 
     async def holders(self, imeis: Sequence[str]) -> dict[str, str]:
-        """The instance that holds each device, for those that somebody holds.
+        """The instance that holds each device, for the devices that an instance holds.
 
         Raises:
             StoreError: Redis could not be asked.

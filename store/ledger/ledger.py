@@ -49,8 +49,8 @@ class Ledger:
     """Carries out moves for one instance, or, with `dead`, for an instance that has died.
 
     Args:
-        on_error: told of every call that failed.
-        on_fenced: told once another process owns our instance id; nothing is carried out any more.
+        on_error: called with the error of every failed call.
+        on_fenced: called once, when another process owns our instance id; no move is applied any more.
         owns: whether this process has taken the instance id over. Before that, an owner found in its place is
             an earlier process and not a newer one: moves wait.
         retention: seconds that a ledger outlives its terminal event.

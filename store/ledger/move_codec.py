@@ -41,15 +41,15 @@ def command_of(move: Move) -> str:
 
 
 def weight(move: Move) -> int:
-    """About how many bytes a move takes in the script's argument, where a byte may be spelt with six."""
+    """About the number of bytes of a move in the script's argument, where a byte may be escaped with six."""
     match move:
         case Discard():
             return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in move.fields)
         case Open() | Step():
-            told: CommandEvent | Note = move.event
+            entry: CommandEvent | Note = move.event
         case Transfer() | Remark():
-            told = move.note
-    return BASE_WEIGHT + 2 * len(told.response or told.response_hex or "")
+            entry = move.note
+    return BASE_WEIGHT + 2 * len(entry.response or entry.response_hex or "")
 
 
 def read_results(reply: Any, moves: int) -> list[MoveResult]:

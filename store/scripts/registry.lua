@@ -1,11 +1,11 @@
--- Register and unregister sessions, in order.
+-- Registers and unregisters sessions, in order.
 --
--- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that speak by themselves
+-- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data
 -- ARGV  1 JSON: {boot, instance, heartbeat and boots = prefixes of such keys, calls = [[act, imei, session_id], ...]}
 -- Returns {{status, instance_id, 'speaks' or ''}, ...}, one per call, or 'FENCED' when another process owns our
 -- instance id.
---   first     REGISTERED, who held the entry before ('' for nobody); or INSECURE with the instance on which a session
---             with TLS holds the device and lives, when this one is without
+--   first     REGISTERED with the former holder ('' for none); or INSECURE with the instance on which a live session with
+--             TLS holds the device, if this session has no TLS
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
@@ -15,9 +15,9 @@ local us = input.instance
 local known = false
 local owner = redis.call('GET', boot)
 
--- Producers write to whomever the registry names, and janitors iterate the known instances: when Redis has lost its
--- data we may be named before our next heartbeat, and die before it. When nobody owns our id we may be dead already
--- and settled, and this a call that was held up: by another stamp janitors see that there is something to settle.
+-- Producers write to the instance that the registry names, and janitors iterate the known instances. If Redis has lost
+-- its data, we may be registered before our next heartbeat, and die before it: so we have to be known. If our id has no
+-- owner, our work may have been adopted already, and this may be a delayed call: a new stamp makes janitors adopt again.
 local function be_known()
   local clock = redis.call('TIME')
   local stamp = string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
@@ -47,11 +47,11 @@ end
 
 local function is_alive(instance) return redis.call('EXISTS', input.heartbeat .. instance) == 1 end
 
--- Tokens of sessions with TLS end so; a gateway that writes no tokens knows no TLS.
+-- Tokens of sessions with TLS end with this; a gateway that writes no tokens has no TLS.
 local function is_secure(session) return session and session:sub(-4) == '-tls' end
 
--- Whether a session with TLS holds the device on another instance and lives: it is one of the process that owns the
--- instance id now, and beats. What happens here the process knows better than the registry.
+-- Whether a live session with TLS holds the device on another instance: it belongs to the process that owns the instance
+-- id now and has a heartbeat. Sessions of this instance are not checked: the process knows them better.
 local function is_held_securely(imei, holder)
   local token = redis.call('HGET', sessions, imei)
   if not is_secure(token) then return false end

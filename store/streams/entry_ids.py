@@ -1,4 +1,4 @@
-"""Ids of stream entries: two numbers of 64 bits, of which somebody may have chosen the highest."""
+"""Ids of stream entries: two numbers of 64 bits. A client may have chosen the highest one."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class OutboundReader:
         may_read: asked before new entries are taken; pending ones are read regardless.
         on_entries: told synchronously of entries, in stream order, and whether they are delivered for the
             first time.
-        on_error: told of every failed call.
+        on_error: called with the error of every failed call.
         owns: asked before new entries are read. A process that was frozen and replaced must not read entries
             that its successor would then find out of order.
         shared_for: asked at the start for how many seconds a replaced process may still read. Meanwhile all

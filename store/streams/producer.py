@@ -1,7 +1,7 @@
 """The producer's side of the streams: publish a command, follow its events, read its history.
 
 This is what the business plane does, in a few lines, and what the command line uses. It only ever reads with
-``XREAD``, never with a consumer group, so nobody else's events are taken away.
+``XREAD``, never with a consumer group, so other readers still get every event.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Producer:
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def holder(self, imei: str) -> str | None:
-        """The instance that holds the device; None when nobody does."""
+        """The instance that holds the device; None if there is none."""
         with _reaching():
             value = await self._client.hget(self._keys.registry, imei)
         return None if value is None else _text(value)
@@ -171,7 +171,7 @@ def as_bytes(text: str) -> bytes:
 
 
 def _text(value: bytes | str, errors: str = "replace") -> str:
-    """Text as somebody else wrote it: never an error."""
+    """Text from Redis; it is never an error."""
     return value.decode(errors=errors) if isinstance(value, bytes) else value
 
 

@@ -26,7 +26,7 @@ class SessionLog:
     Args:
         stream: the key.
         now_ms: epoch ms by the clock of Redis, asked when an event is added.
-        on_error: told of every failed call.
+        on_error: called with the error of every failed call.
     """
 
     def __init__(

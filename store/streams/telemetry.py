@@ -47,12 +47,12 @@ class Telemetry:
         client: a client of its own; one connection is kept from it while `run` lasts.
         backlog: the count of what is not stored yet, shared with whatever else is stored for devices.
         call_entries, call_bytes: the most that one call carries (one frame always fits).
-        on_error: told of every failed call.
+        on_error: called with the error of every failed call.
         on_refused: given an undecodable frame or messages that Redis refuses for a reason which waiting does
             not cure (an access rule, a key of another type). They are dropped, ``done`` is never called, and
             a connection that waits for it must be closed. Without this hook they wait, and their device
             behind them.
-        on_progress: told after each call that confirmed something.
+        on_progress: called after each call that confirmed a frame.
     """
 
     def __init__(

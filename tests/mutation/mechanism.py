@@ -10,14 +10,14 @@ PROMISES = {
     "P1": "At most one write: the fleet writes a command's frame to a device at most once.",
     "P2": "One verdict: every command ends once, with gap-free `seq`, whoever dies and whatever is lost.",
     "P3": "Honest uncertainty: after a `not_sent` verdict no byte was ever written, before or after it.",
-    "P4": "No answer to a stranger: an answer is given to no command but its own.",
+    "P4": "No wrong answer: an answer is given to no command but its own.",
     "P5": "Order: the commands of one device are written in the order of the stream.",
     "P6": "Telemetry first: nothing outbound is waited for on the path that reads from devices.",
     "P7": "Stored, then acknowledged: no record is acknowledged before it is stored, none is lost after it.",
-    "registry": "The registry names the instance that holds the device; nobody deletes what is not theirs.",
+    "registry": "The registry names the holder of a device; an instance removes only its own entries.",
     "faults": "Each fault of a device, a producer or Redis ends as the contract says, for its own reason.",
-    "bounds": "Nobody can take more memory or time than is theirs, and none waits for what has hung up.",
-    "security": "Strangers stay outside, secrets inside, and hostile text is text.",
+    "bounds": "Memory and time have limits for every peer, and nothing waits for a call that blocks.",
+    "security": "Unknown devices are refused, secrets are not shown, and hostile text does no harm.",
 }
 """What is promised: P1 to P7 of the README, and what stands beside them in its other pages."""
 

@@ -40,7 +40,7 @@ def installed(world: World) -> Iterator[None]:
         (uuid, "uuid4", lambda: uuid.UUID(int=world.random.getrandbits(128), version=4)),
         (store.streams.outbound, "RECLAIM_EVERY", 5.0),
         (store.fleet.ownership, "MARGIN", 1.0),
-        (transport.connection.timeouts, "STORE_PATIENCE", 8.0),
+        (transport.connection.timeouts, "STORE_TIMEOUT", 8.0),
         (transport.teltonika.stream, "FRAME_DEADLINE", 5.0),
     ]
     before = structlog.get_config()

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.client.errors import StoreError
-from store.fleet.allow_list import BATCH, PATIENCE, RedisAllowList
+from store.fleet.allow_list import ANSWER_TIMEOUT, BATCH, RedisAllowList
 from store.keys import Keys
 
 HERE, ELSEWHERE = "352093081452251", "352093081452252"
@@ -138,7 +138,7 @@ async def test_a_look_up_has_a_time_limit(
 ) -> None:
     watched, never = watch(), asyncio.Event()
     assert not await watched.ask(IMEI)
-    monkeypatch.setattr("store.fleet.allow_list.PATIENCE", 0.02)
+    monkeypatch.setattr("store.fleet.allow_list.ANSWER_TIMEOUT", 0.02)
 
     async def silent(*_: Any) -> Any:
         await never.wait()
@@ -148,7 +148,7 @@ async def test_a_look_up_has_a_time_limit(
     begun = loop.time()
     answers = await asyncio.gather(*(watched.ask(f"{number:015}") for number in range(BATCH + 1)))
     assert not any(answers)
-    assert loop.time() - begun < PATIENCE
+    assert loop.time() - begun < ANSWER_TIMEOUT
     assert [type(error) for error in watched.errors] == [TimeoutError]
 
 

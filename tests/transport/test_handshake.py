@@ -108,7 +108,7 @@ def test_garbage_is_a_bad_handshake_and_is_not_kept(chunks: list[bytes]) -> None
 async def test_a_device_is_let_in_though_the_registry_does_not_answer(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "GREETING_PATIENCE", 0.001)
+    monkeypatch.setattr(protocol, "ACCEPT_DELAY", 0.001)
     wire = Wire(frozen)
     _, transport = wire.identify()
     assert transport.written == []

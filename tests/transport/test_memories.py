@@ -71,7 +71,7 @@ def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytes
 def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absent, "REMEMBERED", 3)
     left = OfflineCommands(0.0, 60.0)
-    left.recalled(0.0)
+    left.registry_read(0.0)
     for number in range(10):
         left.left(str(number), 100.0)
     assert [str(number) for number in range(10) if left.expected(str(number), 100.0)] == ["7", "8", "9"]

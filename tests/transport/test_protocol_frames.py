@@ -10,7 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
 from tests.transport.wire import FRAME, Wire
-from transport.connection.timeouts import STORE_PATIENCE
+from transport.connection.timeouts import STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -139,9 +139,9 @@ async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled:
     connection.data_received(FRAME * 2)
     stalled.at(30)
     stalled.telemetry.confirm()
-    stalled.at(30 + STORE_PATIENCE - 1)
+    stalled.at(30 + STORE_TIMEOUT - 1)
     assert (transport.written, connection.closed) == ([encode_ack(1)], False)
-    stalled.at(30 + STORE_PATIENCE)
+    stalled.at(30 + STORE_TIMEOUT)
     assert connection.close_reason == "store_unavailable"
 
 
@@ -150,7 +150,7 @@ async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: Wire
     connection.data_received(FRAME)
     stalled.at(30)
     connection.data_received(FRAME)
-    stalled.at(STORE_PATIENCE)
+    stalled.at(STORE_TIMEOUT)
     assert connection.close_reason == "store_unavailable"
 
 
@@ -158,7 +158,7 @@ async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: W
     connection, _ = stalled.ready()
     connection.data_received(FRAME)
     stalled.telemetry.confirm()
-    stalled.at(STORE_PATIENCE)
+    stalled.at(STORE_TIMEOUT)
     assert not connection.closed
 
 

@@ -11,7 +11,7 @@ from fsm.session import CLOSED, READY
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.connection.protocol import WRITE_LIMIT
-from transport.connection.timeouts import STORE_PATIENCE
+from transport.connection.timeouts import STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.command import encode_answer, encode_command
 from transport.teltonika.frame import CODEC_12
@@ -118,7 +118,7 @@ async def test_a_device_whose_frame_is_not_stored_is_closed(wire: Wire, off: flo
     connection.data_received(FRAME)
     wire.telemetry.healthy = False
     wire.at(150)
-    wire.at(100 + STORE_PATIENCE + off)
+    wire.at(100 + STORE_TIMEOUT + off)
     assert connection.closed is due
     assert (connection.close_reason == "store_unavailable") is due
     assert transport.written == []

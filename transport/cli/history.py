@@ -96,5 +96,5 @@ def _cells(number: str, at: str, name: str, *texts: str) -> Iterable[Text]:
 def chart(entries: list[LogEntry]) -> str:
     """The state diagram as Mermaid text, with the path. Entries that are not events are left out."""
     safe = (replace(one, reason=render.printable(one.reason, 32)) for one in command_events(entries))
-    told = [event for one in safe if isinstance(event := event_of(one), events.CommandEvent)]
-    return command_diagram(path(COMMAND, told))
+    found = [event for one in safe if isinstance(event := event_of(one), events.CommandEvent)]
+    return command_diagram(path(COMMAND, found))

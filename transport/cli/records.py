@@ -133,7 +133,7 @@ def reports(entry: LogEntry, imei: str) -> list[Report]:
             bodies = [fields["data"].encode()]
         return [(entry, _read(body)) for body in bodies]
     except (KeyError, ValueError, Undecodable):
-        return []  # somebody else's entry
+        return []  # not an entry of a gateway
 
 
 class Shown:

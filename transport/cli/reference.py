@@ -83,8 +83,8 @@ def _row(ctx: click.Context, option: click.Parameter) -> str:
     record = option.get_help_record(ctx)
     assert record is not None  # no option is hidden
     extra = option.get_help_extra(ctx)
-    meaning, _, told = (option.help or "").partition("  [default: ")
-    default = told.rstrip("]") or extra.get("default", "").strip("()") or ("off" if option.is_flag else "")
+    meaning, _, shown = (option.help or "").partition("  [default: ")
+    default = shown.rstrip("]") or extra.get("default", "").strip("()") or ("off" if option.is_flag else "")
     allowed = _range(option.type)
     cells = (
         f"`{record[0].replace(' RANGE', '')}`",

@@ -74,8 +74,10 @@ class Act:
     def right(self) -> bool:
         """Whether it ended as it should."""
         end, scene = self.ending, self.scene
-        told = (end.get("state"), end.get("reason", ""))
-        return self.over and told == (scene.state, scene.reason) and end.get("delivery", "") in scene.delivery
+        ending = (end.get("state"), end.get("reason", ""))
+        return (
+            self.over and ending == (scene.state, scene.reason) and end.get("delivery", "") in scene.delivery
+        )
 
 
 def scenes() -> list[Scene]:

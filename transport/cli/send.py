@@ -62,7 +62,7 @@ def command(where: Where, wait: bool, raw: bool, **options: Any) -> int:
     Exit status: 0 responded or delivered (with --no-wait: handed over); 1 failed; 2 nothing was handed over:
     wrong use, or Redis cannot be used; 3 timeout, or the outcome is unknown: no event came in time, Redis was
     lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2 and 4 is it
-    safe to send the command again without a look at `telgw history`.
+    safe to send the command again without checking `telgw history`.
     """
     if options["text"] == STDIN:
         options["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())

@@ -116,8 +116,8 @@ class DeviceQueues:
     def _begin_grace(self, in_flight: InFlightCommand) -> None:
         self.graces.set(in_flight, self._clock.monotonic() + self._grace)
 
-    def recalled(self) -> None:
+    def registry_read(self) -> None:
         """The registry has been read: the grace of devices that are not expected back is over."""
         now = self._clock.monotonic()
-        for in_flight in self.offline.recalled(now):
+        for in_flight in self.offline.registry_read(now):
             self.graces.set(in_flight, now)

@@ -207,9 +207,9 @@ class Dispatcher:
         self._take(self._endings.sweep, now)
         self._notes.sweep(now)
 
-    def recalled(self) -> None:
+    def registry_read(self) -> None:
         """The registry has been read: commands of devices that are not expected back end."""
-        self._take(self._queues.recalled)
+        self._take(self._queues.registry_read)
 
     def held(self, holders: Mapping[str, str]) -> None:
         """The registry names the instances that hold devices, by IMEI: queued commands follow them."""

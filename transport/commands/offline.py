@@ -2,7 +2,7 @@
 
 A device is expected back for the grace after its connection here has closed. After a start, each device that
 the registry names for this instance is expected too: its connection ended with the earlier process. Until
-the registry has been read (`recall`, then `recalled`) those devices are not known, so a command for any
+the registry has been read (`expect`, then `registry_read`) those devices are not known, so a command for any
 device is accepted *in doubt*. When the registry has been read, a command in doubt ends if its device is not
 expected. If the registry cannot be read, it ends when the grace is over.
 """
@@ -53,17 +53,17 @@ class OfflineCommands:
         """Devices can connect from `now` on: the grace of the start begins."""
         self._until = now + self._grace
 
-    # Who was here before the start
+    # Devices that were connected before the start
 
-    def wants_recall(self, now: float) -> bool:
-        """Whether what the registry says would change anything."""
+    def wants_registry(self, now: float) -> bool:
+        """Whether the registry still has to be read."""
         return self._reading and now < self._until
 
-    def recall(self, imeis: Iterable[str]) -> None:
-        """The registry names these devices as ours."""
+    def expect(self, imeis: Iterable[str]) -> None:
+        """These devices are registered for this instance."""
         self._ours.update(imeis)
 
-    def recalled(self, now: float) -> list[InFlightCommand]:
+    def registry_read(self, now: float) -> list[InFlightCommand]:
         """The registry has been read; returns the commands in doubt whose device is not expected."""
         self._reading = False
         doubted, self._doubted = self._doubted, {}
@@ -79,7 +79,7 @@ class OfflineCommands:
         """`in_flight` was accepted by an earlier process: it is not in doubt."""
         self._doubted.pop(in_flight, None)
 
-    # Who waits
+    # Commands that wait
 
     def count(self, imei: str) -> int:
         """How many commands wait for the device."""

@@ -124,7 +124,7 @@ class Backpressure:
         return self._proven if connection.proven else self._others
 
     def hold_all(self) -> None:
-        """The backlog is full: nobody is read."""
+        """The backlog is full: no connection is read."""
         if not self.in_turns:
             self.in_turns = True
             for connection in self._everyone():
@@ -148,7 +148,7 @@ class Backpressure:
         return len(self._proven) + len(self._others)
 
     def stop(self) -> None:
-        """Read nobody any more."""
+        """Stop reading all connections."""
         self._stopped = True
         for connection in self._everyone():
             connection.pause()

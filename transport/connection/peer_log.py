@@ -1,4 +1,4 @@
-"""Log lines that peers can cause. They are throttled, because anybody may connect."""
+"""Log lines that peers can cause. They are throttled, because any peer may connect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PeerLog:
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
     def frame_too_long(self, connection: SessionConnection, length: int, limit: int, now: float) -> None:
-        """A frame declares `length` bytes, more than allowed; its device will repeat it for ever."""
+        """A frame declares `length` bytes, more than allowed; its device will repeat it without end."""
         self._metrics.frames_too_long.inc()
         if self._too_long.allow(connection.imei, now):
             log.warning(
@@ -51,7 +51,7 @@ class PeerLog:
                 imei=imei,
                 peer=peer,
                 held_by=holder,
-                meaning="the device is connected with TLS, so a connection without it is not let in",
+                meaning="the device is connected with TLS, so a connection without TLS is refused",
             )
 
     def messages_refused(self, frame: PendingFrame, now: float) -> None:

@@ -61,11 +61,11 @@ WRITE_LIMIT = 64 * 1024
 """Bytes that a device may leave unread before its connection is closed: acks and commands are small."""
 TLS_BUFFER = 4 * READ_SIZE
 """Bytes of TLS that are buffered for a connection that is not read."""
-GREETING_PATIENCE = 0.05
+ACCEPT_DELAY = 0.05
 """Seconds that `01` waits for the registration. So a device that has received it is in the registry, and a
 device that another instance holds with TLS is rejected before anything is read. Devices wait for seconds;
 while Redis is slow or away they are accepted all the same."""
-HALF_CLOSED_PATIENCE = 30.0
+HALF_CLOSED_TIMEOUT = 30.0
 """Seconds that a half-closed connection stays open for its acknowledgements."""
 
 _FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
@@ -213,7 +213,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The device has closed its side; whether the connection stays open for what is left to be written.
 
-        It may still read: it gets its greeting and the acknowledgements of all that it has sent, and no
+        It may still read: it gets `01` and the acknowledgements of all that it has sent, and no
         command. With TLS no event loop can close one side only.
         """
         if self.closed or not self.imei or self.secure:
@@ -224,7 +224,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.drain(DEVICE_CLOSED)
         self._end(DEVICE_CLOSED)
         self._context.sessions.closing.add(self)
-        self._context.deadlines.set(self, self._context.clock.monotonic() + HALF_CLOSED_PATIENCE)
+        self._context.deadlines.set(self, self._context.clock.monotonic() + HALF_CLOSED_TIMEOUT)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -465,7 +465,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stream.admit(self._context.clock.monotonic())
         self._schedule()
         self._context.sessions.identified(self, self._context.now)
-        asyncio.get_running_loop().call_later(GREETING_PATIENCE, self._greet)
+        asyncio.get_running_loop().call_later(ACCEPT_DELAY, self._accept)
 
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
@@ -473,7 +473,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if result.status is Registered.INSECURE:
             self._reject_insecure(result.holder)
         else:
-            self._greet()
+            self._accept()
 
     def _reject_insecure(self, holder: str) -> None:
         """Another instance holds the device with TLS. `01` may have been written before that was known."""
@@ -486,7 +486,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.close(REJECTED)
         self._transport.close()  # of one that is half closed
 
-    def _greet(self) -> None:
+    def _accept(self) -> None:
         """Write `01`, unless it is written, and read what comes after the handshake."""
         if not self._stream.started and (self.half_closed or not self.closed):
             self._stream.start()
@@ -495,7 +495,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._finish()
 
     def _open(self) -> None:
-        self._greet()  # `01` comes before anything else that is written
+        self._accept()  # `01` comes before anything else that is written
         self._stream.open()
         self.advance("open")
         self._schedule()

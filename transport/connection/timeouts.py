@@ -12,7 +12,7 @@ from transport.connection.context import ConnectionContext
 
 DUE_AT_ONCE = 50
 """Connections whose deadlines are handled in one turn of the loop, since thousands may be due at once."""
-STORE_PATIENCE = 60.0
+STORE_TIMEOUT = 60.0
 """Seconds that a device waits for an acknowledgement before its connection is closed."""
 
 
@@ -43,7 +43,7 @@ class Timeouts:
         if not idle and context.telemetry.healthy:
             return
         for connection in list(context.sessions.by_imei.values()):
-            if connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE:
+            if connection.unacked_since and now - connection.unacked_since >= STORE_TIMEOUT:
                 connection.close(STORE_UNAVAILABLE)
             elif idle and now - connection.last_read >= idle and not context.backpressure.holds(connection):
                 connection.close(IDLE)

@@ -19,13 +19,13 @@ async def read_expected(owns: asyncio.Event, dispatcher: Dispatcher, backend: Ba
     within the grace of the start, no device is expected any more.
     """
     await owns.wait()
-    while dispatcher.offline.wants_recall(clock.monotonic()):
+    while dispatcher.offline.wants_registry(clock.monotonic()):
         try:
             async for imeis in backend.ours():
-                dispatcher.offline.recall(imei.decode(errors="replace") for imei in imeis)
+                dispatcher.offline.expect(imei.decode(errors="replace") for imei in imeis)
         except StoreError as error:
             backend.report("expected devices", error)
             await asyncio.sleep(AGAIN_AFTER)
         else:
             break
-    dispatcher.recalled()
+    dispatcher.registry_read()

@@ -55,7 +55,7 @@ MECHANISMS = (
         what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
         file="transport/connection/timeouts.py",
         where="Timeouts._check_sessions",
-        code="connection.unacked_since and now - connection.unacked_since >= STORE_PATIENCE",
+        code="connection.unacked_since and now - connection.unacked_since >= STORE_TIMEOUT",
         mutant="False",
         without="a device waits for an acknowledgement that does not come",
         tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_closed",),

@@ -122,14 +122,14 @@ MECHANISMS = (
         name="in doubt until the registry is read",
         what="A command that came before the registry was read ends when its device is not expected.",
         file="transport/commands/device_queues.py",
-        where="DeviceQueues.recalled",
+        where="DeviceQueues.registry_read",
         code="""
-            for in_flight in self.offline.recalled(now):
+            for in_flight in self.offline.registry_read(now):
                 self.graces.set(in_flight, now)
         """,
-        mutant="self.offline.recalled(now)",
+        mutant="self.offline.registry_read(now)",
         without="it waits for the grace though nobody will come",
-        tests=("transport/test_recall.py::test_commands_before_the_registry_is_read_wait_for_it",),
+        tests=("transport/test_expected_devices.py::test_commands_before_the_registry_is_read_wait_for_it",),
     ),
     Mechanism(
         promise="faults",

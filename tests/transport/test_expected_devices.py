@@ -22,8 +22,8 @@ GIVEN_UP = ["queued not_sent", "failed device_not_connected not_sent"]
 
 def known(desk: Desk, *imeis: str) -> None:
     """The registry has been read, and named these devices."""
-    desk.dispatcher.offline.recall(imeis)
-    desk.dispatcher.recalled()
+    desk.dispatcher.offline.expect(imeis)
+    desk.dispatcher.registry_read()
 
 
 def told(desk: Desk, command_id: str = "c-1") -> list[str]:
@@ -119,7 +119,7 @@ def test_expected_devices_are_forgotten_after_the_grace(desk: Desk) -> None:
 # Reading the registry
 
 
-async def recall(desk: Desk, pages: list[Any]) -> list[str]:
+async def read_registry(desk: Desk, pages: list[Any]) -> list[str]:
     """Read a registry that answers with these pages, of which an error is raised; the errors reported."""
     reported: list[str] = []
 
@@ -142,7 +142,7 @@ async def test_a_registry_that_cannot_be_read_is_read_again(
 ) -> None:
     monkeypatch.setattr(expected_devices, "AGAIN_AFTER", 0.0)
     pages = [[b"1"], CallFailed("refused"), [IMEI.encode()], [OTHER_IMEI.encode()]]
-    assert await recall(desk, pages) == ["expected devices"]
+    assert await read_registry(desk, pages) == ["expected devices"]
     desk.ask()
     assert told(desk) == WAITS
 
@@ -151,6 +151,6 @@ async def test_after_the_grace_the_registry_is_not_read(desk: Desk) -> None:
     """Redis was away at the start, for longer than that: whoever wanted to come back has done so."""
     desk.at(60)
     pages = [[IMEI.encode()]]
-    await recall(desk, pages)
+    await read_registry(desk, pages)
     desk.ask()
     assert (told(desk), len(pages)) == (REFUSED, 1)
