@@ -14,10 +14,10 @@ from store.client.errors import StoreError
 from tests.load.daemon import Daemon
 from tests.load.driver_process import DriverProcess
 from tests.load.swarm import FIRST
-from tests.redis.nodes import free_port
 from tests.rig.fleet import Fleet
 from tests.rig.local import LocalServer
 from tests.rig.memory import Log
+from tests.rig.ports import free_port
 from tests.rig.waiting import until
 
 PAGE = 5000

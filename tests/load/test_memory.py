@@ -16,7 +16,7 @@ from fsm.backlog import LIMIT
 from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
 from tests.load.driver_process import DriverProcess
-from tests.redis.nodes import free_port
+from tests.rig.ports import free_port
 from transport.connection.backpressure import READ_SIZE
 
 DEVICES = 50

@@ -12,6 +12,7 @@ import trustme
 
 from tests.process.gateway import IMEI, Bus, Device, Gateway
 from tests.rig.local import LocalServer
+from tests.rig.namespace import Namespace, NotPossible, namespace
 from tests.rig.rights import least_privilege
 
 
@@ -72,3 +73,13 @@ def tls(tmp_path: Path) -> tuple[dict[str, object], ssl.SSLContext]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return {"tls_listen": "127.0.0.1:0", **files}, context
+
+
+@pytest.fixture
+def network() -> Iterator[Namespace]:
+    """A network that can be cut off."""
+    try:
+        with namespace() as found:
+            yield found
+    except NotPossible as reason:
+        pytest.skip(f"no network namespace: {reason}")

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from store.keys import Keys
 from store.streams.producer import Producer
+from tests.rig.waiting import until
 from transport.simulator import Behaviour, Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -80,15 +81,6 @@ def tracker(imei: str, port: int) -> Tracker:
     return Tracker(imei, "127.0.0.1", port, behaviour, now_ms=lambda: round(time.time() * 1000))
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is yes."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.02)
-
-
 class Business:
     """The producer: what it asks for and what it is told."""
 
@@ -109,13 +101,13 @@ class Business:
         async def reached() -> bool:
             return {name: await self.state(name) for name in states} == states
 
-        await until(reached)
+        await until(reached, "the streams are as expected")
 
     async def holds(self, imei: str, holder: str | None) -> None:
         async def held() -> bool:
             return await self.producer.holder(imei) == holder
 
-        await until(held)
+        await until(held, "the device is registered")
 
     async def closed(self) -> list[tuple[str, str]]:
         entries = await self.client.xrange(KEYS.responses)

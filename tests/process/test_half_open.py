@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from tests.rig.commands_in_flight import FAR, UNHURRIED
 from tests.rig.fleet import Fleet, fleet
 from tests.rig.log_lines import ended, notes
-from tests.rig.namespace import Namespace, NotPossible, namespace
+from tests.rig.namespace import Namespace
 from tests.rig.tracker import Tracker
 from tests.rig.waiting import until
 
@@ -20,16 +19,6 @@ ANSWERED = "responded answered"
 EVERYWHERE = "0.0.0.0:0"
 NOTICED = 135.0
 """Seconds within which the kernel gives up a dead connection (`transport.connection.tcp`), with a margin."""
-
-
-@pytest.fixture
-def network() -> Iterator[Namespace]:
-    """A network that can be cut off."""
-    try:
-        with namespace() as found:
-            yield found
-    except NotPossible as reason:
-        pytest.skip(f"no network namespace: {reason}")
 
 
 def plug_in(run: Fleet, network: Namespace, count: int, **how: Any) -> list[Tracker]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.process.gateway import KEYS, PATIENCE, Bus, Device, Gateway, until
 from tests.rig.event_loops import LOOPS
+from tests.rig.ports import free_port
 from transport.settings import as_text
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed")
@@ -37,13 +38,6 @@ HOW = {
     "v2": "send-proxy-v2",
     "v2 with TLVs": "send-proxy-v2 proxy-v2-options crc32c,unique-id",
 }
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on."""
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -102,6 +96,11 @@ def sessions(bus: Bus) -> dict[str, str]:
     return {event["imei"]: event["peer"] for event in bus.log("session") if event["state"] == "identified"}
 
 
+def logged(gateway: Gateway) -> dict[str, str]:
+    """The address of each device whose session the log says is open; the log is written by another thread."""
+    return {line["imei"]: line["peer"] for line in gateway.lines if line["event"] == "session_opened"}
+
+
 def test_sessions_behind_haproxy_have_the_device_addresses(
     gateway: Gateway, bus: Bus, stack: ExitStack, tmp_path: Path
 ) -> None:
@@ -119,8 +118,7 @@ def test_sessions_behind_haproxy_have_the_device_addresses(
         assert device.obey() == f"c-{number}"
         assert bus.ended(f"c-{number}")[-1] == "responded answered"
     assert sessions(bus) == peers
-    opened = {line["imei"]: line["peer"] for line in gateway.lines if line["event"] == "session_opened"}
-    assert opened == peers
+    until(lambda: logged(gateway) == peers, "the log names each device with its address")
     assert bus.client.xlen(KEYS.telemetry) == len(peers)
 
 

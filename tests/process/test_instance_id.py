@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, until
+from tests.rig.ports import free_port
 from tests.rig.proxy import Proxy
 
 Start = Callable[..., Gateway]
@@ -134,12 +135,6 @@ def test_a_process_that_wakes_in_time_keeps_the_id(start: Start) -> None:
         second.said("instance_id_held")
     assert "belongs to a live gateway" in ends_by_itself(second, 2)
     assert first.process.poll() is None
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port: int = placeholder.getsockname()[1]
-        return port
 
 
 def test_a_process_waiting_for_its_id_listens_nowhere(start: Start, bus: Bus) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import json
 import os
-import random
 import resource
 import socket
 import subprocess
@@ -24,19 +23,12 @@ import pytest
 
 from tests.process.gateway import IMEI, Bus, Device, Gateway, until
 from tests.rig.fleet import fleet
+from tests.rig.ports import free_port
 
 SESSIONS = 150
 """Sessions that come and go; what a gateway logs of them is many times what the pipe of a test holds."""
 SOON = 10.0
 """Seconds in which a gateway ends that has nothing to wait for."""
-
-
-def free_port() -> int:
-    """A port below those that a kernel gives to clients."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Unheard(Gateway):

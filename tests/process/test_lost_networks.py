@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ import pytest
 from tests.process.gateway import Gateway
 from tests.rig.event_loops import plug_in_at_each, start_on_each_loop
 from tests.rig.fleet import Fleet, until
-from tests.rig.namespace import Namespace, NotPossible, namespace
+from tests.rig.namespace import Namespace
 from tests.rig.outages import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
 from tests.rig.proxied_fleet import wired
 
@@ -25,16 +24,6 @@ SOON = 5.0
 """Seconds after the return of the network within which the registry must be right."""
 UNHURRIED = {"heartbeat_interval": 200, "heartbeat_ttl": 600, "command_ttl": 300}
 """Options of gateways whose next heartbeat is too far off to put anything right."""
-
-
-@pytest.fixture
-def network() -> Iterator[Namespace]:
-    """A network that can be cut off."""
-    try:
-        with namespace() as found:
-            yield found
-    except NotPossible as reason:
-        pytest.skip(f"no network namespace: {reason}")
 
 
 async def devices(run: Fleet) -> None:

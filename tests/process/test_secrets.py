@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, until
+from tests.rig.ports import free_port
 from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_12
 
@@ -45,20 +45,15 @@ class Overheard(Gateway):
 
 
 @pytest.fixture
-def overhear(gateway_url: str, stack: ExitStack, free_port: int) -> Callable[..., Overheard]:
+def overhear(gateway_url: str, stack: ExitStack) -> Callable[..., Overheard]:
     def start(**options: object) -> Overheard:
-        options = {"log_level": "debug", "metrics": f"127.0.0.1:{free_port}"} | options
+        metrics_port = free_port()
+        options = {"log_level": "debug", "metrics": f"127.0.0.1:{metrics_port}"} | options
         gateway = stack.enter_context(Overheard(gateway_url, **options))  # type: ignore[arg-type]
-        gateway.metrics_port = free_port
+        gateway.metrics_port = metrics_port
         return gateway
 
     return start
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def everything_published(bus: Bus) -> str:

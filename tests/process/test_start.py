@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
-from tests.process.test_log_faults import free_port
+from tests.rig.ports import free_port
 from tests.rig.redis import redis_server
 from tests.rig.rights import rules
 from transport.daemon.outages import ENDS_A_MINUTE

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.redis.nodes import HOST, Node, free_port, until
+from tests.redis.nodes import HOST, Node, until
+from tests.rig.ports import free_port
 
 NODE_TIMEOUT_MS = 1000
 SLOTS = 16384

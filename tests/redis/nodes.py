@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +15,9 @@ from redis.exceptions import RedisError
 
 from store.embedded import _die_with
 from tests.conftest import REDIS_SERVER
+from tests.rig.ports import free_port
 
 HOST = "127.0.0.1"
-PORTS = range(20_000, 32_000)
 T = TypeVar("T")
 
 
@@ -35,13 +32,6 @@ def until(condition: Callable[[], T | None], what: str, within: float = 20.0) ->
             pass
         time.sleep(0.02)
     raise AssertionError(f"It did not come to pass within {within} s: {what}")
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that no kernel gives to a client while its server is down."""
-    while True:
-        with suppress(OSError), socket.create_server((HOST, random.choice(PORTS))) as listener:
-            return int(listener.getsockname()[1])
 
 
 class Node:

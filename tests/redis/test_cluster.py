@@ -15,7 +15,8 @@ from store.diagnosis.rights import ServerUnfit, check_rights
 from store.keys import Keys
 from tests.conftest import REDIS_SERVER
 from tests.redis.cluster import Sharded, sharded
-from tests.rig.fleet import Fleet, fleet, until
+from tests.rig.fleet import fleet, until
+from tests.rig.outages import progress
 from transport.cli import cli
 
 pytestmark = [
@@ -42,17 +43,6 @@ def nodes(started: Sharded) -> Sharded:
     return started
 
 
-async def some(run: Fleet, what: str, count: int = 5) -> None:
-    """Wait for some more records and some more verdicts."""
-    acked, decided = len(run.history.acked), len(run.memory.decided)
-
-    async def is_so() -> bool:
-        await run.read_on()
-        return len(run.history.acked) >= acked + count and len(run.memory.decided) >= decided + count
-
-    await until(is_so, what)
-
-
 async def test_a_cluster_works_like_one_server_with_adoption(
     nodes: Sharded,
 ) -> None:
@@ -62,11 +52,11 @@ async def test_a_cluster_works_like_one_server_with_adoption(
         run.plug_in(4, manners=("answer",))
         await run.connected()
         run.producer.begin(run.imeis, 30)
-        await some(run, "commands on two gateways", 20)
+        await progress(run, "commands on two gateways", 20)
         await run.kill("gw-2")
         adopter = run.gateways["gw-1"]
         await asyncio.to_thread(adopter.said, "instance_lost", dead="gw-2")
-        await some(run, "commands on one gateway")
+        await progress(run, "commands on one gateway")
         await run.rest()
         assert await run.verdict() == []
     owner = nodes.owner(PREFIX)
@@ -81,7 +71,7 @@ async def test_a_moved_slot_is_followed_without_loss_or_repeat(
         run.plug_in(3)
         await run.connected()
         run.producer.begin(run.imeis, 20)
-        await some(run, "commands before")
+        await progress(run, "commands before")
         moving = nodes.moving(PREFIX, nodes.other(PREFIX))
         half = len(moving.keys()) // 2
         moving.move(half)
@@ -89,7 +79,7 @@ async def test_a_moved_slot_is_followed_without_loss_or_repeat(
         await until(lambda: refused & {line.get("error") for line in gateway.lines}, "a refused call")
         moving.move()
         moving.end()
-        await some(run, "commands after")
+        await progress(run, "commands after")
         await run.rest()
         assert await run.verdict() == []
     assert nodes.owner(PREFIX) is moving.target
@@ -134,7 +124,7 @@ async def _die_and_follow(nodes: Sharded) -> None:
         run.plug_in(2, manners=("answer",))
         await run.connected()
         run.producer.begin(run.imeis, 20)
-        await some(run, "commands before")
+        await progress(run, "commands before")
         await run.producer.stop()
         await until(run._decided, "verdicts on all of it")
         owner = nodes.owner(PREFIX)
@@ -143,7 +133,7 @@ async def _die_and_follow(nodes: Sharded) -> None:
         owner.kill()
         run.producer.begin(run.imeis, 20)
         await until(lambda: replica.client.role()[0] == b"master", "a promotion")
-        await some(run, "commands after")
+        await progress(run, "commands after")
         await run.rest()
         assert await run.verdict() == []
 

@@ -19,6 +19,7 @@ from redis.exceptions import AuthenticationError
 
 from store.embedded import EmbeddedServer, EmbeddedUnavailable, default_directory, default_url
 from tests.rig.local import LocalServer
+from tests.rig.ports import free_port
 
 pytestmark = pytest.mark.redis
 
@@ -272,36 +273,31 @@ def test_a_start_takes_the_place_of_a_socket_that_is_not_its_own(
 # With a port
 
 
-def test_a_port_is_optional_and_its_password_stays_hidden(tmp_path: Path, free_port: int) -> None:
-    with EmbeddedServer.start(tmp_path, free_port) as server:
+def test_a_port_is_optional_and_its_password_stays_hidden(tmp_path: Path) -> None:
+    port = free_port()
+    with EmbeddedServer.start(tmp_path, port) as server:
         password = (tmp_path / "password").read_text().strip()
         assert len(password) > 30
         assert stat.S_IMODE((tmp_path / "password").stat().st_mode) == 0o600
         assert password.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
-        with Redis(port=free_port, password=password) as client:
+        with Redis(port=port, password=password) as client:
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
-        with pytest.raises(AuthenticationError), Redis(port=free_port) as stranger:
+        with pytest.raises(AuthenticationError), Redis(port=port) as stranger:
             stranger.ping()
         with Redis.from_url(default_url(tmp_path)) as client:
             assert client.ping()
-    with EmbeddedServer.start(tmp_path, free_port):
+    with EmbeddedServer.start(tmp_path, port):
         assert (tmp_path / "password").read_text().strip() == password
     with EmbeddedServer.start(tmp_path) as server, ask(server) as client:
         assert client.ping()
 
 
-def test_a_server_that_runs_without_the_port_is_not_joined_for_it(tmp_path: Path, free_port: int) -> None:
+def test_a_server_that_runs_without_the_port_is_not_joined_for_it(tmp_path: Path) -> None:
     with (
         EmbeddedServer.start(tmp_path),
         pytest.raises(EmbeddedUnavailable, match="was started without a port"),
     ):
-        EmbeddedServer.start(tmp_path, free_port)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        EmbeddedServer.start(tmp_path, free_port())
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.process.gateway import Gateway
 from tests.redis.nodes import Node
 from tests.redis.sentinels import Watched, watched
 from tests.rig.fleet import Fleet, fleet, until
+from tests.rig.outages import progress
 from transport.cli import cli
 
 pytestmark = [
@@ -39,17 +40,6 @@ def servers(started: Watched) -> Iterator[Watched]:
     started.mend()
 
 
-async def some(run: Fleet, what: str, count: int = 5) -> None:
-    """Wait for some more records and some more verdicts."""
-    acked, decided = len(run.history.acked), len(run.memory.decided)
-
-    async def is_so() -> bool:
-        await run.read_on()
-        return len(run.history.acked) >= acked + count and len(run.memory.decided) >= decided + count
-
-    await until(is_so, what)
-
-
 async def test_after_a_failover_gateways_go_on_by_themselves(servers: Watched) -> None:
     old, new = servers.primary, servers.replica
     async with fleet(servers.url, 1) as run:
@@ -57,14 +47,14 @@ async def test_after_a_failover_gateways_go_on_by_themselves(servers: Watched) -
         run.plug_in(3)
         await run.connected()
         run.producer.begin(run.imeis, 20)
-        await some(run, "work before")
+        await progress(run, "work before")
         await run.producer.stop()
         await until(run._decided, "verdicts on all of it")
         await asyncio.to_thread(servers.in_step)
         old.kill()
         run.producer.begin(run.imeis, 20)
         await asyncio.to_thread(servers.failed_over, new)
-        await some(run, "work after")
+        await progress(run, "work after")
         await run.rest()
         assert await run.verdict() == []
         assert {line.ended for tracker in run.trackers for line in tracker.lines[-1:]} == {False}
@@ -83,7 +73,7 @@ async def test_a_frozen_and_replaced_primary_is_not_written_to(servers: Watched)
         await until(lambda: _visited(new), "the gateway at the new one")
         old.thaw()
         run.producer.begin(run.imeis, 20)
-        await some(run, "work after")
+        await progress(run, "work after")
         takes_writes = old.client.role()[0] == b"master"
         await run.rest()
         assert await run.verdict() == []
@@ -165,7 +155,7 @@ async def test_min_replicas_to_write_acknowledges_replicated_only(
         assert (len(run.history.acked), primary.client.xlen("telemetry:records")) == (acked, stored)
         servers.rejoin(replica)
         run.producer.begin(run.imeis, 20)
-        await some(run, "work after")
+        await progress(run, "work after")
         await run.rest()
         assert await run.verdict() == []
 

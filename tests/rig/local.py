@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from redis.retry import Retry
 
 from store.embedded import _binary, _die_with
 from store.state_directory import HOST
+from tests.rig.ports import free_port
 
 START_TIMEOUT = 20.0
 
@@ -48,7 +48,7 @@ class LocalServer:
     @classmethod
     def start(cls, directory: Path, port: int = 0, *, binary: Path | None = None) -> LocalServer:
         """Start a server on `port`, 0 for a free one, and wait until it answers."""
-        port = port or _free_port()
+        port = port or free_port()
         options = [
             *("--bind", HOST, "--port", str(port), "--dir", str(directory)),
             *("--unixsocket", str(directory / "server.sock")),
@@ -79,8 +79,3 @@ class LocalServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -73,6 +73,17 @@ async def caught_up(run: Fleet) -> None:
     )
 
 
+async def progress(run: Fleet, what: str, count: int = 5) -> None:
+    """Wait for some more records and some more verdicts."""
+    acked, decided = len(run.history.acked), len(run.memory.decided)
+
+    async def is_so() -> bool:
+        await run.read_on()
+        return len(run.history.acked) >= acked + count and len(run.memory.decided) >= decided + count
+
+    await until(is_so, what)
+
+
 def assert_steady(run: Fleet) -> None:
     """No tracker that is obedient until now has ever lost its connection."""
     obedient = {tracker.imei for tracker in run.trackers if tracker.manners == OBEDIENT}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,9 +15,8 @@ from redis import Redis
 from store.embedded import _binary
 from store.state_directory import HOST
 from tests.rig.local import answers
+from tests.rig.ports import free_port
 
-PORTS = range(20_000, 32_000)
-"""Below those that a kernel gives to clients: nobody takes the port while the server is down."""
 PERSISTENCE = {
     "always": ("--appendonly", "yes", "--appendfsync", "always"),
     "everysec": ("--appendonly", "yes", "--appendfsync", "everysec"),
@@ -42,7 +39,7 @@ class RedisServer:
         self._directory = directory
         self._persistence = PERSISTENCE[persistence]
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://{HOST}:{self.port}/0"
 
     async def start(self, *more: str) -> None:
@@ -88,16 +85,6 @@ class RedisServer:
     def client(self) -> Redis:
         """A client that blocks the caller, for what an operator does."""
         return Redis(host=HOST, port=self.port, protocol=2, decode_responses=True)
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(PORTS)
-        try:
-            with socket.create_server((HOST, port)):
-                return port
-        except OSError:
-            continue
 
 
 @asynccontextmanager
