@@ -148,9 +148,14 @@ class Checker(Evidence):
         return instance == verdict["instance_id"] and instance not in self.history.contested and ended >= at
 
     def certainty_is_true(self) -> Iterator[Violation]:
-        """`received` and `answered` are said only of commands that the device has."""
+        """`received` and `answered` are said only of commands that the device has.
+
+        An uncertain answer may be an earlier one, or serial data: that risk is documented.
+        """
         got = {self.texts.get(text) for _, text in self.history.received}
         for command_id, _, event in self.verdicts:
+            if self._may_be_of_another(event):
+                continue
             if event["delivery"] in ("received", "answered") and command_id not in got:
                 yield Violation("P3", f"{command_id} is {event['delivery']}, and no device received it")
 
@@ -161,14 +166,16 @@ class Checker(Evidence):
             texts[command_id].add(text)
         for _, fields in self.history.responses:
             command_id, answer = fields.get("command_id", ""), fields.get("response", "")
-            if fields.get("attribution") == "uncertain" and self._was_heard(fields.get("imei", ""), answer):
+            if self._may_be_of_another(fields):
                 continue
             if command_id and answer and not any(text in answer for text in texts[command_id]):
                 yield Violation("I6", f"{command_id} was given the answer {answer!r}")
 
-    def _was_heard(self, imei: str, answer: str) -> bool:
-        """Whether the device said that on its serial port, or in answer to some command."""
-        return answer in self.said[imei] or any(text in answer for text in self.texts)
+    def _may_be_of_another(self, fields: Fields) -> bool:
+        """Whether an answer is uncertain, and what the device said by itself or to some command."""
+        imei, answer = fields.get("imei", ""), fields.get("response", "")
+        heard = answer in self.said[imei] or any(text in answer for text in self.texts)
+        return fields.get("attribution") == "uncertain" and heard
 
     def serial_data_are_no_answers(self) -> Iterator[Violation]:
         """P4: where a serial port speaks no answer on codec 12 is said to be certain, and every other is."""

@@ -38,7 +38,11 @@ def test_a_good_history_with_a_port_that_speaks_passes(talkative: History) -> No
     assert check(talkative, at_rest=True) == []
 
 
-def test_serial_data_may_be_an_uncertain_answer(talkative: History) -> None:
+@pytest.mark.parametrize("received", [False, True])
+def test_serial_data_may_be_an_uncertain_answer(talkative: History, received: bool) -> None:
+    """Even to a command that has not reached the device."""
+    if not received:
+        talkative.received.clear()
     talkative.traffic[-4] = up(wire.serial("12", b"serial 2"), AT + 199)
     talkative.traffic[-3] = up(wire.serial("13", b"serial 3"), AT + 200)
     talkative.responses[-1][1]["response"] = "serial 2"
