@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 
 import pytest
-from freezegun.api import FrozenDateTimeFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transport.wire import Wire
-from transport.connection import protocol
 from transport.teltonika.errors import BadHandshake
 from transport.teltonika.frame import encode_frame
 from transport.teltonika.handshake import (
@@ -22,9 +18,6 @@ from transport.teltonika.handshake import (
     HandshakeReader,
     encode_handshake,
 )
-
-LOCAL = ("127.0.0.1", 0)
-PATIENCE = 20.0
 
 IMEI = "352093081452251"
 HELLO = encode_handshake(IMEI)
@@ -103,16 +96,3 @@ def test_garbage_is_a_bad_handshake_and_is_not_kept(chunks: list[bytes]) -> None
             assert len(reader._head) < HANDSHAKE_SIZE
     except BadHandshake:
         pass
-
-
-async def test_a_device_is_let_in_though_the_registry_does_not_answer(
-    frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(protocol, "ACCEPT_DELAY", 0.001)
-    wire = Wire(frozen)
-    _, transport = wire.identify()
-    assert transport.written == []
-    said: asyncio.Queue[bytes] = asyncio.Queue()
-    monkeypatch.setattr(transport, "write", said.put_nowait)
-    async with asyncio.timeout(PATIENCE):
-        assert await said.get() == ACCEPT

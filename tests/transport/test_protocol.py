@@ -12,6 +12,7 @@ from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
+from transport.connection import protocol as protocols
 from transport.connection.backpressure import UNACKED_LIMIT
 from transport.connection.protocol import DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
@@ -19,6 +20,7 @@ from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
 from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
+PATIENCE = 20.0
 MakeWire = Callable[..., Wire]
 SUPERSEDED = RegisterResult(Registered.SUPERSEDED, "gw-2")
 
@@ -131,6 +133,19 @@ async def test_what_is_not_stored_when_a_connection_ends_is_dropped(wire: Wire) 
     assert [batch.cancelled for batch in wire.telemetry.batches] == [False, False]
     connection.connection_lost(None)
     assert [batch.cancelled for batch in wire.telemetry.batches] == [True, True]
+
+
+async def test_a_device_is_let_in_though_the_registry_does_not_answer(
+    frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocols, "ACCEPT_DELAY", 0.001)
+    wire = Wire(frozen)
+    _, transport = wire.identify()
+    assert transport.written == []
+    said: asyncio.Queue[bytes] = asyncio.Queue()
+    monkeypatch.setattr(transport, "write", said.put_nowait)
+    async with asyncio.timeout(PATIENCE):
+        assert await said.get() == ACCEPT
 
 
 # How much of a device is read

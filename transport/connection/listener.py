@@ -101,7 +101,7 @@ class Listener:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._context.sessions.admission.leave(connection.place)
+                self._context.sessions.admission.leave(connection.host)
 
     def _failed(self, connection: DeviceConnection, error: OSError) -> None:
         """Count a failed handshake, and log it once a minute for each address and reason."""

@@ -60,10 +60,6 @@ class SessionConnection(Link, Readable, Protocol):
         """The device's end of the connection, ``host:port``."""
 
     @property
-    def place(self) -> str | None:
-        """The address of which the connection has a place: until it has named its device."""
-
-    @property
     def secure(self) -> bool:
         """Whether the device speaks TLS."""
 

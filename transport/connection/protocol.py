@@ -84,6 +84,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     Attributes:
         closed: closed or closing, for `close_reason`.
         half_closed: the device sends no more, and still has acknowledgements to get.
+        host: the device's address.
         imei: empty until the device is identified and accepted.
         last_read: when the device was last heard, monotonic seconds.
         over_share: not read until its own frames are stored.
@@ -93,7 +94,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_context",
-        "_host",
         "_port",
         "_sent",
         "_stream",
@@ -103,6 +103,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "close_reason",
         "closed",
         "half_closed",
+        "host",
         "imei",
         "last_read",
         "over_share",
@@ -125,7 +126,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stream = DeviceStream(context.stream_settings, now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
-        self._host, self._port = "", 0
+        self.host, self._port = "", 0
         self._sent = 0
         self.closed = False
         self.half_closed = False
@@ -144,17 +145,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _set_address(self, address: Address) -> None:
         # Thousands of devices may share the address of one carrier: keep the string once.
-        self._host, self._port = sys.intern(address[0]), address[1]
-
-    @property
-    def host(self) -> str:
-        """The device's address."""
-        return self._host
-
-    @property
-    def place(self) -> str | None:
-        """The address of which the connection has a place: until it has named its device."""
-        return None if self.imei else self._host
+        self.host, self._port = sys.intern(address[0]), address[1]
 
     @property
     def secure(self) -> bool:
@@ -164,7 +155,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         """The device's end of the connection, ``HOST:PORT``."""
-        return as_text((self._host, self._port))
+        return as_text((self.host, self._port))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready to be used; with TLS its handshake is done."""
@@ -184,7 +175,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _admitted(self) -> bool:
         """Whether there is room for the connection; if so it is counted, unless it was at its accept."""
-        counted = bool(self._host)
+        counted = bool(self.host)
         if not counted:
             self._set_address(self._transport.get_extra_info("peername") or ("", 0))
         return self._context.sessions.admit(self, self._context.now, counted=counted)
@@ -313,16 +304,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._context.peer_log.handshake_refused(self, HANDSHAKE_TIMEOUT, self._context.now)
             self.close(HANDSHAKE_TIMEOUT)
         elif awaited is Awaited.FRAME_END:
-            self._frame_overdue()
+            if self._context.backpressure.holds(self):
+                self.extend_frame()
+            else:
+                self.close(PROTOCOL_ERROR)
         elif self.session.state == IDENTIFIED and not self._unacked:
             self._open()
-
-    def _frame_overdue(self) -> None:
-        """A frame has not ended in time: close the connection, unless it was not read meanwhile."""
-        if self._context.backpressure.holds(self):
-            self.extend_frame()
-        else:
-            self.close(PROTOCOL_ERROR)
 
     def extend_frame(self) -> None:
         """The time of the frame that has begun begins anew: it was not read."""

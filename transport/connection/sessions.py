@@ -120,7 +120,7 @@ class Sessions:
         """Nothing is kept of the connection."""
         self.unidentified.discard(connection)
         self.closing.discard(connection)
-        self.admission.leave(connection.place)
+        self.admission.leave(None if connection.imei else connection.host)
 
     def publish(self, event: SessionEvent) -> None:
         """Publish an event of a session."""

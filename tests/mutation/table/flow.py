@@ -14,7 +14,7 @@ MECHANISMS = (
         code="asyncio.get_running_loop().call_later(ACCEPT_DELAY, self._accept)",
         mutant="",
         without="while Redis is slow no device is let in",
-        tests=("transport/test_handshake.py::test_a_device_is_let_in_though_the_registry_does_not_answer",),
+        tests=("transport/test_protocol.py::test_a_device_is_let_in_though_the_registry_does_not_answer",),
     ),
     Mechanism(
         promise="P6",
