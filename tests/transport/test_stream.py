@@ -148,6 +148,27 @@ def test_garbage_ends_in_one_fault_at_most_and_nothing_after_it(chunks: list[byt
         assert faults in ([], found[-1:])
 
 
+@pytest.mark.parametrize("name", WIRE)
+def test_whole_frame_without_time_is_the_item_of_feed(name: str) -> None:
+    frame, items = ready().whole(WIRE[name]), list(ready().feed(WIRE[name], START))
+    assert frame is None or items == [frame]
+
+
+def test_read_is_no_whole_frame_unless_the_stream_is_between_frames() -> None:
+    greeted, arriving, keeping = fresh(), ready(), ready()
+    greeted.feed(HELLO, START)
+    arriving.feed(FRAME[:5], START)
+    keeping.keep(FRAME)
+    assert [stream.whole(FRAME) for stream in (fresh(), greeted, arriving, keeping)] == [None] * 4
+
+
+def test_whole_frame_ends_a_row_of_wrong_checksums() -> None:
+    stream = ready()
+    for _ in range(2):
+        stream.feed(DAMAGED * (BAD_FRAMES_LIMIT - 1), START)
+        assert stream.whole(FRAME) == RECORDS
+
+
 # What a frame is
 
 

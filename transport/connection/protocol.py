@@ -336,6 +336,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if backpressure.in_turns and (backpressure.holds(self) or context.backlog.full):
             self._stream.keep(data)
             backpressure.wait(self)
+        elif (frame := self._stream.whole(data)) is not None:
+            self._handle(frame)
+            if not self.closed:
+                backpressure.after_read(self, len(data))
         elif self._stream.started:
             self._read_frames(data)
         else:

@@ -171,12 +171,17 @@ class DeviceStream:
             data, self.early = self.early + data, b""
         if not self.started:
             return self._feed_handshake(data)
-        if self._reader is None:
-            body = whole_frame(data, self._settings.max_frame)
-            if type(body) is bytes:
-                self._bad_in_a_row = 0
-                return (self._decoded(body),)
-        return self._feed_pieces(data, now)
+        return self._feed_frames(data, now)
+
+    def whole(self, data: bytes) -> Frame | None:
+        """The frame that `data` is exactly, as most reads are; None if `data` has to be fed."""
+        if not self.started or self._reader is not None or self.early:
+            return None
+        body = whole_frame(data, self._settings.max_frame)
+        if type(body) is not bytes:
+            return None
+        self._bad_in_a_row = 0
+        return self._decoded(body)
 
     def keep(self, data: bytes) -> None:
         """Keep `data` until the next `feed`."""
@@ -203,8 +208,7 @@ class DeviceStream:
         self.early, self._handshake = self._handshake.rest, None
         return (Identity(imei),)
 
-    def _feed_pieces(self, data: bytes, now: float) -> Sequence[Item]:
-        """Handle a read that is not exactly one frame."""
+    def _feed_frames(self, data: bytes, now: float) -> Sequence[Item]:
         was_partial = self._reader is not None
         reader = self._reader or FrameReader(self._settings.max_frame)
         bodies = reader.feed(data)

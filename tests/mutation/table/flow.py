@@ -215,7 +215,7 @@ MECHANISMS = (
         name="bad checksums in a row",
         what="After eight bad checksums in a row the connection is closed.",
         file="transport/teltonika/stream.py",
-        where="DeviceStream._feed_pieces",
+        where="DeviceStream._feed_frames",
         code="self._bad_in_a_row >= BAD_FRAMES_LIMIT",
         mutant="False",
         without="noise is read for ever",
