@@ -1,9 +1,10 @@
-"""The recent verdicts of this process, in case Redis loses them."""
+"""The recent outcomes of this process, in case Redis loses them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
+
+from cachetools import TTLCache
 
 from fsm.events import CommandEvent
 
@@ -20,18 +21,12 @@ class RecentOutcomes:
     """
 
     def __init__(self, retention: float, monotonic: Callable[[], float]) -> None:
-        self._retention = retention
-        self._monotonic = monotonic
-        self._given: OrderedDict[str, tuple[float, CommandEvent]] = OrderedDict()
+        self._outcomes: TTLCache[str, CommandEvent] = TTLCache(REMEMBERED, retention, monotonic)
 
-    def add(self, verdict: CommandEvent) -> None:
+    def add(self, outcome: CommandEvent) -> None:
         """Remember a terminal event."""
-        self._given[verdict.command_id] = (self._monotonic(), verdict)
-        self._given.move_to_end(verdict.command_id)
-        if len(self._given) > REMEMBERED:
-            self._given.popitem(last=False)
+        self._outcomes[outcome.command_id] = outcome
 
     def find(self, command_id: str) -> CommandEvent | None:
-        """The verdict that this process has given to a command."""
-        at, verdict = self._given.get(command_id, (0.0, None))
-        return None if self._monotonic() - at >= self._retention else verdict
+        """The terminal event that this process has given to a command."""
+        return self._outcomes.get(command_id)

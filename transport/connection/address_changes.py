@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from cachetools import TTLCache
 
 from transport.metrics import Metrics
 
@@ -20,13 +21,16 @@ class AddressChangeMonitor:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        # imei -> address, when it was last seen, when it changed address; the longest unseen first
-        self._seen: dict[str, tuple[str, float, tuple[float, ...]]] = {}
+        self._now = 0.0
+        # imei -> address, and when it changed
+        self._seen: TTLCache[str, tuple[str, tuple[float, ...]]] = TTLCache(
+            REMEMBERED, WINDOW, lambda: self._now
+        )
 
     def note(self, imei: str, host: str, now: float) -> None:
-        """The device has identified itself from `host`."""
-        self._forget(now)
-        before, _, changes = self._seen.pop(imei, (host, now, ()))
+        """The device has identified itself from `host`, at `now` (monotonic seconds)."""
+        self._now = now
+        before, changes = self._seen.get(imei, (host, ()))
         changes = tuple(at for at in changes if now - at < WINDOW)
         if host != before:
             changes = (*changes, now)
@@ -34,11 +38,4 @@ class AddressChangeMonitor:
             self._metrics.takeovers_suspicious.inc()
             log.warning("takeovers_suspicious", imei=imei, address=host, before=before, changes=len(changes))
             changes = ()
-        self._seen[imei] = (host, now, changes)
-
-    def _forget(self, now: float) -> None:
-        while self._seen:
-            imei, (_, seen, _) = next(iter(self._seen.items()))
-            if len(self._seen) < REMEMBERED and now - seen < WINDOW:
-                return
-            del self._seen[imei]
+        self._seen[imei] = (host, changes)
