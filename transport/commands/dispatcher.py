@@ -111,25 +111,44 @@ class Dispatcher:
     def _take(self, handler: Callable[..., None], *given: Any) -> None:
         """Handle an input and carry out what follows, or queue it behind the one that is being handled.
 
-        What an error leaves over is done with the next input.
+        An error is raised when all else is done: a frame must not be written later than its checks.
         """
         if self._busy:
             self._inputs.append((handler, given))
             return
         self._busy = True
         try:
-            self._handle(handler, given)
-            while self._inputs:
-                self._handle(*self._inputs.popleft())
+            handler(*given)
+            self._carry_out()
+        except Exception as error:
+            others = self._finish()
+            if others:
+                raise ExceptionGroup("Several inputs failed.", [error, *others]) from None
+            raise
         finally:
             self._busy = False
 
-    def _handle(self, handler: Callable[..., None], given: tuple[Any, ...]) -> None:
-        handler(*given)
-        pending = self._effects.pending
-        while pending:
-            effect = pending.popleft()
-            self._carriers[type(effect)](effect)
+    def _carry_out(self) -> None:
+        """Carry out what follows from an input, and then what that has caused."""
+        effects, inputs = self._effects.pending, self._inputs
+        while True:
+            while effects:
+                effect = effects.popleft()
+                self._carriers[type(effect)](effect)
+            if not inputs:
+                return
+            handler, given = inputs.popleft()
+            handler(*given)
+
+    def _finish(self) -> list[Exception]:
+        """After an error, do what is left; the further errors."""
+        errors = []
+        while self._effects.pending or self._inputs:
+            try:
+                self._carry_out()
+            except Exception as error:
+                errors.append(error)
+        return errors
 
     # Entries
 

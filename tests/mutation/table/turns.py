@@ -103,14 +103,12 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="an error in one effect spares the others",
-        what="Effects that an error leaves over are carried out with the next input.",
+        what="An error in one effect does not keep those behind it from being carried out.",
         file="transport/commands/dispatcher.py",
-        where="Dispatcher._handle",
-        code="pending = self._effects.pending",
-        mutant="pending, self._effects.pending = self._effects.pending, type(self._effects.pending)()",
-        without="a command whose verdict was decided is never given it",
-        tests=(
-            "transport/test_dispatcher.py::test_what_an_error_leaves_over_is_carried_out_with_the_next_input",
-        ),
+        where="Dispatcher._take",
+        code="others = self._finish()",
+        mutant="others: list[Exception] = []",
+        without="a verdict is submitted, or a frame is written, with a later input",
+        tests=("transport/test_dispatcher.py::test_an_error_in_one_effect_spares_the_others",),
     ),
 )
