@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from store.fleet.janitor import Janitor, JanitorSettings
@@ -79,3 +80,10 @@ class JanitorRig:
         while not condition():
             self.changed.clear()
             await self.changed.wait()
+
+
+async def die(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+    """Look twice, a grace apart."""
+    await rig.janitor.check()
+    frozen.tick(SETTINGS.grace)
+    await rig.janitor.check()

@@ -11,193 +11,175 @@ from redis.asyncio import Redis
 from store.client.errors import CallFailed, StoreRefused
 from store.fleet.adoption import Alive
 from store.keys import GROUP
-from tests.store.janitor_rig import KEYS, SETTINGS, JanitorRig
-
-
-@pytest.fixture
-async def household(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> JanitorRig:
-    """With one other instance, that has no heartbeat; on a clock that the test moves."""
-    found = JanitorRig(fake_redis)
-    await found.know("us", "them")
-    return found
-
-
-async def die(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
-    """Look twice, a grace apart."""
-    await household.janitor.check()
-    frozen.tick(SETTINGS.grace)
-    await household.janitor.check()
-
+from tests.store.janitor_rig import KEYS, SETTINGS, JanitorRig, die
 
 # Who is dead
 
 
 async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.check()
+    await rig.janitor.check()
     frozen.tick(29.999)
-    await household.janitor.check()
-    assert household.settled == []
+    await rig.janitor.check()
+    assert rig.settled == []
     frozen.tick(0.001)
-    await household.janitor.check()
-    assert household.settled == ["them"]
+    await rig.janitor.check()
+    assert rig.settled == ["them"]
 
 
-async def test_an_instance_with_a_heartbeat_is_alive(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
-) -> None:
-    await household.beat("them")
-    await die(household, frozen)
-    assert household.settled == []
+async def test_an_instance_with_a_heartbeat_is_alive(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+    await rig.beat("them")
+    await die(rig, frozen)
+    assert rig.settled == []
 
 
-async def test_our_own_id_is_never_judged(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
-    await household.client.hdel(KEYS.instances, "them")
-    await die(household, frozen)
-    assert household.settled == []
+async def test_our_own_id_is_never_judged(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+    await rig.client.hdel(KEYS.instances, "them")
+    await die(rig, frozen)
+    assert rig.settled == []
 
 
 async def test_a_heartbeat_that_returns_clears_the_suspicion(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.check()
+    await rig.janitor.check()
     frozen.tick(SETTINGS.grace)
-    await household.beat("them")
-    await household.janitor.check()
-    await household.client.delete(KEYS.heartbeat("them"))
-    await household.janitor.check()
-    assert household.settled == []
+    await rig.beat("them")
+    await rig.janitor.check()
+    await rig.client.delete(KEYS.heartbeat("them"))
+    await rig.janitor.check()
+    assert rig.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.check()
-    assert household.settled == ["them"]
+    await rig.janitor.check()
+    assert rig.settled == ["them"]
 
 
 async def test_an_instance_back_during_adoption_is_suspected_anew(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     def wake(_: str) -> None:
         raise Alive("It is alive again.")
 
-    household.on_settle = wake
-    await die(household, frozen)
-    await household.janitor.check()
+    rig.on_settle = wake
+    await die(rig, frozen)
+    await rig.janitor.check()
     frozen.tick(29)
-    await household.janitor.check()
-    assert household.settled == ["them"]
-    assert (household.errors, await household.known()) == ([], ["them", "us"])
+    await rig.janitor.check()
+    assert rig.settled == ["them"]
+    assert (rig.errors, await rig.known()) == ([], ["them", "us"])
 
 
 async def test_another_server_process_proves_no_death_at_first(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.check()
-    household.run_id = "run 2"
+    await rig.janitor.check()
+    rig.run_id = "run 2"
     frozen.tick(SETTINGS.grace)
-    await household.janitor.check()
-    await household.janitor.check()
-    assert household.settled == []
+    await rig.janitor.check()
+    await rig.janitor.check()
+    assert rig.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.check()
-    assert household.settled == ["them"]
+    await rig.janitor.check()
+    assert rig.settled == ["them"]
 
 
-async def test_a_young_server_proves_nothing(household: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
-    household.uptime = 179.9
-    await die(household, frozen)
-    household.uptime = 180
-    await household.janitor.check()
-    assert household.settled == []
+async def test_a_young_server_proves_nothing(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+    rig.uptime = 179.9
+    await die(rig, frozen)
+    rig.uptime = 180
+    await rig.janitor.check()
+    assert rig.settled == []
     frozen.tick(SETTINGS.grace)
-    await household.janitor.check()
-    assert household.settled == ["them"]
+    await rig.janitor.check()
+    assert rig.settled == ["them"]
 
 
 async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.janitor.check()
+    await rig.janitor.check()
     frozen.tick(20)
-    household.janitor.trouble()
+    rig.janitor.trouble()
     for _ in range(3):
-        await household.janitor.check()
+        await rig.janitor.check()
         frozen.tick(29.9)
-    assert household.settled == []
+    assert rig.settled == []
     frozen.tick(0.3)
-    await die(household, frozen)
-    assert household.settled == ["them"]
+    await die(rig, frozen)
+    assert rig.settled == ["them"]
 
 
 async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.know("others")
-    household.on_settle = lambda _: household.janitor.trouble()
-    await die(household, frozen)
-    await household.janitor.check()
-    assert len(household.settled) == 1
+    await rig.know("others")
+    rig.on_settle = lambda _: rig.janitor.trouble()
+    await die(rig, frozen)
+    await rig.janitor.check()
+    assert len(rig.settled) == 1
 
 
 # What becomes of the dead
 
 
 async def test_dead_instances_are_adopted_again_while_entries_come(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await die(household, frozen)
+    await die(rig, frozen)
     for _ in range(3):
         frozen.tick(SETTINGS.interval)
-        await household.janitor.check()
-    assert household.settled == ["them"]
-    await household.client.xadd(KEYS.outbound("them"), {"command_id": "late"})
+        await rig.janitor.check()
+    assert rig.settled == ["them"]
+    await rig.client.xadd(KEYS.outbound("them"), {"command_id": "late"})
     for _ in range(2):
         frozen.tick(SETTINGS.interval)
-        await household.janitor.check()
-    assert household.settled == ["them"] * 3
+        await rig.janitor.check()
+    assert rig.settled == ["them"] * 3
 
 
 async def test_an_instance_that_lived_again_unseen_is_settled_again(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await die(household, frozen)
+    await die(rig, frozen)
     frozen.tick(1)
-    await household.know("them")
-    await household.janitor.check()
-    assert household.settled == ["them"] * 2
+    await rig.know("them")
+    await rig.janitor.check()
+    assert rig.settled == ["them"] * 2
 
 
 async def test_an_instance_older_than_the_retention_is_forgotten(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)
-    await die(household, frozen)
+    await rig.client.xgroup_create(KEYS.outbound("them"), GROUP, "0", mkstream=True)
+    await die(rig, frozen)
     frozen.tick(SETTINGS.retention - SETTINGS.grace)
-    await household.janitor.check()
-    assert await household.known() == ["them", "us"]
+    await rig.janitor.check()
+    assert await rig.known() == ["them", "us"]
     frozen.tick(0.001)
-    await household.janitor.check()
-    assert await household.known() == ["us"]
-    assert await household.client.exists(KEYS.outbound("them")) == 0
+    await rig.janitor.check()
+    assert await rig.known() == ["us"]
+    assert await rig.client.exists(KEYS.outbound("them")) == 0
 
 
 async def test_an_old_instance_alive_or_with_entries_stays_listed(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
+    rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await household.know("living")
+    await rig.know("living")
     frozen.tick(2 * SETTINGS.retention)
-    await household.beat("living")
-    await household.client.xadd(KEYS.outbound("them"), {"command_id": "c1"})
-    await die(household, frozen)
-    assert (household.settled, await household.known()) == (["them"], ["living", "them", "us"])
+    await rig.beat("living")
+    await rig.client.xadd(KEYS.outbound("them"), {"command_id": "c1"})
+    await die(rig, frozen)
+    assert (rig.settled, await rig.known()) == (["them"], ["living", "them", "us"])
 
 
 @pytest.mark.parametrize("event", ["a command comes", "it starts"])
 async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
-    household: JanitorRig, frozen: FrozenDateTimeFactory, event: str, monkeypatch: pytest.MonkeyPatch
+    rig: JanitorRig, frozen: FrozenDateTimeFactory, event: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the last look and the removal, as far as there is a between."""
     frozen.tick(2 * SETTINGS.retention)
-    execute = household.client.execute_command
+    execute = rig.client.execute_command
 
     async def meddle(*words: Any, **options: Any) -> Any:
         if words[0] in ("EVALSHA", "HDEL"):
@@ -207,19 +189,17 @@ async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
                 await execute("XADD", KEYS.outbound("them"), "*", "command_id", "c1")
         return await execute(*words, **options)
 
-    monkeypatch.setattr(household.client, "execute_command", meddle)
-    await die(household, frozen)
-    assert (household.settled, await household.known()) == (["them"], ["them", "us"])
-    assert await household.client.xlen(KEYS.outbound("them")) == (event == "a command comes")
+    monkeypatch.setattr(rig.client, "execute_command", meddle)
+    await die(rig, frozen)
+    assert (rig.settled, await rig.known()) == (["them"], ["them", "us"])
+    assert await rig.client.xlen(KEYS.outbound("them")) == (event == "a command comes")
 
 
-async def test_an_invalid_start_time_does_no_harm(
-    household: JanitorRig, frozen: FrozenDateTimeFactory
-) -> None:
-    await household.client.hset(KEYS.instances, "them", "yesterday")
-    await household.client.hset(KEYS.instances, b"\xff", "")
-    await die(household, frozen)
-    assert "them" not in await household.known()
+async def test_an_invalid_start_time_does_no_harm(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+    await rig.client.hset(KEYS.instances, "them", "yesterday")
+    await rig.client.hset(KEYS.instances, b"\xff", "")
+    await die(rig, frozen)
+    assert "them" not in await rig.known()
 
 
 @pytest.fixture

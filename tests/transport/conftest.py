@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.rig.certificates import revocation_list, write_pair
 from tests.transport.desk import Desk
 from tests.transport.diary import Diary, idle_gateway
 from tests.transport.door import Run
+from tests.transport.wire import MakeWire, Wire
 from transport.daemon.gateway import Gateway
 
 
@@ -36,6 +38,18 @@ def make_desk(frozen: FrozenDateTimeFactory) -> Iterator[Callable[..., Desk]]:
 def desk(make_desk: Callable[..., Desk]) -> Desk:
     """A desk with the default settings."""
     return make_desk()
+
+
+@pytest.fixture
+async def make_wire(frozen: FrozenDateTimeFactory) -> MakeWire:
+    """Sets up sessions whose sockets are lists of bytes."""
+    return partial(Wire, frozen)
+
+
+@pytest.fixture
+async def wire(make_wire: MakeWire) -> Wire:
+    """Such sessions with the default settings."""
+    return make_wire()
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
-from tests.transport.wire import FakeTransport, Wire
+from tests.transport.wire import Wire
 from transport import log_throttle
-from transport.connection.protocol import DeviceConnection
 from transport.log_throttle import AGAIN_AFTER, CountingThrottle
 from transport.teltonika.handshake import encode_handshake
 
@@ -21,17 +20,9 @@ async def wire(frozen: FrozenDateTimeFactory) -> Wire:
     return Wire(frozen, max_connections_per_ip=LIMIT)
 
 
-def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
-    """Somebody connects from `host`."""
-    connection, transport = DeviceConnection(wire.context), FakeTransport()
-    transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
-    connection.connection_made(transport)
-    return connection, transport
-
-
 async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
     for number in range(10 * LIMIT):
-        connection, transport = come(wire, "10.0.0.1")
+        connection, transport = wire.accept_from("10.0.0.1")
         connection.data_received(encode_handshake(f"{number:015}"))
         assert not transport.aborted
     assert (wire.sessions.connected, len(wire.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
@@ -40,13 +31,13 @@ async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
 async def test_a_silent_connection_counts_until_its_timeout(
     wire: Wire,
 ) -> None:
-    silent = [come(wire, "10.0.0.1")[0] for _ in range(LIMIT)]
-    assert come(wire, "10.0.0.1")[1].aborted
+    silent = [wire.accept_from("10.0.0.1")[0] for _ in range(LIMIT)]
+    assert wire.accept_from("10.0.0.1")[1].aborted
     wire.at(10)
     for connection in silent:
         assert connection.close_reason == HANDSHAKE_TIMEOUT
         connection.connection_lost(None)
-    assert not come(wire, "10.0.0.1")[1].aborted
+    assert not wire.accept_from("10.0.0.1")[1].aborted
 
 
 @pytest.mark.parametrize(
@@ -60,27 +51,27 @@ async def test_a_silent_connection_counts_until_its_timeout(
 async def test_addresses_that_one_peer_may_have_count_as_one(
     wire: Wire, hosts: tuple[str, ...], other: str
 ) -> None:
-    silent = [come(wire, host)[0] for host in hosts]
-    assert [come(wire, host)[1].aborted for host in (*hosts, other)] == [True] * LIMIT + [False]
+    silent = [wire.accept_from(host)[0] for host in hosts]
+    assert [wire.accept_from(host)[1].aborted for host in (*hosts, other)] == [True] * LIMIT + [False]
     for connection in silent:
         connection.connection_lost(None)
-    assert not come(wire, hosts[0])[1].aborted
+    assert not wire.accept_from(hosts[0])[1].aborted
 
 
 async def test_the_end_of_a_device_frees_no_place_of_its_address(wire: Wire) -> None:
-    device, _ = come(wire, "10.0.0.1")
+    device, _ = wire.accept_from("10.0.0.1")
     device.data_received(encode_handshake("352093081452251"))
     for _ in range(LIMIT):
-        come(wire, "10.0.0.1")
+        wire.accept_from("10.0.0.1")
     device.connection_lost(None)
-    assert come(wire, "10.0.0.1")[1].aborted
+    assert wire.accept_from("10.0.0.1")[1].aborted
 
 
 async def test_refusals_are_logged_at_once_and_then_once_a_minute(wire: Wire) -> None:
     with capture_logs() as logs:
         for host in ("10.0.0.1", "10.0.0.2"):
             for _ in range(LIMIT + 4):
-                come(wire, host)
+                wire.accept_from(host)
         wire.at(9)
         assert [line["count"] for line in logs if line["event"] == "turned_away"] == [1, 1]
         wire.at(AGAIN_AFTER + 1)
@@ -102,7 +93,7 @@ async def test_a_full_gateway_is_one_log_line(
     wire = Wire(frozen, max_connections=1)
     with capture_logs() as logs:
         for number in range(5):
-            come(wire, f"10.0.0.{number}")
+            wire.accept_from(f"10.0.0.{number}")
     assert [(line["limit"], line["allowed"], line["count"]) for line in logs] == [("max-connections", 1, 1)]
 
 

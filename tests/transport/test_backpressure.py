@@ -24,11 +24,6 @@ OTHER, THIRD = "352093081452252", "352093081452253"
 FULL = LIMIT + 1
 
 
-@pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen)
-
-
 def fill(wire: Wire) -> None:
     """The store holds as much as it may, of devices that are not here; one of ours notices."""
     wire.context.backlog.bytes = FULL

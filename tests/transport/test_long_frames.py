@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from freezegun.api import FrozenDateTimeFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +19,6 @@ from transport.teltonika.stream import FRAME_DEADLINE
 LONGEST = encode_answer(CODEC_12, "", bytes(MESSAGE_LIMIT - 8))
 HEAD, REST = LONGEST[:9], LONGEST[9:]
 AT_ONCE = LIMIT // len(LONGEST)
-
-
-@pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen)
 
 
 def begin(wire: Wire, count: int, begun: bytes = HEAD) -> list[tuple[DeviceConnection, FakeTransport]]:

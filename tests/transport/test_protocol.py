@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from freezegun.api import FrozenDateTimeFactory
@@ -11,7 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
-from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
+from tests.transport.wire import FRAME, RECORD, MakeWire, Wire
 from transport.connection import protocol as protocols
 from transport.connection.backpressure import UNACKED_LIMIT
 from transport.connection.protocol import DeviceConnection
@@ -21,21 +20,7 @@ from transport.teltonika.handshake import ACCEPT
 from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
 PATIENCE = 20.0
-MakeWire = Callable[..., Wire]
 SUPERSEDED = RegisterResult(Registered.SUPERSEDED, "gw-2")
-
-
-@pytest.fixture
-async def make_wire(frozen: FrozenDateTimeFactory) -> MakeWire:
-    def make(**given: object) -> Wire:
-        return Wire(frozen, **given)
-
-    return make
-
-
-@pytest.fixture
-async def wire(make_wire: MakeWire) -> Wire:
-    return make_wire()
 
 
 def damaged(frame: bytes) -> bytes:
@@ -185,36 +170,28 @@ async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> 
 # How many connections there may be
 
 
-def come(wire: Wire, host: str) -> tuple[DeviceConnection, FakeTransport]:
-    """Somebody connects from `host`."""
-    connection, transport = DeviceConnection(wire.context), FakeTransport()
-    transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
-    connection.connection_made(transport)
-    return connection, transport
-
-
 async def test_connections_beyond_the_limit_are_closed(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections=2)
-    first, _ = come(wire, "10.0.0.1")
-    assert [come(wire, host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
+    first, _ = wire.accept_from("10.0.0.1")
+    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
     first.connection_lost(None)
-    assert [come(wire, host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
+    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
 
 
 async def test_connections_beyond_the_limit_of_an_address_are_closed(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections_per_ip=1)
-    first, _ = come(wire, "10.0.0.1")
-    assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
+    first, _ = wire.accept_from("10.0.0.1")
+    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
     first.connection_lost(None)
-    assert [come(wire, host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
+    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
 
 
 async def test_a_refused_connection_takes_no_room(make_wire: MakeWire) -> None:
     wire = make_wire(max_connections=1)
-    come(wire, "10.0.0.1")
-    second, _ = come(wire, "10.0.0.2")
+    wire.accept_from("10.0.0.1")
+    second, _ = wire.accept_from("10.0.0.2")
     second.connection_lost(None)
-    assert (come(wire, "10.0.0.3")[1].aborted, wire.sessions.connected) == (True, 1)
+    assert (wire.accept_from("10.0.0.3")[1].aborted, wire.sessions.connected) == (True, 1)
 
 
 # Which connection is the device's

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
 from fsm.telemetry import PendingFrame
@@ -28,11 +27,6 @@ from transport.teltonika.command import encode_answer
 from transport.teltonika.frame import CODEC_14, encode_frame
 
 ANSWER_14 = encode_answer(CODEC_14, "352093081452251", b"hello")
-
-
-@pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen)
 
 
 def fields_of(batch: PendingFrame) -> list[dict[str, str]]:

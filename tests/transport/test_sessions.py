@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-from freezegun.api import FrozenDateTimeFactory
-
 from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.desk import IMEI
 from tests.transport.wire import FRAME, Wire
 from transport.connection.pending import refuse
 from transport.teltonika.handshake import encode_handshake
-
-
-@pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen)
 
 
 def kept(wire: Wire) -> list[int]:

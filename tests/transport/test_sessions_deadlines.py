@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from freezegun.api import FrozenDateTimeFactory
 
 from fsm.session import CLOSED, READY
 from tests.transport.desk import IMEI
-from tests.transport.wire import FRAME, Wire
+from tests.transport.wire import FRAME, MakeWire, Wire
 from transport.connection.protocol import WRITE_LIMIT
 from transport.connection.timeouts import STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
@@ -23,26 +20,12 @@ MILLISECOND = 0.001
 around = pytest.mark.parametrize(
     ("off", "due"), [(-MILLISECOND, False), (0.0, True), (MILLISECOND, True)], ids=["before", "at", "after"]
 )
-MakeWire = Callable[..., Wire]
 ANSWER = encode_answer(CODEC_12, IMEI, b"OK")
 
 
 def command(text: bytes) -> bytes:
     """The frame of a codec 12 command."""
     return encode_command(CODEC_12, IMEI, text)
-
-
-@pytest.fixture
-async def make_wire(frozen: FrozenDateTimeFactory) -> MakeWire:
-    def make(**given: object) -> Wire:
-        return Wire(frozen, **given)
-
-    return make
-
-
-@pytest.fixture
-async def wire(make_wire: MakeWire) -> Wire:
-    return make_wire()
 
 
 # Time limits

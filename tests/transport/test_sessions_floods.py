@@ -17,12 +17,6 @@ from transport.connection.pending import refuse
 from transport.connection.protocol import DeviceConnection
 from transport.connection.timeouts import DUE_AT_ONCE
 
-
-@pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen)
-
-
 # Connections
 
 

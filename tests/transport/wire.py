@@ -168,3 +168,13 @@ class Wire:
         self.telemetry.confirm()
         transport.written.clear()
         return connection, transport
+
+    def accept_from(self, host: str) -> tuple[DeviceConnection, FakeTransport]:
+        """A device connects from the address `host`."""
+        connection, transport = DeviceConnection(self.context), FakeTransport()
+        transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
+        connection.connection_made(transport)
+        return connection, transport
+
+
+MakeWire = Callable[..., Wire]
