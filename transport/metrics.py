@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fsm.events import CommandEvent
 
-LAST_SCRAPE = 1.0
-"""Seconds that `stop` waits for the thread that serves the metrics."""
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each counter, which nobody reads
 
 
 class _Reading(Collector):
@@ -28,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"teltonika_{name}", text, labels, registry=self.registry)
@@ -95,6 +102,12 @@ class Metrics:
         """A gauge that is read at each scrape."""
         Gauge(f"teltonika_{name}", text, registry=self.registry).set_function(read)
 
+    def build(self, version: str, instance_id: str) -> None:
+        """Say which gateway this is."""
+        text = "The version and the instance id, as labels"
+        info = Gauge("teltonika_build_info", text, ("version", "instance_id"), registry=self.registry)
+        info.labels(version, instance_id).set(1)
+
     def command(self, event: CommandEvent) -> None:
         """Count a committed event."""
         key = (event.state, event.reason, event.delivery)
@@ -105,17 +118,6 @@ class Metrics:
         if event.rtt_ms is not None:
             self.rtt.observe(event.rtt_ms / 1000)
 
-    def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the metrics over HTTP; return a function that stops it.
-
-        Raises:
-            OSError: the address cannot be bound.
-        """
-        server, thread = start_http_server(port, addr=host, registry=self.registry)
-
-        def stop() -> None:
-            threading.Thread(target=server.shutdown, daemon=True).start()
-            thread.join(LAST_SCRAPE)
-            server.server_close()
-
-        return stop
+    def page(self) -> bytes:
+        """All metrics, in the text format of Prometheus."""
+        return generate_latest(self.registry)

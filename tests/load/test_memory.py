@@ -58,7 +58,7 @@ class Crowd:
 
     def metric(self, name: str) -> float:
         """A number of the gateway's page."""
-        with urlopen(f"http://127.0.0.1:{self._metrics}", timeout=30) as page:
+        with urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=30) as page:
             [line] = [line for line in page if line.startswith(f"teltonika_{name} ".encode())]
         return float(line.split()[1])
 

@@ -241,6 +241,11 @@ class Backend:
         counter.inc(unread)
         log.warning("trimmed_unread", stream=stream, entries=unread)
 
+    @property
+    def redis_up(self) -> bool:
+        """Whether Redis answers, as far as is known."""
+        return self._outages.redis_up
+
     def report(self, part: str, error: Exception) -> None:
         """Count a failed call to Redis, and log it unless the same error was logged recently."""
         transient = is_transient(error)

@@ -1,13 +1,18 @@
-"""The metrics of the gateway over HTTP."""
+"""The metrics and the state of the gateway over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from http import HTTPStatus
+from importlib.metadata import version
 
 from fsm.errors import GatewayFault
 from transport.daemon.gateway import Gateway
+from transport.daemon.http_pages import Page, PageServer
 from transport.logs import lines_dropped
 from transport.settings import as_text
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class CannotServeMetrics(GatewayFault):
@@ -22,8 +27,12 @@ class CannotServeMetrics(GatewayFault):
         self.port = port
 
 
-def expose(gateway: Gateway) -> Callable[[], None] | None:
-    """Serve the metrics; return a function that stops it, or None if metrics are off.
+async def expose(gateway: Gateway) -> PageServer | None:
+    """Serve the pages of the gateway; None if they are off.
+
+    ``/metrics`` is for Prometheus. ``/healthz`` says that the event loop runs: without an answer the process
+    may be restarted. ``/readyz`` says whether devices and commands are served; while Redis is away it says
+    no, and a restart would not help.
 
     Raises:
         CannotServeMetrics: the address is in use, or is not an address of this host.
@@ -32,17 +41,46 @@ def expose(gateway: Gateway) -> Callable[[], None] | None:
     if address is None:
         return None
     _read(gateway)
+    server = PageServer(
+        {
+            "/metrics": lambda: Page(HTTPStatus.OK, gateway.metrics.page(), CONTENT_TYPE),
+            "/healthz": lambda: Page(HTTPStatus.OK, b"ok\n"),
+            "/readyz": lambda: readiness(obstacles(gateway)),
+        }
+    )
     try:
-        return gateway.metrics.serve(*address)
+        await server.start(*address)
     except OSError as error:
         raise CannotServeMetrics(*address, error) from error
+    return server
+
+
+def obstacles(gateway: Gateway) -> list[str]:
+    """What keeps the gateway from serving devices and commands, as sentences; empty if it is ready."""
+    found = {
+        "The gateway is stopping.": gateway.stopping,
+        "Devices cannot connect yet.": not gateway.listening,
+        "The instance id is not taken yet.": not gateway.backend.heartbeat.taken,
+        "Redis does not answer.": not gateway.backend.redis_up,
+    }
+    return [sentence for sentence, true in found.items() if true]
+
+
+def readiness(obstacles: Sequence[str]) -> Page:
+    """The page that says whether the gateway is ready, or why it is not."""
+    if not obstacles:
+        return Page(HTTPStatus.OK, b"ready\n")
+    return Page(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{text}\n" for text in obstacles).encode("ascii"))
 
 
 def _read(gateway: Gateway) -> None:
-    """Register the values that are read at a scrape. They are read in another thread, so only numbers."""
+    """Register the values that are read at a scrape."""
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
     connections, sessions, backend = gateway.connections, gateway.sessions, gateway.backend
     commands, clock = gateway.dispatcher.entries, gateway.clock
+    gateway.metrics.build(version("teltonika-gateway"), gateway.settings.instance_id)
+    gauge("redis_up", "Whether Redis answers: 1 or 0", lambda: float(backend.redis_up))
+    gauge("ready", "Whether devices and commands are served: 1 or 0", lambda: float(not obstacles(gateway)))
     gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
     gauge("open_connections", "TCP connections open", lambda: sessions.connected)
     gauge("commands_held", "Commands in progress", lambda: len(commands))

@@ -96,6 +96,7 @@ class Gateway:
         )
         self.exit_status = 0
         self._fenced = False
+        self.listening = False
         self.heartbeat_at = self.clock.monotonic()
         self.pending = 0
         self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
@@ -105,6 +106,11 @@ class Gateway:
         self._owns = asyncio.Event()
 
     # The causes of an end
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the shutdown has begun."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Begin the shutdown."""
@@ -186,6 +192,7 @@ class Gateway:
         self.dispatcher.offline.begin(self.clock.monotonic())
         self._begin()
         bound = await self._listeners.open(self.connections)
+        self.listening = True
         where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
         log.info("ready", **bound.log_fields(), **where)
         if on_ready:

@@ -43,6 +43,11 @@ class Outages:
         self._over_at: float | None = None
         self._ends: deque[float] = deque(maxlen=ENDS_A_MINUTE)
 
+    @property
+    def redis_up(self) -> bool:
+        """Whether Redis answers, as far as is known: the heartbeat was renewed after the last failed call."""
+        return self._since is None or self._over_at is not None
+
     def failed(self, part: str, error: Exception, *, transient: bool) -> None:
         """Log that a call of a part of the gateway failed. A `transient` error begins an outage."""
         now = self._monotonic()

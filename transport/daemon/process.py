@@ -110,15 +110,15 @@ def _make_full_collections_rare() -> None:
 
 
 async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event) -> int:
-    stop_metrics = expose(gateway)
+    pages = await expose(gateway)
     watcher = asyncio.create_task(_forward(stop, gateway), name="stop")
     try:
         await _prepare(gateway)
         return await gateway.run(on_ready)
     finally:
         watcher.cancel()
-        if stop_metrics:
-            stop_metrics()
+        if pages:
+            pages.stop()
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,0 +1,51 @@
+"""What a process tells of its health over HTTP, while Redis is there and while it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from tests.rig.fleet import fleet, until
+from tests.rig.redis import redis_server
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """The status and the text of a page."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as page:
+            return page.status, page.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+async def test_the_pages_tell_whether_the_gateway_and_redis_serve(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async def page(path: str) -> tuple[int, str]:
+        return await asyncio.to_thread(get, unused_tcp_port, path)
+
+    async def ready() -> bool:
+        return await page("/readyz") == (200, "ready\n")
+
+    async def without_redis() -> bool:
+        return await page("/readyz") == (503, "Redis does not answer.\n")
+
+    async with redis_server(tmp_path) as server, fleet(server.url) as run:
+        await run.start(metrics=f"127.0.0.1:{unused_tcp_port}")
+        await until(ready, "a gateway that is ready")
+        _, metrics = await page("/metrics")
+        assert "\nteltonika_redis_up 1.0\n" in metrics
+        assert "\nprocess_open_fds " in metrics
+        assert 'teltonika_build_info{instance_id="gw-1",version=' in metrics
+        assert "_created" not in metrics
+        assert (await page("/"))[0] == 404
+
+        server.kill()
+        await until(without_redis, "a gateway that misses Redis")
+        assert await page("/healthz") == (200, "ok\n")
+        assert "\nteltonika_redis_up 0.0\n" in (await page("/metrics"))[1]
+
+        await server.start()
+        await until(ready, "a gateway that is ready again")

@@ -1,0 +1,136 @@
+"""A few pages over HTTP, served from the event loop: GET and HEAD, one request for each connection.
+
+A peer is not trusted. A request has `TIMEOUT` seconds and `HEAD_LIMIT` bytes, and there are at most
+`OPEN_AT_ONCE` connections. A peer that does not read its answer is cut off by the same time-out. So nobody
+can take a thread, a descriptor or memory for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple, cast
+
+TIMEOUT = 10.0
+"""Seconds from the connection to its end."""
+HEAD_LIMIT = 8192
+"""Bytes of a request line and its headers."""
+OPEN_AT_ONCE = 16
+
+_REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,2000}) HTTP/1\.[01]\r?\n")
+_END = re.compile(rb"\r?\n\r?\n")
+
+
+class Page(NamedTuple):
+    """An answer: its status, its text, and the type of the text."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""What makes each page, by its path."""
+
+
+class PageServer:
+    """The listener.
+
+    Args:
+        pages: a page is made for each request; it must return soon.
+    """
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._open: set[_Request] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Request(self._open, self._pages), host, port)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """Listen no more, and close what is open."""
+        if self._server is not None:
+            self._server.close()
+        for request in list(self._open):
+            request.abort()
+
+
+class _Request(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, opened: set[_Request], pages: Pages) -> None:
+        self._opened = opened
+        self._pages = pages
+        self._head = b""
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = asyncio.get_running_loop().call_later(TIMEOUT, self.abort)
+        if len(self._opened) >= OPEN_AT_ONCE:
+            self.abort()
+        else:
+            self._opened.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._opened.discard(self)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._answered:
+            return  # the body of a request, or a second one
+        self._head += data
+        if len(self._head) > HEAD_LIMIT:
+            self._answer(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        elif _END.search(self._head):
+            self._answer_head()
+
+    def _answer_head(self) -> None:
+        request = _REQUEST.match(self._head)
+        if request is None:
+            self._answer(_plain(HTTPStatus.BAD_REQUEST))
+            return
+        method, target = request[1].decode(), request[2].decode()
+        if method not in ("GET", "HEAD"):
+            self._answer(_plain(HTTPStatus.METHOD_NOT_ALLOWED))
+            return
+        make = self._pages.get(target.partition("?")[0])
+        self._answer(make() if make else _plain(HTTPStatus.NOT_FOUND), with_body=method == "GET")
+
+    def _answer(self, page: Page, *, with_body: bool = True) -> None:
+        self._answered = True
+        lines = [
+            f"HTTP/1.1 {page.status.value} {page.status.phrase}",
+            f"Content-Type: {page.content_type}",
+            f"Content-Length: {len(page.body)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+        ]
+        if page.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            lines.append("Allow: GET, HEAD")
+        head = "\r\n".join((*lines, "", "")).encode("ascii")
+        self._transport.write(head + page.body * with_body)
+        self._transport.close()
+
+
+def _plain(status: HTTPStatus) -> Page:
+    return Page(status, f"{status.value} {status.phrase}\n".encode("ascii"))
