@@ -23,10 +23,14 @@ case $mode in --prepare | --prepared) shift ;; esac
 say() { printf '==> %s\n' "$*"; }
 skip() { printf 'skipped: %s\n' "$*"; exit 77; }
 
+# The registry is asked by the Node.js of the machine, which knows its certificates and proxies.
+machine_path=$PATH
+fetch() { PATH=$machine_path npm "$@" --no-audit --no-fund --silent; }
+
 # What follows installs something.
 installing() {
   [ "$mode" != --prepared ] || skip "$1 is not installed; run $0 --prepare"
-  npm ping --fetch-retries 0 --fetch-timeout 10000 >/dev/null 2>&1 || skip "the npm registry is not reachable"
+  fetch ping --fetch-retries 0 --fetch-timeout 10000 >/dev/null 2>&1 || skip "the npm registry is not reachable"
   say "$1"
 }
 
@@ -44,7 +48,7 @@ if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 22 ? 0
   if [ ! -x "$node_home/bin/node" ]; then
     installing "Node.js $node_version"
     mkdir -p "$cache/node"
-    npm install --prefix "$cache/node" --no-audit --no-fund --silent "$package@$node_version" || skip "no Node.js 22"
+    fetch install --prefix "$cache/node" "$package@$node_version" || skip "no Node.js 22"
   fi
   export PATH=$node_home/bin:$PATH npm_config_nodedir=$node_home
 fi
@@ -54,16 +58,15 @@ if [ ! -e "$home/ready" ]; then
   installing "Directus $version, once, into $home (some minutes)"
   mkdir -p "$home"
   printf '{ "private": true }\n' >"$home/package.json"
-  options=(--prefix "$home" --no-audit --no-fund --silent)
-  npm install "${options[@]}" --ignore-scripts --prefer-offline "directus@$version" || skip "Directus cannot be installed"
-  JOBS=max npm rebuild "${options[@]}" sqlite3 isolated-vm || skip "the native modules cannot be built"
+  fetch install --prefix "$home" --ignore-scripts --prefer-offline "directus@$version" || skip "Directus cannot be installed"
+  JOBS=max npm rebuild --prefix "$home" --silent sqlite3 isolated-vm || skip "the native modules cannot be built"
   touch "$home/ready"
 fi
 
 if [ ! -e "$here/extension/node_modules/.package-lock.json" ] \
   || [ "$here/extension/package-lock.json" -nt "$here/extension/node_modules/.package-lock.json" ]; then
   installing "What the extension is built with"
-  npm ci --prefix "$here/extension" --no-audit --no-fund --silent || skip "the packages cannot be installed"
+  fetch ci --prefix "$here/extension" || skip "the packages cannot be installed"
 fi
 [ "$mode" != --prepare ] || exit 0
 

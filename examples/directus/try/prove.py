@@ -10,7 +10,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from proofs import PROOFS
+import commands  # noqa: F401  (adds its proofs)
+import faults
+from rows import PROOFS
 from stack import DISPATCHER, Stack
 
 
@@ -35,6 +37,7 @@ def main() -> int:
         try:
             stack.start()
             dispatcher(stack)
+            faults.insert_past_directus(stack)
             proofs = [(title, run) for title, run in PROOFS if chosen.only in title]
             for title, run in proofs:
                 failed += not proven(stack, title, run)
@@ -43,6 +46,9 @@ def main() -> int:
                 print("--- the log of Directus", *telling(stack), sep="\n")
             if chosen.keep:
                 input(f"{stack.url}  {DISPATCHER}  Enter ends it. ")
+        except AssertionError as error:
+            print(f"FAILED  {error}", "--- the log of Directus", *telling(stack), sep="\n")
+            return 1
         finally:
             stack.stop()
     return 1 if failed else 0

@@ -134,7 +134,7 @@ class Stack:
     def start_directus(self) -> None:
         """Start Directus and wait until it answers."""
         self._spawn("directus", self._directus_command("start"), self.log)
-        eventually("Directus answers", self._directus_answers, 120)
+        eventually("Directus answers", self._directus_answers, 300)
 
     def _directus_answers(self) -> bool:
         try:

@@ -173,15 +173,23 @@ export class DirectusRows implements Rows {
 		const id = event['command_id']!;
 		if (event['note'] === 'late_response') {
 			await this.#change(id, () => true, { late_response: answerOf(event) ?? '' });
-		} else if (event['note'] === 'cancel_rejected' && event['detail'] === 'unknown') {
-			// No gateway has it: it was offered, but never arrived. Events that come nevertheless take precedence.
-			const changes = { ...verdict(CANCELLED), finished_at: event['at'] ?? iso(0) };
-			const row = await this.#change(id, (now) => now.state === 'pending' && now.last_seq === null, changes);
-			return row?.imei ?? null;
 		} else if (event['note'] === 'cancel_rejected') {
-			const asked = (row: Stored) => Boolean(row.cancel_requested);
-			await this.#change(id, asked, { cancel_result: cancelResult(event['detail'] ?? '') });
+			return (await this.#cancelOffered(event)) ?? this.#cancelRefused(event);
 		}
+		return null;
+	}
+
+	/** End a row that was offered but is with no gateway. Events that come nevertheless take precedence. */
+	async #cancelOffered(event: Event): Promise<string | null> {
+		if (event['detail'] !== 'unknown') return null;
+		const changes = { ...verdict(CANCELLED), finished_at: event['at'] ?? iso(0) };
+		const unknown = (now: Stored) => now.state === 'pending' && now.last_seq === null;
+		return (await this.#change(event['command_id']!, unknown, changes))?.imei ?? null;
+	}
+
+	async #cancelRefused(event: Event): Promise<null> {
+		const changes = { cancel_result: cancelResult(event['detail'] ?? '') };
+		await this.#change(event['command_id']!, (now) => Boolean(now.cancel_requested), changes);
 		return null;
 	}
 

@@ -21,7 +21,8 @@ export const RETRY_MS = 2000;
 
 export class Sender {
 	readonly #due = new Set<string>();
-	readonly #timers = new Set<NodeJS.Timeout>();
+	/** One timer for each device that another process has claimed, and one for Redis. */
+	readonly #timers = new Map<string, NodeJS.Timeout>();
 	#running: Promise<void> | undefined;
 	#cancels = false;
 	#overdue = 0;
@@ -62,7 +63,7 @@ export class Sender {
 
 	stop(): void {
 		this.#stopped = true;
-		for (const timer of this.#timers) clearTimeout(timer);
+		for (const timer of this.#timers.values()) clearTimeout(timer);
 	}
 
 	#cancel(): Promise<void> {
@@ -82,7 +83,7 @@ export class Sender {
 			await Promise.resolve();
 			while (!this.#stopped && (this.#cancels || this.#due.size > 0)) {
 				if (!(await this.#step())) {
-					this.#later(RETRY_MS, () => this.#run());
+					this.#later('redis', RETRY_MS, () => this.#run());
 					break;
 				}
 			}
@@ -118,7 +119,7 @@ export class Sender {
 	async #sendDevice(imei: string): Promise<void> {
 		for (let row = await this.rows.next(imei); row && !this.#stopped; row = await this.rows.next(imei)) {
 			if (this.#ofAnother(row)) {
-				this.#later(CLAIM_MS / 3, () => this.wake(imei));
+				this.#later(imei, CLAIM_MS / 3, () => this.wake(imei));
 				return;
 			}
 			if (!(await this.#send(row))) return;
@@ -180,13 +181,14 @@ export class Sender {
 		}
 	}
 
-	#later(ms: number, work: () => Promise<void>): void {
+	#later(what: string, ms: number, work: () => Promise<void>): void {
+		if (this.#timers.has(what)) return;
 		const timer = setTimeout(() => {
-			this.#timers.delete(timer);
+			this.#timers.delete(what);
 			void work();
 		}, ms);
 		timer.unref();
-		this.#timers.add(timer);
+		this.#timers.set(what, timer);
 	}
 }
 

@@ -58,15 +58,13 @@ function urlOf(env: Record<string, unknown>, role: string): string {
 
 let running: Service | undefined;
 
-/** The service of this process; the operations of Flows use the one that the hook has started. */
-export function service(): Service {
-	if (!running) throw new Error('The hook "telgw" is not active.');
+/** The service of this process, which the hook starts with the server; a CLI command of Directus has none. */
+export function current(): Service | undefined {
 	return running;
 }
 
-export function startService(directus: DirectusContext, log: Log): Service {
+export function startService(directus: DirectusContext, log: Log): void {
 	running?.stop();
 	running = new Service(directus, log);
 	running.start(log);
-	return running;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Row } from '../src/row.ts';
-import { Sender, WINDOW } from '../src/sender.ts';
+import { RETRY_MS, Sender, WINDOW } from '../src/sender.ts';
 import { FakeLog, FakeRedis, FakeRows, row } from './fakes.ts';
 
 const IMEI = '352094080000000';
@@ -90,6 +90,26 @@ test('rows wait while Redis is away, are claimed only when they may arrive, and 
 	await sender.wake(IMEI);
 	sender.stop();
 	assert.deepEqual(sent(), ['a', 'b']);
+});
+
+test('however many rows come while Redis is away, one retry is due', async ({ mock }) => {
+	mock.timers.enable({ apis: ['setTimeout'] });
+	let tries = 0;
+	const { sender } = sending([row('a')], (name) => {
+		if (name === 'hget') tries += 1;
+		throw new Error('away');
+	});
+	for (let times = 0; times < 5; times += 1) {
+		await sender.wake(IMEI);
+		mock.timers.tick(RETRY_MS / 5);
+	}
+	tries = 0;
+	for (let step = 0; step < 10; step += 1) {
+		mock.timers.tick(RETRY_MS / 5);
+		await new Promise(setImmediate);
+	}
+	assert.equal(tries, 2);
+	sender.stop();
 });
 
 test('a device whose rows the database refuses does not hold up another', async () => {

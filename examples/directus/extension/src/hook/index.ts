@@ -8,7 +8,7 @@
 import { createError } from '@directus/errors';
 import { defineHook } from '@directus/extensions-sdk';
 import { COLLECTION, forbiddenInChange, forbiddenInNew } from '../row.ts';
-import { service, startService } from '../service.ts';
+import { current, startService } from '../service.ts';
 
 type Payload = Record<string, unknown>;
 type Who = { accountability: { admin?: boolean } | null };
@@ -40,18 +40,18 @@ export default defineHook(({ init, filter, action }, context) => {
 	});
 
 	action(`${COLLECTION}.items.create`, ({ payload }) => {
-		void service().sender.wake(String((payload as Payload)['imei']));
+		void current()?.sender.wake(String((payload as Payload)['imei']));
 	});
 
 	action(`${COLLECTION}.items.update`, ({ payload, keys }) => {
-		if ((payload as Payload)['cancel_requested'] === true) void service().sender.requestCancel(keys as string[]);
+		if ((payload as Payload)['cancel_requested'] === true) void current()?.sender.requestCancel(keys as string[]);
 	});
 
 	init('app.after', () => {
 		startService(context as never, logger);
 	});
 
-	action('server.stop', () => service().stop());
+	action('server.stop', () => current()?.stop());
 });
 
 function allow({ accountability }: Who, forbidden: string[]): void {
