@@ -10,6 +10,7 @@ import asyncio
 import json
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from fsm.events import CommandEvent
 from fsm.reasons import CLOSE_REASONS
@@ -39,7 +40,9 @@ Met = set[str]
 
 def connection(data: bytes) -> Met:
     """Each frame is stored as the protocol says, then acknowledged, in order, and nothing is left."""
-    return asyncio.run(_Meeting(data).run())
+    with asyncio.Runner() as runner, patch.object(runner.get_loop(), "time", return_value=0.0):
+        # No timer of the event loop ends: what happens to a connection follows from the input alone.
+        return runner.run(_Meeting(data).run())
 
 
 class _Meeting:
