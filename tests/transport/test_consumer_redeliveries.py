@@ -72,14 +72,18 @@ def test_a_redelivery_reads_the_ledger_first(desk: Desk) -> None:
     assert (desk.life(), link.texts) == (["failed gateway_restart maybe_sent"], [])
 
 
-@pytest.mark.parametrize("state", ["failed", "timeout"])
-def test_a_command_refused_in_one_move_is_not_sent(desk: Desk, state: str) -> None:
-    """Its ledger stands at the first event, where that of a command stands that may be sent."""
+@pytest.mark.parametrize("fresh", [False, True], ids=["pending", "new"])
+@pytest.mark.parametrize(("state", "seq"), [("failed", 1), ("timeout", 1), ("responded", 3)])
+def test_an_entry_of_an_ended_command_is_removed(desk: Desk, state: str, seq: int, fresh: bool) -> None:
+    """Refused in one move, its ledger stands where that of a command stands that may be sent.
+
+    Redis may deliver the entry as a new one, when it has lost the position of the group.
+    """
     entry = Entry(US, "1767225600000-1")
-    desk.ledger.set_row("c-1", Row(state, 1, "boot-a:1", entry, IMEI))
+    desk.ledger.set_row("c-1", Row(state, seq, "boot-a:1", entry, IMEI))
     desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
     link = desk.connect()
-    desk.redeliver()
+    desk.read(entry, fresh=fresh)
     desk.ledger.settle()
     assert (link.texts, desk.ledger.log) == ([], [])
     assert desk.ledger.stream == {}

@@ -26,7 +26,7 @@ from fsm.reasons import (
     NOT_ALLOWED,
     QUEUE_FULL,
 )
-from fsm.redelivery import command_of, policy_at
+from fsm.redelivery import command_of, has_ended, policy_at
 from fsm.serial import codec_for
 from transport.clock import Clock
 from transport.commands.cancellation import Cancellation
@@ -190,7 +190,7 @@ class CommandConsumer:
 
     def _first_event(self, in_flight: InFlightCommand) -> CommandEvent:
         command, request, imei = in_flight.command, in_flight.request, in_flight.request.imei
-        if not self._allowed(request):
+        if not verb_allowed(request.payload, self._settings.allow_verbs):
             return decide(command, "refuse", reason=NOT_ALLOWED, request=request)
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
@@ -201,9 +201,6 @@ class CommandConsumer:
         link = self._queues.link_of(imei)
         codec = codec_for(request.codec, link is not None and link.speaks)
         return decide(command, "accept", request=request, codec=codec)
-
-    def _allowed(self, request: CommandRequest) -> bool:
-        return verb_allowed(request.payload, self._settings.allow_verbs)
 
     def _line_up(self, in_flight: InFlightCommand, accepted: CommandEvent) -> Step | None:
         """Queue `in_flight`. For a free device, return its `sent`, for the same call as its `queued`.
@@ -233,7 +230,8 @@ class CommandConsumer:
     def opened(self, opening: Opening, result: MoveResult) -> None:
         """The ledger answered the first move; a `sent` of the same call is answered next and stays pending.
 
-        A redelivery goes on from the state in the ledger, unless the last move there is of this very call.
+        A redelivery goes on from the state in the ledger, unless the last move there is of this very call. If
+        the command has ended there, the answer to that `sent` changes nothing and is not waited for.
         """
         in_flight, event = opening.in_flight, opening.event
         if len(opening.moves) == 1:
@@ -248,7 +246,8 @@ class CommandConsumer:
         else:
             self._commands.release(in_flight)
         opening.moves = ()  # or the moves and their receiver keep each other alive
-        if in_flight.pending is None and in_flight.request.outbound_id in self._entries:
+        decisive = in_flight.pending is None or has_ended(in_flight.command)
+        if decisive and in_flight.request.outbound_id in self._entries:
             self._settle_in(in_flight)
 
     def _recover(self, in_flight: InFlightCommand, result: MoveResult) -> None:
