@@ -68,7 +68,7 @@ def test_unprintable_events_of_a_command_mean_unknown(
         device.obey()
         status, said = ended(sending)
     assert status == UNDECIDED, said
-    assert "not known what becomes of the command c1" in said
+    assert "The outcome of the command c1 (telgw history c1) is unknown." in said
     assert "Traceback" not in said
     assert bus.ended("c1")[-1] == "responded answered"
 

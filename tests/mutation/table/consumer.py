@@ -63,6 +63,17 @@ MECHANISMS = (
         tests=("transport/test_consumer.py::test_the_entry_of_an_ended_command_is_removed",),
     ),
     Mechanism(
+        promise="P2",
+        name="a new entry of an ended command is removed",
+        what="The `sent` that was to follow an opening in one call is not waited for when the command has ended.",
+        file="transport/commands/consumer.py",
+        where="CommandConsumer.opened",
+        code="in_flight.pending is None or has_ended(in_flight.command)",
+        mutant="in_flight.pending is None",
+        without="the entry stays pending until the pending entries are read again",
+        tests=("transport/test_consumer_redeliveries.py::test_an_entry_of_an_ended_command_is_removed",),
+    ),
+    Mechanism(
         promise="P3",
         name="never accepted after its expiry",
         what="A command that expired on its way is ended when it is read.",
