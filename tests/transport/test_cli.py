@@ -67,6 +67,17 @@ def test_the_help_lists_every_verb_without_importing_one(telgw: Callable[..., Re
     assert not {f"transport.cli.{verb}" for verb in VERBS} & (set(sys.modules) - before)
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_verbs_and_options_are_completed(telgw: Callable[..., Result], shell: str) -> None:
+    def completed(words: str, last: str) -> str:
+        position = last if shell == "fish" else str(words.count(" "))
+        env = {"_TELGW_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": position}
+        return telgw(env=env).output
+
+    assert "simulate" in completed("telgw si", "si")
+    assert "--timeout" in completed("telgw send --time", "--time")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[..., Result], verb: str) -> None:
     result = telgw(verb, "--help")
@@ -80,6 +91,7 @@ def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[...,
     ("args", "words"),
     [
         (("fly",), ["fly"]),
+        (("snd",), ["snd", "Did you mean 'send'?"]),
         (("run", "--bogus"), ["--bogus"]),
         (("run", "--redis", "http://user:secret@host"), ["--redis", "redis://"]),
         (("run", "--redis", "redis://host:nonsense"), ["--redis"]),

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from io import FileIO, TextIOWrapper
 from traceback import print_exc
 from typing import Any, NoReturn
@@ -60,6 +61,13 @@ class Telgw(click.Group):
             return None
         command: click.Command = importlib.import_module(f"transport.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and (near := get_close_matches(args[0].lower(), VERBS, 1)):
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
