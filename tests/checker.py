@@ -23,7 +23,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tests import wire
+from tests import wire_format
 from tests.evidence import Evidence, Violation, each_pair, process_of, time_of
 from tests.history import Fields, History
 from tests.moves import COMMAND_MOVES, SESSION_MOVES
@@ -277,5 +277,5 @@ class Checker(Evidence):
 def _timestamps(entry: Fields) -> list[int]:
     """The times of the records in an entry of the telemetry stream."""
     if "frame" in entry:
-        return wire.read_timestamps(bytes.fromhex(entry["frame"]))
+        return wire_format.read_timestamps(bytes.fromhex(entry["frame"]))
     return [json.loads(entry["data"])["timestamp"]]

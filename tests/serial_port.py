@@ -5,7 +5,7 @@ Source: Teltonika wiki, "FMx640 RS-232 / RS-485" (modes with and without a times
 
 from __future__ import annotations
 
-from tests.wire import frame
+from tests.wire_format import frame
 
 SENSOR = bytes.fromhex("00000000000000180c0106000000102453454e534f522c312c32332e340d0a010000eab0")
 """Codec 12, type 06: ``$SENSOR,1,23.4`` and a line break."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests import wire
+from tests import wire_format
 from tests.checker import check
 from tests.history import Bytes, Fields, History, Produced
 
@@ -27,12 +27,12 @@ def event(seq: int, prev: str, trigger: str, state: str, **given: str) -> tuple[
     return f"{AT + 100 + seq}-0", fields
 
 
-ANSWER = wire.message("12", IMEI, wire.ANSWER, b"done: getinfo 1")
+ANSWER = wire_format.message("12", IMEI, wire_format.ANSWER, b"done: getinfo 1")
 
 
 def command(text: str, at: float, connection: str = SESSION) -> Bytes:
     """A command frame written to a device."""
-    return Bytes(at, connection, False, wire.message("12", IMEI, wire.COMMAND, text.encode()))
+    return Bytes(at, connection, False, wire_format.message("12", IMEI, wire_format.COMMAND, text.encode()))
 
 
 def up(data: bytes, at: float) -> Bytes:
@@ -51,13 +51,13 @@ def good() -> History:
     return History(
         connections={SESSION: IMEI},
         traffic=[
-            up(wire.hello(IMEI), AT),
+            up(wire_format.hello(IMEI), AT),
             down(b"\x01", AT + 1),
-            up(wire.avl([AT]), AT + 2),
+            up(wire_format.avl([AT]), AT + 2),
             down((1).to_bytes(4, "big"), AT + 3),
             command("getinfo 1", AT + 103),
             up(ANSWER, AT + 200),
-            up(wire.avl([AT + 9]), AT + 201),
+            up(wire_format.avl([AT + 9]), AT + 201),
             down((1).to_bytes(4, "big"), AT + 202),
         ],
         produced=[Produced("gw", f"{AT}-0", {"command_id": "c1", "imei": IMEI, "payload": "getinfo 1"})],
@@ -91,7 +91,7 @@ def test_a_good_history_passes(good: History) -> None:
 def write_twice(history: History) -> None:
     history.connections["boot-2"] = IMEI
     history.traffic += [
-        Bytes(AT + 300, "boot-2", True, wire.hello(IMEI)),
+        Bytes(AT + 300, "boot-2", True, wire_format.hello(IMEI)),
         Bytes(AT + 301, "boot-2", False, b"\x01"),
         command("getinfo 1", AT + 302, "boot-2"),
     ]
@@ -203,7 +203,7 @@ def write_within_a_frame(history: History) -> None:
 
 
 def write_within_half_a_frame(history: History) -> None:
-    frame = wire.avl([AT + 50])
+    frame = wire_format.avl([AT + 50])
     history.traffic.insert(4, up(frame[:7], AT + 90))
 
 

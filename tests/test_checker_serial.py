@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import wire
+from tests import wire_format
 from tests.checker import check
 from tests.history import Fields, History
 from tests.test_checker import AT, IMEI, good, up
@@ -23,8 +23,8 @@ def said(number: int) -> Fields:
 def talkative(good: History) -> History:
     """A device whose port speaks first, and whose only command is a codec 12 that the producer asked for."""
     good.produced[0].fields["codec"] = "12"
-    good.traffic[2:2] = [up(wire.serial("12", b"serial 1"), AT + 2)]
-    good.traffic[-2:-2] = [up(wire.serial("13", b"serial 2", b"serial 3"), AT + 200)]
+    good.traffic[2:2] = [up(wire_format.serial("12", b"serial 1"), AT + 2)]
+    good.traffic[-2:-2] = [up(wire_format.serial("13", b"serial 2", b"serial 3"), AT + 200)]
     good.messages = [said(1), said(2), said(3)]
     for _, fields in good.responses:
         fields |= {"codec": "12"}
@@ -43,8 +43,8 @@ def test_serial_data_may_be_an_uncertain_answer(talkative: History, received: bo
     """Even to a command that has not reached the device."""
     if not received:
         talkative.received.clear()
-    talkative.traffic[-4] = up(wire.serial("12", b"serial 2"), AT + 199)
-    talkative.traffic[-3] = up(wire.serial("13", b"serial 3"), AT + 200)
+    talkative.traffic[-4] = up(wire_format.serial("12", b"serial 2"), AT + 199)
+    talkative.traffic[-3] = up(wire_format.serial("13", b"serial 3"), AT + 200)
     talkative.responses[-1][1]["response"] = "serial 2"
     talkative.messages.pop(1)
     assert check(talkative, at_rest=True) == []

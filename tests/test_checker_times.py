@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests import wire
+from tests import wire_format
 from tests.checker import check
 from tests.history import Bytes, History, Loss, Produced
 from tests.test_checker import AT, IMEI, command, event, good
@@ -34,7 +34,7 @@ def written_again(history: History, session: str) -> None:
     """The command reaches the device once more."""
     history.connections[session] = IMEI
     history.traffic += [
-        Bytes(AGAIN, session, True, wire.hello(IMEI)),
+        Bytes(AGAIN, session, True, wire_format.hello(IMEI)),
         Bytes(AGAIN, session, False, b"\x01"),
         command("getinfo 1", AGAIN + 5, session),
     ]
@@ -127,12 +127,12 @@ def test_nothing_is_written_before_the_first_ack_within_the_grace(good: History)
     assert rules(good) == set()
 
 
-@pytest.mark.parametrize("codec", wire.AVL_CODECS)
+@pytest.mark.parametrize("codec", wire_format.AVL_CODECS)
 def test_a_stored_frame_counts_for_the_records_in_it(good: History, codec: str) -> None:
-    body = wire.avl([AT, AT + 9], codec)[8:-4]
+    body = wire_format.avl([AT, AT + 9], codec)[8:-4]
     good.telemetry = [{"imei": IMEI, "frame": body.hex()}]
     assert rules(good) == set()
-    good.telemetry = [{"imei": IMEI, "frame": wire.avl([AT], codec)[8:-4].hex()}]
+    good.telemetry = [{"imei": IMEI, "frame": wire_format.avl([AT], codec)[8:-4].hex()}]
     assert rules(good) == {"P7"}
 
 
@@ -140,5 +140,5 @@ def test_an_unidentified_device_may_be_refused(good: History) -> None:
     good.connections["boot-2"] = IMEI
     good.traffic += [Bytes(AT, "boot-2", True, b"\0\x0fGET"), Bytes(AT + 1, "boot-2", False, b"\0")]
     assert rules(good) == set()
-    good.traffic[-2] = Bytes(AT, "boot-2", True, wire.hello(IMEI))
+    good.traffic[-2] = Bytes(AT, "boot-2", True, wire_format.hello(IMEI))
     assert rules(good) == {"wire"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from tests import wire
+from tests import wire_format
 from tests.history import Bytes
 
 SERIAL = b"serial "
@@ -31,7 +31,7 @@ class Wiretap:
         self._grace_ms = ready_grace * 1000
         self._hello_at: float | None = None
         self._acks = 0
-        self._up, self._down = wire.from_device(), wire.from_gateway()
+        self._up, self._down = wire_format.from_device(), wire_format.from_gateway()
         self._unacked: deque[tuple[int, int]] = deque()
         self._owed: Written | None = None
         self.written: list[Written] = []
@@ -60,7 +60,7 @@ class Wiretap:
         if not data.up and not self._down.greeted and data.data[:1] != self._greeting:
             self._fault("wire", f"the device was not greeted before {data.data!r}")
         items = (self._up if data.up else self._down).feed(data.data)
-        if self._hello_at is None and len(self._up.greeted) == wire.HELLO:
+        if self._hello_at is None and len(self._up.greeted) == wire_format.HELLO:
             self._hello_at = data.at
         for item in items:
             if data.up:
@@ -73,31 +73,33 @@ class Wiretap:
     @property
     def _greeting(self) -> bytes:
         """The first byte for this device: yes, or no where it has not said who it is."""
-        return b"\x01" if self._up.greeted == wire.hello(self._imei) else b"\0"
+        return b"\x01" if self._up.greeted == wire_format.hello(self._imei) else b"\0"
 
     def _sent_by_device(self, item: bytes | int | None) -> None:
         if not isinstance(item, bytes):
             return
-        if item[0] in wire.AVL_CODECS.values():
+        if item[0] in wire_format.AVL_CODECS.values():
             self._unacked.append((item[1], len(self.said)))
             return
         self._listen(item)
         if self._owed and self._answers(item, self._owed):
             self._owed = None
-            self.answered.update(text.decode(errors="replace") for text in wire.read_serial(item))
+            self.answered.update(text.decode(errors="replace") for text in wire_format.read_serial(item))
 
     def _listen(self, body: bytes) -> None:
-        texts = [text.decode() for text in wire.read_serial(body) if text.startswith(SERIAL)]
+        texts = [text.decode() for text in wire_format.read_serial(body) if text.startswith(SERIAL)]
         self.said += texts
         self.spoke_first |= bool(texts) and not self._acks and not self.written
 
     def _answers(self, body: bytes, owed: Written) -> bool:
-        found = wire.read_message(body)
+        found = wire_format.read_message(body)
         if found is None or found.codec != owed.codec or body[1] != 1:
             return False
         if found.codec == "12":
-            return found.kind == wire.ANSWER and bool(found.text)
-        return found.kind == wire.NACK or (found.kind == wire.ANSWER and found.imei == self._imei)
+            return found.kind == wire_format.ANSWER and bool(found.text)
+        return found.kind == wire_format.NACK or (
+            found.kind == wire_format.ANSWER and found.imei == self._imei
+        )
 
     def _acked(self, count: int) -> None:
         self._acks += 1
@@ -107,8 +109,8 @@ class Wiretap:
             self._fault("acks", f"an ack of {count} records belongs to no frame that waits for it")
 
     def _command(self, at: float, body: bytes | None) -> None:
-        found = wire.read_message(body or b"")
-        if found is None or found.kind != wire.COMMAND:
+        found = wire_format.read_message(body or b"")
+        if found is None or found.kind != wire_format.COMMAND:
             self._fault("wire", f"the gateway wrote what is no command: {body!r}")
             return
         command = Written(at, self._connection, found.codec, found.text.decode())

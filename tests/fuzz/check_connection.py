@@ -19,11 +19,11 @@ from fsm.replay import audit_session
 from fsm.telemetry import PendingFrame
 from tests.fuzz.check_wire import read_json
 from tests.fuzz.expected import Expected, Stored, expect
-from tests.fuzz.fakes import Doorman, Socket, Store
+from tests.fuzz.fakes import FakeAllowList, Socket, Store
 from tests.fuzz.frame_mutants import IMEI
 from tests.fuzz.protocol import Message as Said
-from tests.transport.wire import Wire
-from tests.wire import ANSWER, COMMAND, NACK, message, read_message
+from tests.transport.connection_rig import ConnectionRig
+from tests.wire_format import ANSWER, COMMAND, NACK, message, read_message
 from transport.connection.protocol import DeviceConnection
 from transport.teltonika.handshake import ACCEPT
 
@@ -52,17 +52,17 @@ class _Meeting:
         self.weather = Random(data[:4])
         self.sent, self.rest = b"", data[4:]
         self.raw = self.weather.random() < 0.2
-        self.wire = Wire(None, payload="raw" if self.raw else "json")  # type: ignore[arg-type]
-        self.door = Doorman(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
-        self.wire.context.access._list = self.door
-        self.store = self.wire.context.telemetry = self.wire.telemetry = Store()
+        self.connections = ConnectionRig(None, payload="raw" if self.raw else "json")  # type: ignore[arg-type]
+        self.allow_list = FakeAllowList(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
+        self.connections.context.access._list = self.allow_list
+        self.store = self.connections.context.telemetry = self.connections.telemetry = Store()
         self.socket = Socket(self._written)
-        self.device = DeviceConnection(self.wire.context)
+        self.device = DeviceConnection(self.connections.context)
         self.acks: list[int] = []
         self.due_acks: list[int] = []
         self.asked: dict[str, bytes] = {}
         self.commands: list[bytes] = []
-        self.closable: set[str] = set() if self.door.allows("") is not False else {"rejected"}
+        self.closable: set[str] = set() if self.allow_list.allows("") is not False else {"rejected"}
         self.met: Met = set()
 
     async def run(self) -> Met:
@@ -71,7 +71,7 @@ class _Meeting:
         self.socket.protocol = self.device
         self.device.connection_made(self.socket)
         for piece in self._pieces():
-            if not self.door.asked or self.weather.random() < 0.7:  # a piece may have been on its way
+            if not self.allow_list.asked or self.weather.random() < 0.7:  # a piece may have been on its way
                 await self._until_read()
             if self.device.closed:
                 self.device.data_received(piece)  # what was on its way means nothing any more
@@ -102,7 +102,7 @@ class _Meeting:
     # What others do
 
     async def _something_happens(self) -> None:
-        settle = self.wire.desk.ledger.settle
+        settle = self.connections.commands.ledger.settle
         often = (self._confirm, self._confirm, settle, settle, self._ask, self._answer)
         while self.weather.random() < 0.6 and not self.device.closed:
             self.weather.choice((*often, *often, self._register, self._seldom))()
@@ -126,7 +126,7 @@ class _Meeting:
         name = f"c-{len(self.asked)}"
         self.asked[name] = text = b"getinfo %d" % len(self.asked)
         codec, answer = self.weather.choice(("12", "12", "14")), self.weather.choice(("1", "1", "1", "0"))
-        self.wire.desk.ask(
+        self.connections.commands.ask(
             name, self.device.imei or IMEI, payload=text.decode(), codec=codec, expect_response=answer
         )
 
@@ -152,7 +152,7 @@ class _Meeting:
         """All deadlines pass."""
         self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
         partial = self._now().partial
-        self.wire.timeouts.sweep(self.wire.desk.clock.monotonic() + LATER)
+        self.connections.timeouts.sweep(self.connections.commands.clock.monotonic() + LATER)
         assert self.device.closed == (not self.device.imei or partial)
 
     def _stops_reading(self) -> None:
@@ -165,8 +165,8 @@ class _Meeting:
         """The device opens another connection."""
         if self.device.imei:
             self.closable.add("superseded")
-            self.wire.context.access._list = None
-            other, socket = self.wire.identify(self.device.imei)
+            self.connections.context.access._list = None
+            other, socket = self.connections.identify(self.device.imei)
             assert self.device.closed
             assert not other.closed
             socket.close()
@@ -179,27 +179,27 @@ class _Meeting:
                 return
             self.met.add("paused")
             await asyncio.sleep(0)
-            if self.door.asked:
+            if self.allow_list.asked:
                 self._judged(self.weather.random() < 0.8)
             if self.device.imei:
                 self.device.registered(RegisterResult(Registered.REGISTERED))
                 await asyncio.sleep(0)
             self._confirm()
-            self.wire.context.backpressure.progress()
+            self.connections.context.backpressure.progress()
             self._compare()
         raise AssertionError("the connection is never read again")
 
     def _judged(self, welcome: bool) -> None:
         """The allow-list has been asked."""
-        assert self.door.asked is not None
-        asked, self.door.asked = self.door.asked, None
+        assert self.allow_list.asked is not None
+        asked, self.allow_list.asked = self.allow_list.asked, None
         self.closable |= set() if welcome else {"rejected"}
         asked(welcome)
 
     # What must be
 
     def _now(self) -> Expected:
-        """What the bytes so far amount to; what follows a greeting waits for the door."""
+        """What the bytes so far amount to; what follows a handshake waits for the allow-list."""
         expected = expect(self.sent, raw=self.raw)
         greeted = self.socket.written[:1] == [ACCEPT]
         return expected if greeted else Expected(lost=expected.lost and not expected.imei)
@@ -251,8 +251,8 @@ class _Meeting:
         self.device.connection_lost(error)
         while self.store.batches:
             self._confirm()
-        self.wire.desk.ledger.settle()
-        sessions, states = self.wire.sessions, self.wire.session_log
+        self.connections.commands.ledger.settle()
+        sessions, states = self.connections.sessions, self.connections.session_log
         assert (
             sessions.connected,
             len(sessions.unidentified),
@@ -264,7 +264,7 @@ class _Meeting:
         assert bool(own) == bool(self.device.imei)
         assert not own or (own[-1].state, own[-1].reason) == ("closed", self.device.close_reason)
         assert self.device.close_reason in CLOSE_REASONS
-        self.wire.desk.audit()
+        self.connections.commands.audit()
         self._tell()
 
     def _serve_half_closed(self) -> None:
@@ -275,7 +275,7 @@ class _Meeting:
         while any(batch.owed for batch in self.store.batches):
             assert not self.socket.closing, "it is closed before it has its acknowledgements"
             self._confirm()
-            self.wire.desk.ledger.settle()
+            self.connections.commands.ledger.settle()
         assert (self.acks, len(self.commands)) == (self.due_acks, commands)
         assert self.socket.closing, "it stays open for nothing"
         self.met.add("half-closed")
@@ -285,7 +285,7 @@ class _Meeting:
         self.met |= {batch.kind for batch in self.store.given}
         self.met |= {"acknowledged"} if self.acks else set()
         self.met |= {"command"} if self.commands else set()
-        events = [event for event in self.wire.desk.ledger.log if isinstance(event, CommandEvent)]
+        events = [event for event in self.connections.commands.ledger.log if isinstance(event, CommandEvent)]
         self.met |= {f"{event.state} {event.reason}".strip() for event in events if event.terminal}
         written = {f"c-{int(text.split()[1])}" for text in self.commands}
         for event in events:

@@ -20,7 +20,7 @@ from store.ledger.move_codec import encode_move
 from store.streams.events import command_fields, read_entry
 from tests.fuzz import contract
 from tests.fuzz.contract import ENTRY_MS, NOW_MS, Fields
-from tests.transport.desk import Desk
+from tests.transport.command_rig import CommandRig
 from tests.transport.fake_ledger import US
 from transport.clock import Clock
 
@@ -87,17 +87,17 @@ def _refused(fields: Fields, expected: set[str] | dict[str, Any], error: Invalid
 
 def _taken(fields: Fields, said: str) -> None:
     """A gateway that is handed the entry twice says once what becomes of it; without an id it is kept."""
-    desk = Desk(None)  # type: ignore[arg-type]
+    commands = CommandRig(None)  # type: ignore[arg-type]
     entry = Entry(US, f"{ENTRY_MS}-0")
-    desk.ledger.put(entry, {"command_id": "c-1"})
+    commands.ledger.put(entry, {"command_id": "c-1"})
     for fresh in (True, False):
-        desk.dispatcher.receive([(entry.outbound_id, fields)], fresh)
-        desk.ledger.settle()
-    events = [event for event in desk.ledger.log if isinstance(event, CommandEvent)]
+        commands.dispatcher.receive([(entry.outbound_id, fields)], fresh)
+        commands.ledger.settle()
+    events = [event for event in commands.ledger.log if isinstance(event, CommandEvent)]
     assert [f"{event.state} {event.reason}".strip() for event in events] == [said] * bool(said)
-    assert len(desk.ledger.deadletters) == (not said)
-    assert (entry in desk.ledger.stream) == (said == "queued")
-    desk.audit()
+    assert len(commands.ledger.deadletters) == (not said)
+    assert (entry in commands.ledger.stream) == (said == "queued")
+    commands.audit()
 
 
 def _compare(found: CommandRequest, expected: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fsm.telemetry import PendingFrame
-from tests.transport.wire import FakeTelemetry, FakeTransport
+from tests.transport.connection_rig import FakeTelemetry, FakeTransport
 
 
 class Store(FakeTelemetry):
@@ -20,8 +20,8 @@ class Store(FakeTelemetry):
         self.given.append(batch)
 
 
-class Doorman:
-    """An allow-list that lets in at once, or when it is told to, or not at all."""
+class FakeAllowList:
+    """An allow-list that answers at once, or, with None, when the test calls `asked`."""
 
     def __init__(self, answer: bool | None) -> None:
         self._answer = answer

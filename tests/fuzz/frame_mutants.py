@@ -7,7 +7,7 @@ from random import Random
 from tests.fuzz import protocol
 from tests.fuzz.mutations import Pool, edge, mutate, some_bytes
 from tests.fuzz.protocol import Record, Refused
-from tests.wire import frame, hello
+from tests.wire_format import frame, hello
 
 AVL, MESSAGES = (0x08, 0x8E, 0x10), (12, 13, 14, 15)
 IMEI = "352093081452251"

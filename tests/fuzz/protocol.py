@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.wire import crc
+from tests.wire_format import crc
 
 AVL = {0x08: "8", 0x8E: "8E", 0x10: "16"}
 MESSAGES = {0x0C, 0x0D, 0x0E, 0x0F}

@@ -17,7 +17,7 @@ from tests.fuzz import (
 )
 from tests.fuzz.contract import spell_fields
 from tests.fuzz.rounds import Target
-from tests.wire import hello
+from tests.wire_format import hello
 from transport.cli.config import template
 
 _REFUSED = ("truncated", "count", "io_total", "trailing")

@@ -12,7 +12,7 @@ from tests.fuzz import contract, corpus, protocol
 from tests.fuzz.contract import ENTRY_MS, judge
 from tests.fuzz.expected import expect
 from tests.fuzz.protocol import Refused
-from tests.wire import hello
+from tests.wire_format import hello
 
 Vector = dict[str, Any]
 

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import say
 
 PAUSE = 0.05
@@ -21,13 +21,13 @@ class Device:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._clock = int(time.time() * 1000)
-        self._socket.sendall(wire.hello(imei))
+        self._socket.sendall(wire_format.hello(imei))
         assert self._socket.recv(1) == b"\x01"
 
     def report(self) -> float:
         """Send one record; the milliseconds until it was acknowledged."""
         self._clock += 1
-        frame, begun = wire.avl([self._clock]), time.perf_counter()
+        frame, begun = wire_format.avl([self._clock]), time.perf_counter()
         self._socket.sendall(frame)
         ack = self._socket.recv(5)
         assert ack == b"\0\0\0\x01", ack

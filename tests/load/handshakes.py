@@ -7,7 +7,7 @@ import select
 import socket
 import sys
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import say
 from tests.load.sockets import Asked, Poll, begin
 
@@ -43,7 +43,7 @@ class Flood:
         """Whether the socket has something still to wait for."""
         try:
             if events == select.EPOLLOUT:
-                sock.send(wire.hello(imei))
+                sock.send(wire_format.hello(imei))
                 self._poll.expect(sock, select.EPOLLIN)
                 return True
             self.greeted += sock.recv(64) == b"\x01"

@@ -10,7 +10,7 @@ import sys
 from itertools import cycle
 from random import Random
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import say
 from tests.load.sockets import Asked, Poll
 
@@ -30,7 +30,7 @@ def frames(random: Random, ids: int, count: int) -> list[bytes]:
     """Frames of nearly 4 KB, of so many records."""
     number = bytes((count,))
     return [
-        wire.frame(b"\x8e" + number + b"".join(record(random, ids) for _ in range(count)) + number)
+        wire_format.frame(b"\x8e" + number + b"".join(record(random, ids) for _ in range(count)) + number)
         for _ in range(FRAMES)
     ]
 
@@ -45,7 +45,7 @@ class Inventors:
         for number in range(devices):
             own = frames(Random(number), *((1200, 1) if number % 2 else (2, 80)))
             sock = socket.create_connection(("127.0.0.1", port))
-            sock.sendall(wire.hello(f"3576{number:011d}"))
+            sock.sendall(wire_format.hello(f"3576{number:011d}"))
             self._poll.watch(sock, select.EPOLLIN)
             self._open[sock.fileno()] = sock, cycle(own)
 

@@ -7,7 +7,7 @@ import select
 import socket
 import sys
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import say
 from tests.load.sockets import Asked, Poll, fresh
 from transport.teltonika.command import encode_serial
@@ -26,7 +26,7 @@ class Flood:
         self._port = port
         self._poll = Poll()
         self._open: dict[int, tuple[socket.socket, memoryview]] = {}
-        records = wire.avl([1_700_000_000_000 + number for number in range(RECORDS)])
+        records = wire_format.avl([1_700_000_000_000 + number for number in range(RECORDS)])
         frame = encode_serial(CODEC_12, [b"x"] * MESSAGES, 0) if messages else records
         self._reports = frame * (size // len(frame) + 1)
         self.begun = self.bytes = 0
@@ -37,7 +37,7 @@ class Flood:
         sock = fresh()
         sock.connect_ex(("127.0.0.1", self._port))
         self._poll.watch(sock, select.EPOLLOUT)
-        hello = wire.hello(f"3579{self.begun:011d}")
+        hello = wire_format.hello(f"3579{self.begun:011d}")
         self._open[sock.fileno()] = sock, memoryview(hello + self._reports)
         self.begun += 1
 

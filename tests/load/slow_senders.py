@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import open_files, say
 from tests.load.sockets import Asked, Poll, begin
 
@@ -34,9 +34,9 @@ class Slow:
         self.socket = begin(self._dribble.port)
         self._dribble.poll.watch(self.socket, select.EPOLLIN | select.EPOLLRDHUP)
         self._dribble.by_file[self.socket.fileno()] = self
-        hello = wire.hello(f"3577{self._number:011d}")
+        hello = wire_format.hello(f"3577{self._number:011d}")
         self._greeting = b"" if self._number % 2 else hello
-        self._rest = (b"" if self._greeting else hello) + wire.avl([1, 2, 3])
+        self._rest = (b"" if self._greeting else hello) + wire_format.avl([1, 2, 3])
 
     def send(self) -> None:
         """The next byte; the whole handshake first, for those who report slowly."""

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import say
 
 EVERY = 1.0
@@ -37,11 +37,11 @@ class Patrol:
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                writer.write(wire.hello(imei))
+                writer.write(wire_format.hello(imei))
                 await reader.readexactly(1)
                 while True:
                     since = since or [time.perf_counter()]
-                    writer.write(wire.avl([clock]))
+                    writer.write(wire_format.avl([clock]))
                     await reader.readexactly(4)
                     self.latencies.append((time.perf_counter() - since.pop()) * 1000)
                     clock += 1

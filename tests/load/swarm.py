@@ -15,7 +15,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, cast
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import SOURCES, open_files, say
 from tests.load.sockets import fresh
 
@@ -47,12 +47,12 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by their class
-        self.transport.write(wire.hello(self.tracker.imei))
+        self.transport.write(wire_format.hello(self.tracker.imei))
 
     def report(self) -> None:
         """Send the tracker's next record."""
         self.reported, self.since = self.tracker.next, time.monotonic()
-        self.transport.write(wire.avl([self.reported]))
+        self.transport.write(wire_format.avl([self.reported]))
 
     @property
     def overdue(self) -> bool:

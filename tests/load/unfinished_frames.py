@@ -8,7 +8,7 @@ import socket
 import sys
 from struct import pack
 
-from tests import wire
+from tests import wire_format
 from tests.load.driver_process import open_files, say
 from tests.load.sockets import Asked, Poll, begin
 from transport.teltonika.frame import MESSAGE_LIMIT
@@ -31,7 +31,7 @@ class Flood:
     def _begin(self) -> None:
         sock = begin(self._port)
         self._poll.watch(sock, select.EPOLLOUT | select.EPOLLRDHUP)
-        self._open[sock.fileno()] = sock, memoryview(wire.hello(f"3576{self.begun:011d}") + FRAME)
+        self._open[sock.fileno()] = sock, memoryview(wire_format.hello(f"3576{self.begun:011d}") + FRAME)
         self.begun += 1
 
     def live(self) -> None:

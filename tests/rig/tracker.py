@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from random import Random
 
-from tests import wire
+from tests import wire_format
 from tests.history import Bytes, History
 
 MANNERS = (*["answer"] * 10, "late", "never", "twice", "nack", "hang up", "answer and hang up", "garbage")
@@ -37,7 +37,7 @@ class Line(asyncio.Protocol):
         self.peer = ""
         self.ended = False
         self.forsaken = False
-        self.down = wire.from_gateway()
+        self.down = wire_format.from_gateway()
         self.transport: asyncio.Transport | None = None
         self._tracker = tracker
         self._halved = False
@@ -202,7 +202,7 @@ class Tracker:
         except OSError:
             return
         self.line = line
-        line.send(wire.hello(self.imei))
+        line.send(wire_format.hello(self.imei))
         greeted = await self._until(line, lambda: bool(line.down.greeted))
         if greeted and await self._until(line, lambda: not self._mute):
             while await self._report(line):
@@ -216,7 +216,7 @@ class Tracker:
     async def _report(self, line: Line) -> bool:
         self._outstanding = self._kept.popleft() if self._kept else self._measure()
         self._sent = time.monotonic()
-        frame = wire.avl(self._outstanding)
+        frame = wire_format.avl(self._outstanding)
         if self._random.random() < 0.2:
             await line.send_halves(frame, 20)
         else:
@@ -270,14 +270,14 @@ class Tracker:
         self._outstanding = []
 
     def _command(self, line: Line, body: bytes) -> None:
-        found = wire.read_message(body)
-        if found is None or found.kind != wire.COMMAND:
+        found = wire_format.read_message(body)
+        if found is None or found.kind != wire_format.COMMAND:
             return
         self._history.received.add((self.imei, found.text.decode()))
         manner = self._random.choice(self.manners)
-        answer = wire.message(found.codec, self.imei, wire.ANSWER, b"done: " + found.text)
+        answer = wire_format.message(found.codec, self.imei, wire_format.ANSWER, b"done: " + found.text)
         if manner == "nack" and found.codec == "14":
-            answer = wire.message("14", self.imei, wire.NACK, b"")
+            answer = wire_format.message("14", self.imei, wire_format.NACK, b"")
         elif manner == "twice":
             answer += answer
         elif manner == "garbage":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-from tests import wire
+from tests import wire_format
 from tests.history import Bytes, History
 
 GREETING = 100.0
@@ -36,13 +36,13 @@ def late_acks(history: History, trouble: dict[str, Intervals], frozen: dict[str,
 
 def _waits(passed: Iterable[Bytes]) -> Iterator[tuple[str, float, float]]:
     """What was acknowledged on one connection: what it was, when it came, when it was acknowledged."""
-    up, down = wire.from_device(), wire.from_gateway()
+    up, down = wire_format.from_device(), wire_format.from_gateway()
     came: deque[float] = deque()
     hello_at = 0.0
     for data in passed:
         if data.up:
             for item in up.feed(data.data):
-                if isinstance(item, bytes) and item[0] in wire.AVL_CODECS.values():
+                if isinstance(item, bytes) and item[0] in wire_format.AVL_CODECS.values():
                     came.append(data.at)
             if not hello_at and len(up.greeted) == 17:
                 hello_at = data.at

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tests import wire
+from tests import wire_format
 from tests.simulation.sockets import Socket
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Device:
 
     def _greet(self, socket: Socket) -> None:
         """Say who this is, seldom so that nobody can read it, or too slowly."""
-        hello, what = wire.hello(self.imei), 1.0 if self._world.weather.calm else self._random.random()
+        hello, what = wire_format.hello(self.imei), 1.0 if self._world.weather.calm else self._random.random()
         if what < 0.02:
             socket.send(b"\0\x0fGET / HTTP/1.1\r")
         elif what < 0.04:
@@ -114,9 +114,9 @@ class Device:
         elif what < 0.08:
             socket.send(self._stranger())
         elif what < 0.09:
-            socket.send(wire.frame(b"\x0f\x01\x0b\0\0\0\0\x01"))
+            socket.send(wire_format.frame(b"\x0f\x01\x0b\0\0\0\0\x01"))
         elif what < 0.10:
-            socket.send(wire.avl([self._clock_ms], self._codec)[: self._random.choice((3, 20))])
+            socket.send(wire_format.avl([self._clock_ms], self._codec)[: self._random.choice((3, 20))])
         elif what < 0.14:
             socket.reads = False
             if what < 0.12:
@@ -130,7 +130,7 @@ class Device:
             for _ in range(self._random.choice((1, 1, 2, 3))):
                 self._said += 1
                 texts.append(b"serial %d" % self._said)
-            socket.send(wire.serial(self._random.choice(("12", "13")), *texts))
+            socket.send(wire_format.serial(self._random.choice(("12", "13")), *texts))
 
     async def _until(self, condition: object) -> bool:
         """Wait for `condition` while bytes come, as long as a device is patient."""
@@ -150,7 +150,7 @@ class Device:
     def _send_frame(self) -> None:
         frame = self._kept.pop(0) if self._kept else self._measure()
         self._outstanding.append(frame)
-        self._send_split(wire.avl(frame, self._codec))
+        self._send_split(wire_format.avl(frame, self._codec))
 
     def _measure(self) -> list[int]:
         count = self._random.choice((1, 1, 2, 3))
@@ -193,8 +193,8 @@ class Device:
     # Commands
 
     def _command(self, socket: Socket, body: bytes, current: bool) -> None:
-        found = wire.read_message(body)
-        if found is None or found.kind != wire.COMMAND:
+        found = wire_format.read_message(body)
+        if found is None or found.kind != wire_format.COMMAND:
             return
         self._world.history.received.add((self.imei, found.text.decode()))
         if not current:
@@ -203,22 +203,26 @@ class Device:
         self._world.meet("manner", manner)
         self._world.note(f"{self.imei} gets {found.text.decode()!r} and will {manner}")
         delay = self._random.choice((0.0, 0.05, 1.0, 3.0))
-        answer = wire.message(found.codec, self.imei, wire.ANSWER, b"done: " + found.text)
+        answer = wire_format.message(found.codec, self.imei, wire_format.ANSWER, b"done: " + found.text)
         self._obey(socket, manner, found, answer, delay)
 
-    def _obey(self, socket: Socket, manner: str, command: wire.Message, answer: bytes, delay: float) -> None:
+    def _obey(
+        self, socket: Socket, manner: str, command: wire_format.Message, answer: bytes, delay: float
+    ) -> None:
         first = {
-            "ping first": wire.message("12", "", wire.ANSWER, b""),
+            "ping first": wire_format.message("12", "", wire_format.ANSWER, b""),
             "broken": answer[:-1] + bytes([answer[-1] ^ 1]),
             "lose framing": b"\x47\x45\x54 / HTTP/1.1\r\n\r\n",
-            "wrong imei": wire.message("14", "350000000000009", wire.ANSWER, b"not me"),
-            "other codec": wire.message({"12": "14", "14": "12"}[command.codec], self.imei, 6, b"not this"),
-            "stranger first": wire.message("12", "", 0x0D, b"serial data"),
+            "wrong imei": wire_format.message("14", "350000000000009", wire_format.ANSWER, b"not me"),
+            "other codec": wire_format.message(
+                {"12": "14", "14": "12"}[command.codec], self.imei, 6, b"not this"
+            ),
+            "stranger first": wire_format.message("12", "", 0x0D, b"serial data"),
         }.get(manner, b"")
         if manner == "twice":
             answer += answer
         if manner == "nack" and command.codec == "14":
-            answer = wire.message("14", self.imei, wire.NACK, b"")
+            answer = wire_format.message("14", self.imei, wire_format.NACK, b"")
         if manner == "late":
             delay = self._random.uniform(4.0, 20.0)
         silent = ("never", "broken", "wrong imei", "other codec", "hang up", "vanish", "lose framing")
@@ -243,4 +247,4 @@ class Device:
 
     def _stranger(self) -> bytes:
         """An answer that nobody asked for would be taken for the one that is owed: only others are sent."""
-        return wire.message("12", "", wire.ANSWER, b"")
+        return wire_format.message("12", "", wire_format.ANSWER, b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests import wire
+from tests import wire_format
 from tests.history import Bytes
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Socket:
         self._held: list[bytes] | None = None
         self._unread = 0
         self._high = 1 << 30
-        self.down = wire.from_gateway()
+        self.down = wire_format.from_gateway()
         self.cut = False
         self.reads = True
         self.closing = False

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests import wire
+from tests import wire_format
 from tests.evidence import Evidence
 from tests.simulation.collect import log
 from tests.simulation.device import Device
@@ -71,7 +71,7 @@ def test_a_delayed_takeover_is_not_fenced_by_the_predecessor() -> None:
         follower = await start(world)
         full.until = 0.0
         device = Device(world, 1)
-        Socket(device, follower, 0.01).send(wire.hello(device.imei))
+        Socket(device, follower, 0.01).send(wire_format.hello(device.imei))
         await asyncio.sleep(20.0)
         assert follower.open
         assert world.holder(device.imei) == "gw-a"
@@ -177,7 +177,7 @@ def test_after_a_freeze_the_handshake_reply_is_written_first() -> None:
         device = Device(world, 1)
         socket = Socket(device, process, 0.01)
         process.freeze(30.0)
-        socket.send(wire.hello(device.imei))
+        socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(1.0)
         ask(world, device, expires_at=LATER)
         await asyncio.sleep(60.0)
@@ -195,7 +195,7 @@ def test_a_freeze_does_not_shorten_the_handshake_timeout() -> None:
         device = Device(world, 1)
         socket = Socket(device, process, 0.01)
         await asyncio.sleep(3.0)
-        socket.send(wire.hello(device.imei))
+        socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(1.0)
         assert socket.down.greeted == b"\x01"
 
@@ -207,14 +207,14 @@ def test_an_outcome_after_adoption_is_a_note() -> None:
         process, other = await start(world), await start(world, "gw-b")
         device = Device(world, 1)
         socket = Socket(device, process, 0.01)
-        socket.send(wire.hello(device.imei))
+        socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(5.0)
         ask(world, device, response_timeout="300")
         await asyncio.sleep(1.0)
         cut = storm(world, "down")
         cut.touches = lambda instance, purpose: instance == "gw-a"
         await asyncio.sleep(70.0)
-        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        socket.send(wire_format.message("12", "", wire_format.ANSWER, b"done: getinfo"))
         await asyncio.sleep(1.0)
         cut.until = 0.0
         await asyncio.sleep(10.0)
@@ -242,7 +242,7 @@ def test_an_instance_dead_after_a_data_loss_is_adopted() -> None:
         process = await start(world)
         await lose_everything(world)
         device = Device(world, 1)
-        Socket(device, process, 0.01).send(wire.hello(device.imei))
+        Socket(device, process, 0.01).send(wire_format.hello(device.imei))
         await asyncio.sleep(0.2)
         assert world.holder(device.imei) == "gw-a"
         ask(world, device, expires_at=LATER)
@@ -258,7 +258,7 @@ def test_a_data_loss_does_not_repeat_a_sent_command() -> None:
         process = await start(world)
         device = Device(world, 1)
         socket = Socket(device, process, 0.01)
-        socket.send(wire.hello(device.imei))
+        socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(5.0)
         ask(world, device, response_timeout="30")
         await asyncio.sleep(0.1)
@@ -266,7 +266,7 @@ def test_a_data_loss_does_not_repeat_a_sent_command() -> None:
         await asyncio.sleep(3.0)
         ask(world, device)
         await asyncio.sleep(1.0)
-        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        socket.send(wire_format.message("12", "", wire_format.ANSWER, b"done: getinfo"))
         await asyncio.sleep(5.0)
 
     world = scene(act)
@@ -295,17 +295,17 @@ def test_a_moved_command_behind_its_duplicate_keeps_its_place() -> None:
         holder, other = await start(world), await start(world, "gw-b")
         device = Device(world, 1)
         before, socket = Socket(device, other, 0.01), Socket(device, holder, 0.01)
-        before.send(wire.hello(device.imei))
+        before.send(wire_format.hello(device.imei))
         await asyncio.sleep(0.05)
         before.hang_up()  # the other expects the device, which was there
-        socket.send(wire.hello(device.imei))
+        socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(0.05)
         ask(world, device, "gw-b")
         ask(world, device, "gw-b", command_id="c2", payload="getver")
         holder.freeze(3.0)
         ask(world, device)
         await asyncio.sleep(5.0)
-        socket.send(wire.message("12", "", wire.ANSWER, b"done: getinfo"))
+        socket.send(wire_format.message("12", "", wire_format.ANSWER, b"done: getinfo"))
         await asyncio.sleep(1.0)
 
     world = scene(act)
@@ -317,7 +317,7 @@ def test_a_command_ended_by_another_process_is_not_sent() -> None:
     async def act(world: World) -> None:
         process = await start(world)
         device = Device(world, 1)
-        Socket(device, process, 0.01).send(wire.hello(device.imei))
+        Socket(device, process, 0.01).send(wire_format.hello(device.imei))
         await asyncio.sleep(5.0)
         entry = f"{world.clock.wall() * 1000:.0f}-0"
         ledger = {

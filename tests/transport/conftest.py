@@ -13,54 +13,54 @@ import uvloop
 from freezegun.api import FrozenDateTimeFactory
 
 from tests.rig.certificates import revocation_list, write_pair
-from tests.transport.desk import Desk
-from tests.transport.diary import Diary, idle_gateway
-from tests.transport.door import Run
-from tests.transport.wire import MakeWire, Wire
+from tests.transport.command_rig import CommandRig
+from tests.transport.connection_rig import ConnectionRig, MakeConnections
+from tests.transport.gateway_rig import CallRecorder, idle_gateway
+from tests.transport.listener_rig import Run
 from transport.daemon.gateway import Gateway
 
 
 @pytest.fixture
-def make_desk(frozen: FrozenDateTimeFactory) -> Iterator[Callable[..., Desk]]:
-    """Sets up desks; every one is audited when the test ends."""
-    desks: list[Desk] = []
+def make_commands(frozen: FrozenDateTimeFactory) -> Iterator[Callable[..., CommandRig]]:
+    """Sets up command sides; each is audited when the test ends."""
+    rigs: list[CommandRig] = []
 
-    def make(**given: object) -> Desk:
-        desks.append(Desk(frozen, **given))  # type: ignore[arg-type]
-        return desks[-1]
+    def make(**given: object) -> CommandRig:
+        rigs.append(CommandRig(frozen, **given))  # type: ignore[arg-type]
+        return rigs[-1]
 
     yield make
-    for desk in desks:
-        desk.audit()
+    for rig in rigs:
+        rig.audit()
 
 
 @pytest.fixture
-def desk(make_desk: Callable[..., Desk]) -> Desk:
-    """A desk with the default settings."""
-    return make_desk()
+def commands(make_commands: Callable[..., CommandRig]) -> CommandRig:
+    """A command side with the default settings."""
+    return make_commands()
 
 
 @pytest.fixture
-async def make_wire(frozen: FrozenDateTimeFactory) -> MakeWire:
-    """Sets up sessions whose sockets are lists of bytes."""
-    return partial(Wire, frozen)
+async def make_connections(frozen: FrozenDateTimeFactory) -> MakeConnections:
+    """Sets up connections whose sockets are lists of bytes."""
+    return partial(ConnectionRig, frozen)
 
 
 @pytest.fixture
-async def wire(make_wire: MakeWire) -> Wire:
-    """Such sessions with the default settings."""
-    return make_wire()
+async def connections(make_connections: MakeConnections) -> ConnectionRig:
+    """Such connections with the default settings."""
+    return make_connections()
 
 
 @pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    """Keeps what the parts of a gateway are asked for."""
-    return Diary(monkeypatch)
+def calls(monkeypatch: pytest.MonkeyPatch) -> CallRecorder:
+    """Records calls of the parts of a gateway."""
+    return CallRecorder(monkeypatch)
 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    """One that has not begun."""
+    """A gateway that has not started."""
     async with idle_gateway() as gateway:
         yield gateway
 

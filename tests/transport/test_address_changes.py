@@ -7,8 +7,8 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
-from tests.transport.desk import IMEI, OTHER_IMEI
-from tests.transport.wire import FakeTransport, Wire
+from tests.transport.command_rig import IMEI, OTHER_IMEI
+from tests.transport.connection_rig import ConnectionRig, FakeTransport
 from transport.connection.address_changes import REMEMBERED, WINDOW, AddressChangeMonitor
 from transport.connection.protocol import DeviceConnection
 from transport.metrics import Metrics
@@ -74,13 +74,13 @@ def test_the_memory_is_bounded_and_drops_the_oldest_device() -> None:
 
 
 async def test_an_address_change_is_reported_and_not_refused(frozen: FrozenDateTimeFactory) -> None:
-    wire = Wire(frozen)
+    connections = ConnectionRig(frozen)
     with capture_logs() as logs:
         for number in range(4):
-            connection, transport = DeviceConnection(wire.context), FakeTransport()
+            connection, transport = DeviceConnection(connections.context), FakeTransport()
             transport._extra["peername"] = ((HERE, THERE)[number % 2], 40_000)  # type: ignore[attr-defined]
             connection.connection_made(transport)
             connection.data_received(encode_handshake(IMEI))
-    assert wire.sessions.by_imei[IMEI] is connection
+    assert connections.sessions.by_imei[IMEI] is connection
     assert not connection.closed
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["takeovers_suspicious"]

@@ -7,7 +7,7 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT
-from tests.transport.wire import Wire
+from tests.transport.connection_rig import ConnectionRig
 from transport import log_throttle
 from transport.log_throttle import AGAIN_AFTER, CountingThrottle
 from transport.teltonika.handshake import encode_handshake
@@ -16,28 +16,28 @@ LIMIT = 3
 
 
 @pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen, max_connections_per_ip=LIMIT)
+async def connections(frozen: FrozenDateTimeFactory) -> ConnectionRig:
+    return ConnectionRig(frozen, max_connections_per_ip=LIMIT)
 
 
-async def test_a_fleet_behind_one_address_is_not_cut(wire: Wire) -> None:
+async def test_a_fleet_behind_one_address_is_not_cut(connections: ConnectionRig) -> None:
     for number in range(10 * LIMIT):
-        connection, transport = wire.accept_from("10.0.0.1")
+        connection, transport = connections.accept_from("10.0.0.1")
         connection.data_received(encode_handshake(f"{number:015}"))
         assert not transport.aborted
-    assert (wire.sessions.connected, len(wire.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
+    assert (connections.sessions.connected, len(connections.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
 
 
 async def test_a_silent_connection_counts_until_its_timeout(
-    wire: Wire,
+    connections: ConnectionRig,
 ) -> None:
-    silent = [wire.accept_from("10.0.0.1")[0] for _ in range(LIMIT)]
-    assert wire.accept_from("10.0.0.1")[1].aborted
-    wire.at(10)
+    silent = [connections.accept_from("10.0.0.1")[0] for _ in range(LIMIT)]
+    assert connections.accept_from("10.0.0.1")[1].aborted
+    connections.at(10)
     for connection in silent:
         assert connection.close_reason == HANDSHAKE_TIMEOUT
         connection.connection_lost(None)
-    assert not wire.accept_from("10.0.0.1")[1].aborted
+    assert not connections.accept_from("10.0.0.1")[1].aborted
 
 
 @pytest.mark.parametrize(
@@ -49,33 +49,33 @@ async def test_a_silent_connection_counts_until_its_timeout(
     ],
 )
 async def test_addresses_that_one_peer_may_have_count_as_one(
-    wire: Wire, hosts: tuple[str, ...], other: str
+    connections: ConnectionRig, hosts: tuple[str, ...], other: str
 ) -> None:
-    silent = [wire.accept_from(host)[0] for host in hosts]
-    assert [wire.accept_from(host)[1].aborted for host in (*hosts, other)] == [True] * LIMIT + [False]
+    silent = [connections.accept_from(host)[0] for host in hosts]
+    assert [connections.accept_from(host)[1].aborted for host in (*hosts, other)] == [True] * LIMIT + [False]
     for connection in silent:
         connection.connection_lost(None)
-    assert not wire.accept_from(hosts[0])[1].aborted
+    assert not connections.accept_from(hosts[0])[1].aborted
 
 
-async def test_the_end_of_a_device_frees_no_place_of_its_address(wire: Wire) -> None:
-    device, _ = wire.accept_from("10.0.0.1")
+async def test_the_end_of_a_device_frees_no_place_of_its_address(connections: ConnectionRig) -> None:
+    device, _ = connections.accept_from("10.0.0.1")
     device.data_received(encode_handshake("352093081452251"))
     for _ in range(LIMIT):
-        wire.accept_from("10.0.0.1")
+        connections.accept_from("10.0.0.1")
     device.connection_lost(None)
-    assert wire.accept_from("10.0.0.1")[1].aborted
+    assert connections.accept_from("10.0.0.1")[1].aborted
 
 
-async def test_refusals_are_logged_at_once_and_then_once_a_minute(wire: Wire) -> None:
+async def test_refusals_are_logged_at_once_and_then_once_a_minute(connections: ConnectionRig) -> None:
     with capture_logs() as logs:
         for host in ("10.0.0.1", "10.0.0.2"):
             for _ in range(LIMIT + 4):
-                wire.accept_from(host)
-        wire.at(9)
+                connections.accept_from(host)
+        connections.at(9)
         assert [line["count"] for line in logs if line["event"] == "turned_away"] == [1, 1]
-        wire.at(AGAIN_AFTER + 1)
-        wire.at(2 * AGAIN_AFTER + 2)
+        connections.at(AGAIN_AFTER + 1)
+        connections.at(2 * AGAIN_AFTER + 2)
     told = [line for line in logs if line["event"] == "turned_away"]
     assert [(line["address"], line["count"]) for line in told] == [
         *(("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.1", 3), ("10.0.0.2", 3))
@@ -83,17 +83,19 @@ async def test_refusals_are_logged_at_once_and_then_once_a_minute(wire: Wire) ->
     assert {(line["limit"], line["allowed"], line["log_level"]) for line in told} == {
         ("max-connections-per-ip", LIMIT, "warning")
     }
-    turned_away = wire.desk.metrics.registry.get_sample_value("teltonika_connections_turned_away_total")
+    turned_away = connections.commands.metrics.registry.get_sample_value(
+        "teltonika_connections_turned_away_total"
+    )
     assert turned_away == 8
 
 
 async def test_a_full_gateway_is_one_log_line(
     frozen: FrozenDateTimeFactory,
 ) -> None:
-    wire = Wire(frozen, max_connections=1)
+    connections = ConnectionRig(frozen, max_connections=1)
     with capture_logs() as logs:
         for number in range(5):
-            wire.accept_from(f"10.0.0.{number}")
+            connections.accept_from(f"10.0.0.{number}")
     assert [(line["limit"], line["allowed"], line["count"]) for line in logs] == [("max-connections", 1, 1)]
 
 

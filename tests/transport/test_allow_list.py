@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from fsm.reasons import HANDSHAKE_TIMEOUT, REJECTED
 from fsm.registration import Registered, RegisterResult
-from tests.transport.desk import IMEI, OTHER_IMEI
-from tests.transport.wire import FRAME, Wire
+from tests.transport.command_rig import IMEI, OTHER_IMEI
+from tests.transport.connection_rig import FRAME, ConnectionRig
 from transport.connection.allow_list import AccessControl, BadAllowList, FileAllowList, file_list
 from transport.connection.file_reader import NotRead
 from transport.log_throttle import REMEMBERED
@@ -48,10 +48,10 @@ class Asked:
         return 0
 
 
-def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> Wire:
-    wire = Wire(frozen)
-    wire.context.access = AccessControl(allow_list, wire.desk.metrics)
-    return wire
+def gated(frozen: FrozenDateTimeFactory, allow_list: FileAllowList | Asked) -> ConnectionRig:
+    connections = ConnectionRig(frozen)
+    connections.context.access = AccessControl(allow_list, connections.commands.metrics)
+    return connections
 
 
 def counted(metrics: Metrics, name: str, **labels: str) -> float:
@@ -184,38 +184,46 @@ def test_without_the_option_there_is_no_list() -> None:
 
 
 async def test_a_device_of_the_list_is_identified(frozen: FrozenDateTimeFactory, file: Path) -> None:
-    wire = gated(frozen, FileAllowList(file, when_unavailable=False))
-    connection, transport = wire.identify(IMEI)
+    connections = gated(frozen, FileAllowList(file, when_unavailable=False))
+    connection, transport = connections.identify(IMEI)
     assert connection.imei == IMEI
     assert transport.written == []  # the 01 waits for the registration
-    assert [imei for imei, _ in wire.registrar.registered] == [IMEI]
+    assert [imei for imei, _ in connections.registrar.registered] == [IMEI]
 
 
 async def test_a_refused_device_gets_00_and_leaves_no_trace(
     frozen: FrozenDateTimeFactory, file: Path
 ) -> None:
-    wire = gated(frozen, FileAllowList(file, when_unavailable=False))
+    connections = gated(frozen, FileAllowList(file, when_unavailable=False))
     with capture_logs() as logs:
-        connection, transport = wire.identify(OTHER_IMEI)
+        connection, transport = connections.identify(OTHER_IMEI)
         connection.data_received(FRAME)
         connection.connection_lost(None)
     assert transport.written == [REJECT]
     assert (transport.closing, transport.aborted) == (True, False)
     assert (connection.imei, connection.close_reason) == ("", REJECTED)
-    assert (wire.registrar.registered, wire.registrar.unregistered, wire.session_log) == ([], [], [])
-    assert (wire.telemetry.batches, wire.sessions.by_imei, wire.sessions.unidentified) == ([], {}, set())
-    assert wire.sessions.connected == 0
+    assert (
+        connections.registrar.registered,
+        connections.registrar.unregistered,
+        connections.session_log,
+    ) == ([], [], [])
+    assert (
+        connections.telemetry.batches,
+        connections.sessions.by_imei,
+        connections.sessions.unidentified,
+    ) == ([], {}, set())
+    assert connections.sessions.connected == 0
     assert [(line["event"], line["imei"]) for line in logs] == [("device_refused", OTHER_IMEI)]
-    assert counted(wire.desk.metrics, "devices_refused_total") == 1
-    assert counted(wire.desk.metrics, "sessions_closed_total", reason=REJECTED) == 1
+    assert counted(connections.commands.metrics, "devices_refused_total") == 1
+    assert counted(connections.commands.metrics, "sessions_closed_total", reason=REJECTED) == 1
 
 
 async def test_a_device_is_not_read_during_its_look_up(frozen: FrozenDateTimeFactory) -> None:
     asked = Asked()
-    wire = gated(frozen, asked)
-    connection, transport = wire.accept()
+    connections = gated(frozen, asked)
+    connection, transport = connections.accept()
     connection.data_received(encode_handshake(IMEI))
-    assert (transport.paused, transport.written, wire.sessions.by_imei) == (True, [], {})
+    assert (transport.paused, transport.written, connections.sessions.by_imei) == (True, [], {})
     connection.data_received(FRAME[:5])
     connection.data_received(FRAME[5:])  # what the event loop had read already
     [(imei, done)] = asked.waiting
@@ -224,27 +232,27 @@ async def test_a_device_is_not_read_during_its_look_up(frozen: FrozenDateTimeFac
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert not transport.paused
-    assert list(wire.sessions.by_imei) == [IMEI]
-    assert len(wire.telemetry.batches) == 1
+    assert list(connections.sessions.by_imei) == [IMEI]
+    assert len(connections.telemetry.batches) == 1
 
 
 async def test_a_device_that_was_asked_for_and_is_not_named_is_refused(frozen: FrozenDateTimeFactory) -> None:
     asked = Asked()
-    wire = gated(frozen, asked)
-    connection, transport = wire.identify()
+    connections = gated(frozen, asked)
+    connection, transport = connections.identify()
     asked.waiting[0][1](False)
     assert (transport.written, connection.close_reason) == ([REJECT], REJECTED)
-    assert wire.registrar.registered == []
+    assert connections.registrar.registered == []
 
 
 async def test_an_answer_for_a_closed_connection_changes_nothing(frozen: FrozenDateTimeFactory) -> None:
     asked = Asked()
-    wire = gated(frozen, asked)
-    connection, transport = wire.identify()
-    wire.at(10)
+    connections = gated(frozen, asked)
+    connection, transport = connections.identify()
+    connections.at(10)
     assert connection.close_reason == HANDSHAKE_TIMEOUT
     asked.waiting[0][1](True)
-    assert (wire.sessions.by_imei, transport.written) == ({}, [])
+    assert (connections.sessions.by_imei, transport.written) == ({}, [])
 
 
 # The log

@@ -12,7 +12,7 @@ from fsm.reasons import STORE_UNAVAILABLE
 from fsm.telemetry import UNDECODABLE, PendingFrame
 from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
-from tests.transport.diary import Diary, idle_gateway
+from tests.transport.gateway_rig import CallRecorder, idle_gateway
 from transport.daemon import backend as backends
 from transport.daemon import process
 from transport.daemon.gateway import EXIT_FENCED, Gateway
@@ -108,11 +108,11 @@ def test_a_frame_refused_by_redis_is_passed_to_the_sessions(
 
 
 async def test_every_client_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    diary = Diary(monkeypatch)
+    calls = CallRecorder(monkeypatch)
     for name, client in gateway.backend.clients.items():
-        diary.await_(client, "aclose", entry=name)
+        calls.record_async(client, "aclose", entry=name)
     await gateway.backend.close()
-    assert sorted(diary.entries) == sorted(gateway.backend.clients)
+    assert sorted(calls.entries) == sorted(gateway.backend.clients)
     monkeypatch.undo()
 
 

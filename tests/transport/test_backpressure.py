@@ -9,8 +9,8 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
-from tests.transport.desk import IMEI
-from tests.transport.wire import FRAME, RECORD, FakeTransport, Wire
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import FRAME, RECORD, ConnectionRig, FakeTransport
 from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
 from transport.connection.protocol import DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
@@ -24,10 +24,10 @@ OTHER, THIRD = "352093081452252", "352093081452253"
 FULL = LIMIT + 1
 
 
-def fill(wire: Wire) -> None:
+def fill(connections: ConnectionRig) -> None:
     """The store holds as much as it may, of devices that are not here; one of ours notices."""
-    wire.context.backlog.bytes = FULL
-    wire.context.backpressure.hold_all()
+    connections.context.backlog.bytes = FULL
+    connections.context.backpressure.hold_all()
 
 
 def read_into(connection: DeviceConnection, data: bytes) -> None:
@@ -43,161 +43,163 @@ def read_into(connection: DeviceConnection, data: bytes) -> None:
 # One device
 
 
-async def test_what_a_socket_delivers_is_read_whole(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_what_a_socket_delivers_is_read_whole(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     frames = [encode_avl(CODEC_8, [RECORD] * count) for count in (80, 1, 79)]
     read_into(connection, b"".join(frames))
     for _ in frames:
-        wire.telemetry.confirm()
+        connections.telemetry.confirm()
     assert transport.written == [encode_ack(80), encode_ack(1), encode_ack(79)]
 
 
 @pytest.mark.parametrize(("size", "paused"), [(READ_SIZE - 1, False), (READ_SIZE, True)])
-async def test_after_a_full_read_other_connections_are_read(wire: Wire, size: int, paused: bool) -> None:
-    connection, transport = wire.ready()
+async def test_after_a_full_read_other_connections_are_read(
+    connections: ConnectionRig, size: int, paused: bool
+) -> None:
+    connection, transport = connections.ready()
     connection.data_received((PING * READ_SIZE)[:size])
     assert transport.paused is paused
     await asyncio.sleep(0)
     assert not transport.paused
 
 
-async def test_a_device_with_many_waiting_frames_is_paused(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_device_with_many_waiting_frames_is_paused(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
-    wire.context.backpressure.progress()
+    connections.context.backpressure.progress()
     await asyncio.sleep(0)
     assert transport.paused
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert not transport.paused
 
 
 @pytest.mark.parametrize(("waiting", "paused"), [(1, False), (2, True)])
 async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
-    wire: Wire, waiting: int, paused: bool
+    connections: ConnectionRig, waiting: int, paused: bool
 ) -> None:
-    connection, transport = wire.ready()
-    wire.context.backlog.bytes = LIMIT - 4096
+    connection, transport = connections.ready()
+    connections.context.backlog.bytes = LIMIT - 4096
     connection.data_received(FRAME * waiting)
     assert transport.paused is paused
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert not transport.paused
 
 
-async def test_frames_stored_after_the_end_free_their_room(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_frames_stored_after_the_end_free_their_room(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(FRAME * UNACKED_LIMIT)
     connection.connection_lost(None)
-    fill(wire)
-    wire.telemetry.confirm()
-    assert not wire.context.backpressure.waiting
+    fill(connections)
+    connections.telemetry.confirm()
+    assert not connections.context.backpressure.waiting
 
 
 # All of them
 
 
-async def test_a_full_backlog_pauses_all_devices(wire: Wire) -> None:
-    device, its = wire.ready()
-    _, silent = wire.ready(OTHER)
-    _, stranger = wire.accept()
-    wire.context.backlog.bytes = LIMIT
+async def test_a_full_backlog_pauses_all_devices(connections: ConnectionRig) -> None:
+    device, its = connections.ready()
+    _, silent = connections.ready(OTHER)
+    _, stranger = connections.accept()
+    connections.context.backlog.bytes = LIMIT
     device.data_received(FRAME)
     assert [one.paused for one in (its, silent, stranger)] == [True] * 3
-    _, newcomer = wire.accept()
+    _, newcomer = connections.accept()
     assert newcomer.paused
 
 
 @pytest.mark.parametrize("free", [READ_COST - 1, READ_COST])
-async def test_everybody_is_read_again_when_there_is_room(wire: Wire, free: int) -> None:
-    transports = [wire.ready()[1], wire.ready(OTHER)[1], wire.accept()[1]]
-    fill(wire)
-    wire.context.backlog.bytes = LIMIT - free
+async def test_everybody_is_read_again_when_there_is_room(connections: ConnectionRig, free: int) -> None:
+    transports = [connections.ready()[1], connections.ready(OTHER)[1], connections.accept()[1]]
+    fill(connections)
+    connections.context.backlog.bytes = LIMIT - free
     for _ in range(4):
-        wire.at(0.1)
+        connections.at(0.1)
         await asyncio.sleep(0)
     assert [one.paused for one in transports] == [free < READ_COST] * 3
 
 
-async def test_bytes_received_while_paused_are_read_in_turn(wire: Wire) -> None:
+async def test_bytes_received_while_paused_are_read_in_turn(connections: ConnectionRig) -> None:
     """uvloop reads a new connection once, whatever was said when it was made."""
-    fill(wire)
-    connection, transport = wire.accept()
+    fill(connections)
+    connection, transport = connections.accept()
     connection.data_received(encode_handshake(IMEI)[:5])
     connection.data_received(encode_handshake(IMEI)[5:] + FRAME)
-    assert (connection.imei, wire.telemetry.batches) == ("", [])
-    wire.context.backlog.bytes = 0
-    wire.context.backpressure.progress()
+    assert (connection.imei, connections.telemetry.batches) == ("", [])
+    connections.context.backlog.bytes = 0
+    connections.context.backpressure.progress()
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
-    assert (connection.imei, len(wire.telemetry.batches)) == (IMEI, 1)
+    assert (connection.imei, len(connections.telemetry.batches)) == (IMEI, 1)
     await asyncio.sleep(0)
     assert not transport.paused
 
 
-async def test_what_came_with_the_name_of_a_device_waits_for_room(wire: Wire) -> None:
-    connection, _ = wire.accept()
+async def test_what_came_with_the_name_of_a_device_waits_for_room(connections: ConnectionRig) -> None:
+    connection, _ = connections.accept()
     asked = []
-    wire.context.access.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.context.access.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
+    connections.context.access.allows = lambda imei: None  # type: ignore[method-assign]
+    connections.context.access.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI) + FRAME)
-    fill(wire)
+    fill(connections)
     asked[0](True)
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
-    assert (connection.imei, wire.telemetry.batches) == (IMEI, [])
-    wire.context.backlog.bytes = 0
-    wire.context.backpressure.progress()
-    assert len(wire.telemetry.batches) == 1
+    assert (connection.imei, connections.telemetry.batches) == (IMEI, [])
+    connections.context.backlog.bytes = 0
+    connections.context.backpressure.progress()
+    assert len(connections.telemetry.batches) == 1
 
 
-async def test_while_the_allow_list_is_asked_nothing_more_is_read(wire: Wire) -> None:
-    connection, transport = wire.accept()
-    wire.context.access.allows = lambda imei: None  # type: ignore[method-assign]
-    wire.context.access.ask = lambda imei, done: None  # type: ignore[method-assign]
+async def test_while_the_allow_list_is_asked_nothing_more_is_read(connections: ConnectionRig) -> None:
+    connection, transport = connections.accept()
+    connections.context.access.allows = lambda imei: None  # type: ignore[method-assign]
+    connections.context.access.ask = lambda imei, done: None  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI))
-    fill(wire)
-    wire.context.backlog.bytes = 0
-    wire.context.backpressure.progress()
+    fill(connections)
+    connections.context.backlog.bytes = 0
+    connections.context.backpressure.progress()
     assert transport.paused
 
 
-async def test_the_longest_waiting_connection_is_read_first(wire: Wire) -> None:
-    devices = [wire.ready(imei) for imei in (IMEI, OTHER, THIRD)]
-    fill(wire)
+async def test_the_longest_waiting_connection_is_read_first(connections: ConnectionRig) -> None:
+    devices = [connections.ready(imei) for imei in (IMEI, OTHER, THIRD)]
+    fill(connections)
     order = []
     for _ in range(5):
-        wire.context.backlog.bytes = LIMIT - READ_COST
-        wire.context.backpressure.progress()
+        connections.context.backlog.bytes = LIMIT - READ_COST
+        connections.context.backpressure.progress()
         [(turn, (connection, _))] = [
             (number, device) for number, device in enumerate(devices) if not device[1].paused
         ]
         order.append(turn)
         connection.data_received(FRAME)
-        wire.telemetry.confirm()
+        connections.telemetry.confirm()
     assert order == [0, 1, 2, 0, 1]
 
 
-async def test_busy_devices_do_not_delay_a_quiet_one(wire: Wire) -> None:
-    device, transport = wire.ready(IMEI)
-    many = [wire.ready(f"35209308145{number:04}") for number in range(20)]
-    wire.ready(OTHER)  # it waits all the time, so the turns go on
-    fill(wire)
-    wire.context.backlog.bytes = LIMIT - (1 + len(many)) * READ_COST
-    wire.context.backpressure.progress()
-    wire.context.backlog.bytes = LIMIT
+async def test_busy_devices_do_not_delay_a_quiet_one(connections: ConnectionRig) -> None:
+    device, transport = connections.ready(IMEI)
+    many = [connections.ready(f"35209308145{number:04}") for number in range(20)]
+    connections.ready(OTHER)  # it waits all the time, so the turns go on
+    fill(connections)
+    connections.context.backlog.bytes = LIMIT - (1 + len(many)) * READ_COST
+    connections.context.backpressure.progress()
+    connections.context.backlog.bytes = LIMIT
     for connection, _ in many:
         connection.data_received(PING * (READ_SIZE // len(PING)))
     device.data_received(FRAME)
     for _ in range(2):
-        wire.context.backlog.bytes = LIMIT - READ_COST
-        wire.context.backpressure.progress()
+        connections.context.backlog.bytes = LIMIT - READ_COST
+        connections.context.backpressure.progress()
     assert (transport.paused, [its.paused for _, its in many]) == (False, [True] * len(many))
 
 
-async def test_few_connections_resume_in_each_turn_of_the_loop(wire: Wire) -> None:
-    transports = [wire.ready(f"35209308145{number:04}")[1] for number in range(10)]
-    fill(wire)
-    wire.context.backlog.bytes = LIMIT - 3 * READ_COST
-    wire.context.backpressure.progress()
+async def test_few_connections_resume_in_each_turn_of_the_loop(connections: ConnectionRig) -> None:
+    transports = [connections.ready(f"35209308145{number:04}")[1] for number in range(10)]
+    fill(connections)
+    connections.context.backlog.bytes = LIMIT - 3 * READ_COST
+    connections.context.backpressure.progress()
     told = [sum(not one.paused for one in transports)]
     while told[-1] < 10:
         await asyncio.sleep(0)
@@ -205,43 +207,43 @@ async def test_few_connections_resume_in_each_turn_of_the_loop(wire: Wire) -> No
     assert told == [3, 6, 9, 10]
 
 
-async def test_one_turn_in_four_is_for_unacknowledged_devices(wire: Wire) -> None:
+async def test_one_turn_in_four_is_for_unacknowledged_devices(connections: ConnectionRig) -> None:
     for number in range(12):
-        wire.ready(f"35209308145{number:04}")
-    strangers = [wire.accept()[1] for _ in range(12)]
-    fill(wire)
-    wire.context.backlog.bytes = LIMIT - 8 * READ_COST
-    wire.context.backpressure.progress()
+        connections.ready(f"35209308145{number:04}")
+    strangers = [connections.accept()[1] for _ in range(12)]
+    fill(connections)
+    connections.context.backlog.bytes = LIMIT - 8 * READ_COST
+    connections.context.backpressure.progress()
     assert sum(not one.paused for one in strangers) == 2
-    assert wire.context.backpressure.waiting == 24 - 8
+    assert connections.context.backpressure.waiting == 24 - 8
 
 
-async def test_turns_end_when_no_connection_waits(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    fill(wire)
-    wire.context.backlog.bytes = 0
-    wire.context.backpressure.progress()
+async def test_turns_end_when_no_connection_waits(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
+    fill(connections)
+    connections.context.backlog.bytes = 0
+    connections.context.backpressure.progress()
     connection.data_received(FRAME)
-    assert (wire.context.backpressure.in_turns, transport.paused) == (False, False)
+    assert (connections.context.backpressure.in_turns, transport.paused) == (False, False)
 
 
-async def test_a_turn_of_the_loop_does_not_end_a_pause(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_turn_of_the_loop_does_not_end_a_pause(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received((PING * READ_SIZE)[:READ_SIZE])
-    fill(wire)
+    fill(connections)
     await asyncio.sleep(0)
     assert transport.paused
 
 
-async def test_a_closing_device_is_not_read_again(wire: Wire) -> None:
+async def test_a_closing_device_is_not_read_again(connections: ConnectionRig) -> None:
     transports: list[FakeTransport] = []
     for imei, sent in ((IMEI, FRAME * UNACKED_LIMIT), (OTHER, (PING * READ_SIZE)[:READ_SIZE])):
-        connection, transport = wire.ready(imei)
+        connection, transport = connections.ready(imei)
         connection.data_received(sent)
         transports.append(transport)
-    wire.context.backpressure.stop()
-    wire.telemetry.confirm()
-    wire.context.backpressure.progress()
+    connections.context.backpressure.stop()
+    connections.telemetry.confirm()
+    connections.context.backpressure.progress()
     await asyncio.sleep(0)
     assert [one.paused for one in transports] == [True, True]
 
@@ -249,21 +251,21 @@ async def test_a_closing_device_is_not_read_again(wire: Wire) -> None:
 # What is not a device's fault
 
 
-async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(FRAME[:20])
-    fill(wire)
-    wire.at(FRAME_DEADLINE + 1)
+    fill(connections)
+    connections.at(FRAME_DEADLINE + 1)
     assert not connection.closed
-    wire.context.backlog.bytes = 0
-    wire.context.backpressure.progress()
-    wire.at(2 * FRAME_DEADLINE + 2)
+    connections.context.backlog.bytes = 0
+    connections.context.backpressure.progress()
+    connections.at(2 * FRAME_DEADLINE + 2)
     assert connection.close_reason == "protocol_error"
 
 
 async def test_a_device_that_is_not_read_is_not_idle(frozen: FrozenDateTimeFactory) -> None:
-    wire = Wire(frozen, idle_timeout=60.0)
-    connection, _ = wire.ready()
-    fill(wire)
-    wire.at(61)
+    connections = ConnectionRig(frozen, idle_timeout=60.0)
+    connection, _ = connections.ready()
+    fill(connections)
+    connections.at(61)
     assert not connection.closed

@@ -16,9 +16,9 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.reasons import CONNECTION_RESET, DEVICE_CLOSED, NETWORK_TIMEOUT, PROTOCOL_ERROR
 from tests.rig.namespace import NotPossible, namespace
-from tests.transport.desk import IMEI
-from tests.transport.door import Door, Run, Streams, gateway_files, greet, trusting, until
-from tests.transport.wire import FRAME, Wire
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import FRAME, ConnectionRig
+from tests.transport.listener_rig import ListenerRig, Run, Streams, gateway_files, identify, trusting, until
 from transport.connection import tcp
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 
@@ -84,12 +84,12 @@ def test_the_end_of_a_session_is_a_close_or_a_reset(
 ) -> None:
     async def scenario() -> None:
         context: ssl.SSLContext | None = trusting(files) if tls else None
-        async with Door(frozen, **gateway_files(files)) as door, door.device(context) as streams:
-            await greet(streams)
+        async with ListenerRig(frozen, **gateway_files(files)) as rig, rig.device(context) as streams:
+            await identify(streams)
             await end(streams)
-            await until(lambda: not door.wire.sessions.connected)
-            assert door.wire.session_log[-1].state == "closed"
-            assert door.wire.session_log[-1].reason == reason
+            await until(lambda: not rig.connections.sessions.connected)
+            assert rig.connections.session_log[-1].state == "closed"
+            assert rig.connections.session_log[-1].reason == reason
 
     run(scenario())
 
@@ -103,17 +103,17 @@ def test_a_lost_network_is_a_timeout(
         monkeypatch.setattr(tcp, name, value)
 
     async def scenario() -> None:
-        door = Door(frozen, listen=(("0.0.0.0", 0),), **gateway_files(files))
+        rig = ListenerRig(frozen, listen=(("0.0.0.0", 0),), **gateway_files(files))
         with namespace() as network:
-            async with door:
-                sock = await network.dial((network.host, door.plain[1]))
+            async with rig:
+                sock = await network.dial((network.host, rig.plain[1]))
                 reader, writer = await asyncio.open_connection(sock=sock)
-                await greet((reader, writer))
-                session = door.wire.sessions.by_imei[IMEI]
+                await identify((reader, writer))
+                session = rig.connections.sessions.by_imei[IMEI]
                 network.cut()
                 if not idle:
                     session.send(FRAME)
-                await until(lambda: not door.wire.sessions.connected)
+                await until(lambda: not rig.connections.sessions.connected)
                 assert session.close_reason == NETWORK_TIMEOUT
                 writer.transport.abort()
 
@@ -143,16 +143,16 @@ def test_a_half_closed_tls_connection_is_closed(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as streams:
+        async with ListenerRig(frozen, **gateway_files(files)) as rig, rig.device(trusting(files)) as streams:
             reader, writer = streams
             writer.write(encode_handshake(IMEI))
             assert await reader.readexactly(1) == ACCEPT
             writer.write(FRAME)
-            await until(lambda: door.wire.telemetry.batches)
+            await until(lambda: rig.connections.telemetry.batches)
             with raw(writer) as sock:
                 sock.shutdown(socket.SHUT_WR)
-            await until(lambda: not door.wire.sessions.connected)
-            assert door.wire.telemetry.batches[0].cancelled
+            await until(lambda: not rig.connections.sessions.connected)
+            assert rig.connections.telemetry.batches[0].cancelled
 
     run(scenario())
 
@@ -163,23 +163,23 @@ def test_a_half_closed_tls_connection_is_closed(
 async def test_a_half_closed_connection_lasts_half_a_minute_at_most(
     frozen: FrozenDateTimeFactory,
 ) -> None:
-    wire = Wire(frozen)
-    connection, transport = wire.ready()
+    connections = ConnectionRig(frozen)
+    connection, transport = connections.ready()
     connection.data_received(FRAME)
-    batch = wire.telemetry.batches[0]
+    batch = connections.telemetry.batches[0]
     assert (connection.eof_received(), connection.eof_received()) == (True, True)
-    wire.at(29.9)
+    connections.at(29.9)
     assert (transport.aborted, batch.cancelled) == (False, False)
-    wire.at(30)
+    connections.at(30)
     assert transport.aborted
     connection.connection_lost(None)
     assert (batch.cancelled, connection.close_reason) == (True, DEVICE_CLOSED)
-    assert wire.session_log.states[-2:] == ["draining", "closed"]
+    assert connections.session_log.states[-2:] == ["draining", "closed"]
 
 
 async def test_a_half_closed_connection_owed_nothing_is_closed(frozen: FrozenDateTimeFactory) -> None:
-    wire = Wire(frozen)
-    connection, _ = wire.ready()
+    connections = ConnectionRig(frozen)
+    connection, _ = connections.ready()
     assert not connection.eof_received()
-    stranger, _ = wire.accept()
+    stranger, _ = connections.accept()
     assert not stranger.eof_received()

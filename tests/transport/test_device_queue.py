@@ -6,86 +6,86 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.transport.desk import Desk
+from tests.transport.command_rig import CommandRig
 from transport.teltonika.command import TYPE_COMMAND, Message
 from transport.teltonika.frame import CODEC_12, CODEC_14
 
 AHEAD = "2026-01-01T01:00:00Z"
 
 MILLISECOND = 0.001
-MakeDesk = Callable[..., Desk]
+MakeCommands = Callable[..., CommandRig]
 
 
 # One at a time, in order
 
 
-def test_of_twenty_commands_one_is_out_at_any_time(desk: Desk) -> None:
-    link = desk.connect()
+def test_of_twenty_commands_one_is_out_at_any_time(commands: CommandRig) -> None:
+    link = commands.connect()
     names = [f"c-{number}" for number in range(20)]
     for name in names:
-        desk.ask(name)
+        commands.ask(name)
     for number in range(20):
-        desk.ledger.settle()
+        commands.ledger.settle()
         assert link.texts == names[: number + 1]
-        desk.answer(link, f"answer to {names[number]}")
-    desk.ledger.settle()
+        commands.answer(link, f"answer to {names[number]}")
+    commands.ledger.settle()
     for name in names:
-        assert desk.ledger.events(name)[-1].response == f"answer to {name}"
-    assert desk.notes() == []
+        assert commands.ledger.events(name)[-1].response == f"answer to {name}"
+    assert commands.notes() == []
 
 
-def test_commands_wait_for_the_first_acknowledged_frame(desk: Desk) -> None:
-    link = desk.connect(ready=False)
-    desk.ask("a")
-    desk.ask("b")
-    desk.ledger.settle()
-    assert (desk.life("a"), link.texts) == (["queued not_sent"], [])
-    desk.ready(link)
-    desk.ledger.settle()
+def test_commands_wait_for_the_first_acknowledged_frame(commands: CommandRig) -> None:
+    link = commands.connect(ready=False)
+    commands.ask("a")
+    commands.ask("b")
+    commands.ledger.settle()
+    assert (commands.life("a"), link.texts) == (["queued not_sent"], [])
+    commands.ready(link)
+    commands.ledger.settle()
     assert link.texts == ["a"]
 
 
-def test_nothing_begins_during_or_before_ack_of_a_frame(desk: Desk) -> None:
-    link = desk.connect()
-    desk.frame_begins(link)
-    desk.ask()
-    desk.ledger.settle()
-    assert desk.life() == ["queued not_sent"]
-    desk.frame_acked(link)
-    desk.ledger.settle()
+def test_nothing_begins_during_or_before_ack_of_a_frame(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.frame_begins(link)
+    commands.ask()
+    commands.ledger.settle()
+    assert commands.life() == ["queued not_sent"]
+    commands.frame_acked(link)
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
 
 
-def test_a_committed_command_is_not_written_into_a_frame(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.frame_begins(link)
-    desk.ledger.settle()
-    assert (desk.life()[-1], link.texts) == ("sent maybe_sent", [])
-    desk.frame_acked(link)
+def test_a_committed_command_is_not_written_into_a_frame(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.frame_begins(link)
+    commands.ledger.settle()
+    assert (commands.life()[-1], link.texts) == ("sent maybe_sent", [])
+    commands.frame_acked(link)
     assert link.texts == ["c-1"]
 
 
-def test_an_uncommitted_command_blocks_those_behind_it(desk: Desk) -> None:
-    link = desk.connect()
-    desk.frame_begins(link)
-    desk.ask("a")
-    desk.ask("b")
-    desk.frame_acked(link)
+def test_an_uncommitted_command_blocks_those_behind_it(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.frame_begins(link)
+    commands.ask("a")
+    commands.ask("b")
+    commands.frame_acked(link)
     assert link.texts == []
-    desk.ledger.settle()
-    desk.answer(link)
-    desk.ledger.settle()
+    commands.ledger.settle()
+    commands.answer(link)
+    commands.ledger.settle()
     assert link.texts == ["a", "b"]
 
 
-def test_the_text_is_sent_byte_for_byte_in_the_codec_asked_for(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask("a", payload="  getparam 2001 ", codec="12")
-    desk.ledger.settle()
-    desk.answer(link)
-    desk.ask("b", payload="getver", codec="14")
-    desk.ledger.settle()
+def test_the_text_is_sent_byte_for_byte_in_the_codec_asked_for(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask("a", payload="  getparam 2001 ", codec="12")
+    commands.ledger.settle()
+    commands.answer(link)
+    commands.ask("b", payload="getver", codec="14")
+    commands.ledger.settle()
     assert link.commands == [
         Message(CODEC_12, TYPE_COMMAND, b"  getparam 2001 "),
         Message(CODEC_14, TYPE_COMMAND, b"getver", link.imei),
@@ -95,194 +95,196 @@ def test_the_text_is_sent_byte_for_byte_in_the_codec_asked_for(desk: Desk) -> No
 # Late answers
 
 
-def test_a_late_answer_is_never_given_to_the_next_command(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask("old")
-    desk.ledger.settle()
-    desk.at(30)
-    desk.ask("new")
-    desk.ledger.settle()
+def test_a_late_answer_is_never_given_to_the_next_command(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask("old")
+    commands.ledger.settle()
+    commands.at(30)
+    commands.ask("new")
+    commands.ledger.settle()
     assert link.texts == ["old"]
-    desk.answer(link, "answer to old")
-    desk.ledger.settle()
+    commands.answer(link, "answer to old")
+    commands.ledger.settle()
     assert link.texts == ["old", "new"]
-    desk.answer(link, "answer to new")
-    desk.ledger.settle()
-    assert desk.ledger.events("new")[-1].response == "answer to new"
-    assert desk.notes() == [("late_response", "old", "answer to old")]
-    assert desk.ledger.notes()[0].rtt_ms == 30_000
+    commands.answer(link, "answer to new")
+    commands.ledger.settle()
+    assert commands.ledger.events("new")[-1].response == "answer to new"
+    assert commands.notes() == [("late_response", "old", "answer to old")]
+    assert commands.ledger.notes()[0].rtt_ms == 30_000
 
 
 @pytest.mark.parametrize(
     ("off", "due"), [(-MILLISECOND, False), (0.0, True), (MILLISECOND, True)], ids=["before", "at", "after"]
 )
-def test_a_tainted_connection_is_closed_when_a_command_waits(desk: Desk, off: float, due: bool) -> None:
-    link = desk.connect()
-    desk.ask("old")
-    desk.ask("new")
-    desk.ledger.settle()
-    desk.at(30)
-    desk.ledger.settle()
-    desk.at(60 + off)
+def test_a_tainted_connection_is_closed_when_a_command_waits(
+    commands: CommandRig, off: float, due: bool
+) -> None:
+    link = commands.connect()
+    commands.ask("old")
+    commands.ask("new")
+    commands.ledger.settle()
+    commands.at(30)
+    commands.ledger.settle()
+    commands.at(60 + off)
     assert link.closed is due
     assert link.close_reason == ("tainted" if due else "")
 
 
-def test_the_waiting_command_is_queued_after_a_reconnect(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask("old")
-    desk.ask("new")
-    desk.ledger.settle()
-    desk.at(30)
-    desk.ledger.settle()
-    desk.at(60)
-    desk.ledger.settle()
-    assert (link.close_reason, desk.life("new")) == ("tainted", ["queued not_sent"])
-    clean = desk.connect()
-    desk.ledger.settle()
+def test_the_waiting_command_is_queued_after_a_reconnect(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask("old")
+    commands.ask("new")
+    commands.ledger.settle()
+    commands.at(30)
+    commands.ledger.settle()
+    commands.at(60)
+    commands.ledger.settle()
+    assert (link.close_reason, commands.life("new")) == ("tainted", ["queued not_sent"])
+    clean = commands.connect()
+    commands.ledger.settle()
     assert clean.texts == ["new"]
 
 
-def test_a_tainted_connection_stays_open_while_nothing_waits(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    desk.at(30)
-    desk.at(3000)
+def test_a_tainted_connection_stays_open_while_nothing_waits(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    commands.at(30)
+    commands.at(3000)
     assert not link.closed
-    desk.ask("c-2")
-    desk.at(3001)
+    commands.ask("c-2")
+    commands.at(3001)
     assert link.closed
 
 
-def test_a_missing_answer_is_forgotten_with_the_connection(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    desk.at(30)
-    desk.hang_up(link)
-    fresh = desk.connect()
-    desk.answer(fresh, "who asked?")
-    desk.ledger.settle()
-    assert desk.notes() == [("unsolicited_response", "", "who asked?")]
+def test_a_missing_answer_is_forgotten_with_the_connection(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    commands.at(30)
+    commands.hang_up(link)
+    fresh = commands.connect()
+    commands.answer(fresh, "who asked?")
+    commands.ledger.settle()
+    assert commands.notes() == [("unsolicited_response", "", "who asked?")]
 
 
-def test_a_tainted_queue_is_forgotten_once_the_late_answer_came(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    desk.at(30)
-    desk.answer(link)
-    desk.at(1000)
+def test_a_tainted_queue_is_forgotten_once_the_late_answer_came(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    commands.at(30)
+    commands.answer(link)
+    commands.at(1000)
     assert not link.closed
     assert (link.taints, link.tainted) == (1, False)
 
 
-def metric(desk: Desk, name: str) -> float | None:
-    return desk.metrics.registry.get_sample_value(f"teltonika_{name}")
+def metric(commands: CommandRig, name: str) -> float | None:
+    return commands.metrics.registry.get_sample_value(f"teltonika_{name}")
 
 
 # A place in line
 
 
-def test_a_command_does_not_overtake_one_being_accepted(desk: Desk) -> None:
-    link = desk.connect()
-    desk.frame_begins(link)
-    desk.ask("a")
-    desk.frame_acked(link)
-    desk.ask("b")
-    desk.ledger.settle()
-    assert (link.texts, desk.life("b")) == (["a"], ["queued not_sent"])
-    desk.answer(link)
-    desk.ledger.settle()
+def test_a_command_does_not_overtake_one_being_accepted(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.frame_begins(link)
+    commands.ask("a")
+    commands.frame_acked(link)
+    commands.ask("b")
+    commands.ledger.settle()
+    assert (link.texts, commands.life("b")) == (["a"], ["queued not_sent"])
+    commands.answer(link)
+    commands.ledger.settle()
     assert link.texts == ["a", "b"]
 
 
-def test_leaving_the_queue_does_not_change_the_first(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask("a")
-    desk.ask("b")
-    desk.frame_begins(link)
-    desk.ledger.settle()
-    desk.cancel("b")
-    desk.ledger.settle()
-    desk.frame_acked(link)
+def test_leaving_the_queue_does_not_change_the_first(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask("a")
+    commands.ask("b")
+    commands.frame_begins(link)
+    commands.ledger.settle()
+    commands.cancel("b")
+    commands.ledger.settle()
+    commands.frame_acked(link)
     assert link.texts == ["a"]
 
 
-def test_nothing_is_begun_in_a_gateway_that_stops(desk: Desk) -> None:
-    link = desk.connect(ready=False)
-    desk.ask()
-    desk.ledger.settle()
-    desk.dispatcher._commands.stopping = True
-    desk.ready(link)
-    assert (desk.dispatcher._queues.queue_of(link).writes.slot, desk.ledger.depth) == (None, 0)
+def test_nothing_is_begun_in_a_gateway_that_stops(commands: CommandRig) -> None:
+    link = commands.connect(ready=False)
+    commands.ask()
+    commands.ledger.settle()
+    commands.dispatcher._commands.stopping = True
+    commands.ready(link)
+    assert (commands.dispatcher._queues.queue_of(link).writes.slot, commands.ledger.depth) == (None, 0)
 
 
 # What TCP says of a command
 
 
-def test_of_a_command_that_is_not_written_tcp_says_nothing(desk: Desk) -> None:
+def test_of_a_command_that_is_not_written_tcp_says_nothing(commands: CommandRig) -> None:
     """Everything written so far is acknowledged, and the command is none of it."""
-    link = desk.connect()
-    desk.ask("a")
-    desk.ask("b", expect_response="0")
-    desk.ledger.settle()
+    link = commands.connect()
+    commands.ask("a")
+    commands.ask("b", expect_response="0")
+    commands.ledger.settle()
     link.acked = link.sent
-    desk.answer(link)
-    desk.frame_begins(link)
-    desk.sweep()
-    desk.ledger.settle()
-    desk.sweep()
-    desk.ledger.settle()
-    assert (link.texts, desk.life("b")) == (["a"], ["queued not_sent", "sent maybe_sent"])
-    desk.frame_acked(link)
-    desk.ledger.settle()
-    assert (link.texts, desk.life("b")[-1]) == (["a", "b"], "sent maybe_sent")
+    commands.answer(link)
+    commands.frame_begins(link)
+    commands.sweep()
+    commands.ledger.settle()
+    commands.sweep()
+    commands.ledger.settle()
+    assert (link.texts, commands.life("b")) == (["a"], ["queued not_sent", "sent maybe_sent"])
+    commands.frame_acked(link)
+    commands.ledger.settle()
+    assert (link.texts, commands.life("b")[-1]) == (["a", "b"], "sent maybe_sent")
 
 
 # A taint
 
 
-def test_a_taint_counts_from_the_unanswered_command(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask("out", response_timeout="1")
-    desk.ledger.settle()
-    desk.at(1)
-    desk.ask("leaves", expires_at=AHEAD)
-    desk.ask("stays", expires_at=AHEAD)
-    desk.ledger.settle()
-    desk.at(20)
-    desk.cancel("leaves")
-    desk.ledger.settle()
+def test_a_taint_counts_from_the_unanswered_command(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask("out", response_timeout="1")
+    commands.ledger.settle()
+    commands.at(1)
+    commands.ask("leaves", expires_at=AHEAD)
+    commands.ask("stays", expires_at=AHEAD)
+    commands.ledger.settle()
+    commands.at(20)
+    commands.cancel("leaves")
+    commands.ledger.settle()
     assert link.taints == 1
-    desk.at(30.9)
+    commands.at(30.9)
     assert not link.closed
-    desk.at(31)
+    commands.at(31)
     assert link.close_reason == "tainted"
 
 
-def test_queues_are_swept_only_while_a_command_is_out(desk: Desk) -> None:
-    link = desk.connect()
-    looked_at = desk.dispatcher._queues.active
-    desk.ask("a")
-    desk.ask("b")
-    desk.ledger.settle()
+def test_queues_are_swept_only_while_a_command_is_out(commands: CommandRig) -> None:
+    link = commands.connect()
+    looked_at = commands.dispatcher._queues.active
+    commands.ask("a")
+    commands.ask("b")
+    commands.ledger.settle()
     assert len(looked_at) == 1
-    desk.frame_begins(link)
-    desk.answer(link)
-    desk.cancel("b")
-    desk.ledger.settle()
+    commands.frame_begins(link)
+    commands.answer(link)
+    commands.cancel("b")
+    commands.ledger.settle()
     assert len(looked_at) == 0
-    desk.frame_acked(link)
-    desk.ask("c")
-    desk.ledger.settle()
+    commands.frame_acked(link)
+    commands.ask("c")
+    commands.ledger.settle()
     assert len(looked_at) == 1
-    desk.at(30)
+    commands.at(30)
     assert len(looked_at) == 1
-    desk.answer(link, "late")
+    commands.answer(link, "late")
     assert len(looked_at) == 0
-    desk.ask("d")
-    desk.ledger.settle()
-    desk.hang_up(link)
+    commands.ask("d")
+    commands.ledger.settle()
+    commands.hang_up(link)
     assert len(looked_at) == 0

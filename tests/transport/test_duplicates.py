@@ -10,126 +10,128 @@ from collections.abc import Callable
 import pytest
 
 from fsm.moves import Entry
-from tests.transport.desk import IMEI, Desk, FakeLink
+from tests.transport.command_rig import IMEI, CommandRig, FakeLink
 from tests.transport.fake_ledger import US, Row
 
-ENDS: dict[str, Callable[[Desk, FakeLink], object]] = {
-    "an answer": lambda desk, link: desk.answer(link),
-    "silence": lambda desk, link: desk.at(31),
-    "a hang-up": lambda desk, link: link.close("device_closed"),
+ENDS: dict[str, Callable[[CommandRig, FakeLink], object]] = {
+    "an answer": lambda commands, link: commands.answer(link),
+    "silence": lambda commands, link: commands.at(31),
+    "a hang-up": lambda commands, link: link.close("device_closed"),
 }
 
 
-def forget(desk: Desk) -> None:
+def forget(commands: CommandRig) -> None:
     """Redis comes back empty."""
-    desk.ledger.forget()
-    desk.ledger.lose_log()
+    commands.ledger.forget()
+    commands.ledger.lose_log()
 
 
-def moved_here(desk: Desk) -> None:
+def moved_here(commands: CommandRig) -> None:
     """Another instance has begun the command, which Redis had forgotten, and has handed it on to us."""
     entry = Entry(US, "1767225660000-7")
-    desk.ledger.set_row("c-1", Row("queued", 1, "theirs:1", entry, IMEI))
-    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"})
+    commands.ledger.set_row("c-1", Row("queued", 1, "theirs:1", entry, IMEI))
+    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"})
 
 
-def test_a_command_moved_here_while_restored_is_not_written(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    forget(desk)
-    moved_here(desk)
-    desk.answer(link)
-    desk.ledger.settle(1)  # it finds that it is lost
-    desk.redeliver()
-    desk.ledger.settle()
+def test_a_command_moved_here_while_restored_is_not_written(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    forget(commands)
+    moved_here(commands)
+    commands.answer(link)
+    commands.ledger.settle(1)  # it finds that it is lost
+    commands.redeliver()
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
-    assert desk.ledger.stream == {}
+    assert commands.ledger.stream == {}
 
 
-def test_a_forgotten_duplicate_after_the_outcome_is_not_written(desk: Desk) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    desk.answer(link)
-    desk.ask()
-    desk.ledger.settle(1)
-    desk.ledger.lose_rows()
-    desk.ledger.lose_log()
-    desk.ledger.settle()
+def test_a_forgotten_duplicate_after_the_outcome_is_not_written(commands: CommandRig) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    commands.answer(link)
+    commands.ask()
+    commands.ledger.settle(1)
+    commands.ledger.lose_rows()
+    commands.ledger.lose_log()
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
 
 
-def test_a_command_refused_here_is_accepted_when_moved_here(desk: Desk) -> None:
-    desk.at(61)
-    desk.ask()
-    desk.ledger.settle()
-    forget(desk)
-    link = desk.connect()
-    moved_here(desk)
-    desk.redeliver()
-    desk.ledger.settle()
-    desk.answer(link)
-    desk.ledger.settle()
+def test_a_command_refused_here_is_accepted_when_moved_here(commands: CommandRig) -> None:
+    commands.at(61)
+    commands.ask()
+    commands.ledger.settle()
+    forget(commands)
+    link = commands.connect()
+    moved_here(commands)
+    commands.redeliver()
+    commands.ledger.settle()
+    commands.answer(link)
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
-    assert desk.ledger.stream == {}
+    assert commands.ledger.stream == {}
 
 
 @pytest.mark.parametrize("read_again_from", range(6))
-def test_a_duplicate_being_sent_is_written_once(desk: Desk, read_again_from: int) -> None:
-    link = desk.connect(ready=False)
-    desk.ask()
-    desk.ledger.call()
-    forget(desk)
-    desk.ready(link)
-    desk.ask()
+def test_a_duplicate_being_sent_is_written_once(commands: CommandRig, read_again_from: int) -> None:
+    link = commands.connect(ready=False)
+    commands.ask()
+    commands.ledger.call()
+    forget(commands)
+    commands.ready(link)
+    commands.ask()
     for turn in range(12):
         if turn >= read_again_from:
-            desk.redeliver()
-        desk.ledger.call()
-    desk.answer(link)
+            commands.redeliver()
+        commands.ledger.call()
+    commands.answer(link)
     for _ in range(12):
-        desk.redeliver()
-        desk.ledger.call()
+        commands.redeliver()
+        commands.ledger.call()
     assert link.texts == ["c-1"]
-    assert desk.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
-    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
+    assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
+    assert (commands.ledger.stream, len(commands.dispatcher.entries)) == ({}, 0)
 
 
 @pytest.mark.parametrize("read_again_from", range(8))
 @pytest.mark.parametrize("end", ENDS)
-def test_a_duplicate_of_a_sent_command_gets_its_outcome(desk: Desk, end: str, read_again_from: int) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.call()
-    forget(desk)
-    desk.ask()
+def test_a_duplicate_of_a_sent_command_gets_its_outcome(
+    commands: CommandRig, end: str, read_again_from: int
+) -> None:
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.call()
+    forget(commands)
+    commands.ask()
     for turn in range(15):
         if turn >= read_again_from:
-            desk.redeliver()
-        desk.ledger.call()
+            commands.redeliver()
+        commands.ledger.call()
         if turn == 0:
-            ENDS[end](desk, link)
+            ENDS[end](commands, link)
     assert link.texts == ["c-1"]
-    assert (len(desk.life()), desk.life()[:2]) == (3, ["queued not_sent", "sent maybe_sent"])
-    assert (desk.ledger.stream, len(desk.dispatcher.entries)) == ({}, 0)
+    assert (len(commands.life()), commands.life()[:2]) == (3, ["queued not_sent", "sent maybe_sent"])
+    assert (commands.ledger.stream, len(commands.dispatcher.entries)) == ({}, 0)
 
 
 def test_a_redelivery_while_restoring_keeps_the_connection(
-    desk: Desk,
+    commands: CommandRig,
 ) -> None:
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    forget(desk)
-    desk.ask()
-    desk.ledger.settle()
-    desk.at(31)
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    forget(commands)
+    commands.ask()
+    commands.ledger.settle()
+    commands.at(31)
     for _ in range(4):
-        desk.redeliver()
-        desk.ledger.call()
-    desk.ledger.settle()
-    assert desk.life()[-1] == "timeout response_timeout maybe_sent"
-    desk.at(62)
-    desk.ledger.settle()
-    assert (len(desk.dispatcher.entries), link.close_reason) == (0, "")
+        commands.redeliver()
+        commands.ledger.call()
+    commands.ledger.settle()
+    assert commands.life()[-1] == "timeout response_timeout maybe_sent"
+    commands.at(62)
+    commands.ledger.settle()
+    assert (len(commands.dispatcher.entries), link.close_reason) == (0, "")

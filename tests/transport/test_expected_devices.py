@@ -11,7 +11,7 @@ import pytest
 
 from fsm.moves import Entry
 from store.client.errors import CallFailed
-from tests.transport.desk import IMEI, OTHER_IMEI, Desk
+from tests.transport.command_rig import IMEI, OTHER_IMEI, CommandRig
 from tests.transport.fake_ledger import US, Row
 from transport.daemon import expected_devices
 
@@ -20,106 +20,106 @@ WAITS = ["queued not_sent"]
 GIVEN_UP = ["queued not_sent", "failed device_not_connected not_sent"]
 
 
-def known(desk: Desk, *imeis: str) -> None:
+def known(commands: CommandRig, *imeis: str) -> None:
     """The registry has been read, and named these devices."""
-    desk.dispatcher.offline.expect(imeis)
-    desk.dispatcher.registry_read()
+    commands.dispatcher.offline.expect(imeis)
+    commands.dispatcher.registry_read()
 
 
-def told(desk: Desk, command_id: str = "c-1") -> list[str]:
+def told(commands: CommandRig, command_id: str = "c-1") -> list[str]:
     """The history of a command, with everything committed that is proposed until a second from now."""
-    desk.ledger.settle()
-    desk.sweep()
-    desk.ledger.settle()
-    return desk.life(command_id)
+    commands.ledger.settle()
+    commands.sweep()
+    commands.ledger.settle()
+    return commands.life(command_id)
 
 
-def redelivered(desk: Desk, **more: str) -> Entry:
+def redelivered(commands: CommandRig, **more: str) -> Entry:
     """An entry whose command is queued already, in the ledger."""
     entry = Entry(US, "1767225600000-1")
-    desk.ledger.set_row("c-1", Row("queued", 1, "another:1", entry, IMEI))
-    desk.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"} | more)
+    commands.ledger.set_row("c-1", Row("queued", 1, "another:1", entry, IMEI))
+    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"} | more)
     return entry
 
 
-def test_a_command_for_an_unknown_device_is_refused_at_once(desk: Desk) -> None:
-    known(desk, OTHER_IMEI)
-    desk.ask()
-    assert told(desk) == REFUSED
+def test_a_command_for_an_unknown_device_is_refused_at_once(commands: CommandRig) -> None:
+    known(commands, OTHER_IMEI)
+    commands.ask()
+    assert told(commands) == REFUSED
 
 
-def test_a_device_of_before_the_start_is_expected_for_the_grace(desk: Desk) -> None:
-    known(desk, IMEI)
-    desk.at(59)
-    desk.ask()
-    assert told(desk) == WAITS
-    desk.at(60)
-    desk.ask("late")
-    assert told(desk, "late") == REFUSED
+def test_a_device_of_before_the_start_is_expected_for_the_grace(commands: CommandRig) -> None:
+    known(commands, IMEI)
+    commands.at(59)
+    commands.ask()
+    assert told(commands) == WAITS
+    commands.at(60)
+    commands.ask("late")
+    assert told(commands, "late") == REFUSED
 
 
-def test_the_grace_of_the_start_begins_when_devices_can_connect(desk: Desk) -> None:
-    desk.at(30)
-    desk.dispatcher.offline.begin(desk.clock.monotonic())
-    known(desk, IMEI)
-    desk.at(89)
-    desk.ask()
-    assert told(desk) == WAITS
+def test_the_grace_of_the_start_begins_when_devices_can_connect(commands: CommandRig) -> None:
+    commands.at(30)
+    commands.dispatcher.offline.begin(commands.clock.monotonic())
+    known(commands, IMEI)
+    commands.at(89)
+    commands.ask()
+    assert told(commands) == WAITS
 
 
-def test_commands_before_the_registry_is_read_wait_for_it(desk: Desk) -> None:
-    desk.ask()
-    desk.ask("c-2", OTHER_IMEI)
-    assert (told(desk), told(desk, "c-2")) == (WAITS, WAITS)
-    known(desk, OTHER_IMEI)
-    assert (told(desk), told(desk, "c-2")) == (GIVEN_UP, WAITS)
+def test_commands_before_the_registry_is_read_wait_for_it(commands: CommandRig) -> None:
+    commands.ask()
+    commands.ask("c-2", OTHER_IMEI)
+    assert (told(commands), told(commands, "c-2")) == (WAITS, WAITS)
+    known(commands, OTHER_IMEI)
+    assert (told(commands), told(commands, "c-2")) == (GIVEN_UP, WAITS)
 
 
-def test_a_device_connecting_during_the_recall_is_served(desk: Desk) -> None:
-    desk.ask()
-    desk.ledger.settle()
-    link = desk.connect()
-    known(desk)
-    desk.ledger.settle()
+def test_a_device_connecting_during_the_recall_is_served(commands: CommandRig) -> None:
+    commands.ask()
+    commands.ledger.settle()
+    link = commands.connect()
+    known(commands)
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
 
 
-def test_commands_of_before_the_start_wait_the_whole_grace(desk: Desk) -> None:
+def test_commands_of_before_the_start_wait_the_whole_grace(commands: CommandRig) -> None:
     """It may be with another instance by now, and follows it there."""
-    redelivered(desk)
-    desk.redeliver()
-    known(desk)
-    desk.at(5)
-    assert told(desk) == []
-    assert len(desk.dispatcher.offline.waiting(IMEI)) == 1
-    desk.at(70)
-    assert told(desk) == REFUSED
+    redelivered(commands)
+    commands.redeliver()
+    known(commands)
+    commands.at(5)
+    assert told(commands) == []
+    assert len(commands.dispatcher.offline.waiting(IMEI)) == 1
+    commands.at(70)
+    assert told(commands) == REFUSED
 
 
 @pytest.mark.parametrize("here", [False, True], ids=["not expected", "expected"])
-def test_what_another_instance_hands_over_obeys_the_same_rule(desk: Desk, here: bool) -> None:
-    known(desk, *[IMEI] * here)
-    desk.read(redelivered(desk, hops="1"))
-    assert told(desk) == ([] if here else REFUSED)
+def test_what_another_instance_hands_over_obeys_the_same_rule(commands: CommandRig, here: bool) -> None:
+    known(commands, *[IMEI] * here)
+    commands.read(redelivered(commands, hops="1"))
+    assert told(commands) == ([] if here else REFUSED)
 
 
-def test_a_hand_over_while_the_registry_is_read_obeys_it(desk: Desk) -> None:
-    desk.read(redelivered(desk, hops="1"))
-    assert told(desk) == []
-    known(desk)
-    assert told(desk) == REFUSED
+def test_a_hand_over_while_the_registry_is_read_obeys_it(commands: CommandRig) -> None:
+    commands.read(redelivered(commands, hops="1"))
+    assert told(commands) == []
+    known(commands)
+    assert told(commands) == REFUSED
 
 
-def test_expected_devices_are_forgotten_after_the_grace(desk: Desk) -> None:
-    known(desk, IMEI)
-    desk.at(60)
-    assert not desk.dispatcher.offline._ours
+def test_expected_devices_are_forgotten_after_the_grace(commands: CommandRig) -> None:
+    known(commands, IMEI)
+    commands.at(60)
+    assert not commands.dispatcher.offline._ours
 
 
 # Reading the registry
 
 
-async def read_registry(desk: Desk, pages: list[Any]) -> list[str]:
+async def read_registry(commands: CommandRig, pages: list[Any]) -> list[str]:
     """Read a registry that answers with these pages, of which an error is raised; the errors reported."""
     reported: list[str] = []
 
@@ -133,24 +133,24 @@ async def read_registry(desk: Desk, pages: list[Any]) -> list[str]:
     owns = asyncio.Event()
     owns.set()
     backend = SimpleNamespace(ours=ours, report=lambda part, error: reported.append(part))
-    await expected_devices.read_expected(owns, desk.dispatcher, cast(Any, backend), desk.clock)
+    await expected_devices.read_expected(owns, commands.dispatcher, cast(Any, backend), commands.clock)
     return reported
 
 
 async def test_a_registry_that_cannot_be_read_is_read_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    commands: CommandRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expected_devices, "AGAIN_AFTER", 0.0)
     pages = [[b"1"], CallFailed("refused"), [IMEI.encode()], [OTHER_IMEI.encode()]]
-    assert await read_registry(desk, pages) == ["expected devices"]
-    desk.ask()
-    assert told(desk) == WAITS
+    assert await read_registry(commands, pages) == ["expected devices"]
+    commands.ask()
+    assert told(commands) == WAITS
 
 
-async def test_after_the_grace_the_registry_is_not_read(desk: Desk) -> None:
+async def test_after_the_grace_the_registry_is_not_read(commands: CommandRig) -> None:
     """Redis was away at the start, for longer than that: whoever wanted to come back has done so."""
-    desk.at(60)
+    commands.at(60)
     pages = [[IMEI.encode()]]
-    await read_registry(desk, pages)
-    desk.ask()
-    assert (told(desk), len(pages)) == (REFUSED, 1)
+    await read_registry(commands, pages)
+    commands.ask()
+    assert (told(commands), len(pages)) == (REFUSED, 1)

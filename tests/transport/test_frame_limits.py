@@ -7,8 +7,8 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import PROTOCOL_ERROR
-from tests.transport.desk import IMEI
-from tests.transport.wire import Wire
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import ConnectionRig
 from transport.teltonika.frame import (
     AVL_LIMIT,
     CODEC_8,
@@ -50,21 +50,21 @@ def test_a_frame_is_as_long_as_its_codec_allows_however_it_comes(
 async def test_an_operator_says_how_long_a_frame_of_records_may_be(
     frozen: FrozenDateTimeFactory, length: int, taken: bool, size: int
 ) -> None:
-    wire = Wire(frozen, max_frame=PACKET_LIMIT, payload="raw")
-    connection, _ = wire.ready()
+    connections = ConnectionRig(frozen, max_frame=PACKET_LIMIT, payload="raw")
+    connection, _ = connections.ready()
     frame = encode_frame(bytes((CODEC_8, 1)) + bytes(length - 2))
     for at in range(0, len(frame), size):
         connection.data_received(frame[at : at + size])
-    assert (len(wire.telemetry.batches), connection.closed) == (taken, not taken)
+    assert (len(connections.telemetry.batches), connection.closed) == (taken, not taken)
 
 
 async def test_a_too_long_frame_is_logged_once_a_minute(
     frozen: FrozenDateTimeFactory,
 ) -> None:
-    wire = Wire(frozen)
+    connections = ConnectionRig(frozen)
     with capture_logs() as logs:
         for imei in (IMEI, IMEI, IMEI[::-1]):
-            connection, _ = wire.welcome(imei)
+            connection, _ = connections.welcome(imei)
             connection.data_received(encode_frame(bytes((CODEC_8, 255)) + bytes(AVL_LIMIT)))
             assert connection.close_reason == PROTOCOL_ERROR
     told = [line for line in logs if line["event"] == "frame_too_long"]
@@ -72,4 +72,4 @@ async def test_a_too_long_frame_is_logged_once_a_minute(
     assert {(line["log_level"], line["length"], line["limit"]) for line in told} == {
         ("warning", AVL_LIMIT + 2, AVL_LIMIT)
     }
-    assert wire.desk.metrics.registry.get_sample_value("teltonika_frames_too_long_total") == 3
+    assert connections.commands.metrics.registry.get_sample_value("teltonika_frames_too_long_total") == 3

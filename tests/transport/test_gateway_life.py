@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from fsm.registration import Registered, RegisterResult
 from store.client.errors import CallFailed, StoreRefused
-from tests.transport.diary import Diary
+from tests.transport.gateway_rig import CallRecorder
 from transport import tasks as tasks_module
 from transport.daemon import checkup, outages, recurring, signals
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
@@ -57,15 +57,17 @@ async def test_a_task_that_failed_is_started_again(gateway: Gateway, monkeypatch
     assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 2
 
 
-async def test_a_fenced_gateway_renews_no_heartbeat_while_stopping(gateway: Gateway, diary: Diary) -> None:
+async def test_a_fenced_gateway_renews_no_heartbeat_while_stopping(
+    gateway: Gateway, calls: CallRecorder
+) -> None:
     """Its reader asks who owns the id, and a beat would claim what has no visible owner."""
-    diary.await_(gateway.backend.heartbeat, "_call")
+    calls.record_async(gateway.backend.heartbeat, "_call")
     gateway.stop()
     gateway.backend.heartbeat.taken = True
     gateway.backend.ledger._on_fenced()
     gateway.heartbeat_at -= 1000.0
     assert not await gateway._still_owns()
-    assert (diary.entries, gateway.exit_status) == ([], EXIT_FENCED)
+    assert (calls.entries, gateway.exit_status) == ([], EXIT_FENCED)
 
 
 async def test_a_task_that_was_cancelled_ends_nothing() -> None:
@@ -120,27 +122,29 @@ async def test_the_second_signal_ends_the_process_at_once(monkeypatch: pytest.Mo
     ("error", "trouble"), [(CallFailed("refused"), ["trouble"]), (StoreRefused("WRONGTYPE"), [])]
 )
 async def test_a_call_that_could_not_be_made_is_trouble_for_the_janitor(
-    gateway: Gateway, diary: Diary, error: Exception, trouble: list[str]
+    gateway: Gateway, calls: CallRecorder, error: Exception, trouble: list[str]
 ) -> None:
-    diary.note(gateway.backend.janitor, "trouble")
+    calls.record(gateway.backend.janitor, "trouble")
     gateway.backend.report("telemetry", error)
-    assert diary.entries == trouble
+    assert calls.entries == trouble
 
 
-async def test_a_registration_that_failed_is_trouble_for_the_janitor(gateway: Gateway, diary: Diary) -> None:
-    diary.note(gateway.backend.janitor, "trouble")
+async def test_a_registration_that_failed_is_trouble_for_the_janitor(
+    gateway: Gateway, calls: CallRecorder
+) -> None:
+    calls.record(gateway.backend.janitor, "trouble")
     gateway.backend._registration_failed(1)
-    assert diary.entries == ["trouble"]
+    assert calls.entries == ["trouble"]
 
 
 async def test_a_failed_check_is_logged_and_ends_nothing(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    diary.note(gateway.backend, "report")
-    diary.await_(checkup, "diagnose_server", KeyError("used_memory"))
+    calls.record(gateway.backend, "report")
+    calls.record_async(checkup, "diagnose_server", KeyError("used_memory"))
     gateway._heartbeat_renewed.set()
     await checkup.check_up(gateway.backend, gateway._heartbeat_renewed)
-    assert diary.entries == ["diagnose_server", "report"]
+    assert calls.entries == ["diagnose_server", "report"]
 
 
 async def test_one_of_many_like_errors_is_logged(

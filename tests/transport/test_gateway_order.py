@@ -8,7 +8,7 @@ import pytest
 
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import CallFailed
-from tests.transport.diary import LOCAL, Diary
+from tests.transport.gateway_rig import LOCAL, CallRecorder
 from transport.commands.dispatcher import Dispatcher
 from transport.daemon import gateway as gateways
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
@@ -24,26 +24,26 @@ def unstarted(name: str, work: Work) -> None:
 
 @pytest.mark.parametrize("redis", [None, CallFailed("refused")], ids=["with Redis", "without"])
 async def test_start_order_is_ports_then_instance_id_then_devices(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, redis: Exception | None
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch, redis: Exception | None
 ) -> None:
-    diary.note(gateway._listeners, "bind")
-    diary.await_(gateway.backend.heartbeat, "take_over", redis)
-    diary.await_(gateway._listeners, "open", Bound([LOCAL], [], [], []))
-    diary.await_(gateway, "_shut_down")
+    calls.record(gateway._listeners, "bind")
+    calls.record_async(gateway.backend.heartbeat, "take_over", redis)
+    calls.record_async(gateway._listeners, "open", Bound([LOCAL], [], [], []))
+    calls.record_async(gateway, "_shut_down")
     monkeypatch.setattr(gateway._tasks, "start", unstarted)
     assert await gateway.run(lambda _: gateway.stop()) == 0
-    assert diary.entries == ["bind", "take_over", "open", "_shut_down"]
+    assert calls.entries == ["bind", "take_over", "open", "_shut_down"]
 
 
 async def test_all_tasks_are_started_with_the_ledger_first(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
 
     def start(name: str, work: Work) -> None:
         begun.append(name)
 
-    diary.await_(gateway.backend.heartbeat, "take_over")
+    calls.record_async(gateway.backend.heartbeat, "take_over")
     monkeypatch.setattr(gateway._tasks, "start", start)
     gateway._begin()
     assert begun == [
@@ -83,8 +83,10 @@ async def test_commands_are_read_once_id_and_redis_time_are_known(
 # The end
 
 
-async def test_no_device_is_registered_after_all_were_unregistered(gateway: Gateway, diary: Diary) -> None:
-    note_the_end(gateway, diary)
+async def test_no_device_is_registered_after_all_were_unregistered(
+    gateway: Gateway, calls: CallRecorder
+) -> None:
+    record_the_end(gateway, calls)
     recurring = ("reconcile", "handover", "janitor", "stale registrations")
     for name in recurring:
         gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
@@ -99,29 +101,29 @@ async def test_no_device_is_registered_after_all_were_unregistered(gateway: Gate
     assert running == []
 
 
-def note_the_end(gateway: Gateway, diary: Diary) -> None:
-    """All that is asked for at the end of `gateway` goes into `diary`."""
+def record_the_end(gateway: Gateway, calls: CallRecorder) -> None:
+    """Record in `calls` what is called while `gateway` shuts down."""
     sessions, dispatcher, backend = gateway.sessions, gateway.dispatcher, gateway.backend
     for part, name in ((gateway._listeners, "close"), (sessions, "refuse_unidentified"), (sessions, "drain")):
-        diary.note(part, name)
-    diary.await_(backend.registrar, "unregister_all", 0)
-    diary.note(dispatcher, "stop", entry="stop commands")
-    diary.note(gateway.reader, "stop", entry="stop reader")
-    diary.await_(gateway.reader, "sweep", entry="last look")
-    diary.note(dispatcher, "give_up")
-    diary.note(gateway.connections.backpressure, "stop", entry="pause_reading")
-    diary.await_(backend.telemetry, "flush", 0, entry="save records")
-    diary.await_(backend.ledger, "flush", 0, entry="save verdicts")
-    diary.await_(backend.session_log, "flush", 0, entry="save session events")
-    diary.note(sessions, "close_all")
-    diary.await_(backend.heartbeat, "release")
-    diary.await_(backend, "close", entry="close clients")
+        calls.record(part, name)
+    calls.record_async(backend.registrar, "unregister_all", 0)
+    calls.record(dispatcher, "stop", entry="stop commands")
+    calls.record(gateway.reader, "stop", entry="stop reader")
+    calls.record_async(gateway.reader, "sweep", entry="last look")
+    calls.record(dispatcher, "give_up")
+    calls.record(gateway.connections.backpressure, "stop", entry="pause_reading")
+    calls.record_async(backend.telemetry, "flush", 0, entry="save records")
+    calls.record_async(backend.ledger, "flush", 0, entry="save verdicts")
+    calls.record_async(backend.session_log, "flush", 0, entry="save session events")
+    calls.record(sessions, "close_all")
+    calls.record_async(backend.heartbeat, "release")
+    calls.record_async(backend, "close", entry="close clients")
 
 
-async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
-    note_the_end(gateway, diary)
+async def test_a_gateway_stops_in_order(gateway: Gateway, calls: CallRecorder) -> None:
+    record_the_end(gateway, calls)
     await gateway._shut_down()
-    assert diary.entries == [
+    assert calls.entries == [
         *("close", "refuse_unidentified", "unregister_all"),
         *("drain", "stop commands", "stop reader", "last look", "stop commands", "give_up"),
         *("pause_reading", "save records", "save verdicts", "close_all", "save session events"),
@@ -130,24 +132,24 @@ async def test_a_gateway_stops_in_order(gateway: Gateway, diary: Diary) -> None:
 
 
 async def test_a_gateway_without_session_events_stops(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note_the_end(gateway, diary)
+    record_the_end(gateway, calls)
     monkeypatch.setattr(gateway.backend, "session_log", None)
     await gateway._shut_down()
-    assert diary.entries[-1] == "close clients"
-    assert "save session events" not in diary.entries
+    assert calls.entries[-1] == "close clients"
+    assert "save session events" not in calls.entries
 
 
 async def test_what_is_out_is_waited_for_before_it_is_given_up(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
     out = [2, 1, 0]
     monkeypatch.setattr(Dispatcher, "draining", property(lambda _: out.pop(0)))
-    diary.note(gateway.dispatcher, "give_up")
+    calls.record(gateway.dispatcher, "give_up")
     await gateway._drain_commands()
-    assert (out, diary.entries) == ([], ["give_up"])
+    assert (out, calls.entries) == ([], ["give_up"])
 
 
 async def test_the_last_moves_have_as_long_as_the_last_records(
@@ -168,31 +170,31 @@ async def test_the_last_moves_have_as_long_as_the_last_records(
 
 @pytest.mark.parametrize(("taken", "stops"), [(True, []), (False, ["stop beating"])])
 async def test_a_stopping_gateway_takes_no_instance_id(
-    gateway: Gateway, diary: Diary, taken: bool, stops: list[str]
+    gateway: Gateway, calls: CallRecorder, taken: bool, stops: list[str]
 ) -> None:
-    note_the_end(gateway, diary)
-    diary.note(gateway.backend.heartbeat, "stop", entry="stop beating")
+    record_the_end(gateway, calls)
+    calls.record(gateway.backend.heartbeat, "stop", entry="stop beating")
     gateway.backend.heartbeat.taken = taken
     if not taken:
         gateway._owns.clear()
     await gateway._shut_down()
-    assert diary.entries[: 3 + len(stops)] == ["close", "refuse_unidentified", *stops, "unregister_all"]
-    assert ("last look" in diary.entries) is taken
+    assert calls.entries[: 3 + len(stops)] == ["close", "refuse_unidentified", *stops, "unregister_all"]
+    assert ("last look" in calls.entries) is taken
 
 
 async def test_a_fenced_process_closes_everything_and_exits_3(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasons: list[str] = []
 
     async def abandon(reason: str = SHUTDOWN) -> None:
         reasons.append(reason)
 
-    diary.await_(gateway.backend.heartbeat, "take_over")
-    diary.await_(gateway, "_shut_down")
-    diary.await_(gateway._listeners, "open", Bound([LOCAL], [], [], []))
-    diary.await_(gateway._claim, "lost", entry="tell by whom")
+    calls.record_async(gateway.backend.heartbeat, "take_over")
+    calls.record_async(gateway, "_shut_down")
+    calls.record_async(gateway._listeners, "open", Bound([LOCAL], [], [], []))
+    calls.record_async(gateway._claim, "lost", entry="tell by whom")
     monkeypatch.setattr(gateway, "_abandon", abandon)
     monkeypatch.setattr(gateway._tasks, "start", unstarted)
     assert await gateway.run(lambda _: gateway._on_fenced()) == EXIT_FENCED
-    assert (reasons, diary.entries) == ([FENCED], ["take_over", "open", "tell by whom"])
+    assert (reasons, calls.entries) == ([FENCED], ["take_over", "open", "tell by whom"])

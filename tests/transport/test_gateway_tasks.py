@@ -11,7 +11,7 @@ import pytest
 
 from fsm.registration import Registered, RegisterResult
 from store.client.errors import CallFailed
-from tests.transport.diary import Diary
+from tests.transport.gateway_rig import CallRecorder
 from transport.daemon import gateway as gateways
 from transport.daemon import recurring
 from transport.daemon.gateway import Gateway
@@ -38,7 +38,7 @@ def running(gateway: Gateway) -> set[str]:
 
 
 async def test_the_copy_of_an_allow_list_in_redis_is_kept(
-    monkeypatch: pytest.MonkeyPatch, diary: Diary
+    monkeypatch: pytest.MonkeyPatch, calls: CallRecorder
 ) -> None:
     gateway = Gateway(Settings(instance_id="gw-1", metrics=None, allow_list="redis"), "redis://127.0.0.1:1")
     begun: list[str] = []
@@ -53,10 +53,10 @@ async def test_the_copy_of_an_allow_list_in_redis_is_kept(
 
 
 async def test_a_gateway_that_cannot_listen_ends_what_it_started(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    diary.await_(gateway.backend.heartbeat, "take_over")
-    diary.await_(gateway._listeners, "open", CannotListen("127.0.0.1", 1, OSError("in use")))
+    calls.record_async(gateway.backend.heartbeat, "take_over")
+    calls.record_async(gateway._listeners, "open", CannotListen("127.0.0.1", 1, OSError("in use")))
     with pytest.raises(CannotListen):
         await gateway.run()
     assert running(gateway) == set()
@@ -67,7 +67,12 @@ async def test_a_gateway_that_cannot_listen_ends_what_it_started(
 
 @pytest.mark.parametrize(("answer", "told"), [(7, 7), (AWAY, 0)])
 async def test_each_heartbeat_registers_devices_without_a_count(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn, answer: object, told: int
+    gateway: Gateway,
+    calls: CallRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    spawn: Spawn,
+    answer: object,
+    told: int,
 ) -> None:
     asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
 
@@ -75,7 +80,7 @@ async def test_each_heartbeat_registers_devices_without_a_count(
         await asked.put(sessions)
         return [RegisterResult(Registered.REGISTERED) for _ in sessions]
 
-    diary.await_(gateway.reader, "pending", answer)
+    calls.record_async(gateway.reader, "pending", answer)
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
     gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
@@ -87,7 +92,7 @@ async def test_each_heartbeat_registers_devices_without_a_count(
 
 
 async def test_a_registry_that_cannot_be_asked_is_asked_again(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
     asked = asyncio.Semaphore(0)
     sleep = asyncio.sleep
@@ -98,12 +103,12 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
 
     monkeypatch.setattr(recurring.asyncio, "sleep", lambda _: sleep(0))
     monkeypatch.setattr(recurring, "find_holders", look)
-    diary.note(gateway.backend, "report")
+    calls.record(gateway.backend, "report")
     spawn(recurring.hand_over(gateway.dispatcher, gateway.backend))
     async with asyncio.timeout(PATIENCE):
         await asked.acquire()
         await asked.acquire()
-    assert diary.entries[0] == "report"
+    assert calls.entries[0] == "report"
 
 
 async def test_a_sweep_handles_connections_and_then_commands(
@@ -143,22 +148,22 @@ async def test_a_heartbeat_refreshes_the_allow_list_copy() -> None:
 # The end
 
 
-def end_quietly(gateway: Gateway, diary: Diary) -> None:
+def end_quietly(gateway: Gateway, calls: CallRecorder) -> None:
     """What the end of `gateway`, whose heart has beaten, asks of Redis is noted, and answered at once."""
     backend = gateway.backend
     gateway._on_renewed(1_767_225_600_000)
-    diary.await_(backend.registrar, "unregister_all", 0)
-    diary.await_(gateway.reader, "sweep")
+    calls.record_async(backend.registrar, "unregister_all", 0)
+    calls.record_async(gateway.reader, "sweep")
     for part in (backend.telemetry, backend.ledger, backend.session_log):
-        diary.await_(part, "flush", 0)
-    diary.await_(backend.heartbeat, "release")
-    diary.await_(backend, "close")
+        calls.record_async(part, "flush", 0)
+    calls.record_async(backend.heartbeat, "release")
+    calls.record_async(backend, "close")
 
 
 async def test_every_device_that_is_here_is_unregistered(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end_quietly(gateway, diary)
+    end_quietly(gateway, calls)
     told: list[tuple[str, str]] = []
 
     async def unregister_all(held: list[tuple[str, str]], within: float) -> int:
@@ -174,10 +179,10 @@ async def test_every_device_that_is_here_is_unregistered(
 
 
 async def test_the_last_read_comes_after_the_reader_ended(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two readers at once would take entries in an order of their own."""
-    end_quietly(gateway, diary)
+    end_quietly(gateway, calls)
     left: list[set[str]] = []
 
     async def sweep() -> None:
@@ -191,23 +196,23 @@ async def test_the_last_read_comes_after_the_reader_ended(
 
 
 async def test_a_hanging_last_read_is_given_up(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway._on_renewed(1_767_225_600_000)
-    diary.note(gateway.dispatcher, "stop")
+    calls.record(gateway.dispatcher, "stop")
     monkeypatch.setattr(gateway.reader, "sweep", asyncio.Event().wait)
     monkeypatch.setattr(gateways, "LAST_READ_TIMEOUT", 0.01)
     async with asyncio.timeout(PATIENCE):
         await gateway._stop_commands()
-    assert diary.entries == ["stop", "stop"]
+    assert calls.entries == ["stop", "stop"]
 
 
-async def test_a_gateway_stops_without_redis(gateway: Gateway, diary: Diary) -> None:
-    end_quietly(gateway, diary)
-    diary.await_(gateway.reader, "sweep", AWAY, entry="last look")
-    diary.await_(gateway.backend.heartbeat, "release", AWAY)
+async def test_a_gateway_stops_without_redis(gateway: Gateway, calls: CallRecorder) -> None:
+    end_quietly(gateway, calls)
+    calls.record_async(gateway.reader, "sweep", AWAY, entry="last look")
+    calls.record_async(gateway.backend.heartbeat, "release", AWAY)
     await gateway._shut_down()
-    told = [entry for entry in diary.entries if entry in ("last look", "release", "close")]
+    told = [entry for entry in calls.entries if entry in ("last look", "release", "close")]
     assert told == ["last look", "release", "close"]
 
 
@@ -249,13 +254,13 @@ async def test_nothing_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_letting_go_ends_listeners_sockets_tasks_and_clients(
-    gateway: Gateway, diary: Diary, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway._listeners.bind()
-    monkeypatch.setattr(gateway.sessions, "close_all", diary.entries.append)
-    diary.note(gateway.sessions, "abort_all")
-    diary.await_(gateway.backend, "close", entry="close clients")
+    monkeypatch.setattr(gateway.sessions, "close_all", calls.entries.append)
+    calls.record(gateway.sessions, "abort_all")
+    calls.record_async(gateway.backend, "close", entry="close clients")
     run_idly(gateway, "ledger", "sweep")
     await gateway._abandon("fenced")
-    assert diary.entries == ["fenced", "abort_all", "close clients"]
+    assert calls.entries == ["fenced", "abort_all", "close clients"]
     assert ([sock.fileno() for sock in gateway._listeners._sockets], running(gateway)) == ([-1], set())

@@ -9,7 +9,7 @@ import pytest
 from fsm.errors import UnknownTrigger
 from fsm.events import CommandEvent
 from fsm.moves import Entry, Status
-from tests.transport.desk import IMEI, Desk
+from tests.transport.command_rig import IMEI, CommandRig
 from tests.transport.fake_ledger import Row
 from transport.commands import verdict_log
 from transport.commands.in_flight_command import Proposal
@@ -20,103 +20,103 @@ SAID = "setparam 2004:secret"
 # Inputs that wait
 
 
-async def test_waiting_inputs_are_handled_in_order(desk: Desk) -> None:
-    desk.ask(expires_at="2026-01-01T00:00:10Z")
-    desk.ledger.settle()
-    desk.ledger.hold(IMEI, "gw-2")
-    await desk.look()
-    desk.cancel()
-    desk.at(10)
-    desk.ledger.settle()
-    assert (desk.life()[-1], desk.notes()) == ("failed cancelled not_sent", [])
+async def test_waiting_inputs_are_handled_in_order(commands: CommandRig) -> None:
+    commands.ask(expires_at="2026-01-01T00:00:10Z")
+    commands.ledger.settle()
+    commands.ledger.hold(IMEI, "gw-2")
+    await commands.look()
+    commands.cancel()
+    commands.at(10)
+    commands.ledger.settle()
+    assert (commands.life()[-1], commands.notes()) == ("failed cancelled not_sent", [])
 
 
-def test_an_unknown_trigger_raises_behind_an_uncommitted_event(desk: Desk) -> None:
-    desk.connect()
-    desk.ask()
-    in_flight = desk.dispatcher.entries.find("c-1")
+def test_an_unknown_trigger_raises_behind_an_uncommitted_event(commands: CommandRig) -> None:
+    commands.connect()
+    commands.ask()
+    in_flight = commands.dispatcher.entries.find("c-1")
     assert in_flight is not None
     assert in_flight.pending is not None
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
-    desk.ledger.settle()
+        commands.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
+    commands.ledger.settle()
     with pytest.raises(UnknownTrigger, match="'respnd'"):
-        desk.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
+        commands.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
     assert in_flight.backlog == []
 
 
 # What was decided elsewhere
 
 
-def test_an_outcome_in_conflict_is_published_once(desk: Desk) -> None:
-    link = desk.connect()
-    entry = desk.ask()
-    desk.ledger.settle()
-    desk.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
-    desk.answer(link, "done")
-    desk.ledger.settle(10)
-    assert (desk.ledger.depth, desk.notes()) == (0, [("late_outcome", "c-1", "responded")])
+def test_an_outcome_in_conflict_is_published_once(commands: CommandRig) -> None:
+    link = commands.connect()
+    entry = commands.ask()
+    commands.ledger.settle()
+    commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
+    commands.answer(link, "done")
+    commands.ledger.settle(10)
+    assert (commands.ledger.depth, commands.notes()) == (0, [("late_outcome", "c-1", "responded")])
 
 
-def test_a_command_that_another_has_decided_does_not_time_out_here(desk: Desk) -> None:
-    link = desk.connect()
-    entry = desk.ask(response_timeout="10")
-    desk.ledger.settle()
-    desk.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
-    desk.answer(link, "done")
-    desk.ledger.settle()
-    desk.at(10)
-    assert (desk.ledger.depth, len(desk.ledger.notes())) == (0, 1)
+def test_a_command_that_another_has_decided_does_not_time_out_here(commands: CommandRig) -> None:
+    link = commands.connect()
+    entry = commands.ask(response_timeout="10")
+    commands.ledger.settle()
+    commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
+    commands.answer(link, "done")
+    commands.ledger.settle()
+    commands.at(10)
+    assert (commands.ledger.depth, len(commands.ledger.notes())) == (0, 1)
 
 
-def test_work_on_a_command_ended_elsewhere_is_remembered(desk: Desk) -> None:
-    link = desk.connect()
-    entry = desk.ask()
-    desk.ledger.settle()
-    desk.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
-    desk.answer(link, "done")
-    desk.ledger.settle()
-    desk.ledger.lose_rows()
-    desk.ask()
-    desk.ledger.settle()
+def test_work_on_a_command_ended_elsewhere_is_remembered(commands: CommandRig) -> None:
+    link = commands.connect()
+    entry = commands.ask()
+    commands.ledger.settle()
+    commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
+    commands.answer(link, "done")
+    commands.ledger.settle()
+    commands.ledger.lose_rows()
+    commands.ask()
+    commands.ledger.settle()
     assert link.texts == ["c-1"]
 
 
 # What cannot be stored
 
 
-def test_a_command_that_cannot_be_stored_is_given_up_once(desk: Desk) -> None:
-    desk.connect()
-    desk.ledger.refuse(Status.ERROR, times=2, detail="WRONGTYPE")
-    desk.ask()
-    desk.ledger.settle()
-    assert desk.metrics.registry.get_sample_value("teltonika_deadletters_total") == 1
-    assert desk.life() == ["queued not_sent", "failed internal_error not_sent"]
+def test_a_command_that_cannot_be_stored_is_given_up_once(commands: CommandRig) -> None:
+    commands.connect()
+    commands.ledger.refuse(Status.ERROR, times=2, detail="WRONGTYPE")
+    commands.ask()
+    commands.ledger.settle()
+    assert commands.metrics.registry.get_sample_value("teltonika_deadletters_total") == 1
+    assert commands.life() == ["queued not_sent", "failed internal_error not_sent"]
 
 
-def test_a_command_given_up_is_not_sent_when_asked_again(desk: Desk) -> None:
+def test_a_command_given_up_is_not_sent_when_asked_again(commands: CommandRig) -> None:
     """Redis has forgotten it meanwhile; the verdict that it was not sent has been told."""
-    link = desk.connect()
-    desk.ledger.refuse(Status.ERROR, "sent", detail="WRONGTYPE")
-    desk.ask()
-    desk.ledger.settle()
-    assert desk.life()[-1] == "failed internal_error not_sent"
-    desk.ledger.lose_rows()
-    desk.ledger.lose_log()
-    desk.ask()
-    desk.ledger.settle()
+    link = commands.connect()
+    commands.ledger.refuse(Status.ERROR, "sent", detail="WRONGTYPE")
+    commands.ask()
+    commands.ledger.settle()
+    assert commands.life()[-1] == "failed internal_error not_sent"
+    commands.ledger.lose_rows()
+    commands.ledger.lose_log()
+    commands.ask()
+    commands.ledger.settle()
     assert link.texts == []
 
 
-def test_an_outcome_after_an_earlier_one_is_published_once(desk: Desk) -> None:
+def test_an_outcome_after_an_earlier_one_is_published_once(commands: CommandRig) -> None:
     """Redis has lost the command, and its id was refused since for another entry."""
-    link = desk.connect()
-    desk.ask()
-    desk.ledger.settle()
-    desk.ledger.set_row("c-1", Row("failed", 1, "boot-z:9", Entry("gw-2", "1-1"), IMEI))
-    desk.answer(link, "done")
-    desk.ledger.settle(10)
-    assert (desk.ledger.depth, desk.notes()) == (0, [("late_outcome", "c-1", "responded")])
+    link = commands.connect()
+    commands.ask()
+    commands.ledger.settle()
+    commands.ledger.set_row("c-1", Row("failed", 1, "boot-z:9", Entry("gw-2", "1-1"), IMEI))
+    commands.answer(link, "done")
+    commands.ledger.settle(10)
+    assert (commands.ledger.depth, commands.notes()) == (0, [("late_outcome", "c-1", "responded")])
 
 
 def test_the_log_line_of_an_outcome_holds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:

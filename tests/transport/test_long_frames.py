@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transport.wire import FakeTransport, Wire
+from tests.transport.connection_rig import ConnectionRig, FakeTransport
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.long_frames import LIMIT, LongFrames
 from transport.connection.protocol import DeviceConnection
@@ -21,9 +21,11 @@ HEAD, REST = LONGEST[:9], LONGEST[9:]
 AT_ONCE = LIMIT // len(LONGEST)
 
 
-def begin(wire: Wire, count: int, begun: bytes = HEAD) -> list[tuple[DeviceConnection, FakeTransport]]:
+def begin(
+    connections: ConnectionRig, count: int, begun: bytes = HEAD
+) -> list[tuple[DeviceConnection, FakeTransport]]:
     """So many devices begin a frame."""
-    devices = [wire.ready(f"3520930{len(wire.sessions.by_imei):08}") for _ in range(count)]
+    devices = [connections.ready(f"3520930{len(connections.sessions.by_imei):08}") for _ in range(count)]
     for connection, _ in devices:
         connection.data_received(begun)
     return devices
@@ -34,14 +36,14 @@ def paused(devices: list[tuple[DeviceConnection, FakeTransport]]) -> list[bool]:
     return [transport.paused for _, transport in devices]
 
 
-async def test_a_frame_for_which_there_is_no_room_is_not_read(wire: Wire) -> None:
-    assert paused(begin(wire, AT_ONCE + 2)) == [False] * AT_ONCE + [True] * 2
+async def test_a_frame_for_which_there_is_no_room_is_not_read(connections: ConnectionRig) -> None:
+    assert paused(begin(connections, AT_ONCE + 2)) == [False] * AT_ONCE + [True] * 2
 
 
-async def test_a_frame_of_the_size_of_a_read_needs_no_room(wire: Wire) -> None:
-    begin(wire, AT_ONCE)
+async def test_a_frame_of_the_size_of_a_read_needs_no_room(connections: ConnectionRig) -> None:
+    begin(connections, AT_ONCE)
     frame = encode_answer(CODEC_12, "", bytes(READ_SIZE - len(encode_answer(CODEC_12, "", b""))))
-    assert (len(frame), paused(begin(wire, 1, frame[:-1]))) == (READ_SIZE, [False])
+    assert (len(frame), paused(begin(connections, 1, frame[:-1]))) == (READ_SIZE, [False])
 
 
 @pytest.mark.parametrize(
@@ -54,31 +56,31 @@ async def test_a_frame_of_the_size_of_a_read_needs_no_room(wire: Wire) -> None:
     ],
 )
 async def test_the_end_of_a_long_frame_resumes_the_first_waiting(
-    wire: Wire, end: Callable[[DeviceConnection], None]
+    connections: ConnectionRig, end: Callable[[DeviceConnection], None]
 ) -> None:
-    devices = begin(wire, AT_ONCE + 2)
+    devices = begin(connections, AT_ONCE + 2)
     end(devices[0][0])
     assert paused(devices)[1:] == [False] * AT_ONCE + [True]
 
 
-async def test_what_waits_for_room_is_not_read_for_any_other_reason(wire: Wire) -> None:
-    begin(wire, AT_ONCE)
-    [(device, transport)] = begin(wire, 1)
-    wire.context.backpressure.hold_all()
-    wire.context.backpressure.progress()
+async def test_what_waits_for_room_is_not_read_for_any_other_reason(connections: ConnectionRig) -> None:
+    begin(connections, AT_ONCE)
+    [(device, transport)] = begin(connections, 1)
+    connections.context.backpressure.hold_all()
+    connections.context.backpressure.progress()
     device.resume()
     assert transport.paused
 
 
-async def test_the_time_of_a_frame_does_not_run_while_it_waits_for_room(wire: Wire) -> None:
-    devices = begin(wire, AT_ONCE)
-    wire.at(FRAME_DEADLINE - 1)
-    [(late, _)] = begin(wire, 1)
+async def test_the_time_of_a_frame_does_not_run_while_it_waits_for_room(connections: ConnectionRig) -> None:
+    devices = begin(connections, AT_ONCE)
+    connections.at(FRAME_DEADLINE - 1)
+    [(late, _)] = begin(connections, 1)
     for connection, _ in devices:
         connection.connection_lost(None)
-    wire.at(2 * FRAME_DEADLINE - 2)
+    connections.at(2 * FRAME_DEADLINE - 2)
     assert not late.closed
-    wire.at(2 * FRAME_DEADLINE)
+    connections.at(2 * FRAME_DEADLINE)
     assert late.closed
 
 

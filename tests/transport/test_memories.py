@@ -7,7 +7,7 @@ import pytest
 from fsm.command import Command, decide
 from fsm.moves import Entry
 from fsm.reasons import QUEUE_FULL
-from tests.transport.desk import IMEI, Desk
+from tests.transport.command_rig import IMEI, CommandRig
 from transport import log_throttle
 from transport.commands import notes
 from transport.commands import offline as absent
@@ -36,13 +36,13 @@ def test_a_device_that_is_here_is_not_remembered_as_one_that_left() -> None:
     assert list(absent._left_at) == []
 
 
-def test_a_command_whose_device_has_left_has_no_connection(desk: Desk) -> None:
-    link = desk.connect(ready=False)
-    desk.ask()
-    desk.ledger.settle()
-    desk.hang_up(link)
-    [in_flight] = desk.dispatcher.offline.waiting(IMEI)
-    assert desk.dispatcher._queues.queue_with(in_flight) is None
+def test_a_command_whose_device_has_left_has_no_connection(commands: CommandRig) -> None:
+    link = commands.connect(ready=False)
+    commands.ask()
+    commands.ledger.settle()
+    commands.hang_up(link)
+    [in_flight] = commands.dispatcher.offline.waiting(IMEI)
+    assert commands.dispatcher._queues.queue_with(in_flight) is None
 
 
 def test_the_oldest_outcome_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,9 @@ def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.
     assert [str(number) for number in range(10) if left.expected(str(number), 100.0)] == ["7", "8", "9"]
 
 
-def test_notes_are_limited_for_so_many_devices_a_minute(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_are_limited_for_so_many_devices_a_minute(
+    commands: CommandRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(notes, "TALKERS", 2)
-    told = [desk.dispatcher._notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
+    told = [commands.dispatcher._notes._may_tell(imei) for imei in ("1", "2", "3", "1")]
     assert told == [True, True, False, True]

@@ -9,8 +9,8 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
-from tests.transport.desk import IMEI
-from tests.transport.wire import FRAME, RECORD, MakeWire, Wire
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import FRAME, RECORD, ConnectionRig, MakeConnections
 from transport.connection import protocol as protocols
 from transport.connection.backpressure import UNACKED_LIMIT
 from transport.connection.protocol import DeviceConnection
@@ -31,67 +31,67 @@ def damaged(frame: bytes) -> bytes:
 # Frames and their acknowledgements
 
 
-async def test_a_stored_frame_is_acknowledged_with_its_count(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_stored_frame_is_acknowledged_with_its_count(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(encode_avl(CODEC_8, [RECORD] * 3))
     assert transport.written == []
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert transport.written == [encode_ack(3)]
 
 
-async def test_frames_are_acknowledged_in_order(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_frames_are_acknowledged_in_order(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     for count in (2, 1, 3):
         connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
     for _ in range(3):
-        wire.telemetry.confirm()
+        connections.telemetry.confirm()
     assert transport.written == [encode_ack(2), encode_ack(1), encode_ack(3)]
 
 
-async def test_an_undecodable_frame_is_acknowledged_once_stored(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_an_undecodable_frame_is_acknowledged_once_stored(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     body = FRAME[8:-4]
     connection.data_received(encode_frame(body[:-1] + b"\x02"))
-    [batch] = wire.telemetry.batches
+    [batch] = connections.telemetry.batches
     assert (batch.kind, batch.reason, transport.written) == ("undecodable", b"count", [])
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert transport.written == [encode_ack(1)]
 
 
-async def test_a_bad_checksum_is_neither_stored_nor_acknowledged(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_bad_checksum_is_neither_stored_nor_acknowledged(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(damaged(FRAME))
-    assert (transport.written, wire.telemetry.batches, connection.closed) == ([], [], False)
+    assert (transport.written, connections.telemetry.batches, connection.closed) == ([], [], False)
 
 
-async def test_a_command_is_not_written_into_a_frame_that_has_begun(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_command_is_not_written_into_a_frame_that_has_begun(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(FRAME[:20])
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     assert (connection.writable, transport.written) == (False, [])
     connection.data_received(FRAME[20:])
-    wire.telemetry.confirm()
-    wire.desk.ledger.settle()
+    connections.telemetry.confirm()
+    connections.commands.ledger.settle()
     assert [len(data) for data in transport.written] == [4, len(transport.written[-1])]
 
 
-async def test_no_command_comes_before_the_first_acknowledgement(wire: Wire) -> None:
-    connection, transport = wire.welcome()
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+async def test_no_command_comes_before_the_first_acknowledgement(connections: ConnectionRig) -> None:
+    connection, transport = connections.welcome()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     assert (connection.writable, transport.written) == (False, [])
     connection.data_received(FRAME)
-    wire.telemetry.confirm()
-    wire.desk.ledger.settle()
+    connections.telemetry.confirm()
+    connections.commands.ledger.settle()
     assert transport.written[:1] == [encode_ack(1)]
     assert len(transport.written) == 2
 
 
 async def test_tcp_acknowledged_bytes_are_counted_exactly(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+    connections: ConnectionRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection, _ = wire.ready()
+    connection, _ = connections.ready()
     unread = 0
     monkeypatch.setattr("transport.connection.protocol.unacknowledged", lambda transport: unread)
     offset = connection.send(b"command")
@@ -101,31 +101,31 @@ async def test_tcp_acknowledged_bytes_are_counted_exactly(
     assert connection.acknowledged(offset - 1)
 
 
-async def test_a_device_reads_01_before_its_first_acknowledgement(wire: Wire) -> None:
-    connection, transport = wire.identify()
+async def test_a_device_reads_01_before_its_first_acknowledgement(connections: ConnectionRig) -> None:
+    connection, transport = connections.identify()
     connection.data_received(FRAME)
     await asyncio.sleep(0)
-    assert (transport.written, transport.paused, wire.telemetry.batches) == ([], True, [])
+    assert (transport.written, transport.paused, connections.telemetry.batches) == ([], True, [])
     connection.registered(RegisterResult(Registered.FAILED))
     await asyncio.sleep(0)
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert (transport.written, transport.paused) == ([ACCEPT, encode_ack(1)], False)
 
 
-async def test_what_is_not_stored_when_a_connection_ends_is_dropped(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_what_is_not_stored_when_a_connection_ends_is_dropped(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(FRAME * 2)
-    assert [batch.cancelled for batch in wire.telemetry.batches] == [False, False]
+    assert [batch.cancelled for batch in connections.telemetry.batches] == [False, False]
     connection.connection_lost(None)
-    assert [batch.cancelled for batch in wire.telemetry.batches] == [True, True]
+    assert [batch.cancelled for batch in connections.telemetry.batches] == [True, True]
 
 
 async def test_a_device_is_let_in_though_the_registry_does_not_answer(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocols, "ACCEPT_DELAY", 0.001)
-    wire = Wire(frozen)
-    _, transport = wire.identify()
+    connections = ConnectionRig(frozen)
+    _, transport = connections.identify()
     assert transport.written == []
     said: asyncio.Queue[bytes] = asyncio.Queue()
     monkeypatch.setattr(transport, "write", said.put_nowait)
@@ -136,8 +136,8 @@ async def test_a_device_is_let_in_though_the_registry_does_not_answer(
 # How much of a device is read
 
 
-async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_device_is_read_on_while_its_frames_are_stored(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(FRAME * (UNACKED_LIMIT - 1))
     assert not transport.paused
     connection.data_received(FRAME)
@@ -145,21 +145,23 @@ async def test_a_device_is_read_on_while_its_frames_are_stored(wire: Wire) -> No
 
 
 @pytest.mark.parametrize(("pending", "paused"), [(LIMIT - 1000, False), (LIMIT, True)])
-async def test_a_full_backlog_stops_all_reading(wire: Wire, pending: int, paused: bool) -> None:
-    connection, transport = wire.ready()
-    wire.context.backlog.bytes = pending
+async def test_a_full_backlog_stops_all_reading(
+    connections: ConnectionRig, pending: int, paused: bool
+) -> None:
+    connection, transport = connections.ready()
+    connections.context.backlog.bytes = pending
     connection.data_received(FRAME)
     assert transport.paused is paused
 
 
-async def test_noise_that_is_no_frame_ends_the_connection(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_noise_that_is_no_frame_ends_the_connection(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(b"\x00\x00\x00\x01")
     assert (connection.close_reason, transport.closing) == ("protocol_error", True)
 
 
-async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_so_many_bad_checksums_in_a_row_end_the_connection(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1) + FRAME)
     connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1))
     assert not connection.closed
@@ -170,51 +172,53 @@ async def test_so_many_bad_checksums_in_a_row_end_the_connection(wire: Wire) -> 
 # How many connections there may be
 
 
-async def test_connections_beyond_the_limit_are_closed(make_wire: MakeWire) -> None:
-    wire = make_wire(max_connections=2)
-    first, _ = wire.accept_from("10.0.0.1")
-    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
+async def test_connections_beyond_the_limit_are_closed(make_connections: MakeConnections) -> None:
+    connections = make_connections(max_connections=2)
+    first, _ = connections.accept_from("10.0.0.1")
+    assert [connections.accept_from(host)[1].aborted for host in ("10.0.0.2", "10.0.0.3")] == [False, True]
     first.connection_lost(None)
-    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
+    assert [connections.accept_from(host)[1].aborted for host in ("10.0.0.4", "10.0.0.5")] == [False, True]
 
 
-async def test_connections_beyond_the_limit_of_an_address_are_closed(make_wire: MakeWire) -> None:
-    wire = make_wire(max_connections_per_ip=1)
-    first, _ = wire.accept_from("10.0.0.1")
-    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
+async def test_connections_beyond_the_limit_of_an_address_are_closed(
+    make_connections: MakeConnections,
+) -> None:
+    connections = make_connections(max_connections_per_ip=1)
+    first, _ = connections.accept_from("10.0.0.1")
+    assert [connections.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.2")] == [True, False]
     first.connection_lost(None)
-    assert [wire.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
+    assert [connections.accept_from(host)[1].aborted for host in ("10.0.0.1", "10.0.0.1")] == [False, True]
 
 
-async def test_a_refused_connection_takes_no_room(make_wire: MakeWire) -> None:
-    wire = make_wire(max_connections=1)
-    wire.accept_from("10.0.0.1")
-    second, _ = wire.accept_from("10.0.0.2")
+async def test_a_refused_connection_takes_no_room(make_connections: MakeConnections) -> None:
+    connections = make_connections(max_connections=1)
+    connections.accept_from("10.0.0.1")
+    second, _ = connections.accept_from("10.0.0.2")
     second.connection_lost(None)
-    assert (wire.accept_from("10.0.0.3")[1].aborted, wire.sessions.connected) == (True, 1)
+    assert (connections.accept_from("10.0.0.3")[1].aborted, connections.sessions.connected) == (True, 1)
 
 
 # Which connection is the device's
 
 
-async def test_the_end_of_an_older_session_leaves_the_newer_registered(wire: Wire) -> None:
-    older, _ = wire.ready()
-    newer, _ = wire.identify()
+async def test_the_end_of_an_older_session_leaves_the_newer_registered(connections: ConnectionRig) -> None:
+    older, _ = connections.ready()
+    newer, _ = connections.identify()
     assert (older.close_reason, newer.closed) == ("superseded", False)
-    assert wire.registrar.unregistered == []
-    assert wire.desk.dispatcher.links.get(IMEI) is newer
+    assert connections.registrar.unregistered == []
+    assert connections.commands.dispatcher.links.get(IMEI) is newer
     older.connection_lost(None)
-    assert wire.registrar.unregistered == []
+    assert connections.registrar.unregistered == []
     newer.connection_lost(None)
-    assert wire.registrar.unregistered == [(IMEI, newer.session_id)]
+    assert connections.registrar.unregistered == [(IMEI, newer.session_id)]
 
 
-async def test_a_registry_reply_closes_only_the_session_that_asked(wire: Wire) -> None:
+async def test_a_registry_reply_closes_only_the_session_that_asked(connections: ConnectionRig) -> None:
     def reconciled(link: DeviceConnection) -> None:
-        wire.sessions.reconciled(link.session_id, IMEI, SUPERSEDED)
+        connections.sessions.reconciled(link.session_id, IMEI, SUPERSEDED)
 
-    older, _ = wire.ready()
-    newer, _ = wire.ready()
+    older, _ = connections.ready()
+    newer, _ = connections.ready()
     reconciled(older)
     assert not newer.closed
     reconciled(newer)

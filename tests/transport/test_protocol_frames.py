@@ -9,7 +9,7 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
-from tests.transport.wire import FRAME, Wire
+from tests.transport.connection_rig import FRAME, ConnectionRig
 from transport.connection.timeouts import STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.frame import encode_frame
@@ -21,48 +21,48 @@ SKIPPED = encode_frame(bytes((0x0D, 1, 6, 0, 0, 0, 0, 1)))
 
 
 @pytest.fixture
-async def wire(frozen: FrozenDateTimeFactory) -> Wire:
-    return Wire(frozen, reconnect_grace=600.0)
+async def connections(frozen: FrozenDateTimeFactory) -> ConnectionRig:
+    return ConnectionRig(frozen, reconnect_grace=600.0)
 
 
-async def test_behind_the_frame_that_ends_a_connection_nothing_is_stored(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_behind_the_frame_that_ends_a_connection_nothing_is_stored(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(DAMAGED * BAD_FRAMES_LIMIT + FRAME)
-    assert (connection.close_reason, wire.telemetry.batches) == ("protocol_error", [])
+    assert (connection.close_reason, connections.telemetry.batches) == ("protocol_error", [])
 
 
-async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(FRAME)
     connection.close("idle")
-    wire.telemetry.confirm()
-    assert (transport.written, wire.context.frames) == ([], 2)
+    connections.telemetry.confirm()
+    assert (transport.written, connections.context.frames) == ([], 2)
 
 
 # When a device gets its commands
 
 
-async def test_a_device_without_records_gets_commands_too(wire: Wire) -> None:
-    connection, transport = wire.welcome()
+async def test_a_device_without_records_gets_commands_too(connections: ConnectionRig) -> None:
+    connection, transport = connections.welcome()
     connection.data_received(SKIPPED[:5])
     connection.data_received(SKIPPED[5:])
-    wire.desk.ask()
-    wire.desk.ledger.settle()
-    wire.at(9.9)
+    connections.commands.ask()
+    connections.commands.ledger.settle()
+    connections.at(9.9)
     assert connection.session.state == IDENTIFIED
-    wire.at(10)
-    wire.desk.ledger.settle()
+    connections.at(10)
+    connections.commands.ledger.settle()
     assert (connection.session.state, len(transport.written)) == (READY, 1)
 
 
-async def test_a_command_is_written_behind_a_frame_of_any_kind(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_command_is_written_behind_a_frame_of_any_kind(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(SKIPPED[:5])
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     assert transport.written == []
     connection.data_received(SKIPPED[5:])
-    wire.desk.ledger.settle()
+    connections.commands.ledger.settle()
     assert len(transport.written) == 1
 
 
@@ -71,37 +71,37 @@ async def test_the_grace_of_a_device_without_records_is_its_own(
     frozen: FrozenDateTimeFactory, grace: float
 ) -> None:
     """Shorter or longer than the time that it had to name itself."""
-    wire = Wire(frozen, ready_grace=grace)
-    connection, _ = wire.identify()
-    wire.at(grace - 0.1)
+    connections = ConnectionRig(frozen, ready_grace=grace)
+    connection, _ = connections.identify()
+    connections.at(grace - 0.1)
     assert connection.session.state == IDENTIFIED
-    wire.at(grace)
+    connections.at(grace)
     assert connection.session.state == READY
 
 
 async def test_bytes_after_a_command_do_not_hide_its_arrival(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+    connections: ConnectionRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection, transport = wire.ready()
+    connection, transport = connections.ready()
     monkeypatch.setattr("transport.connection.protocol.unacknowledged", lambda _: len(transport.written[-1]))
     offset = connection.send(b"command")
     assert not connection.acknowledged(offset)
     connection.data_received(FRAME)
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert (transport.written[-1], connection.acknowledged(offset)) == (encode_ack(1), True)
 
 
 # The first byte and the last
 
 
-async def test_a_device_is_greeted_as_soon_as_it_is_registered(wire: Wire) -> None:
-    connection, transport = wire.identify()
+async def test_a_device_is_greeted_as_soon_as_it_is_registered(connections: ConnectionRig) -> None:
+    connection, transport = connections.identify()
     connection.registered(RegisterResult(Registered.REGISTERED))
     assert transport.written == [ACCEPT]
 
 
-async def test_a_closed_device_gets_no_handshake_reply(wire: Wire) -> None:
-    connection, transport = wire.identify()
+async def test_a_closed_device_gets_no_handshake_reply(connections: ConnectionRig) -> None:
+    connection, transport = connections.identify()
     connection.close("idle")
     connection.registered(RegisterResult(Registered.REGISTERED))
     assert transport.written == []
@@ -111,30 +111,32 @@ async def test_a_closed_device_gets_no_handshake_reply(wire: Wire) -> None:
     ("reason", "aborted"),
     [("shutdown", False), ("protocol_error", False), ("rejected", False), ("idle", True), ("fenced", True)],
 )
-async def test_a_slow_device_reads_why_it_is_closed(wire: Wire, reason: str, aborted: bool) -> None:
-    connection, transport = wire.ready()
+async def test_a_slow_device_reads_why_it_is_closed(
+    connections: ConnectionRig, reason: str, aborted: bool
+) -> None:
+    connection, transport = connections.ready()
     transport.unread = 1
     connection.close(reason)
     assert (transport.closing, transport.aborted) == (True, aborted)
 
 
-async def test_a_lost_connection_is_not_closed_again(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_a_lost_connection_is_not_closed_again(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.connection_lost(None)
     connection.close("idle")
-    assert (wire.sessions.closing, connection.close_reason) == (set(), "device_closed")
+    assert (connections.sessions.closing, connection.close_reason) == (set(), "device_closed")
 
 
 # How long a device waits for the store
 
 
 @pytest.fixture
-def stalled(wire: Wire) -> Wire:
-    wire.telemetry.healthy = False
-    return wire
+def stalled(connections: ConnectionRig) -> ConnectionRig:
+    connections.telemetry.healthy = False
+    return connections
 
 
-async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled: Wire) -> None:
+async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled: ConnectionRig) -> None:
     connection, transport = stalled.ready()
     connection.data_received(FRAME * 2)
     stalled.at(30)
@@ -145,7 +147,7 @@ async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled:
     assert connection.close_reason == "store_unavailable"
 
 
-async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: Wire) -> None:
+async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: ConnectionRig) -> None:
     connection, _ = stalled.ready()
     connection.data_received(FRAME)
     stalled.at(30)
@@ -154,7 +156,7 @@ async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: Wire
     assert connection.close_reason == "store_unavailable"
 
 
-async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: Wire) -> None:
+async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: ConnectionRig) -> None:
     connection, _ = stalled.ready()
     connection.data_received(FRAME)
     stalled.telemetry.confirm()
@@ -163,12 +165,12 @@ async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: W
 
 
 async def test_a_device_that_sends_is_not_idle(frozen: FrozenDateTimeFactory) -> None:
-    wire = Wire(frozen, idle_timeout=60.0)
-    connection, _ = wire.ready()
-    wire.at(40)
+    connections = ConnectionRig(frozen, idle_timeout=60.0)
+    connection, _ = connections.ready()
+    connections.at(40)
     connection.data_received(SKIPPED)
     frozen.tick(timedelta(seconds=40))
-    wire.timeouts.sweep(wire.desk.clock.monotonic())
+    connections.timeouts.sweep(connections.commands.clock.monotonic())
     assert not connection.closed
-    wire.at(100)
+    connections.at(100)
     assert connection.close_reason == "idle"

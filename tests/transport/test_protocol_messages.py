@@ -20,7 +20,7 @@ from tests.serial_port import (
     WRONG_SIZE,
     spoken,
 )
-from tests.transport.wire import FRAME, Wire
+from tests.transport.connection_rig import FRAME, ConnectionRig
 from transport.connection.backpressure import UNACKED_LIMIT
 from transport.connection.pending import refuse
 from transport.teltonika.command import encode_answer
@@ -52,117 +52,119 @@ def fields_of(batch: PendingFrame) -> list[dict[str, str]]:
     ids=["codec 12", "codec 13", "merged", "merged codec 13", "camera", "codec 14"],
 )
 async def test_a_device_message_is_stored_and_not_acknowledged(
-    wire: Wire, frame: bytes, codec: bytes, kind: str, entries: list[dict[str, str]]
+    connections: ConnectionRig, frame: bytes, codec: bytes, kind: str, entries: list[dict[str, str]]
 ) -> None:
-    connection, transport = wire.ready()
+    connection, transport = connections.ready()
     connection.data_received(frame)
-    [batch] = wire.telemetry.batches
+    [batch] = connections.telemetry.batches
     assert (batch.codec, batch.kind, batch.owed) == (codec, kind, False)
     assert fields_of(batch) == entries
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert (transport.written, connection.closed) == ([], False)
 
 
-async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(wire: Wire) -> None:
-    connection, _ = wire.ready()
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     connection.data_received(spoken(12, b"OK") + SENSOR)
-    wire.desk.ledger.settle()
-    assert wire.desk.ledger.events("c-1")[-1].response == "OK"
-    [batch] = wire.telemetry.batches
+    connections.commands.ledger.settle()
+    assert connections.commands.ledger.events("c-1")[-1].response == "OK"
+    [batch] = connections.telemetry.batches
     assert fields_of(batch) == [{"type": "06", "text": SENSOR_TEXT}]
 
 
-async def test_merged_messages_are_no_answer(wire: Wire) -> None:
-    connection, _ = wire.ready()
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+async def test_merged_messages_are_no_answer(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     connection.data_received(MERGED)
-    wire.desk.ledger.settle()
-    assert wire.desk.life()[-1] == "sent maybe_sent"
-    assert len(wire.telemetry.batches[0].bodies) == 2
+    connections.commands.ledger.settle()
+    assert connections.commands.life()[-1] == "sent maybe_sent"
+    assert len(connections.telemetry.batches[0].bodies) == 2
 
 
-async def test_messages_do_not_hold_up_a_command(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_messages_do_not_hold_up_a_command(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     connection.data_received(SENSOR)
-    wire.desk.ask()
-    wire.desk.ledger.settle()
+    connections.commands.ask()
+    connections.commands.ledger.settle()
     assert len(transport.written) == 1
 
 
 @pytest.mark.parametrize("codec", [0x0C, 0x0D, 0x0E, 0x0F])
-async def test_an_unreadable_message_is_kept_and_not_acknowledged(wire: Wire, codec: int) -> None:
-    connection, transport = wire.ready()
+async def test_an_unreadable_message_is_kept_and_not_acknowledged(
+    connections: ConnectionRig, codec: int
+) -> None:
+    connection, transport = connections.ready()
     body = bytes((codec, 1, 6, 0, 0, 0, 9)) + b"short" + b"\x01"
     connection.data_received(encode_frame(body))
-    [batch] = wire.telemetry.batches
+    [batch] = connections.telemetry.batches
     assert (batch.kind, batch.reason, batch.codec, batch.bodies) == (
         "undecodable",
         b"size",
         b"%d" % codec,
         [body],
     )
-    wire.telemetry.confirm()
+    connections.telemetry.confirm()
     assert (transport.written, connection.closed) == ([], False)
 
 
-async def test_the_frame_of_a_wrong_size_from_the_field_is_kept(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_the_frame_of_a_wrong_size_from_the_field_is_kept(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(WRONG_SIZE)
-    assert [batch.bodies for batch in wire.telemetry.batches] == [[WRONG_SIZE[8:-4]]]
+    assert [batch.bodies for batch in connections.telemetry.batches] == [[WRONG_SIZE[8:-4]]]
 
 
-async def test_messages_and_records_are_handed_over_in_order(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_messages_and_records_are_handed_over_in_order(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(SENSOR + FRAME + BUFFERED)
-    assert [batch.kind for batch in wire.telemetry.batches] == ["serial", "record", "serial"]
+    assert [batch.kind for batch in connections.telemetry.batches] == ["serial", "record", "serial"]
 
 
-async def test_a_close_drops_records_but_keeps_messages(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_a_close_drops_records_but_keeps_messages(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(SENSOR + FRAME + WRONG_SIZE)
     connection.connection_lost(None)
-    assert [batch.cancelled for batch in wire.telemetry.batches] == [False, True, False]
+    assert [batch.cancelled for batch in connections.telemetry.batches] == [False, True, False]
     for _ in range(3):
-        wire.telemetry.confirm()
+        connections.telemetry.confirm()
 
 
-async def test_a_device_with_many_unstored_messages_is_paused(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_a_device_with_many_unstored_messages_is_paused(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     for _ in range(UNACKED_LIMIT):
         assert not transport.paused
         connection.data_received(SENSOR)
     assert transport.paused
-    wire.telemetry.confirm()
-    wire.at(1)
+    connections.telemetry.confirm()
+    connections.at(1)
     assert not transport.paused
 
 
-async def test_a_full_backlog_pauses_a_device_that_speaks(wire: Wire) -> None:
-    connection, transport = wire.ready()
-    wire.context.backlog.bytes = LIMIT + 1
+async def test_a_full_backlog_pauses_a_device_that_speaks(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
+    connections.context.backlog.bytes = LIMIT + 1
     connection.data_received(BUFFERED)
     assert transport.paused
 
 
-async def test_refused_messages_are_counted_and_the_device_stays(wire: Wire) -> None:
-    connection, transport = wire.ready()
+async def test_refused_messages_are_counted_and_the_device_stays(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
     for _ in range(UNACKED_LIMIT - 1):
         connection.data_received(MERGED)
-        refuse(wire.context, wire.telemetry.batches.pop())
+        refuse(connections.context, connections.telemetry.batches.pop())
     connection.data_received(SENSOR)
     assert (connection.closed, transport.paused) == (False, False)
-    assert _value(wire, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)
+    assert _value(connections, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)
 
 
-async def test_messages_are_counted_by_codec(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_messages_are_counted_by_codec(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(MERGED + SENSOR + BUFFERED)
-    assert _value(wire, "device_messages_total", codec="12") == 3
-    assert _value(wire, "device_messages_total", codec="13") == 1
+    assert _value(connections, "device_messages_total", codec="12") == 3
+    assert _value(connections, "device_messages_total", codec="13") == 1
 
 
-def _value(wire: Wire, name: str, **labels: Any) -> float | None:
-    return wire.desk.metrics.registry.get_sample_value(f"teltonika_{name}", labels)
+def _value(connections: ConnectionRig, name: str, **labels: Any) -> float | None:
+    return connections.commands.metrics.registry.get_sample_value(f"teltonika_{name}", labels)

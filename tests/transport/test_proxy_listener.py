@@ -14,10 +14,19 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
-from tests.transport.desk import IMEI
-from tests.transport.door import LOCAL, Door, Run, Streams, answer, gateway_files, trusting, until
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import FRAME
+from tests.transport.listener_rig import (
+    LOCAL,
+    ListenerRig,
+    Run,
+    Streams,
+    gateway_files,
+    read_to_end,
+    trusting,
+    until,
+)
 from tests.transport.proxy_headers import BAD, V4, V6, v2
-from tests.transport.wire import FRAME
 from transport.settings import Address
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.handshake import ACCEPT, encode_handshake
@@ -28,10 +37,10 @@ LINE = b"PROXY TCP4 198.51.100.22 203.0.113.7 35646 5027\r\n"
 HELLO = encode_handshake(IMEI)
 
 
-def door(frozen: FrozenDateTimeFactory, files: Files, **given: object) -> Door:
+def rig(frozen: FrozenDateTimeFactory, files: Files, **given: object) -> ListenerRig:
     """A gateway with listeners for proxies."""
     own = {"tls_proxy_listen": (LOCAL,), "proxy_trust": TRUST, **gateway_files(files)}
-    return Door(frozen, **(own | given))
+    return ListenerRig(frozen, **(own | given))
 
 
 @asynccontextmanager
@@ -62,25 +71,25 @@ def test_a_session_behind_a_proxy_has_the_address_of_its_device(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, header: bytes, peer: str | None, pieces: str
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files) as it, proxy(it.bound.proxy[0]) as (reader, writer):
+        async with rig(frozen, files) as it, proxy(it.bound.proxy[0]) as (reader, writer):
             data = header + HELLO + FRAME
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for at in range(0, len(data), 1 if pieces == "byte by byte" else len(data)):
                 writer.write(data[at : at + 1] if pieces == "byte by byte" else data)
                 await asyncio.sleep(0)
             assert await reader.readexactly(1) == ACCEPT
-            await until(lambda: it.wire.telemetry.batches)
-            it.wire.telemetry.confirm()
+            await until(lambda: it.connections.telemetry.batches)
+            it.connections.telemetry.confirm()
             assert await reader.readexactly(4) == encode_ack(1)
             host, port = writer.get_extra_info("sockname")
-            assert it.wire.session_log[0].peer == (peer or f"{host}:{port}")
+            assert it.connections.session_log[0].peer == (peer or f"{host}:{port}")
 
     run(scenario())
 
 
 def test_tls_begins_behind_the_header(run: Run, frozen: FrozenDateTimeFactory, files: Files) -> None:
     async def scenario() -> None:
-        async with door(frozen, files) as it:
+        async with rig(frozen, files) as it:
             sock = socket.create_connection(it.bound.tls_proxy[0])
             sock.sendall(v2(V4))
             sock.setblocking(False)
@@ -90,7 +99,7 @@ def test_tls_begins_behind_the_header(run: Run, frozen: FrozenDateTimeFactory, f
             )
             writer.write(HELLO)
             assert await reader.readexactly(1) == ACCEPT
-            session = it.wire.sessions.by_imei[IMEI]
+            session = it.connections.sessions.by_imei[IMEI]
             assert (session.secure, session.peer) == (True, "198.51.100.22:35646")
             writer.transport.abort()
 
@@ -101,20 +110,20 @@ def test_the_limit_counts_the_device_address_not_the_proxy(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files, max_connections_per_ip=1) as it:
+        async with rig(frozen, files, max_connections_per_ip=1) as it:
             listener = it.bound.proxy[0]
             async with proxy(listener) as _, proxy(listener) as _, proxy(listener, LINE) as _:
-                await until(lambda: len(it.wire.sessions.unidentified) == 1)
+                await until(lambda: len(it.connections.sessions.unidentified) == 1)
                 with capture_logs() as logs:
                     async with proxy(listener, LINE + HELLO) as (reader, _):
-                        assert await answer(reader) == b""
+                        assert await read_to_end(reader) == b""
                 assert [(line["event"], line["address"]) for line in logs] == [
                     ("turned_away", "198.51.100.22")
                 ]
                 async with proxy(listener, v2(V6, family=0x21) + HELLO) as (reader, _):
                     assert await reader.readexactly(1) == ACCEPT
-            await until(lambda: not it.wire.sessions.connected)
-            assert it.wire.sessions.admission._unidentified == {}
+            await until(lambda: not it.connections.sessions.connected)
+            assert it.connections.sessions.admission._unidentified == {}
 
     run(scenario())
 
@@ -123,16 +132,16 @@ def test_an_untrusted_proxy_is_closed_and_logged_once_a_minute(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files) as it:
+        async with rig(frozen, files) as it:
             with capture_logs() as logs:
                 for _ in range(3):
                     async with proxy(it.bound.proxy[0], LINE + HELLO, host="127.0.0.9") as (reader, _):
-                        assert await answer(reader) == b""
+                        assert await read_to_end(reader) == b""
             assert [(line["event"], line["reason"], line["log_level"]) for line in logs] == [
                 ("proxy_refused", "untrusted", "warning")
             ]
             assert logs[0]["peer"].startswith("127.0.0.9:")
-            assert (it.wire.sessions.connected, it.wire.session_log) == (0, [])
+            assert (it.connections.sessions.connected, it.connections.session_log) == (0, [])
 
     run(scenario())
 
@@ -146,16 +155,16 @@ def test_a_header_that_is_none_costs_its_connection_alone(
     data, reason = BAD[name]
 
     async def scenario() -> None:
-        async with door(frozen, files) as it, proxy(it.bound.proxy[0], LINE + HELLO) as (device, _):
+        async with rig(frozen, files) as it, proxy(it.bound.proxy[0], LINE + HELLO) as (device, _):
             assert await device.readexactly(1) == ACCEPT
             with capture_logs() as logs:
                 for _ in range(2):
                     async with proxy(it.bound.proxy[0], data) as (reader, _):
-                        assert await answer(reader) == b""
+                        assert await read_to_end(reader) == b""
             assert [(line["event"], line["reason"]) for line in logs] == [("proxy_refused", reason)]
-            metrics = it.wire.desk.metrics.registry
+            metrics = it.connections.commands.metrics.registry
             assert metrics.get_sample_value("teltonika_proxy_refused_total", {"reason": reason}) == 2
-            assert (it.wire.sessions.connected, list(it.wire.sessions.by_imei)) == (1, [IMEI])
+            assert (it.connections.sessions.connected, list(it.connections.sessions.by_imei)) == (1, [IMEI])
 
     run(scenario())
 
@@ -166,16 +175,16 @@ def test_a_check_of_a_balancer_writes_no_line(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, data: bytes, reset: bool
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files) as it:
+        async with rig(frozen, files) as it:
             with capture_logs() as logs:
                 sock = socket.create_connection(it.bound.proxy[0])
                 if reset:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 sock.sendall(data)
-                await until(lambda: it.wire.sessions.connected)
+                await until(lambda: it.connections.sessions.connected)
                 sock.close()
-                await until(lambda: not it.wire.sessions.connected)
-            assert (logs, it.wire.session_log) == ([], [])
+                await until(lambda: not it.connections.sessions.connected)
+            assert (logs, it.connections.session_log) == ([], [])
 
     run(scenario())
 
@@ -184,14 +193,14 @@ def test_a_missing_header_ends_with_the_handshake_timeout(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files, handshake_timeout=0.2) as it:
+        async with rig(frozen, files, handshake_timeout=0.2) as it:
             with capture_logs() as logs:
                 async with proxy(it.bound.proxy[0], LINE[:-1]) as (reader, _):
-                    assert await answer(reader) == b""
+                    assert await read_to_end(reader) == b""
             assert [(line["event"], line["reason"]) for line in logs] == [
                 ("proxy_refused", "handshake_timeout")
             ]
-            assert it.wire.sessions.connected == 0
+            assert it.connections.sessions.connected == 0
 
     run(scenario())
 
@@ -200,10 +209,10 @@ def test_a_closing_listener_ends_connections_without_a_header(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
     async def scenario() -> None:
-        async with door(frozen, files) as it, proxy(it.bound.proxy[0], LINE[:9]) as (reader, _):
-            await until(lambda: it.wire.sessions.connected)
+        async with rig(frozen, files) as it, proxy(it.bound.proxy[0], LINE[:9]) as (reader, _):
+            await until(lambda: it.connections.sessions.connected)
             it.listeners.close()
-            assert await answer(reader) == b""
-            await until(lambda: not it.wire.sessions.connected)
+            assert await read_to_end(reader) == b""
+            await until(lambda: not it.connections.sessions.connected)
 
     run(scenario())

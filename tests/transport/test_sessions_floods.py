@@ -10,8 +10,8 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import STORE_UNAVAILABLE
-from tests.transport.desk import START
-from tests.transport.wire import FRAME, FakeTransport, Wire
+from tests.transport.command_rig import START
+from tests.transport.connection_rig import FRAME, ConnectionRig, FakeTransport
 from transport.connection import admission
 from transport.connection.pending import refuse
 from transport.connection.protocol import DeviceConnection
@@ -24,32 +24,34 @@ async def test_the_default_limit_is_the_number_of_open_files(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "raise_descriptor_limit", lambda: 2)
-    wire = Wire(frozen, max_connections=0)
-    visitors = [wire.accept() for _ in range(3)]
+    connections = ConnectionRig(frozen, max_connections=0)
+    visitors = [connections.accept() for _ in range(3)]
     assert [transport.aborted for _, transport in visitors] == [False, False, True]
-    assert wire.desk.metrics.registry.get_sample_value("teltonika_connections_turned_away_total") == 1
+    assert (
+        connections.commands.metrics.registry.get_sample_value("teltonika_connections_turned_away_total") == 1
+    )
     visitors[0][0].connection_lost(None)
-    assert not wire.accept()[1].aborted
+    assert not connections.accept()[1].aborted
 
 
 async def test_thousands_of_deadlines_are_handled_over_many_turns(
-    wire: Wire, frozen: FrozenDateTimeFactory
+    connections: ConnectionRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    visitors = [wire.accept()[0] for _ in range(2 * DUE_AT_ONCE + 1)]
+    visitors = [connections.accept()[0] for _ in range(2 * DUE_AT_ONCE + 1)]
     frozen.move_to(START + timedelta(seconds=10))
-    now, told = wire.desk.clock.monotonic(), []
-    while wire.timeouts.sweep(now):
+    now, told = connections.commands.clock.monotonic(), []
+    while connections.timeouts.sweep(now):
         told.append(sum(visitor.closed for visitor in visitors))
     assert told == [DUE_AT_ONCE, 2 * DUE_AT_ONCE]
     assert all(visitor.closed for visitor in visitors)
 
 
-async def test_unidentified_devices_are_logged_once_a_minute(wire: Wire) -> None:
+async def test_unidentified_devices_are_logged_once_a_minute(connections: ConnectionRig) -> None:
     hosts, words = ("10.0.0.1", "10.0.0.2"), (b"GET / HTTP/1.1", b"\x16\x03\x01")
     with capture_logs() as logs:
         for second, host, word in product((0, 1, 59, 61), hosts, words):
-            wire.at(second)
-            stranger, transport = DeviceConnection(wire.context), FakeTransport()
+            connections.at(second)
+            stranger, transport = DeviceConnection(connections.context), FakeTransport()
             transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
             stranger.connection_made(transport)
             stranger.data_received(word)
@@ -62,17 +64,17 @@ async def test_unidentified_devices_are_logged_once_a_minute(wire: Wire) -> None
 # Frames that the store refuses
 
 
-async def test_a_refused_frame_of_an_old_session_spares_the_newer(wire: Wire) -> None:
-    older, _ = wire.ready()
+async def test_a_refused_frame_of_an_old_session_spares_the_newer(connections: ConnectionRig) -> None:
+    older, _ = connections.ready()
     older.data_received(FRAME)
-    newer, _ = wire.welcome()
+    newer, _ = connections.welcome()
     newer.data_received(FRAME)
-    refuse(wire.context, wire.telemetry.batches[0])
+    refuse(connections.context, connections.telemetry.batches[0])
     assert not newer.closed
 
 
-async def test_a_refused_frame_closes_the_session_that_waits_for_it(wire: Wire) -> None:
-    connection, _ = wire.ready()
+async def test_a_refused_frame_closes_the_session_that_waits_for_it(connections: ConnectionRig) -> None:
+    connection, _ = connections.ready()
     connection.data_received(FRAME)
-    refuse(wire.context, wire.telemetry.batches[0])
+    refuse(connections.context, connections.telemetry.batches[0])
     assert connection.close_reason == STORE_UNAVAILABLE

@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 
-from tests.transport.door import gateway_files
-from tests.transport.wire import FakeTransport, Wire
+from tests.transport.connection_rig import ConnectionRig, FakeTransport
+from tests.transport.listener_rig import gateway_files
 from transport.connection import tcp
 from transport.connection.listener import Listener
 from transport.connection.tcp import (
@@ -78,7 +78,7 @@ async def test_a_closed_listener_without_files_stays_closed(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with bind(*LOCAL) as sock:
-        listener = Listener(Wire(frozen).context, sock, {})
+        listener = Listener(ConnectionRig(frozen).context, sock, {})
         loop = asyncio.get_running_loop()
         listener._sock = cast(Any, SimpleNamespace(accept=accept, fileno=sock.fileno))
         listener._accept()

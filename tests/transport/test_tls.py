@@ -21,9 +21,18 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from tests.rig.certificates import FAR_AHEAD, LONG_AGO, RECENTLY, revocation_list, write_pair
-from tests.transport.desk import IMEI
-from tests.transport.door import LOCAL, Door, Run, answer, gateway_files, greet, trusting, until
-from tests.transport.wire import FRAME
+from tests.transport.command_rig import IMEI
+from tests.transport.connection_rig import FRAME
+from tests.transport.listener_rig import (
+    LOCAL,
+    ListenerRig,
+    Run,
+    gateway_files,
+    identify,
+    read_to_end,
+    trusting,
+    until,
+)
 from transport.cli import cli
 from transport.connection import tls
 from transport.connection.file_reader import NotRead
@@ -35,20 +44,20 @@ from transport.settings import Settings
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 
 
-async def visit(door: Door, context: ssl.SSLContext) -> None:
-    async with door.device(context) as streams:
-        await greet(streams)
+async def visit(rig: ListenerRig, context: ssl.SSLContext) -> None:
+    async with rig.device(context) as streams:
+        await identify(streams)
 
 
 def test_a_device_reports_and_is_acknowledged_over_tls(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        door = Door(frozen, **gateway_files(files))
-        async with door, door.device(trusting(files)) as streams:
-            await greet(streams)
+        rig = ListenerRig(frozen, **gateway_files(files))
+        async with rig, rig.device(trusting(files)) as streams:
+            await identify(streams)
             reader, writer = streams
-            door.wire.telemetry.store = lambda batch: batch.done()  # type: ignore[method-assign]
+            rig.connections.telemetry.store = lambda batch: batch.done()  # type: ignore[method-assign]
             writer.write(FRAME)
             assert await reader.readexactly(4) == b"\0\0\0\x01"
 
@@ -59,10 +68,10 @@ def test_a_paused_tls_connection_receives_little(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        door = Door(frozen, **gateway_files(files))
-        async with door, door.device(trusting(files)) as streams:
-            await greet(streams)
-            transport: Any = door.wire.sessions.by_imei[IMEI]._transport
+        rig = ListenerRig(frozen, **gateway_files(files))
+        async with rig, rig.device(trusting(files)) as streams:
+            await identify(streams)
+            transport: Any = rig.connections.sessions.by_imei[IMEI]._transport
             assert transport.get_read_buffer_limits()[1] == TLS_BUFFER
 
     run(scenario())
@@ -72,9 +81,9 @@ def test_the_plain_listener_still_accepts_devices(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        door = Door(frozen, **gateway_files(files))
-        async with door, door.device(None) as streams:
-            await greet(streams)
+        rig = ListenerRig(frozen, **gateway_files(files))
+        async with rig, rig.device(None) as streams:
+            await identify(streams)
 
     run(scenario())
 
@@ -83,11 +92,11 @@ def test_tcp_acknowledgement_is_unknown_over_tls(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files)) as door:
+        async with ListenerRig(frozen, **gateway_files(files)) as rig:
             for context, told in ((None, True), (trusting(files), False)):
-                async with door.device(context) as streams:
-                    await greet(streams)
-                    link = door.wire.sessions.by_imei[IMEI]
+                async with rig.device(context) as streams:
+                    await identify(streams)
+                    link = rig.connections.sessions.by_imei[IMEI]
                     assert (unacknowledged(link._transport) is not None) is told
                     assert link.acknowledged(1) is told
 
@@ -98,17 +107,17 @@ def test_only_devices_with_a_certificate_are_accepted(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as door:
+        async with ListenerRig(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as rig:
             known = trusting(files)
             authority.issue_cert("device.example").configure_cert(known)
-            async with door.device(known) as streams:
-                await greet(streams)
+            async with rig.device(known) as streams:
+                await identify(streams)
             stranger = trusting(files)
             trustme.CA().issue_cert("device.example").configure_cert(stranger)
             for context in (trusting(files), stranger):
                 with pytest.raises((OSError, asyncio.IncompleteReadError)):
-                    await visit(door, context)
-            assert len(door.wire.registrar.registered) == 1
+                    await visit(rig, context)
+            assert len(rig.connections.registrar.registered) == 1
 
     run(scenario())
 
@@ -117,12 +126,12 @@ def test_plain_bytes_on_a_tls_listener_are_no_device(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files)) as door:
-            door.plain = door.tls
-            async with door.device(None) as (reader, writer):
+        async with ListenerRig(frozen, **gateway_files(files)) as rig:
+            rig.plain = rig.tls
+            async with rig.device(None) as (reader, writer):
                 writer.write(encode_handshake(IMEI))
-                assert not (await answer(reader)).startswith(ACCEPT)
-            assert door.wire.sessions.by_imei == {}
+                assert not (await read_to_end(reader)).startswith(ACCEPT)
+            assert rig.connections.sessions.by_imei == {}
 
     run(scenario())
 
@@ -131,10 +140,10 @@ def test_a_socket_with_tls_has_the_options_of_a_plain_one(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        door = Door(frozen, **gateway_files(files))
-        async with door, door.device(trusting(files)) as streams:
-            await greet(streams)
-            sock = door.wire.sessions.by_imei[IMEI]._transport.get_extra_info("socket")
+        rig = ListenerRig(frozen, **gateway_files(files))
+        async with rig, rig.device(trusting(files)) as streams:
+            await identify(streams)
+            sock = rig.connections.sessions.by_imei[IMEI]._transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -143,12 +152,12 @@ def test_a_socket_with_tls_has_the_options_of_a_plain_one(
 
 
 async def test_an_address_in_use_is_an_error(frozen: FrozenDateTimeFactory, files: dict[str, Path]) -> None:
-    async with Door(frozen, **gateway_files(files)) as door:
+    async with ListenerRig(frozen, **gateway_files(files)) as rig:
         settings = Settings(
-            instance_id="gw-1", listen=(LOCAL,), tls_listen=(door.tls,), **gateway_files(files)
+            instance_id="gw-1", listen=(LOCAL,), tls_listen=(rig.tls,), **gateway_files(files)
         )
         second = Listeners(settings)
-        with pytest.raises(CannotListen, match=str(door.tls[1])):
+        with pytest.raises(CannotListen, match=str(rig.tls[1])):
             second.bind()
 
 
@@ -163,11 +172,11 @@ def old_device(files: dict[str, Path], ciphers: str) -> ssl.SSLContext:
     return context
 
 
-async def fails(door: Door, context: ssl.SSLContext) -> str:
+async def fails(rig: ListenerRig, context: ssl.SSLContext) -> str:
     """A device does not come in; the reason that is logged."""
     with capture_logs() as logs:
         with pytest.raises((OSError, asyncio.IncompleteReadError)):
-            await visit(door, context)
+            await visit(rig, context)
         await until(lambda: logs)
     [line] = logs
     assert (line["event"], line["log_level"]) == ("tls_failed", "warning")
@@ -182,11 +191,11 @@ def test_an_old_cipher_is_accepted_only_if_configured(
         pair.cert_chain_pems[0].write_to_path(files["tls_cert"])
         pair.private_key_pem.write_to_path(files["tls_key"])
         device = old_device(files, "AES128-SHA")
-        async with Door(frozen, **gateway_files(files)) as door:
-            assert await fails(door, device) == "no_shared_cipher"
-        async with Door(frozen, **gateway_files(files), tls_ciphers="ECDHE+AESGCM:RSA+AES") as door:
-            await visit(door, device)
-            await visit(door, trusting(files))
+        async with ListenerRig(frozen, **gateway_files(files)) as rig:
+            assert await fails(rig, device) == "no_shared_cipher"
+        async with ListenerRig(frozen, **gateway_files(files), tls_ciphers="ECDHE+AESGCM:RSA+AES") as rig:
+            await visit(rig, device)
+            await visit(rig, trusting(files))
 
     run(scenario())
 
@@ -197,8 +206,8 @@ def test_ciphers_without_authentication_are_never_used(
     async def scenario() -> None:
         device = old_device(files, "aNULL:@SECLEVEL=0")
         device.check_hostname, device.verify_mode = False, ssl.CERT_NONE
-        async with Door(frozen, **gateway_files(files), tls_ciphers="ALL:aNULL:@SECLEVEL=0") as door:
-            assert await fails(door, device) == "no_shared_cipher"
+        async with ListenerRig(frozen, **gateway_files(files), tls_ciphers="ALL:aNULL:@SECLEVEL=0") as rig:
+            assert await fails(rig, device) == "no_shared_cipher"
 
     run(scenario())
 
@@ -207,9 +216,9 @@ def test_an_operator_may_ask_for_tls_1_3(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path]
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files), tls_min_version="1.3") as door:
-            assert await fails(door, old_device(files, "DEFAULT")) == "unsupported_protocol"
-            await visit(door, trusting(files))
+        async with ListenerRig(frozen, **gateway_files(files), tls_min_version="1.3") as rig:
+            assert await fails(rig, old_device(files, "DEFAULT")) == "unsupported_protocol"
+            await visit(rig, trusting(files))
 
     run(scenario())
 
@@ -231,13 +240,16 @@ def test_only_the_revoked_certificate_is_refused(
         good, bad = (authority.issue_cert(f"{name}.example") for name in ("good", "bad"))
         files["crl"].write_bytes(revocation_list(authority, bad))
         given = {"tls_client_ca": files["ca"], "tls_crl": files["crl"]}
-        async with Door(frozen, **gateway_files(files), **given) as door:
-            assert await fails(door, with_certificate(files, bad)) == "certificate_revoked"
-            assert door.wire.desk.metrics.registry.get_sample_value("teltonika_tls_failures_total") == 1
+        async with ListenerRig(frozen, **gateway_files(files), **given) as rig:
+            assert await fails(rig, with_certificate(files, bad)) == "certificate_revoked"
+            assert (
+                rig.connections.commands.metrics.registry.get_sample_value("teltonika_tls_failures_total")
+                == 1
+            )
             with capture_logs() as logs, pytest.raises((OSError, asyncio.IncompleteReadError)):
-                await visit(door, with_certificate(files, bad))
+                await visit(rig, with_certificate(files, bad))
             assert logs == []  # once a minute for an address and a reason
-            await visit(door, with_certificate(files, good))
+            await visit(rig, with_certificate(files, good))
 
     run(scenario())
 
@@ -262,9 +274,9 @@ def test_without_a_valid_revocation_list_no_device_is_accepted(
         signer = authority if issuer == "ours" else trustme.CA()
         files["crl"].write_bytes(revocation_list(signer, until=until))
         given = {"tls_client_ca": files["ca"], "tls_crl": files["crl"]}
-        async with Door(frozen, **gateway_files(files), **given) as door:
+        async with ListenerRig(frozen, **gateway_files(files), **given) as rig:
             device = with_certificate(files, authority.issue_cert("device.example"))
-            assert await fails(door, device) == reason
+            assert await fails(rig, device) == reason
 
     run(scenario())
 
@@ -272,9 +284,9 @@ def test_without_a_valid_revocation_list_no_device_is_accepted(
 # Read again
 
 
-async def shown(door: Door, files: dict[str, Path]) -> object:
+async def shown(rig: ListenerRig, files: dict[str, Path]) -> object:
     """The serial number of the certificate that the listener shows."""
-    async with door.device(trusting(files)) as (_, writer):
+    async with rig.device(trusting(files)) as (_, writer):
         certificate = writer.get_extra_info("peercert")
         return certificate["serialNumber"]
 
@@ -283,12 +295,12 @@ def test_files_that_are_read_again_are_those_of_the_next_handshake(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files)) as door:
-            before = await shown(door, files)
+        async with ListenerRig(frozen, **gateway_files(files)) as rig:
+            before = await shown(rig, files)
             write_pair(authority, files["tls_cert"], files["tls_key"])
-            assert await shown(door, files) == before
-            await door.listeners.reload_tls()
-            assert await shown(door, files) != before
+            assert await shown(rig, files) == before
+            await rig.listeners.reload_tls()
+            assert await shown(rig, files) != before
 
     run(scenario())
 
@@ -297,12 +309,12 @@ def test_an_expired_certificate_replaces_no_other(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
-        async with Door(frozen, **gateway_files(files)) as door:
-            before = await shown(door, files)
+        async with ListenerRig(frozen, **gateway_files(files)) as rig:
+            before = await shown(rig, files)
             write_pair(authority, files["tls_cert"], files["tls_key"], until=LONG_AGO + timedelta(days=1))
             with pytest.raises(BadTlsFiles, match="expired at 2010-01-02"):
-                await door.listeners.reload_tls()
-            assert await shown(door, files) == before
+                await rig.listeners.reload_tls()
+            assert await shown(rig, files) == before
 
     run(scenario())
 

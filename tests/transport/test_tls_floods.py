@@ -16,8 +16,16 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
-from tests.transport.door import Door, Run, answer, gateway_files, greet, trusting, until
-from tests.transport.wire import FakeTransport
+from tests.transport.connection_rig import FakeTransport
+from tests.transport.listener_rig import (
+    ListenerRig,
+    Run,
+    gateway_files,
+    identify,
+    read_to_end,
+    trusting,
+    until,
+)
 from transport.connection import listener as accepting
 from transport.connection.protocol import DeviceConnection
 from transport.connection.tcp import ACCEPTED_AT_ONCE
@@ -25,15 +33,15 @@ from transport.connection.tcp import ACCEPTED_AT_ONCE
 Files = dict[str, Path]
 
 
-def knock(door: Door, stack: ExitStack) -> socket.socket:
+def knock(rig: ListenerRig, stack: ExitStack) -> socket.socket:
     """A stranger connects and says nothing."""
-    sock = stack.enter_context(socket.create_connection(door.tls))
+    sock = stack.enter_context(socket.create_connection(rig.tls))
     sock.setblocking(False)
     return sock
 
 
-def failures(door: Door) -> float | None:
-    return door.wire.desk.metrics.registry.get_sample_value("teltonika_tls_failures_total")
+def failures(rig: ListenerRig) -> float | None:
+    return rig.connections.commands.metrics.registry.get_sample_value("teltonika_tls_failures_total")
 
 
 # What counts
@@ -44,20 +52,20 @@ def test_connections_before_tls_count_against_the_limits(
     run: Run, frozen: FrozenDateTimeFactory, files: Files, limit: str
 ) -> None:
     async def scenario() -> None:
-        door = Door(frozen, **gateway_files(files), **{limit: 2})
+        rig = ListenerRig(frozen, **gateway_files(files), **{limit: 2})
         with ExitStack() as stack:
-            async with door:
-                strangers = [knock(door, stack) for _ in range(2)]
-                await until(lambda: door.wire.sessions.connected == 2)
+            async with rig:
+                strangers = [knock(rig, stack) for _ in range(2)]
+                await until(lambda: rig.connections.sessions.connected == 2)
                 for context in (trusting(files), None):
                     with pytest.raises((OSError, asyncio.IncompleteReadError)):
-                        async with door.device(context) as streams:
-                            await greet(streams)
+                        async with rig.device(context) as streams:
+                            await identify(streams)
                 strangers[0].close()
-                await until(lambda: door.wire.sessions.connected == 1)
-                async with door.device(trusting(files)) as streams:
-                    await greet(streams)
-                    assert door.wire.sessions.connected == 2
+                await until(lambda: rig.connections.sessions.connected == 1)
+                async with rig.device(trusting(files)) as streams:
+                    await identify(streams)
+                    assert rig.connections.sessions.connected == 2
 
     run(scenario())
 
@@ -67,18 +75,18 @@ def test_the_handshake_timeout_runs_from_the_accept(
 ) -> None:
     async def scenario() -> None:
         with ExitStack() as stack:
-            async with Door(frozen, **gateway_files(files)) as door:
-                sock, sessions = knock(door, stack), door.wire.sessions
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                sock, sessions = knock(rig, stack), rig.connections.sessions
                 await until(lambda: sessions.connected)
-                door.wire.at(6)
+                rig.connections.at(6)
                 _, writer = await asyncio.open_connection(
                     sock=sock, ssl=trusting(files), server_hostname="127.0.0.1"
                 )
                 await until(lambda: sessions.unidentified)
                 [connection] = sessions.unidentified
-                door.wire.at(9.999)
+                rig.connections.at(9.999)
                 assert not connection.closed
-                door.wire.at(10)
+                rig.connections.at(10)
                 assert connection.close_reason == HANDSHAKE_TIMEOUT
                 writer.transport.abort()
 
@@ -90,10 +98,10 @@ def test_a_silent_unidentified_device_is_closed_in_time(
 ) -> None:
     async def scenario() -> None:
         with ExitStack() as stack, capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files), handshake_timeout=0.1) as door:
-                host, port = knock(door, stack).getsockname()
-                await until(lambda: failures(door))
-                assert door.wire.sessions.connected == 0
+            async with ListenerRig(frozen, **gateway_files(files), handshake_timeout=0.1) as rig:
+                host, port = knock(rig, stack).getsockname()
+                await until(lambda: failures(rig))
+                assert rig.connections.sessions.connected == 0
         assert logs == [
             {
                 "event": "tls_failed",
@@ -112,14 +120,14 @@ def test_many_at_once_are_taken_in_a_few_at_a_time(
 ) -> None:
     async def scenario() -> None:
         with ExitStack() as stack:
-            async with Door(frozen, **gateway_files(files)) as door:
-                door.tls = getattr(door, listener)
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                rig.tls = getattr(rig, listener)
                 for _ in range(3 * ACCEPTED_AT_ONCE):
-                    knock(door, stack)
+                    knock(rig, stack)
                 seen = [0]
                 while seen[-1] < 3 * ACCEPTED_AT_ONCE:
                     await asyncio.sleep(0)
-                    seen.append(door.wire.sessions.connected)
+                    seen.append(rig.connections.sessions.connected)
                 # Some versions of asyncio accept one more.
                 assert max(after - before for before, after in pairwise(seen)) <= ACCEPTED_AT_ONCE + 1
 
@@ -153,12 +161,12 @@ def test_a_failed_tls_handshake_is_counted_and_logged(
 ) -> None:
     async def scenario() -> None:
         with capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as door:
+            async with ListenerRig(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as rig:
                 with pytest.raises((OSError, asyncio.IncompleteReadError)):
-                    async with door.device(context(files)) as streams:
-                        await greet(streams)
-                await until(lambda: failures(door))
-                assert door.wire.sessions.connected == 0
+                    async with rig.device(context(files)) as streams:
+                        await identify(streams)
+                await until(lambda: failures(rig))
+                assert rig.connections.sessions.connected == 0
         assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", reason)]
 
     run(scenario())
@@ -170,12 +178,12 @@ def test_bytes_sent_instead_of_tls_are_not_in_the_log(
 ) -> None:
     async def scenario() -> None:
         with capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door:
-                reader, writer = await asyncio.open_connection(*door.tls)
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                reader, writer = await asyncio.open_connection(*rig.tls)
                 writer.write(words)
-                await answer(reader)
+                await read_to_end(reader)
                 writer.transport.abort()
-                await until(lambda: failures(door))
+                await until(lambda: failures(rig))
         [line] = logs
         assert line["event"] == "tls_failed"
         assert line["reason"].replace("_", "").isalnum()
@@ -188,12 +196,12 @@ def test_failures_of_one_address_are_one_line_and_all_counted(
 ) -> None:
     async def scenario() -> None:
         with capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door:
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
                 for number in range(1, 6):
                     with ExitStack() as stack:
-                        knock(door, stack)
-                        await until(lambda number=number: door.wire.sessions.connected == 1)  # type: ignore[misc]
-                    await until(lambda number=number: failures(door) == number)  # type: ignore[misc]
+                        knock(rig, stack)
+                        await until(lambda number=number: rig.connections.sessions.connected == 1)  # type: ignore[misc]
+                    await until(lambda number=number: failures(rig) == number)  # type: ignore[misc]
         assert [(line["event"], line["reason"]) for line in logs] == [("tls_failed", DEVICE_CLOSED)]
 
     run(scenario())
@@ -207,11 +215,11 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
 ) -> None:
     async def scenario() -> None:
         with ExitStack() as stack, capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door:
-                knock(door, stack)
-                await until(lambda: door.wire.sessions.connected)
-                door.listeners.close()
-                await until(lambda: not door.wire.sessions.connected)
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                knock(rig, stack)
+                await until(lambda: rig.connections.sessions.connected)
+                rig.listeners.close()
+                await until(lambda: not rig.connections.sessions.connected)
         assert logs == []
 
     run(scenario())
@@ -220,12 +228,12 @@ def test_handshakes_that_are_under_way_end_with_the_listener(
 async def test_a_stopping_gateway_accepts_no_tls_connection(
     frozen: FrozenDateTimeFactory, files: Files
 ) -> None:
-    wire, transport = Door(frozen, **gateway_files(files)).wire, FakeTransport()
-    wire.sessions.refuse_unidentified()
-    connection = DeviceConnection(wire.context, secure=True, address=("10.0.0.1", 40_000))
+    connections, transport = ListenerRig(frozen, **gateway_files(files)).connections, FakeTransport()
+    connections.sessions.refuse_unidentified()
+    connection = DeviceConnection(connections.context, secure=True, address=("10.0.0.1", 40_000))
     connection.connection_made(transport)
     assert transport.aborted
-    assert wire.sessions.unidentified == set()
+    assert connections.sessions.unidentified == set()
 
 
 class Exhausted(socket.socket):
@@ -249,8 +257,11 @@ def test_without_a_file_to_spare_connections_wait_for_one(
 
     async def scenario() -> None:
         with capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door, door.device(trusting(files)) as streams:
-                await greet(streams)
+            async with (
+                ListenerRig(frozen, **gateway_files(files)) as rig,
+                rig.device(trusting(files)) as streams,
+            ):
+                await identify(streams)
         assert [line["event"] for line in logs][:1] == ["accept_failed"]
 
     run(scenario())
@@ -264,12 +275,12 @@ def test_a_free_file_is_looked_for_with_pauses(
 
     async def scenario() -> None:
         with ExitStack() as stack, capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door:
-                knock(door, stack)
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                knock(rig, stack)
                 await until(lambda: logs)
                 for _ in range(10):
                     await asyncio.sleep(0)
-                assert door.wire.sessions.connected == 0
+                assert rig.connections.sessions.connected == 0
 
     run(scenario())
 
@@ -284,8 +295,8 @@ def test_a_listener_that_waits_for_a_file_to_spare_may_be_closed(
         loop, faults, later = asyncio.get_running_loop(), [], asyncio.Event()
         loop.set_exception_handler(lambda _, context: faults.append(context))
         with ExitStack() as stack, capture_logs() as logs:
-            async with Door(frozen, **gateway_files(files)) as door:
-                knock(door, stack)
+            async with ListenerRig(frozen, **gateway_files(files)) as rig:
+                knock(rig, stack)
                 await until(lambda: logs)
             loop.call_later(2 * accepting.ACCEPT_RETRY, later.set)
             await later.wait()

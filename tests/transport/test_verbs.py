@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from fsm.outbound import verb_allowed
-from tests.transport.desk import Desk
+from tests.transport.command_rig import CommandRig
 from transport.cli import cli, run
 from transport.cli.parameters import Verbs
 from transport.settings import Settings
 
-MakeDesk = Callable[..., Desk]
+MakeCommands = Callable[..., CommandRig]
 VERBS = ("getinfo", "getver", "setdigout")
 
 
@@ -44,49 +44,49 @@ def test_any_other_command_is_not(text: str) -> None:
     assert not verb_allowed(text.encode(), VERBS)
 
 
-def test_without_a_list_every_command_is_allowed(desk: Desk) -> None:
+def test_without_a_list_every_command_is_allowed(commands: CommandRig) -> None:
     assert verb_allowed(b"cpureset", ())
-    link = desk.connect()
-    desk.ask(payload="cpureset")
-    desk.ledger.settle()
+    link = commands.connect()
+    commands.ask(payload="cpureset")
+    commands.ledger.settle()
     assert link.texts == ["cpureset"]
 
 
-def test_a_forbidden_command_is_refused_and_never_written(make_desk: MakeDesk) -> None:
-    desk = make_desk(allow_verbs=VERBS)
-    link = desk.connect()
-    entry = desk.ask(payload="setparam 2004:evil.example")
-    desk.ledger.settle()
-    assert desk.life() == ["failed not_allowed not_sent"]
-    assert [event.seq for event in desk.ledger.events("c-1")] == [1]
-    assert (link.texts, entry in desk.ledger.stream) == ([], False)
-    assert "evil" not in str(desk.ledger.log)
+def test_a_forbidden_command_is_refused_and_never_written(make_commands: MakeCommands) -> None:
+    commands = make_commands(allow_verbs=VERBS)
+    link = commands.connect()
+    entry = commands.ask(payload="setparam 2004:evil.example")
+    commands.ledger.settle()
+    assert commands.life() == ["failed not_allowed not_sent"]
+    assert [event.seq for event in commands.ledger.events("c-1")] == [1]
+    assert (link.texts, entry in commands.ledger.stream) == ([], False)
+    assert "evil" not in str(commands.ledger.log)
 
 
-def test_an_allowed_command_is_written_as_ever(make_desk: MakeDesk) -> None:
-    desk = make_desk(allow_verbs=VERBS)
-    link = desk.connect()
-    desk.ask(payload="  getinfo")
-    desk.ledger.settle()
+def test_an_allowed_command_is_written_as_ever(make_commands: MakeCommands) -> None:
+    commands = make_commands(allow_verbs=VERBS)
+    link = commands.connect()
+    commands.ask(payload="  getinfo")
+    commands.ledger.settle()
     assert link.texts == ["  getinfo"]
 
 
-def test_a_forbidden_verb_is_reported_before_a_missing_device(make_desk: MakeDesk) -> None:
-    desk = make_desk(allow_verbs=VERBS, reconnect_grace=0.0)
-    desk.at(10)
-    desk.ask(payload="cpureset")
-    desk.ledger.settle()
-    assert desk.life() == ["failed not_allowed not_sent"]
+def test_a_forbidden_verb_is_reported_before_a_missing_device(make_commands: MakeCommands) -> None:
+    commands = make_commands(allow_verbs=VERBS, reconnect_grace=0.0)
+    commands.at(10)
+    commands.ask(payload="cpureset")
+    commands.ledger.settle()
+    assert commands.life() == ["failed not_allowed not_sent"]
 
 
-def test_a_cancel_needs_no_verb(make_desk: MakeDesk) -> None:
-    desk = make_desk(allow_verbs=VERBS)
-    desk.connect(ready=False)
-    desk.ask(payload="getinfo")
-    desk.ledger.settle()
-    desk.cancel()
-    desk.ledger.settle()
-    assert desk.life()[-1] == "failed cancelled not_sent"
+def test_a_cancel_needs_no_verb(make_commands: MakeCommands) -> None:
+    commands = make_commands(allow_verbs=VERBS)
+    commands.connect(ready=False)
+    commands.ask(payload="getinfo")
+    commands.ledger.settle()
+    commands.cancel()
+    commands.ledger.settle()
+    assert commands.life()[-1] == "failed cancelled not_sent"
 
 
 @pytest.mark.parametrize(

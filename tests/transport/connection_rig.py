@@ -1,4 +1,4 @@
-"""Sessions whose sockets are lists of bytes, on the frozen clock: connections without a network."""
+"""Connections whose sockets are lists of bytes, on the frozen clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fsm.backlog import Backlog
 from fsm.events import SessionEvent
 from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import PendingFrame
-from tests.transport.desk import IMEI, START, Desk
+from tests.transport.command_rig import IMEI, START, CommandRig
 from tests.transport.fake_ledger import BOOT
 from transport.connection.context import connection_context
 from transport.connection.protocol import DeviceConnection
@@ -119,18 +119,18 @@ class SessionLog(list[SessionEvent]):
         return [event.state for event in self]
 
 
-class Wire:
-    """A desk, and the sessions in front of it."""
+class ConnectionRig:
+    """The connections of one instance without sockets, and the command side behind them."""
 
     def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
-        self.desk = Desk(frozen, **given)
+        self.commands = CommandRig(frozen, **given)
         self.telemetry = FakeTelemetry()
         self.registrar = FakeRegistrar()
         self.session_log = SessionLog()
         self._frozen = frozen
-        desk = self.desk
+        commands = self.commands
         self.context = connection_context(
-            desk.settings, BOOT, desk.clock, desk.metrics, desk.dispatcher, self
+            commands.settings, BOOT, commands.clock, commands.metrics, commands.dispatcher, self
         )
         self.sessions = self.context.sessions
         self.timeouts = Timeouts(self.context)
@@ -138,8 +138,8 @@ class Wire:
     def at(self, seconds: float) -> None:
         """It is `seconds` after the start, and what is due is done."""
         self._frozen.move_to(START + timedelta(seconds=seconds))
-        self.timeouts.sweep(self.desk.clock.monotonic())
-        self.desk.sweep()
+        self.timeouts.sweep(self.commands.clock.monotonic())
+        self.commands.sweep()
 
     def accept(self) -> tuple[DeviceConnection, FakeTransport]:
         """Somebody connects."""
@@ -177,4 +177,4 @@ class Wire:
         return connection, transport
 
 
-MakeWire = Callable[..., Wire]
+MakeConnections = Callable[..., ConnectionRig]

@@ -1,7 +1,7 @@
-"""A desk to try the command side on: a ledger in memory, connections that record, and a clock that stands.
+"""The command side of one instance, with a ledger in memory, fake connections and a frozen clock.
 
 A test decides when a move is committed (`FakeLedger.settle`), what the ledger answers (`FakeLedger.refuse`),
-and what time it is (`Desk.at`). `Desk.audit` holds what must be true of every history, whatever happened.
+and what time it is (`CommandRig.at`). `CommandRig.audit` checks what must be true of every history.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class AskedRegistry:
         return {imei: holder for imei, holder in self._ledger.holders.items() if imei in imeis}
 
 
-class Desk:
-    """Dispatcher, intake and relocation of one instance, on the frozen clock."""
+class CommandRig:
+    """Dispatcher, command consumer and handover of one instance, on the frozen clock."""
 
     def __init__(self, frozen: FrozenDateTimeFactory, ledger: FakeLedger | None = None, **given: Any) -> None:
         limits = Limits(**{name: given.pop(name) for name in Limits.__slots__ if name in given})

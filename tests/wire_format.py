@@ -1,4 +1,4 @@
-"""What devices and gateways say to each other, in a page: written apart from the gateway's own codecs.
+"""The bytes that devices and gateways exchange, written and read independently of the gateway's codecs.
 
 Up: the handshake, AVL frames (codecs 8, 8 Extended and 16), answers (codecs 12 and 14). Down: ``01``, acks of
 four bytes, commands.

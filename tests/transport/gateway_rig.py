@@ -1,4 +1,4 @@
-"""A gateway that has begun nothing, and a diary of what its parts are asked for."""
+"""A gateway that has not started, and a recorder of the calls of its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCAL = ("127.0.0.1", 0)
 
 @asynccontextmanager
 async def idle_gateway() -> AsyncIterator[Gateway]:
-    """A gateway that owns its instance id, and for whose Redis nobody answers."""
+    """A gateway that owns its instance id; its Redis cannot be reached."""
     settings = Settings(instance_id="gw-1", listen=(LOCAL,), metrics=None, max_connections=10)
     gateway = Gateway(settings, "redis://127.0.0.1:1")
     gateway._owns.set()
@@ -25,15 +25,15 @@ async def idle_gateway() -> AsyncIterator[Gateway]:
     await gateway._tasks.cancel_all()
 
 
-class Diary:
-    """Keeps what the parts of a gateway are asked for, in order; nothing is done."""
+class CallRecorder:
+    """Records calls of the parts of a gateway, in order, in place of carrying them out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entries: list[str] = []
         self._monkeypatch = monkeypatch
 
-    def note(self, part: object, name: str, result: Any = None, *, entry: str = "") -> None:
-        """A call of `name` is noted as `entry`, or by its name, and returns `result`."""
+    def record(self, part: object, name: str, result: Any = None, *, entry: str = "") -> None:
+        """A call of `name` is recorded as `entry`, or by its name, and returns `result`."""
 
         def call(*_: object, **__: object) -> Any:
             self.entries.append(entry or name)
@@ -41,8 +41,8 @@ class Diary:
 
         self._monkeypatch.setattr(part, name, call)
 
-    def await_(self, part: object, name: str, result: Any = None, *, entry: str = "") -> None:
-        """The same for what is awaited; an exception is raised."""
+    def record_async(self, part: object, name: str, result: Any = None, *, entry: str = "") -> None:
+        """The same for a coroutine; a `result` that is an exception is raised."""
 
         async def call(*_: object, **__: object) -> Any:
             self.entries.append(entry or name)
