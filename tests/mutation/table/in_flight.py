@@ -14,6 +14,17 @@ MECHANISMS = (
         code="in_flight.pending is not None or in_flight.moving",
         mutant="False",
         without="two moves are decided from the same state",
+        tests=("transport/test_in_flight.py::test_waiting_inputs_are_handled_in_order",),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a cancel waits for an uncommitted move",
+        what="While a move of a command is uncommitted, a cancel of it waits for its outcome.",
+        file="transport/commands/in_flight.py",
+        where="InFlightCommands.cancel",
+        code="in_flight.pending is not None or in_flight.moving",
+        mutant="False",
+        without="a cancel is answered by a state that is about to change",
         tests=("transport/test_cancellation.py::test_a_cancel_while_sent_is_committed_is_too_late",),
     ),
     Mechanism(
