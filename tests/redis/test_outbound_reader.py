@@ -21,8 +21,8 @@ US = "gw-1"
 STREAM = Keys().outbound(US)
 
 
-class Desk:
-    """A reader, and what it handed over: ids in order, and for each whether it was new."""
+class ReaderRig:
+    """A reader with the entries it handed over: ids in order, and for each whether it was new."""
 
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
@@ -102,54 +102,54 @@ def short_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def make_desk(redis_url: str, client: Redis) -> AsyncIterator[Callable[[], Desk]]:
-    desks: list[Desk] = []
+async def make_rig(redis_url: str, client: Redis) -> AsyncIterator[Callable[[], ReaderRig]]:
+    rigs: list[ReaderRig] = []
 
-    def make() -> Desk:
-        desks.append(Desk(connect(redis_url, purpose="reader", block=BLOCK_MS / 1000)))
-        return desks[-1]
+    def make() -> ReaderRig:
+        rigs.append(ReaderRig(connect(redis_url, purpose="reader", block=BLOCK_MS / 1000)))
+        return rigs[-1]
 
     yield make
-    for desk in desks:
-        await desk.stop()
-        await desk.client.aclose()
+    for rig in rigs:
+        await rig.stop()
+        await rig.client.aclose()
 
 
 @pytest.fixture
-async def desk(make_desk: Callable[[], Desk]) -> Desk:
-    return make_desk()
+async def rig(make_rig: Callable[[], ReaderRig]) -> ReaderRig:
+    return make_rig()
 
 
-async def test_entries_are_handed_over_as_new_in_order(desk: Desk) -> None:
-    first = [await desk.add(command_id=f"c-{number}") for number in range(3)]
-    desk.start()
-    await desk.reached(lambda: len(desk.order) == 3)
-    await desk.reached(lambda: desk.asked > 2)  # it blocks now
-    last = await desk.add(command_id="c-3")
-    await desk.reached(lambda: len(desk.order) == 4)
-    assert desk.order == [(entry, True) for entry in (*first, last)]
-    assert desk.entries[last] == {b"command_id": b"c-3"}
-    assert desk.errors == []
+async def test_entries_are_handed_over_as_new_in_order(rig: ReaderRig) -> None:
+    first = [await rig.add(command_id=f"c-{number}") for number in range(3)]
+    rig.start()
+    await rig.reached(lambda: len(rig.order) == 3)
+    await rig.reached(lambda: rig.asked > 2)  # it blocks now
+    last = await rig.add(command_id="c-3")
+    await rig.reached(lambda: len(rig.order) == 4)
+    assert rig.order == [(entry, True) for entry in (*first, last)]
+    assert rig.entries[last] == {b"command_id": b"c-3"}
+    assert rig.errors == []
 
 
-async def test_more_entries_than_a_call_holds_keep_their_order(desk: Desk) -> None:
-    added = [await desk.add() for _ in range(2 * COUNT + 5)]
-    desk.start()
-    await desk.reached(lambda: len(desk.order) == len(added))
-    assert [entry for entry, _ in desk.order] == added
+async def test_more_entries_than_a_call_holds_keep_their_order(rig: ReaderRig) -> None:
+    added = [await rig.add() for _ in range(2 * COUNT + 5)]
+    rig.start()
+    await rig.reached(lambda: len(rig.order) == len(added))
+    assert [entry for entry, _ in rig.order] == added
 
 
 async def test_pending_entries_come_first_after_a_restart(
-    make_desk: Callable[[], Desk],
+    make_rig: Callable[[], ReaderRig],
 ) -> None:
-    before = make_desk()
+    before = make_rig()
     pending = [await before.add() for _ in range(COUNT + 3)]
     before.start()
     await before.reached(lambda: len(before.order) == len(pending))
     await before.done(*pending[:2])
     await before.stop()
     unread = await before.add()
-    after = make_desk()
+    after = make_rig()
     after.start()
     await after.reached(lambda: unread in after.entries)
     handed_over = [entry for entry, fresh in after.order if not fresh]
@@ -157,58 +157,58 @@ async def test_pending_entries_come_first_after_a_restart(
     assert after.order[-1] == (unread, True)
 
 
-async def test_what_another_consumer_left_pending_is_taken_over(desk: Desk) -> None:
-    mine = [await desk.add() for _ in range(COUNT + 1)]
-    await desk.client.xgroup_create(STREAM, GROUP, "0")
-    await desk.client.xreadgroup(GROUP, "an-older-name", {STREAM: ">"})
-    desk.start()
-    await desk.reached(lambda: set(mine) <= set(desk.entries))
-    assert not any(fresh for _, fresh in desk.order)
-    [consumer] = [c for c in await desk.client.xinfo_consumers(STREAM, GROUP) if c["name"] == US.encode()]
+async def test_what_another_consumer_left_pending_is_taken_over(rig: ReaderRig) -> None:
+    mine = [await rig.add() for _ in range(COUNT + 1)]
+    await rig.client.xgroup_create(STREAM, GROUP, "0")
+    await rig.client.xreadgroup(GROUP, "an-older-name", {STREAM: ">"})
+    rig.start()
+    await rig.reached(lambda: set(mine) <= set(rig.entries))
+    assert not any(fresh for _, fresh in rig.order)
+    [consumer] = [c for c in await rig.client.xinfo_consumers(STREAM, GROUP) if c["name"] == US.encode()]
     assert consumer["pending"] == len(mine)
 
 
 async def test_after_some_time_everything_pending_is_handed_over_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: ReaderRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.0)
-    entry = await desk.add()
-    desk.start()
-    await desk.reached(lambda: desk.times(entry) >= 2)
-    assert (desk.order[0], desk.order[1]) == ((entry, True), (entry, False))
+    entry = await rig.add()
+    rig.start()
+    await rig.reached(lambda: rig.times(entry) >= 2)
+    assert (rig.order[0], rig.order[1]) == ((entry, True), (entry, False))
 
 
-async def test_a_destroyed_group_is_created_again_without_loss(desk: Desk) -> None:
-    pending = await desk.add()
-    desk.start()
-    await desk.reached(lambda: pending in desk.entries)
-    await desk.client.xgroup_destroy(STREAM, GROUP)
-    later = await desk.add()
-    await desk.reached(lambda: later in desk.entries)
-    assert desk.times(pending) >= 2
-    assert 1 <= len(desk.errors) <= 5
+async def test_a_destroyed_group_is_created_again_without_loss(rig: ReaderRig) -> None:
+    pending = await rig.add()
+    rig.start()
+    await rig.reached(lambda: pending in rig.entries)
+    await rig.client.xgroup_destroy(STREAM, GROUP)
+    later = await rig.add()
+    await rig.reached(lambda: later in rig.entries)
+    assert rig.times(pending) >= 2
+    assert 1 <= len(rig.errors) <= 5
 
 
 @pytest.mark.parametrize("loss", ["FLUSHALL", "DEL"])
-async def test_a_stream_that_vanished_is_made_again(desk: Desk, loss: str) -> None:
-    gone = await desk.add()
-    desk.start()
-    await desk.reached(lambda: gone in desk.entries)
-    await desk.client.execute_command(*([loss] if loss == "FLUSHALL" else [loss, STREAM]))
-    await desk.reached(lambda: bool(desk.errors))
-    entry = await desk.add()
-    await desk.reached(lambda: entry in desk.entries)
-    assert len(desk.errors) <= 5
+async def test_a_stream_that_vanished_is_made_again(rig: ReaderRig, loss: str) -> None:
+    gone = await rig.add()
+    rig.start()
+    await rig.reached(lambda: gone in rig.entries)
+    await rig.client.execute_command(*([loss] if loss == "FLUSHALL" else [loss, STREAM]))
+    await rig.reached(lambda: bool(rig.errors))
+    entry = await rig.add()
+    await rig.reached(lambda: entry in rig.entries)
+    assert len(rig.errors) <= 5
 
 
-async def test_an_entry_deleted_while_pending_is_dropped(make_desk: Callable[[], Desk]) -> None:
-    before = make_desk()
+async def test_an_entry_deleted_while_pending_is_dropped(make_rig: Callable[[], ReaderRig]) -> None:
+    before = make_rig()
     gone, kept = await before.add(), await before.add()
     before.start()
     await before.reached(lambda: kept in before.entries)
     await before.stop()
     await before.client.xdel(STREAM, gone)
-    after = make_desk()
+    after = make_rig()
     after.start()
     await after.reached(lambda: after.asked > 0)
     assert set(after.entries) == {kept}
@@ -217,22 +217,22 @@ async def test_an_entry_deleted_while_pending_is_dropped(make_desk: Callable[[],
     ]
 
 
-async def test_fields_that_are_no_text_arrive_as_they_were_written(desk: Desk) -> None:
-    bad = await desk.add(command_id=b"\xff\xfe", payload=b"\x00")
-    good = await desk.add(command_id="c-2")
-    desk.start()
-    await desk.reached(lambda: good in desk.entries)
-    assert desk.entries[bad] == {b"command_id": b"\xff\xfe", b"payload": b"\x00"}
+async def test_fields_that_are_no_text_arrive_as_they_were_written(rig: ReaderRig) -> None:
+    bad = await rig.add(command_id=b"\xff\xfe", payload=b"\x00")
+    good = await rig.add(command_id="c-2")
+    rig.start()
+    await rig.reached(lambda: good in rig.entries)
+    assert rig.entries[bad] == {b"command_id": b"\xff\xfe", b"payload": b"\x00"}
 
 
-async def test_nothing_new_is_taken_while_it_may_not_be(make_desk: Callable[[], Desk]) -> None:
-    before = make_desk()
+async def test_nothing_new_is_taken_while_it_may_not_be(make_rig: Callable[[], ReaderRig]) -> None:
+    before = make_rig()
     pending = await before.add()
     before.start()
     await before.reached(lambda: pending in before.entries)
     await before.stop()
     unread = await before.add()
-    after = make_desk()
+    after = make_rig()
     after.open = False
     after.start()
     await after.reached(lambda: after.asked >= 3)
@@ -241,8 +241,8 @@ async def test_nothing_new_is_taken_while_it_may_not_be(make_desk: Callable[[], 
     await after.reached(lambda: unread in after.entries)
 
 
-async def test_after_a_failed_call_what_its_reply_held_is_found_again(desk: Desk) -> None:
-    real, failing = desk.reader._next_batch, True
+async def test_after_a_failed_call_what_its_reply_held_is_found_again(rig: ReaderRig) -> None:
+    real, failing = rig.reader._next_batch, True
 
     async def lossy(cursor: str, block: bool) -> Any:
         nonlocal failing
@@ -252,96 +252,96 @@ async def test_after_a_failed_call_what_its_reply_held_is_found_again(desk: Desk
             raise CallFailed("the reply was lost")
         return entries
 
-    desk.reader._next_batch = lossy
-    entry = await desk.add()
-    desk.start()
-    await desk.reached(lambda: entry in desk.entries)
-    assert desk.order[0] == (entry, False)
+    rig.reader._next_batch = lossy
+    entry = await rig.add()
+    rig.start()
+    await rig.reached(lambda: entry in rig.entries)
+    assert rig.order[0] == (entry, False)
 
 
-async def test_it_stops_while_it_blocks(desk: Desk) -> None:
-    desk.start()
-    await desk.reached(lambda: desk.asked > 0)
-    await desk.stop()
-    await desk.add()
-    assert desk.order == []
+async def test_it_stops_while_it_blocks(rig: ReaderRig) -> None:
+    rig.start()
+    await rig.reached(lambda: rig.asked > 0)
+    await rig.stop()
+    await rig.add()
+    assert rig.order == []
 
 
-async def test_the_last_read_finds_pending_and_new_entries(desk: Desk) -> None:
-    pending = [await desk.add() for _ in range(COUNT + 2)]
-    desk.start()
-    await desk.reached(lambda: len(desk.order) == len(pending))
-    await desk.stop()
-    desk.order.clear()
-    new = [await desk.add() for _ in range(COUNT + 2)]
-    await desk.reader.sweep()
-    assert desk.order == [(entry, False) for entry in pending] + [(entry, True) for entry in new]
+async def test_the_last_read_finds_pending_and_new_entries(rig: ReaderRig) -> None:
+    pending = [await rig.add() for _ in range(COUNT + 2)]
+    rig.start()
+    await rig.reached(lambda: len(rig.order) == len(pending))
+    await rig.stop()
+    rig.order.clear()
+    new = [await rig.add() for _ in range(COUNT + 2)]
+    await rig.reader.sweep()
+    assert rig.order == [(entry, False) for entry in pending] + [(entry, True) for entry in new]
 
 
 async def test_an_unreachable_server_is_waited_for_at_the_start(
-    make_desk: Callable[[], Desk], client: Redis
+    make_rig: Callable[[], ReaderRig], client: Redis
 ) -> None:
-    desk = make_desk()
-    real = desk.client.xgroup_create
+    rig = make_rig()
+    real = rig.client.xgroup_create
 
     async def away(*args: Any, **options: Any) -> Any:
-        desk.client.xgroup_create = real
+        rig.client.xgroup_create = real
         raise CallFailed("refused")
 
-    desk.client.xgroup_create = away
-    desk.start()
-    await desk.reached(lambda: len(desk.errors) >= 2)
-    entry = await desk.add()
-    await desk.reached(lambda: entry in desk.entries)
+    rig.client.xgroup_create = away
+    rig.start()
+    await rig.reached(lambda: len(rig.errors) >= 2)
+    entry = await rig.add()
+    await rig.reached(lambda: entry in rig.entries)
 
 
 # Entries that the group was moved past
 
 
-async def move_on(desk: Desk) -> None:
-    await desk.client.xgroup_setid(STREAM, GROUP, "$")
+async def move_on(rig: ReaderRig) -> None:
+    await rig.client.xgroup_setid(STREAM, GROUP, "$")
 
 
-async def make_again_at_the_end(desk: Desk) -> None:
-    await desk.client.xgroup_destroy(STREAM, GROUP)
-    await desk.client.xgroup_create(STREAM, GROUP, "$")
+async def make_again_at_the_end(rig: ReaderRig) -> None:
+    await rig.client.xgroup_destroy(STREAM, GROUP)
+    await rig.client.xgroup_create(STREAM, GROUP, "$")
 
 
 @pytest.mark.parametrize("skip", [move_on, make_again_at_the_end])
 async def test_entries_that_the_group_was_moved_past_are_found(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, skip: Callable[[Desk], Awaitable[None]]
+    rig: ReaderRig, monkeypatch: pytest.MonkeyPatch, skip: Callable[[ReaderRig], Awaitable[None]]
 ) -> None:
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.1)
-    desk.start()
-    held = await desk.add()
-    await desk.reached(lambda: held in desk.entries)
-    desk.open = False
-    asked = desk.asked
-    await desk.reached(lambda: desk.asked > asked)  # nothing new is being read from now on
-    unread = [await desk.add() for _ in range(COUNT + 3)]
-    await skip(desk)
-    desk.open = True
-    await desk.reached(lambda: unread[-1] in desk.entries)
-    assert [entry for entry, _ in desk.order if entry in unread][: len(unread)] == unread
-    assert not [entry for entry, fresh in desk.order if fresh and entry in unread]
-    await desk.done(held, *unread)
-    new = await desk.add()
-    await desk.reached(lambda: new in desk.entries)
-    assert (desk.times(new), desk.errors) == (1, [])
+    rig.start()
+    held = await rig.add()
+    await rig.reached(lambda: held in rig.entries)
+    rig.open = False
+    asked = rig.asked
+    await rig.reached(lambda: rig.asked > asked)  # nothing new is being read from now on
+    unread = [await rig.add() for _ in range(COUNT + 3)]
+    await skip(rig)
+    rig.open = True
+    await rig.reached(lambda: unread[-1] in rig.entries)
+    assert [entry for entry, _ in rig.order if entry in unread][: len(unread)] == unread
+    assert not [entry for entry, fresh in rig.order if fresh and entry in unread]
+    await rig.done(held, *unread)
+    new = await rig.add()
+    await rig.reached(lambda: new in rig.entries)
+    assert (rig.times(new), rig.errors) == (1, [])
 
 
 async def test_skipped_entries_are_taken_within_the_limit(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: ReaderRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "RECLAIM_EVERY", 0.1)
-    await desk.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-    unread = [await desk.add() for _ in range(3 * COUNT)]
-    await move_on(desk)
-    monkeypatch.setattr(desk, "_may_read", lambda: len(desk.entries) < COUNT)
-    desk.reader._may_read = desk._may_read
-    desk.start()
-    await desk.reached(lambda: len(desk.entries) == COUNT)
-    await desk.done(*unread[:COUNT])
-    desk.entries.clear()
-    await desk.reached(lambda: unread[COUNT] in desk.entries)
-    assert len(desk.entries) == COUNT
+    await rig.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    unread = [await rig.add() for _ in range(3 * COUNT)]
+    await move_on(rig)
+    monkeypatch.setattr(rig, "_may_read", lambda: len(rig.entries) < COUNT)
+    rig.reader._may_read = rig._may_read
+    rig.start()
+    await rig.reached(lambda: len(rig.entries) == COUNT)
+    await rig.done(*unread[:COUNT])
+    rig.entries.clear()
+    await rig.reached(lambda: unread[COUNT] in rig.entries)
+    assert len(rig.entries) == COUNT

@@ -1,4 +1,4 @@
-"""The ledger's queue in trouble: who has to wait, who is told, and what ends it."""
+"""The ledger's queue while Redis fails: which moves wait, what is reported, and what ends it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE", b""]
 NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", b"OOM command not allowed when used memory > 'maxmemory'.", b""]
 
 
-class Desk:
-    """A ledger of an imitation of Redis, and all that it tells."""
+class LedgerRig:
+    """A ledger on an in-memory Redis, with its results and errors."""
 
     def __init__(self, client: Redis) -> None:
         self.book = Book(client)
@@ -30,7 +30,7 @@ class Desk:
         self.fenced = 0
         self.errors: list[Exception] = []
         self.results: list[MoveResult] = []
-        self.told = asyncio.Event()
+        self.reported = asyncio.Event()
         self.ledger = Ledger(
             client,
             KEYS,
@@ -44,14 +44,14 @@ class Desk:
 
     def _on_error(self, error: Exception) -> None:
         self.errors.append(error)
-        self.told.set()
+        self.reported.set()
 
     def _on_fenced(self) -> None:
         self.fenced += 1
 
     def _done(self, result: MoveResult) -> None:
         self.results.append(result)
-        self.told.set()
+        self.reported.set()
 
     async def submit(self, command_id: str = "c-1") -> Case:
         """Queue the first move of a new command."""
@@ -62,114 +62,114 @@ class Desk:
         return case
 
     async def next(self) -> None:
-        """Wait until an error or a result is told."""
-        await self.told.wait()
-        self.told.clear()
+        """Wait for the next error or result."""
+        await self.reported.wait()
+        self.reported.clear()
 
 
 @pytest.fixture
-async def desk(fake_redis: Redis) -> Desk:
-    return Desk(fake_redis)
+async def rig(fake_redis: Redis) -> LedgerRig:
+    return LedgerRig(fake_redis)
 
 
-async def test_a_replaced_process_is_fenced_and_makes_no_move(desk: Desk, spawn: Spawn) -> None:
-    await desk.book.client.set(KEYS.boot("gw-1"), "another")
-    await desk.submit()
-    task = spawn(desk.ledger.run())
-    await desk.next()
-    assert (desk.fenced, [result.status for result in desk.results]) == (1, [Status.FENCED])
+async def test_a_replaced_process_is_fenced_and_makes_no_move(rig: LedgerRig, spawn: Spawn) -> None:
+    await rig.book.client.set(KEYS.boot("gw-1"), "another")
+    await rig.submit()
+    task = spawn(rig.ledger.run())
+    await rig.next()
+    assert (rig.fenced, [result.status for result in rig.results]) == (1, [Status.FENCED])
     await task
-    assert await desk.book.log() == []
+    assert await rig.book.log() == []
 
 
-async def test_before_the_takeover_an_earlier_owner_is_waited_out(desk: Desk, spawn: Spawn) -> None:
-    desk.owns = False
-    await desk.book.client.set(KEYS.boot("gw-1"), "earlier")
-    await desk.submit()
-    spawn(desk.ledger.run())
-    await desk.next()
-    assert [type(error) for error in desk.errors] == [NotOwnerYet]
-    assert (desk.fenced, desk.results, desk.ledger.depth) == (0, [], 1)
-    desk.owns = True
-    await desk.book.client.set(KEYS.boot("gw-1"), "boot-1")
-    assert await desk.ledger.flush(10) == 0
-    assert [result.status for result in desk.results] == [Status.OK]
+async def test_before_the_takeover_an_earlier_owner_is_waited_out(rig: LedgerRig, spawn: Spawn) -> None:
+    rig.owns = False
+    await rig.book.client.set(KEYS.boot("gw-1"), "earlier")
+    await rig.submit()
+    spawn(rig.ledger.run())
+    await rig.next()
+    assert [type(error) for error in rig.errors] == [NotOwnerYet]
+    assert (rig.fenced, rig.results, rig.ledger.depth) == (0, [], 1)
+    rig.owns = True
+    await rig.book.client.set(KEYS.boot("gw-1"), "boot-1")
+    assert await rig.ledger.flush(10) == 0
+    assert [result.status for result in rig.results] == [Status.OK]
 
 
 async def test_a_refusal_from_before_the_takeover_is_no_fence(
-    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+    rig: LedgerRig, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.owns = False
-    await desk.book.client.set(KEYS.boot("gw-1"), "earlier")
-    script = desk.ledger._script
+    rig.owns = False
+    await rig.book.client.set(KEYS.boot("gw-1"), "earlier")
+    script = rig.ledger._script
 
     async def slow(*call: Any) -> Any:
         reply = await script(*call)
-        await desk.book.client.set(KEYS.boot("gw-1"), "boot-1")
-        desk.owns = True
+        await rig.book.client.set(KEYS.boot("gw-1"), "boot-1")
+        rig.owns = True
         return reply
 
-    monkeypatch.setattr(desk.ledger, "_script", slow)
-    await desk.submit()
-    spawn(desk.ledger.run())
-    assert await desk.ledger.flush(10) == 0
-    assert (desk.fenced, [result.status for result in desk.results]) == (0, [Status.OK])
+    monkeypatch.setattr(rig.ledger, "_script", slow)
+    await rig.submit()
+    spawn(rig.ledger.run())
+    assert await rig.ledger.flush(10) == 0
+    assert (rig.fenced, [result.status for result in rig.results]) == (0, [Status.OK])
 
 
-async def test_without_memory_moves_wait_and_nothing_new_is_read(desk: Desk, spawn: Spawn) -> None:
-    script = desk.ledger._script
+async def test_without_memory_moves_wait_and_nothing_new_is_read(rig: LedgerRig, spawn: Spawn) -> None:
+    script = rig.ledger._script
 
     async def no_memory(*_: Any) -> Any:
-        desk.ledger._script = script
+        rig.ledger._script = script
         return NOW, [NO_MEMORY]
 
-    desk.ledger._script = no_memory  # type: ignore[assignment]
-    await desk.submit()
-    spawn(desk.ledger.run())
-    await desk.next()
-    assert (desk.results, desk.ledger.depth, desk.ledger.healthy) == ([], 1, False)
-    assert await desk.ledger.flush(10) == 0
-    assert ([result.status for result in desk.results], desk.ledger.healthy) == ([Status.OK], True)
+    rig.ledger._script = no_memory  # type: ignore[assignment]
+    await rig.submit()
+    spawn(rig.ledger.run())
+    await rig.next()
+    assert (rig.results, rig.ledger.depth, rig.ledger.healthy) == ([], 1, False)
+    assert await rig.ledger.flush(10) == 0
+    assert ([result.status for result in rig.results], rig.ledger.healthy) == ([Status.OK], True)
 
 
-async def test_a_failing_receiver_costs_no_other_its_result(desk: Desk, spawn: Spawn) -> None:
-    failing = (await desk.book.case("failing")).open()
+async def test_a_failing_receiver_costs_no_other_its_result(rig: LedgerRig, spawn: Spawn) -> None:
+    failing = (await rig.book.case("failing")).open()
     failing.done = lambda result: {}[result.status]
-    desk.ledger.submit(failing)
-    await desk.submit()
-    task = spawn(desk.ledger.run())
-    await asyncio.wait({task, asyncio.ensure_future(desk.ledger.flush(10))}, return_when="FIRST_COMPLETED")
+    rig.ledger.submit(failing)
+    await rig.submit()
+    task = spawn(rig.ledger.run())
+    await asyncio.wait({task, asyncio.ensure_future(rig.ledger.flush(10))}, return_when="FIRST_COMPLETED")
     assert not task.done()
-    assert [result.status for result in desk.results] == [Status.OK]
-    assert [type(error) for error in desk.errors] == [KeyError]
+    assert [result.status for result in rig.results] == [Status.OK]
+    assert [type(error) for error in rig.errors] == [KeyError]
 
 
 async def test_a_move_waits_for_redis_and_is_made_then(
-    desk: Desk, fake_server: fakeredis.FakeServer, spawn: Spawn
+    rig: LedgerRig, fake_server: fakeredis.FakeServer, spawn: Spawn
 ) -> None:
-    await desk.submit()
+    await rig.submit()
     fake_server.connected = False
-    spawn(desk.ledger.run())
-    await desk.next()
-    assert (desk.results, desk.ledger.depth, desk.ledger.healthy) == ([], 1, False)
+    spawn(rig.ledger.run())
+    await rig.next()
+    assert (rig.results, rig.ledger.depth, rig.ledger.healthy) == ([], 1, False)
     fake_server.connected = True
-    assert await desk.ledger.flush(10) == 0
-    assert [result.status for result in desk.results] == [Status.OK]
+    assert await rig.ledger.flush(10) == 0
+    assert [result.status for result in rig.results] == [Status.OK]
 
 
-async def test_moves_refused_together_are_made_in_order(desk: Desk, spawn: Spawn) -> None:
-    script = desk.ledger._script
+async def test_moves_refused_together_are_made_in_order(rig: LedgerRig, spawn: Spawn) -> None:
+    script = rig.ledger._script
 
     async def no_memory(*_: Any) -> Any:
-        desk.ledger._script = script
+        rig.ledger._script = script
         return NOW, [NO_MEMORY] * 3
 
-    desk.ledger._script = no_memory  # type: ignore[assignment]
+    rig.ledger._script = no_memory  # type: ignore[assignment]
     for command_id in ("c-1", "c-2", "c-3"):
-        await desk.submit(command_id)
-    spawn(desk.ledger.run())
-    assert await desk.ledger.flush(10) == 0
-    assert [entry["command_id"] for entry in await desk.book.log()] == ["c-1", "c-2", "c-3"]
+        await rig.submit(command_id)
+    spawn(rig.ledger.run())
+    assert await rig.ledger.flush(10) == 0
+    assert [entry["command_id"] for entry in await rig.book.log()] == ["c-1", "c-2", "c-3"]
 
 
 def leave(_: MoveResult) -> None:
@@ -177,17 +177,17 @@ def leave(_: MoveResult) -> None:
     raise KeyboardInterrupt
 
 
-async def test_moves_behind_an_unexpected_error_are_made_again(desk: Desk, spawn: Spawn) -> None:
-    failing = (await desk.book.case("failing")).open()
+async def test_moves_behind_an_unexpected_error_are_made_again(rig: LedgerRig, spawn: Spawn) -> None:
+    failing = (await rig.book.case("failing")).open()
     failing.done = leave
-    desk.ledger.submit(failing)
-    await desk.submit()
+    rig.ledger.submit(failing)
+    await rig.submit()
     with pytest.raises(KeyboardInterrupt):
-        await desk.ledger.run()
-    assert desk.ledger.depth == 1
-    spawn(desk.ledger.run())
-    assert await desk.ledger.flush(10) == 0
-    assert [result.status for result in desk.results] == [Status.REDELIVERED]
+        await rig.ledger.run()
+    assert rig.ledger.depth == 1
+    spawn(rig.ledger.run())
+    assert await rig.ledger.flush(10) == 0
+    assert [result.status for result in rig.results] == [Status.REDELIVERED]
 
 
 class Refusing:
@@ -205,26 +205,26 @@ class Refusing:
 
 @pytest.mark.parametrize(("times", "status"), [(TRIES - 1, Status.OK), (TRIES, Status.ERROR)])
 async def test_the_tries_of_a_move_are_forgotten_with_it(
-    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch, times: int, status: Status
+    rig: LedgerRig, spawn: Spawn, monkeypatch: pytest.MonkeyPatch, times: int, status: Status
 ) -> None:
     """A later move that has its place in memory has as many as any other."""
     monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (0.0,))
-    script = Refusing(desk.ledger)
-    move = (await desk.book.case()).open()
-    move.done = desk.results.append
-    spawn(desk.ledger.run())
+    script = Refusing(rig.ledger)
+    move = (await rig.book.case()).open()
+    move.done = rig.results.append
+    spawn(rig.ledger.run())
     for script.left in (times, TRIES - 1):
-        desk.ledger.submit(move)
-        assert await desk.ledger.flush(20) == 0
+        rig.ledger.submit(move)
+        assert await rig.ledger.flush(20) == 0
     then = Status.REDELIVERED if status is Status.OK else Status.OK
-    assert [result.status for result in desk.results] == [status, then]
+    assert [result.status for result in rig.results] == [status, then]
 
 
 async def test_a_move_that_was_refused_is_not_tried_again_at_once(
-    desk: Desk, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+    rig: LedgerRig, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.ledger.ledger._RETRY_DELAYS", (3600.0,))
-    Refusing(desk.ledger).left = 1
-    await desk.submit()
-    spawn(desk.ledger.run())
-    assert (await desk.ledger.flush(0.05), desk.results) == (1, [])
+    Refusing(rig.ledger).left = 1
+    await rig.submit()
+    spawn(rig.ledger.run())
+    assert (await rig.ledger.flush(0.05), rig.results) == (1, [])

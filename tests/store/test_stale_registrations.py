@@ -1,4 +1,4 @@
-"""Entries that name us for devices which are not here are taken out of the registry, and no others."""
+"""Registry entries of this instance for devices that are not connected are removed, and no others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ US, BOOT = "gw-1", "abc123"
 GONE, HERE = "356307042441013", "356307042441021"
 
 
-class Desk:
-    """The registrar and the look of one process, whose devices are in `here`."""
+class StaleRegistrationsRig:
+    """The registrar and the stale registrations of one process, whose devices are in `here`."""
 
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
@@ -59,7 +59,7 @@ class Desk:
             await self.client.hset(KEYS.sessions, imei, session)
 
     async def remove_stale(self) -> None:
-        """One look, and what follows from it."""
+        """Remove once, and carry out the removals."""
         await self.stale_registrations.remove_stale()
         self.registrar.stop()
         await self.registrar.run()
@@ -70,95 +70,97 @@ class Desk:
 
 
 @pytest.fixture
-def desk(fake_redis: Redis) -> Desk:
-    return Desk(fake_redis)
+def rig(fake_redis: Redis) -> StaleRegistrationsRig:
+    return StaleRegistrationsRig(fake_redis)
 
 
 async def test_a_stale_registration_is_removed(
-    desk: Desk,
+    rig: StaleRegistrationsRig,
 ) -> None:
-    await desk.hold(GONE)
-    await desk.remove_stale()
-    assert await desk.entries() == {}
-    assert await desk.client.exists(KEYS.sessions) == 0
-    [event] = desk.closed
+    await rig.hold(GONE)
+    await rig.remove_stale()
+    assert await rig.entries() == {}
+    assert await rig.client.exists(KEYS.sessions) == 0
+    [event] = rig.closed
     assert (event.session_id, event.imei, event.instance_id) == ("earlier-1", GONE, US)
     assert (event.state, event.reason, event.seq, event.terminal) == ("closed", "instance_lost", 0, True)
 
 
-async def test_a_connected_device_keeps_its_entry(desk: Desk) -> None:
-    await desk.hold(HERE)
-    desk.here.add(HERE)
-    await desk.remove_stale()
-    assert (await desk.entries(), desk.closed) == ({HERE: US}, [])
+async def test_a_connected_device_keeps_its_entry(rig: StaleRegistrationsRig) -> None:
+    await rig.hold(HERE)
+    rig.here.add(HERE)
+    await rig.remove_stale()
+    assert (await rig.entries(), rig.closed) == ({HERE: US}, [])
 
 
-async def test_the_devices_of_others_are_left_to_them(desk: Desk) -> None:
-    await desk.hold(GONE, "gw-2")
-    await desk.remove_stale()
-    assert (await desk.entries(), desk.closed) == ({GONE: "gw-2"}, [])
+async def test_the_devices_of_others_are_left_to_them(rig: StaleRegistrationsRig) -> None:
+    await rig.hold(GONE, "gw-2")
+    await rig.remove_stale()
+    assert (await rig.entries(), rig.closed) == ({GONE: "gw-2"}, [])
 
 
 @pytest.mark.parametrize(("imei", "holder"), [(HERE, US), (GONE, "gw-2")])
 async def test_connected_and_foreign_devices_need_no_more_calls(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, imei: str, holder: str
+    rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch, imei: str, holder: str
 ) -> None:
-    await desk.hold(imei, holder)
-    desk.here.add(HERE)
-    monkeypatch.setattr(desk.client, "hmget", None)
-    await desk.remove_stale()
+    await rig.hold(imei, holder)
+    rig.here.add(HERE)
+    monkeypatch.setattr(rig.client, "hmget", None)
+    await rig.remove_stale()
 
 
-async def test_a_session_of_this_process_is_not_published_again(desk: Desk) -> None:
-    await desk.hold(GONE, session=f"{BOOT}-1f")
-    await desk.remove_stale()
-    assert (await desk.entries(), desk.closed) == ({}, [])
+async def test_a_session_of_this_process_is_not_published_again(rig: StaleRegistrationsRig) -> None:
+    await rig.hold(GONE, session=f"{BOOT}-1f")
+    await rig.remove_stale()
+    assert (await rig.entries(), rig.closed) == ({}, [])
 
 
-async def test_an_entry_without_a_session_is_removed_without_event(desk: Desk) -> None:
-    await desk.hold(GONE, session=None)
-    await desk.remove_stale()
-    assert (await desk.entries(), desk.closed) == ({}, [])
+async def test_an_entry_without_a_session_is_removed_without_event(rig: StaleRegistrationsRig) -> None:
+    await rig.hold(GONE, session=None)
+    await rig.remove_stale()
+    assert (await rig.entries(), rig.closed) == ({}, [])
 
 
-async def test_of_many_entries_none_is_missed(desk: Desk) -> None:
-    await desk.client.hset(KEYS.registry, mapping={f"{number:015d}": US for number in range(3000)})
-    await desk.remove_stale()
-    assert await desk.entries() == {}
+async def test_of_many_entries_none_is_missed(rig: StaleRegistrationsRig) -> None:
+    await rig.client.hset(KEYS.registry, mapping={f"{number:015d}": US for number in range(3000)})
+    await rig.remove_stale()
+    assert await rig.entries() == {}
 
 
 async def test_a_device_back_during_the_search_is_registered(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await desk.hold(GONE)
-    remove = desk.registrar.unregister
+    await rig.hold(GONE)
+    remove = rig.registrar.unregister
 
     def then_it_comes(*call: Any) -> None:
         remove(*call)
-        desk.registrar.register(GONE, f"{BOOT}-2", lambda result: None)
+        rig.registrar.register(GONE, f"{BOOT}-2", lambda result: None)
 
-    monkeypatch.setattr(desk.registrar, "unregister", then_it_comes)
-    await desk.remove_stale()
-    assert await desk.entries() == {GONE: US}
-    assert await desk.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
+    monkeypatch.setattr(rig.registrar, "unregister", then_it_comes)
+    await rig.remove_stale()
+    assert await rig.entries() == {GONE: US}
+    assert await rig.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
 
 
 async def test_a_device_back_during_the_look_up_keeps_its_entry(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await desk.hold(GONE)
-    hmget = desk.client.hmget
+    await rig.hold(GONE)
+    hmget = rig.client.hmget
 
     async def meanwhile(*args: Any) -> Any:
-        desk.here.add(GONE)
+        rig.here.add(GONE)
         return await hmget(*args)
 
-    monkeypatch.setattr(desk.client, "hmget", meanwhile)
-    await desk.remove_stale()
-    assert await desk.entries() == {GONE: US}
+    monkeypatch.setattr(rig.client, "hmget", meanwhile)
+    await rig.remove_stale()
+    assert await rig.entries() == {GONE: US}
 
 
-async def test_the_search_is_repeated_after_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_search_is_repeated_after_an_error(
+    rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     error: StoreError = CallFailed("refused")
     looks: list[None] = []
     again = asyncio.Event()
@@ -170,15 +172,15 @@ async def test_the_search_is_repeated_after_an_error(desk: Desk, monkeypatch: py
         again.set()
         return 0
 
-    monkeypatch.setattr(desk.stale_registrations, "remove_stale", remove_stale)
-    task = asyncio.create_task(desk.stale_registrations.run())
+    monkeypatch.setattr(rig.stale_registrations, "remove_stale", remove_stale)
+    task = asyncio.create_task(rig.stale_registrations.run())
     await asyncio.wait_for(again.wait(), 20)
     task.cancel()
-    assert desk.errors == [error]
+    assert rig.errors == [error]
 
 
 async def test_the_search_gets_rarer_while_nothing_is_found(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     found = iter([2, 0, 0, 1, *[0] * 30])
@@ -189,18 +191,18 @@ async def test_the_search_gets_rarer_while_nothing_is_found(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(desk.stale_registrations, "remove_stale", remove_stale)
+    monkeypatch.setattr(rig.stale_registrations, "remove_stale", remove_stale)
     monkeypatch.setattr(stale_registrations.asyncio, "sleep", sleep)
     monkeypatch.setattr(delays.random, "uniform", lambda low, high: high)
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await desk.stale_registrations.run()
+        await rig.stale_registrations.run()
     looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]
     assert looks[:8] == [1, 1, 2, 4, 1, 2, 4, 8]
     assert max(pauses) == 1.2 * stale_registrations.SELDOM
 
 
-async def test_the_number_of_stale_registrations_is_logged(desk: Desk) -> None:
-    await desk.hold(GONE)
-    await desk.hold(HERE)
-    desk.here.add(HERE)
-    assert [await desk.stale_registrations.remove_stale(), desk.registrar.depth] == [1, 1]
+async def test_the_number_of_stale_registrations_is_logged(rig: StaleRegistrationsRig) -> None:
+    await rig.hold(GONE)
+    await rig.hold(HERE)
+    rig.here.add(HERE)
+    assert [await rig.stale_registrations.remove_stale(), rig.registrar.depth] == [1, 1]

@@ -9,113 +9,88 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.telemetry import MESSAGE, RECORD, SERIAL, PendingFrame
+from fsm.telemetry import MESSAGE, RECORD, SERIAL
 from store.client.errors import StoreRefused
-from store.keys import Keys
-from store.streams.telemetry import Telemetry
+from tests.store.telemetry_rig import IMEI, KEYS, TelemetryRig
 
-KEYS = Keys()
-IMEI = b"356307042441013"
 SAID = b'["at","1700000000000","type","06","text","hello"]'
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-class Desk:
-    """Telemetry on an imitation of Redis; what it confirmed and what it gave up."""
-
-    def __init__(self, client: Redis) -> None:
-        self.confirmed: list[str] = []
-        self.refused: list[str] = []
-        self.calls: list[tuple[int, ...]] = []
-        self._names: dict[int, str] = {}
-        self.telemetry = Telemetry(
-            client, KEYS, "gw-1", on_error=lambda error: None, on_refused=self._on_refused
-        )
-
-    def store(self, name: str, kind: str, *bodies: bytes) -> None:
-        batch = PendingFrame(
-            IMEI, b"13", 7, list(bodies) or [SAID], lambda: self.confirmed.append(name), kind
-        )
-        self._names[id(batch)] = name
-        self.telemetry.store(batch)
-
-    def _on_refused(self, batch: PendingFrame) -> None:
-        self.refused.append(self._names[id(batch)])
-
-
 @pytest.fixture
-def desk(fake_redis: Redis) -> Desk:
-    return Desk(fake_redis)
+def rig(fake_redis: Redis) -> TelemetryRig:
+    return TelemetryRig(fake_redis)
 
 
 async def test_each_message_is_an_entry_with_the_fields_of_the_contract(
-    desk: Desk, fake_redis: Redis, spawn: Spawn
+    rig: TelemetryRig, fake_redis: Redis, spawn: Spawn
 ) -> None:
-    desk.store("two", SERIAL, SAID, b'["type","06","hex","00ff"]')
-    spawn(desk.telemetry.run())
-    assert await desk.telemetry.flush(10) == 0
+    rig.store("two", SAID, b'["type","06","hex","00ff"]', kind=SERIAL)
+    spawn(rig.telemetry.run())
+    assert await rig.telemetry.flush(10) == 0
     [(_, first), (_, second)] = await fake_redis.xrange(KEYS.messages)
     head = {b"imei": IMEI, b"codec": b"13", b"instance_id": b"gw-1", b"received_at": b"7"}
     assert first == head | {b"at": b"1700000000000", b"type": b"06", b"text": b"hello"}
     assert second == head | {b"type": b"06", b"hex": b"00ff"}
-    assert desk.confirmed == ["two"]
+    assert rig.confirmed == ["two"]
 
 
 @pytest.mark.parametrize(("kind", "known"), [(SERIAL, {IMEI}), (MESSAGE, set()), (RECORD, set())])
 async def test_the_first_serial_message_marks_its_device(
-    desk: Desk, fake_redis: Redis, spawn: Spawn, kind: str, known: set[bytes]
+    rig: TelemetryRig, fake_redis: Redis, spawn: Spawn, kind: str, known: set[bytes]
 ) -> None:
-    desk.store("one", kind)
-    spawn(desk.telemetry.run())
-    assert await desk.telemetry.flush(10) == 0
+    rig.store("one", SAID, kind=kind)
+    spawn(rig.telemetry.run())
+    assert await rig.telemetry.flush(10) == 0
     assert await fake_redis.smembers(KEYS.serial) == known
 
 
 async def test_a_message_is_kept_though_its_device_cannot_be_marked(
-    desk: Desk, fake_redis: Redis, spawn: Spawn
+    rig: TelemetryRig, fake_redis: Redis, spawn: Spawn
 ) -> None:
     await fake_redis.set(KEYS.serial, "not a set")
-    desk.store("one", SERIAL)
-    spawn(desk.telemetry.run())
-    assert await desk.telemetry.flush(10) == 0
+    rig.store("one", SAID, kind=SERIAL)
+    spawn(rig.telemetry.run())
+    assert await rig.telemetry.flush(10) == 0
     assert await fake_redis.xlen(KEYS.messages) == 1
 
 
 async def test_refused_messages_are_dropped_and_records_go_on(
-    desk: Desk, fake_redis: Redis, spawn: Spawn
+    rig: TelemetryRig, fake_redis: Redis, spawn: Spawn
 ) -> None:
     await fake_redis.set(KEYS.messages, "not a stream")
     for name, kind in (("r1", RECORD), ("m1", SERIAL), ("r2", RECORD), ("m2", MESSAGE), ("r3", RECORD)):
-        desk.store(name, kind)
-    spawn(desk.telemetry.run())
-    assert await desk.telemetry.flush(10) == 0
-    assert (desk.confirmed, desk.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
+        rig.store(name, SAID, kind=kind)
+    spawn(rig.telemetry.run())
+    assert await rig.telemetry.flush(10) == 0
+    assert (rig.confirmed, rig.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
 
 
 async def test_a_call_refused_for_its_messages_costs_no_record(
-    desk: Desk, fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+    rig: TelemetryRig, fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An access rule judges a call by the keys it names, before anything of it is done."""
     allowed = False
-    script = desk.telemetry._kept.call
+    calls: list[tuple[int, ...]] = []
+    script = rig.telemetry._kept.call
 
     async def guarded(which: Any, keys: Any, arguments: Any, *more: Any) -> Any:
-        desk.calls.append((len(keys), arguments.count(IMEI)))
+        calls.append((len(keys), arguments.count(IMEI)))
         if len(keys) > 2 and not allowed:
             raise StoreRefused("NOPERM No permissions to access a key")
         return await script(which, keys, arguments, *more)
 
-    monkeypatch.setattr(desk.telemetry._kept, "call", guarded)
+    monkeypatch.setattr(rig.telemetry._kept, "call", guarded)
     for name, kind in (("r1", RECORD), ("m1", SERIAL), ("m2", SERIAL), ("r2", RECORD), ("r3", RECORD)):
-        desk.store(name, kind)
-    spawn(desk.telemetry.run())
-    assert await desk.telemetry.flush(10) == 0
-    assert (desk.confirmed, desk.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
-    assert desk.calls == [(4, 5), (2, 1), (4, 1), (4, 1), (2, 2)]
+        rig.store(name, SAID, kind=kind)
+    spawn(rig.telemetry.run())
+    assert await rig.telemetry.flush(10) == 0
+    assert (rig.confirmed, rig.refused) == (["r1", "r2", "r3"], ["m1", "m2"])
+    assert calls == [(4, 5), (2, 1), (4, 1), (4, 1), (2, 2)]
     allowed = True
-    desk.store("m3", SERIAL)
-    assert await desk.telemetry.flush(10) == 0
+    rig.store("m3", SAID, kind=SERIAL)
+    assert await rig.telemetry.flush(10) == 0
     for name, kind in (("r4", RECORD), ("m4", SERIAL)):
-        desk.store(name, kind)
-    assert await desk.telemetry.flush(10) == 0
-    assert desk.calls[-1] == (4, 2)
+        rig.store(name, SAID, kind=kind)
+    assert await rig.telemetry.flush(10) == 0
+    assert calls[-1] == (4, 2)

@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import fakeredis
 import pytest
 import trustme
 import uvloop
+from click.testing import CliRunner
 from freezegun.api import FrozenDateTimeFactory
 
+from tests.fake_client import FakeClient
 from tests.rig.certificates import revocation_list, write_pair
+from tests.transport.command_line import Telgw
 from tests.transport.command_rig import CommandRig
 from tests.transport.connection_rig import ConnectionRig, MakeConnections
 from tests.transport.gateway_rig import CallRecorder, idle_gateway
 from tests.transport.listener_rig import Run
+from transport.cli import cli, streams
 from transport.daemon.gateway import Gateway
 
 
@@ -63,6 +68,33 @@ async def gateway() -> AsyncIterator[Gateway]:
     """A gateway that has not started."""
     async with idle_gateway() as gateway:
         yield gateway
+
+
+# The command line
+
+
+@pytest.fixture
+def telgw(monkeypatch: pytest.MonkeyPatch) -> Telgw:
+    """Runs a verb in this process, without a terminal and without settings of the environment."""
+    for name in ("TELGW_CONFIG", "TELGW_REDIS", "TELGW_REDIS_FILE", "TELGW_LISTEN"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *args, **more: CliRunner().invoke(cli, [str(arg) for arg in args], **more)
+
+
+@pytest.fixture
+def telgw_on_redis(telgw: Telgw, fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> Telgw:
+    """Runs a verb on an in-memory Redis."""
+    monkeypatch.setattr(streams, "connect", lambda *_, **__: FakeClient(server=fake_server))
+    monkeypatch.setenv("TELGW_REDIS", "redis://nowhere")
+    return telgw
+
+
+@pytest.fixture
+def key_prefix(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key prefix of the verbs."""
+    prefix = "{fleet}:"
+    monkeypatch.setenv("TELGW_KEY_PREFIX", prefix)
+    return prefix
 
 
 # TLS

@@ -6,20 +6,20 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 
 from fsm.command import COMMAND, Answer, Command, decide
 from fsm.events import Note, SessionEvent
 from store.streams import messages
 from store.streams.events import command_fields, note_fields, session_fields
+from tests.transport.command_line import Telgw
 from transport.cli import VERBS, cli, config, path_drawing, render, run
 from transport.cli.scenes import Act, Scene, scenes
 from transport.cli.schemas import entry_schemas
@@ -28,14 +28,6 @@ from transport.settings import Settings
 from transport.simulator.fleet import Fleet
 
 IMEI = "352093081452251"
-
-
-@pytest.fixture
-def telgw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a verb in this process, without a terminal."""
-    for name in ("TELGW_CONFIG", "TELGW_REDIS", "TELGW_LISTEN"):
-        monkeypatch.delenv(name, raising=False)
-    return lambda *args, **more: CliRunner().invoke(cli, [str(arg) for arg in args], **more)
 
 
 @pytest.fixture
@@ -59,7 +51,7 @@ def refused(result: Result, *words: str) -> None:
         assert word in result.stderr
 
 
-def test_the_help_lists_every_verb_without_importing_one(telgw: Callable[..., Result]) -> None:
+def test_the_help_lists_every_verb_without_importing_one(telgw: Telgw) -> None:
     before = set(sys.modules)
     result = telgw("--help")
     assert result.exit_code == 0
@@ -68,7 +60,7 @@ def test_the_help_lists_every_verb_without_importing_one(telgw: Callable[..., Re
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_verbs_and_options_are_completed(telgw: Callable[..., Result], shell: str) -> None:
+def test_verbs_and_options_are_completed(telgw: Telgw, shell: str) -> None:
     def completed(words: str, last: str) -> str:
         position = last if shell == "fish" else str(words.count(" "))
         env = {"_TELGW_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": position}
@@ -79,7 +71,7 @@ def test_verbs_and_options_are_completed(telgw: Callable[..., Result], shell: st
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[..., Result], verb: str) -> None:
+def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Telgw, verb: str) -> None:
     result = telgw(verb, "--help")
     assert result.exit_code == 0, result.output
     command = cli.get_command(None, verb)  # type: ignore[arg-type]
@@ -115,15 +107,13 @@ def test_every_verb_has_a_help_that_begins_as_the_list_says(telgw: Callable[...,
         (("simulate", "--imei-base", "999999999999999"), ["--imei-base"]),
     ],
 )
-def test_an_error_is_one_line(telgw: Callable[..., Result], args: tuple[str, ...], words: list[str]) -> None:
+def test_an_error_is_one_line(telgw: Telgw, args: tuple[str, ...], words: list[str]) -> None:
     result = telgw(*args)
     refused(result, *words)
     assert "secret" not in result.stderr
 
 
-def test_an_unknown_key_is_an_error_that_names_it_and_the_file(
-    telgw: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_an_unknown_key_is_an_error_that_names_it_and_the_file(telgw: Telgw, tmp_path: Path) -> None:
     file = tmp_path / "telgw.toml"
     file.write_text('listn = "x"\n')
     refused(telgw("run", "--config", file), "'listn'", str(file))
@@ -146,22 +136,20 @@ def test_an_unknown_key_is_an_error_that_names_it_and_the_file(
         'state-dir = "a\\u0000b"',
     ],
 )
-def test_a_file_that_says_nonsense_is_named(telgw: Callable[..., Result], tmp_path: Path, text: str) -> None:
+def test_a_file_that_says_nonsense_is_named(telgw: Telgw, tmp_path: Path, text: str) -> None:
     file = tmp_path / "telgw.toml"
     file.write_bytes(text.encode("latin-1"))
     refused(telgw("run", "--config", file), str(file))
 
 
-def test_a_gateway_to_which_no_device_could_connect_is_not_started(
-    telgw: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_a_gateway_to_which_no_device_could_connect_is_not_started(telgw: Telgw, tmp_path: Path) -> None:
     file = tmp_path / "telgw.toml"
     file.write_text("listen = []\n")
     refused(telgw("run", "--config", file), "--listen", "--tls-listen")
 
 
 def test_command_line_beats_environment_beats_file(
-    telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
+    telgw: Telgw, tmp_path: Path, started: list[Settings]
 ) -> None:
     file = tmp_path / "telgw.toml"
     file.write_text('listen = "127.0.0.1:1"\nqueue-limit = 1\nmax_payload = 1\n')
@@ -179,15 +167,13 @@ def test_command_line_beats_environment_beats_file(
     assert started[0].drain_timeout == Settings(instance_id="x").drain_timeout
 
 
-def test_command_line_defaults_are_those_of_the_settings(
-    telgw: Callable[..., Result], started: list[Settings]
-) -> None:
+def test_command_line_defaults_are_those_of_the_settings(telgw: Telgw, started: list[Settings]) -> None:
     telgw("run", "--instance-id", "gw-1")
     assert started == [Settings(instance_id="gw-1")]
 
 
 def test_the_plain_listener_may_be_off_where_another_one_listens(
-    telgw: Callable[..., Result], started: list[Settings], files: dict[str, Path]
+    telgw: Telgw, started: list[Settings], files: dict[str, Path]
 ) -> None:
     tls = ("--tls-listen", "127.0.0.1:5028", "--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"])
     assert telgw("run", "--listen", "off", *tls).exit_code == 0
@@ -198,7 +184,7 @@ def test_the_plain_listener_may_be_off_where_another_one_listens(
 
 
 def test_a_listener_for_proxies_needs_to_know_whom_to_trust(
-    telgw: Callable[..., Result], started: list[Settings], tmp_path: Path
+    telgw: Telgw, started: list[Settings], tmp_path: Path
 ) -> None:
     listen = ("--listen", "off", "--proxy-listen", "127.0.0.1:5028")
     assert telgw("run", *listen, "--proxy-trust", "10.0.0.0/8, fd00::/8,192.0.2.7").exit_code == 0
@@ -217,7 +203,7 @@ def test_a_listener_for_proxies_needs_to_know_whom_to_trust(
 
 
 def test_the_instance_id_comes_from_the_host_and_the_port(
-    telgw: Callable[..., Result], started: list[Settings], monkeypatch: pytest.MonkeyPatch
+    telgw: Telgw, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "büro host" + "x" * 80)
     telgw("run", "--listen", "0.0.0.0:15027")
@@ -226,9 +212,7 @@ def test_the_instance_id_comes_from_the_host_and_the_port(
     assert len(started[0].instance_id) == 64
 
 
-def test_durations_may_have_a_unit_and_metrics_may_be_off(
-    telgw: Callable[..., Result], started: list[Settings]
-) -> None:
+def test_durations_may_have_a_unit_and_metrics_may_be_off(telgw: Telgw, started: list[Settings]) -> None:
     telgw("run", "--retention", "2d", "--ready-grace", "500ms", "--metrics", "off", "--listen", "[::]:5027")
     assert (started[0].retention, started[0].ready_grace) == (2 * 86400.0, 0.5)
     assert started[0].metrics is None
@@ -236,7 +220,7 @@ def test_durations_may_have_a_unit_and_metrics_may_be_off(
 
 
 def test_the_printed_configuration_holds_the_defaults(
-    telgw: Callable[..., Result], tmp_path: Path, started: list[Settings]
+    telgw: Telgw, tmp_path: Path, started: list[Settings]
 ) -> None:
     printed = telgw("config").stdout
     assert printed == config.template()
@@ -255,11 +239,11 @@ def test_the_printed_configuration_holds_the_defaults(
     assert started[0] == started[1]
 
 
-def test_the_version_is_printed(telgw: Callable[..., Result]) -> None:
+def test_the_version_is_printed(telgw: Telgw) -> None:
     assert telgw("version").stdout.startswith("telgw ")
 
 
-def test_an_interruption_is_130(telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_130(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: Settings) -> int:
         raise KeyboardInterrupt
 
@@ -267,7 +251,7 @@ def test_an_interruption_is_130(telgw: Callable[..., Result], monkeypatch: pytes
     assert telgw("run").exit_code == 130
 
 
-def test_a_port_in_use_is_one_line(telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_one_line(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(_: Settings) -> int:
         raise OSError(98, "address already in use")
 
@@ -374,9 +358,7 @@ def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
     assert "│ queued │" in drawn
 
 
-def test_a_simulation_without_a_connection_fails(
-    telgw: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_simulation_without_a_connection_fails(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(_: Fleet) -> None: ...
 
     monkeypatch.setattr(Fleet, "run", run)
@@ -420,9 +402,7 @@ def test_what_send_writes_is_what_the_schema_says() -> None:
 
 
 @pytest.mark.parametrize("args", [(), ("--asyncapi",)])
-def test_every_reference_of_a_schema_leads_somewhere(
-    telgw: Callable[..., Result], args: tuple[str, ...]
-) -> None:
+def test_every_reference_of_a_schema_leads_somewhere(telgw: Telgw, args: tuple[str, ...]) -> None:
     printed = telgw("schema", *args).stdout
     document = json.loads(printed)
     references = re.findall(r'"\$ref": "#/([^"]+)"', printed)

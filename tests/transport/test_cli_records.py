@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 import fakeredis
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from store.streams.producer import LogEntry, Producer
-from tests.fake_client import FakeClient
-from transport.cli import cli, streams
+from tests.transport.command_line import Telgw
 from transport.teltonika.avl import Record, encode_avl
 from transport.teltonika.frame import CODEC_8E
 from transport.teltonika.record_json import record_json
@@ -36,13 +35,11 @@ def redis(fake_server: fakeredis.FakeServer) -> fakeredis.FakeRedis:
 
 
 @pytest.fixture
-def telgw(fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """``telgw records`` on the imitation of Redis, in a terminal of 200 columns."""
-    monkeypatch.setattr(streams, "connect", lambda *_, **__: FakeClient(server=fake_server))
+def records(telgw_on_redis: Telgw) -> Telgw:
+    """``telgw records`` in a terminal of 200 columns."""
 
     def run(*args: object, columns: int = 200) -> Result:
-        words = ["records", *map(str, args), "--redis", "redis://nowhere"]
-        return CliRunner(env={"COLUMNS": str(columns), "TZ": "UTC"}).invoke(cli, words)
+        return telgw_on_redis("records", *args, env={"COLUMNS": str(columns), "TZ": "UTC"})
 
     return run
 
@@ -64,59 +61,57 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_records_of_one_device_come_newest_first(telgw: Callable[..., Result], redis: Any) -> None:
+def test_records_of_one_device_come_newest_first(records: Telgw, redis: Any) -> None:
     store(redis, IMEI, *(record(number) for number in range(5)))
     store(redis, OTHER, record(9))
-    times = [line["timestamp"] for line in lines(telgw(IMEI, "--json", "--limit", 3))]
+    times = [line["timestamp"] for line in lines(records(IMEI, "--json", "--limit", 3))]
     assert times == [NOON + 4000, NOON + 3000, NOON + 2000]
 
 
-def test_records_of_raw_frames_are_decoded(telgw: Callable[..., Result], redis: Any) -> None:
+def test_records_of_raw_frames_are_decoded(records: Telgw, redis: Any) -> None:
     frame = encode_avl(CODEC_8E, [record(0), record(1, speed=200)])[8:-4]  # without length and CRC
     redis.xadd("telemetry:records", {"imei": IMEI, "codec": "8E", "frame": frame})
-    assert [line["speed"] for line in lines(telgw(IMEI, "--json"))] == [200, 50]
+    assert [line["speed"] for line in lines(records(IMEI, "--json"))] == [200, 50]
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-def test_a_line_shows_time_place_and_io_values(
-    telgw: Callable[..., Result], redis: Any, columns: int
-) -> None:
+def test_a_line_shows_time_place_and_io_values(records: Telgw, redis: Any, columns: int) -> None:
     store(redis, IMEI, record(0))
-    shown = telgw(IMEI, "--utc", columns=columns).stdout
+    shown = records(IMEI, "--utc", columns=columns).stdout
     assert max(map(len, shown.splitlines())) <= columns
     words = " ".join(shown.split())
     for part in ("2026-01-01", "54.500000", "25.250000", "239=1", "66=12345", "72=-100", "60000=7"):
         assert part in words
 
 
-def test_names_show_sign_factor_and_unit(telgw: Callable[..., Result], redis: Any) -> None:
+def test_names_show_sign_factor_and_unit(records: Telgw, redis: Any) -> None:
     store(redis, IMEI, record(0))
-    shown = " ".join(telgw(IMEI, "--names").stdout.split())
+    shown = " ".join(records(IMEI, "--names").stdout.split())
     assert "ignition 1 (Ignition On)" in shown
     assert "external_voltage 12.345 V" in shown
     assert "dallas_temperature_1 -10 °C" in shown
-    [line] = lines(telgw(IMEI, "--names", "--json"))
+    [line] = lines(records(IMEI, "--names", "--json"))
     assert line["named"]["66 external_voltage"] == {"value": 12.345, "unit": "V"}
     assert line["named"]["60000 60000"] == {"text": "7"}
 
 
-def test_only_records_of_the_given_time_are_shown(telgw: Callable[..., Result], redis: Any) -> None:
+def test_only_records_of_the_given_time_are_shown(records: Telgw, redis: Any) -> None:
     data = record_json(record(0))
     redis.xadd("telemetry:records", {"imei": IMEI, "data": data}, id="1000-0")
-    assert telgw(IMEI, "--since", "1h").exit_code == 4
-    assert len(lines(telgw(IMEI, "--since", "1970-01-01T00:00:01+00:00", "--json"))) == 1
-    assert telgw(IMEI, "--since", "yesterday").exit_code == 2
+    assert records(IMEI, "--since", "1h").exit_code == 4
+    assert len(lines(records(IMEI, "--since", "1970-01-01T00:00:01+00:00", "--json"))) == 1
+    assert records(IMEI, "--since", "yesterday").exit_code == 2
 
 
-def test_entries_that_are_no_records_are_passed_over(telgw: Callable[..., Result], redis: Any) -> None:
+def test_entries_that_are_no_records_are_passed_over(records: Telgw, redis: Any) -> None:
     for fields in ({"imei": IMEI}, {"imei": IMEI, "data": "{"}, {"imei": IMEI, "frame": b"\xff\x00"}):
         redis.xadd("telemetry:records", fields)
     store(redis, IMEI, record(0))
-    assert len(lines(telgw(IMEI, "--json"))) == 1
+    assert len(lines(records(IMEI, "--json"))) == 1
 
 
 def test_following_goes_on_after_the_last_record_shown(
-    telgw: Callable[..., Result], redis: Any, monkeypatch: pytest.MonkeyPatch
+    records: Telgw, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(redis, IMEI, record(0), record(1))
     follow = Producer.follow
@@ -128,33 +123,31 @@ def test_following_goes_on_after_the_last_record_shown(
             return
 
     monkeypatch.setattr(Producer, "follow", until_the_third)
-    times = [line["timestamp"] for line in lines(telgw(IMEI, "--follow", "--json"))]
+    times = [line["timestamp"] for line in lines(records(IMEI, "--follow", "--json"))]
     assert times == [NOON, NOON + 1000, NOON + 2000]
 
 
-def test_a_map_has_the_positions_in_the_order_of_time(
-    telgw: Callable[..., Result], redis: Any, tmp_path: Path
-) -> None:
+def test_a_map_has_the_positions_in_the_order_of_time(records: Telgw, redis: Any, tmp_path: Path) -> None:
     store(redis, IMEI, record(1), record(0), record(2, satellites=0))
     file = tmp_path / "track.geojson"
-    assert telgw(IMEI, "--map", file).exit_code == 0
+    assert records(IMEI, "--map", file).exit_code == 0
     line, first, second = json.loads(file.read_text())["features"]
     assert line["geometry"]["coordinates"] == [[25.25, 54.5, 111], [26.25, 54.5, 111]]
     assert (first["properties"]["time"], second["properties"]["speed"]) == ("2026-01-01T12:00:00.000Z", 50)
 
 
-def test_a_map_may_be_gpx(telgw: Callable[..., Result], redis: Any, tmp_path: Path) -> None:
+def test_a_map_may_be_gpx(records: Telgw, redis: Any, tmp_path: Path) -> None:
     store(redis, IMEI, record(0))
     file = tmp_path / "track.gpx"
-    assert telgw(IMEI, "--map", file).exit_code == 0
+    assert records(IMEI, "--map", file).exit_code == 0
     space = "{http://www.topografix.com/GPX/1/1}"
     [point] = Xml.fromstring(file.read_text()).iter(f"{space}trkpt")
     assert (point.get("lat"), point.get("lon")) == ("54.5000000", "25.2500000")
     assert point.findtext(f"{space}time") == "2026-01-01T12:00:00.000Z"
 
 
-def test_a_map_of_nothing_is_not_written(telgw: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_map_of_nothing_is_not_written(records: Telgw, tmp_path: Path) -> None:
     file = tmp_path / "track.geojson"
-    assert telgw(IMEI, "--map", file).exit_code == 4
+    assert records(IMEI, "--map", file).exit_code == 4
     assert not file.exists()
-    assert telgw(IMEI, "--map", tmp_path / "track.kml").exit_code == 2
+    assert records(IMEI, "--map", tmp_path / "track.kml").exit_code == 2

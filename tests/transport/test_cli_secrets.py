@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from transport.cli import cli
+from tests.transport.command_line import Telgw
 
 IMEI = "352093081452251"
 SECRET = "S3cret"
 NOBODY = "127.0.0.1:1"
 """Where no server is."""
-
-
-@pytest.fixture
-def telgw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a verb in this process, without a terminal."""
-    for name in ("TELGW_CONFIG", "TELGW_REDIS", "TELGW_REDIS_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    return lambda *args, **more: CliRunner().invoke(cli, [str(arg) for arg in args], **more)
 
 
 @pytest.fixture
@@ -51,7 +41,7 @@ def url_file(tmp_path: Path) -> Path:
     ],
 )
 def test_an_unusable_url_is_one_sentence_without_its_password(
-    telgw: Callable[..., Result], verb: tuple[str, ...], url: str
+    telgw: Telgw, verb: tuple[str, ...], url: str
 ) -> None:
     for result in (telgw(*verb, "--redis", url), telgw(*verb, env={"TELGW_REDIS": url})):
         assert result.exit_code == 2
@@ -71,7 +61,7 @@ def test_an_unusable_url_is_one_sentence_without_its_password(
         f":{SECRET}@h",
     ],
 )
-def test_a_url_in_a_wrong_place_is_not_repeated(telgw: Callable[..., Result], words: str) -> None:
+def test_a_url_in_a_wrong_place_is_not_repeated(telgw: Telgw, words: str) -> None:
     for arguments in (
         *(("check", words), ("check", "--redis-file", words)),
         *(("run", "--instance-id", words), ("send", words, "getinfo")),
@@ -81,7 +71,7 @@ def test_a_url_in_a_wrong_place_is_not_repeated(telgw: Callable[..., Result], wo
         assert SECRET not in result.output
 
 
-def test_the_help_shows_no_value(telgw: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_help_shows_no_value(telgw: Telgw, tmp_path: Path) -> None:
     config = tmp_path / "telgw.toml"
     config.write_text(f'redis = "redis://:{SECRET}@{NOBODY}"\n')
     result = telgw("check", "--config", config, "--help", env={"TELGW_REDIS": f"redis://:{SECRET}@{NOBODY}"})
@@ -91,7 +81,7 @@ def test_the_help_shows_no_value(telgw: Callable[..., Result], tmp_path: Path) -
 
 @pytest.mark.parametrize("instead", ["nothing", "a pipe", "no certificate"])
 def test_an_unusable_url_file_is_reported_before_the_start(
-    telgw: Callable[..., Result], tmp_path: Path, instead: str
+    telgw: Telgw, tmp_path: Path, instead: str
 ) -> None:
     authority = tmp_path / "ca.pem"
     if instead == "a pipe":
@@ -107,7 +97,7 @@ def test_an_unusable_url_file_is_reported_before_the_start(
 # --redis-file
 
 
-def test_every_verb_takes_the_url_from_a_file(telgw: Callable[..., Result], url_file: Path) -> None:
+def test_every_verb_takes_the_url_from_a_file(telgw: Telgw, url_file: Path) -> None:
     for verb in (("check",), ("watch",), ("history", "c-1"), ("cancel", "c-1"), ("send", IMEI, "getinfo")):
         for result in (
             telgw(*verb, "--redis-file", url_file),
@@ -117,7 +107,7 @@ def test_every_verb_takes_the_url_from_a_file(telgw: Callable[..., Result], url_
             assert SECRET not in result.output
 
 
-def test_the_setting_nearer_to_the_command_line_wins(telgw: Callable[..., Result], url_file: Path) -> None:
+def test_the_setting_nearer_to_the_command_line_wins(telgw: Telgw, url_file: Path) -> None:
     other = "redis://127.0.0.2:1"
     assert NOBODY in telgw("check", "--redis-file", url_file, env={"TELGW_REDIS": other}).stderr
     assert "127.0.0.2" in telgw("check", "--redis", other, env={"TELGW_REDIS_FILE": str(url_file)}).stderr
@@ -125,7 +115,7 @@ def test_the_setting_nearer_to_the_command_line_wins(telgw: Callable[..., Result
     assert both.stderr == "telgw: --redis and --redis-file contradict each other: give one of them.\n"
 
 
-def test_a_file_that_others_may_read_is_warned_of(telgw: Callable[..., Result], url_file: Path) -> None:
+def test_a_file_that_others_may_read_is_warned_of(telgw: Telgw, url_file: Path) -> None:
     assert "chmod" not in telgw("check", "--redis-file", url_file).stderr
     url_file.chmod(0o640)
     result = telgw("check", "--redis-file", url_file)
@@ -145,9 +135,7 @@ def test_a_file_that_others_may_read_is_warned_of(telgw: Callable[..., Result], 
         f"{SECRET}\x00".encode(),
     ],
 )
-def test_a_file_that_holds_no_url_is_one_sentence(
-    telgw: Callable[..., Result], url_file: Path, content: bytes
-) -> None:
+def test_a_file_that_holds_no_url_is_one_sentence(telgw: Telgw, url_file: Path, content: bytes) -> None:
     url_file.write_bytes(content)
     result = telgw("check", "--redis-file", url_file)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
@@ -172,7 +160,7 @@ def test_a_file_that_holds_no_url_is_one_sentence(
     ],
 )
 def test_a_text_on_standard_input_that_is_no_command_is_refused(
-    telgw: Callable[..., Result], given: bytes, sentence: str
+    telgw: Telgw, given: bytes, sentence: str
 ) -> None:
     result = telgw("send", IMEI, "-", "--redis", f"redis://{NOBODY}", input=given)
     assert result.exit_code == 2

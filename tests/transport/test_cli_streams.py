@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import fakeredis
 import pytest
-from click.testing import CliRunner, Result
 
 from store.keys import Keys
 from store.streams.producer import LogEntry, Producer, StoreUnreachable
-from tests.fake_client import FakeClient
-from transport.cli import cli, streams, watch
+from tests.transport.command_line import Telgw
+from transport.cli import watch
 
 IMEI = "352093081452251"
 KEYS = Keys("{fleet}:")
-OPTIONS = ("--key-prefix", "{fleet}:", "--redis", "redis://nowhere")
 AT = "2026-01-02T03:04:05.678Z"
 
 
@@ -27,11 +25,7 @@ def redis(fake_server: fakeredis.FakeServer) -> fakeredis.FakeRedis:
     return fakeredis.FakeRedis(server=fake_server, decode_responses=True)
 
 
-@pytest.fixture
-def telgw(fake_server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a verb on the imitation."""
-    monkeypatch.setattr(streams, "connect", lambda *_, **__: FakeClient(server=fake_server))
-    return lambda *args: CliRunner().invoke(cli, [*args, *OPTIONS])
+pytestmark = pytest.mark.usefixtures("key_prefix")
 
 
 Script = list[dict[str, str]]
@@ -67,10 +61,10 @@ def ending(state: str, **more: str) -> dict[str, str]:
     ("state", "expected"), [("responded", 0), ("delivered", 0), ("failed", 1), ("timeout", 3)]
 )
 def test_send_follows_the_command_to_its_end(
-    telgw: Callable[..., Result], gateway: Script, redis: Any, state: str, expected: int
+    telgw_on_redis: Telgw, gateway: Script, redis: Any, state: str, expected: int
 ) -> None:
     gateway += [QUEUED, ending(state, response="ok")]
-    result = telgw("send", IMEI, "getinfo", "--command-id", "c1")
+    result = telgw_on_redis("send", IMEI, "getinfo", "--command-id", "c1")
     assert result.exit_code == expected, result.output
     assert "queued" in result.stdout.splitlines()[0]
     assert f"queued → {state}" in result.stdout.splitlines()[1]
@@ -83,34 +77,34 @@ def test_send_follows_the_command_to_its_end(
     }
 
 
-def test_send_as_json_prints_an_object_for_each_event(telgw: Callable[..., Result], gateway: Script) -> None:
+def test_send_as_json_prints_an_object_for_each_event(telgw_on_redis: Telgw, gateway: Script) -> None:
     gateway += [QUEUED, ending("responded", response="\x1b")]
-    lines = telgw("send", IMEI, "getinfo", "--json").stdout.splitlines()
+    lines = telgw_on_redis("send", IMEI, "getinfo", "--json").stdout.splitlines()
     assert [json.loads(line)["state"] for line in lines] == ["queued", "responded"]
     assert json.loads(lines[1])["response"] == "\x1b"
 
 
-def test_send_to_an_unregistered_device_sends_nothing(telgw: Callable[..., Result], redis: Any) -> None:
-    result = telgw("send", IMEI, "getinfo")
+def test_send_to_an_unregistered_device_sends_nothing(telgw_on_redis: Telgw, redis: Any) -> None:
+    result = telgw_on_redis("send", IMEI, "getinfo")
     assert result.exit_code == 4
     assert result.stderr == f"telgw: No gateway holds the device {IMEI}.\n"
     assert redis.keys() == []
 
 
-def test_send_without_waiting_prints_the_id(telgw: Callable[..., Result], gateway: Script) -> None:
-    result = telgw("send", IMEI, "getinfo", "--no-wait", "--command-id", "c1")
+def test_send_without_waiting_prints_the_id(telgw_on_redis: Telgw, gateway: Script) -> None:
+    result = telgw_on_redis("send", IMEI, "getinfo", "--no-wait", "--command-id", "c1")
     assert (result.exit_code, result.stdout) == (0, "c1\n")
 
 
 def test_send_without_an_outcome_in_time_is_a_timeout(
-    telgw: Callable[..., Result], gateway: Script, monkeypatch: pytest.MonkeyPatch
+    telgw_on_redis: Telgw, gateway: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def follow(*_: Any) -> AsyncIterator[LogEntry]:
         raise TimeoutError
         yield
 
     monkeypatch.setattr(Producer, "follow", follow)
-    result = telgw("send", IMEI, "getinfo", "--command-id", "c1")
+    result = telgw_on_redis("send", IMEI, "getinfo", "--command-id", "c1")
     assert result.exit_code == 3
     assert "No verdict on c1" in result.stderr
 
@@ -124,30 +118,30 @@ def test_send_without_an_outcome_in_time_is_a_timeout(
     ],
 )
 def test_cancel_says_whether_it_came_in_time(
-    telgw: Callable[..., Result], gateway: Script, redis: Any, event: dict[str, str], expected: int
+    telgw_on_redis: Telgw, gateway: Script, redis: Any, event: dict[str, str], expected: int
 ) -> None:
     redis.hset(KEYS.ledger("c1"), "instance_id", "gw-2")
     gateway.append(event)
-    assert telgw("cancel", "c1").exit_code == expected
+    assert telgw_on_redis("cancel", "c1").exit_code == expected
     ((_, sent),) = redis.xrange(KEYS.outbound("gw-2"))
     assert sent == {"type": "cancel", "command_id": "c1"}
 
 
 @pytest.mark.parametrize("verb", ["cancel", "history"])
-def test_an_unknown_command_is_reported_as_unknown(telgw: Callable[..., Result], verb: str) -> None:
-    result = telgw(verb, "c1")
+def test_an_unknown_command_is_reported_as_unknown(telgw_on_redis: Telgw, verb: str) -> None:
+    result = telgw_on_redis(verb, "c1")
     assert result.exit_code == 4
     assert result.stderr == "telgw: The command c1 is unknown.\n"
 
 
-def test_history_shows_events_and_the_way(telgw: Callable[..., Result], redis: Any) -> None:
+def test_history_shows_events_and_the_way(telgw_on_redis: Telgw, redis: Any) -> None:
     event = {"kind": "command", "command_id": "c1", "at": AT, "imei": IMEI}
     first = redis.xadd(KEYS.responses, {**event, **QUEUED, "delivery": "not_sent", "age_ms": "0"})
     last = redis.xadd(KEYS.responses, {**event, **ending("failed"), "trigger": "fail", "reason": "cancelled"})
     redis.hset(KEYS.ledger("c1"), mapping={"first": first, "last": last})
-    shown = telgw("history", "c1").stdout
+    shown = telgw_on_redis("history", "c1").stdout
     assert all(word in shown for word in ("not_sent", "cancelled", "03:04:05.678", "fail → failed  (2)"))
-    lines = telgw("history", "c1", "--json").stdout.splitlines()
+    lines = telgw_on_redis("history", "c1", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [first, last]
 
 
@@ -178,18 +172,16 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_watch_prints_what_was_asked_for_until_it_is_interrupted(
-    telgw: Callable[..., Result], redis: Any, interrupted: None, args: tuple[str, ...], seen: list[str]
+    telgw_on_redis: Telgw, redis: Any, interrupted: None, args: tuple[str, ...], seen: list[str]
 ) -> None:
     redis.xadd(KEYS.responses, {"kind": "command", "command_id": "c1", "imei": IMEI})
     redis.xadd(KEYS.responses, {"kind": "command", "command_id": "c2", "imei": "352093081452252"})
-    result = telgw("watch", "--json", *args)
+    result = telgw_on_redis("watch", "--json", *args)
     assert result.exit_code == 130
     assert [json.loads(line)["command_id"] for line in result.stdout.splitlines()] == seen
 
 
-def test_watch_shows_what_serial_ports_say(
-    telgw: Callable[..., Result], redis: Any, interrupted: None
-) -> None:
+def test_watch_shows_what_serial_ports_say(telgw_on_redis: Telgw, redis: Any, interrupted: None) -> None:
     first = {
         "imei": IMEI,
         "received_at": "1700000000123",
@@ -207,19 +199,19 @@ def test_watch_shows_what_serial_ports_say(
     }
     redis.xadd(KEYS.messages, second | {"imei": "352093081452252"})
     redis.xadd(KEYS.messages, {"type": "06", "received_at": "9" * 20, "at": "x"})
-    lines = telgw("watch", "--messages", "--from", "0").stdout.splitlines()
+    lines = telgw_on_redis("watch", "--messages", "--from", "0").stdout.splitlines()
     assert lines == [
         f'22:13:20.123  {IMEI}  codec 12 type 06  "\\x1b[31m\\r\\n"',
         "22:13:21.000  352093081452252  codec 13 type 06  at=2023-11-14T22:13:20.000Z  hex 00ff",
         f"?  type=06 received_at={'9' * 20} at=x",
     ]
-    result = telgw("watch", "--messages", "--from", "0", "--imei", IMEI, "--json")
+    result = telgw_on_redis("watch", "--messages", "--from", "0", "--imei", IMEI, "--json")
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [first["text"]]
-    assert telgw("watch", "--messages", "--command", "c1").exit_code == 2
+    assert telgw_on_redis("watch", "--messages", "--command", "c1").exit_code == 2
 
 
 def test_watch_outlives_a_restart_of_redis(
-    telgw: Callable[..., Result], redis: Any, monkeypatch: pytest.MonkeyPatch
+    telgw_on_redis: Telgw, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -232,17 +224,18 @@ def test_watch_outlives_a_restart_of_redis(
 
     monkeypatch.setattr(Producer, "follow", follow)
     monkeypatch.setattr(watch, "RETRY", 0.0)
-    result = telgw("watch", "--json", "--from", "0-0")
+    result = telgw_on_redis("watch", "--json", "--from", "0-0")
     assert result.exit_code == 130
     assert asked == ["0-0", "1-0", "2-0"]
     assert result.stderr.count("waiting until it answers") == 2
 
 
 def test_without_a_server_the_embedded_one_is_explained(
-    fake_server: fakeredis.FakeServer, telgw: Callable[..., Result], tmp_path: Any
+    fake_server: fakeredis.FakeServer, telgw_on_redis: Telgw, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_server.connected = False
-    result = CliRunner().invoke(cli, ["history", "c1", "--state-dir", str(tmp_path)])
+    monkeypatch.delenv("TELGW_REDIS")
+    result = telgw_on_redis("history", "c1", "--state-dir", tmp_path)
     assert result.exit_code == 2
     assert "telgw run" in result.stderr
     assert result.stderr.count("\n") == 1
@@ -250,9 +243,9 @@ def test_without_a_server_the_embedded_one_is_explained(
 
 @pytest.mark.parametrize("given", [b"  getinfo", b"  getinfo\n", b"  getinfo\r\n"])
 def test_the_text_of_a_command_may_come_from_standard_input(
-    telgw: Callable[..., Result], redis: Any, gateway: Script, given: bytes
+    telgw_on_redis: Telgw, redis: Any, gateway: Script, given: bytes
 ) -> None:
-    result = CliRunner().invoke(cli, ["send", IMEI, "-", "--no-wait", *OPTIONS], input=given)
+    result = telgw_on_redis("send", IMEI, "-", "--no-wait", input=given)
     assert result.exit_code == 0
     [(_, fields)] = redis.xrange(KEYS.outbound("gw-1"))
     assert fields["payload"] == "  getinfo"
