@@ -89,8 +89,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P4",
-        name="a verdict without an answer taints",
-        what="The connection of a command that got its verdict before its answer is tainted.",
+        name="an outcome before the answer taints",
+        what="The connection of a command that got its outcome before its answer is tainted.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._leave",
         code="self._effects.add(Taint(queue.link))",
@@ -100,7 +100,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P4",
-        name="a taint is not waited for without end",
+        name="a taint has a time limit",
         what="A tainted connection that a command waits for is closed after `--drain-timeout`.",
         file="transport/commands/endings.py",
         where="Endings.sweep",
@@ -133,7 +133,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P4",
-        name="a taint that harms nobody stays",
+        name="a taint stays while no command waits",
         what="A tainted connection is closed only if a command waits for it.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.overdue",
@@ -144,7 +144,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P4",
-        name="a device that speaks gets codec 14",
+        name="a device with serial data gets codec 14",
         what="A device that is known to speak by itself gets its commands as codec 14.",
         file="fsm/serial.py",
         where="codec_for",
@@ -157,7 +157,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P4",
-        name="redis has the last word on the codec",
+        name="redis decides the codec",
         what="No command goes out as codec 12 by default to a device of `devices:serial`.",
         file="store/scripts/moves.lua",
         code="if known and move.by_default then return report('SERIAL', seen, known) end",
@@ -178,7 +178,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="messages travel alone when they are refused",
+        name="refused messages are stored apart",
         what="After a call with messages was refused as a whole, records go out without them.",
         file="store/streams/device_ring.py",
         where="DeviceRing.take",

@@ -18,7 +18,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="expiry in line",
+        name="expiry in the queue",
         what="A command that expires while it waits ends then.",
         file="transport/commands/endings.py",
         where="Endings.sweep",
@@ -29,7 +29,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="the expiry of what is out says nothing",
+        name="a command in flight does not expire",
         what="A written command has its answer to wait for, whatever its time to live.",
         file="fsm/policies.py",
         where="stage_of",
@@ -65,20 +65,20 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="a newer connection keeps the line",
+        name="a newer connection keeps the queue",
         what="The old connection's end does not hide the new one.",
         file="transport/commands/device_queues.py",
         where="DeviceQueues.left",
         code="self.links.get(link.imei) is link",
         mutant="link.imei in self.links",
-        without="the device looks gone while it is here",
+        without="the device appears gone while it is here",
         tests=(
             "transport/test_device_queue_writes.py::test_the_end_of_an_older_connection_leaves_the_newer",
         ),
     ),
     Mechanism(
         promise="registry",
-        name="a lost device is let go",
+        name="a lost device is forgotten",
         what="A connection whose device another living instance holds is closed `superseded`.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._displaced",
@@ -89,7 +89,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="a stop spares what is out",
+        name="a shutdown keeps commands in flight",
         what="At SIGTERM a written command goes on until its answer or the end of the time to drain.",
         file="fsm/policies.py",
         where="stage_of",
@@ -100,7 +100,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a stop ends what waits",
+        name="a shutdown ends waiting commands",
         what="At SIGTERM the commands that wait fail `gateway_shutdown`.",
         file="transport/commands/endings.py",
         where="Endings.stop",
@@ -111,8 +111,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a stop waits so long",
-        what="What is out when the time to drain is over gets its verdict.",
+        name="a shutdown drains for a limited time",
+        what="What is out when the time to drain is over gets its outcome.",
         file="transport/commands/endings.py",
         where="Endings.give_up",
         code='self._commands.meet(in_flight, "drain_over")',
@@ -122,7 +122,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a device that is back gets its commands",
+        name="a reconnected device gets its commands",
         what="What waited for a device gets in line when it is here.",
         file="transport/commands/device_queues.py",
         where="DeviceQueues.arrived",
@@ -133,7 +133,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="nothing waits in a gateway that stops",
+        name="no command waits during a shutdown",
         what="A command that loses its place while the gateway stops ends.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.wait",
@@ -149,7 +149,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a grace is judged when all is known",
+        name="the grace ends after the registry is read",
         what="The end of the grace waits for a move that is on its way: the device may come back first.",
         file="transport/commands/endings.py",
         where="Endings.sweep",
@@ -160,20 +160,20 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what was decided elsewhere does not time out",
+        name="a command decided elsewhere does not time out",
         what="With its place a command gives up its response timeout.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._leave",
         code="self.responses.cancel(in_flight)",
         mutant="",
-        without="a command that somebody else decided times out here and is told of again",
+        without="a command that another process decided times out here and is published again",
         tests=(
             ("transport/test_in_flight.py::test_a_command_that_another_has_decided_does_not_time_out_here"),
         ),
     ),
     Mechanism(
         promise="bounds",
-        name="a stop waits for answers only",
+        name="a shutdown waits for answers only",
         what="Commands that are answered are not waited for at a stop.",
         file="fsm/policies.py",
         where="stage_of",
@@ -184,7 +184,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a cancel that failed is taken again",
+        name="a failed cancel is retried",
         what="A cancel that could not be carried out is taken when its entry is read again.",
         file="transport/commands/cancellation.py",
         where="Cancellation.answered",

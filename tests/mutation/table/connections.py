@@ -51,7 +51,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
-        name="a device whose frame is not stored is let go",
+        name="a device whose frame is not stored is closed",
         what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
         file="transport/connection/timeouts.py",
         where="Timeouts._check_sessions",
@@ -128,7 +128,7 @@ MECHANISMS = (
             self._write(encode_ack(1))
             self._unstored = self._unstored or None
         """,
-        without="the device reads four bytes that nobody asked for",
+        without="the device reads four bytes that it did not ask for",
         tests=("transport/test_protocol_messages.py::test_a_device_message_is_stored_and_not_acknowledged",),
     ),
     Mechanism(
@@ -160,7 +160,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="nobody comes in while the gateway stops",
+        name="no connection is accepted during a shutdown",
         what="A gateway that stops takes no new connection.",
         file="transport/connection/admission.py",
         where="Admission.enter",
@@ -179,7 +179,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
-        name="deaf stays deaf",
+        name="a shutdown does not resume reading",
         what="Nothing that resumes reading makes a gateway read that stops.",
         file="transport/connection/backpressure.py",
         where="Backpressure.holds",
@@ -190,7 +190,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="an answer that comes too late lets nobody in",
+        name="a late answer of the allow-list accepts no device",
         what="The list's answer for a connection that is gone changes nothing.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._allow_list_answered",

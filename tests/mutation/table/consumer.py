@@ -7,7 +7,7 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="P1",
-        name="an entry in hand says nothing new",
+        name="an entry in hand is ignored",
         what="The redelivery of an entry that is in hand is dropped.",
         file="transport/commands/consumer.py",
         where="CommandConsumer.take",
@@ -21,13 +21,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a redelivery is asked about before it is sent",
+        name="the ledger is asked before a redelivery is sent",
         what="Only a first delivery may have its `sent` travel with its `queued`.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._line_up",
         code="queue.idle and link.writable and in_flight.fresh and not self._commands.stopping",
         mutant="queue.idle and link.writable and not self._commands.stopping",
-        without="a command that was queued before a restart is judged `sent` in one call with its begin",
+        without="a command that was queued before a restart is committed as `sent` in one call with its begin",
         tests=("transport/test_consumer_redeliveries.py::test_a_redelivery_reads_the_ledger_first",),
     ),
     Mechanism(
@@ -37,12 +37,12 @@ MECHANISMS = (
         file="fsm/policies.py",
         code='"sent": Fire("fail", GATEWAY_RESTART)',
         mutant='"sent": Resume(Fire("fail", GATEWAY_RESTART))',
-        without="it is left out, without a verdict, or is written again",
+        without="it is left out, without an outcome, or is written again",
         tests=("transport/test_consumer.py::test_an_earlier_sent_command_is_never_written_again",),
     ),
     Mechanism(
         promise="P1",
-        name="whose move is it",
+        name="a move of another process",
         what="A redelivery is believed to be our own repeated call only by its token.",
         file="transport/commands/consumer.py",
         where="CommandConsumer.opened",
@@ -54,7 +54,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="the entry of an ended command is removed",
-        what="A redelivered entry whose command has its verdict is taken off the stream.",
+        what="A redelivered entry whose command has its outcome is taken off the stream.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._drop",
         code="self._effects.submit(Discard(in_flight.entry, ignore))",
@@ -97,7 +97,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="the verb is asked for",
+        name="the verb is checked",
         what="A command with a verb that is not allowed is refused before anything else.",
         file="transport/commands/consumer.py",
         where="CommandConsumer._first_event",
@@ -130,7 +130,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="in doubt until the registry is read",
+        name="offline is uncertain until the registry is read",
         what="A command that came before the registry was read ends when its device is not expected.",
         file="transport/commands/device_queues.py",
         where="DeviceQueues.registry_read",
@@ -139,7 +139,7 @@ MECHANISMS = (
                 self.graces.set(in_flight, now)
         """,
         mutant="self.offline.registry_read(now)",
-        without="it waits for the grace though nobody will come",
+        without="it waits for the grace though no device will connect",
         tests=("transport/test_expected_devices.py::test_commands_before_the_registry_is_read_wait_for_it",),
     ),
     Mechanism(
@@ -155,7 +155,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="expired while nobody was there",
+        name="expired while no gateway ran",
         what="A queued command whose time ran out between two processes expires.",
         file="fsm/redelivery.py",
         where="policy_at",
@@ -166,7 +166,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a command that todays limits refuse",
+        name="a command above the present limits",
         what="A command that an earlier process took and today's limits refuse still comes to its end.",
         file="transport/commands/consumer.py",
         where="CommandConsumer.refused",
@@ -177,13 +177,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="the first word tells the time",
+        name="the first reply sets the clock",
         what="The reply to a command's first move measures the clock of Redis.",
         file="transport/commands/consumer.py",
         where="CommandConsumer.opened",
         code="self._commands.heard(in_flight, result)",
         mutant="",
-        without="commands are judged by a clock that is as old as the last heartbeat",
+        without="expiries are measured by a clock that is as old as the last heartbeat",
         tests=("transport/test_device_queue_writes.py::test_the_first_reply_of_the_ledger_sets_the_time",),
     ),
 )

@@ -44,7 +44,7 @@ MECHANISMS = (
     Mechanism(
         promise="registry",
         name="reconcile",
-        what="At each heartbeat the registry is told again which devices are here.",
+        what="At each heartbeat the connected devices are registered again.",
         file="transport/daemon/recurring.py",
         where="reconcile",
         code="await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])",
@@ -69,7 +69,7 @@ MECHANISMS = (
     Mechanism(
         promise="faults",
         name="read before the deadlines after a stall",
-        what="After a stall the sockets are read once before deadlines are judged.",
+        what="After a stall the sockets are read once before deadlines are checked.",
         file="transport/daemon/recurring.py",
         where="sweep",
         code="""
@@ -82,7 +82,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="what is read after a stall is young",
+        name="bytes read after a stall count as new",
         what="After a stall the sessions's clock is set before the sockets are read.",
         file="transport/daemon/recurring.py",
         where="sweep",
@@ -93,7 +93,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="fenced means over",
+        name="a fenced process ends",
         what="A process that was replaced closes its sessions `fenced` and exits 3.",
         file="transport/daemon/gateway.py",
         where="Gateway._on_fenced",
@@ -141,7 +141,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="nobody new in a gateway that stops",
+        name="no device is registered during a shutdown",
         what="At SIGTERM connections without a name are closed, and no new ones taken.",
         file="transport/daemon/gateway.py",
         where="Gateway._shut_down",
@@ -152,7 +152,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a last look at the stream",
+        name="the stream is read a last time",
         what="At SIGTERM what has come until then is read and answered.",
         file="transport/daemon/gateway.py",
         where="Gateway._stop_commands",
@@ -174,7 +174,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
-        name="deaf before the last records",
+        name="reading stops before the last records are stored",
         what="At SIGTERM no device is read any more when the last telemetry is stored.",
         file="transport/daemon/gateway.py",
         where="Gateway._flush",
@@ -185,8 +185,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="verdicts are saved",
-        what="At SIGTERM the process waits until its verdicts are stored, five seconds at most.",
+        name="outcomes are stored before the exit",
+        what="At SIGTERM the process waits until its outcomes are stored, five seconds at most.",
         file="transport/daemon/gateway.py",
         where="Gateway._flush",
         code="backend.ledger.flush(FLUSH_TIMEOUT)",
@@ -196,7 +196,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="the heartbeat goes last",
+        name="the heartbeat is released last",
         what="At SIGTERM the heartbeat is released, so that an adopter need not wait.",
         file="transport/daemon/gateway.py",
         where="Gateway._shut_down",
@@ -220,7 +220,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="every beat tells the time",
+        name="every heartbeat sets the clock",
         what="At each heartbeat the offset to Redis' clock is measured.",
         file="transport/daemon/gateway.py",
         where="Gateway._on_renewed",
@@ -231,7 +231,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a stop does not take over",
+        name="a shutdown does not take over",
         what="A process that never owned its instance id does not take it over while it ends.",
         file="transport/daemon/gateway.py",
         where="Gateway._shut_down",
@@ -253,7 +253,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="an embedded server keeps what it confirms",
+        name="an embedded server is durable",
         what="The embedded server logs every write.",
         file="store/embedded.py",
         where="EmbeddedServer._options",
@@ -270,7 +270,7 @@ MECHANISMS = (
         where="watch",
         code="await _restart(server)",
         mutant="",
-        without="nothing is stored nor acknowledged until somebody starts the gateway again",
+        without="nothing is stored nor acknowledged until an operator starts the gateway again",
         tests=(
             "process/test_embedded_server.py::"
             "test_a_killed_server_restarts_and_devices_stay_connected[uvloop]",
@@ -278,7 +278,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="the embedded server is its owner's",
+        name="the embedded server belongs to its owner",
         what="A state directory that others may enter is narrowed before anything is put there.",
         file="store/state_directory.py",
         where="StateDirectory.claim",
@@ -289,7 +289,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="a check is only a check",
+        name="a failed check ends nothing",
         what="A server that answers the check at the start strangely ends nothing.",
         file="transport/daemon/checkup.py",
         where="check_up",
@@ -303,18 +303,18 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="garbage is looked for seldom",
-        what="What lives as long as the process is not looked through, and old objects are seldom.",
+        name="full garbage collections are rare",
+        what="What lives as long as the process is not collected, and old objects are collected rarely.",
         file="transport/daemon/process.py",
         where="serve",
         code="_make_full_collections_rare()",
         mutant="",
-        without="every device waits while Python looks through thousands of connections",
+        without="every device waits while Python traverses thousands of connections",
         tests=("transport/test_process.py::test_full_garbage_collections_are_rare",),
     ),
     Mechanism(
         promise="faults",
-        name="a log is nobody's business",
+        name="the log is written by a thread",
         what="Lines of the log are written by a thread of their own.",
         file="transport/logs.py",
         where="_put",

@@ -52,7 +52,7 @@ MECHANISMS = (
         where="DeviceQueue._write",
         code="in_flight is None or in_flight.pending is not None",
         mutant="in_flight is None",
-        without="a command whose verdict is on its way is written",
+        without="a command whose outcome is on its way is written",
         tests=(
             "transport/test_device_queue_writes.py::test_a_command_of_which_a_move_is_on_its_way_is_not_written",
         ),
@@ -70,7 +70,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="a stop withdraws",
+        name="a shutdown withdraws",
         what="A command that is committed while the gateway stops is withdrawn.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.committed",
@@ -84,7 +84,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="expired on the way",
+        name="expired during the commit",
         what="A command that expired while `sent` was being committed is withdrawn.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.committed",
@@ -99,7 +99,7 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="never written after its expiry",
-        what="The expiry is looked at in the step that writes.",
+        what="The expiry is checked in the step that writes.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue._write",
         code="""
@@ -128,7 +128,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="the first in line is awaited",
+        name="the first in the queue is awaited",
         what="Nothing passes the first command in line while a move of it is on its way.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.advance",
@@ -185,7 +185,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="TLS tells nothing",
+        name="TLS does not show what is acknowledged",
         what="Over TLS the kernel counts other bytes than were written: nothing follows from them.",
         file="transport/connection/tcp.py",
         where="unacknowledged",
@@ -207,7 +207,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a withdrawn command leaves nothing to write",
+        name="a withdrawn command is not written",
         what="A command that leaves the slot unwritten takes its write along.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.leave",
@@ -226,7 +226,7 @@ MECHANISMS = (
         where="DeviceQueue._write",
         code="in_flight.written, in_flight.written_at = True, self._clock.monotonic()",
         mutant="in_flight.written_at = self._clock.monotonic()",
-        without="a connection that breaks within the write leaves it without a verdict",
+        without="a connection that breaks within the write leaves it without an outcome",
         tests=("transport/test_connections.py::test_a_connection_closed_by_the_write_fails_the_command",),
     ),
     Mechanism(

@@ -7,7 +7,7 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="faults",
-        name="a cancel is judged by the table",
+        name="a cancel is decided by the table",
         what="Of a command in the ledger, the table says whether it can still be called off.",
         file="fsm/cancel.py",
         where="decide_cancel",

@@ -46,7 +46,7 @@ MECHANISMS = (
         where="Backpressure.is_too_much",
         code="len(waiting) >= UNACKED_LIMIT or not self._backlog.shares(weight)",
         mutant="len(waiting) >= UNACKED_LIMIT",
-        without="a few devices fill the backlog, and nobody else is read",
+        without="a few devices fill the backlog, and no other device is read",
         tests=(
             "transport/test_backpressure.py::test_the_fuller_the_backlog_the_less_of_it_is_for_one_device[2-True]",
         ),
@@ -76,12 +76,12 @@ MECHANISMS = (
                 self._context.backpressure.wait(self)
         """,
         mutant="",
-        without="whoever connects again and again is read without end",
+        without="a device that connects again and again is read without end",
         tests=("transport/test_backpressure.py::test_a_full_backlog_pauses_all_devices",),
     ),
     Mechanism(
         promise="bounds",
-        name="what is read too early waits",
+        name="frames above the share wait",
         what="What an event loop reads of a connection that waits is kept and read in turn.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.data_received",
@@ -103,7 +103,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="who has its share again",
+        name="reading resumes below the share",
         what="A connection that had more than its share is read again when it has less.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._stored",
@@ -130,7 +130,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="reads in turn",
+        name="reads take turns",
         what="A connection that was read waits behind those that wait.",
         file="transport/connection/backpressure.py",
         where="Backpressure.after_read",
@@ -141,7 +141,7 @@ MECHANISMS = (
                 ...
         """,
         mutant="...",
-        without="who sends much fills all room before the others are read",
+        without="a device that sends much fills all room before the others are read",
         tests=("transport/test_backpressure.py::test_the_longest_waiting_connection_is_read_first",),
     ),
     Mechanism(
@@ -152,7 +152,7 @@ MECHANISMS = (
         where="Backpressure._next",
         code="not self._proven or (self._others and self._turn % OTHERS_TURN == 0)",
         mutant="bool(self._others)",
-        without="devices at work wait behind as many connections as a stranger likes to open",
+        without="devices at work wait behind as many connections as unidentified devices open",
         tests=("transport/test_backpressure.py::test_one_turn_in_four_is_for_unacknowledged_devices",),
     ),
     Mechanism(
@@ -174,7 +174,7 @@ MECHANISMS = (
         where="DeviceStream.__init__",
         code="now + settings.handshake_timeout",
         mutant="None",
-        without="strangers keep their sockets for ever",
+        without="unidentified connections keep their sockets for ever",
         tests=("transport/test_sessions_deadlines.py::test_a_device_must_name_itself_in_time",),
     ),
     Mechanism(
@@ -223,7 +223,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="who does not read is given up",
+        name="a device that does not read is closed",
         what="A device that leaves 64 KiB unread is closed `write_overflow`.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.pause_writing",
@@ -234,7 +234,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="who does not read is not waited for",
+        name="the close of a device that does not read is not delayed",
         what="A connection with unread bytes is aborted, not closed.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.close",
@@ -256,7 +256,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="a scanner leaves no trace",
+        name="a scanner writes no log line",
         what="Of a connection that never named a device nothing is published.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.advance",
@@ -284,7 +284,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="one time for TLS and name",
+        name="one deadline for TLS and handshake",
         what="The time to name itself begins before TLS is spoken.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.connection_made",
@@ -293,7 +293,7 @@ MECHANISMS = (
             self._stream = DeviceStream(self._context.stream_settings, self._context.clock.monotonic())
             self._schedule()
         """,
-        without="a stranger has twice the time",
+        without="an unidentified device has twice the time",
         tests=("transport/test_tls_floods.py::test_the_handshake_timeout_runs_from_the_accept",),
     ),
     Mechanism(
@@ -304,7 +304,7 @@ MECHANISMS = (
         where="Timeouts.sweep",
         code="at_most=DUE_AT_ONCE",
         mutant="",
-        without="thousands of strangers hold up the devices",
+        without="thousands of unidentified connections delay the devices",
         tests=("transport/test_sessions_floods.py::test_thousands_of_deadlines_are_handled_over_many_turns",),
     ),
     Mechanism(
@@ -323,7 +323,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="a turn ends no pause",
+        name="a read turn ends no pause",
         what="The turn of other connections does not end the pause of one.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.resume",
@@ -356,7 +356,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="what TLS holds back",
+        name="bytes buffered by TLS",
         what="Of a connection over TLS that is not read little is received.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.connection_made",

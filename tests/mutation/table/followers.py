@@ -8,7 +8,7 @@ MECHANISMS = (
     Mechanism(
         promise="faults",
         name="a cancel is an input",
-        what="A cancel of a command in hand is judged like anything else that happens to it.",
+        what="A cancel of a command in hand is decided like any other input.",
         file="transport/commands/cancellation.py",
         where="Cancellation.take",
         code="self._commands.cancel(in_flight, entry)",
@@ -18,8 +18,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a cancel looks again",
-        what="A cancel whose command moved on meanwhile is judged again.",
+        name="a cancel reads the ledger again",
+        what="A cancel whose command moved on meanwhile is decided again.",
         file="transport/commands/cancellation.py",
         where="Cancellation.answered",
         code="""
@@ -34,7 +34,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="one cancel spares the others",
+        name="a failed cancel does not stop the others",
         what="A cancel whose ledger cannot be read does not keep the others waiting.",
         file="transport/commands/lookups.py",
         where="Lookups._look_up_all",
@@ -57,7 +57,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="only what is settled is moved",
+        name="only committed commands are handed over",
         what="A command is handed on only while it is `queued` and no move of it is on its way.",
         file="transport/commands/handover.py",
         where="Handover._move",
@@ -79,7 +79,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a hand-over stops everything else",
+        name="a hand-over excludes other moves",
         what="While a command is being handed on nothing else happens to it.",
         file="transport/commands/handover.py",
         where="Handover._move",
@@ -90,7 +90,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="what was handed on is gone",
+        name="a handed-over command is forgotten",
         what="A command that another instance has is let go of.",
         file="transport/commands/handover.py",
         where="Handover.answered",
@@ -101,7 +101,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what was said during a hand-over is heard",
+        name="inputs during a hand-over are kept",
         what="Inputs that waited for the outcome of a hand-over are offered again.",
         file="transport/commands/handover.py",
         where="Handover.answered",
@@ -127,7 +127,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="unsolicited answers do not pile up",
+        name="unsolicited answers are limited in time",
         what="While the ledger is far behind, what a device says unasked is only counted.",
         file="transport/commands/notes.py",
         where="Notes.unsolicited",
@@ -142,7 +142,7 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="deadlines are monotonic",
-        what="Deadlines are measured by a clock that nobody sets.",
+        what="Deadlines are measured by a monotonic clock.",
         file="transport/clock.py",
         where="Clock.monotonic",
         code="time.monotonic()",
@@ -164,7 +164,7 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="the time is that of Redis",
-        what="Expiries are judged by the clock of Redis, measured with every reply.",
+        what="Expiries are measured by the clock of Redis, which is read with every reply.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.answered",
         code="self.heard(in_flight, result)",
@@ -174,7 +174,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="who may come back",
+        name="the grace of a device that may reconnect",
         what="A device that left within the grace is expected.",
         file="transport/commands/offline.py",
         where="OfflineCommands.left",
@@ -185,7 +185,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="the absent are forgotten",
+        name="offline devices are forgotten",
         what="Of a device that is not expected any more nothing is kept.",
         file="transport/commands/offline.py",
         where="OfflineCommands.forget",
@@ -198,7 +198,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="not moved to ourselves",
+        name="not handed over to ourselves",
         what="A command whose device the registry gives to us waits for it.",
         file="transport/commands/handover.py",
         where="Handover.found",
@@ -209,7 +209,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="a clock that is behind is believed in time",
+        name="a clock that is behind is accepted in time",
         what="A measurement of Redis' clock counts for one to two minutes.",
         file="transport/clock.py",
         where="Clock.sync",

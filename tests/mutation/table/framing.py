@@ -52,7 +52,7 @@ MECHANISMS = (
         where="HandshakeReader._without_pings",
         code="self.pings > PING_LIMIT",
         mutant="False",
-        without="a stranger may send them for ever",
+        without="an unidentified device may send them for ever",
         tests=("transport/test_handshake.py::test_pings_before_a_handshake_are_bounded",),
     ),
     Mechanism(

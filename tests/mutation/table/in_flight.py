@@ -29,7 +29,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="inputs that waited are heard",
+        name="deferred inputs are processed",
         what="Inputs that waited for an outcome are offered again.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.resume",
@@ -54,18 +54,18 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="the fence is asked for",
+        name="the ownership is checked by the script",
         what="The move to `sent` asks that no other living instance hold the device.",
         file="transport/commands/in_flight_command.py",
         where="InFlightCommand.step",
         code='held_imei=self.request.imei if sent else ""',
         mutant="",
-        without="the script is not asked to look",
+        without="the script is not asked to check",
         tests=("transport/test_connections.py::test_a_device_held_by_another_instance_is_superseded",),
     ),
     Mechanism(
         promise="P1",
-        name="a lost ledger ends what waits",
+        name="a lost ledger ends a waiting command",
         what="A command whose ledger is missing when it should be sent ends as `ledger_lost`.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._ledger_lost",
@@ -76,19 +76,19 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a verdict is written without a ledger",
-        what="The verdict of a command whose ledger is lost is written all the same.",
+        name="an outcome is written without a ledger",
+        what="The outcome of a command whose ledger is lost is written all the same.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._ledger_lost",
         code="self._commit(in_flight, replace(event, recovered=True), in_flight.removing)",
         mutant="self.release(in_flight)",
-        without="what is out when Redis comes back empty has no verdict",
+        without="what is out when Redis comes back empty has no outcome",
         tests=("transport/test_dispatcher.py::test_a_sent_command_without_ledger_keeps_its_outcome",),
     ),
     Mechanism(
         promise="P1",
-        name="overruled",
-        what="A process that finds that somebody else has decided lets go of the command.",
+        name="another process has decided",
+        what="A process that finds that another process has decided lets go of the command.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._overruled",
         code="self.release(in_flight)",
@@ -99,7 +99,7 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="late outcome",
-        what="What is known beyond another's verdict is published as a note.",
+        what="What is known beyond another's outcome is published as a note.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._overruled",
         code="self._notes.late_outcome(in_flight, event)",
@@ -109,7 +109,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what cannot be stored is told",
+        name="a failure to store is published",
         what="A command that the store refuses for good goes to the dead letters with what is known.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.answered",
@@ -120,8 +120,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="the verdict goes first",
-        what="A verdict is on its way before the place it leaves is taken.",
+        name="the outcome is committed first",
+        what="An outcome is on its way before the place it leaves is taken.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._commit",
         code="""
@@ -145,7 +145,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="inputs that waited keep their order",
+        name="deferred inputs keep their order",
         what="Inputs that waited for an outcome are heard in the order in which they came.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.resume",
@@ -156,8 +156,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="what others decided is remembered too",
-        what="A process remembers what it has done with a command that somebody else decided.",
+        name="decisions of other processes are remembered",
+        what="A process remembers what it has done with a command that another process decided.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._overruled",
         code="""
@@ -187,7 +187,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="what was given up is remembered",
+        name="failed commands are remembered",
         what="A process remembers which commands it has given up.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.give_up",

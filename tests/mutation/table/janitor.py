@@ -7,8 +7,8 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="P1",
-        name="a janitor never judges itself",
-        what="Our own instance is never looked at.",
+        name="a janitor never suspects itself",
+        what="A janitor never checks its own instance.",
         file="store/fleet/janitor.py",
         where="Janitor.check",
         code="instance_id != self._instance_id",
@@ -27,7 +27,7 @@ MECHANISMS = (
             return
         """,
         mutant="self._suspects[instance_id] = now - self._settings.grace",
-        without="one look is enough",
+        without="one check is enough",
         tests=(
             "store/test_janitor.py::test_a_heartbeat_has_to_be_missing_twice_a_grace_apart",
             "store/test_janitor_rounds.py::test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice",
@@ -36,23 +36,23 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="janitor grace",
-        what="Between the two looks lies the grace.",
+        what="The grace lies between the two checks.",
         file="store/fleet/janitor.py",
         where="Janitor._check_instance",
         code="if now < self._suspects[instance_id] + self._settings.grace: ...",
         mutant="",
-        without="the next look is enough, however soon",
+        without="the next check is enough, however soon",
         tests=("store/test_janitor.py::test_a_heartbeat_has_to_be_missing_twice_a_grace_apart",),
     ),
     Mechanism(
         promise="P2",
-        name="the same server all along",
+        name="both checks see the same server",
         what="A server process that was not seen before proves nothing.",
         file="store/fleet/janitor.py",
         where="Janitor._trusted",
         code="same and quiet and uptime >= self._settings.min_uptime",
         mutant="quiet and uptime >= self._settings.min_uptime",
-        without="after a failover every heartbeat looks missing",
+        without="after a failover every heartbeat appears missing",
         tests=("store/test_janitor.py::test_another_server_process_proves_no_death_at_first",),
     ),
     Mechanism(
@@ -63,7 +63,7 @@ MECHANISMS = (
         where="Janitor._trusted",
         code="same and quiet and uptime >= self._settings.min_uptime",
         mutant="same and uptime >= self._settings.min_uptime",
-        without="an outage makes the whole fleet look dead",
+        without="an outage makes the whole fleet appear dead",
         tests=("store/test_janitor.py::test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl",),
     ),
     Mechanism(
@@ -79,7 +79,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="trouble absolves",
+        name="errors clear suspicions",
         what="When a call fails, all suspicions begin anew.",
         file="store/fleet/janitor.py",
         where="Janitor.trouble",
@@ -90,19 +90,19 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a stream that fills is settled again",
-        what="A dead instance is settled every round while its stream is not empty.",
+        name="a stream that fills is adopted again",
+        what="A dead instance is adopted every round while its stream is not empty.",
         file="store/fleet/janitor.py",
         where="Janitor._check_instance",
         code="not adopted or await self._client.xlen(self._keys.outbound(instance_id))",
         mutant="not adopted",
-        without="a command that comes after its death has no verdict",
+        without="a command that comes after its death has no outcome",
         tests=("store/test_janitor.py::test_dead_instances_are_adopted_again_while_entries_come",),
     ),
     Mechanism(
         promise="P2",
-        name="one adoption spares the others",
-        what="An adoption that cannot be settled does not hold up the others.",
+        name="a failed adoption does not stop the others",
+        what="An adoption that fails does not stop the others.",
         file="store/fleet/janitor.py",
         where="Janitor._check_safely",
         code="""
@@ -110,13 +110,13 @@ MECHANISMS = (
             self._on_error(error)
         """,
         mutant="raise",
-        without="one broken entry keeps every dead instance unsettled",
+        without="one broken entry keeps every dead instance without adoption",
         tests=("store/test_janitor_rounds.py::test_one_adoption_that_fails_does_not_hold_up_the_others",),
     ),
     Mechanism(
         promise="P1",
-        name="heartbeat check when devices are disowned",
-        what="The script that removes registry entries looks once more whether their instance is alive.",
+        name="heartbeat check when registrations are removed",
+        what="The script that removes registry entries checks once more whether their instance is alive.",
         file="store/scripts/remove_registrations.lua",
         code="if redis.call('EXISTS', KEYS[3]) == 1 then return 'ALIVE' end",
         mutant="",
@@ -125,7 +125,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="a device that went elsewhere stays there",
+        name="a device of another instance stays registered",
         what="Only entries that still name the dead instance are removed.",
         file="store/scripts/remove_registrations.lua",
         code="if redis.call('HGET', KEYS[1], imei) == ARGV[1] then",
@@ -135,8 +135,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="nobody is forgotten with a heartbeat",
-        what="The script that forgets an instance looks once more whether it is alive.",
+        name="no instance with a heartbeat is forgotten",
+        what="The script that forgets an instance checks once more whether it is alive.",
         file="store/scripts/forget.lua",
         code="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
         mutant="if redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
@@ -145,8 +145,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="nobody is forgotten with commands",
-        what="The script that forgets an instance looks once more whether its stream is empty.",
+        name="no instance with commands is forgotten",
+        what="The script that forgets an instance checks once more whether its stream is empty.",
         file="store/scripts/forget.lua",
         code="if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('XLEN', KEYS[3]) > 0 then return 0 end",
         mutant="if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end",
@@ -169,8 +169,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="an instance that wakes up is suspected anew",
-        what="An instance that came back while it was settled is no longer dead.",
+        name="an instance that wakes up gets a new suspicion",
+        what="An instance that came back while it was adopted is no longer dead.",
         file="store/fleet/janitor.py",
         where="Janitor._check_instance",
         code="""
@@ -186,7 +186,7 @@ MECHANISMS = (
             except Alive:
                 return
         """,
-        without="it is settled at its next missed beat, without a grace",
+        without="it is adopted at its next missed heartbeat, without a grace",
         tests=("store/test_janitor.py::test_an_instance_back_during_adoption_is_suspected_anew",),
     ),
     Mechanism(
@@ -202,8 +202,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a life that nobody saw",
-        what="An instance that has started and died again since it was settled is settled again.",
+        name="an instance that restarted unseen",
+        what="An instance that has started and died again since its adoption is adopted again.",
         file="store/fleet/janitor.py",
         where="Janitor._check_instance",
         code="self._dead.setdefault(instance_id, _NOT_YET) == started",
@@ -213,19 +213,19 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="numbers of strangers",
+        name="numbers have a limit",
         what="A number in Redis that is longer than 64 bits is none.",
         file="store/client/numbers.py",
         where="whole",
         code="text.isdigit() and text.isascii() and len(text) <= LONGEST",
         mutant="text.isdigit() and text.isascii()",
-        without="whoever can write one ends the janitor of every instance",
+        without="a long number ends the janitor of every instance",
         tests=("store/test_numbers.py::test_anything_else_is_none",),
     ),
     Mechanism(
         promise="P2",
         name="a suspect's grace has its own timer",
-        what="A janitor looks again when a grace is over, not at its next round.",
+        what="A janitor checks again when a grace is over, not at its next round.",
         file="store/fleet/janitor.py",
         where="Janitor._due_times",
         code="[since + grace for name, since in self._suspects.items() if name not in self._dead]",
@@ -235,8 +235,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="a verdict goes with its suspicion",
-        what="Of an instance that is back nothing is settled any more.",
+        name="an adoption is cleared with its suspicion",
+        what="Of an instance that is back no adoption counts any more.",
         file="store/fleet/janitor.py",
         where="Janitor._clear",
         code="self._dead.pop(instance_id, None)",
@@ -246,8 +246,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="settled amid trouble is not settled",
-        what="What was settled while there was trouble is settled again.",
+        name="an adoption during errors does not count",
+        what="An adoption during errors is repeated.",
         file="store/fleet/janitor.py",
         where="Janitor._check_instance",
         code="""
@@ -255,7 +255,7 @@ MECHANISMS = (
                 ...
         """,
         mutant="...",
-        without="what could not be seen then is never looked at again",
+        without="what could not be seen then is never checked again",
         tests=("store/test_janitor.py::test_an_adoption_during_errors_does_not_count",),
     ),
 )

@@ -13,7 +13,7 @@ MECHANISMS = (
         where="BatchQueue._give_back",
         code="self._buffer.put_back(self._batch)",
         mutant="",
-        without="a lost call is a lost verdict",
+        without="a lost call is a lost outcome",
         tests=(
             "store/test_ledger_queue.py::test_a_move_waits_for_redis_and_is_made_then",
             "store/test_batch_queue.py::test_a_batch_of_unknown_outcome_is_sent_again_first",
@@ -27,7 +27,7 @@ MECHANISMS = (
         where="Ledger.submit",
         code="if not isinstance(move, _WITHOUT_TOKEN) and not move.token: ...",
         mutant="",
-        without="every move looks like every other",
+        without="every move is taken for every other",
         tests=(
             "redis/test_ledger.py::test_a_call_that_failed_is_made_again_with_one_effect[fake-reply lost]",
         ),
@@ -45,7 +45,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a full Redis is waited out",
+        name="moves wait for a full Redis",
         what="A move that is refused for want of memory is sent again until there is some.",
         file="store/ledger/ledger.py",
         where="Ledger._carry_out",
@@ -56,7 +56,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a receiver's failure is its own",
+        name="a failed receiver does not stop the others",
         what="A receiver that fails does not cost the others of its batch their results.",
         file="store/ledger/ledger.py",
         where="Ledger._tell",
@@ -133,8 +133,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="an old refusal says nothing",
-        what="Who owned the instance id is looked at before a call and not after it.",
+        name="an old refusal is ignored",
+        what="The owner of the instance id is read before a call and not after it.",
         file="store/ledger/ledger.py",
         where="Ledger._call",
         code="""
@@ -150,7 +150,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="trouble stops the reader",
+        name="errors stop the reader",
         what="While the ledger cannot be written nothing new is read.",
         file="store/ledger/ledger.py",
         where="Ledger._carry_out",

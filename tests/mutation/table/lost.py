@@ -7,7 +7,7 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="P1",
-        name="what is finished here is not begun again",
+        name="a finished command is not begun again",
         what=(
             "An entry of a command that this process has finished is told its verdict, "
             "whatever Redis has forgotten."
@@ -26,42 +26,42 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="verdicts are remembered",
-        what="A process remembers the verdicts it has given.",
+        name="outcomes are remembered",
+        what="A process remembers the outcomes it has given.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.apply",
         code="self.recent_outcomes.add(event)",
         mutant="",
-        without="a command that it has finished looks new to it",
+        without="a command that it has finished appears new to it",
         tests=(
             "transport/test_recent_outcomes.py::test_an_answered_command_is_restored_and_not_written_again",
         ),
     ),
     Mechanism(
         promise="P2",
-        name="what was lost is told again",
-        what="A verdict that finds the moves before it lost tells them all.",
+        name="lost events are restored",
+        what="An outcome that finds the moves before it lost restores them all.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands.answered",
         code="not self._restored(in_flight, event, result)",
         mutant="True",
-        without="the command stays without a verdict in a Redis that has lost its `sent`",
+        without="the command stays without an outcome in a Redis that has lost its `sent`",
         tests=("transport/test_recent_outcomes.py::test_an_outcome_restores_its_lost_sent_event",),
     ),
     Mechanism(
         promise="P5",
-        name="a repetition takes the place of what it repeats",
+        name="a repetition takes the place of its command",
         what="When Redis has lost a waiting command, the entry that asks for it again takes its place.",
         file="transport/commands/duplicates.py",
         where="DuplicateEntries._follow",
         code="in_hand.follower = request",
         mutant="",
-        without="the next command goes out first, and the repetition waits for the next look",
+        without="the next command goes out first, and the repetition waits for the next check",
         tests=("transport/test_recent_outcomes.py::test_a_command_repeated_while_queued_keeps_its_place",),
     ),
     Mechanism(
         promise="P5",
-        name="what only waits makes way",
+        name="a waiting command is replaced",
         what="What waits for its turn makes way for its repetition without being tried.",
         file="transport/commands/duplicates.py",
         where="DuplicateEntries._follow",
@@ -74,8 +74,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="another's end is not told again",
-        what="A verdict that finds the command ended by somebody else is a note.",
+        name="an outcome of another process is not restored",
+        what="An outcome that finds the command ended by another process is a note.",
         file="transport/commands/in_flight.py",
         where="InFlightCommands._restored",
         code="""
@@ -89,7 +89,7 @@ MECHANISMS = (
     Mechanism(
         promise="faults",
         name="an id is new after the retention",
-        what="A verdict older than the retention says nothing.",
+        what="An outcome older than the retention says nothing.",
         file="transport/commands/recent_outcomes.py",
         where="RecentOutcomes.__init__",
         code="TTLCache(REMEMBERED, retention, monotonic)",
@@ -99,8 +99,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a verdict that came meanwhile is told",
-        what="A verdict that was given while the ledger was asked about a repetition is told to it.",
+        name="an outcome during a look-up is returned",
+        what="An outcome that was given while the ledger was asked about a repetition is told to it.",
         file="transport/commands/duplicates.py",
         where="DuplicateEntries._follow",
         code="self._commands.recent_outcomes.find(request.command_id) is not known",
@@ -116,7 +116,7 @@ MECHANISMS = (
         where="DuplicateEntries.opened",
         code="not ended",
         mutant="not ended and verdict is None",
-        without="it is asked about at every look, and never ends",
+        without="it is asked about at every check, and never ends",
         tests=("transport/test_duplicates.py::test_a_command_refused_here_is_accepted_when_moved_here",),
     ),
 )

@@ -89,7 +89,7 @@ MECHANISMS = (
             local stands
         """,
         mutant="local stands",
-        without="our own move looks like another's",
+        without="our own move is taken for another's",
         tests=("contract/test_moves.py::test_a_step_whose_reply_was_lost_is_taken_once[fake]",),
     ),
     Mechanism(
@@ -102,7 +102,7 @@ MECHANISMS = (
             local stands = seen.seq == move.seq and
         """,
         mutant="local stands = seen.seq == move.seq and",
-        without="our own hand-over looks like another's",
+        without="our own hand-over is taken for another's",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
     Mechanism(
@@ -117,7 +117,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="pending until the verdict",
+        name="pending until the outcome",
         what="An entry stays pending until the command's terminal event.",
         file="store/scripts/moves.lua",
         code="""
@@ -135,7 +135,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="the device is still ours",
+        name="the device is still registered here",
         what="`sent` is refused while another living instance holds the device.",
         file="store/scripts/moves.lua",
         code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
@@ -148,7 +148,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="the dead hold nothing",
+        name="a dead instance holds no device",
         what="A holder without a heartbeat does not keep a command from being sent.",
         file="store/scripts/moves.lua",
         code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
@@ -174,7 +174,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="handed to the living",
+        name="handed over to a living instance",
         what="A command is handed on only to an instance that has a heartbeat.",
         file="store/scripts/moves.lua",
         code="if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end",
@@ -205,7 +205,7 @@ MECHANISMS = (
     Mechanism(
         promise="P1",
         name="heartbeat check in the adopter's moves",
-        what="The script that adopts commands looks once more whether their instance is alive.",
+        what="The script that adopts commands checks once more whether their instance is alive.",
         file="store/scripts/moves.lua",
         code="if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {now, 'ALIVE'} end",
         mutant="",
@@ -235,7 +235,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="what is given up goes in time",
+        name="failed commands are removed in time",
         what="The ledger of a command that was given up expires.",
         file="store/scripts/moves.lua",
         code="""

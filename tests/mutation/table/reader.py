@@ -29,7 +29,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="the pending list is looked at again",
+        name="the pending list is read again",
         what="Every 30 s all that is pending is handed over again; what is in hand is dropped.",
         file="store/streams/outbound.py",
         where="OutboundReader._turn",
@@ -40,13 +40,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what the group was moved past is found",
-        what="Each look finds entries that are neither pending nor to be read.",
+        name="skipped entries are found",
+        what="Each read finds entries that are neither pending nor to be read.",
         file="store/streams/outbound.py",
         where="OutboundReader._reclaim",
         code="await self._find_skipped(pending)",
         mutant="",
-        without="after XGROUP SETID commands stay without a verdict for ever",
+        without="after XGROUP SETID commands stay without an outcome for ever",
         tests=(
             "redis/test_outbound_reader.py::"
             "test_entries_that_the_group_was_moved_past_are_found[valkey-move_on]",
@@ -54,8 +54,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="it is looked at soon at first",
-        what="At first the pending list is looked at after a second, and then ever more seldom.",
+        name="the pending list is read soon at first",
+        what="At first the pending list is read after a second, and then ever more seldom.",
         file="store/streams/outbound.py",
         where="OutboundReader.run",
         code="""
@@ -68,8 +68,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="it is looked at soon after an error",
-        what="After an error the pending list is looked at again after a second.",
+        name="the pending list is read soon after an error",
+        what="After an error the pending list is read again after a second.",
         file="store/streams/outbound.py",
         where="OutboundReader.run",
         code="""
@@ -115,7 +115,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="the last look is bounded too",
+        name="the last read is bounded",
         what="At shutdown, too, no more is taken than there is room for.",
         file="store/streams/outbound.py",
         where="OutboundReader.sweep",
@@ -126,7 +126,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a deleted entry is let go",
+        name="a deleted entry is forgotten",
         what="An entry that was deleted while it was pending is acknowledged.",
         file="store/streams/outbound.py",
         where="OutboundReader._hand_over",
@@ -159,7 +159,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what passes by waiting",
+        name="temporary errors are retried",
         what="A server that takes no writes for now is told from one that never will.",
         file="store/client/errors.py",
         where="is_transient",
@@ -219,8 +219,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="no last look of another's commands",
-        what="A process that never owned its instance id takes no last look at its commands.",
+        name="no last read of another's commands",
+        what="A process that never owned its instance id does not read its commands a last time.",
         file="transport/daemon/gateway.py",
         where="Gateway._stop_commands",
         code="self._owns.is_set()",
@@ -232,7 +232,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="what a replaced process has taken comes first",
+        name="entries of a replaced process come first",
         what="While a replaced process may read, all is taken from the pending list, in its order.",
         file="store/streams/outbound.py",
         where="OutboundReader._turn",
@@ -243,8 +243,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P5",
-        name="who was replaced takes nothing",
-        what="Who has slept over a beat asks whether the instance id is still its own before it reads.",
+        name="a replaced process takes no entries",
+        what="A process that has missed a heartbeat asks whether the instance id is still its own before it reads.",
         file="store/streams/outbound.py",
         where="OutboundReader._may_take",
         code="self._may_read() and (self._owns is None or await self._owns())",

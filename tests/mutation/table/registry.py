@@ -28,7 +28,7 @@ MECHANISMS = (
     Mechanism(
         promise="registry",
         name="no token stays behind",
-        what="A session that ends takes its token along, whoever holds the entry by then.",
+        what="A session that ends takes its token along, also if another holds the entry by then.",
         file="store/scripts/registry.lua",
         code="if token == session then redis.call('HDEL', sessions, imei) end",
         mutant="",
@@ -85,7 +85,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="an end is told in the end",
+        name="the end of a session is published in the end",
         what="The end of a session is repeated until Redis has heard it.",
         file="store/fleet/registry.py",
         where="Registrar._fail",
@@ -107,8 +107,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="an old refusal fences nobody",
-        what="Who owned the instance id is looked at before a call and not after it.",
+        name="an old refusal does not fence",
+        what="The owner of the instance id is read before a call and not after it.",
         file="store/fleet/registry.py",
         where="Registrar._send",
         code='_Fenced if owned else NotOwnerYet("The instance id is not taken over yet.")',
@@ -118,7 +118,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="a storm is coalesced",
+        name="registrations of one device are merged",
         what="Registrations go out 500 a call, one call in flight.",
         file="store/fleet/registry.py",
         where="Registrar.__init__",
@@ -129,12 +129,12 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="a beat fences",
+        name="a heartbeat fences",
         what="The heartbeat of a process that was replaced tells it so.",
         file="store/scripts/heartbeat.lua",
         code="if act ~= 'take_over' and theirs then return 'FENCED' end",
         mutant="",
-        without="two processes beat for one instance",
+        without="two processes renew the heartbeat of one instance",
         tests=("store/test_heartbeat.py::test_a_forced_takeover_fences_the_older_process",),
     ),
     Mechanism(
@@ -149,12 +149,12 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="who beats is not displaced",
-        what="A process takes its instance id from an owner that has not beaten since it was looked at.",
+        name="an owner with a heartbeat is not displaced",
+        what="A process takes its instance id from an owner whose heartbeat has not changed since it was read.",
         file="store/scripts/heartbeat.lua",
         code="if act == 'take_over' and theirs and (redis.call('GET', heartbeat) or '') ~= ARGV[7] then return 'CHANGED' end",
         mutant="",
-        without="a heartbeat between the last look and the take-over does not save a gateway that lives",
+        without="a heartbeat between the last read and the take-over does not save a gateway that lives",
         tests=("store/test_takeover.py::test_a_takeover_fails_if_the_owner_renewed_its_heartbeat",),
     ),
     Mechanism(
@@ -171,12 +171,12 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="an owner comes back first",
-        what="After an outage an instance id that nobody owns is left for a moment to the process that had it.",
+        what="After an outage an instance id without an owner is left for a moment to the process that had it.",
         file="store/fleet/ownership.py",
         where="Watch._is_given_up",
         code="not seen.boot and bool(was_owned or not self._outage)",
         mutant="not seen.boot",
-        without="who started while Redis was away takes the id from a living gateway whose ownership has expired",
+        without="a process that started while Redis was away takes the id from a living gateway whose ownership has expired",
         tests=("store/test_ownership.py::test_after_an_outage_a_free_id_is_left_to_its_last_owner",),
     ),
     Mechanism(
@@ -205,7 +205,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="known before it beats",
+        name="listed before its heartbeat",
         what="An instance that shows that it is alive is on the list that janitors read.",
         file="store/scripts/heartbeat.lua",
         code="redis.call('HSET', instances, instance_id, stamp)",
@@ -220,13 +220,13 @@ MECHANISMS = (
         file="store/scripts/heartbeat.lua",
         code="redis.call('SET', heartbeat, stamp, unit, ttl)",
         mutant="redis.call('SET', heartbeat, stamp)",
-        without="the dead look alive",
+        without="the dead appear alive",
         tests=("store/test_heartbeat.py::test_it_lives_ninety_seconds_and_not_a_millisecond_more",),
     ),
     Mechanism(
         promise="P2",
-        name="a beat that failed is tried again",
-        what="A beat that fails ends nothing; the next tick tries again.",
+        name="a failed heartbeat is retried",
+        what="A heartbeat that fails ends nothing; the next tick tries again.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat.run",
         code="""
@@ -237,13 +237,13 @@ MECHANISMS = (
             self._on_failure(error)
             return
         """,
-        without="the first failure is the last beat",
+        without="the first failure is the last heartbeat",
         tests=("store/test_takeover.py::test_a_failed_heartbeat_is_not_the_last",),
     ),
     Mechanism(
         promise="P2",
-        name="a takeover is made up for",
-        what="A process that could not take its instance id over at the start does so with its first beat.",
+        name="a failed takeover is retried",
+        what="A process that could not take its instance id over at the start does so with its first heartbeat.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat.renew",
         code="if not self.taken: ...",
@@ -274,8 +274,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="known before it is named",
-        what="Whoever the registry names is on the list that janitors read.",
+        name="listed before it is registered",
+        what="An instance that the registry names is on the list that janitors read.",
         file="store/scripts/registry.lua",
         code="if not known then be_known() end",
         mutant="",
@@ -284,8 +284,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a release waits for the beat",
-        what="A heartbeat that is released is not revived by a beat that was on its way.",
+        name="a release waits for the heartbeat in flight",
+        what="A heartbeat that is released is not revived by a heartbeat that was on its way.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat._call",
         code="""
@@ -301,8 +301,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="who stops waiting ends nothing",
-        what="A registration that nobody waits for any more is carried out all the same.",
+        name="a cancelled wait does not cancel the registration",
+        what="A registration that no caller waits for any more is carried out all the same.",
         file="store/fleet/registry.py",
         where="Registrar._deferred.done",
         code="""

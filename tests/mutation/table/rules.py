@@ -62,7 +62,7 @@ MECHANISMS = (
         where="decide",
         code="command.seq + 1",
         mutant="command.seq + (1 if command.seq < 2 else 2)",
-        without="the verdict skips a number",
+        without="the outcome skips a number",
         tests=("fsm/test_command.py::test_every_edge_has_the_specified_outcome[sent-respond]",),
     ),
     Mechanism(
@@ -90,7 +90,7 @@ MECHANISMS = (
     Mechanism(
         promise="P3",
         name="reasons are a closed list",
-        what="A verdict carries a reason that belongs to its edge, or is not given.",
+        what="An outcome carries a reason that belongs to its edge, or is not given.",
         file="fsm/command.py",
         where="decide",
         code="(reason or verdict.reasons) and reason not in verdict.reasons",
@@ -133,7 +133,7 @@ MECHANISMS = (
     Mechanism(
         promise="P4",
         name="taint",
-        what="While an answer is owed to a command that has its verdict, no other is begun.",
+        what="While an answer is owed to a command that has its outcome, no other is begun.",
         file="fsm/write_queue.py",
         where="WriteQueue.free",
         code="self.slot is None and self.owed is None",
@@ -160,7 +160,7 @@ MECHANISMS = (
         where="WriteQueue.answered",
         code="owed is not self.slot",
         mutant="False",
-        without="it is taken for the verdict",
+        without="it is taken for the outcome",
         tests=(
             "fsm/test_write_queue.py::test_leaving_before_the_answer_taints_until_the_late_answer",
             "transport/test_device_queue.py::test_a_late_answer_is_never_given_to_the_next_command",
@@ -182,7 +182,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="what is written is not put back",
+        name="a written command is not put back",
         what="A command that was handed to the socket never waits again.",
         file="fsm/write_queue.py",
         where="WriteQueue.put_back",
@@ -246,18 +246,18 @@ MECHANISMS = (
         where="_unknown_moves",
         code="(source, trigger, dest) not in known",
         mutant="False",
-        without="a log that tells the impossible looks right",
+        without="a log that tells the impossible appears right",
         tests=("fsm/test_replay.py::test_the_audit_names_a_transition_missing_in_the_table",),
     ),
     Mechanism(
         promise="P2",
-        name="only what leads to the verdict is told again",
-        what="Where the ledger stands on another way nothing is told.",
+        name="only events on the path to the outcome are restored",
+        what="If the ledger is on another path, no event is restored.",
         file="fsm/lost_events.py",
         where="restore_lost_events",
         code="if found.state != (verdict.prev or NEW): ...",
         mutant="",
-        without="a verdict is told that does not follow from what stands",
+        without="an outcome is published that does not follow from the stored state",
         tests=("fsm/test_lost_events.py::test_missing_events_are_restored_on_the_same_path_only",),
     ),
 )

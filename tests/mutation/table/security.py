@@ -18,13 +18,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="not read while it is looked up",
+        name="no reading during the look-up",
         what="Until the list has answered nothing more of the device is read.",
         file="transport/connection/protocol.py",
         where="DeviceConnection._check_allowed",
         code="self.pause()",
         mutant="",
-        without="a stranger fills memory while it is looked up",
+        without="an unidentified device fills memory while it is looked up",
         tests=("transport/test_allow_list.py::test_a_device_is_not_read_during_its_look_up",),
     ),
     Mechanism(
@@ -75,7 +75,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="who is not in the copy is looked up",
+        name="a device that is not in the copy is looked up",
         what="A device that is not in the copy of the set is looked up in the set.",
         file="store/fleet/allow_list.py",
         where="RedisAllowList.allows",
@@ -109,7 +109,7 @@ MECHANISMS = (
     Mechanism(
         promise="security",
         name="revoked certificates",
-        what="With `--tls-crl` the certificate of a device is looked for on the list of its authority.",
+        what="With `--tls-crl` the certificate of a device is checked against the list of its authority.",
         file="transport/connection/tls.py",
         where="_refuse_revoked",
         code="context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF",
@@ -197,12 +197,12 @@ MECHANISMS = (
     Mechanism(
         promise="security",
         name="only proxies we trust",
-        what="A PROXY header is read from the networks of `--proxy-trust` and from nobody else.",
+        what="A PROXY header is read from the networks of `--proxy-trust` only.",
         file="transport/connection/proxy_listener.py",
         where="ProxyListener._admits",
         code="not self._trusts(address[0])",
         mutant="False",
-        without="whoever reaches the port takes any address",
+        without="a client that reaches the port chooses any address",
         tests=(
             "transport/test_proxy_listener.py::test_an_untrusted_proxy_is_closed_and_logged_once_a_minute",
         ),
@@ -248,7 +248,7 @@ MECHANISMS = (
         where="DeviceConnection._accept_or_reject",
         code="not self.secure and (holder := context.sessions.secure_peer(imei))",
         mutant="(holder := context.sessions.secure_peer(imei)) and False",
-        without="whoever knows the IMEI gets the commands of a device with a certificate",
+        without="a device that knows the IMEI gets the commands of a device with a certificate",
         tests=(
             "transport/test_sessions_downgrade.py::test_a_plain_connection_does_not_supersede_one_with_tls_here",
         ),
@@ -267,7 +267,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="TLS is made up for",
+        name="a failed load of TLS files is retried",
         what="A session with TLS that could not be registered at first takes the device from a plain one.",
         file="store/scripts/registry.lua",
         code="local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))",
@@ -334,7 +334,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
-        name="the verdict's line says no text",
+        name="the log line of an outcome has no text",
         what="The log line of a command names what became of it, never what it said.",
         file="transport/commands/verdict_log.py",
         where="log_verdict",

@@ -7,7 +7,7 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="bounds",
-        name="nothing is kept of who is gone",
+        name="nothing is kept of a closed connection",
         what="A connection that is gone is taken out of those that are closing.",
         file="transport/connection/sessions.py",
         where="Sessions.socket_closed",
@@ -18,7 +18,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="nobody who is gone is paused",
+        name="no closed connection is paused",
         what="A connection that is gone is taken out of those that wait to be read.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.connection_lost",
@@ -40,7 +40,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="who does not close is closed by force",
+        name="a connection that does not close is aborted",
         what="At the end connections are closed whatever is still to be written.",
         file="transport/connection/sessions.py",
         where="Sessions.abort_all",
@@ -51,7 +51,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="behind an end nothing is read",
+        name="nothing is read after a close",
         what="What comes behind the frame that ends a connection is not read.",
         file="transport/teltonika/stream.py",
         where="DeviceStream._feed_frames",
@@ -89,7 +89,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="faults",
-        name="who sends is not idle",
+        name="a device that sends is not idle",
         what="Whatever a device sends, it is not idle then.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.data_received",
@@ -100,7 +100,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
-        name="a close that has to be read",
+        name="a close after unread bytes",
         what="At a stop devices still get the acknowledgements that are on their way.",
         file="transport/connection/protocol.py",
         code="(SHUTDOWN, PROTOCOL_ERROR, REJECTED)",

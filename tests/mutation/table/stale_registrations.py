@@ -21,7 +21,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="whoever is here stays",
+        name="a connected device stays registered",
         what="A device that has a session here keeps its entry.",
         file=FILE,
         where="StaleRegistrations.remove_stale",
@@ -35,7 +35,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="whoever has come meanwhile stays",
+        name="a device that connected meanwhile stays registered",
         what="A device that came while its old session was looked up keeps its entry.",
         file=FILE,
         where="StaleRegistrations._remove",
@@ -46,7 +46,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="only entries that name us",
+        name="only entries of this instance",
         what="The devices of other instances are left to them.",
         file=FILE,
         where="held_by",
@@ -66,13 +66,13 @@ MECHANISMS = (
         where="StaleRegistrations._removed",
         code="self._on_closed(lost_session(session_id, imei, self._instance_id))",
         mutant="",
-        without="who follows the sessions believes the device connected",
+        without="a consumer of session events believes the device connected",
         tests=("store/test_stale_registrations.py::test_a_stale_registration_is_removed",),
     ),
     Mechanism(
         promise="P2",
-        name="a stream that nobody reads is found",
-        what="`telgw check` also looks at the streams of names that no gateway ever had.",
+        name="a stream without a reader is found",
+        what="`telgw check` also checks the streams of names that no gateway ever had.",
         file="store/diagnosis/fleet.py",
         where="_FleetCheck._instances",
         code="listed | devices.keys() | addressed",
@@ -83,7 +83,7 @@ MECHANISMS = (
     Mechanism(
         promise="P2",
         name="a prefix is no pattern",
-        what="Streams are looked for by the very characters of the key prefix.",
+        what="Streams are matched by the literal key prefix.",
         file="store/diagnosis/fleet.py",
         where="_FleetCheck._addressed",
         code="_literal(prefix)",

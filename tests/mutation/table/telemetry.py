@@ -79,13 +79,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="frames of those who left are dropped",
+        name="frames of closed connections are dropped",
         what="A frame that waits when its connection closes is dropped at once.",
         file="store/streams/telemetry.py",
         where="Telemetry.drop",
         code="if self._queue.remove(frame): ...",
         mutant="pass",
-        without="whoever connects, sends and closes again and again fills the memory",
+        without="a device that connects, sends and closes again and again fills the memory",
         tests=("store/test_telemetry.py::test_a_frame_of_a_connection_that_closed_is_dropped_at_once",),
     ),
     Mechanism(
@@ -112,7 +112,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
-        name="what was in flight comes first again",
+        name="frames in flight are sent first again",
         what="The frames of a device that were sent in vain are stored before its later ones.",
         file="store/streams/device_ring.py",
         where="DeviceRing.put_back",
@@ -123,7 +123,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="a refused frame does not hold up the fleet",
+        name="a refused frame does not block the fleet",
         what="An undecodable frame that Redis refuses for good is dropped and its connection closed.",
         file="store/streams/telemetry.py",
         where="Telemetry._is_refused",
@@ -242,7 +242,7 @@ MECHANISMS = (
     Mechanism(
         promise="P7",
         name="a store that fails is not healthy",
-        what="While frames are not stored, devices are looked at that wait for theirs.",
+        what="While frames are not stored, devices that wait for theirs are checked.",
         file="store/client/batch_queue.py",
         where="BatchQueue._send_batches",
         code="self.healthy = False",

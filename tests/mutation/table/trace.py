@@ -25,8 +25,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="the verdict removes the entry",
-        what="The script that stores the verdict acknowledges and deletes the entry.",
+        name="the outcome removes the entry",
+        what="The script that stores the outcome acknowledges and deletes the entry.",
         file="store/scripts/moves.lua",
         code="""
             remove({{move.instance, move.entry}})
@@ -92,7 +92,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="one bad ledger spares the others",
+        name="a bad ledger does not stop the others",
         what="Each move of a call fails alone.",
         file="store/scripts/moves.lua",
         code="if not result then done, result = pcall(act[move.act], move, ledger) end",
@@ -102,7 +102,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="a move shares the fate of its ground",
+        name="a move fails with the move before it",
         what="A step that builds on a move of the same call which failed fails as that one did.",
         file="store/scripts/moves.lua",
         code="if ledger then broken[ledger] = tostring(result) end",
@@ -160,8 +160,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="what is given up is ended",
-        what="A command that cannot be stored leaves no ledger that looks alive.",
+        name="a command that cannot be stored is ended",
+        what="A command that cannot be stored leaves no ledger that appears alive.",
         file="store/scripts/moves.lua",
         code="if last then bury(move, ledger, last) end",
         mutant="",
@@ -233,7 +233,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P1",
-        name="what was given up is known",
+        name="a command that could not be stored is known",
         what="A command that is given up without a ledger gets one.",
         file="store/scripts/moves.lua",
         code="if kind == 'none' then",
@@ -242,7 +242,7 @@ MECHANISMS = (
               return
             elseif false then
         """,
-        without="its id, asked again, counts as new: it is written after a verdict that it was not",
+        without="its id, asked again, counts as new: it is written after an outcome that it was not",
         tests=("contract/test_ownership.py::test_the_id_of_a_command_given_up_cannot_be_used_again[fake]",),
     ),
 )

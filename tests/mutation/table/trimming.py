@@ -13,7 +13,7 @@ MECHANISMS = (
         where="trim_stream",
         code="age if floor is None else min(age, floor)",
         mutant="age",
-        without="entries that nobody has read go by their age",
+        without="entries that no process has read go by their age",
         tests=("contract/test_trimming.py::test_the_slowest_group_decides[fake]",),
     ),
     Mechanism(

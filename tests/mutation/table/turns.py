@@ -18,8 +18,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="only who leaves the slot gives up its turn",
-        what="Who leaves the line does not undo the turn of the committed command.",
+        name="only a command in the slot gives up its turn",
+        what="A command that leaves the queue does not undo the turn of the committed command.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.leave",
         code="""
@@ -43,7 +43,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="nothing begins in a gateway that stops",
+        name="nothing begins during a shutdown",
         what="While the gateway stops no command is begun.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.advance",
@@ -57,7 +57,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P3",
-        name="tcp is asked of what was written",
+        name="TCP is asked after the write",
         what="Of a command that is not written yet the kernel is not asked.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.sample",
@@ -68,7 +68,7 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="one that is called off takes no other with it",
+        name="a cancelled command does not cancel others",
         what="Commands that wait for the same device are given up one by one.",
         file="transport/commands/offline.py",
         where="OfflineCommands.discard",
@@ -102,13 +102,13 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P2",
-        name="an error in one effect spares the others",
+        name="an error in one effect does not stop the others",
         what="An error in one effect does not keep those behind it from being carried out.",
         file="transport/commands/dispatcher.py",
         where="Dispatcher._take",
         code="others = self._finish()",
         mutant="others: list[Exception] = []",
-        without="a verdict is submitted, or a frame is written, with a later input",
+        without="an outcome is submitted, or a frame is written, with a later input",
         tests=("transport/test_dispatcher.py::test_an_error_in_one_effect_spares_the_others",),
     ),
 )

@@ -28,8 +28,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
-        name="the last look is bounded",
-        what="The last look at the stream may take so long and no longer.",
+        name="the last read of the stream is bounded",
+        what="The last read of the stream has a time limit.",
         file="transport/daemon/gateway.py",
         where="Gateway._stop_commands",
         code="""
@@ -40,13 +40,13 @@ MECHANISMS = (
             if True:
                 ...
         """,
-        without="a Redis that hangs holds up the stop",
+        without="a Redis that does not reply holds up the stop",
         tests=("transport/test_gateway_tasks.py::test_a_hanging_last_read_is_given_up",),
     ),
     Mechanism(
         promise="P5",
         name="one reader at a time",
-        what="The last look is taken when the reader has ended.",
+        what="The last read begins after the reader has ended.",
         file="transport/daemon/gateway.py",
         where="Gateway._stop_commands",
         code='await self._tasks.ended("reader", LAST_READ_TIMEOUT)',
@@ -67,8 +67,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="an adopter works for the dead",
-        what="What an adopter moves is judged as the dead instance's.",
+        name="an adopter moves for the dead instance",
+        what="What an adopter moves counts as a move of the dead instance.",
         file="transport/daemon/backend.py",
         where="Backend._adopt",
         code='Ledger(self.clients["janitor"], self.keys, self._settings.instance_id, self._boot_id, retention=self._settings.retention, on_error=partial(self.report, "janitor"), on_fenced=self._on_fenced, owns=self._owns, dead=dead)',
@@ -100,8 +100,8 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="registry",
-        name="who has a successor beats no more",
-        what="A process that any part of Redis has told of its successor ends its heartbeat.",
+        name="a replaced process sends no heartbeat",
+        what="A process that any part of Redis has told that it was replaced ends its heartbeat.",
         file="transport/daemon/gateway.py",
         where="Gateway._on_fenced",
         code="self.backend.heartbeat.stop()",
@@ -112,7 +112,7 @@ MECHANISMS = (
     Mechanism(
         promise="registry",
         name="a heartbeat that has stopped is not revived",
-        what="A heartbeat that was stopped is not revived by who asks for one beat.",
+        what="A heartbeat that was stopped is not revived by a request for one heartbeat.",
         file="store/fleet/heartbeat.py",
         where="Heartbeat.renew",
         code="if self._stop.is_set(): ...",
