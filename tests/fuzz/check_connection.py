@@ -149,11 +149,12 @@ class _Meeting:
         self.weather.choice((self._time_passes, self._stops_reading, self._comes_again, lambda: None))()
 
     def _time_passes(self) -> None:
-        """All deadlines pass."""
+        """All deadlines pass; that of a frame passes only while its connection is read."""
         self.closable.add("protocol_error" if self.device.imei else "handshake_timeout")
-        partial = self._now().partial
+        waits = self.connections.context.backpressure.holds(self.device)
+        overdue = self._now().partial and not waits
         self.connections.timeouts.sweep(self.connections.commands.clock.monotonic() + LATER)
-        assert self.device.closed == (not self.device.imei or partial)
+        assert self.device.closed == (not self.device.imei or overdue)
 
     def _stops_reading(self) -> None:
         """The device reads no more, which the next write shows."""
