@@ -1,4 +1,4 @@
-"""One independent judge of a run: what the promises say, decided from outside.
+"""An independent checker of a run: whether the promises hold, seen from outside.
 
 It shares nothing with the gateway: its own wire decoder, its own table of moves, its own fold.
 
@@ -14,7 +14,7 @@ It shares nothing with the gateway: its own wire decoder, its own table of moves
 Devices of a run repeat a command's text in their answer, and no two commands have the same text.
 
 Where Redis has lost what it confirmed, nobody is asked to know it but the process that did it: each log is
-judged by itself, and a command that is asked again afterwards may have a second life elsewhere.
+checked by itself, and a command that is asked again afterwards may have a second life elsewhere.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests import wire_format
+from tests.at_rest import AtRest
 from tests.evidence import Evidence, Violation, each_pair, process_of, time_of
 from tests.history import Fields, History
 from tests.moves import COMMAND_MOVES, SESSION_MOVES
-from tests.settled import Settled
 from tests.wiretap import Written
 
 
 def check(history: History, *, at_rest: bool) -> list[Violation]:
     """Every violation; `at_rest` adds what must hold once faults have ceased for long enough."""
-    judges = [Checker(history), Settled(history)] if at_rest else [Checker(history)]
-    return sorted({violation for judge in judges for rule in judge.rules for violation in rule()})
+    checkers = [Checker(history), AtRest(history)] if at_rest else [Checker(history)]
+    return sorted({violation for checker in checkers for rule in checker.rules for violation in rule()})
 
 
 class Checker(Evidence):

@@ -85,7 +85,7 @@ class History:
         response_timeout: seconds that a command waits for its answer unless it says otherwise.
         calm_at: from when on there were no faults (epoch ms); None when there always were.
         recovery: seconds after that in which every gateway has found back to Redis.
-        adoption: seconds after which what a dead instance left is settled.
+        adoption: seconds after which a dead instance has been adopted.
         lost: instances that were dead when it became calm, and stayed so.
     """
 

@@ -226,7 +226,7 @@ def out_of_order(history: History) -> None:
     history.traffic.append(command("getinfo 0", AT + 300))
 
 
-def no_greeting(history: History) -> None:
+def no_accept_byte(history: History) -> None:
     history.traffic[1], history.traffic[4] = history.traffic[4], history.traffic[1]
 
 
@@ -263,7 +263,7 @@ SPOILT: list[tuple[Callable[[History], None], str]] = [
     (wrong_ack, "acks"),
     (unknown_text, "wire"),
     (out_of_order, "P5"),
-    (no_greeting, "wire"),
+    (no_accept_byte, "wire"),
     (lost_record, "P7"),
 ]
 

@@ -12,7 +12,7 @@ UNIT = Path(__file__).parents[1] / "deploy" / "telgw.service"
 WORST = 25
 """Ten times the exposure level that `systemd-analyze security` may find; 100 is a service without limits."""
 OFFLINE = 250
-"""The version of systemd from which a unit can be judged without being installed."""
+"""The version of systemd from which a unit can be verified without being installed."""
 
 
 def version(program: str) -> int:
@@ -24,7 +24,7 @@ def version(program: str) -> int:
 def test_the_unit_leaves_the_service_few_rights() -> None:
     program = shutil.which("systemd-analyze")
     if program is None or version(program) < OFFLINE:
-        pytest.skip("systemd-analyze that judges files is not here")
+        pytest.skip("there is no systemd-analyze that verifies files")
     words = [program, "security", "--offline=true", f"--threshold={WORST}", str(UNIT)]
-    judged = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert judged.returncode == 0, judged.stdout
+    verified = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stdout

@@ -46,7 +46,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def choose(config: pytest.Config) -> None:
-    """Settle what is wanted, and on how many processes; a worker settles the same from its arguments."""
+    """Decide what is wanted, and on how many processes; a worker decides the same from its arguments."""
     option = config.option
     option.all = option.all or option.long
     named = config.args_source is pytest.Config.ArgsSource.ARGS or option.keyword or option.markexpr

@@ -26,7 +26,7 @@ def _shifted(value: int) -> int:
 _TABLE = [_shifted(byte) for byte in range(256)]
 
 
-@lru_cache(4096)  # every frame is looked at from both ends, and once more by whoever judges
+@lru_cache(4096)  # every frame is read at both ends, and once more by the checker
 def crc(data: bytes) -> int:
     """CRC-16/ARC."""
     value = 0
@@ -163,11 +163,11 @@ class Stream:
     `lost` is set when what comes cannot be a frame.
     """
 
-    def __init__(self, *, greeting: int, acks: bool) -> None:
-        self._greeting = greeting
+    def __init__(self, *, opening_size: int, acks: bool) -> None:
+        self._opening_size = opening_size
         self._acks = acks
         self.buffer = b""
-        self.greeted = b""
+        self.opening = b""
         self.lost = False
 
     @property
@@ -177,8 +177,8 @@ class Stream:
 
     def feed(self, data: bytes) -> list[bytes | int | None]:
         """The items that `data` completes."""
-        missing = self._greeting - len(self.greeted)
-        self.greeted += data[:missing]
+        missing = self._opening_size - len(self.opening)
+        self.opening += data[:missing]
         self.buffer += data[missing:]
         items: list[bytes | int | None] = []
         while not self.lost and (taken := self._item(items)):
@@ -216,9 +216,9 @@ class Stream:
 
 def from_device() -> Stream:
     """What a device sends."""
-    return Stream(greeting=HELLO, acks=False)
+    return Stream(opening_size=HELLO, acks=False)
 
 
 def from_gateway() -> Stream:
     """What a gateway sends."""
-    return Stream(greeting=1, acks=True)
+    return Stream(opening_size=1, acks=True)

@@ -57,10 +57,10 @@ class Wiretap:
 
     def hear(self, data: Bytes) -> None:
         """Take the next bytes."""
-        if not data.up and not self._down.greeted and data.data[:1] != self._greeting:
-            self._fault("wire", f"the device was not greeted before {data.data!r}")
+        if not data.up and not self._down.opening and data.data[:1] != self._handshake_reply:
+            self._fault("wire", f"the device was not accepted before {data.data!r}")
         items = (self._up if data.up else self._down).feed(data.data)
-        if self._hello_at is None and len(self._up.greeted) == wire_format.HELLO:
+        if self._hello_at is None and len(self._up.opening) == wire_format.HELLO:
             self._hello_at = data.at
         for item in items:
             if data.up:
@@ -71,9 +71,9 @@ class Wiretap:
                 self._command(data.at, item)
 
     @property
-    def _greeting(self) -> bytes:
+    def _handshake_reply(self) -> bytes:
         """The first byte for this device: yes, or no where it has not said who it is."""
-        return b"\x01" if self._up.greeted == wire_format.hello(self._imei) else b"\0"
+        return b"\x01" if self._up.opening == wire_format.hello(self._imei) else b"\0"
 
     def _sent_by_device(self, item: bytes | int | None) -> None:
         if not isinstance(item, bytes):

@@ -77,7 +77,7 @@ async def test_nothing_is_moved_to_a_dead_instance(book: Book) -> None:
 async def test_a_sent_command_with_time_left_is_not_moved(fleet: Fleet) -> None:
     await fleet.accept("sent")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.adoption().adopt()
     assert await fleet.client.exists(KEYS.outbound("living")) == 0
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")

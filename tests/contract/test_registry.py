@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from tests.store.test_registry import IMEI, KEYS, Gateway, beat, entry
+from tests.store.test_registry import IMEI, KEYS, Gateway, entry, renew_heartbeat
 
 Make = Callable[[str], Gateway]
 REGISTERED = Registered.REGISTERED
@@ -44,7 +44,7 @@ async def reconciled(gateway: Gateway, session: str) -> list[tuple[Registered, s
 
 
 async def test_the_first_registration_wins_and_names_the_holder(gateway: Make, any_redis: Redis) -> None:
-    await beat(any_redis, "gw-1")
+    await renew_heartbeat(any_redis, "gw-1")
     assert await registered(gateway("gw-1"), "s1") == [(REGISTERED, "")]
     assert await registered(gateway("gw-2"), "s2") == [(REGISTERED, "gw-1")]
     assert await entry(any_redis) == (b"gw-2", b"s2")
@@ -67,7 +67,7 @@ async def test_a_deferred_registration_yields_to_a_live_holder_only(
         await any_redis.hset(KEYS.registry, IMEI, holder)
         await any_redis.hset(KEYS.sessions, IMEI, "theirs")
     if alive:
-        await beat(any_redis, holder)
+        await renew_heartbeat(any_redis, holder)
     assert await reconciled(gateway("gw-1"), "ours") == [(status, holder)]
     won = status is REGISTERED
     assert await entry(any_redis) == ((b"gw-1", b"ours") if won else (b"gw-2", b"theirs"))
@@ -166,7 +166,7 @@ async def test_a_shutdown_removes_our_entries_only(gateway: Make, any_redis: Red
 async def alive(gateway: Make, any_redis: Redis) -> dict[str, Gateway]:
     """Two instances that are alive."""
     for name in ("gw-1", "gw-2"):
-        await beat(any_redis, name)
+        await renew_heartbeat(any_redis, name)
         await any_redis.set(KEYS.boot(name), f"b{name}")
     return {name: gateway(name) for name in ("gw-1", "gw-2")}
 

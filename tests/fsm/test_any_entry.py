@@ -41,7 +41,7 @@ VALUES = st.one_of(
 )
 
 
-def judge(fields: dict[bytes, bytes]) -> CommandRequest | CancelRequest | InvalidCommand:
+def validate(fields: dict[bytes, bytes]) -> CommandRequest | CancelRequest | InvalidCommand:
     try:
         return parse_entry(
             fields, instance_id="gw-1", outbound_id=f"{ENTRY_MS}-0", now_ms=ENTRY_MS, limits=Limits()
@@ -54,7 +54,7 @@ def judge(fields: dict[bytes, bytes]) -> CommandRequest | CancelRequest | Invali
 def test_any_mapping_is_a_request_or_an_invalid_command(
     fields: dict[bytes, bytes], mostly_good: bool
 ) -> None:
-    found = judge(GOOD | fields if mostly_good else fields)
+    found = validate(GOOD | fields if mostly_good else fields)
     assert isinstance(found, CommandRequest | CancelRequest | InvalidCommand)
     if isinstance(found, CommandRequest):
         assert 0.1 <= found.response_timeout <= 3600
@@ -66,7 +66,7 @@ def test_any_mapping_is_a_request_or_an_invalid_command(
 def test_an_error_never_repeats_the_payload(secret: str, value: bytes, field: bytes) -> None:
     assume(secret.encode() not in value)
     fields = GOOD | {b"payload": secret.encode() + b"\n"} | ({} if field == b"payload" else {field: value})
-    found = judge(fields)
+    found = validate(fields)
     assert isinstance(found, InvalidCommand | CancelRequest)
     assert secret not in f"{found!r} {found}"
     assert isinstance(found, CancelRequest) or secret not in repr(vars(found))

@@ -1,4 +1,4 @@
-"""What an entry may cost before it is judged, and what remains of its text afterwards."""
+"""What an entry may cost before it is validated, and what remains of its text afterwards."""
 
 from __future__ import annotations
 

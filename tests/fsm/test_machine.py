@@ -1,4 +1,4 @@
-"""The door to the library: what a judge does with legal and illegal moves."""
+"""The state machine: what it does with legal and illegal moves."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_failed_guard_is_an_illegal_transition() -> None:
     assert subject.state == "broken"
 
 
-def test_one_judge_moves_many_subjects_and_remembers_none() -> None:
+def test_one_machine_moves_many_subjects_and_remembers_none() -> None:
     machine = StateMachine(LAMP)
     subjects = [Subject("off") for _ in range(10)]
     for subject in subjects[:5]:

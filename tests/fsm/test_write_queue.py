@@ -74,7 +74,7 @@ def test_a_waiting_command_leaves_the_sent_one_alone() -> None:
     queue.begin()
     queue.written()
     queue.leave("b")
-    queue.leave("stranger")
+    queue.leave("unknown")
     assert (queue.slot, queue.owed, list(queue.waiting)) == ("a", "a", ["c"])
 
 

@@ -28,7 +28,7 @@ from transport.connection.protocol import DeviceConnection
 from transport.teltonika.handshake import ACCEPT
 
 MOST_PIECES = 60
-PATIENCE = 400
+TURNS = 400
 """Rounds in which a connection that is not read must be read again."""
 UNACKED = 32
 """Frames that wait for the store beyond which a device is not read."""
@@ -102,8 +102,8 @@ class _Meeting:
     # What others do
 
     async def _something_happens(self) -> None:
-        settle = self.connections.commands.ledger.settle
-        often = (self._confirm, self._confirm, settle, settle, self._ask, self._answer)
+        commit = self.connections.commands.ledger.commit
+        often = (self._confirm, self._confirm, commit, commit, self._ask, self._answer)
         while self.weather.random() < 0.6 and not self.device.closed:
             self.weather.choice((*often, *often, self._register, self._seldom))()
             await asyncio.sleep(0)
@@ -175,13 +175,13 @@ class _Meeting:
 
     async def _until_read(self) -> None:
         """The kernel hands nothing over while the connection is not read; it must not stay so."""
-        for _ in range(PATIENCE):
+        for _ in range(TURNS):
             if not self.socket.paused or self.device.closed:
                 return
             self.met.add("paused")
             await asyncio.sleep(0)
             if self.allow_list.asked:
-                self._judged(self.weather.random() < 0.8)
+                self._list_answers(self.weather.random() < 0.8)
             if self.device.imei:
                 self.device.registered(RegisterResult(Registered.REGISTERED))
                 await asyncio.sleep(0)
@@ -190,7 +190,7 @@ class _Meeting:
             self._compare()
         raise AssertionError("the connection is never read again")
 
-    def _judged(self, welcome: bool) -> None:
+    def _list_answers(self, welcome: bool) -> None:
         """The allow-list has been asked."""
         assert self.allow_list.asked is not None
         asked, self.allow_list.asked = self.allow_list.asked, None
@@ -202,13 +202,15 @@ class _Meeting:
     def _now(self) -> Expected:
         """What the bytes so far amount to; what follows a handshake waits for the allow-list."""
         expected = expect(self.sent, raw=self.raw)
-        greeted = self.socket.written[:1] == [ACCEPT]
-        return expected if greeted else Expected(lost=expected.lost and not expected.imei)
+        accepted = self.socket.written[:1] == [ACCEPT]
+        return expected if accepted else Expected(lost=expected.lost and not expected.imei)
 
     def _written(self, data: bytes) -> None:
-        """One write is one thing: the greeting, an acknowledgement, or a command."""
+        """One write is one thing: the accept byte, an acknowledgement, or a command."""
         if not self.socket.written:
-            assert data == (b"\x01" if self.device.imei else b"\x00"), "the first byte is no greeting"
+            assert data == (b"\x01" if self.device.imei else b"\x00"), (
+                "the first byte does not answer the handshake"
+            )
         elif len(data) == 4:
             self.acks.append(int.from_bytes(data, "big"))
         else:
@@ -252,7 +254,7 @@ class _Meeting:
         self.device.connection_lost(error)
         while self.store.batches:
             self._confirm()
-        self.connections.commands.ledger.settle()
+        self.connections.commands.ledger.commit()
         sessions, states = self.connections.sessions, self.connections.session_log
         assert (
             sessions.connected,
@@ -269,14 +271,14 @@ class _Meeting:
         self._tell()
 
     def _serve_half_closed(self) -> None:
-        """The device has closed its side: it gets its greeting and its acknowledgements, and no command."""
+        """The device has closed its side: it gets accept byte and acknowledgements, and no command."""
         assert not self.socket.closing
         commands = len(self.commands)
         self.device.registered(RegisterResult(Registered.REGISTERED))
         while any(batch.owed for batch in self.store.batches):
             assert not self.socket.closing, "it is closed before it has its acknowledgements"
             self._confirm()
-            self.connections.commands.ledger.settle()
+            self.connections.commands.ledger.commit()
         assert (self.acks, len(self.commands)) == (self.due_acks, commands)
         assert self.socket.closing, "it stays open for nothing"
         self.met.add("half-closed")

@@ -1,4 +1,4 @@
-"""The judgement of outbound entries, and what becomes of them, judged by `tests.fuzz.contract`."""
+"""The validation of outbound entries, and its results, checked against `tests.fuzz.contract`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Met = set[str]
 def outbound(text: bytes) -> Met:
     """An entry is a command, a cancel, or refused for a wrong field; it can be stored and handed on."""
     fields = contract.read_fields(text)
-    expected = contract.judge(fields)
+    expected = contract.validate(fields)
     try:
         found = _parse(fields)
     except InvalidCommand as error:
@@ -92,7 +92,7 @@ def _taken(fields: Fields, said: str) -> None:
     commands.ledger.put(entry, {"command_id": "c-1"})
     for fresh in (True, False):
         commands.dispatcher.receive([(entry.outbound_id, fields)], fresh)
-        commands.ledger.settle()
+        commands.ledger.commit()
     events = [event for event in commands.ledger.log if isinstance(event, CommandEvent)]
     assert [f"{event.state} {event.reason}".strip() for event in events] == [said] * bool(said)
     assert len(commands.ledger.deadletters) == (not said)
@@ -148,7 +148,7 @@ def _ignore(_: object) -> None:
 
 
 def cancel(text: bytes) -> Met:
-    """Whatever a ledger holds, a cancel is judged, or the ledger is called unreadable by a known error."""
+    """Whatever a ledger holds, a cancel is decided, or the ledger is called unreadable by a known error."""
     ledger = {
         name.decode(errors="replace"): value.decode(errors="replace")
         for name, value in contract.read_fields(text).items()

@@ -1,4 +1,4 @@
-"""The readers of the wire, judged by `tests.fuzz.protocol`.
+"""The readers of the wire format, checked against `tests.fuzz.protocol`.
 
 A check takes an input and returns what it met; what must not be is an assertion that fails, or whatever error
 escapes. A check keeps nothing: an input means the same whatever came before it.
@@ -93,13 +93,13 @@ def _crc(body: bytes) -> int:
 
 
 def handshake(data: bytes) -> Met:
-    """However it is split, a greeting names its device or is refused for one reason."""
+    """However it is split, a handshake names its device or is refused for one reason."""
     try:
         expected: Any = protocol.read_hello(data)
     except Refused as refused:
         expected = refused.reason
     for way in ([data], pieces(data), [bytes([byte]) for byte in data[:BYTEWISE]]):
-        assert _greeted(way) == (expected if isinstance(expected, str) else expected[:2])
+        assert _handshake(way) == (expected if isinstance(expected, str) else expected[:2])
     if isinstance(expected, str):
         return {f"refused: {expected}"}
     imei, pings, rest = expected
@@ -108,10 +108,10 @@ def handshake(data: bytes) -> Met:
         assert reader.feed(data) == imei
         assert (reader.complete, reader.rest) == (True, rest)
         assert encode_handshake(imei) == data[pings : pings + HANDSHAKE_SIZE]
-    return {"greeted" if imei else "unfinished"} | ({"pings"} if pings else set())
+    return {"identified" if imei else "unfinished"} | ({"pings"} if pings else set())
 
 
-def _greeted(way: list[bytes]) -> str | tuple[str | None, int]:
+def _handshake(way: list[bytes]) -> str | tuple[str | None, int]:
     reader = HandshakeReader()
     for chunk in way:
         try:

@@ -1,4 +1,4 @@
-"""What docs/contract.md says of an outbound entry, to judge the gateway's own judgement.
+"""What docs/contract.md says of an outbound entry, to check the gateway's own validation.
 
 An entry is written as text, so that a corpus can be read: ``name=value`` a line, with ``\\x0a`` for a byte
 that would not stand there. A line ``--`` parts the entries of a log.
@@ -88,7 +88,7 @@ def _escaped(text: bytes) -> bytes:
     return re.sub(rb"[^ -<>-\[\]-~]", lambda match: b"\\x%02x" % match[0][0], text)
 
 
-def judge(fields: Fields) -> set[str] | dict[str, Any]:
+def validate(fields: Fields) -> set[str] | dict[str, Any]:
     """The fields at fault; or, when there is none, what is asked."""
     if (kind := _given(fields, "type")) == b"cancel" and not _wrong_id(fields):
         return {"type": "cancel", "command_id": fields[b"command_id"].decode(), "echo": echo(fields)}

@@ -1,7 +1,7 @@
 """Which lines of the gateway were never reached before: what makes an input worth keeping.
 
 Python tells it at next to no cost from 3.12 on (PEP 669): a line is reported once. Before that nothing is
-told, and an input is judged by what its check says it met.
+told, and an input is rated by what its check says it met.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Expected:
 
 
 def expect(sent: bytes, *, raw: bool) -> Expected:
-    """Judge all the bytes of a connection from its first; `raw`: frames are stored as they come."""
+    """What follows from all bytes of a connection; `raw`: frames are stored as they come."""
     try:
         imei, _, rest = protocol.read_hello(sent)
     except Refused:

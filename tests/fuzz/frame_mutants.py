@@ -156,7 +156,7 @@ def _large(random: Random) -> bytes:
     return whole if random.random() < 0.4 else whole[: random.choice((8, 9, 100))]
 
 
-def greeting(random: Random, data: bytes, pool: Pool) -> bytes:
+def handshake(random: Random, data: bytes, pool: Pool) -> bytes:
     """The first bytes of a connection."""
     choice = random.random()
     if choice < 0.2:
@@ -169,12 +169,12 @@ def greeting(random: Random, data: bytes, pool: Pool) -> bytes:
 
 
 def connection(random: Random, data: bytes, pool: Pool) -> bytes:
-    """A connection: the weather it meets (4 bytes), its greeting, and its stream."""
+    """A connection: the weather it meets (4 bytes), its handshake, and its stream."""
     weather, first, rest = data[:4], data[4:21], data[21:]
     if random.random() < 0.6:
         weather = random.randbytes(4)
     if random.random() < 0.02:
-        first = greeting(random, first, [other[4:21] for other in pool])
+        first = handshake(random, first, [other[4:21] for other in pool])
     if random.random() < 0.9:
         rest = stream(random, rest, [other[21:] for other in pool])
     return weather.ljust(4, b"\0") + first + rest

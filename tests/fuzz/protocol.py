@@ -1,6 +1,6 @@
 """The protocol read slowly: byte after byte, no shapes, no caches, nothing kept from one frame to the next.
 
-Written from the protocol alone, to judge the gateway's readers. What both must refuse, both must call by the
+Written from the protocol alone, to check the gateway's readers. What both must refuse, both must call by the
 same name, so that `Refused.reason` is compared too.
 """
 
@@ -57,7 +57,7 @@ def read_frames(data: bytes) -> Frames:
             found.rest = data[at:]
             return found
         found.spans.append(data[at : at + size])
-        found.items.append(_judged(found.spans[-1]))
+        found.items.append(_checked(found.spans[-1]))
         at += size
     return found
 
@@ -83,7 +83,7 @@ def _size(head: bytes) -> int:
     return 12 + length
 
 
-def _judged(span: bytes) -> bytes | str:
+def _checked(span: bytes) -> bytes | str:
     body, field = span[8:-4], span[-4:]
     if field == crc(body).to_bytes(4, "big"):
         return body

@@ -71,9 +71,9 @@ TARGETS = (
     Target(
         "handshake",
         check_wire.handshake,
-        frame_mutants.greeting,
+        frame_mutants.handshake,
         corpus.streams,
-        frozenset({"greeted", "unfinished", "pings"})
+        frozenset({"identified", "unfinished", "pings"})
         | {
             f"refused: {reason}"
             for reason in ("garbage", "tls", "frame", "imei_length", "imei_digits", "pings")

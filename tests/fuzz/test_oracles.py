@@ -1,4 +1,4 @@
-"""Who judges the judges: the slow reader knows the public examples, the contract's judge its limits."""
+"""The oracles: the slow reader reads the public examples, the validator has the limits of the contract."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import contract, corpus, protocol
-from tests.fuzz.contract import ENTRY_MS, judge
+from tests.fuzz.contract import ENTRY_MS, validate
 from tests.fuzz.expected import expect
 from tests.fuzz.protocol import Refused
 from tests.wire_format import hello
@@ -98,22 +98,22 @@ def test_eight_bad_checksums_in_a_row_end_a_connection() -> None:
     ],
 )
 def test_the_oracle_of_entries_knows_right_from_wrong(field: str, right: bytes, wrong: bytes) -> None:
-    assert isinstance(judge(GOOD | {field.encode(): right}), dict)
-    assert judge(GOOD | {field.encode(): wrong}) == {field}
+    assert isinstance(validate(GOOD | {field.encode(): right}), dict)
+    assert validate(GOOD | {field.encode(): wrong}) == {field}
 
 
-def test_the_judge_of_entries_knows_the_defaults_and_the_time() -> None:
-    plain = judge(GOOD | {b"codec": b"undefined", b"expires_at": b"null", b"hops": b""})
+def test_the_validator_of_entries_knows_the_defaults_and_the_time() -> None:
+    plain = validate(GOOD | {b"codec": b"undefined", b"expires_at": b"null", b"hops": b""})
     assert isinstance(plain, dict)
     assert (plain["codec"], plain["expires_at"], plain["response_timeout"]) == (
         "",
         ENTRY_MS + 300_000,
         30.0,
     )
-    late = judge(GOOD | {b"expires_at": b"2030-03-17T19:46:40.5+02:00"})
+    late = validate(GOOD | {b"expires_at": b"2030-03-17T19:46:40.5+02:00"})
     assert isinstance(late, dict)
     assert late["expires_at"] == ENTRY_MS + 500
-    assert judge({}) == {"command_id", "imei", "payload"}
+    assert validate({}) == {"command_id", "imei", "payload"}
 
 
 @settings(max_examples=40)

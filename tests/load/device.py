@@ -15,7 +15,7 @@ PAUSE = 0.05
 
 
 class Device:
-    """Connected and greeted."""
+    """Connected and accepted."""
 
     def __init__(self, port: int, imei: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""A run of the rig beside a swarm: the checker judges the run, and what the swarm saw is counted."""
+"""A run of the rig beside a swarm: the checker checks the run, and what the swarm saw is counted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOMY: dict[str, Any] = {
     "heartbeat_interval": 10,
     "heartbeat_ttl": 30,
 }
-"""Options of the gateway: nothing is trimmed, for it is judged in the end."""
+"""Options of the gateway: nothing is trimmed, for it is checked in the end."""
 
 
 class Endurance(Fleet):
@@ -154,9 +154,9 @@ class Trouble:
         await self._client.script_flush()
 
     async def burst(self) -> None:
-        """A tenth of the swarm hangs up, and comes again."""
+        """A tenth of the swarm disconnects, and connects again."""
         await asyncio.to_thread(self._swarm.ask, do="burst", share=0.1)
 
     async def noise(self) -> None:
-        """Strangers talk nonsense."""
+        """Unidentified clients send invalid bytes."""
         await asyncio.to_thread(self._swarm.ask, do="noise", count=200)

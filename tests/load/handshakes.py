@@ -13,13 +13,13 @@ from tests.load.sockets import Asked, Poll, begin
 
 
 class Flood:
-    """So many at a time; each that has had its answer, or was thrown out, makes place for the next."""
+    """So many at a time; each that has had its answer, or was closed, makes place for the next."""
 
     def __init__(self, port: int, at_once: int) -> None:
         self._port = port
         self._poll = Poll()
         self._open: dict[int, tuple[socket.socket, str]] = {}
-        self.begun = self.greeted = 0
+        self.begun = self.accepted = 0
         for _ in range(at_once):
             self._begin()
 
@@ -46,9 +46,9 @@ class Flood:
                 sock.send(wire_format.hello(imei))
                 self._poll.expect(sock, select.EPOLLIN)
                 return True
-            self.greeted += sock.recv(64) == b"\x01"
+            self.accepted += sock.recv(64) == b"\x01"
         except OSError:
-            pass  # thrown out
+            pass  # closed
         return False
 
 
@@ -62,4 +62,4 @@ def main() -> None:
         except Asked:
             if not sys.stdin.readline():
                 return
-            say(begun=flood.begun, greeted=flood.greeted)
+            say(begun=flood.begun, accepted=flood.accepted)

@@ -55,7 +55,7 @@ class Inventors:
             for number, _ in self._poll.events(1.0):
                 sock, own = self._open[number]
                 heard = sock.recv(64)
-                assert heard, "thrown out"
+                assert heard, "closed"
                 self.acknowledged += len(heard) == 4
                 sock.sendall(next(own))
 

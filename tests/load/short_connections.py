@@ -49,7 +49,7 @@ class Flood:
                 try:
                     sent = sock.send(rest)
                 except OSError:
-                    sent = len(rest)  # thrown out
+                    sent = len(rest)  # closed
                 self.bytes += sent
                 if sent < len(rest):
                     self._open[number] = sock, rest[sent:]

@@ -1,7 +1,7 @@
 """A driver with thousands of sockets that send a byte a second each.
 
 Every second one takes that long over its handshake, which the gateway ends some time; the others over a
-frame. Whoever is thrown out comes again.
+frame. A client that is closed connects again.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Slow:
         self._dribble.poll.watch(self.socket, select.EPOLLIN | select.EPOLLRDHUP)
         self._dribble.by_file[self.socket.fileno()] = self
         hello = wire_format.hello(f"3577{self._number:011d}")
-        self._greeting = b"" if self._number % 2 else hello
-        self._rest = (b"" if self._greeting else hello) + wire_format.avl([1, 2, 3])
+        self._handshake = b"" if self._number % 2 else hello
+        self._rest = (b"" if self._handshake else hello) + wire_format.avl([1, 2, 3])
 
     def send(self) -> None:
         """The next byte; the whole handshake first, for those who report slowly."""
         try:
-            if self._greeting:
-                self.socket.send(self._greeting)
-                self._greeting = b""
+            if self._handshake:
+                self.socket.send(self._handshake)
+                self._handshake = b""
             if self._rest:
                 self.socket.send(self._rest[:1])
                 self._rest = self._rest[1:]
@@ -64,8 +64,8 @@ class Slow:
             self.again()
 
     def again(self) -> None:
-        """Thrown out: come again."""
-        self._dribble.thrown_out += 1
+        """Closed: connect again."""
+        self._dribble.closed += 1
         self._dribble.by_file.pop(self.socket.fileno(), None)
         self.socket.close()
         self.connect()
@@ -78,7 +78,7 @@ class Dribble:
         self.port = port
         self.poll = Poll()
         self.by_file: dict[int, Slow] = {}
-        self.thrown_out = self.bytes = 0
+        self.closed = self.bytes = 0
         self.all = [Slow(self, number) for number in range(count)]
 
     def live(self) -> None:
@@ -117,4 +117,4 @@ def main() -> None:
         except Asked:
             if not sys.stdin.readline():
                 return
-            say(connected=dribble.connected(), thrown_out=dribble.thrown_out, bytes=dribble.bytes)
+            say(connected=dribble.connected(), closed=dribble.closed, bytes=dribble.bytes)

@@ -47,7 +47,7 @@ class Patrol:
                     clock += 1
                     await asyncio.sleep(EVERY)
             except (OSError, asyncio.IncompleteReadError):
-                self.counts["thrown_out"] += 1
+                self.counts["closed"] += 1
                 await asyncio.sleep(0.1)
 
     async def serve(self) -> None:

@@ -22,8 +22,8 @@ from tests.load.sockets import fresh
 FIRST = 1_700_000_000_000
 """Timestamp of every tracker's first record."""
 TICK = 0.02
-PATIENCE = 15.0
-"""Seconds in which a greeting or an acknowledgement must come: more than any fault of a run lasts."""
+TIME_LIMIT = 15.0
+"""Seconds in which an accept byte or an acknowledgement must come: more than any fault of a run lasts."""
 ACCEPT, ACK = b"\x01", b"\0\0\0\x01"
 NOISE = (
     b"GET / HTTP/1.1\r\n\r\n",
@@ -37,11 +37,11 @@ NOISE = (
 class Line(asyncio.Protocol):
     """One connection of a tracker."""
 
-    __slots__ = ("ended", "greeted", "reported", "since", "tracker", "transport")
+    __slots__ = ("accepted", "ended", "reported", "since", "tracker", "transport")
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self.greeted = self.ended = False
+        self.accepted = self.ended = False
         self.reported = 0
         self.since = time.monotonic()
 
@@ -57,13 +57,13 @@ class Line(asyncio.Protocol):
     @property
     def overdue(self) -> bool:
         """Whether the gateway owes it a byte for too long."""
-        owed = self.reported or not self.greeted
-        return bool(owed) and not self.ended and time.monotonic() - self.since > PATIENCE
+        owed = self.reported or not self.accepted
+        return bool(owed) and not self.ended and time.monotonic() - self.since > TIME_LIMIT
 
     def data_received(self, data: bytes) -> None:
-        if not self.greeted and data == ACCEPT:
-            self.greeted = True
-        elif self.greeted and self.reported and data == ACK:
+        if not self.accepted and data == ACCEPT:
+            self.accepted = True
+        elif self.accepted and self.reported and data == ACK:
             self.tracker.acked(self.reported)
             self.reported = 0
         else:
@@ -71,7 +71,7 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ended:
-            self.tracker.swarm.wrong["thrown out"] += 1
+            self.tracker.swarm.wrong["closed"] += 1
             self.tracker.come()
         self.ended = True
 
@@ -95,9 +95,9 @@ class Tracker:
 
     @property
     def ready(self) -> Line | None:
-        """Its connection, if it is greeted there and has no other on its way."""
+        """Its connection, if it is accepted there and has no other on its way."""
         line = self.line
-        return line if line is not None and line.greeted and not line.ended and not self.coming else None
+        return line if line is not None and line.accepted and not line.ended and not self.coming else None
 
     def acked(self, timestamp: int) -> None:
         """A record is acknowledged; it may have been reported on two connections."""
@@ -125,18 +125,18 @@ class Tracker:
 
 
 class Noise(asyncio.Protocol):
-    """A stranger, whom the gateway is to throw out."""
+    """An unidentified client, which the gateway must close."""
 
     def __init__(self, swarm: Swarm, words: bytes) -> None:
         self._swarm = swarm
         self._words = words
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._swarm.strangers += 1
+        self._swarm.unidentified += 1
         cast(asyncio.Transport, transport).write(self._words)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._swarm.strangers -= 1
+        self._swarm.unidentified -= 1
 
 
 class Swarm:
@@ -146,15 +146,15 @@ class Swarm:
         reports, reconnects: a second, all trackers together.
 
     Attributes:
-        wrong: what must not happen: ``bytes`` nobody asked for, ``thrown out``, ``refused``, ``overdue``.
-        strangers: connections of strangers that still stand.
+        wrong: what must not happen: ``bytes`` nobody asked for, ``closed``, ``refused``, ``overdue``.
+        unidentified: open connections of unidentified clients.
     """
 
     def __init__(self, port: int, count: int, reports: float, reconnects: float, seed: int) -> None:
         self.port = port
         self.counts: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
-        self.strangers = 0
+        self.unidentified = 0
         self._reports, self._reconnects = reports, reconnects
         self._random = Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,12 +174,12 @@ class Swarm:
     # What it does by itself
 
     async def come(self, per_second: float = 1000) -> None:
-        """Everybody connects, and is greeted."""
+        """Everybody connects, and is accepted."""
         for start in range(0, len(self._all), round(per_second * TICK)):
             for tracker in self._all[start : start + round(per_second * TICK)]:
                 tracker.come()
             await asyncio.sleep(TICK)
-        await self._settled()
+        await self._all_ready()
 
     async def live(self) -> None:
         """Report, and connect again, until it is cancelled."""
@@ -206,13 +206,13 @@ class Swarm:
     # What it is asked for
 
     async def burst(self, share: float) -> None:
-        """So many hang up at one moment, and come again."""
+        """So many disconnect at one moment, and connect again."""
         ready = self._ready
         for line in self._random.sample(ready, round(share * len(ready))):
             self._again(line.tracker, "abort")
 
     async def noise(self, count: int) -> None:
-        """So many strangers connect."""
+        """So many unidentified clients connect."""
         for number in range(count):
             loop, sock = asyncio.get_running_loop(), fresh()
             await loop.sock_connect(sock, ("127.0.0.1", self.port))
@@ -221,14 +221,14 @@ class Swarm:
 
     async def end(self) -> None:
         """Wait for what is owed, and go."""
-        await self._settled()
+        await self._all_ready()
         for tracker in self._all:
             if tracker.line is not None and not tracker.line.ended:
                 tracker.line.leave("close")
 
-    async def _settled(self) -> None:
+    async def _all_ready(self) -> None:
         """Wait until nothing is owed to anybody."""
-        deadline = time.monotonic() + 2 * PATIENCE
+        deadline = time.monotonic() + 2 * TIME_LIMIT
         while time.monotonic() < deadline:
             if not self._tasks and all((line := t.ready) and not line.reported for t in self._all):
                 return
@@ -242,7 +242,7 @@ class Swarm:
             "connected": len(self._ready),
             "connections": self.counts["connections"],
             "acked": sum(tracker.next - FIRST for tracker in self._all),
-            "strangers": self.strangers,
+            "unidentified": self.unidentified,
             "wrong": {**self.wrong, **({"overdue": overdue} if overdue else {})},
         }
 

@@ -33,14 +33,14 @@ class Size:
         growth: MiB a minute by which the gateway may grow once it is warm. One that is ten minutes old has
             been everywhere; one that is a minute old still fills tables that have a bound. A connection of
             which nothing is freed would make it tens of them.
-        judged: trackers whose every byte the checker sees; commands go to these.
+        checked: trackers whose every byte the checker sees; commands go to these.
         reconnects, reports, commands: a second, all together.
     """
 
     sockets: int
     seconds: float
     growth: float
-    judged: int = 100
+    checked: int = 100
     reconnects: float = 500.0
     reports: float = 500.0
     commands: float = 50.0
@@ -50,7 +50,7 @@ class Size:
 def size(long: bool, thorough: bool) -> Size:
     """How large the run is."""
     if long:
-        found = Size(10_000, 600.0, growth=1.0, judged=500)
+        found = Size(10_000, 600.0, growth=1.0, checked=500)
     elif thorough:
         found = Size(10_000, 90.0, growth=12.0)
     else:
@@ -88,7 +88,7 @@ async def test_a_gateway_under_load_and_faults_stays_within_bounds(
         seed=1,
     )
     await asyncio.to_thread(stack.enter_context, swarm)
-    run.plug_in(size.judged, pause=size.judged / 100)
+    run.plug_in(size.checked, pause=size.checked / 100)
     await run.connected()
     run.producer.begin(run.imeis, size.commands)
     swarm.ask(do="live")
@@ -99,7 +99,7 @@ async def test_a_gateway_under_load_and_faults_stays_within_bounds(
     acknowledged = counts.pop("acknowledged")
     print(f"{counts}, {len(run.history.produced)} entries asked; {scales}")
 
-    await until(lambda: not swarm.ask(do="count")["strangers"], "strangers thrown out")
+    await until(lambda: not swarm.ask(do="count")["unidentified"], "unidentified clients closed")
     assert counts["wrong"] == {}
     assert counts["connections"] > size.sockets + size.reconnects * size.seconds / 2
     assert scales.per_minute < size.growth

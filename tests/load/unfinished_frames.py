@@ -18,7 +18,7 @@ FRAME = pack(">II", 0, MESSAGE_LIMIT) + b"\x0c" + bytes(MESSAGE_LIMIT - 1)
 
 
 class Flood:
-    """So many connections at a time; whoever is thrown out comes again."""
+    """So many connections at a time; a client that is closed connects again."""
 
     def __init__(self, port: int, at_once: int) -> None:
         self._port = port

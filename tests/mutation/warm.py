@@ -36,7 +36,7 @@ MODULES = (
     "structlog",
     "transitions",
 )
-PATIENCE = 240.0
+TIME_LIMIT = 240.0
 """Seconds that one run may take; each of its tests may take a part of that."""
 HUNG = '{"status": -1, "failed": [], "broken": [], "errors": []}'
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--timeout=30", "--tb=short", "--color=no")
@@ -82,7 +82,7 @@ def run(tests: list[str], report: IO[str]) -> None:
 
 def wait(child: int) -> None:
     """Wait for `child`; one that hangs is ended with all that it has started."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + TIME_LIMIT
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         if time.monotonic() > ends:
             with suppress(ProcessLookupError):

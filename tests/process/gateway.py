@@ -26,7 +26,7 @@ from transport.teltonika.handshake import encode_handshake
 
 KEYS = Keys()
 IMEI = "352093081452251"
-PATIENCE = 15.0
+TIME_LIMIT = 15.0
 MAIN = "from transport.cli import main; main()"
 TELEMETRY = bytes.fromhex(
     "000000000000003608010000016B40D8EA30010000000000000000000000000000000105021503010101425E0F01F10000601A01"
@@ -36,7 +36,7 @@ TELEMETRY = bytes.fromhex(
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | None], what: str = "", within: float = PATIENCE) -> T:
+def until(condition: Callable[[], T | None], what: str = "", within: float = TIME_LIMIT) -> T:
     """Wait for `condition` to yield something, and return that: the only place where tests wait."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -123,7 +123,7 @@ class Gateway:
     def said_before(self, event: str) -> bool:
         """Whether a line of the log has come already; of an ended process every line has."""
         if self.process.poll() is not None:
-            self._reader.join(PATIENCE)
+            self._reader.join(TIME_LIMIT)
         return any(line["event"] == event for line in self.lines)
 
     def terminate(self) -> None:
@@ -132,14 +132,14 @@ class Gateway:
 
     def exit_status(self) -> int:
         """Wait for its end."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIME_LIMIT)
 
     def kill(self) -> None:
         """SIGKILL, if it lives, and let go of its pipe."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        self.process.wait(TIME_LIMIT)
+        self._reader.join(TIME_LIMIT)
         assert self.process.stderr is not None
         self.process.stderr.close()
         strange = [line for line in self.lines if line["event"] in self.alarming]
@@ -151,7 +151,7 @@ class Device:
 
     def __init__(self, gateway: Gateway, imei: str = IMEI, sock: socket.socket | None = None) -> None:
         self.imei = imei
-        self.socket = sock or socket.create_connection(("127.0.0.1", int(gateway.port)), PATIENCE)
+        self.socket = sock or socket.create_connection(("127.0.0.1", int(gateway.port)), TIME_LIMIT)
         self.texts: list[str] = []
         self._downlink = Downlink()
         self._items: deque[int | tuple[Message, bytes]] = deque()
@@ -211,7 +211,7 @@ class Device:
         except TimeoutError:
             return True
         finally:
-            self.socket.settimeout(PATIENCE)
+            self.socket.settimeout(TIME_LIMIT)
         return not self._items
 
     def rest(self) -> bytes:

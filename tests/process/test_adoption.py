@@ -37,7 +37,7 @@ OPTIONS = {
 }
 BOUND = TTL + 1.2 * INTERVAL + GRACE
 SLACK = 3.0  # for a machine that is busy with other tests
-PATIENCE = 15.0
+TIME_LIMIT = 15.0
 LOST = ("failed", "instance_lost")
 
 Process = asyncio.subprocess.Process
@@ -59,7 +59,7 @@ async def gateway(url: str, instance_id: str) -> AsyncIterator[tuple[Process, in
     assert process.stderr is not None
     drained = None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIME_LIMIT):
             event: dict[str, Any] = {}
             while event.get("event") != "ready":
                 line = await process.stderr.readline()

@@ -89,5 +89,5 @@ async def test_sigterm_ends_hundreds_of_commands_in_time(redis_url: str) -> None
         }
         ours = [run.keys.registry, run.keys.sessions, run.keys.heartbeat("gw-1"), run.keys.boot("gw-1")]
         assert await run.client.exists(*ours) == 0
-        await each(run.trackers, lambda tracker: not tracker.greeted, "trackers that know it")
+        await each(run.trackers, lambda tracker: not tracker.accepted, "trackers that know it")
         assert await run.verdict() == []

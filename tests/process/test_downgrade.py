@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from tests.process.gateway import IMEI, PATIENCE, Bus, Device, Gateway, until
+from tests.process.gateway import IMEI, TIME_LIMIT, Bus, Device, Gateway, until
 from transport.teltonika.handshake import encode_handshake
 
 Start = Callable[..., Gateway]
@@ -28,7 +28,7 @@ def refused(gateway: Gateway) -> None:
 
 def answer(gateway: Gateway) -> bytes:
     """The byte that answers the handshake of a plain connection, which is closed after it."""
-    with socket.create_connection(("127.0.0.1", int(gateway.port)), PATIENCE) as sock:
+    with socket.create_connection(("127.0.0.1", int(gateway.port)), TIME_LIMIT) as sock:
         sock.sendall(encode_handshake(IMEI))
         byte = sock.recv(1)
         assert sock.recv(1) == b""

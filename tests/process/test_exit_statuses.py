@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.process.gateway import IMEI, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
+from tests.process.gateway import IMEI, MAIN, TIME_LIMIT, Bus, Device, Gateway, clean_environment, until
 from tests.rig.redis import RedisServer
 
 Start = Callable[..., Gateway]
@@ -36,7 +36,7 @@ def telgw(*words: str, out: int | IO[Any] = subprocess.PIPE, shell: str = "") ->
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status of a process, and what it said on standard error."""
-    said = process.communicate(timeout=PATIENCE)[1]
+    said = process.communicate(timeout=TIME_LIMIT)[1]
     return process.returncode, said
 
 

@@ -15,7 +15,7 @@ from store.keys import Keys
 from tests.process.gateway import Gateway
 from tests.rig.event_loops import LOOPS
 from tests.rig.fleet import Fleet, fleet, until
-from tests.rig.outages import OBEDIENT, PATIENT, assert_steady, caught_up
+from tests.rig.outages import LONG_TIME_LIMIT, OBEDIENT, assert_steady, caught_up
 from tests.rig.redis import redis_server
 
 pytestmark = pytest.mark.timeout(300)
@@ -86,8 +86,8 @@ async def test_each_failed_task_is_restarted_and_promises_hold(
         await run.allow(10)
         run.process = sabotaged("*", 2, well=well, loop=loop)
         gateway = await run.start(metrics=f"127.0.0.1:{unused_tcp_port}")
-        run.plug_in(3, manners=OBEDIENT, patience=PATIENT)
-        run.plug_in(7, patience=PATIENT)
+        run.plug_in(3, manners=OBEDIENT, time_limit=LONG_TIME_LIMIT)
+        run.plug_in(7, time_limit=LONG_TIME_LIMIT)
         run.producer.begin(run.imeis, per_second=30)
         await until(lambda: set(failures(gateway)) >= wanted, "a failure of each task")
         await until(lambda: len(failures(gateway)) >= 2 * len(wanted) - 2, "two failures of most")

@@ -27,7 +27,7 @@ def plug_in(run: Fleet, network: Namespace, count: int, **how: Any) -> list[Trac
         count,
         lambda: (network.host, run.ports["gw-1"]),
         dial=network.dial,
-        patience=10 * FAR,
+        time_limit=10 * FAR,
         manners=("answer",),
         **how,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.gateway import KEYS, PATIENCE, Bus, Device, Gateway, until
+from tests.process.gateway import KEYS, TIME_LIMIT, Bus, Device, Gateway, until
 from tests.rig.event_loops import LOOPS
 from tests.rig.ports import free_port
 from transport.settings import as_text
@@ -60,7 +60,7 @@ def haproxy(folder: Path, *frontends: tuple[str, int, str]) -> Iterator[list[tup
         yield addresses
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIME_LIMIT)
 
 
 def behind(gateway: Gateway, address: tuple[str, int], source: str, imei: str) -> Device:
@@ -68,7 +68,7 @@ def behind(gateway: Gateway, address: tuple[str, int], source: str, imei: str) -
 
     def attempt() -> socket.socket | None:
         try:
-            return socket.create_connection(address, PATIENCE, source_address=(source, 0))
+            return socket.create_connection(address, TIME_LIMIT, source_address=(source, 0))
         except ConnectionRefusedError:
             return None
 
@@ -135,7 +135,7 @@ def test_the_checks_of_haproxy_write_no_line(
 
 def accepted(metrics: str) -> float:
     """How many connections the gateway has accepted, by its metrics."""
-    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=PATIENCE) as page:
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=TIME_LIMIT) as page:
         lines = page.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("teltonika_connections_total "))
 

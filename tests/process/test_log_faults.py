@@ -1,6 +1,6 @@
 """A log that cannot be written: no promise depends on it, nothing waits for it, and what is lost is counted.
 
-Each kind of descriptor stands behind standard error of a gateway at work, and the checker judges the run.
+Each kind of descriptor stands behind standard error of a gateway at work, and the checker checks the run.
 """
 
 from __future__ import annotations

@@ -21,7 +21,14 @@ from tests.rig.changed_replies import distorted
 from tests.rig.connection_losses import BY_PURPOSE, FOR_ALL, OF_TLS, Loss, some
 from tests.rig.event_loops import LOOPS, plug_in_at_each, runs_uvloop, start_on_each_loop
 from tests.rig.fleet import Fleet, until
-from tests.rig.outages import OBEDIENT, PATIENT, assert_calm, assert_steady, assert_unharmed, caught_up
+from tests.rig.outages import (
+    LONG_TIME_LIMIT,
+    OBEDIENT,
+    assert_calm,
+    assert_steady,
+    assert_unharmed,
+    caught_up,
+)
 from tests.rig.proxied_fleet import Wired, load, wired
 from transport.daemon.backend import PURPOSES
 
@@ -84,7 +91,7 @@ async def test_each_client_outlives_each_loss_of_its_connections(
         await bench.run.allow(10)
         gateway = await bench.run.start()
         assert runs_uvloop(gateway) is (loop == "uvloop")
-        await load(bench.run, PATIENT)
+        await load(bench.run, LONG_TIME_LIMIT)
         await afflict(bench, gateway, some(GROUPS[group], thorough=thorough), *alone)
         assert_steady(bench.run)
         await assert_unharmed(bench.run)
@@ -109,14 +116,14 @@ async def test_each_client_survives_the_loss_of_tls_connections(
     async with wired(tmp_path, process=LOOPS[loop], **LISTED, **how) as bench:
         await bench.run.allow(10)
         gateway = await bench.run.start()
-        await load(bench.run, PATIENT)
+        await load(bench.run, LONG_TIME_LIMIT)
         await afflict(bench, gateway, OF_TLS, CLIENTS)
         assert_steady(bench.run)
         await assert_unharmed(bench.run)
 
 
 async def test_replies_of_which_one_part_is_wrong_make_no_task_fail(tmp_path: Path, thorough: bool) -> None:
-    """What is not told apart from a true reply may do harm, so no promise is judged here."""
+    """What is not told apart from a true reply may do harm, so no promise is checked here."""
     random = Random(1)
     async with wired(tmp_path, janitor_interval=0.1, allow_list="redis") as bench:
         run = bench.run
@@ -148,7 +155,7 @@ async def test_the_registry_is_right_soon_after_a_loss(tmp_path: Path, thorough:
     async with wired(tmp_path, **NEVER_BY_ITSELF) as bench:
         run = bench.run
         await start_on_each_loop(run)
-        plug_in_at_each(run, 5, manners=OBEDIENT, patience=PATIENT)
+        plug_in_at_each(run, 5, manners=OBEDIENT, time_limit=LONG_TIME_LIMIT)
         await run.connected()
         await until(run.named, "all registered")
         run.producer.begin(run.imeis, per_second=20)

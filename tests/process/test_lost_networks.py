@@ -15,7 +15,7 @@ from tests.process.gateway import Gateway
 from tests.rig.event_loops import plug_in_at_each, start_on_each_loop
 from tests.rig.fleet import Fleet, until
 from tests.rig.namespace import Namespace
-from tests.rig.outages import OBEDIENT, PATIENT, assert_calm, assert_steady, caught_up
+from tests.rig.outages import LONG_TIME_LIMIT, OBEDIENT, assert_calm, assert_steady, caught_up
 from tests.rig.proxied_fleet import wired
 
 pytestmark = pytest.mark.timeout(300)
@@ -28,7 +28,7 @@ UNHURRIED = {"heartbeat_interval": 200, "heartbeat_ttl": 600, "command_ttl": 300
 
 async def devices(run: Fleet) -> None:
     """Ten devices that are registered, and commands for them."""
-    plug_in_at_each(run, 5, manners=OBEDIENT, patience=PATIENT)
+    plug_in_at_each(run, 5, manners=OBEDIENT, time_limit=LONG_TIME_LIMIT)
     await run.connected()
     await until(run.named, "all registered")
     run.producer.begin(run.imeis, per_second=10)
@@ -40,7 +40,7 @@ def change_places(run: Fleet) -> None:
         assert tracker.line is not None
         tracker.line.cut()
         tracker.manners = ("answer", "answer")  # of those with other manners none is expected to stay
-    run.plug_in(3, manners=OBEDIENT, patience=PATIENT)
+    run.plug_in(3, manners=OBEDIENT, time_limit=LONG_TIME_LIMIT)
 
 
 async def recovered(run: Fleet, *closes: str) -> None:

@@ -136,10 +136,10 @@ async def test_instances_without_heartbeats_do_not_adopt_each_other(tmp_path: Pa
         await load(run)
         cut = wire.fault("silence", of("heartbeat"))
         with server.client() as operator:
-            beats = [run.keys.heartbeat(name) for name in run.gateways]
-            await until(lambda: not operator.exists(*beats), "no heartbeat of anybody")
+            heartbeats = [run.keys.heartbeat(name) for name in run.gateways]
+            await until(lambda: not operator.exists(*heartbeats), "no heartbeat of anybody")
         asked = len(run.history.produced)
-        await until(lambda: len(run.history.produced) > asked + 50, "time to be judged")
+        await until(lambda: len(run.history.produced) > asked + 50, "a time without faults")
         cut.lift()
         await assert_unharmed(run)
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 """Seconds that a verb may take."""
 QUICK = ("RST", "FIN in a call", "garbage: HTTP", "another server: HTTP")
 """What is tried where time is short: losses that are noticed at once."""
@@ -72,7 +72,7 @@ async def verb(wire: Proxy, *words: str) -> AsyncIterator[Process]:
 
 async def ended(process: Process) -> int:
     """Its exit status."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         return await process.wait()
 
 
@@ -84,7 +84,7 @@ def event(command_id: str, **more: str) -> dict[str, str]:
 async def shown(process: Process, command_id: str) -> None:
     """Wait until the watch shows an event of a command."""
     assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         while json.loads(await process.stdout.readline())["command_id"] != command_id:
             pass
 
@@ -154,7 +154,7 @@ async def hit(bench: Wired, words: tuple[str, ...], number: int, fate: str, **mo
 
     fault = bench.wire.fault(fate, wanted, 1, empty=True, **more)
     async with verb(bench.wire, *words) as process:
-        await until(lambda: fault.met or process.returncode is not None, "a loss", PATIENCE)
+        await until(lambda: fault.met or process.returncode is not None, "a loss", TIME_LIMIT)
         told = None if words[0] == "watch" else await ended(process)
     fault.lift()
     return told

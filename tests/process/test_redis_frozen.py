@@ -43,7 +43,7 @@ DEFAULTS = Settings(instance_id="any")
 async def test_a_hundred_frozen_seconds_cost_connections_and_time_only(
     tmp_path: Path,
 ) -> None:
-    """All heartbeats end meanwhile: even janitors in a hurry must give the instances time to beat again."""
+    """All heartbeats end meanwhile: even with a short grace, janitors must leave time to renew them."""
     waits = {
         name: getattr(DEFAULTS, name)
         for name in ("heartbeat_interval", "heartbeat_ttl", "drain_timeout", "reconnect_grace", "ready_grace")

@@ -14,7 +14,7 @@ Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 
 # The beginning of what browsers, TLS clients and others say.
-STRANGERS = {
+UNIDENTIFIED = {
     "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
     "a long name": b"\x00\xff" + b"1" * 255,
@@ -112,10 +112,10 @@ def test_a_device_lost_in_a_crash_is_unregistered_in_time(start: Start, plug_in:
 
 def test_unidentified_devices_are_refused_without_trace(start: Start, plug_in: PlugIn, bus: Bus) -> None:
     gateway = start(handshake_timeout=0.4)
-    for hello in STRANGERS.values():
-        stranger = plug_in(gateway)
-        stranger.send(hello)
-        assert stranger.rest() in (b"", b"\x00")
+    for hello in UNIDENTIFIED.values():
+        unidentified = plug_in(gateway)
+        unidentified.send(hello)
+        assert unidentified.rest() in (b"", b"\x00")
     slow = plug_in(gateway)
     slow.send(encode_handshake(IMEI)[:16])
     assert slow.rest() == b""

@@ -83,8 +83,8 @@ def gateway(request: pytest.FixtureRequest, gateway_url: str, stack: ExitStack, 
     return stack.enter_context(LOOPS[request.param](gateway_url, **site.options()))
 
 
-def hang_up(gateway: Gateway, event: str) -> dict[str, Any]:
-    """Send SIGHUP and wait for the line that says what came of it."""
+def send_sighup(gateway: Gateway, event: str) -> dict[str, Any]:
+    """Send SIGHUP and wait for its log line."""
     before = len(gateway.lines)
     gateway.process.send_signal(signal.SIGHUP)
 
@@ -111,7 +111,7 @@ def test_new_files_are_used_for_new_connections_and_none_is_lost(gateway: Gatewa
     write_pair(site.authority, site.cert, site.key)
     site.crl.write_bytes(revocation_list(site.authority, site.bad))
     site.devices.write_text(f"{IMEI}\n{OTHER_IMEI}\n")
-    line = hang_up(gateway, "reloaded")
+    line = send_sighup(gateway, "reloaded")
     assert line["tls"] == [str(path) for path in (site.cert, site.key, site.ca, site.crl)]
     assert line["tls_until"].startswith("2037-01-01")
     assert (line["allow_list"], line["devices"]) == (str(site.devices), 2)
@@ -119,8 +119,8 @@ def test_new_files_are_used_for_new_connections_and_none_is_lost(gateway: Gatewa
     revoked.socket.close()
     with site.connect(gateway, imei=OTHER_IMEI).ready() as newcomer:
         assert serial_of(newcomer) != before
-    with pytest.raises((OSError, AssertionError)), site.connect(gateway, site.bad) as stranger:
-        stranger.ready()
+    with pytest.raises((OSError, AssertionError)), site.connect(gateway, site.bad) as unknown:
+        unknown.ready()
     assert gateway.said("tls_failed")["reason"] == "certificate_revoked"
     device.report()
     assert sum(line["event"] == "reloaded" for line in gateway.lines) == 1
@@ -173,7 +173,7 @@ def test_unusable_files_are_logged_and_the_old_ones_stay(gateway: Gateway, site:
     for number, (break_it, words) in enumerate(BAD.values(), 1):
         with put_back(site.cert, site.key, site.ca, site.crl):
             break_it(site)
-            line = hang_up(gateway, "reload_failed")
+            line = send_sighup(gateway, "reload_failed")
             assert (line["part"], line["level"]) == ("tls", "error")
             assert words in line["error"]
         assert site.serial(gateway) == before
@@ -181,7 +181,7 @@ def test_unusable_files_are_logged_and_the_old_ones_stay(gateway: Gateway, site:
         until(lambda: sum(line["event"] == "reloaded" for line in gateway.lines) == number)  # noqa: B023
         assert "tls" not in next(line for line in gateway.lines[::-1] if line["event"] == "reloaded")
     write_pair(site.authority, site.cert, site.key)
-    hang_up(gateway, "reloaded")
+    send_sighup(gateway, "reloaded")
     device.report()
     assert site.serial(gateway) != before
 
@@ -190,7 +190,7 @@ def test_an_unreadable_list_stays_and_certificates_are_read(gateway: Gateway, si
     before = site.serial(gateway)
     write_pair(site.authority, site.cert, site.key)
     site.devices.write_bytes(b"\xff\xfe")
-    line = hang_up(gateway, "reload_failed")
+    line = send_sighup(gateway, "reload_failed")
     assert (line["part"], line["error"]) == ("allow_list", "not UTF-8")
     gateway.said("reloaded")
     assert site.serial(gateway) != before
@@ -208,7 +208,7 @@ def test_a_resumed_tls_session_ends_with_its_certificate(gateway: Gateway, site:
     with resume() as again:
         assert again.session_reused
     site.crl.write_bytes(revocation_list(site.authority, site.bad))
-    hang_up(gateway, "reloaded")
+    send_sighup(gateway, "reloaded")
     said = b""
     with suppress(OSError), resume() as again:
         assert not again.session_reused
@@ -221,14 +221,14 @@ def test_a_resumed_tls_session_ends_with_its_certificate(gateway: Gateway, site:
 def test_the_set_in_redis_is_copied_anew(start: Callable[..., Gateway], bus: Bus) -> None:
     gateway = start(allow_list="redis")
     bus.client.sadd(KEYS.allowed, IMEI, OTHER_IMEI)
-    line = hang_up(gateway, "reloaded")
+    line = send_sighup(gateway, "reloaded")
     assert (line["allow_list"], line["devices"]) == ("redis", 2)
 
 
 def test_a_device_that_is_taken_off_the_list_stays_until_it_leaves(gateway: Gateway, site: Site) -> None:
     device = site.connect(gateway).ready()
     site.devices.write_text(f"{OTHER_IMEI}\n")
-    assert hang_up(gateway, "reloaded")["devices"] == 1
+    assert send_sighup(gateway, "reloaded")["devices"] == 1
     device.report()
     with site.connect(gateway) as again:
         again.send(encode_handshake(IMEI))
@@ -284,13 +284,13 @@ def test_when_the_first_of_the_files_is_over_can_be_watched(
     assert ends() == FAR_AHEAD.timestamp()
     sooner = FAR_AHEAD - timedelta(days=365)
     site.crl.write_bytes(revocation_list(site.authority, until=sooner))
-    hang_up(gateway, "reloaded")
+    send_sighup(gateway, "reloaded")
     assert ends() == sooner.timestamp()
 
 
 def test_without_files_nothing_is_read_again(start: Callable[..., Gateway]) -> None:
     gateway = start()
-    line = hang_up(gateway, "reloaded")
+    line = send_sighup(gateway, "reloaded")
     assert not {"tls", "allow_list", "devices"} & line.keys()
 
 

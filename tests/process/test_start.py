@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.process.gateway import IMEI, KEYS, MAIN, PATIENCE, Bus, Device, Gateway, clean_environment, until
+from tests.process.gateway import IMEI, KEYS, MAIN, TIME_LIMIT, Bus, Device, Gateway, clean_environment, until
 from tests.rig.ports import free_port
 from tests.rig.redis import redis_server
 from tests.rig.rights import rules
@@ -35,7 +35,7 @@ def refused(redis: str, *options: str, shell: str = 'exec "$@"') -> str:
         ["sh", "-c", shell, "sh", sys.executable, "-c", MAIN, "run", *given],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIME_LIMIT,
         check=False,
         env=clean_environment(),
     )
@@ -75,7 +75,7 @@ def test_an_allow_list_that_cannot_be_read(redis_url: str, bus: Bus, tmp_path: P
 
 
 def test_a_password_refused_by_redis_ends_the_start(redis_url: str, bus: Bus) -> None:
-    said = refused(redis_url.replace("://", "://stranger:wrong@"))
+    said = refused(redis_url.replace("://", "://unknown:wrong@"))
     assert said.startswith("Redis refuses the login")
     assert "wrong@" not in said
     assert not_taken(bus)

@@ -15,7 +15,7 @@ from tests.rig.tracker import Tracker
 from tests.rig.waiting import each, until
 
 COUNT = 10
-PATIENT = {"response_timeout": FAR, "command_ttl": FAR, "drain_timeout": FAR, "heartbeat_ttl": FAR}
+NO_TIMEOUTS = {"response_timeout": FAR, "command_ttl": FAR, "drain_timeout": FAR, "heartbeat_ttl": FAR}
 ANSWERED = "responded answered"
 
 
@@ -61,10 +61,10 @@ async def works(run: Fleet) -> None:
 async def test_a_zombie_writes_no_adopted_command_and_goes_on(
     redis_url: str,
 ) -> None:
-    async with fleet(redis_url, **PATIENT) as run:
+    async with fleet(redis_url, **NO_TIMEOUTS) as run:
         for name in ("gw-1", "gw-2"):
             await run.start(name)
-        plug_in = partial(run.plug_in, COUNT, run.at("gw-1"), patience=FAR, pause=1.0)
+        plug_in = partial(run.plug_in, COUNT, run.at("gw-1"), time_limit=FAR, pause=1.0)
         staying, moving, deserting = (plug_in(manners=("hold",)) for _ in range(3))
         idle = plug_in(manners=("answer",))
         await run.connected()
@@ -79,7 +79,7 @@ async def test_a_zombie_writes_no_adopted_command_and_goes_on(
         for tracker in staying:
             tracker.answer()
         run.calm()
-        await each(moving + deserting, lambda tracker: tracker.settled, "devices elsewhere")
+        await each(moving + deserting, lambda tracker: tracker.all_acknowledged, "devices elsewhere")
         await until(run.registered, "devices registered there")
         await run.outlive("gw-1")
         await ended(run, out, "failed instance_lost maybe_sent")
@@ -104,9 +104,9 @@ async def test_a_zombie_writes_no_adopted_command_and_goes_on(
 
 
 async def test_a_zombie_whose_id_is_taken_ends_without_writing(redis_url: str) -> None:
-    async with fleet(redis_url, **PATIENT, reconnect_grace=FAR) as run:
+    async with fleet(redis_url, **NO_TIMEOUTS, reconnect_grace=FAR) as run:
         await run.start()
-        plug_in = partial(run.plug_in, COUNT, run.at("gw-1"), patience=FAR, pause=1.0, manners=("hold",))
+        plug_in = partial(run.plug_in, COUNT, run.at("gw-1"), time_limit=FAR, pause=1.0, manners=("hold",))
         staying, moving = plug_in(), plug_in()
         await run.connected()
         out, behind = await out_and_behind(run, staying + moving)

@@ -65,7 +65,7 @@ class Fleet:
     def _count(self) -> None:
         self.adopted += 1
 
-    async def beat(self, instance: str) -> None:
+    async def renew_heartbeat(self, instance: str) -> None:
         await self.client.set(KEYS.heartbeat(instance), "1", ex=60)
 
     async def hold(self, instance: str, imei: str = IMEI, session: str = "session") -> None:

@@ -10,8 +10,8 @@ from tests.redis.nodes import HOST, Node, until
 
 SERVICE = "fleet"
 CALM_MS, HASTY_MS = 10_000, 500
-"""After how long a silence the sentinels judge a server dead: hastily only while a test wants that, for on a
-busy machine a healthy one is silent for half a second now and then, and what replaced it may know nothing."""
+"""Milliseconds of silence after which the sentinels take a server for dead. The short time is only for
+tests of a failover: on a busy machine a healthy server is silent for half a second now and then."""
 
 
 class Watched:
@@ -36,7 +36,7 @@ class Watched:
         return {found["flags"] for found in sentinel.client.sentinel_sentinels(SERVICE)} == {"sentinel"}
 
     def _sentinel(self, number: int) -> Callable[[int, Path], str]:
-        """Told from the start who the others are, so that nobody need wait for their greetings."""
+        """It knows the others from the start, so that no test waits until they find each other."""
 
         def config(port: int, directory: Path) -> str:
             primary, replica = (node.port for node in self.nodes)
@@ -101,7 +101,7 @@ class Watched:
     def failed_over(self, to: Node) -> None:
         """Let the sentinels replace a silent primary; wait until `to` takes the writes and all say so."""
         known = (HOST.encode(), to.port)
-        self._judge_after(HASTY_MS)
+        self._set_down_after(HASTY_MS)
         until(lambda: to.client.role()[0] == b"master", "a promotion")
         until(
             lambda: all(
@@ -110,9 +110,9 @@ class Watched:
             ),
             "sentinels of one mind",
         )
-        self._judge_after(CALM_MS)
+        self._set_down_after(CALM_MS)
 
-    def _judge_after(self, silence: int) -> None:
+    def _set_down_after(self, silence: int) -> None:
         for sentinel in self.sentinels:
             sentinel.client.sentinel_set(SERVICE, "down-after-milliseconds", silence)
 

@@ -100,8 +100,8 @@ async def test_each_role_works_with_the_printed_rights(
     await consumer.xgroup_create("telemetry:records", "directus", "0", mkstream=True)
     await consumer.xgroup_create("telemetry:messages", "directus", "0", mkstream=True)
     async with running(users["gateway"], allow_list="redis") as (gateway, address):
-        async with Device.at(*address) as stranger:
-            assert await stranger.name_itself("352093081452252") == REJECT
+        async with Device.at(*address) as unknown:
+            assert await unknown.name_itself("352093081452252") == REJECT
         async with Device.at(*address) as device:
             assert await device.name_itself() == ACCEPT
             assert await device.report() == 1

@@ -84,7 +84,7 @@ async def test_a_queued_command_moves_to_the_holder_of_its_device(fleet: Fleet) 
     entry = await fleet.accept(codec="14", requested_by="anna", response_timeout="2.5")
     accepted_at = (await fleet.ledger().read("c1"))["accepted_at"]
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     fleet.now_ms += 60_000
     await fleet.adoption().adopt()
     [(moved_to, fields)] = await fleet.client.xrange(KEYS.outbound("living"))
@@ -124,7 +124,7 @@ async def test_a_queued_command_without_a_live_holder_is_lost(fleet: Fleet, hold
 async def test_a_queued_command_whose_time_is_over_expires(fleet: Fleet) -> None:
     await fleet.accept(expires_at=str(fleet.now_ms + 1000))
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     fleet.now_ms += 1000
     await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, "timeout", "expired", "not_sent")
@@ -134,7 +134,7 @@ async def test_a_queued_command_whose_time_is_over_expires(fleet: Fleet) -> None
 async def test_a_sent_command_ends_maybe_sent_wherever_its_device_is(fleet: Fleet) -> None:
     await fleet.accept("sent", expires_at=str(fleet.now_ms + 1000))
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     fleet.now_ms += 1000
     await fleet.adoption().adopt()
     assert await fleet.verdict() == (3, "failed", "instance_lost", "maybe_sent")
@@ -158,7 +158,7 @@ async def test_of_a_command_that_has_ended_only_the_entry_is_removed(fleet: Flee
 
 async def test_a_command_moves_three_times_and_no_more(fleet: Fleet) -> None:
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.accept(command_id="c1", hops=str(MAX_HOPS - 1))
     await fleet.accept(command_id="c2", hops=str(MAX_HOPS))
     await fleet.adoption().adopt()
@@ -179,7 +179,7 @@ async def test_a_command_only_the_dead_instance_accepts_still_ends(fleet: Fleet)
 
 async def test_commands_beyond_one_page_keep_their_order(fleet: Fleet) -> None:
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     names = [f"c{number}" for number in range(250)]
     for name in names:
         await fleet.publish(command_id=name)
@@ -209,7 +209,7 @@ async def test_an_unread_command_is_accepted_and_then_expires(fleet: Fleet) -> N
 async def test_an_unread_command_is_accepted_and_then_moves(fleet: Fleet) -> None:
     await fleet.publish()
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.adoption().adopt()
     [(_, fields)] = await fleet.client.xrange(KEYS.outbound("living"))
     assert fields[b"accepted_at"].decode() == (await fleet.ledger().read("c1"))["accepted_at"]

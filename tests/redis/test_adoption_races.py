@@ -34,7 +34,7 @@ async def test_a_cancel_follows_its_command_to_the_instance_that_got_it(fleet: F
     await fleet.accept()
     await fleet.publish(type="cancel")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *CANCELLED)
     assert (await fleet.left("dead"), await fleet.left("living")) == (0, 0)
@@ -68,7 +68,7 @@ async def test_a_cancel_that_nothing_can_be_done_for_is_rejected(fleet: Fleet) -
 async def test_of_an_instance_that_is_back_nothing_is_touched(fleet: Fleet) -> None:
     await fleet.hold("dead")
     await fleet.accept()
-    await fleet.beat("dead")
+    await fleet.renew_heartbeat("dead")
     with pytest.raises(Alive):
         await fleet.adoption().adopt()
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"
@@ -84,14 +84,14 @@ async def test_an_instance_back_during_adoption_keeps_the_rest(fleet: Fleet, kin
     await fleet.publish(command_id="no good")
     await fleet.publish(type="cancel", command_id="c9")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     ledger = fleet.ledger("adopter", "dead")
     found: list[object] = []
 
     async def come_back(move: Move) -> MoveResult | None:
         if isinstance(move, kind) and not found:
             found.extend(await fleet.log())
-            await fleet.beat("dead")
+            await fleet.renew_heartbeat("dead")
         return None
 
     ledger.before = come_back
@@ -105,7 +105,7 @@ async def test_moves_of_a_zombie_after_adoption_are_conflicts(fleet: Fleet) -> N
     entries = [await fleet.accept(state, command_id=state) for state in ("queued", "sent")]
     await fleet.accept(command_id="moved", imei="356307042441014")
     await fleet.hold("living", "356307042441014")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.adoption().adopt()
     log = await fleet.log()
     zombie = fleet.ledger("dead")
@@ -125,7 +125,7 @@ async def test_moves_of_a_zombie_after_adoption_are_conflicts(fleet: Fleet) -> N
 
 async def test_two_adopters_at_once_end_each_command_once(fleet: Fleet) -> None:
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     names = [
         f"{kind}{number}" for kind in ("queued", "sent", "moved", "unread", "called") for number in range(8)
     ]
@@ -156,7 +156,7 @@ async def test_two_adopters_at_once_end_each_command_once(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("kind", [Open, Transfer, Step, Discard, Remark])
 async def test_an_adopter_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind: type[Move]) -> None:
-    """The other adopter settles everything just before the first move of each kind."""
+    """The other adopter processes everything just before the first move of each kind."""
     await fleet.accept(command_id="c1")
     await fleet.publish(command_id="c2", imei="356307042441014")
     await fleet.publish(command_id="no good")
@@ -164,20 +164,20 @@ async def test_an_adopter_that_is_a_step_behind_adds_nothing(fleet: Fleet, kind:
     await fleet.accept(command_id="c3", instance="living")
     await fleet.publish(type="cancel", command_id="c3")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     ledger, other = fleet.ledger("adopter", "dead"), fleet.ledger("other", "dead")
-    settled = False
+    adopted = False
 
     async def overtake(move: Move) -> MoveResult | None:
-        nonlocal settled
-        if isinstance(move, kind) and not settled:
-            settled = True
+        nonlocal adopted
+        if isinstance(move, kind) and not adopted:
+            adopted = True
             await fleet.adoption(ledger=other).adopt()
         return None
 
     ledger.before = overtake
     await fleet.adoption(ledger=ledger).adopt()
-    assert settled
+    assert adopted
     assert await fleet.verdict("c2") == (2, *LOST)
     assert await fleet.verdict("c3") == (2, *CANCELLED)
     assert await fleet.notes() == [("moved", "c1", "living"), ("cancel_rejected", "c9", "unknown")]
@@ -195,7 +195,7 @@ async def test_an_adopter_moves_a_command_each_time_its_holder_dies(fleet: Fleet
     for holder, following in pairwise(holders):
         await fleet.client.delete(KEYS.heartbeat(holder))
         await fleet.hold(following)
-        await fleet.beat(following)
+        await fleet.renew_heartbeat(following)
         await fleet.adoption(holder).adopt()
     assert [await fleet.client.xlen(KEYS.outbound(holder)) for holder in holders] == [0, 0, 1]
     assert await fleet.notes() == [("moved", "c1", "second"), ("moved", "c1", "third")]
@@ -205,7 +205,7 @@ async def test_an_adopter_can_move_a_command_to_itself(fleet: Fleet) -> None:
     """Its own repeated call is answered from memory; this command is not in its memory."""
     await fleet.accept()
     await fleet.hold("adopter")
-    await fleet.beat("adopter")
+    await fleet.renew_heartbeat("adopter")
     await fleet.adoption().adopt()
     assert not (await fleet.ledger().read("c1"))["token"].startswith("boot of adopter")
 
@@ -215,7 +215,7 @@ async def test_an_adopter_that_did_not_hear_the_answer_asks_again(fleet: Fleet, 
     await fleet.accept(command_id="c1")
     await fleet.accept("sent", command_id="c2")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     ledger, deaf = fleet.ledger("adopter", "dead"), fleet.ledger("adopter", "dead")
 
     async def lose_the_reply(move: Move) -> MoveResult | None:
@@ -255,7 +255,7 @@ async def test_a_broken_ledger_does_not_delay_other_commands(fleet: Fleet) -> No
 async def test_a_holder_whose_stream_is_broken_gets_nothing(fleet: Fleet) -> None:
     await fleet.accept()
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     await fleet.client.set(KEYS.outbound("living"), "not a stream")
     await fleet.adoption().adopt()
     assert await fleet.verdict() == (2, *LOST)
@@ -267,7 +267,7 @@ async def test_a_store_that_is_full_ends_the_round_and_no_command(fleet: Fleet, 
     await fleet.accept(command_id="c2", imei="356307042441014")
     await fleet.publish(command_id="no good")
     await fleet.hold("living")
-    await fleet.beat("living")
+    await fleet.renew_heartbeat("living")
     ledger, tries = fleet.ledger("adopter", "dead"), []
 
     async def refuse(move: Move) -> MoveResult | None:

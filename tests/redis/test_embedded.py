@@ -282,8 +282,8 @@ def test_a_port_is_optional_and_its_password_stays_hidden(tmp_path: Path) -> Non
         assert password.encode() not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
         with Redis(port=port, password=password) as client:
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
-        with pytest.raises(AuthenticationError), Redis(port=port) as stranger:
-            stranger.ping()
+        with pytest.raises(AuthenticationError), Redis(port=port) as unknown:
+            unknown.ping()
         with Redis.from_url(default_url(tmp_path)) as client:
             assert client.ping()
     with EmbeddedServer.start(tmp_path, port):

@@ -20,7 +20,7 @@ OK = Status.OK
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def immediate_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Moves that failed are tried again at once."""
     monkeypatch.setattr(ledgers, "_RETRY_DELAYS", (0.001,) * 4)
 

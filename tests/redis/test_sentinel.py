@@ -1,4 +1,4 @@
-"""Gateways on a Redis behind sentinels: through failovers, judged by the same checker as ever."""
+"""Gateways on a Redis behind sentinels: through failovers, with the same checker."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_min_replicas_to_write_acknowledges_replicated_only(
         refused = await asyncio.to_thread(gateway.said, "redis_error", part="telemetry")
         assert "NOREPLICAS" in refused["detail"]
         acked, stored = len(run.history.acked), primary.client.xlen("telemetry:records")
-        await until(lambda: not tracker.settled, "a record that is not acknowledged")
+        await until(lambda: not tracker.all_acknowledged, "a record that is not acknowledged")
         assert (len(run.history.acked), primary.client.xlen("telemetry:records")) == (acked, stored)
         servers.rejoin(replica)
         run.producer.begin(run.imeis, 20)

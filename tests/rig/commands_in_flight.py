@@ -38,7 +38,7 @@ class Crowd:
         """More trackers, who all do the same with a command."""
         where = self.run.at("gw-1")
         self.trackers[group] = self.run.plug_in(
-            count, where, pause=3.0, patience=FAR, manners=(manner,), **how
+            count, where, pause=3.0, time_limit=FAR, manners=(manner,), **how
         )
 
     async def ask(self, state: str, group: str) -> list[str]:
@@ -61,7 +61,7 @@ class Crowd:
             self.plug_in(group, count, manner)
         await run.connected()
         self.plug_in("new", scale, "answer", mute=True)
-        await each(trackers["new"], lambda tracker: tracker.greeted, "greetings")
+        await each(trackers["new"], lambda tracker: tracker.accepted, "accept bytes")
 
         overdue = [await run.producer.ask(t.imei, response_timeout="0.1") for t in trackers["slow"]]
         out = await self.ask("out", "silent") + await self.ask("being answered", "quick")
@@ -103,7 +103,7 @@ class Crowd:
         for tracker in coming:
             tracker.speak()
             tracker.move(self.run.at(instance_id))
-        await each(coming, lambda tracker: tracker.settled, "every tracker back")
+        await each(coming, lambda tracker: tracker.all_acknowledged, "every tracker back")
         await until(self.run.registered, "every tracker registered")
 
     async def undecided(self) -> int:

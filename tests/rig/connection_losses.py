@@ -21,7 +21,7 @@ from tests.rig.proxied_fleet import Wired, of
 from tests.rig.proxy import Wire, is_of
 from tests.rig.redis import redis_server
 
-OURS = ("", "telgw:judge", "telgw:producer")
+OURS = ("", "telgw:checker", "telgw:producer")
 """Names of the clients of the rig, which losses are not meant for."""
 
 Loss = Callable[[Wired, str], Awaitable[None]]
@@ -201,7 +201,7 @@ FOR_ALL: dict[str, Loss] = {
 OF_TLS: dict[str, Loss] = {
     "RST": partial(_now, end=Wire.cut),
     "an orderly end": partial(_now, end=Wire.close),
-    "FIN without an alert": partial(_now, end=Wire.hang_up),
+    "FIN without an alert": partial(_now, end=Wire.disconnect),
     "a record that is nobody's": partial(_now, end=Wire.spoil),
     "half-open": partial(_now, end=Wire.silence),
     "half of a reply": partial(_strike, fate="halve"),

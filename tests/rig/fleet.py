@@ -51,8 +51,8 @@ class Fleet:
 
     Attributes:
         gateways: the living processes by instance id.
-        history: what the checker will judge.
-        client: of Redis, more patient than those of the gateways.
+        history: what the checker reads.
+        client: of Redis, with a longer time-out than those of the gateways.
         memory: what Redis has lost in the course of the run.
         process: what a gateway is started as.
     """
@@ -73,7 +73,7 @@ class Fleet:
         self.ports: dict[str, int] = {}
         self.trackers: list[Tracker] = []
         self.producer = Producer(url, self.history, self.random, keys=self.keys)
-        self.client: Any = connect(url, purpose="judge", block=2.0, key_prefix=prefix)
+        self.client: Any = connect(url, purpose="checker", block=2.0, key_prefix=prefix)
         self.tasks: list[asyncio.Task[Any]] = []
         self.memory = Memory()
         self._read_to = "-"
@@ -154,8 +154,10 @@ class Fleet:
         return self.tasks[-1]
 
     async def connected(self, within: float = 30.0) -> None:
-        """Wait until every tracker is greeted and has had its first report acknowledged."""
-        await each(self.trackers, lambda t: bool(t.settled and t.acks), "every tracker connected", within)
+        """Wait until every tracker is accepted and has had its first report acknowledged."""
+        await each(
+            self.trackers, lambda t: bool(t.all_acknowledged and t.acks), "every tracker connected", within
+        )
 
     # The end of a run
 
@@ -197,13 +199,13 @@ class Fleet:
     async def untold(self) -> list[Line]:
         """The connections of whose session the log does not tell."""
         await self.read_on()
-        here = [(tracker.imei, tracker.line) for tracker in self.trackers if tracker.greeted]
+        here = [(tracker.imei, tracker.line) for tracker in self.trackers if tracker.accepted]
         return [line for imei, line in here if line and (imei, line.peer) not in self.memory.sessions]
 
     def _whereabouts(self) -> dict[str, str]:
         """Who is connected, and to which instance."""
         names = {port: name for name, port in self.ports.items()}
-        return {t.imei: names[t.line.address[1]] for t in self.trackers if t.greeted and t.line is not None}
+        return {t.imei: names[t.line.address[1]] for t in self.trackers if t.accepted and t.line is not None}
 
     async def read_on(self) -> None:
         """Read the log as far as it goes."""
@@ -230,7 +232,7 @@ class Fleet:
         return log
 
     async def verdict(self, *, at_rest: bool = True) -> list[Violation]:
-        """Collect what Redis holds, and let the checker judge the run."""
+        """Collect what Redis holds, and let the checker check the run."""
         client, keys = self.client, self.keys
         # Trackers go on reporting: what is acknowledged from here on may be younger than what is read.
         self.history = history = replace(self.history, acked=list(self.history.acked))

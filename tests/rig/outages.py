@@ -12,7 +12,7 @@ from tests.rig.fleet import Fleet, until
 from tests.rig.tracker import MANNERS, Tracker
 
 OBEDIENT = ("answer",)
-PATIENT = 120.0
+LONG_TIME_LIMIT = 120.0
 """Seconds that trackers wait for an ack: longer than any trouble lasts."""
 ON_ITS_WAY = 0.2
 """Seconds in which what Redis confirmed before the trouble reaches those whom it concerns."""
@@ -30,10 +30,10 @@ HASTY = {
 
 
 async def busy(run: Fleet, *, obedient: int = 10, others: int = 20) -> None:
-    """Two gateways, trackers that do not lose patience (the first ones are `obedient`), commands at work."""
+    """Two gateways, trackers that do not give up (the first ones are `obedient`), commands at work."""
     await asyncio.gather(run.start("gw-1"), run.start("gw-2"))
     for count, manners in ((obedient, OBEDIENT), (others, MANNERS)):
-        run.plug_in(count, manners=manners, patience=PATIENT)
+        run.plug_in(count, manners=manners, time_limit=LONG_TIME_LIMIT)
     await run.connected()
     run.producer.begin(run.imeis, per_second=50)
     await until(lambda: len(run.history.produced) > 60, "commands")
@@ -41,8 +41,8 @@ async def busy(run: Fleet, *, obedient: int = 10, others: int = 20) -> None:
 
 async def keep_waiting(run: Fleet) -> Tracker:
     """A tracker that has a command out, which it answers when it is told to, and another that waits."""
-    [slow] = run.plug_in(1, patience=PATIENT, manners=("hold",))
-    await until(lambda: slow.settled and slow.acks, "a slow device")
+    [slow] = run.plug_in(1, time_limit=LONG_TIME_LIMIT, manners=("hold",))
+    await until(lambda: slow.all_acknowledged and slow.acks, "a slow device")
     _, second = [await run.producer.ask(slow.imei, response_timeout="20") for _ in range(2)]
     await until(lambda: any(imei == slow.imei for imei, _ in run.history.received), "a command that is out")
 
@@ -91,14 +91,14 @@ def assert_steady(run: Fleet) -> None:
 
 
 async def assert_beating(run: Fleet) -> None:
-    """Every instance beats again from here on."""
+    """Wait until every instance has a heartbeat again."""
     begun = time.time() * 1000
     for name in run.gateways:
 
-        async def beats(key: str = run.keys.heartbeat(name)) -> bool:
+        async def has_heartbeat(key: str = run.keys.heartbeat(name)) -> bool:
             return float(await run.producer.client.get(key) or 0) > begun
 
-        await until(beats, f"a heartbeat of {name}", within=run.options["heartbeat_interval"] + 5.0)
+        await until(has_heartbeat, f"a heartbeat of {name}", within=run.options["heartbeat_interval"] + 5.0)
 
 
 def assert_calm(run: Fleet, *closes: str) -> None:

@@ -14,9 +14,9 @@ from tests.rig.fleet import Fleet, fleet, until
 from tests.rig.outages import OBEDIENT
 from tests.rig.proxy import Proxy, Request, Wanted, is_of, proxy
 from tests.rig.redis import RedisServer, redis_server
-from tests.rig.tracker import PATIENCE
+from tests.rig.tracker import TIME_LIMIT
 
-MANNERS = (*["answer"] * 5, "hang up")
+MANNERS = (*["answer"] * 5, "disconnect")
 
 
 class Wired(NamedTuple):
@@ -63,10 +63,10 @@ async def wired(
         yield Wired(server, wire, run)
 
 
-async def load(run: Fleet, patience: float = PATIENCE) -> None:
-    """Trackers of that `patience`, seconds, and commands at work."""
-    run.plug_in(2, manners=OBEDIENT, patience=patience)
-    run.plug_in(8, manners=MANNERS, patience=patience)
+async def load(run: Fleet, time_limit: float = TIME_LIMIT) -> None:
+    """Trackers with a `time_limit` in seconds, and commands at work."""
+    run.plug_in(2, manners=OBEDIENT, time_limit=time_limit)
+    run.plug_in(8, manners=MANNERS, time_limit=time_limit)
     await run.connected()
     run.producer.begin(run.imeis, per_second=50)
     await until(lambda: len(run.history.produced) > 10, "commands")

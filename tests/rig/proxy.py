@@ -223,7 +223,7 @@ class Wire:
         """Let nothing through, without a word to either side: the connection is half open."""
         self._silent = True
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """FIN to the client at once, for TLS without the alert that belongs before it."""
         self._silent = True
         self._to_client.get_extra_info("socket").shutdown(socket.SHUT_WR)

@@ -15,12 +15,21 @@ from random import Random
 from tests import wire_format
 from tests.history import Bytes, History
 
-MANNERS = (*["answer"] * 10, "late", "never", "twice", "nack", "hang up", "answer and hang up", "garbage")
+MANNERS = (
+    *["answer"] * 10,
+    "late",
+    "never",
+    "twice",
+    "nack",
+    "disconnect",
+    "answer and disconnect",
+    "garbage",
+)
 """What a tracker may do with a command, by chance; ``hold`` is to answer when the test says so."""
 LATE = 1.3
 """Seconds after which a late answer comes: more than the gateways of the rig wait."""
-PATIENCE = 5.0
-"""Seconds that a tracker waits for a greeting or an ack before it tries another connection."""
+TIME_LIMIT = 5.0
+"""Seconds that a tracker waits for an accept byte or an ack before it tries another connection."""
 
 CHUNK = 1 << 16
 Address = tuple[str, int]
@@ -104,7 +113,7 @@ class Tracker:
     Args:
         where: the address to connect to now, None while there is none.
         pause: mean seconds between two reports.
-        patience: seconds that it waits for a greeting or an ack.
+        time_limit: seconds that it waits for an accept byte or an ack.
         manners: what it may do with a command.
         mute: it sends no report until `speak`.
         dial: how it connects, if not in the plain way.
@@ -117,7 +126,7 @@ class Tracker:
         where: Callable[[], Address | None],
         random: Random,
         pause: float = 0.3,
-        patience: float = PATIENCE,
+        time_limit: float = TIME_LIMIT,
         manners: tuple[str, ...] = MANNERS,
         mute: bool = False,
         dial: Dial | None = None,
@@ -135,26 +144,26 @@ class Tracker:
         self._held: list[Callable[[], None]] = []
         self._random = random
         self._pause = pause
-        self._patience = patience
+        self._time_limit = time_limit
         self._clock = int(time.time() * 1000)
         self._outstanding: list[int] = []
         self._sent = 0.0
         self._kept: deque[list[int]] = deque()
 
     @property
-    def greeted(self) -> bool:
+    def accepted(self) -> bool:
         """Whether a gateway has accepted it on a connection that stands."""
-        return self.line is not None and not self.line.over and bool(self.line.down.greeted)
+        return self.line is not None and not self.line.over and bool(self.line.down.opening)
 
     @property
-    def settled(self) -> bool:
+    def all_acknowledged(self) -> bool:
         """Whether it is connected and waits for no ack."""
-        return self.greeted and not self._outstanding
+        return self.accepted and not self._outstanding
 
     @property
     def at_ease(self) -> bool:
-        """Whether it waits for nothing: settled, or disconnected with nowhere to go."""
-        return self.settled or (self._where() is None and (self.line is None or self.line.over))
+        """Whether it waits for nothing: all is acknowledged, or disconnected with nowhere to go."""
+        return self.all_acknowledged or (self._where() is None and (self.line is None or self.line.over))
 
     async def live(self) -> None:
         """Connect, serve, and begin again; until it is cancelled."""
@@ -203,8 +212,8 @@ class Tracker:
             return
         self.line = line
         line.send(wire_format.hello(self.imei))
-        greeted = await self._until(line, lambda: bool(line.down.greeted))
-        if greeted and await self._until(line, lambda: not self._mute):
+        accepted = await self._until(line, lambda: bool(line.down.opening))
+        if accepted and await self._until(line, lambda: not self._mute):
             while await self._report(line):
                 pass
         if not line.forsaken:
@@ -232,9 +241,9 @@ class Tracker:
         return list(range(self._clock - count, self._clock))
 
     async def _until(self, line: Line, condition: Callable[[], bool], within: float | None = None) -> bool:
-        """Wait for `condition`, as long as the connection is of use and patience lasts; whether to go on."""
+        """Wait for `condition` within the time limit, while the connection is usable; whether to go on."""
         try:
-            async with asyncio.timeout(within or self._patience):
+            async with asyncio.timeout(within or self._time_limit):
                 while not condition() and not line.over:
                     self.changed.clear()
                     await self.changed.wait()
@@ -284,8 +293,8 @@ class Tracker:
             answer = b"\x47\x45\x54 / HTTP/1.1\r\n\r\n"
         if manner == "hold":
             self._held.append(partial(line.send, answer))
-        elif manner not in ("never", "hang up"):
+        elif manner not in ("never", "disconnect"):
             loop = asyncio.get_running_loop()
             loop.call_later(LATE if manner == "late" else self._random.choice((0.0, 0.02)), line.send, answer)
-        if manner.endswith("hang up"):
+        if manner.endswith("disconnect"):
             asyncio.get_running_loop().call_later(0.03, line.cut)

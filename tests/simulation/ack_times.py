@@ -1,4 +1,4 @@
-"""Acknowledgements in time: of the greeting always, of frames while the telemetry store can be reached."""
+"""Acknowledgements in time: of the handshake always, of frames while the telemetry store can be reached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tests import wire_format
 from tests.history import Bytes, History
 
-GREETING = 100.0
+HANDSHAKE = 100.0
 """Milliseconds from the handshake to ``01``, whatever the store does."""
 ACK = 100.0
 """Milliseconds from the last byte of a frame to its ack, while the store of telemetry can be reached."""
@@ -28,7 +28,7 @@ def late_acks(history: History, trouble: dict[str, Intervals], frozen: dict[str,
         traffic[data.connection].append(data)
     for connection, passed in traffic.items():
         for what, came, acked in _waits(passed):
-            bound = GREETING if what == "greeting" else ACK
+            bound = HANDSHAKE if what == "handshake" else ACK
             excused = frozen[connection] + (trouble[connection] if what == "frame" else [])
             if acked - came > bound and not _overlaps(excused, came, acked):
                 yield f"a {what} on {connection} waited {acked - came:.0f} ms from {came:.0f}"
@@ -44,11 +44,11 @@ def _waits(passed: Iterable[Bytes]) -> Iterator[tuple[str, float, float]]:
             for item in up.feed(data.data):
                 if isinstance(item, bytes) and item[0] in wire_format.AVL_CODECS.values():
                     came.append(data.at)
-            if not hello_at and len(up.greeted) == 17:
+            if not hello_at and len(up.opening) == 17:
                 hello_at = data.at
             continue
-        if not down.greeted:
-            yield "greeting", hello_at, data.at
+        if not down.opening:
+            yield "handshake", hello_at, data.at
         for item in down.feed(data.data):
             if isinstance(item, int) and came:
                 yield "frame", came.popleft(), data.at

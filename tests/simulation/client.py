@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from store.client.client import READER_MARGIN
-from store.client.client import TIMEOUT as PATIENCE
+from store.client.client import TIMEOUT as TIME_LIMIT
 from store.client.replies import StrangeReply
 from tests.in_memory.client import Client
 from tests.simulation.network import NEVER, Plan
@@ -27,16 +27,16 @@ GARBAGE = (None, -7, b"OK", [], [None], [b"0", []], [[b"1-1", None]])
 class Wire:
     """The way from one client of a process to the server and back."""
 
-    def __init__(self, process: Process, purpose: str, patience: float) -> None:
+    def __init__(self, process: Process, purpose: str, time_limit: float) -> None:
         self._process = process
         self._purpose = purpose
-        self._patience = patience
+        self._time_limit = time_limit
         self.server = process.world.server
 
     async def call(self, effect: Callable[[], Any], block: float = 0.0, *, script: bool = False) -> Any:
         """Send a request and wait for its reply; what the network does to it is decided now.
 
-        The effect does not depend on the process that asked for it: it may come after its patience, or its
+        The effect does not depend on the process that asked for it: it may come after its time limit, or its
         end. Whoever calls a `script` gets its reply as it comes, and a garbled one too.
         """
         loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class Wire:
 
     async def _wait(self, reply: asyncio.Future[Any]) -> Any:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._time_limit):
                 outcome = await reply
         except builtins.TimeoutError:
             raise TimeoutError("Timeout reading from the server") from None
@@ -90,7 +90,7 @@ class Wire:
             self._answer(plan, reply, outcome)
 
     def _block(self, effect: Callable[[], Any], plan: Plan, reply: asyncio.Future[Any], block: float) -> None:
-        """The server knows that a process has died, and not that a client has lost its patience."""
+        """The server knows that a process has died, and not that a client has given up."""
         stop = self.server.block(
             lambda: None if self._process.dead else effect(), lambda found: self._answer(plan, reply, found)
         )
@@ -135,4 +135,4 @@ class SimulatedRedis(Client):
     """A client of a process; all that is not a real client's is the way its commands go."""
 
     def __init__(self, process: Process, purpose: str, block: float) -> None:
-        super().__init__(Wire(process, purpose, block + READER_MARGIN if block else PATIENCE))
+        super().__init__(Wire(process, purpose, block + READER_MARGIN if block else TIME_LIMIT))

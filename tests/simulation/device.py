@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 MANNERS = (
     *["answer"] * 8,
     *("late", "never", "twice", "nack", "nack", "broken", "ping first", "wrong imei", "other codec"),
-    *("hang up", "answer and hang up", "vanish", "lose framing", "stranger first"),
+    *("disconnect", "answer and disconnect", "vanish", "lose framing", "serial data first"),
 )
 """What a device may do with a command."""
-PATIENCE = (3.0, 5.0, 12.0)
-"""Seconds that a device may wait for the greeting or an ack before it tries another connection."""
+TIME_LIMIT = (3.0, 5.0, 12.0)
+"""Seconds that a device may wait for the accept byte or an ack before it tries another connection."""
 
 
 class Device:
@@ -32,7 +32,7 @@ class Device:
         self._random = world.random
         self.speaks = self._random.random() < 0.3
         self._codec = self._random.choice(("8", "8", "8E", "16"))
-        self._patience = self._random.choice(PATIENCE)
+        self._time_limit = self._random.choice(TIME_LIMIT)
         self._pause = (0.05, 0.5, 2.0)
         self._said = 0
         self._clock_ms = int(world.clock.wall() * 1000) + number
@@ -53,8 +53,8 @@ class Device:
 
     @property
     def connected(self) -> bool:
-        """Whether it has a connection on which it was greeted."""
-        return self._socket is not None and bool(self._socket.down.greeted)
+        """Whether it has a connection on which it was accepted."""
+        return self._socket is not None and bool(self._socket.down.opening)
 
     # A connection
 
@@ -62,15 +62,15 @@ class Device:
         self._socket = socket
         self._kept[:0] = self._outstanding
         self._outstanding.clear()
-        self._greet(socket)
-        if await self._until(lambda: bool(socket.down.greeted)):
+        self._send_handshake(socket)
+        if await self._until(lambda: bool(socket.down.opening)):
             self._speak(socket)
             while self._socket is socket and await self._report():
                 pass
         if self._socket is socket:
             self._part(socket)
 
-    def _greet(self, socket: Socket) -> None:
+    def _send_handshake(self, socket: Socket) -> None:
         """Say who this is, seldom so that nobody can read it, or too slowly."""
         hello, what = wire_format.hello(self.imei), 1.0 if self._world.weather.calm else self._random.random()
         if what < 0.02:
@@ -85,11 +85,11 @@ class Device:
         """Leave a connection: by closing it, or by going elsewhere while the gateway believes it open."""
         self._socket = None
         if self._world.weather.calm or self._random.random() < 0.6:
-            socket.hang_up()
+            socket.disconnect()
         elif self._random.random() < 0.5:
             socket.vanish()
         else:
-            asyncio.get_running_loop().call_later(self._random.uniform(0.1, 5.0), socket.hang_up)
+            asyncio.get_running_loop().call_later(self._random.uniform(0.1, 5.0), socket.disconnect)
 
     async def _report(self) -> bool:
         """Send records and wait for their ack; False when it is time for another connection."""
@@ -112,7 +112,7 @@ class Device:
         if what < 0.06:
             socket.send(b"\xff")
         elif what < 0.08:
-            socket.send(self._stranger())
+            socket.send(self._unidentified_bytes())
         elif what < 0.09:
             socket.send(wire_format.frame(b"\x0f\x01\x0b\0\0\0\0\x01"))
         elif what < 0.10:
@@ -133,11 +133,11 @@ class Device:
             socket.send(wire_format.serial(self._random.choice(("12", "13")), *texts))
 
     async def _until(self, condition: object) -> bool:
-        """Wait for `condition` while bytes come, as long as a device is patient."""
+        """Wait for `condition` while bytes come, within the time limit of the device."""
         assert callable(condition)
         socket = self._socket
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._time_limit):
                 while not condition():
                     if self._socket is not socket:
                         return False
@@ -217,7 +217,7 @@ class Device:
             "other codec": wire_format.message(
                 {"12": "14", "14": "12"}[command.codec], self.imei, 6, b"not this"
             ),
-            "stranger first": wire_format.message("12", "", 0x0D, b"serial data"),
+            "serial data first": wire_format.message("12", "", 0x0D, b"serial data"),
         }.get(manner, b"")
         if manner == "twice":
             answer += answer
@@ -225,15 +225,15 @@ class Device:
             answer = wire_format.message("14", self.imei, wire_format.NACK, b"")
         if manner == "late":
             delay = self._random.uniform(4.0, 20.0)
-        silent = ("never", "broken", "wrong imei", "other codec", "hang up", "vanish", "lose framing")
+        silent = ("never", "broken", "wrong imei", "other codec", "disconnect", "vanish", "lose framing")
         # Serial data taken for an answer, then the answer itself: the second one is a residual risk.
         if self._random.random() < 0.5 and manner != "other codec":
             asyncio.get_running_loop().call_later(delay / 2, self._speak, socket)
         data = first + (b"" if manner in silent else answer)
         if data:
             asyncio.get_running_loop().call_later(delay, self._say, socket, data)
-        if "hang up" in manner or manner == "vanish":
-            leave = socket.vanish if manner == "vanish" else socket.hang_up
+        if "disconnect" in manner or manner == "vanish":
+            leave = socket.vanish if manner == "vanish" else socket.disconnect
             asyncio.get_running_loop().call_later(delay + 0.001, self._leave, socket, leave)
 
     def _say(self, socket: Socket, data: bytes) -> None:
@@ -245,6 +245,6 @@ class Device:
         leave()
         self.ended(socket)
 
-    def _stranger(self) -> bytes:
+    def _unidentified_bytes(self) -> bytes:
         """An answer that nobody asked for would be taken for the one that is owed: only others are sent."""
         return wire_format.message("12", "", wire_format.ANSWER, b"")

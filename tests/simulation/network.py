@@ -40,8 +40,8 @@ class Weather:
     """The storms of a run.
 
     Kinds: ``down`` refuses, ``black`` loses everything, ``flaky`` loses or refuses some, ``slow`` delays, now
-    and then beyond the patience of a client, ``oom`` lets the server take no writes, ``cut`` ends connections
-    between two calls, ``garbled`` makes replies that are none.
+    and then beyond the time limit of a client, ``oom`` lets the server take no writes, ``cut`` ends
+    connections between two calls, ``garbled`` makes replies that are none.
     """
 
     KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "slow", "oom", "cut", "garbled")

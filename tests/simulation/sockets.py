@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.device import Device
     from tests.simulation.process import Process
 
-KERNEL_PATIENCE = 6.0
+KERNEL_TIMEOUT = 6.0
 """Seconds after which the gateway's kernel gives up a peer that has vanished."""
 STEP = 1e-6
 
@@ -111,7 +111,7 @@ class Socket:
         """Send from the device, `after` seconds from now or from what was sent before."""
         self._later("up", self._arrive_at_gateway, data, after=after)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close from the device."""
         self._later("up", self._closed_by_device)
 
@@ -125,7 +125,7 @@ class Socket:
     def vanish(self) -> None:
         """The device is gone without a word; the gateway's kernel notices in time."""
         self.cut = True
-        self._loop.call_later(KERNEL_PATIENCE, self._process.soon, self._lost)
+        self._loop.call_later(KERNEL_TIMEOUT, self._process.soon, self._lost)
 
     # On the way
 

@@ -112,7 +112,7 @@ def test_a_late_takeover_does_not_fence_the_successor() -> None:
     scene(act)
 
 
-@pytest.mark.parametrize("frozen", [0.0, 1.5, 3.0], ids=["awake", "late by a beat", "silent in the end"])
+@pytest.mark.parametrize("frozen", [0.0, 1.5, 3.0], ids=["awake", "late by a heartbeat", "silent in the end"])
 def test_a_process_starts_beside_one_that_has_its_name_and_ends(frozen: float) -> None:
     async def act(world: World) -> None:
         first = await start(world)
@@ -181,7 +181,7 @@ def test_after_a_freeze_the_handshake_reply_is_written_first() -> None:
         await asyncio.sleep(1.0)
         ask(world, device, expires_at=LATER)
         await asyncio.sleep(60.0)
-        assert socket.down.greeted == b"\x01"
+        assert socket.down.opening == b"\x01"
         assert (device.imei, "getinfo") in world.history.received
 
     scene(act)
@@ -197,7 +197,7 @@ def test_a_freeze_does_not_shorten_the_handshake_timeout() -> None:
         await asyncio.sleep(3.0)
         socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(1.0)
-        assert socket.down.greeted == b"\x01"
+        assert socket.down.opening == b"\x01"
 
     scene(act)
 
@@ -297,7 +297,7 @@ def test_a_moved_command_behind_its_duplicate_keeps_its_place() -> None:
         before, socket = Socket(device, other, 0.01), Socket(device, holder, 0.01)
         before.send(wire_format.hello(device.imei))
         await asyncio.sleep(0.05)
-        before.hang_up()  # the other expects the device, which was there
+        before.disconnect()  # the other expects the device, which was there
         socket.send(wire_format.hello(device.imei))
         await asyncio.sleep(0.05)
         ask(world, device, "gw-b")

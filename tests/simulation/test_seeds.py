@@ -29,9 +29,9 @@ _met: Counter[tuple[str, str]] = Counter()
 """What the runs have met, as (what kind of thing, which): a fault that never comes proves nothing."""
 
 
-def judge(seed: int, *, settle: bool) -> None:
+def check_seed(seed: int, *, calm: bool) -> None:
     """Run a seed, and remember what it met."""
-    violations, world = simulate(seed, settle=settle)
+    violations, world = simulate(seed, calm=calm)
     _runs[seed] += 1
     remember(world)
     assert not violations, report(seed, world, violations)
@@ -64,15 +64,15 @@ def remember(world: World) -> None:
 
 
 def test_no_promise_is_broken_while_faults_go_on(stormy_seed: int) -> None:
-    judge(stormy_seed, settle=False)
+    check_seed(stormy_seed, calm=False)
 
 
 def test_everything_comes_to_rest_when_the_faults_cease(calming_seed: int) -> None:
-    judge(calming_seed, settle=True)
+    check_seed(calming_seed, calm=True)
 
 
 def test_a_seed_is_a_run() -> None:
-    first, second = (simulate(7, settle=True)[1] for _ in range(2))
+    first, second = (simulate(7, calm=True)[1] for _ in range(2))
     assert first.trace == second.trace
     assert first.history == second.history
 

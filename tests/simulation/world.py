@@ -134,10 +134,10 @@ class World:
 
     # A run
 
-    async def live(self, *, settle: bool) -> None:
-        """Storms; then, with `settle`, calm until everything is at rest."""
+    async def live(self, *, calm: bool) -> None:
+        """Faults; then, with `calm`, none until everything is at rest."""
         loop = asyncio.get_running_loop()
-        fates = Faults(self, STORMY if settle else ENDLESS)
+        fates = Faults(self, STORMY if calm else ENDLESS)
         self.devices = [Device(self, number) for number in range(1, DEVICES + 1)]
         self.busy = self.random.sample(self.devices, BUSY)
         for name in self.instances:
@@ -146,7 +146,7 @@ class World:
         lots = [loop.create_task(lot()) for lot in (fates.storms, fates.crashes, fates.redis)]
         producing = loop.create_task(Producer(self).live())
         await asyncio.sleep(fates.length)
-        if settle:
+        if calm:
             for task in (*lots, producing):
                 task.cancel()
             fates.relent()
@@ -209,11 +209,11 @@ class World:
         )
 
 
-def simulate(seed: int, *, settle: bool) -> tuple[list[Violation], World]:
+def simulate(seed: int, *, calm: bool) -> tuple[list[Violation], World]:
     """Run a seed; what was violated, and the world for a closer look."""
     world = World(seed)
-    play(world, lambda world: world.live(settle=settle))
-    return sorted(set(world.faults)) + check(world.history, at_rest=settle), world
+    play(world, lambda world: world.live(calm=calm))
+    return sorted(set(world.faults)) + check(world.history, at_rest=calm), world
 
 
 def play(world: World, act: Callable[[World], Awaitable[None]]) -> None:

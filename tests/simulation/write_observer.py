@@ -68,7 +68,7 @@ class WriteObserver:
     def _sent(self, event: dict[str, str]) -> None:
         """To a device that another instance holds nothing is sent; nor by a process that has a successor.
 
-        What is told again because Redis has lost it was sent long ago.
+        An event that is restored because Redis lost it was sent long ago.
         """
         once = (event["command_id"], event["session_id"])
         if once in self._sent_before:

@@ -34,17 +34,17 @@ class JanitorRig:
         self.client: Any = client
         self.run_id, self.uptime = "run 1", 1000.0
         self.rounds = 0
-        self.settled: list[str] = []
+        self.adopted: list[str] = []
         self.errors: list[Exception] = []
         self.trimmed: list[tuple[str, int]] = []
         self.changed = asyncio.Event()
-        self.on_settle: Callable[[str], None] = lambda _: None
+        self.on_adopt: Callable[[str], None] = lambda _: None
         self.janitor = Janitor(
             client,
             KEYS,
             "us",
             settings,
-            adopt=self._settle,
+            adopt=self._adopt,
             monotonic=lambda: time.monotonic(),  # asked at call time, for the clock may be frozen
             now_ms=lambda: round(time.time() * 1000),
             on_error=self._on_error,
@@ -57,10 +57,10 @@ class JanitorRig:
         await self.client.ping()
         return self.run_id, self.uptime
 
-    async def _settle(self, instance_id: str) -> None:
-        self.settled.append(instance_id)
+    async def _adopt(self, instance_id: str) -> None:
+        self.adopted.append(instance_id)
         self.changed.set()
-        self.on_settle(instance_id)
+        self.on_adopt(instance_id)
 
     def _on_error(self, error: Exception) -> None:
         self.errors.append(error)
@@ -70,7 +70,7 @@ class JanitorRig:
         for instance in instances:
             await self.client.hset(KEYS.instances, instance, round(time.time() * 1000))
 
-    async def beat(self, instance: str) -> None:
+    async def renew_heartbeat(self, instance: str) -> None:
         await self.client.set(KEYS.heartbeat(instance), "1", ex=90)
 
     async def known(self) -> list[str]:

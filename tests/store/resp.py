@@ -12,7 +12,7 @@ Reply = Any
 ``...`` for silence."""
 
 
-GREETING = {"CLIENT": "OK", "PING": "PONG"}
+SETUP = {"CLIENT": "OK", "PING": "PONG"}
 
 
 def spell(reply: Reply) -> bytes:
@@ -36,7 +36,7 @@ class Server:
 
     Attributes:
         answer: from the words of a command to the reply.
-        calls: the commands that came, those of the greeting left out.
+        calls: the commands that came, without those that set the connection up.
         connections: how many have ever been made.
     """
 
@@ -70,8 +70,8 @@ class Server:
                 for _ in range(int(head[1:])):
                     length = int((await reader.readline())[1:])
                     words.append((await reader.readexactly(length + 2))[:-2].decode())
-                if words[0] in GREETING:
-                    writer.write(spell(GREETING[words[0]]))
+                if words[0] in SETUP:
+                    writer.write(spell(SETUP[words[0]]))
                     continue
                 self.calls.append(words)
                 reply = self.answer(words)
@@ -82,7 +82,7 @@ class Server:
         finally:
             writer.close()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close every connection."""
         for writer in self._writers:
             writer.close()
@@ -99,6 +99,6 @@ async def serving(answer: Callable[[list[str]], Reply]) -> AsyncIterator[Server]
         yield server
     finally:
         listener.close()
-        server.hang_up()
+        server.disconnect()
         await asyncio.gather(*server._tasks, return_exceptions=True)
         await listener.wait_closed()

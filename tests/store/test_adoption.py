@@ -20,9 +20,9 @@ async def fleet(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> Fleet:
 
 
 async def test_an_instance_that_is_back_is_not_adopted(fleet: Fleet) -> None:
-    """Its janitors would take it for settled, and look at it no more."""
+    """Janitors would take it for adopted, and not check it again."""
     await fleet.hold("dead", IMEI, "s1")
-    await fleet.beat("dead")
+    await fleet.renew_heartbeat("dead")
     with pytest.raises(Alive):
         await fleet.adoption().adopt()
     assert await fleet.client.hget(KEYS.registry, IMEI) == b"dead"

@@ -16,7 +16,7 @@ from store.client.fifo import Fifo
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 Outcome = Callable[[deque[str]], Exception | None]
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 COUNT = 3
 """Items of a batch."""
 
@@ -107,7 +107,7 @@ class Server:
 
 
 async def in_time(work: Coroutine[Any, Any, Any]) -> Any:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         return await work
 
 

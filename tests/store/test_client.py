@@ -28,7 +28,7 @@ from store.client.script import Script
 from store.client.url import BadRedisUrl, RedisUrl, read_url, redacted
 from tests.store.resp import Reply, Server, serving
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_every_script_ships_with_the_package() -> None:
 
 
 async def test_a_call_whose_reply_is_lost_was_made_once() -> None:
-    def hang_up(words: list[str]) -> Reply:
-        server.hang_up()
+    def disconnect(words: list[str]) -> Reply:
+        server.disconnect()
         return ...
 
     server: Server
-    async with serving(hang_up) as server:
+    async with serving(disconnect) as server:
         client = connect(f"redis://{server.place}", purpose="test")
         with pytest.raises(CallFailed):
             await client.xadd("stream", {"field": "value"})
@@ -217,13 +217,13 @@ async def test_a_call_whose_reply_is_lost_was_made_once() -> None:
 
 @pytest.mark.parametrize("block", [0.25, 2.0])
 def test_a_read_may_take_longer_than_it_blocks(block: float) -> None:
-    def patience(block: float) -> float:
+    def time_limit(block: float) -> float:
         connection = connect(
             "redis://127.0.0.1", purpose="test", block=block
         ).connection_pool.make_connection()
         return float(connection.socket_timeout)
 
-    assert patience(block) > block + patience(0.0)
+    assert time_limit(block) > block + time_limit(0.0)
 
 
 def test_every_wait_of_a_connection_is_bounded() -> None:

@@ -33,7 +33,7 @@ class Peer:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.accepted: list[socket.socket] = []
         self.reply = PONG
-        self.hang_up = False
+        self.disconnect = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -46,7 +46,7 @@ class Peer:
         with suppress(OSError):
             while data := sock.recv(65536):
                 names = data.count(b"CLIENT\r\n")  # SETINFO and SETNAME of the handshake
-                if self.hang_up and not names:
+                if self.disconnect and not names:
                     self.reset(sock)
                 else:
                     sock.sendall(b"+OK\r\n" * names or self.reply)
@@ -134,11 +134,11 @@ def test_unread_bytes_are_not_taken_for_the_reply_to_a_later_call(loop: str) -> 
 def test_a_reset_leaves_the_outcome_unknown_for_one_call_only(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()
-        peer.hang_up = True
+        peer.disconnect = True
         with pytest.raises(CallFailed) as caught:
             await client.ping()
         assert caught.value.outcome is Outcome.UNKNOWN
-        peer.hang_up = False
+        peer.disconnect = False
         assert await client.ping()
 
     on(loop, work)

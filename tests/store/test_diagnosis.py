@@ -312,9 +312,9 @@ async def test_entries_pending_under_another_consumer_are_found(site: Site) -> N
     await site.gateway()
     for number in range(4):
         await site.entry(command_id=f"c{number}")
-        await site.read(consumer=f"stranger-{number}")
+        await site.read(consumer=f"other-{number}")
     found = about(await site.findings(), STREAM)
-    assert "other consumers: stranger-0 (1), stranger-1 (1), stranger-2 (1) and 1 more |" in found
+    assert "other consumers: other-0 (1), other-1 (1), other-2 (1) and 1 more |" in found
 
 
 async def test_a_reader_that_does_not_read_is_found(site: Site) -> None:
@@ -350,7 +350,7 @@ async def test_what_the_producer_left_out_is_what_the_gateways_assume(site: Site
     assert "c1, entry " in about(findings, STREAM)
 
 
-async def test_a_duplicate_is_judged_by_its_own_time(site: Site) -> None:
+async def test_a_duplicate_is_measured_by_its_own_time(site: Site) -> None:
     await site.gateway()
     await site.ledger("c1", "1-1", state="responded", expires_at="1")
     await site.entry(command_id="c1")

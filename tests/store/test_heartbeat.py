@@ -1,4 +1,4 @@
-"""An instance is alive for as long as its heartbeat, and learns at its next beat that it was replaced."""
+"""An instance is alive for as long as its heartbeat, and learns at the next one that it was replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from store.fleet.heartbeat import RETRY, TRIES, Heartbeat, expiry
 from store.fleet.ownership import Holder, Watch
 from store.keys import Keys
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 KEYS = Keys()
@@ -35,7 +35,7 @@ class Pulse:
         ttl: float = 90,
         watch: Watch | None = None,
     ) -> None:
-        self.beats: list[int] = []
+        self.renewals: list[int] = []
         self.failures: list[Exception] = []
         self.fenced = 0
         self.changed = asyncio.Event()
@@ -53,7 +53,7 @@ class Pulse:
         )
 
     def on_renewed(self, now_ms: int) -> None:
-        self.beats.append(now_ms)
+        self.renewals.append(now_ms)
         self.changed.set()
 
     def on_failure(self, error: Exception) -> None:
@@ -72,7 +72,7 @@ class Pulse:
 async def test_taking_over_makes_the_instance_known_and_alive(fake_redis: Redis) -> None:
     pulse = Pulse(fake_redis)
     assert await pulse.heartbeat.take_over() == NEW_YEAR_MS
-    assert pulse.beats == [NEW_YEAR_MS]
+    assert pulse.renewals == [NEW_YEAR_MS]
     stamp = str(NEW_YEAR_MS).encode()
     assert await fake_redis.hgetall(KEYS.instances) == {b"gw-1": stamp}
     assert await fake_redis.get(KEYS.heartbeat("gw-1")) == stamp
@@ -149,7 +149,7 @@ async def test_a_failed_heartbeat_is_reported_and_repeated(
         await pulse.next()
     assert all(isinstance(error, CallFailed) for error in pulse.failures)
     fake_server.connected = True
-    while len(pulse.beats) < 3:
+    while len(pulse.renewals) < 3:
         await pulse.next()
     assert pulse.fenced == 0
 
@@ -188,7 +188,7 @@ async def test_stop_ends_the_task_at_once(fake_redis: Redis) -> None:
     pulse = Pulse(fake_redis, interval=3600)
     pulse.heartbeat.stop()
     await pulse.heartbeat.run()
-    assert pulse.beats == []
+    assert pulse.renewals == []
 
 
 def test_only_whole_seconds_are_written_as_seconds() -> None:
@@ -212,7 +212,7 @@ async def test_a_released_heartbeat_is_not_renewed(fake_redis: Redis, spawn: Spa
     await heartbeat.take_over()
     task = spawn(heartbeat.run())
     await heartbeat.release()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await task
     assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
 
@@ -261,7 +261,7 @@ async def test_a_takeover_and_a_failed_heartbeat_are_tried_more_often(
 
 
 async def test_a_later_start_is_known_by_its_own_time(fake_redis: Redis) -> None:
-    """Janitors tell by it whether the estate of this start was settled."""
+    """It tells janitors whether the work of this start was adopted."""
     await fake_redis.hset(KEYS.instances, "gw-1", "1")
     await heartbeat_of(fake_redis).take_over()
     assert int((await fake_redis.hget(KEYS.instances, "gw-1")) or 0) > 1

@@ -22,22 +22,22 @@ async def test_a_heartbeat_has_to_be_missing_twice_a_grace_apart(
     await rig.janitor.check()
     frozen.tick(29.999)
     await rig.janitor.check()
-    assert rig.settled == []
+    assert rig.adopted == []
     frozen.tick(0.001)
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 async def test_an_instance_with_a_heartbeat_is_alive(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
-    await rig.beat("them")
+    await rig.renew_heartbeat("them")
     await die(rig, frozen)
-    assert rig.settled == []
+    assert rig.adopted == []
 
 
-async def test_our_own_id_is_never_judged(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+async def test_our_own_id_is_never_suspected(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     await rig.client.hdel(KEYS.instances, "them")
     await die(rig, frozen)
-    assert rig.settled == []
+    assert rig.adopted == []
 
 
 async def test_a_heartbeat_that_returns_clears_the_suspicion(
@@ -45,14 +45,14 @@ async def test_a_heartbeat_that_returns_clears_the_suspicion(
 ) -> None:
     await rig.janitor.check()
     frozen.tick(SETTINGS.grace)
-    await rig.beat("them")
+    await rig.renew_heartbeat("them")
     await rig.janitor.check()
     await rig.client.delete(KEYS.heartbeat("them"))
     await rig.janitor.check()
-    assert rig.settled == []
+    assert rig.adopted == []
     frozen.tick(SETTINGS.grace)
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 async def test_an_instance_back_during_adoption_is_suspected_anew(
@@ -61,12 +61,12 @@ async def test_an_instance_back_during_adoption_is_suspected_anew(
     def wake(_: str) -> None:
         raise Alive("It is alive again.")
 
-    rig.on_settle = wake
+    rig.on_adopt = wake
     await die(rig, frozen)
     await rig.janitor.check()
     frozen.tick(29)
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
     assert (rig.errors, await rig.known()) == ([], ["them", "us"])
 
 
@@ -78,10 +78,10 @@ async def test_another_server_process_proves_no_death_at_first(
     frozen.tick(SETTINGS.grace)
     await rig.janitor.check()
     await rig.janitor.check()
-    assert rig.settled == []
+    assert rig.adopted == []
     frozen.tick(SETTINGS.grace)
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 async def test_a_young_server_proves_nothing(rig: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
@@ -89,10 +89,10 @@ async def test_a_young_server_proves_nothing(rig: JanitorRig, frozen: FrozenDate
     await die(rig, frozen)
     rig.uptime = 180
     await rig.janitor.check()
-    assert rig.settled == []
+    assert rig.adopted == []
     frozen.tick(SETTINGS.grace)
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
@@ -104,20 +104,20 @@ async def test_an_error_of_redis_proves_no_death_for_a_heartbeat_ttl(
     for _ in range(3):
         await rig.janitor.check()
         frozen.tick(29.9)
-    assert rig.settled == []
+    assert rig.adopted == []
     frozen.tick(0.3)
     await die(rig, frozen)
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 async def test_trouble_in_the_middle_of_a_round_spares_the_rest(
     rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await rig.know("others")
-    rig.on_settle = lambda _: rig.janitor.trouble()
+    rig.on_adopt = lambda _: rig.janitor.trouble()
     await die(rig, frozen)
     await rig.janitor.check()
-    assert len(rig.settled) == 1
+    assert len(rig.adopted) == 1
 
 
 # What becomes of the dead
@@ -130,22 +130,22 @@ async def test_dead_instances_are_adopted_again_while_entries_come(
     for _ in range(3):
         frozen.tick(SETTINGS.interval)
         await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
     await rig.client.xadd(KEYS.outbound("them"), {"command_id": "late"})
     for _ in range(2):
         frozen.tick(SETTINGS.interval)
         await rig.janitor.check()
-    assert rig.settled == ["them"] * 3
+    assert rig.adopted == ["them"] * 3
 
 
-async def test_an_instance_that_lived_again_unseen_is_settled_again(
+async def test_an_instance_that_restarted_unseen_is_adopted_again(
     rig: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     await die(rig, frozen)
     frozen.tick(1)
     await rig.know("them")
     await rig.janitor.check()
-    assert rig.settled == ["them"] * 2
+    assert rig.adopted == ["them"] * 2
 
 
 async def test_an_instance_older_than_the_retention_is_forgotten(
@@ -167,10 +167,10 @@ async def test_an_old_instance_alive_or_with_entries_stays_listed(
 ) -> None:
     await rig.know("living")
     frozen.tick(2 * SETTINGS.retention)
-    await rig.beat("living")
+    await rig.renew_heartbeat("living")
     await rig.client.xadd(KEYS.outbound("them"), {"command_id": "c1"})
     await die(rig, frozen)
-    assert (rig.settled, await rig.known()) == (["them"], ["living", "them", "us"])
+    assert (rig.adopted, await rig.known()) == (["them"], ["living", "them", "us"])
 
 
 @pytest.mark.parametrize("event", ["a command comes", "it starts"])
@@ -191,7 +191,7 @@ async def test_what_happens_at_the_last_moment_keeps_an_instance_known(
 
     monkeypatch.setattr(rig.client, "execute_command", meddle)
     await die(rig, frozen)
-    assert (rig.settled, await rig.known()) == (["them"], ["them", "us"])
+    assert (rig.adopted, await rig.known()) == (["them"], ["them", "us"])
     assert await rig.client.xlen(KEYS.outbound("them")) == (event == "a command comes")
 
 
@@ -206,11 +206,11 @@ async def test_an_invalid_start_time_does_no_harm(rig: JanitorRig, frozen: Froze
 async def beating(fake_redis: Redis, frozen: FrozenDateTimeFactory) -> JanitorRig:
     beating = JanitorRig(fake_redis)
     await beating.know("us", "them")
-    await beating.beat("us")
+    await beating.renew_heartbeat("us")
     return beating
 
 
-async def settle(beating: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
+async def adopt(beating: JanitorRig, frozen: FrozenDateTimeFactory) -> None:
     """`them` is missed twice, a grace apart."""
     await beating.janitor.check()
     frozen.tick(SETTINGS.grace)
@@ -221,33 +221,33 @@ async def test_an_instance_back_after_adoption_is_adopted_again(
     beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
     """It is the same start of it, and its stream is empty, but it may hold devices again."""
-    await settle(beating, frozen)
-    await beating.beat("them")
+    await adopt(beating, frozen)
+    await beating.renew_heartbeat("them")
     await beating.janitor.check()
     await beating.client.delete(KEYS.heartbeat("them"))
-    await settle(beating, frozen)
-    assert beating.settled == ["them", "them"]
+    await adopt(beating, frozen)
+    assert beating.adopted == ["them", "them"]
 
 
 async def test_after_an_error_an_adopted_instance_is_adopted_again(
     beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    await settle(beating, frozen)
+    await adopt(beating, frozen)
     beating.janitor.trouble()
     frozen.tick(SETTINGS.heartbeat_ttl)
-    await settle(beating, frozen)
-    assert beating.settled == ["them", "them"]
+    await adopt(beating, frozen)
+    assert beating.adopted == ["them", "them"]
 
 
 async def test_an_adoption_during_errors_does_not_count(
     beating: JanitorRig, frozen: FrozenDateTimeFactory
 ) -> None:
-    beating.on_settle = lambda _: beating.janitor.trouble()
-    await settle(beating, frozen)
-    beating.on_settle = lambda _: None
+    beating.on_adopt = lambda _: beating.janitor.trouble()
+    await adopt(beating, frozen)
+    beating.on_adopt = lambda _: None
     frozen.tick(SETTINGS.heartbeat_ttl)
-    await settle(beating, frozen)
-    assert beating.settled == ["them", "them"]
+    await adopt(beating, frozen)
+    assert beating.adopted == ["them", "them"]
 
 
 async def test_an_instance_listed_again_is_suspected_anew(
@@ -259,7 +259,7 @@ async def test_an_instance_listed_again_is_suspected_anew(
     await beating.janitor.check()
     await beating.know("them")
     await beating.janitor.check()
-    assert beating.settled == []
+    assert beating.adopted == []
 
 
 @pytest.mark.parametrize("error", [StoreRefused("WRONGTYPE"), CallFailed("gone"), None])

@@ -43,7 +43,7 @@ async def test_the_end_of_a_grace_does_not_wait_for_the_interval(fake_redis: Red
     rig = await start(fake_redis, interval=NEVER, grace=0.01)
     await rig.janitor.check()
     async with running(rig):
-        await rig.until(lambda: rig.settled == ["them"])
+        await rig.until(lambda: rig.adopted == ["them"])
 
 
 async def test_it_checks_and_trims_every_interval(fake_redis: Redis) -> None:
@@ -52,7 +52,7 @@ async def test_it_checks_and_trims_every_interval(fake_redis: Redis) -> None:
         await fake_redis.xadd(KEYS.responses, {"n": str(number)})
     await fake_redis.xgroup_create(KEYS.responses, "group", "0")
     async with running(rig):
-        await rig.until(lambda: bool(rig.settled and rig.trimmed))
+        await rig.until(lambda: bool(rig.adopted and rig.trimmed))
     assert rig.errors == []
 
 
@@ -71,7 +71,7 @@ async def test_rounds_during_an_outage_are_reported_and_continue(
     async with running(rig):
         await rig.until(lambda: len(rig.errors) > 3)
         fake_server.connected = True
-        await rig.until(lambda: rig.settled == ["them"])
+        await rig.until(lambda: rig.adopted == ["them"])
 
 
 async def test_a_failed_check_does_not_prevent_trimming(fake_redis: Redis) -> None:
@@ -86,7 +86,7 @@ async def test_a_failed_check_does_not_prevent_trimming(fake_redis: Redis) -> No
 
 
 @pytest.mark.parametrize(
-    "fate", ["settled", "not settled", "not settled for now", "forgotten", "forgotten by another"]
+    "fate", ["adopted", "not adopted", "not adopted for now", "forgotten", "forgotten by another"]
 )
 async def test_adopted_instances_cause_no_extra_rounds(
     rig: JanitorRig, frozen: FrozenDateTimeFactory, fate: str
@@ -97,7 +97,7 @@ async def test_adopted_instances_cause_no_extra_rounds(
     def be_troubled(_: str) -> None:
         rig.janitor.trouble()
 
-    rig.on_settle = {"not settled": refuse, "not settled for now": be_troubled}.get(fate, lambda _: None)
+    rig.on_adopt = {"not adopted": refuse, "not adopted for now": be_troubled}.get(fate, lambda _: None)
     if fate == "forgotten":
         await rig.client.hset(KEYS.instances, "them", "1")
     await die(rig, frozen)
@@ -115,9 +115,9 @@ async def test_adopted_instances_cause_no_extra_rounds(
 async def test_without_a_grace_a_heartbeat_still_has_to_be_missing_twice(fake_redis: Redis) -> None:
     rig = await start(fake_redis, grace=0)
     await rig.janitor.check()
-    assert rig.settled == []
+    assert rig.adopted == []
     await rig.janitor.check()
-    assert rig.settled == ["them"]
+    assert rig.adopted == ["them"]
 
 
 # Errors
@@ -133,11 +133,11 @@ async def test_one_adoption_that_fails_does_not_hold_up_the_others(
         if instance_id == "them":
             raise error
 
-    rig.on_settle = refuse
+    rig.on_adopt = refuse
     await die(rig, frozen)
-    assert (sorted(rig.settled), rig.errors) == (["others", "them"], [error])
+    assert (sorted(rig.adopted), rig.errors) == (["others", "them"], [error])
     await rig.janitor.check()
-    assert sorted(rig.settled) == ["others", "them", "them"]
+    assert sorted(rig.adopted) == ["others", "them", "them"]
 
 
 async def test_an_error_that_passes_by_waiting_ends_the_round(
@@ -148,10 +148,10 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
     def refuse(_: str) -> None:
         raise CallFailed
 
-    rig.on_settle = refuse
+    rig.on_adopt = refuse
     with pytest.raises(CallFailed):
         await die(rig, frozen)
-    assert len(rig.settled) == 1
+    assert len(rig.adopted) == 1
 
 
 # Trimming
@@ -191,4 +191,4 @@ async def test_the_next_round_is_at_the_end_of_the_first_grace(
     assert house.janitor._due_times() == [start + SETTINGS.grace]
     frozen.tick(timedelta(seconds=SETTINGS.grace))
     await house.janitor.check()
-    assert (house.settled, house.janitor._due_times()) == (["gone"], [])
+    assert (house.adopted, house.janitor._due_times()) == (["gone"], [])

@@ -11,7 +11,7 @@ from store.client.url import Address
 from store.keys import Keys
 
 KEYS = Keys()
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 HERE = ("127.0.0.1", 1)
 
 
@@ -44,7 +44,7 @@ async def test_a_cancelled_search_does_not_end_that_of_others() -> None:
     one.cancel()
     await asyncio.wait([one])
     locator.answered.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         assert await other == HERE
     assert locator.asked == 1
 
@@ -57,7 +57,7 @@ async def test_a_search_has_ended_when_its_clients_are_closed() -> None:
         await asyncio.sleep(0)
     assert not closed.done()
     locator.answered.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await closed
     assert search.done()
 

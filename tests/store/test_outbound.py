@@ -80,8 +80,8 @@ class Server:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is tried again at once."""
+def immediate_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed read is retried at once."""
     monkeypatch.setattr(outbound, "_FIRST_BACKOFF", 0.001)
 
 

@@ -14,7 +14,7 @@ from store.streams import outbound
 from store.streams.outbound import OutboundReader
 
 KEYS = Keys()
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 
 
 def reader_of(client: Redis, errors: list[Exception], **given: Any) -> OutboundReader:
@@ -46,7 +46,7 @@ async def test_the_waits_of_a_reader_grow_to_the_longest(
 async def test_a_pause_of_a_reader_ends_with_a_stop(fake_redis: Redis) -> None:
     reader = reader_of(fake_redis, [])
     reader.stop()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await reader._pause(3600.0)
 
 

@@ -32,7 +32,7 @@ class Clock:
 
 
 def watch(clock: Clock, *, forced: bool = False, gone: bool = False) -> Watch:
-    """A process that beats every 5 s and wants the id."""
+    """A process with a heartbeat every 5 s that wants the id."""
     own = Holder("own", interval=5.0)
     return Watch("gw-1", lambda: own, forced=forced, is_gone=lambda _: gone, monotonic=clock)
 

@@ -72,7 +72,7 @@ async def entry(client: Redis, imei: str = IMEI) -> tuple[bytes | None, bytes | 
     return await client.hget(KEYS.registry, imei), await client.hget(KEYS.sessions, imei)
 
 
-async def beat(client: Redis, instance: str) -> None:
+async def renew_heartbeat(client: Redis, instance: str) -> None:
     await client.set(KEYS.heartbeat(instance), "1")
 
 

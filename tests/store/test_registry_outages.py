@@ -16,7 +16,7 @@ from fsm.registration import Registered, RegisterResult
 from store.fleet.registry import BATCH, Registrar
 from tests.store.test_registry import IMEI, KEYS, Gateway, entry
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
@@ -84,7 +84,7 @@ async def test_a_registration_lists_the_instance_after_a_data_loss(
 
 @pytest.mark.parametrize("owned", [True, False])
 async def test_a_late_registration_is_a_new_sign_of_life(fake_redis: Redis, owned: bool) -> None:
-    """It was held up until its process was dead and settled."""
+    """It was delayed until its process was dead and adopted."""
     await fake_redis.hset(KEYS.instances, "gw-1", "7")
     if owned:
         await fake_redis.set(KEYS.boot("gw-1"), "boot of gw-1")
@@ -142,7 +142,7 @@ async def test_a_cancelled_wait_ends_no_registration(registrar: Registrar, fake_
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
-    assert await registrar.unregister_all([("1", "s-1")], PATIENCE) == 0
+    assert await registrar.unregister_all([("1", "s-1")], TIME_LIMIT) == 0
     assert await fake_redis.exists(KEYS.registry) == 0
 
 
@@ -153,7 +153,7 @@ async def test_a_redis_that_does_not_answer_is_waited_for_only_so_long(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(registrar, "_script", hang)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         assert await registrar.unregister_all([("1", "s-1"), ("2", "s-2")], 0.01) == 2
 
 
@@ -161,7 +161,7 @@ async def test_a_registrar_that_has_nothing_to_do_stops_at_once(registrar: Regis
     task = spawn(registrar.run())
     await asyncio.sleep(0)
     registrar.stop()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await task
 
 

@@ -23,9 +23,9 @@ NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances, KEYS.holder(
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-async def call(client: Redis, act: str, boot: str, seen: str = "", beat: str | None = None) -> Any:
+async def call(client: Redis, act: str, boot: str, seen: str = "", heartbeat: str | None = None) -> Any:
     """One call of the script, as a process with this boot id makes it that has seen the last heartbeat."""
-    last = await client.get(KEYS.heartbeat("gw-1")) or b"" if beat is None else beat
+    last = await client.get(KEYS.heartbeat("gw-1")) or b"" if heartbeat is None else heartbeat
     arguments = [act, "gw-1", boot, "EX", 90, seen, last, "boot", boot]
     return await Script("heartbeat.lua")(client, NAMES, arguments)
 
@@ -58,7 +58,7 @@ async def test_a_takeover_fails_if_the_owner_renewed_its_heartbeat(
     fake_redis: Redis,
 ) -> None:
     await call(fake_redis, "take_over", "boot 1")
-    assert await call(fake_redis, "take_over", "boot 2", seen="boot 1", beat="1") == b"CHANGED"
+    assert await call(fake_redis, "take_over", "boot 2", seen="boot 1", heartbeat="1") == b"CHANGED"
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
 
 
@@ -87,7 +87,7 @@ async def test_a_failed_heartbeat_is_not_the_last(
         "boot 1",
         0.001,
         90,
-        on_renewed=lambda _: told.put_nowait("beat"),
+        on_renewed=lambda _: told.put_nowait("heartbeat"),
         on_failure=lambda _: told.put_nowait("failure"),
         on_fenced=lambda: told.put_nowait("fenced"),
     )

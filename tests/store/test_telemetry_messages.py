@@ -69,7 +69,7 @@ async def test_refused_messages_are_dropped_and_records_go_on(
 async def test_a_call_refused_for_its_messages_costs_no_record(
     rig: TelemetryRig, fake_redis: Redis, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An access rule judges a call by the keys it names, before anything of it is done."""
+    """An access rule checks the keys of a call before any of it is carried out."""
     allowed = False
     calls: list[tuple[int, ...]] = []
     script = rig.telemetry._kept.call

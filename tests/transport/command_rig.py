@@ -1,6 +1,6 @@
 """The command side of one instance, with a ledger in memory, fake connections and a frozen clock.
 
-A test decides when a move is committed (`FakeLedger.settle`), what the ledger answers (`FakeLedger.refuse`),
+A test decides when a move is committed (`FakeLedger.commit`), what the ledger answers (`FakeLedger.refuse`),
 and what time it is (`CommandRig.at`). `CommandRig.audit` checks what must be true of every history.
 """
 
@@ -165,7 +165,7 @@ class CommandRig:
         link.between_frames = True
         self.dispatcher.quiet(link)
 
-    def hang_up(self, link: FakeLink) -> None:
+    def disconnect(self, link: FakeLink) -> None:
         """The device closes its connection."""
         link.close(DEVICE_CLOSED)
 

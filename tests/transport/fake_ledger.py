@@ -74,7 +74,7 @@ class _Refusal:
 
 
 class FakeLedger:
-    """`LedgerPort` in memory; nothing happens before `settle`."""
+    """`LedgerPort` in memory; nothing happens before `commit`."""
 
     def __init__(self) -> None:
         self.healthy = True
@@ -120,7 +120,7 @@ class FakeLedger:
 
         self._refusals.append(_Refusal(status, times, fits, result))
 
-    def settle(self, moves: int | None = None) -> None:
+    def commit(self, moves: int | None = None) -> None:
         """Commit `moves` moves, or all there are and all that follow from them, one after the other."""
         while self._queue and moves != 0:
             move = self._queue.popleft()

@@ -1,4 +1,4 @@
-"""How the Redis side of a gateway is put together: who owns what, who is patient, and who is told."""
+"""How the Redis side of a gateway is built: owners, time-outs and callbacks."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ async def test_an_adopter_moves_only_while_it_owns_its_own_id(
             pass
 
         async def adopt(self) -> None:
-            made.append({"settled": True})
+            made.append({"adopted": True})
 
     monkeypatch.setattr(backends, "Ledger", ledger)
     monkeypatch.setattr(backends, "Adoption", Adoption)
     await gateway.backend._adopt("gw-2")
-    given, settled = made
-    assert (given["dead"], given["owns"](), settled) == ("gw-2", False, {"settled": True})
+    given, adopted = made
+    assert (given["dead"], given["owns"](), adopted) == ("gw-2", False, {"adopted": True})
     given["on_fenced"]()
     assert gateway.exit_status == EXIT_FENCED
 
 
 def test_reader_and_telemetry_clients_have_longer_timeouts(gateway: Gateway) -> None:
     clients = gateway.backend.clients
-    patience = {
+    timeouts = {
         name: client.connection_pool.connection_kwargs["socket_timeout"] for name, client in clients.items()
     }
-    usual = patience["ledger"]
-    assert patience["reader"] == backends.BLOCK_MS / 1000 + READER_MARGIN
-    assert patience["telemetry"] > 2 * usual
-    assert {patience[name] for name in patience.keys() - {"reader", "telemetry"}} == {usual}
+    usual = timeouts["ledger"]
+    assert timeouts["reader"] == backends.BLOCK_MS / 1000 + READER_MARGIN
+    assert timeouts["telemetry"] > 2 * usual
+    assert {timeouts[name] for name in timeouts.keys() - {"reader", "telemetry"}} == {usual}
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,10 @@ async def test_frames_stored_after_the_end_free_their_room(connections: Connecti
 async def test_a_full_backlog_pauses_all_devices(connections: ConnectionRig) -> None:
     device, its = connections.ready()
     _, silent = connections.ready(OTHER)
-    _, stranger = connections.accept()
+    _, unidentified = connections.accept()
     connections.context.backlog.bytes = LIMIT
     device.data_received(FRAME)
-    assert [one.paused for one in (its, silent, stranger)] == [True] * 3
+    assert [one.paused for one in (its, silent, unidentified)] == [True] * 3
     _, newcomer = connections.accept()
     assert newcomer.paused
 
@@ -210,11 +210,11 @@ async def test_few_connections_resume_in_each_turn_of_the_loop(connections: Conn
 async def test_one_turn_in_four_is_for_unacknowledged_devices(connections: ConnectionRig) -> None:
     for number in range(12):
         connections.ready(f"35209308145{number:04}")
-    strangers = [connections.accept()[1] for _ in range(12)]
+    unidentified = [connections.accept()[1] for _ in range(12)]
     fill(connections)
     connections.context.backlog.bytes = LIMIT - 8 * READ_COST
     connections.context.backpressure.progress()
-    assert sum(not one.paused for one in strangers) == 2
+    assert sum(not one.paused for one in unidentified) == 2
     assert connections.context.backpressure.waiting == 24 - 8
 
 

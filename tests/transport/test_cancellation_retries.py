@@ -24,7 +24,7 @@ async def test_a_cancel_that_is_being_answered_is_not_taken_again(commands: Comm
     for _ in range(3):
         await asyncio.sleep(0)
     assert commands.ledger.depth == 1
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), commands.notes()) == (["failed cancelled not_sent"], [])
 
 
@@ -35,9 +35,9 @@ async def test_a_cancel_of_a_forgotten_command_finds_it_unknown(commands: Comman
         await asyncio.sleep(0)
     commands.ledger.lose_rows()
     for _ in range(5):
-        commands.ledger.settle()
+        commands.ledger.commit()
         await asyncio.sleep(0)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.notes() == [("cancel_rejected", "c-1", "unknown")]
 
 
@@ -48,9 +48,9 @@ async def test_a_failed_cancel_is_carried_out_when_read_again(commands: CommandR
     for _ in range(2):
         for _ in range(3):
             await asyncio.sleep(0)
-        commands.ledger.settle()
+        commands.ledger.commit()
         commands.read(cancel, fresh=False)
     for _ in range(3):
         await asyncio.sleep(0)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed cancelled not_sent"]

@@ -181,5 +181,5 @@ async def test_a_half_closed_connection_owed_nothing_is_closed(frozen: FrozenDat
     connections = ConnectionRig(frozen)
     connection, _ = connections.ready()
     assert not connection.eof_received()
-    stranger, _ = connections.accept()
-    assert not stranger.eof_received()
+    unidentified, _ = connections.accept()
+    assert not unidentified.eof_received()

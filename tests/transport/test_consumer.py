@@ -30,9 +30,9 @@ def test_an_entry_in_hand_says_nothing_new(commands: CommandRig) -> None:
     commands.connect(ready=False)
     commands.ask()
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent"]
 
 
@@ -40,7 +40,7 @@ def test_a_queued_command_of_an_earlier_process_goes_on(commands: CommandRig) ->
     link = commands.connect()
     left_behind(commands, "c-1", "queued", 1)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["sent maybe_sent"]
     assert link.texts == ["c-1"]
 
@@ -49,10 +49,10 @@ def test_an_earlier_queued_command_waits_for_its_device(commands: CommandRig) ->
     left_behind(commands, "c-1", "queued", 1)
     commands.at(61)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), commands.dispatcher.offline.count(IMEI)) == ([], 1)
     link = commands.connect()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
 
 
@@ -60,7 +60,7 @@ def test_an_earlier_sent_command_is_never_written_again(commands: CommandRig) ->
     link = commands.connect()
     entry = left_behind(commands, "c-1", "sent", 2)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed gateway_restart maybe_sent"]
     assert (link.texts, entry in commands.ledger.stream) == ([], False)
 
@@ -73,10 +73,10 @@ def test_a_command_in_a_state_of_another_version_is_left_alone(
     entry = left_behind(commands, "c-1", "parked", 2, **fields)
     for _ in range(2):
         commands.redeliver()
-        commands.ledger.settle()
+        commands.ledger.commit()
     assert (commands.life(), link.texts, entry in commands.ledger.stream) == ([], [], True)
     commands.ask("c-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-2"]
 
 
@@ -84,19 +84,19 @@ def test_a_sent_command_in_a_new_entry_is_not_written(commands: CommandRig) -> N
     """After XGROUP DESTROY, old entries are delivered as if for the first time."""
     link = commands.connect()
     commands.read(left_behind(commands, "c-1", "sent", 2))
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == []
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed gateway_restart maybe_sent"]
 
 
 def test_a_queued_command_in_a_new_entry_goes_on(commands: CommandRig) -> None:
     link = commands.connect()
     commands.read(left_behind(commands, "c-1", "queued", 1))
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["sent maybe_sent", "responded answered"]
 
 
@@ -104,7 +104,7 @@ def test_the_entry_of_an_ended_command_is_removed(commands: CommandRig) -> None:
     commands.connect()
     entry = left_behind(commands, "c-1", "failed", 2)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), entry in commands.ledger.stream) == ([], False)
     assert len(commands.dispatcher.entries) == 0
 
@@ -113,7 +113,7 @@ def test_an_expired_command_of_an_earlier_process_expires(commands: CommandRig) 
     left_behind(commands, "c-1", "queued", 1)
     commands.at(300)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["timeout expired not_sent"]
 
 
@@ -131,7 +131,7 @@ def test_a_command_beyond_the_present_limits_still_ends(
     commands = make_commands(max_payload=4)
     entry = left_behind(commands, "c-1", state, seq, payload="too long")
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), entry in commands.ledger.stream) == (verdict, False)
 
 
@@ -139,11 +139,11 @@ def test_a_command_id_that_is_used_again_is_ignored(commands: CommandRig) -> Non
     link = commands.connect()
     commands.ask()
     again = commands.ask(payload="another text")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     late = commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert commands.notes() == [("duplicate_ignored", "c-1", "")] * 2
@@ -154,12 +154,12 @@ def test_a_command_id_that_is_used_again_is_ignored(commands: CommandRig) -> Non
 def test_a_duplicate_does_not_hold_up_the_line(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask("a")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ask("a")
     commands.ask("b")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["a", "b"]
 
 
@@ -171,7 +171,7 @@ def test_a_line_that_is_full_refuses(make_commands: MakeCommands) -> None:
     commands.connect()
     for name in "abcd":
         commands.ask(name)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("c") == ["queued not_sent"]
     assert commands.life("d") == ["failed queue_full not_sent"]
     assert [entry.outbound_id for entry in commands.ledger.stream] == sorted(
@@ -184,14 +184,14 @@ def test_a_line_for_an_absent_device_is_as_long(make_commands: MakeCommands) -> 
     commands = make_commands(queue_limit=2)
     for name in "abc":
         commands.ask(name)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("c") == ["failed queue_full not_sent"]
 
 
 def test_an_entry_that_expired_on_the_way_is_ended_at_once(commands: CommandRig) -> None:
     commands.connect()
     entry = commands.ask(expires_at="2025-12-31T23:59:59Z")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), entry in commands.ledger.stream) == (["timeout expired not_sent"], False)
 
 
@@ -211,7 +211,7 @@ def test_a_bad_entry_ends_as_invalid_and_the_next_is_served(
     link = commands.connect()
     entry = commands.ask("bad", **fields)
     commands.ask("good")
-    commands.ledger.settle()
+    commands.ledger.commit()
     [event] = commands.ledger.events("bad")
     assert (event.state, event.reason, event.detail) == ("failed", "invalid_command", detail)
     assert (event.outbound_id, event.instance_id) == (entry.outbound_id, US)
@@ -224,7 +224,7 @@ def test_an_entry_without_an_id_is_a_dead_letter(commands: CommandRig) -> None:
     entry = commands.ask("no such id!")
     commands.ask("good")
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     [letter] = commands.ledger.deadletters
     assert letter["error"].startswith("command_id: ")
     assert letter["command_id"] == "no such id!"
@@ -234,7 +234,7 @@ def test_an_entry_without_an_id_is_a_dead_letter(commands: CommandRig) -> None:
 
 def test_an_entry_of_thousands_of_fields_is_cut(commands: CommandRig) -> None:
     commands.ask("!", **{f"field_{number}": "x" for number in range(5000)})
-    commands.ledger.settle()
+    commands.ledger.commit()
     [letter] = commands.ledger.deadletters
     assert (len(letter), letter["cut"]) == (FIELDS_KEPT + 2, "1"), "the fields kept, error and cut"
 
@@ -242,7 +242,7 @@ def test_an_entry_of_thousands_of_fields_is_cut(commands: CommandRig) -> None:
 def test_a_bad_entry_without_ledger_is_a_dead_letter(commands: CommandRig) -> None:
     commands.ledger.refuse(Status.ERROR, "failed", detail="WRONGTYPE")
     entry = commands.ask(imei="123")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed invalid_command not_sent"]
     assert commands.ledger.deadletters[0]["error"] == "imei: is not 15 digits; WRONGTYPE"
     assert entry not in commands.ledger.stream
@@ -254,7 +254,7 @@ def test_what_is_not_answered_yet_is_not_answered_twice(commands: CommandRig) ->
     commands.redeliver()
     assert commands.ledger.depth == 2
     commands.ledger.refuse(Status.FENCED, wanted=Discard)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.redeliver()
     assert commands.ledger.depth == 1
 
@@ -268,13 +268,13 @@ def test_above_the_limit_nothing_new_is_read_until_a_tenth_is_free(make_commands
     for number in range(10):
         assert commands.dispatcher.may_read()
         commands.ask(f"c-{number}")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert not commands.dispatcher.may_read()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert not commands.dispatcher.may_read()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.dispatcher.may_read()
 
 
@@ -289,13 +289,13 @@ def test_the_clock_of_redis_is_followed(commands: CommandRig) -> None:
     commands.connect()
     commands.ledger.set_clock_ahead(3_600_000)
     commands.ask("a")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ask("b")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("b") == ["timeout expired not_sent"]
 
 
 def test_a_moved_command_keeps_its_first_accepted_time(commands: CommandRig) -> None:
     commands.ask(hops="2", accepted_at="1767220000000")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.ledger.rows["c-1"].accepted_at == 1_767_220_000_000

@@ -17,7 +17,7 @@ def stale(commands: CommandRig, entry: Entry, command_id: str) -> None:
     """A reply that the server had made ready before the entry was removed comes in after that."""
     fields = {b"command_id": command_id.encode(), b"imei": IMEI.encode(), b"payload": command_id.encode()}
     commands.dispatcher.receive([(entry.outbound_id, fields)], False)
-    commands.ledger.settle()
+    commands.ledger.commit()
 
 
 def test_a_command_refused_by_a_full_queue_stays_refused(make_commands: MakeCommands) -> None:
@@ -25,11 +25,11 @@ def test_a_command_refused_by_a_full_queue_stays_refused(make_commands: MakeComm
     link = commands.connect(ready=False)
     commands.ask("a")
     refused = commands.ask("b")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     stale(commands, refused, "b")
     assert link.texts == ["a"]
     assert commands.life("b") == ["failed queue_full not_sent"]
@@ -39,7 +39,7 @@ def test_a_command_refused_by_a_full_queue_stays_refused(make_commands: MakeComm
 def test_a_command_refused_without_device_stays_refused(commands: CommandRig) -> None:
     commands.at(61)
     refused = commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     link = commands.connect()
     stale(commands, refused, "c-1")
     assert link.texts == []
@@ -56,7 +56,7 @@ def test_a_begin_whose_reply_was_lost_is_still_believed(commands: CommandRig, mo
         assert [commands.ledger._carry_out(move).status for move in (opened, sent)] == [Status.OK] * 2
     else:
         commands.ledger.lose_reply()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (link.texts, commands.life()) == (["c-1"], ["queued not_sent", "sent maybe_sent"])
 
 
@@ -68,7 +68,7 @@ def test_a_redelivery_reads_the_ledger_first(commands: CommandRig) -> None:
     link = commands.connect()
     commands.redeliver()
     assert commands.ledger.depth == 1
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life(), link.texts) == (["failed gateway_restart maybe_sent"], [])
 
 
@@ -86,6 +86,6 @@ def test_an_entry_of_an_ended_command_is_removed(
     commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
     link = commands.connect()
     commands.read(entry, fresh=fresh)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (link.texts, commands.ledger.log) == ([], [])
     assert commands.ledger.stream == {}

@@ -15,9 +15,9 @@ def _unsolicited(commands: CommandRig, message: Message, **fields: str) -> None:
     link = commands.connect()
     commands.ask(**fields)
     commands.ask("next")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.answer(link, message)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life()[-1], link.texts) == ("sent maybe_sent", ["c-1"])
 
 
@@ -52,27 +52,27 @@ def test_an_unsolicited_answer_does_not_clear_a_taint(commands: CommandRig) -> N
     link = commands.connect()
     commands.ask(codec="14")
     commands.ask("next")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(30)
     commands.answer(link, "codec 12")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (link.tainted, link.texts) == (True, ["c-1"])
 
 
 def test_a_second_answer_is_unsolicited(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link, "first")
     commands.answer(link, "second")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.ledger.events("c-1")[-1].response == "first"
     assert commands.notes() == [("unsolicited_response", "", "second")]
 
 
 def test_an_answer_before_any_command_is_unsolicited(commands: CommandRig) -> None:
     commands.answer(commands.connect(), "hello")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.notes() == [("unsolicited_response", "", "hello")]
 
 
@@ -80,7 +80,7 @@ def test_an_answer_while_sent_is_committed_is_unsolicited(commands: CommandRig) 
     link = commands.connect()
     commands.ask()
     commands.answer(link, "too early")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "sent maybe_sent"
     assert commands.notes() == [("unsolicited_response", "", "too early")]
 
@@ -88,9 +88,9 @@ def test_an_answer_while_sent_is_committed_is_unsolicited(commands: CommandRig) 
 def test_a_codec_14_answer_with_the_devices_imei_is_the_answer(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask(codec="14")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link, "", codec=CODEC_14)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "responded answered"
     assert commands.ledger.events("c-1")[-1].response == ""
 
@@ -99,9 +99,9 @@ def test_a_nack_fails_the_command_and_frees_the_slot(commands: CommandRig) -> No
     link = commands.connect()
     commands.ask(codec="14")
     commands.ask("next", codec="14")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.nack(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed nack answered"
     assert link.texts == ["c-1", "next"]
 
@@ -109,10 +109,10 @@ def test_a_nack_fails_the_command_and_frees_the_slot(commands: CommandRig) -> No
 def test_a_late_nack_clears_the_taint(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask(codec="14")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(30)
     commands.nack(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert not link.tainted
     assert [note[:2] for note in commands.notes()] == [("late_response", "c-1")]
 
@@ -133,9 +133,9 @@ def test_an_answer_is_published_as_text_or_hex_and_cut(
 ) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link, answer)
-    commands.ledger.settle()
+    commands.ledger.commit()
     event = commands.ledger.events("c-1")[-1]
     assert (event.response, event.response_hex, event.truncated) == (text, hexadecimal, truncated)
 
@@ -156,7 +156,7 @@ def test_thirty_unsolicited_answers_a_minute_are_published(commands: CommandRig)
         for _ in range(UNSOLICITED_LIMIT + 5 if second else 10):
             commands.answer(talker, str(second))
     commands.answer(other, "me too")
-    commands.ledger.settle()
+    commands.ledger.commit()
     texts = [text for _, _, text in commands.notes()]
     assert {second: texts.count(str(second)) for second in told} == told
     assert texts[-1] == "me too"
@@ -171,7 +171,7 @@ def test_with_a_full_ledger_queue_unsolicited_are_only_counted(commands: Command
     commands.answer(link, "hello")
     assert commands.ledger.depth == BACKLOG + 1
     assert _counted(commands, "command_notes_suppressed_total") == 1
-    commands.ledger.settle(1)
+    commands.ledger.commit(1)
     commands.answer(link, "there is room")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.notes() == [("unsolicited_response", "", "there is room")]

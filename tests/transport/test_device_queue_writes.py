@@ -26,7 +26,7 @@ def committed(commands: CommandRig, **fields: str) -> FakeLink:
     link = commands.connect()
     commands.ask(**fields)
     commands.frame_begins(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life()[-1], link.texts) == ("sent maybe_sent", [])
     return link
 
@@ -53,7 +53,7 @@ def test_an_expired_command_is_not_written_before_a_sweep(
     link = committed(commands, expires_at=soon())
     frozen.tick(timedelta(seconds=1))
     commands.frame_acked(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == []
     assert commands.life()[-1] == "timeout expired not_sent"
 
@@ -65,7 +65,7 @@ def test_a_late_commit_is_withdrawn_before_a_sweep(
     commands.ask(expires_at=soon())
     commands.frame_begins(link)
     frozen.tick(timedelta(seconds=1))
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "timeout expired not_sent"
 
 
@@ -76,7 +76,7 @@ def test_nothing_begins_while_the_first_is_being_accepted(commands: CommandRig) 
     commands.frame_acked(link)
     queue = commands.dispatcher._queues.queue_of(link).writes
     assert (queue.slot, [in_flight.request.command_id for in_flight in queue.waiting]) == (None, ["c-1"])
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
 
 
@@ -84,16 +84,16 @@ def test_the_first_reply_of_the_ledger_sets_the_time(commands: CommandRig) -> No
     commands.connect(ready=False)
     commands.ledger.set_clock_ahead(10_000)
     commands.ask()
-    commands.ledger.settle(1)
+    commands.ledger.commit(1)
     assert commands.clock.now_ms() == now_ms() + 10_000
 
 
 def test_each_reply_of_the_ledger_sets_the_time(commands: CommandRig) -> None:
     commands.connect()
     commands.ask()
-    commands.ledger.settle(1)
+    commands.ledger.commit(1)
     commands.ledger.set_clock_ahead(10_000)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.clock.now_ms() == now_ms() + 10_000
 
 
@@ -101,21 +101,21 @@ def test_each_reply_of_the_ledger_sets_the_time(commands: CommandRig) -> None:
 def test_inputs_during_a_hand_over_are_handled_if_it_fails(commands: CommandRig, elsewhere: bool) -> None:
     """Only a command that is still ours can be called off here."""
     link = commands.connect()
-    commands.hang_up(link)
+    commands.disconnect(link)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     if elsewhere:
         commands.ledger.set_alive("gw-2")
     commands.dispatcher.held({IMEI: "gw-2"})
     cancel = commands.add(type="cancel")
     commands.read(cancel)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == ("queued not_sent" if elsewhere else "failed cancelled not_sent")
 
 
 def test_a_device_that_is_not_expected_any_more_is_forgotten(make_commands: MakeCommands) -> None:
     commands = make_commands(reconnect_grace=60.0)
-    commands.hang_up(commands.connect())
+    commands.disconnect(commands.connect())
     commands.at(59)
     assert commands.dispatcher.offline._left_at.keys() == {IMEI}
     commands.at(60)
@@ -126,14 +126,14 @@ def test_the_end_of_an_older_connection_leaves_the_newer(commands: CommandRig) -
     older = commands.connect()
     newer = FakeLink(commands.dispatcher, IMEI, "boot-b-ff")
     commands.dispatcher.arrived(newer)
-    commands.hang_up(older)
+    commands.disconnect(older)
     assert commands.dispatcher.links.get(IMEI) is newer
 
 
 def test_a_written_command_is_not_written_again(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.quiet(link)
     assert [command.payload for command in link.commands] == [b"c-1"]
 
@@ -142,9 +142,9 @@ def test_after_a_command_that_was_withdrawn_the_next_is_written(commands: Comman
     link = committed(commands, expires_at=soon())
     commands.at(1)
     commands.ask("c-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.frame_acked(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-2"]
 
 
@@ -152,9 +152,9 @@ def test_the_outcome_is_published_before_the_next_is_sent(commands: CommandRig) 
     link = commands.connect()
     commands.ask("a", response_timeout="1")
     commands.ask("b")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     told = [
         (event.command_id, event.state) for event in commands.ledger.log if isinstance(event, CommandEvent)
     ]

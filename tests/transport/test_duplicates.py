@@ -36,13 +36,13 @@ def moved_here(commands: CommandRig) -> None:
 def test_a_command_moved_here_while_restored_is_not_written(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     forget(commands)
     moved_here(commands)
     commands.answer(link)
-    commands.ledger.settle(1)  # it finds that it is lost
+    commands.ledger.commit(1)  # it finds that it is lost
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.ledger.stream == {}
 
@@ -50,27 +50,27 @@ def test_a_command_moved_here_while_restored_is_not_written(commands: CommandRig
 def test_a_forgotten_duplicate_after_the_outcome_is_not_written(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
     commands.ask()
-    commands.ledger.settle(1)
+    commands.ledger.commit(1)
     commands.ledger.lose_rows()
     commands.ledger.lose_log()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
 
 
 def test_a_command_refused_here_is_accepted_when_moved_here(commands: CommandRig) -> None:
     commands.at(61)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     forget(commands)
     link = commands.connect()
     moved_here(commands)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.ledger.stream == {}
 
@@ -122,16 +122,16 @@ def test_a_redelivery_while_restoring_keeps_the_connection(
 ) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     forget(commands)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(31)
     for _ in range(4):
         commands.redeliver()
         commands.ledger.call()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "timeout response_timeout maybe_sent"
     commands.at(62)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (len(commands.dispatcher.entries), link.close_reason) == (0, "")

@@ -28,9 +28,9 @@ def known(commands: CommandRig, *imeis: str) -> None:
 
 def told(commands: CommandRig, command_id: str = "c-1") -> list[str]:
     """The history of a command, with everything committed that is proposed until a second from now."""
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.sweep()
-    commands.ledger.settle()
+    commands.ledger.commit()
     return commands.life(command_id)
 
 
@@ -77,10 +77,10 @@ def test_commands_before_the_registry_is_read_wait_for_it(commands: CommandRig) 
 
 def test_a_device_connecting_during_the_recall_is_served(commands: CommandRig) -> None:
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     link = commands.connect()
     known(commands)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
 
 

@@ -132,7 +132,7 @@ def test_an_impossible_length_is_refused_before_its_body(length: int) -> None:
     assert not reader.partial
 
 
-def test_a_length_is_judged_again_once_the_codec_is_known() -> None:
+def test_a_length_is_checked_again_once_the_codec_is_known() -> None:
     reader = FrameReader()
     assert reader.feed(header(AVL_LIMIT + 1)) == []
     assert reader.fault is None

@@ -21,7 +21,7 @@ from transport.daemon import checkup, outages, recurring, signals
 from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
 from transport.tasks import Tasks
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 FAILED = "teltonika_task_failures_total"
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -37,7 +37,7 @@ async def test_a_task_that_keeps_failing_ends_the_process(
 
     monkeypatch.setattr(tasks_module, "PAUSES", (0.0, 0.0))
     gateway._tasks.start("sweep", fail)
-    assert await gateway._tasks.ended("sweep", PATIENCE)
+    assert await gateway._tasks.ended("sweep", TIME_LIMIT)
     assert (gateway.exit_status, gateway._stop.is_set()) == (EXIT_CRASHED, True)
     assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 3
 
@@ -52,7 +52,7 @@ async def test_a_task_that_failed_is_started_again(gateway: Gateway, monkeypatch
 
     monkeypatch.setattr(tasks_module, "PAUSES", (0.0, 0.0))
     gateway._tasks.start("sweep", fail_twice)
-    assert await gateway._tasks.ended("sweep", PATIENCE)
+    assert await gateway._tasks.ended("sweep", TIME_LIMIT)
     assert (len(starts), gateway._stop.is_set()) == (3, False)
     assert gateway.metrics.registry.get_sample_value(FAILED, {"task": "sweep"}) == 2
 
@@ -60,7 +60,7 @@ async def test_a_task_that_failed_is_started_again(gateway: Gateway, monkeypatch
 async def test_a_fenced_gateway_renews_no_heartbeat_while_stopping(
     gateway: Gateway, calls: CallRecorder
 ) -> None:
-    """Its reader asks who owns the id, and a beat would claim what has no visible owner."""
+    """Its reader asks who owns the id, and a heartbeat would claim what has no visible owner."""
     calls.record_async(gateway.backend.heartbeat, "_call")
     gateway.stop()
     gateway.backend.heartbeat.taken = True
@@ -164,25 +164,25 @@ async def test_one_of_many_like_errors_is_logged(
 
 
 async def test_the_end_of_an_outage_is_logged(gateway: Gateway, frozen: FrozenDateTimeFactory) -> None:
-    beat = gateway.backend.heartbeat._on_renewed
+    renew = gateway.backend.heartbeat._on_renewed
 
     def told() -> list[tuple[str, Any]]:
         return [(line["event"], line.get("after_s")) for line in lines]
 
     with capture_logs() as lines:
-        beat(1)
+        renew(1)
         gateway.backend.report("telemetry", StoreRefused("WRONGTYPE"))
-        beat(1)
+        renew(1)
         assert told() == [("redis_error", None)], "a server that says no is there"
         gateway.backend.report("ledger", CallFailed("refused"))
         frozen.tick(1.5)
         gateway.backend.report("ledger", CallFailed("refused"))
         frozen.tick(0.7)
-        beat(1)
+        renew(1)
         assert told()[1:] == [("redis_error", None)], "it is too early to say"
         frozen.tick(outages.QUIET)
-        beat(1)
-        beat(1)
+        renew(1)
+        renew(1)
         assert told()[2:] == [("redis_back", 2.2)]
         gateway.backend.report("ledger", CallFailed("refused"))
         assert told()[3:] == [("redis_error", None)], "the next outage is news"
@@ -229,7 +229,7 @@ async def test_a_heartbeat_registers_the_connected_devices(
     gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
     spawn(gateway._reconcile())
     gateway._on_renewed(1_767_225_600_000)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         assert await asked.get() == [("1", "s-1")]
 
 
@@ -272,11 +272,11 @@ async def test_after_a_missed_heartbeat_ownership_is_checked_first(
 ) -> None:
     asked: list[None] = []
 
-    async def beat() -> int | None:
+    async def renew() -> int | None:
         asked.append(None)
         return 1_767_225_600_000 if owner else None
 
-    monkeypatch.setattr(gateway.backend.heartbeat, "renew", beat)
+    monkeypatch.setattr(gateway.backend.heartbeat, "renew", renew)
     gateway.heartbeat_at = gateway.clock.monotonic() - slept
     assert await gateway._still_owns() is (owner or not asks)
     assert bool(asked) is asks

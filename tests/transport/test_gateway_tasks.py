@@ -19,7 +19,7 @@ from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
 from transport.tasks import Work
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 AWAY = CallFailed("refused")
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -86,7 +86,7 @@ async def test_each_heartbeat_registers_devices_without_a_count(
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_renewed(1_767_225_600_000)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIME_LIMIT):
             assert await asked.get() == [("1", "s-1")]
     assert (gateway.pending, gateway._heartbeat_renewed.is_set()) == (told, False)
 
@@ -105,7 +105,7 @@ async def test_a_registry_that_cannot_be_asked_is_asked_again(
     monkeypatch.setattr(recurring, "find_holders", look)
     calls.record(gateway.backend, "report")
     spawn(recurring.hand_over(gateway.dispatcher, gateway.backend))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await asked.acquire()
         await asked.acquire()
     assert calls.entries[0] == "report"
@@ -130,7 +130,7 @@ async def test_a_sweep_handles_connections_and_then_commands(
     monkeypatch.setattr(gateway.timeouts, "sweep", sweep_connections)
     monkeypatch.setattr(gateway.dispatcher, "sweep", sweep_commands)
     spawn(recurring.sweep(gateway.connections, gateway.timeouts, gateway.dispatcher))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await swept.wait()
     assert seen[:3] == ["connections", "connections", "commands"]
 
@@ -202,7 +202,7 @@ async def test_a_hanging_last_read_is_given_up(
     calls.record(gateway.dispatcher, "stop")
     monkeypatch.setattr(gateway.reader, "sweep", asyncio.Event().wait)
     monkeypatch.setattr(gateways, "LAST_READ_TIMEOUT", 0.01)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await gateway._stop_commands()
     assert calls.entries == ["stop", "stop"]
 
@@ -248,7 +248,7 @@ async def test_aborted_sockets_publish_events_before_the_last_flush(
 async def test_nothing_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
     looks: list[None] = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         await gateways._until(lambda: looks.append(None), 0.01)  # type: ignore[func-returns-value, arg-type]
     assert len(looks) == 10
 

@@ -13,7 +13,7 @@ def away(commands: CommandRig, *command_ids: str) -> None:
     """Commands wait for a device that is at another instance by now."""
     for command_id in command_ids:
         commands.ask(command_id, expires_at="2026-01-01T01:00:00Z", requested_by="me")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.hold(IMEI, "gw-2")
     commands.ledger.set_alive("gw-2")
 
@@ -21,7 +21,7 @@ def away(commands: CommandRig, *command_ids: str) -> None:
 async def test_commands_move_to_the_holder_in_order(commands: CommandRig) -> None:
     away(commands, "a", "b")
     await commands.look()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.notes() == [("moved", "a", "gw-2"), ("moved", "b", "gw-2")]
     assert (len(commands.dispatcher.entries), commands.dispatcher.offline.imeis) == (0, [])
     assert {entry.instance_id for entry in commands.ledger.stream} == {"gw-2"}
@@ -64,11 +64,11 @@ async def test_a_holder_without_heartbeat_gets_nothing_at_first(commands: Comman
     commands.ledger.set_dead("gw-2")
     for _ in range(3):
         await commands.look()
-        commands.ledger.settle()
+        commands.ledger.commit()
     assert commands.life("a") == ["queued not_sent"]
     commands.ledger.set_alive("gw-2")
     await commands.look()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.notes() == [("moved", "a", "gw-2")]
 
 
@@ -88,12 +88,12 @@ async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(commands
 
 async def test_a_command_moves_three_times_at_most(commands: CommandRig) -> None:
     commands.ask("a", hops="3")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.hold(IMEI, "gw-2")
     await commands.look()
     assert commands.ledger.depth == 0
     commands.at(60)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a")[-1] == "failed device_not_connected not_sent"
 
 
@@ -102,9 +102,9 @@ async def test_a_device_back_in_a_failed_hand_over_gets_the_command(commands: Co
     commands.ledger.set_dead("gw-2")
     await commands.look()
     link = commands.connect()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["a", "b"]
 
 
@@ -113,7 +113,7 @@ async def test_a_device_back_in_a_hand_over_gets_no_moved_command(commands: Comm
     await commands.look()
     link = commands.connect()
     commands.ask("b")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["b"]
     assert commands.notes() == [("moved", "a", "gw-2")]
 
@@ -123,7 +123,7 @@ async def test_the_grace_ends_during_the_hand_over(commands: CommandRig) -> None
     commands.at(59)
     await commands.look()
     commands.at(60)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a") == ["queued not_sent"]
     assert commands.notes() == [("moved", "a", "gw-2")]
 
@@ -133,10 +133,10 @@ async def test_the_grace_ends_during_a_hand_over_that_fails(commands: CommandRig
     commands.ledger.set_dead("gw-2")
     await commands.look()
     commands.at(60)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a") == ["queued not_sent"]
     commands.at(61)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a")[-1] == "failed device_not_connected not_sent"
 
 
@@ -144,7 +144,7 @@ async def test_a_command_whose_ledger_is_lost_is_not_moved(commands: CommandRig)
     away(commands, "a")
     commands.ledger.lose_rows()
     await commands.look()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a")[-1] == "failed ledger_lost not_sent"
 
 
@@ -152,7 +152,7 @@ async def test_a_command_taken_by_another_instance_is_dropped(commands: CommandR
     away(commands, "a")
     commands.ledger.refuse(Status.CONFLICT, wanted=Transfer)
     await commands.look()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert len(commands.dispatcher.entries) == 0
 
 
@@ -160,16 +160,16 @@ async def test_a_moved_command_goes_on_where_it_arrives(commands: CommandRig) ->
     """The other side: an entry whose ledger was opened, and last touched, by another instance."""
     away(commands, "a")
     await commands.look()
-    commands.ledger.settle()
+    commands.ledger.commit()
     [(entry, fields)] = commands.ledger.stream.items()
     link = commands.connect()
     ours = commands.add(**fields)
     commands.ledger.set_row("a", replace(commands.ledger.rows["a"], token="boot-z:9", entry=ours))
     commands.ledger.remove(entry)
     commands.read(ours)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("a") == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert link.texts == ["a"]
 
@@ -180,7 +180,7 @@ async def test_a_grace_ended_in_a_failed_hand_over_spares_the_device(commands: C
     await commands.look()
     commands.at(60)
     link = commands.connect()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(61)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (link.texts, commands.life("a")) == (["a"], ["queued not_sent", "sent maybe_sent"])

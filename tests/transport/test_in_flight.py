@@ -22,12 +22,12 @@ SAID = "setparam 2004:secret"
 
 async def test_waiting_inputs_are_handled_in_order(commands: CommandRig) -> None:
     commands.ask(expires_at="2026-01-01T00:00:10Z")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.hold(IMEI, "gw-2")
     await commands.look()
     commands.cancel()
     commands.at(10)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert (commands.life()[-1], commands.notes()) == ("failed cancelled not_sent", [])
 
 
@@ -39,7 +39,7 @@ def test_an_unknown_trigger_raises_behind_an_uncommitted_event(commands: Command
     assert in_flight.pending is not None
     with pytest.raises(UnknownTrigger, match="'respnd'"):
         commands.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
-    commands.ledger.settle()
+    commands.ledger.commit()
     with pytest.raises(UnknownTrigger, match="'respnd'"):
         commands.dispatcher._commands.propose(Proposal(in_flight, "respnd", {}))
     assert in_flight.backlog == []
@@ -51,20 +51,20 @@ def test_an_unknown_trigger_raises_behind_an_uncommitted_event(commands: Command
 def test_an_outcome_in_conflict_is_published_once(commands: CommandRig) -> None:
     link = commands.connect()
     entry = commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
     commands.answer(link, "done")
-    commands.ledger.settle(10)
+    commands.ledger.commit(10)
     assert (commands.ledger.depth, commands.notes()) == (0, [("late_outcome", "c-1", "responded")])
 
 
 def test_a_command_that_another_has_decided_does_not_time_out_here(commands: CommandRig) -> None:
     link = commands.connect()
     entry = commands.ask(response_timeout="10")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
     commands.answer(link, "done")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(10)
     assert (commands.ledger.depth, len(commands.ledger.notes())) == (0, 1)
 
@@ -72,13 +72,13 @@ def test_a_command_that_another_has_decided_does_not_time_out_here(commands: Com
 def test_work_on_a_command_ended_elsewhere_is_remembered(commands: CommandRig) -> None:
     link = commands.connect()
     entry = commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.set_row("c-1", Row("failed", 3, "boot-z:9", entry, IMEI))
     commands.answer(link, "done")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.lose_rows()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
 
 
@@ -89,7 +89,7 @@ def test_a_command_that_cannot_be_stored_is_given_up_once(commands: CommandRig) 
     commands.connect()
     commands.ledger.refuse(Status.ERROR, times=2, detail="WRONGTYPE")
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.metrics.registry.get_sample_value("teltonika_deadletters_total") == 1
     assert commands.life() == ["queued not_sent", "failed internal_error not_sent"]
 
@@ -99,12 +99,12 @@ def test_a_command_given_up_is_not_sent_when_asked_again(commands: CommandRig) -
     link = commands.connect()
     commands.ledger.refuse(Status.ERROR, "sent", detail="WRONGTYPE")
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed internal_error not_sent"
     commands.ledger.lose_rows()
     commands.ledger.lose_log()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == []
 
 
@@ -112,10 +112,10 @@ def test_an_outcome_after_an_earlier_one_is_published_once(commands: CommandRig)
     """Redis has lost the command, and its id was refused since for another entry."""
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.set_row("c-1", Row("failed", 1, "boot-z:9", Entry("gw-2", "1-1"), IMEI))
     commands.answer(link, "done")
-    commands.ledger.settle(10)
+    commands.ledger.commit(10)
     assert (commands.ledger.depth, commands.notes()) == (0, [("late_outcome", "c-1", "responded")])
 
 

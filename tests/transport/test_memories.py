@@ -39,8 +39,8 @@ def test_a_device_that_is_here_is_not_remembered_as_one_that_left() -> None:
 def test_a_command_whose_device_has_left_has_no_connection(commands: CommandRig) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
-    commands.hang_up(link)
+    commands.ledger.commit()
+    commands.disconnect(link)
     [in_flight] = commands.dispatcher.offline.waiting(IMEI)
     assert commands.dispatcher._queues.queue_with(in_flight) is None
 

@@ -64,7 +64,7 @@ def test_a_process_in_another_namespace_is_unknown() -> None:
         assert not is_gone(holder)
 
 
-def test_a_process_one_of_another_container_is_judged_by_its_place() -> None:
+def test_a_process_one_of_another_container_is_identified_by_its_place() -> None:
     """Both are process 1 of a host of one name, and share the network, as the containers of a pod do."""
     with process("unshare", "--pid", "--fork", "--kill-child") as (other, holder):
         assert not is_gone(holder)

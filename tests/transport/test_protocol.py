@@ -19,7 +19,7 @@ from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
 from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
-PATIENCE = 20.0
+TIME_LIMIT = 20.0
 SUPERSEDED = RegisterResult(Registered.SUPERSEDED, "gw-2")
 
 
@@ -68,22 +68,22 @@ async def test_a_command_is_not_written_into_a_frame_that_has_begun(connections:
     connection, transport = connections.ready()
     connection.data_received(FRAME[:20])
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert (connection.writable, transport.written) == (False, [])
     connection.data_received(FRAME[20:])
     connections.telemetry.confirm()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert [len(data) for data in transport.written] == [4, len(transport.written[-1])]
 
 
 async def test_no_command_comes_before_the_first_acknowledgement(connections: ConnectionRig) -> None:
     connection, transport = connections.welcome()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert (connection.writable, transport.written) == (False, [])
     connection.data_received(FRAME)
     connections.telemetry.confirm()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert transport.written[:1] == [encode_ack(1)]
     assert len(transport.written) == 2
 
@@ -129,7 +129,7 @@ async def test_a_device_is_let_in_though_the_registry_does_not_answer(
     assert transport.written == []
     said: asyncio.Queue[bytes] = asyncio.Queue()
     monkeypatch.setattr(transport, "write", said.put_nowait)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         assert await said.get() == ACCEPT
 
 

@@ -47,11 +47,11 @@ async def test_a_device_without_records_gets_commands_too(connections: Connectio
     connection.data_received(SKIPPED[:5])
     connection.data_received(SKIPPED[5:])
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connections.at(9.9)
     assert connection.session.state == IDENTIFIED
     connections.at(10)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert (connection.session.state, len(transport.written)) == (READY, 1)
 
 
@@ -59,10 +59,10 @@ async def test_a_command_is_written_behind_a_frame_of_any_kind(connections: Conn
     connection, transport = connections.ready()
     connection.data_received(SKIPPED[:5])
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert transport.written == []
     connection.data_received(SKIPPED[5:])
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert len(transport.written) == 1
 
 
@@ -94,7 +94,7 @@ async def test_bytes_after_a_command_do_not_hide_its_arrival(
 # The first byte and the last
 
 
-async def test_a_device_is_greeted_as_soon_as_it_is_registered(connections: ConnectionRig) -> None:
+async def test_a_device_is_accepted_as_soon_as_it_is_registered(connections: ConnectionRig) -> None:
     connection, transport = connections.identify()
     connection.registered(RegisterResult(Registered.REGISTERED))
     assert transport.written == [ACCEPT]

@@ -66,9 +66,9 @@ async def test_a_device_message_is_stored_and_not_acknowledged(
 async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.data_received(spoken(12, b"OK") + SENSOR)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert connections.commands.ledger.events("c-1")[-1].response == "OK"
     [batch] = connections.telemetry.batches
     assert fields_of(batch) == [{"type": "06", "text": SENSOR_TEXT}]
@@ -77,9 +77,9 @@ async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(connect
 async def test_merged_messages_are_no_answer(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.data_received(MERGED)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert connections.commands.life()[-1] == "sent maybe_sent"
     assert len(connections.telemetry.batches[0].bodies) == 2
 
@@ -88,7 +88,7 @@ async def test_messages_do_not_hold_up_a_command(connections: ConnectionRig) -> 
     connection, transport = connections.ready()
     connection.data_received(SENSOR)
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert len(transport.written) == 1
 
 

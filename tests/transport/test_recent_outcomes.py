@@ -24,7 +24,7 @@ def fall_back(commands: CommandRig, to: Keyspace) -> None:
     """Redis holds what it held then; everything that is on our stream is read again."""
     commands.ledger.restore(to)
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
 
 
 def told(commands: CommandRig, command_id: str = "c-1") -> list[tuple[int, str, bool]]:
@@ -36,9 +36,9 @@ def test_an_answered_command_is_restored_and_not_written_again(commands: Command
     commands.add(imei=IMEI, payload="c-1")
     before = commands.ledger.save()
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link, "done")
-    commands.ledger.settle()
+    commands.ledger.commit()
     fall_back(commands, before)
     assert link.texts == ["c-1"]
     assert told(commands) == [(1, "queued", False), (2, "sent", False), (3, "responded", True)]
@@ -49,12 +49,12 @@ def test_an_answered_command_is_restored_and_not_written_again(commands: Command
 def test_a_command_with_an_outdated_ledger_is_not_written(commands: CommandRig) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     before = commands.ledger.save()
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     fall_back(commands, before)
     assert link.texts == ["c-1"]
     assert told(commands) == [(1, "queued", False), (2, "sent", False), (3, "responded", True)]
@@ -65,16 +65,16 @@ def test_a_command_with_an_outdated_ledger_is_not_written(commands: CommandRig) 
 def test_an_outcome_restores_its_lost_sent_event(commands: CommandRig, ending: str) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     before = commands.ledger.save()
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     fall_back(commands, before)
     if ending == "answer":
         commands.answer(link)
     else:
         commands.at(31)
-    commands.ledger.settle()
+    commands.ledger.commit()
     verdict = {"answer": "responded answered", "silence": "timeout response_timeout maybe_sent"}[ending]
     assert commands.life() == ["queued not_sent", "sent maybe_sent", verdict]
     assert link.texts == ["c-1"]
@@ -84,10 +84,10 @@ def test_an_outcome_restores_its_lost_sent_event(commands: CommandRig, ending: s
 def test_a_cancelled_command_lost_by_redis_stays_cancelled(commands: CommandRig) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     before = commands.ledger.save()
     commands.cancel()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ready(link)
     fall_back(commands, before)
     assert link.texts == []
@@ -99,7 +99,7 @@ def test_a_lost_refusal_is_restored_for_a_connected_device(commands: CommandRig)
     commands.add(imei=IMEI, payload="c-1")
     before = commands.ledger.save()
     commands.redeliver()
-    commands.ledger.settle()
+    commands.ledger.commit()
     link = commands.connect()
     fall_back(commands, before)
     assert link.texts == []
@@ -110,12 +110,12 @@ def test_a_lost_refusal_is_restored_for_a_connected_device(commands: CommandRig)
 def test_a_repeated_command_gets_the_outcome_it_had(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.forget()
     again = commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.life()[-3:] == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert commands.ledger.events("c-1")[-1].outbound_id == again.outbound_id
@@ -126,15 +126,15 @@ def test_a_repeated_command_gets_the_outcome_it_had(commands: CommandRig) -> Non
 def test_a_command_repeated_while_sent_waits_for_the_outcome(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.forget()
     commands.ledger.lose_log()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.redeliver()
     assert link.texts == ["c-1"]
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert (commands.ledger.stream, len(commands.dispatcher.entries)) == ({}, 0)
@@ -145,16 +145,16 @@ def test_a_command_repeated_while_queued_keeps_its_place(
 ) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.forget()
     commands.ledger.lose_log()
     commands.ask()
     commands.ask("c-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1", "c-2"]
     assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
 
@@ -162,15 +162,15 @@ def test_a_command_repeated_while_queued_keeps_its_place(
 def test_a_command_repeated_while_queued_takes_the_new_expiry(commands: CommandRig) -> None:
     link = commands.connect(ready=False)
     commands.ask(expires_at="2026-01-01T00:00:10Z")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.forget()
     commands.ledger.lose_log()
     commands.ask(expires_at="2026-01-01T00:00:20Z")
     commands.ask("c-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(15)
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1"]
     assert commands.life() == ["queued not_sent", "sent maybe_sent"]
 
@@ -180,15 +180,15 @@ def test_a_command_repeated_while_being_sent_is_written_once(
 ) -> None:
     link = commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.forget()
     commands.ledger.lose_log()
     commands.ask()
     commands.ready(link)
     commands.ask("c-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["c-1", "c-2"]
     assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
 
@@ -196,13 +196,13 @@ def test_a_command_repeated_while_being_sent_is_written_once(
 def test_a_repetition_without_any_loss_is_a_duplicate_as_ever(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert [note for note, *_ in commands.notes()] == ["duplicate_ignored"] * 2
     assert (link.texts, len(commands.life()), commands.ledger.stream) == (["c-1"], 3, {})
 
@@ -210,11 +210,11 @@ def test_a_repetition_without_any_loss_is_a_duplicate_as_ever(commands: CommandR
 def test_a_rolled_back_command_is_left_to_its_new_owner(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     theirs = Row("queued", 1, "theirs", Entry("gw-2", "5-0"), IMEI)
     commands.ledger.set_row("c-1", theirs)
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.ledger.rows["c-1"] == theirs
     assert [note for note, *_ in commands.notes()] == ["late_outcome"]
     assert len(commands.dispatcher.entries) == 0
@@ -228,9 +228,9 @@ def test_after_the_retention_an_id_counts_as_new(make_commands: MakeCommands) ->
         commands.ledger.forget()
         commands.ledger.lose_log()
         commands.ask()
-        commands.ledger.settle()
+        commands.ledger.commit()
         commands.answer(link)
-        commands.ledger.settle()
+        commands.ledger.commit()
         assert commands.life() == ["queued not_sent", "sent maybe_sent", "responded answered"]
     assert link.texts == ["c-1", "c-1"]
     link.commands.pop()

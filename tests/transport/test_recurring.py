@@ -1,4 +1,4 @@
-"""At a heartbeat the registry is told again who is here."""
+"""At each heartbeat the connected devices are registered again."""
 
 from __future__ import annotations
 

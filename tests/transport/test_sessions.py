@@ -62,10 +62,10 @@ async def test_connections_left_at_the_end_are_aborted(connections: ConnectionRi
 
 
 async def test_unidentified_connections_are_closed_with_all_others(connections: ConnectionRig) -> None:
-    stranger, _ = connections.accept()
+    unidentified, _ = connections.accept()
     device, _ = connections.ready()
     connections.sessions.close_all("fenced")
-    assert (stranger.close_reason, device.close_reason) == ("fenced", "fenced")
+    assert (unidentified.close_reason, device.close_reason) == ("fenced", "fenced")
 
 
 # Whose frame it is

@@ -48,9 +48,9 @@ async def test_a_device_without_records_gets_commands_after_the_grace(
 ) -> None:
     connection, transport = connections.identify()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connections.at(10 + off)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert (connection.session.state == READY) is due
     assert (command(b"c-1") in transport.written) is due
 
@@ -139,7 +139,7 @@ async def test_no_command_between_a_frame_and_its_acknowledgement(connections: C
     connection, transport = connections.ready()
     connections.commands.ask()
     connection.data_received(FRAME[:20])
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.data_received(FRAME[20:])
     assert transport.written == []
     connections.telemetry.confirm()
@@ -150,12 +150,12 @@ async def test_no_command_before_a_frame_behind_an_answer(connections: Connectio
     connection, transport = connections.ready()
     connections.commands.ask("a")
     connections.commands.ask("b")
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.data_received(ANSWER + FRAME)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert transport.written == [command(b"a")]
     connections.telemetry.confirm()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert transport.written == [command(b"a"), encode_ack(1), command(b"b")]
 
 
@@ -163,9 +163,9 @@ async def test_two_answers_in_one_read_do_not_hold_up_the_line(connections: Conn
     connection, transport = connections.ready()
     connections.commands.ask("a")
     connections.commands.ask("b")
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.data_received(ANSWER + ANSWER)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert transport.written == [command(b"a"), command(b"b")]
     assert connections.commands.notes() == [("unsolicited_response", "", "OK")]
 
@@ -182,7 +182,7 @@ async def test_a_device_that_reads_nothing_is_aborted(
     connection, transport = connections.ready()
     transport.unread = WRITE_LIMIT + 1
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert (connection.close_reason, transport.aborted) == ("write_overflow", True)
     assert connections.commands.life()[-1] == "failed write_error maybe_sent"
 
@@ -193,9 +193,9 @@ async def test_a_device_that_reads_nothing_is_aborted(
 async def test_a_close_with_a_command_out_makes_no_taint(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection.connection_lost(None)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     assert connections.session_log.states == ["identified", READY, CLOSED]
     assert connections.commands.life()[-1] == "failed connection_lost maybe_sent"
 
@@ -203,7 +203,7 @@ async def test_a_close_with_a_command_out_makes_no_taint(connections: Connection
 async def test_a_taint_and_its_end_are_events_of_the_session(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
     connections.commands.ask()
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connections.at(30)
     connection.data_received(ANSWER)
     assert connections.session_log.states == ["identified", READY, "tainted", READY]
@@ -223,10 +223,10 @@ async def test_a_connection_that_is_closed_while_it_drains_was_draining(connecti
 
 
 async def test_no_device_can_name_itself_to_a_gateway_that_stops(connections: ConnectionRig) -> None:
-    stranger, transport = connections.accept()
+    unidentified, transport = connections.accept()
     device, _ = connections.ready()
     connections.sessions.refuse_unidentified()
-    stranger.data_received(encode_handshake("352093081452259"))
+    unidentified.data_received(encode_handshake("352093081452259"))
     late, late_transport = connections.accept()
     late.data_received(encode_handshake("352093081452258"))
     assert (transport.closing, late_transport.aborted, device.closed) == (True, True, False)
@@ -237,10 +237,10 @@ async def test_the_line_moves_to_a_newer_connection_in_order(connections: Connec
     _, old = connections.ready()
     for name in "abc":
         connections.commands.ask(name)
-    connections.commands.ledger.settle()
+    connections.commands.ledger.commit()
     connection, new = connections.ready()
     for _ in "bc":
-        connections.commands.ledger.settle()
+        connections.commands.ledger.commit()
         connection.data_received(ANSWER)
     assert (old.written, new.written) == ([command(b"a")], [command(b"b"), command(b"c")])
     assert connections.registrar.unregistered == []

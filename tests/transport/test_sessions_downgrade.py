@@ -61,21 +61,21 @@ def test_a_plain_connection_does_not_supersede_one_with_tls_here(
 INSECURE = RegisterResult(Registered.INSECURE, "gw-2")
 
 
-@pytest.mark.parametrize("greeted", [False, True])
+@pytest.mark.parametrize("accepted", [False, True])
 async def test_a_plain_session_does_not_supersede_tls_elsewhere(
-    frozen: FrozenDateTimeFactory, greeted: bool
+    frozen: FrozenDateTimeFactory, accepted: bool
 ) -> None:
     connections = ConnectionRig(frozen)
     connection, transport = connections.identify()
     connection.data_received(FRAME)
-    if greeted:
+    if accepted:
         connection.registered(RegisterResult(Registered.FAILED))
         await asyncio.sleep(0)
         connections.telemetry.confirm()
     with capture_logs() as logs:
         connection.registered(INSECURE)
     await asyncio.sleep(0)
-    assert transport.written == ([ACCEPT, encode_ack(1)] if greeted else [REJECT])
+    assert transport.written == ([ACCEPT, encode_ack(1)] if accepted else [REJECT])
     assert connections.telemetry.batches == []
     assert (connection.closed, connection.close_reason, transport.closing) == (True, REJECTED, True)
     assert [(line["event"], line["held_by"], line["peer"]) for line in logs] == [

@@ -51,11 +51,11 @@ async def test_unidentified_devices_are_logged_once_a_minute(connections: Connec
     with capture_logs() as logs:
         for second, host, word in product((0, 1, 59, 61), hosts, words):
             connections.at(second)
-            stranger, transport = DeviceConnection(connections.context), FakeTransport()
+            unidentified, transport = DeviceConnection(connections.context), FakeTransport()
             transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
-            stranger.connection_made(transport)
-            stranger.data_received(word)
-            stranger.connection_lost(None)
+            unidentified.connection_made(transport)
+            unidentified.data_received(word)
+            unidentified.connection_lost(None)
     assert {line["event"] for line in logs} == {"handshake_refused"}
     told = [(line["peer"].partition(":")[0], line["reason"]) for line in logs]
     assert told == list(product(hosts, ("garbage", "tls"))) * 2

@@ -23,14 +23,14 @@ def test_queued_commands_fail_and_those_that_are_out_go_on(commands: CommandRig)
     commands.ask("out")
     commands.ask("waiting")
     commands.ask("absent", "352093081452259")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.stop()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("waiting")[-1] == "failed gateway_shutdown not_sent"
     assert commands.life("absent")[-1] == "failed gateway_shutdown not_sent"
     assert commands.dispatcher.draining == 1
     commands.answer(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("out")[-1] == "responded answered"
     assert (commands.dispatcher.draining, link.texts) == (0, ["out"])
 
@@ -38,10 +38,10 @@ def test_queued_commands_fail_and_those_that_are_out_go_on(commands: CommandRig)
 def test_stopping_twice_is_stopping_once(commands: CommandRig) -> None:
     commands.connect(ready=False)
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.stop()
     commands.dispatcher.stop()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
 
 
@@ -50,7 +50,7 @@ def test_a_command_whose_queued_is_not_committed_fails(commands: CommandRig) -> 
     commands.ask()
     commands.dispatcher.stop()
     commands.ready(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
 
 
@@ -58,7 +58,7 @@ def test_a_command_whose_sent_is_not_committed_is_withdrawn(commands: CommandRig
     link = commands.connect()
     commands.ask()
     commands.dispatcher.stop()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent", "sent maybe_sent", "failed gateway_shutdown not_sent"]
     assert link.texts == []
 
@@ -67,10 +67,10 @@ def test_a_command_that_is_committed_and_not_written_is_withdrawn(commands: Comm
     link = commands.connect()
     commands.ask()
     commands.frame_begins(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.stop()
     commands.frame_acked(link)
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed gateway_shutdown not_sent"
     assert link.texts == []
 
@@ -79,11 +79,11 @@ def test_a_stopping_tainted_connection_gets_no_command(commands: CommandRig) -> 
     link = commands.connect()
     commands.ask("old")
     commands.ask("new")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.at(30)
     commands.dispatcher.stop()
     commands.answer(link, "late")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["old"]
     assert commands.life("new")[-1] == "failed gateway_shutdown not_sent"
     assert commands.notes() == [("late_response", "old", "late")]
@@ -92,11 +92,11 @@ def test_a_stopping_tainted_connection_gets_no_command(commands: CommandRig) -> 
 def test_when_the_time_to_drain_is_over_the_rest_fails(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.dispatcher.stop()
     commands.dispatcher.give_up()
     commands.answer(link, "after all")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed gateway_shutdown maybe_sent"
     assert commands.notes() == [("late_response", "c-1", "after all")]
 
@@ -104,12 +104,12 @@ def test_when_the_time_to_drain_is_over_the_rest_fails(commands: CommandRig) -> 
 def test_after_the_drain_tcp_acknowledged_means_received(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     link.acked = link.sent
     commands.sweep()
     commands.dispatcher.stop()
     commands.dispatcher.give_up()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed gateway_shutdown received"
 
 
@@ -118,7 +118,7 @@ def test_a_command_found_by_the_last_read_fails(commands: CommandRig) -> None:
     commands.dispatcher.stop()
     commands.ask("here")
     commands.ask("away", "352093081452259")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life("here") == ["queued not_sent", "failed gateway_shutdown not_sent"]
     assert commands.life("away") == ["queued not_sent", "failed gateway_shutdown not_sent"]
     assert link.texts == []
@@ -128,8 +128,8 @@ def test_a_close_while_stopping_leaves_nothing_waiting(commands: CommandRig) -> 
     link = commands.connect(ready=False)
     commands.ask()
     commands.dispatcher.stop()
-    commands.hang_up(link)
-    commands.ledger.settle()
+    commands.disconnect(link)
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
     assert len(commands.dispatcher.entries) == 0
 
@@ -140,30 +140,30 @@ def test_a_device_moving_away_while_stopping_fails_its_command(commands: Command
     commands.ledger.hold(IMEI, "gw-2")
     commands.ledger.set_alive("gw-2")
     commands.dispatcher.stop()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["queued not_sent", "failed gateway_shutdown not_sent"]
 
 
 def test_a_superseded_session_while_stopping_fails_its_command(commands: CommandRig) -> None:
     commands.connect()
     commands.ask()
-    commands.ledger.settle(1)
+    commands.ledger.commit(1)
     commands.dispatcher.stop()
     newer = commands.connect()
     commands.ledger.hold(IMEI, "gw-2")
     commands.ledger.set_alive("gw-2")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed gateway_shutdown not_sent"
     assert newer.texts == []
 
 
 async def test_a_hand_over_that_fails_while_stopping_ends_the_command(commands: CommandRig) -> None:
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.ledger.hold(IMEI, "gw-2")
     await commands.look()
     commands.dispatcher.stop()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed gateway_shutdown not_sent"
 
 
@@ -198,7 +198,7 @@ async def test_devices_are_not_read_after_the_last_telemetry(
 def test_a_stop_does_not_wait_for_what_is_answered_already(commands: CommandRig) -> None:
     link = commands.connect()
     commands.ask()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.dispatcher.draining == 1
     commands.answer(link)
     assert commands.dispatcher.draining == 0

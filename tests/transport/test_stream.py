@@ -155,11 +155,11 @@ def test_whole_frame_without_time_is_the_item_of_feed(name: str) -> None:
 
 
 def test_read_is_no_whole_frame_unless_the_stream_is_between_frames() -> None:
-    greeted, arriving, keeping = fresh(), ready(), ready()
-    greeted.feed(HELLO, START)
+    identified, arriving, keeping = fresh(), ready(), ready()
+    identified.feed(HELLO, START)
     arriving.feed(FRAME[:5], START)
     keeping.keep(FRAME)
-    assert [stream.whole(FRAME) for stream in (fresh(), greeted, arriving, keeping)] == [None] * 4
+    assert [stream.whole(FRAME) for stream in (fresh(), identified, arriving, keeping)] == [None] * 4
 
 
 def test_whole_frame_ends_a_row_of_wrong_checksums() -> None:

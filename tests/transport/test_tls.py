@@ -112,9 +112,9 @@ def test_only_devices_with_a_certificate_are_accepted(
             authority.issue_cert("device.example").configure_cert(known)
             async with rig.device(known) as streams:
                 await identify(streams)
-            stranger = trusting(files)
-            trustme.CA().issue_cert("device.example").configure_cert(stranger)
-            for context in (trusting(files), stranger):
+            unknown = trusting(files)
+            trustme.CA().issue_cert("device.example").configure_cert(unknown)
+            for context in (trusting(files), unknown):
                 with pytest.raises((OSError, asyncio.IncompleteReadError)):
                     await visit(rig, context)
             assert len(rig.connections.registrar.registered) == 1

@@ -1,4 +1,4 @@
-"""Strangers at the listener that speaks TLS: what they can cost, and what is told of them."""
+"""Unidentified clients at the listener with TLS: what they can cost, and what is logged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Files = dict[str, Path]
 
 
 def knock(rig: ListenerRig, stack: ExitStack) -> socket.socket:
-    """A stranger connects and says nothing."""
+    """An unidentified client connects and sends nothing."""
     sock = stack.enter_context(socket.create_connection(rig.tls))
     sock.setblocking(False)
     return sock
@@ -55,13 +55,13 @@ def test_connections_before_tls_count_against_the_limits(
         rig = ListenerRig(frozen, **gateway_files(files), **{limit: 2})
         with ExitStack() as stack:
             async with rig:
-                strangers = [knock(rig, stack) for _ in range(2)]
+                unidentified = [knock(rig, stack) for _ in range(2)]
                 await until(lambda: rig.connections.sessions.connected == 2)
                 for context in (trusting(files), None):
                     with pytest.raises((OSError, asyncio.IncompleteReadError)):
                         async with rig.device(context) as streams:
                             await identify(streams)
-                strangers[0].close()
+                unidentified[0].close()
                 await until(lambda: rig.connections.sessions.connected == 1)
                 async with rig.device(trusting(files)) as streams:
                     await identify(streams)

@@ -251,16 +251,16 @@ def test_a_ping_is_counted_and_gives_no_frame() -> None:
 def read_stream(chunks: list[bytes]) -> tuple[Items, int]:
     """Read a connection from its first byte: a handshake if one is there, then frames."""
     items: Items = []
-    greeting = handshake.HandshakeReader() if b"".join(chunks).startswith(b"\x00\x0f") else None
+    opening = handshake.HandshakeReader() if b"".join(chunks).startswith(b"\x00\x0f") else None
     reader = FrameReader()
     for chunk in chunks:
         data = chunk
-        if greeting is not None:
-            imei = greeting.feed(data)
+        if opening is not None:
+            imei = opening.feed(data)
             if imei is None:
                 continue
             items.append(imei)
-            data, greeting = greeting.rest, None
+            data, opening = opening.rest, None
         items += reader.feed(data)
     assert reader.fault is None
     assert not reader.partial

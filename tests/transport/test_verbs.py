@@ -48,7 +48,7 @@ def test_without_a_list_every_command_is_allowed(commands: CommandRig) -> None:
     assert verb_allowed(b"cpureset", ())
     link = commands.connect()
     commands.ask(payload="cpureset")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["cpureset"]
 
 
@@ -56,7 +56,7 @@ def test_a_forbidden_command_is_refused_and_never_written(make_commands: MakeCom
     commands = make_commands(allow_verbs=VERBS)
     link = commands.connect()
     entry = commands.ask(payload="setparam 2004:evil.example")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed not_allowed not_sent"]
     assert [event.seq for event in commands.ledger.events("c-1")] == [1]
     assert (link.texts, entry in commands.ledger.stream) == ([], False)
@@ -67,7 +67,7 @@ def test_an_allowed_command_is_written_as_ever(make_commands: MakeCommands) -> N
     commands = make_commands(allow_verbs=VERBS)
     link = commands.connect()
     commands.ask(payload="  getinfo")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert link.texts == ["  getinfo"]
 
 
@@ -75,7 +75,7 @@ def test_a_forbidden_verb_is_reported_before_a_missing_device(make_commands: Mak
     commands = make_commands(allow_verbs=VERBS, reconnect_grace=0.0)
     commands.at(10)
     commands.ask(payload="cpureset")
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life() == ["failed not_allowed not_sent"]
 
 
@@ -83,9 +83,9 @@ def test_a_cancel_needs_no_verb(make_commands: MakeCommands) -> None:
     commands = make_commands(allow_verbs=VERBS)
     commands.connect(ready=False)
     commands.ask(payload="getinfo")
-    commands.ledger.settle()
+    commands.ledger.commit()
     commands.cancel()
-    commands.ledger.settle()
+    commands.ledger.commit()
     assert commands.life()[-1] == "failed cancelled not_sent"
 
 

@@ -1,4 +1,4 @@
-"""Mechanisms of the judgement of what a producer wrote, and of what is handed on."""
+"""Mechanisms of the validation of what a producer wrote, and of what is handed over."""
 
 from __future__ import annotations
 

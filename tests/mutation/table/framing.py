@@ -25,7 +25,7 @@ MECHANISMS = (
         code="codec not in MESSAGE_CODECS",
         mutant="False",
         without="every connection can keep 64 KiB of ours",
-        tests=("transport/test_frame.py::test_a_length_is_judged_again_once_the_codec_is_known",),
+        tests=("transport/test_frame.py::test_a_length_is_checked_again_once_the_codec_is_known",),
     ),
     Mechanism(
         promise="bounds",

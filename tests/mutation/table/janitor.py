@@ -14,7 +14,7 @@ MECHANISMS = (
         code="instance_id != self._instance_id",
         mutant="True",
         without="a process whose heartbeat was late gives its own commands away",
-        tests=("store/test_janitor.py::test_our_own_id_is_never_judged",),
+        tests=("store/test_janitor.py::test_our_own_id_is_never_suspected",),
     ),
     Mechanism(
         promise="P2",
@@ -209,7 +209,7 @@ MECHANISMS = (
         code="self._dead.setdefault(instance_id, _NOT_YET) == started",
         mutant="self._dead.setdefault(instance_id, _NOT_YET) != _NOT_YET",
         without="the devices of its second life stay in the registry",
-        tests=("store/test_janitor.py::test_an_instance_that_lived_again_unseen_is_settled_again",),
+        tests=("store/test_janitor.py::test_an_instance_that_restarted_unseen_is_adopted_again",),
     ),
     Mechanism(
         promise="security",

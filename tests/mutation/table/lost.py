@@ -1,4 +1,4 @@
-"""Mechanisms of what is told again when Redis has lost what it had confirmed."""
+"""Mechanisms that restore events that Redis has confirmed and lost."""
 
 from __future__ import annotations
 

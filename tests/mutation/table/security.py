@@ -1,4 +1,4 @@
-"""Mechanisms of strangers, hostile text, and secrets."""
+"""Mechanisms against unidentified devices, hostile text and leaked secrets."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ PUNCTUALITY = 1000.0
 """Milliseconds by which a verdict may come late: the sweep, and a few calls to Redis."""
 
 
-class Settled(Evidence):
+class AtRest(Evidence):
     """The rules of a fleet at rest, each a generator of violations."""
 
     def __init__(self, history: History) -> None:
@@ -28,7 +28,7 @@ class Settled(Evidence):
             yield Violation("I2", f"{command_id} has no verdict: {life}")
 
     def verdict_in_time(self) -> Iterator[Violation]:
-        """P2: within its time and that of its answer, or once what a dead instance left is settled."""
+        """P2: within its time and that of its answer, or once a dead instance is adopted."""
         if self.history.calm_at is None:
             return
         due: dict[str, float] = defaultdict(float)
