@@ -84,7 +84,7 @@ class Endurance(Fleet):
 
     async def dropped(self) -> int:
         """Events of sessions that the log had no room for, as the gateway counts them."""
-        with await asyncio.to_thread(urlopen, f"http://127.0.0.1:{self._metrics}") as page:
+        with await asyncio.to_thread(urlopen, f"http://127.0.0.1:{self._metrics}/metrics") as page:
             [line] = [line for line in page if line.startswith(b"teltonika_session_events_dropped_total")]
         return int(float(line.split()[1]))
 
