@@ -102,11 +102,10 @@ class Metrics:
         """A gauge that is read at each scrape."""
         Gauge(f"teltonika_{name}", text, registry=self.registry).set_function(read)
 
-    def build(self, version: str, instance_id: str) -> None:
-        """Say which gateway this is."""
-        text = "The version and the instance id, as labels"
-        info = Gauge("teltonika_build_info", text, ("version", "instance_id"), registry=self.registry)
-        info.labels(version, instance_id).set(1)
+    def build(self, version: str) -> None:
+        """Say which version this is."""
+        info = Gauge("teltonika_build_info", "The version, as a label", ("version",), registry=self.registry)
+        info.labels(version).set(1)
 
     def command(self, event: CommandEvent) -> None:
         """Count a committed event."""

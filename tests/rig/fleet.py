@@ -177,16 +177,17 @@ class Fleet:
         await until(self._decided, "a verdict for every command", within)
         await until(self._idle, "empty streams", within)
         await each(self.trackers, lambda tracker: tracker.at_ease, "every tracker at ease", within)
-        await until(self._drained, "the drain time-out of a gateway that was frozen", within)
+        await until(lambda: self._drained(within), "the drain time-out of a gateway that was frozen", within)
         await until(self.named, "a registry that names who is connected", within)
         await self.told(within)
 
-    def _drained(self) -> bool:
-        """Whether a gateway that was frozen has closed the tainted connections that it closes.
+    def _drained(self, within: float) -> bool:
+        """Whether a gateway that was frozen has closed the tainted connections that it closes so soon.
 
         It does that for commands that wait behind an answer, although another has ended them meanwhile.
         """
-        return time.monotonic() > self._thawed_at + 2 * self.options["drain_timeout"]
+        drained = 2 * self.options["drain_timeout"]
+        return drained > within or time.monotonic() > self._thawed_at + drained
 
     async def told(self, within: float) -> None:
         """Wait until the log tells of the sessions of all who are connected."""
