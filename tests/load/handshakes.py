@@ -8,8 +8,7 @@ import socket
 import sys
 
 from tests import wire_format
-from tests.load.driver_process import say
-from tests.load.sockets import Asked, Poll, begin
+from tests.load.sockets import Poll, answer, begin
 
 
 class Flood:
@@ -55,11 +54,4 @@ class Flood:
 def main() -> None:
     """The driver: it tells its counts when it is asked."""
     flood = Flood(**json.loads(sys.argv[1]))
-    say(ready=True)
-    while True:
-        try:
-            flood.live()
-        except Asked:
-            if not sys.stdin.readline():
-                return
-            say(begun=flood.begun, accepted=flood.accepted)
+    answer(flood.live, lambda: {"begun": flood.begun, "accepted": flood.accepted})

@@ -13,8 +13,8 @@ import sys
 import time
 
 from tests import wire_format
-from tests.load.driver_process import open_files, say
-from tests.load.sockets import Asked, Poll, begin
+from tests.load.driver_process import open_files
+from tests.load.sockets import Poll, answer, begin
 
 TICK = 0.02
 """Seconds between two groups of sockets that send their byte."""
@@ -24,16 +24,16 @@ GROUPS = round(1 / TICK)
 class Slow:
     """One socket at a time, and what is still to be sent on it."""
 
-    def __init__(self, dribble: Dribble, number: int) -> None:
-        self._dribble = dribble
+    def __init__(self, senders: SlowSenders, number: int) -> None:
+        self._senders = senders
         self._number = number
         self.connect()
 
     def connect(self) -> None:
         """Begin again."""
-        self.socket = begin(self._dribble.port)
-        self._dribble.poll.watch(self.socket, select.EPOLLIN | select.EPOLLRDHUP)
-        self._dribble.by_file[self.socket.fileno()] = self
+        self.socket = begin(self._senders.port)
+        self._senders.poll.watch(self.socket, select.EPOLLIN | select.EPOLLRDHUP)
+        self._senders.by_file[self.socket.fileno()] = self
         hello = wire_format.hello(f"3577{self._number:011d}")
         self._handshake = b"" if self._number % 2 else hello
         self._rest = (b"" if self._handshake else hello) + wire_format.avl([1, 2, 3])
@@ -65,13 +65,13 @@ class Slow:
 
     def again(self) -> None:
         """Closed: connect again."""
-        self._dribble.closed += 1
-        self._dribble.by_file.pop(self.socket.fileno(), None)
+        self._senders.closed += 1
+        self._senders.by_file.pop(self.socket.fileno(), None)
         self.socket.close()
         self.connect()
 
 
-class Dribble:
+class SlowSenders:
     """All of them."""
 
     def __init__(self, port: int, count: int) -> None:
@@ -109,12 +109,8 @@ def _has_peer(sock: socket.socket) -> bool:
 def main() -> None:
     """The driver: it tells its counts when it is asked."""
     open_files(0)
-    dribble = Dribble(**json.loads(sys.argv[1]))
-    say(ready=True)
-    while True:
-        try:
-            dribble.live()
-        except Asked:
-            if not sys.stdin.readline():
-                return
-            say(connected=dribble.connected(), closed=dribble.closed, bytes=dribble.bytes)
+    senders = SlowSenders(**json.loads(sys.argv[1]))
+    answer(
+        senders.live,
+        lambda: {"connected": senders.connected(), "closed": senders.closed, "bytes": senders.bytes},
+    )

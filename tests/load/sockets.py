@@ -5,10 +5,11 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from itertools import cycle
 
-from tests.load.driver_process import SOURCES
+from tests.load.driver_process import SOURCES, say
 
 _NO_PORT_YET = 24
 """IP_BIND_ADDRESS_NO_PORT: the port is chosen when the peer is known, so that all of them can be used."""
@@ -63,3 +64,15 @@ class Poll:
             if number == 0:
                 raise Asked
             yield number, events
+
+
+def answer(live: Callable[[], None], counts: Callable[[], dict[str, int]]) -> None:
+    """Run a driver: go on with `live`, and tell `counts` whenever the test asks, until its input ends."""
+    say(ready=True)
+    while True:
+        try:
+            live()
+        except Asked:
+            if not sys.stdin.readline():
+                return
+            say(**counts())

@@ -13,7 +13,7 @@ from tests.process.gateway import until
 SLOW = 5000
 AT_ONCE = 400
 HANDSHAKE_TIMEOUT = 3
-"""Seconds; the sockets that dribble their handshake are closed all at once, twice in each round."""
+"""Seconds; the sockets that send their handshake slowly are closed all at once, twice in each round."""
 ROUND = 5.0
 ROUNDS = 4
 """The machine has other work than the gateway's: that can only make a round worse, never better."""

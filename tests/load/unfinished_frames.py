@@ -9,8 +9,8 @@ import sys
 from struct import pack
 
 from tests import wire_format
-from tests.load.driver_process import open_files, say
-from tests.load.sockets import Asked, Poll, begin
+from tests.load.driver_process import open_files
+from tests.load.sockets import Poll, answer, begin
 from transport.teltonika.frame import MESSAGE_LIMIT
 
 FRAME = pack(">II", 0, MESSAGE_LIMIT) + b"\x0c" + bytes(MESSAGE_LIMIT - 1)
@@ -57,11 +57,4 @@ def main() -> None:
     arguments = json.loads(sys.argv[1])
     open_files(arguments["at_once"] + 100)
     flood = Flood(**arguments)
-    say(ready=True)
-    while True:
-        try:
-            flood.live()
-        except Asked:
-            if not sys.stdin.readline():
-                return
-            say(begun=flood.begun)
+    answer(flood.live, lambda: {"begun": flood.begun})

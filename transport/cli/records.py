@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from rich.padding import Padding
 from rich.text import Text
 
@@ -17,7 +16,7 @@ from store.streams.producer import LogEntry, Producer, as_bytes
 from transport.teltonika.avl import decode_avl
 from transport.teltonika.avl_ids import DEFAULT_FAMILY, AvlDictionary, Value, dictionary
 from transport.teltonika.errors import Undecodable
-from transport.teltonika.record_json import RecordData, record_json
+from transport.teltonika.record_json import RecordData, read_record, record_json
 
 from . import render, track
 from .ending import complete
@@ -27,7 +26,6 @@ from .streams import producer
 
 FOUND, NONE = 0, 4
 
-_read = msgspec.json.Decoder(RecordData).decode
 Report = tuple[LogEntry, RecordData]
 """An entry of the stream, and one record in it."""
 
@@ -83,7 +81,7 @@ def command(
 async def _records(where: Where, imei: str, since: int, limit: int, follow: bool, shown: Shown) -> int:
     async with producer(where, "records") as streams:
         newest: list[Report] = []
-        tail = await streams.tail(streams.telemetry)
+        tail = await streams.tail(streams.telemetry) if follow else ""
         async for report in _newest(streams, imei, since):
             newest.append(report)
             if len(newest) == limit:
@@ -131,7 +129,7 @@ def reports(entry: LogEntry, imei: str) -> list[Report]:
             bodies = [record_json(record) for record in decode_avl(as_bytes(fields["frame"]))]
         else:
             bodies = [fields["data"].encode()]
-        return [(entry, _read(body)) for body in bodies]
+        return [(entry, read_record(body)) for body in bodies]
     except (KeyError, ValueError, Undecodable):
         return []  # not an entry of a gateway
 
