@@ -20,12 +20,13 @@ FIELDS_KEPT = 100
 VALUE_KEPT = 256
 """Fields, and bytes of a value, that a dead letter keeps: enough to find the producer of the entry."""
 
-_NAMED = frozenset(
+NAMED = frozenset(
     (
         *("command_id", "imei", "codec", "type", "expires_at", "response_timeout", "expect_response"),
         *("offline", "accepted_at", "hops", *ECHOED),
     )
 )
+"""Fields of an entry that a dead letter keeps with their values."""
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -62,7 +63,7 @@ def letter_fields(fields: Mapping[bytes, bytes]) -> Pairs:
     for name, value in islice(fields.items(), FIELDS_KEPT):
         if not _NAME.fullmatch(name):
             whole = False
-        elif (label := name.decode()) in _NAMED:
+        elif (label := name.decode()) in NAMED:
             whole = whole and len(value) <= VALUE_KEPT
             pairs.append(_readable(label, value[:VALUE_KEPT]))
         else:

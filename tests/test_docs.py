@@ -9,9 +9,13 @@ from typing import Any
 import fakeredis
 import pytest
 
+from fsm.command import COMMAND
 from fsm.events import CommandEvent, Note
+from fsm.reasons import CLOSE_REASONS, NOTES, RULES
+from store.keys import Keys
 from store.streams.events import command_fields, note_fields
 from transport.cli.reference import BEGIN, END, reference
+from transport.cli.schemas import entry_schemas
 from transport.daemon.backend import PURPOSES
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +25,8 @@ TESTS = {
     for file in (ROOT / "tests").rglob("test_*.py")
     for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
 }
+CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+NAME = re.compile(r"`([\w:{}]+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -90,3 +96,57 @@ def test_the_architecture_page_names_all_tasks_and_packages() -> None:
         for path in (ROOT / top).glob("*/__init__.py")
     }
     assert [package for package in packages if f"| `{package}` |" not in text] == []
+
+
+def cells(heading: str, head: str) -> list[list[str]]:
+    """The rows of the first table under a heading of the contract whose head line begins with `head`."""
+    section = re.split(r"^#+ ", CONTRACT.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    table = section.partition(f"| {head} |")[2].partition("\n\n")[0]
+    return [re.split(r" *\| *", line.strip("| ")) for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize(
+    ("heading", "head", "kind", "elsewhere"),
+    [
+        ("Sending a command", "field", "Command", set()),
+        ("Events", "field", "CommandEvent", set()),
+        ("Telemetry", "field", "TelemetryRecord", {"frame"}),
+        ("Telemetry", "in `data`", "RecordData", set()),
+        ("Messages", "field", "DeviceMessage", set()),
+    ],
+)
+def test_a_table_of_the_contract_has_every_field(
+    heading: str, head: str, kind: str, elsewhere: set[str]
+) -> None:
+    told = {name for row in cells(heading, head) for name in NAME.findall(row[0])}
+    assert told == set(entry_schemas("{name}")[kind]["properties"]) - elsewhere
+
+
+def test_the_contract_has_every_reason_with_its_states_and_deliveries() -> None:
+    known = {
+        (edge["dest"], reason, delivery)
+        for edge in COMMAND.edges
+        for rule in [RULES[edge["trigger"], edge["source"]]]
+        for reason in rule.reasons or ("",)
+        for delivery in (rule.delivery, rule.acknowledged)
+        if edge["trigger"] != "withdraw" or (edge["dest"] == "timeout") == (reason == "expired")
+    }
+    rows = [[NAME.findall(cell) for cell in row[:3]] for row in cells("States and reasons", "state")]
+    told = {
+        (state, reason, delivery)
+        for (state,), names, deliveries in rows
+        for reason in names or [""]
+        for delivery in deliveries
+    }
+    assert told == known
+
+
+def test_the_contract_has_every_note_close_reason_and_key() -> None:
+    assert [NAME.findall(row[0]) for row in cells("Notes", "note")] == [[name] for name in NOTES]
+    closed = cells("Sessions", "reason of `closed`")
+    assert {name for row in closed for name in NAME.findall(row[0])} == CLOSE_REASONS
+    keys = Keys()
+    named = ("heartbeat", "boot", "holder", "outbound")
+    expected = {*keys.shared, keys.ledger("{command_id}")}
+    expected |= {getattr(keys, name)("{instance_id}") for name in named}
+    assert {NAME.findall(row[0])[0] for row in cells("Keys", "key")} == expected

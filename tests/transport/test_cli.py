@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 import tomllib
 from functools import partial
@@ -15,14 +13,11 @@ import pytest
 from click.testing import Result
 from rich.console import Console
 
-from fsm.command import COMMAND, Answer, Command, decide
-from fsm.events import Note, SessionEvent
+from fsm.command import COMMAND
 from store.streams import messages
-from store.streams.events import command_fields, note_fields, session_fields
 from tests.transport.command_line import Telgw
 from transport.cli import VERBS, cli, config, path_drawing, render, run
 from transport.cli.scenes import Act, Scene, scenes
-from transport.cli.schemas import entry_schemas
 from transport.cli.send import entry, status
 from transport.settings import Settings
 from transport.simulator.fleet import Fleet
@@ -365,52 +360,6 @@ def test_a_simulation_without_a_connection_fails(telgw: Telgw, monkeypatch: pyte
     result = telgw("simulate", "--trackers", "2")
     assert result.exit_code == 1
     assert "2 trackers made 0 connections" in result.stdout
-
-
-def _fields(*flat: str) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def test_what_the_gateway_writes_is_what_the_schema_says() -> None:
-    answer = Answer("ok", None, truncated=True, codec="12")
-    request_free = Command("c1", state="sent", seq=2)
-    event = decide(request_free, "respond", answer=answer, rtt_ms=5, recovered=True)
-    written = {
-        "CommandEvent": _fields(*command_fields(event), "at", "2026-01-02T03:04:05.678Z", "age_ms", "1"),
-        "Note": _fields(
-            *note_fields(Note("late_response", "n1", response="x")), "at", "2026-01-02T03:04:05.678Z"
-        ),
-        "SessionEvent": session_fields(SessionEvent("s1", 2, "ready", "identified", "open"), 0),
-    }
-    schemas = entry_schemas("#/$defs/{name}")
-    for name, fields in written.items():
-        schema = schemas[name]
-        assert set(schema["required"]) <= set(fields) <= set(schema["properties"])
-        for field, value in fields.items():
-            kind = schema["properties"][field]
-            assert value in kind.get("enum", [kind.get("const", value)]), field
-            assert re.search(kind.get("pattern", ""), value), field
-
-
-def test_what_send_writes_is_what_the_schema_says() -> None:
-    schema = entry_schemas("#/$defs/{name}")["Command"]
-    fields = entry(1_760_000_000_000, imei=IMEI, text="getinfo", timeout=2.0, expires_in=1.0, no_answer=True)
-    assert set(schema["required"]) <= set(fields) <= set(schema["properties"])
-    assert all(
-        re.search(schema["properties"][name].get("pattern", ""), value) for name, value in fields.items()
-    )
-
-
-@pytest.mark.parametrize("args", [(), ("--asyncapi",)])
-def test_every_reference_of_a_schema_leads_somewhere(telgw: Telgw, args: tuple[str, ...]) -> None:
-    printed = telgw("schema", *args).stdout
-    document = json.loads(printed)
-    references = re.findall(r'"\$ref": "#/([^"]+)"', printed)
-    assert references
-    for reference in references:
-        found = document
-        for step in reference.split("/"):
-            found = found[step]
 
 
 @pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene.name)

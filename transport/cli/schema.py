@@ -4,59 +4,105 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
 
 from store.keys import Keys
 
+from .schema_examples import entry_examples
 from .schemas import entry_schemas
 
 Document = dict[str, Any]
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 CHANNELS = {
     "commandsOutbound": (Keys().outbound("{instance_id}"), ("Command", "Cancel")),
     "commandsResponses": (Keys().responses, ("CommandEvent", "Note", "SessionEvent")),
+    "commandsDeadletter": (Keys().deadletter, ("DeadLetter",)),
     "telemetryRecords": (Keys().telemetry, ("TelemetryRecord",)),
     "telemetryMessages": (Keys().messages, ("DeviceMessage",)),
+    "telemetryUndecodable": (Keys().undecodable, ("UndecodableFrame",)),
 }
 """Streams, and the kinds of entries on each."""
 
 
 @click.command(short_help="Print the JSON Schema or the AsyncAPI document of the streams.")
-@click.option("--asyncapi", "as_asyncapi", is_flag=True, help="An AsyncAPI 3.0 document.")
-def command(as_asyncapi: bool) -> None:
+@click.option("--asyncapi", "as_asyncapi", is_flag=True, help="An AsyncAPI 3 document.")
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Write the AsyncAPI document and a JSON Schema for each stream into this directory instead.",
+)
+def command(as_asyncapi: bool, directory: Path | None) -> None:
     """Print the JSON Schema of the stream entries, or an AsyncAPI document of the streams."""
-    click.echo(json.dumps(asyncapi() if as_asyncapi else json_schema(), indent=2))
+    if directory is None:
+        click.echo(_text(asyncapi() if as_asyncapi else json_schema(*CHANNELS)), nl=False)
+        return
+    for name, text in files().items():
+        (directory / name).write_text(text, encoding="utf-8")
 
 
-def json_schema() -> Document:
-    """One JSON Schema that every entry of the streams fulfils. Its parts are under ``$defs``."""
+def files() -> dict[str, str]:
+    """Every document, by the name of its file."""
+    streams = {_file(address): json_schema(channel) for channel, (address, _) in CHANNELS.items()}
+    return {name: _text(document) for name, document in (streams | {"asyncapi.json": asyncapi()}).items()}
+
+
+def _file(address: str) -> str:
+    return address.removesuffix(":{instance_id}").replace(":", "-") + ".json"
+
+
+def _text(document: Document) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def json_schema(*channels: str) -> Document:
+    """One JSON Schema that every entry of these streams fulfils. Its parts are under ``$defs``."""
+    names = [name for channel in channels for name in CHANNELS[channel][1]]
+    shared = {name for _, kinds in CHANNELS.values() for name in kinds} - set(names)
+    schemas = {name: schema for name, schema in _schemas("#/$defs/{name}").items() if name not in shared}
+    if "TelemetryRecord" not in names:
+        del schemas["RecordData"]
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Stream entries of telgw",
-        "anyOf": [{"$ref": f"#/$defs/{name}"} for _, names in CHANNELS.values() for name in names],
-        "$defs": entry_schemas("#/$defs/{name}"),
+        "$schema": DIALECT,
+        "title": f"Entries of {', '.join(CHANNELS[channel][0] for channel in channels)}",
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in names],
+        "$defs": schemas,
+    }
+
+
+def _schemas(ref: str) -> dict[str, Document]:
+    """The schema of each kind of entry, with its examples."""
+    examples = entry_examples()
+    return {
+        name: schema | ({"examples": examples[name]} if name in examples else {})
+        for name, schema in entry_schemas(ref).items()
     }
 
 
 def asyncapi() -> Document:
     """The streams as channels: the gateway receives commands, and sends events and telemetry."""
-    messages = {name for _, names in CHANNELS.values() for name in names}
+    messages = sorted(name for _, names in CHANNELS.values() for name in names)
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "telgw",
             "version": version("teltonika-gateway"),
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "description": "Redis streams between a Teltonika gateway and the business plane. "
-            "An entry is flat; every value is a string. Every stream name may begin with the key prefix.",
+            "An entry is flat; every value is a string. Every stream name may begin with the key prefix. "
+            "The value of the field IMEI of the hash connections:registry is the instance_id of the gateway "
+            "that holds the device.",
         },
+        "servers": {"redis": {"host": "127.0.0.1:6379", "protocol": "redis"}},
+        "defaultContentType": "application/json",
         "channels": {channel: _channel(*about) for channel, about in CHANNELS.items()},
         "operations": {channel: _operation(channel) for channel in CHANNELS},
         "components": {
-            "messages": {
-                name: {"payload": {"$ref": f"#/components/schemas/{name}"}} for name in sorted(messages)
-            },
+            "messages": {name: _message(name) for name in messages},
             "schemas": entry_schemas("#/components/schemas/{name}"),
         },
     }
@@ -70,6 +116,11 @@ def _channel(address: str, names: tuple[str, ...]) -> Document:
     if "{instance_id}" in address:
         channel["parameters"] = {"instance_id": {"description": "The gateway that holds the device."}}
     return channel
+
+
+def _message(name: str) -> Document:
+    examples = [{"payload": example} for example in entry_examples()[name]]
+    return {"payload": {"$ref": f"#/components/schemas/{name}"}, "examples": examples}
 
 
 def _operation(channel: str) -> Document:

@@ -1,7 +1,8 @@
 """JSON Schemas of the stream entries, generated from the dataclasses, tables and patterns of the gateway.
 
 An entry is flat and every value is a string: a number is decimal digits, a flag is ``0`` or ``1``. The
-required fields come from the code that writes the entry.
+required fields come from the code that writes the entry. Properties that a schema does not list are allowed,
+because a later version may add fields.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from fsm import reasons
 from fsm.command import COMMAND, OUTCOMES
+from fsm.entries import NAMED, VALUE_KEPT
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
@@ -21,16 +23,20 @@ from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
 from store.streams import messages
 from store.streams.events import command_fields, note_fields, session_fields
+from transport.teltonika.errors import UNDECODABLE_REASONS
 from transport.teltonika.message_json import CODEC_NAMES
 from transport.teltonika.record_json import RecordData
 
 Schema = dict[str, Any]
+
+HEX = re.compile("([0-9a-f]{2})*")
 
 DELIVERIES = (reasons.NOT_SENT, reasons.MAYBE_SENT, reasons.RECEIVED, reasons.ANSWERED)
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
 FLAG: Schema = {"enum": ["0", "1"]}
 MOMENT: Schema = {"type": "string", "format": "date-time"}
+BYTES: Schema = {"type": "string", "description": "Raw bytes; here each byte is one character."}
 COMMAND_CODEC: Schema = {"enum": ["12", "14"]}
 
 
@@ -43,7 +49,9 @@ def entry_schemas(ref: str) -> dict[str, Schema]:
         "CommandEvent": _event(),
         "Note": _note(),
         "SessionEvent": _session(),
+        "DeadLetter": _letter(),
         "TelemetryRecord": _telemetry(ref),
+        "UndecodableFrame": _undecodable(),
         "DeviceMessage": _message(),
         **records,
     }
@@ -85,7 +93,28 @@ def _event() -> Schema:
         "attribution": {"enum": list(ATTRIBUTIONS)},
         "at": MOMENT,
     }
-    return _object("One transition of a command.", properties, (*command_fields(sample)[::2], "at"))
+    event = _object("One transition of a command.", properties, (*command_fields(sample)[::2], "at"))
+    return event | {"allOf": [_edge(*edge) for edge in reasons.RULES]}
+
+
+def _edge(trigger: str, source: str) -> Schema:
+    """What an event has that `trigger` caused in the state `source`."""
+    rule = reasons.RULES[trigger, source]
+    prev = "" if source == COMMAND.initial else source
+    states = sorted(
+        {one["dest"] for one in COMMAND.edges if (one["trigger"], one["source"]) == (trigger, source)}
+    )
+    then = {
+        "state": {"enum": states},
+        "terminal": {"enum": sorted({"1" if state in COMMAND.terminal else "0" for state in states})},
+        "outcome": {"enum": sorted({OUTCOMES.get(state, "") for state in states})},
+        "reason": {"enum": sorted(map(str, rule.reasons)) or [""]},
+        "delivery": {"enum": list(dict.fromkeys((rule.delivery, rule.acknowledged)))},
+    }
+    return {
+        "if": {"properties": {"trigger": {"const": trigger}, "prev": {"const": prev}}},
+        "then": {"properties": then},
+    }
 
 
 def _note() -> Schema:
@@ -120,9 +149,33 @@ def _telemetry(ref: str) -> Schema:
         "received_at": NUMBER | {"description": "Epoch ms."},
         "data": TEXT
         | {"contentMediaType": "application/json", "contentSchema": {"$ref": ref.format(name="RecordData")}},
-        "frame": {"description": "Instead of data, with --payload raw: the validated bytes."},
+        "frame": BYTES
+        | {"description": "Instead of data, with --payload raw: the validated bytes of the frame."},
     }
-    return _object("One AVL record.", properties, ("imei", "codec", "instance_id", "received_at"))
+    record = _object("One AVL record.", properties, ("imei", "codec", "instance_id", "received_at"))
+    return record | {"oneOf": [{"required": ["data"]}, {"required": ["frame"]}]}
+
+
+def _undecodable() -> Schema:
+    properties: dict[str, Schema] = {
+        "imei": _matching(IMEI),
+        "codec": TEXT | {"description": "As in a record or message; an unknown one as its byte in hex."},
+        "reason": {"enum": list(UNDECODABLE_REASONS)},
+        "frame": BYTES,
+    }
+    return _object("A frame with a good checksum that could not be decoded.", properties, properties)
+
+
+def _letter() -> Schema:
+    kept = TEXT | {"maxLength": VALUE_KEPT}
+    properties: dict[str, Schema] = {
+        "error": TEXT | {"description": "Why it is no command; it never repeats a value."},
+        **dict.fromkeys(sorted(NAMED), kept),
+        "payload_length": NUMBER | {"description": "Bytes of the text, which is not kept."},
+        "cut": {"const": "1", "description": "Something is missing."},
+    }
+    letter = _object("An entry that could not be processed as a command.", properties, ("error",))
+    return letter | {"patternProperties": {"_length$": NUMBER, "_hex$": _matching(HEX)}}
 
 
 def _message() -> Schema:
@@ -133,11 +186,12 @@ def _message() -> Schema:
         "at": NUMBER | {"description": "Epoch ms by the device; codecs 13 and 15 only."},
         "type": {"type": "string", "pattern": "^[0-9A-F]{2}$"},
         "text": TEXT | {"description": "The message, if it is printable ASCII, tabs and line breaks."},
-        "hex": {"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "Instead of text."},
+        "hex": _matching(HEX) | {"description": "Instead of text."},
     }
     always = ("imei", "codec", "instance_id", "received_at", "type")
     properties = _wire(messages.DeviceMessage) | texts
-    return _object("A message of a device that is neither a record nor an answer.", properties, always)
+    message = _object("A message of a device that is neither a record nor an answer.", properties, always)
+    return message | {"oneOf": [{"required": ["text"]}, {"required": ["hex"]}]}
 
 
 def _wire(cls: type) -> dict[str, Schema]:

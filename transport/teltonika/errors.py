@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fsm.errors import DeviceFault
 
+UNDECODABLE_REASONS = ("codec", "truncated", "count", "io_total", "trailing", "quantity", "size")
+"""Why the content of a frame cannot be read; each is published on ``telemetry:undecodable``."""
+
 
 class WireFault(DeviceFault):
     """The bytes violate the protocol.
@@ -39,5 +42,5 @@ class BadHandshake(WireFault):
 class Undecodable(WireFault):
     """The checksum of a frame is right, but its content is not. The next frame can still be found.
 
-    Reasons: ``codec``, ``truncated``, ``count``, ``io_total``, ``trailing``, ``quantity``, ``size``.
+    ``reason`` is one of `UNDECODABLE_REASONS`.
     """
