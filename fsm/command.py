@@ -65,17 +65,17 @@ class Entry:
 
 @dataclass(slots=True, frozen=True)
 class CommandRequest:
-    """A request of a producer: the validated content of one outbound entry.
+    """A request of a producer: the validated content of one outbound entry, and what the ledger adds to it.
 
     Attributes:
         payload: command text, sent byte for byte.
         codec: ``"12"`` or ``"14"``; empty if the gateway has to choose (`fsm.serial`).
         expires_at: epoch ms of Redis; from then on the command is not written to a device.
-        accepted_at: epoch ms at which a gateway first read the command.
+        accepted_at: epoch ms at which a gateway first read the command; by the ledger, if it names the entry.
         response_timeout: seconds, from the write.
         expect_response: False if the TCP acknowledgement of the device is the success.
         instance_id: the instance whose stream holds the entry; ``outbound_id`` is the id of the entry there.
-        hops: how often the command was handed over between instances.
+        hops: how often the command was handed over between instances, by the ledger.
         echo: fields of the producer that are repeated in every event, as (name, value) pairs.
     """
 

@@ -23,7 +23,7 @@ VALUE_KEPT = 256
 NAMED = frozenset(
     (
         *("command_id", "imei", "codec", "type", "expires_at", "response_timeout", "expect_response"),
-        *("offline", "accepted_at", "hops", *ECHOED),
+        *("offline", *ECHOED),
     )
 )
 """Fields of an entry that a dead letter keeps with their values."""
@@ -31,7 +31,7 @@ _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def entry_fields(request: CommandRequest) -> Pairs:
-    """The entry for the stream of another instance: the same command, with explicit times."""
+    """The entry for the stream of another instance: the same command, with explicit limits of time."""
     return (
         ("command_id", request.command_id),
         ("imei", request.imei),
@@ -40,8 +40,6 @@ def entry_fields(request: CommandRequest) -> Pairs:
         ("expires_at", str(request.expires_at)),
         ("response_timeout", f"{request.response_timeout:.6f}".rstrip("0").rstrip(".")),
         ("expect_response", "1" if request.expect_response else "0"),
-        ("accepted_at", str(request.accepted_at)),
-        ("hops", str(request.hops + 1)),
         *request.echo,
     )
 

@@ -8,7 +8,7 @@ repeated: by its token the script recognises it and answers ``ALREADY``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fsm.command import Command, CommandRequest, Entry
@@ -38,8 +38,8 @@ class MoveResult:
     Attributes:
         status: the result.
         now_ms: epoch ms of Redis when the script ran; 0 if it did not run.
-        state, seq, session_id, accepted_at, codec: the ledger as the script found it, for ``REDELIVERED`` and
-            ``CONFLICT``.
+        state, seq, session_id, accepted_at, codec, hops: the ledger as the script found it, for
+            ``REDELIVERED`` and ``CONFLICT``.
         token: the token of the last move of the ledger, for ``REDELIVERED``.
         detail: the holder for ``HELD_ELSEWHERE``, the class of error for ``ERROR``; `SPEAKS` with a ``sent``
             for a device that is known to send serial-port data.
@@ -54,6 +54,7 @@ class MoveResult:
     token: str = ""
     detail: str = ""
     codec: str = ""
+    hops: int = 0
 
     @property
     def applied(self) -> bool:
@@ -63,6 +64,10 @@ class MoveResult:
     def command(self, command_id: str) -> Command:
         """The command as the script found it in the ledger."""
         return Command(command_id, self.state, self.seq, session_id=self.session_id, codec=self.codec)
+
+    def confirm(self, request: CommandRequest) -> CommandRequest:
+        """`request` with what only gateways say of it, as the ledger has it that names its entry."""
+        return replace(request, accepted_at=self.accepted_at or request.accepted_at, hops=self.hops)
 
 
 SPEAKS = "speaks"

@@ -2,6 +2,9 @@
 
 Every value is text. ``undefined``, ``null`` and the empty string mean absent, because template engines write
 these for a missing value. A known field with a wrong value is an error; it never becomes a default silently.
+
+Whoever may append to the stream may write any field, so no field says anything about what a gateway did. When
+a command was accepted, and how often it was handed over, is in its ledger, which only gateways write.
 """
 
 from __future__ import annotations
@@ -164,12 +167,11 @@ def _command(
         payload=payload,
         codec=fields.choice("codec", (CODEC_12, CODEC_14), ""),
         expires_at=_expiry(fields, entry_ms, limits.command_ttl),
-        accepted_at=_whole(fields, "accepted_at", now_ms),
+        accepted_at=now_ms,
         response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
         expect_response=fields.choice("expect_response", (*TRUE, *FALSE), "1") in TRUE,
         instance_id=instance_id,
         outbound_id=outbound_id,
-        hops=_whole(fields, "hops", 0),
         echo=_echo(raw),
     )
 
@@ -216,15 +218,6 @@ def _seconds(fields: _Fields, field: str, default: float) -> float:
     if not DECIMAL.fullmatch(text) or not 0.1 <= float(text) <= 3600:
         raise fields.fault(field, "is not a number of seconds from 0.1 to 3600")
     return float(text)
-
-
-def _whole(fields: _Fields, field: str, default: int) -> int:
-    text = fields.get(field)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit()) or len(text) > 16:
-        raise fields.fault(field, "is not a whole number")
-    return int(text)
 
 
 def _echo(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:

@@ -183,8 +183,7 @@ class Adoption:
             return
         known = command_of(opening, result)
         if known is not None:
-            request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
-            await self._go_on(request, known, entry)
+            await self._go_on(result.confirm(request), known, entry)
 
     async def _go_on(self, request: CommandRequest, command: Command, entry: Entry) -> None:
         """Do what `fsm.redelivery` says of a command whose ledger names this entry."""

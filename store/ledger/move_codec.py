@@ -69,8 +69,8 @@ def read_results(reply: Any, moves: int) -> list[MoveResult]:
 
 
 def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
-    status, state, seq, session, accepted, token, detail, codec = row
-    if type(seq) is not int or type(accepted) is not int:
+    status, state, seq, session, accepted, token, detail, codec, hops = row
+    if not all(type(number) is int for number in (seq, accepted, hops)):
         raise ValueError("not a number")
     return MoveResult(
         status=Status(status.decode()),
@@ -82,6 +82,7 @@ def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
         token=token.decode(),
         detail=detail.decode(errors="replace"),
         codec=codec.decode(errors="replace"),
+        hops=hops,
     )
 
 
@@ -102,7 +103,7 @@ def _ledger_fields(move: Open | Step) -> list[str]:
 
 
 def _encode_open(move: Open, key: int) -> dict[str, Any]:
-    event, entry, request = move.event, move.entry, move.request
+    event, entry = move.event, move.entry
     duplicate = Note(
         note=DUPLICATE_IGNORED,
         note_id=move.token,
@@ -122,7 +123,6 @@ def _encode_open(move: Open, key: int) -> dict[str, Any]:
         "state": event.state,
         "seq": event.seq,
         "terminal": event.terminal,
-        "accepted": request.accepted_at if request and request.hops else 0,
         "event": command_fields(event),
         "ledger": _ledger_fields(move),
         "duplicate": note_fields(duplicate),

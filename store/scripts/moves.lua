@@ -3,7 +3,7 @@
 -- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6.. ledgers
 -- ARGV  1 JSON: {boot, dead, outbound and heartbeat = prefixes of such keys, group, retention, maxlen, moves = [...]}
 -- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
--- codec}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
+-- codec, hops}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose commands are being adopted has a heartbeat again.
 --
 -- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
@@ -69,16 +69,17 @@ end
 
 local function read(ledger)
   local found = redis.call('HMGET', ledger, 'state', 'seq', 'token', 'instance_id', 'outbound_id', 'session_id',
-    'accepted_at', 'codec')
+    'accepted_at', 'codec', 'hops')
   if not found[1] then return nil end
   return {state = found[1], seq = tonumber(found[2]) or 0, token = found[3] or '', instance = found[4],
     entry = found[5], session = found[6] or '', accepted = tonumber(found[7]),
-    codec = found[8] or ''}
+    codec = found[8] or '', hops = tonumber(found[9]) or 0}
 end
 
 local function report(status, seen, detail)
-  if not seen then return {status, '', 0, '', 0, '', detail or '', ''} end
-  return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or '', seen.codec}
+  if not seen then return {status, '', 0, '', 0, '', detail or '', '', 0} end
+  return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or '', seen.codec,
+    seen.hops}
 end
 
 local function finish(ledger, move)
@@ -107,12 +108,11 @@ function act.open(move, ledger)
     end
     return report('DUPLICATE', seen)
   end
-  local accepted = move.accepted > 0 and move.accepted or now
-  local id = append(move.event, accepted)
+  local id = append(move.event, now)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
-    whole(accepted), 'first', id, 'last', id, unpack(move.ledger))
+    whole(now), 'first', id, 'last', id, unpack(move.ledger))
   finish(ledger, move)
-  return {'OK', move.state, move.seq, '', accepted, move.token, '', ''}
+  return {'OK', move.state, move.seq, '', now, move.token, '', '', 0}
 end
 
 -- A set that cannot be read (a key of another type) must not keep a command from being sent.
@@ -144,7 +144,7 @@ function act.step(move, ledger)
     move.session, 'last', id)
   if move.codec then redis.call('HSET', ledger, 'codec', move.codec) end
   finish(ledger, move)
-  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', ''}
+  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', '', 0}
 end
 
 function act.remark(move, ledger)
@@ -164,7 +164,8 @@ function act.transfer(move, ledger)
   if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end
   local id = append(move.event)
   local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))
-  redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id)
+  redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id,
+    'hops', whole(seen.hops + 1))
   remove({{move.instance, move.entry}})
   return report('OK', seen)
 end

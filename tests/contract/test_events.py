@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from fsm.moves import Status
-from tests.redis.book import ANSWER, BOOT, IMEI, KEYS, US, Book
+from tests.redis.book import ANSWER, BOOT, IMEI, KEYS, US, Book, Case
 
 OK = Status.OK
 
@@ -169,10 +170,16 @@ async def test_the_age_of_an_event_counts_from_the_first_acceptance(
 
 async def test_a_moved_command_keeps_its_age(frozen: FrozenDateTimeFactory, fake_redis: Redis) -> None:
     book = Book(fake_redis)
+    case = await book.case()
+    await book.client.set(KEYS.heartbeat("gw-2"), "1")
+    await book.statuses(case.open(), case.transfer("gw-2"))
     frozen.tick(10)
-    await book.statuses((await book.case(hops=1)).open())
-    assert (await book.log())[0]["age_ms"] == "10000"
-    assert (await book.row())["accepted_at"] == "1767225600000"
+    there = {"instance_id": "gw-2", "outbound_id": (await book.row())["outbound_id"]}
+    moved = Case(replace(case.request, accepted_at=1, **there))
+    [found] = await book.ledger.execute(moved.open())
+    assert (found.accepted_at, found.hops) == (1_767_225_600_000, 1)
+    await book.statuses(moved.step("send", session_id="s-1"))
+    assert (await book.log())[-1]["age_ms"] == "10000"
 
 
 async def test_the_time_is_the_servers(book: Book) -> None:

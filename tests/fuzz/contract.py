@@ -26,7 +26,6 @@ KNOWN = (
     "response_timeout",
     "expect_response",
 )
-INTERNAL = ("accepted_at", "hops")
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
 ABSENT = (b"", b"undefined", b"null")
 TOO_LONG = 65_536
@@ -153,14 +152,6 @@ def _timeout(value: bytes | None) -> float:
     return float(value)
 
 
-def _whole(default: int) -> Any:
-    def read(value: bytes | None) -> int:
-        _check(value is None or re.fullmatch(rb"[0-9]{1,16}", value) is not None)
-        return default if value is None else int(value)
-
-    return read
-
-
 def _expires(value: bytes | None) -> int:
     if value is None:
         return ENTRY_MS + TTL_MS
@@ -203,6 +194,4 @@ _READERS: dict[str, Any] = {
     "expires_at": _expires,
     "response_timeout": _timeout,
     "expect_response": _one_of(b"1", b"true", b"0", b"false"),
-    "accepted_at": _whole(NOW_MS),
-    "hops": _whole(0),
 }

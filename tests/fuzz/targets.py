@@ -147,7 +147,7 @@ TARGETS = (
             f"refused: {name}"
             for name in (
                 *("command_id", "imei", "payload", "codec", "type", "expires_at", "response_timeout"),
-                *("expect_response", "accepted_at", "hops"),
+                "expect_response",
             )
         },
         2000,

@@ -93,8 +93,6 @@ def test_eight_bad_checksums_in_a_row_end_a_connection() -> None:
         ("response_timeout", b"3600", b"3600.000001"),
         ("expect_response", b"0", b"no"),
         ("expect_response", b"false", b"False"),
-        ("hops", b"3", b"-1"),
-        ("accepted_at", b"1", b"1.5"),
     ],
 )
 def test_the_oracle_of_entries_knows_right_from_wrong(field: str, right: bytes, wrong: bytes) -> None:
@@ -103,7 +101,7 @@ def test_the_oracle_of_entries_knows_right_from_wrong(field: str, right: bytes, 
 
 
 def test_the_validator_of_entries_knows_the_defaults_and_the_time() -> None:
-    plain = validate(GOOD | {b"codec": b"undefined", b"expires_at": b"null", b"hops": b""})
+    plain = validate(GOOD | {b"codec": b"undefined", b"expires_at": b"null"})
     assert isinstance(plain, dict)
     assert (plain["codec"], plain["expires_at"], plain["response_timeout"]) == (
         "",

@@ -66,7 +66,7 @@ class Device:
 @asynccontextmanager
 async def running(url: str, **given: Any) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A gateway, and where it listens; it ends in order with the test."""
-    settings = Settings(instance_id="gw-1", **{"listen": (LOCAL,), "metrics": None} | given)
+    settings = Settings(**{"instance_id": "gw-1", "listen": (LOCAL,), "metrics": None} | given)
     gateway = Gateway(settings, url)
     ready: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(gateway.run(ready.set_result))

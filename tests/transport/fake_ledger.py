@@ -46,20 +46,19 @@ class Row:
     session_id: str = ""
     accepted_at: int = 0
     codec: str = ""
+    hops: int = 0
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Row:
         """The ledger as it is stored."""
         entry = Entry(fields["instance_id"], fields["outbound_id"])
         texts = {name: fields.get(name, "") for name in ("imei", "session_id", "codec")}
-        accepted_at = int(fields["accepted_at"])
-        return cls(
-            fields["state"], int(fields["seq"]), fields["token"], entry, accepted_at=accepted_at, **texts
-        )
+        numbers = {name: int(fields.get(name, 0)) for name in ("accepted_at", "hops")}
+        return cls(fields["state"], int(fields["seq"]), fields["token"], entry, **numbers, **texts)
 
     def fields(self) -> dict[str, str]:
         """The ledger as it is to be stored."""
-        numbers = {"seq": str(self.seq), "accepted_at": str(self.accepted_at)}
+        numbers = {name: str(getattr(self, name)) for name in ("seq", "accepted_at", "hops")}
         place = {"instance_id": self.entry.instance_id, "outbound_id": self.entry.outbound_id}
         texts = {name: getattr(self, name) for name in ("state", "token", "imei", "session_id", "codec")}
         return numbers | place | texts

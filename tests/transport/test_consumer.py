@@ -295,7 +295,17 @@ def test_the_clock_of_redis_is_followed(commands: CommandRig) -> None:
     assert commands.life("b") == ["timeout expired not_sent"]
 
 
-def test_a_moved_command_keeps_its_first_accepted_time(commands: CommandRig) -> None:
+def test_the_time_of_acceptance_is_not_read_from_the_entry(commands: CommandRig) -> None:
     commands.ask(hops="2", accepted_at="1767220000000")
     commands.ledger.commit()
-    assert commands.ledger.rows["c-1"].accepted_at == 1_767_220_000_000
+    assert commands.ledger.rows["c-1"].accepted_at == 1_767_225_600_000
+
+
+def test_a_copy_with_forged_fields_changes_no_ledger(commands: CommandRig) -> None:
+    commands.ask()
+    commands.ledger.commit()
+    before = commands.ledger.rows["c-1"]
+    commands.ask(hops="1", accepted_at="1767220000000", outbound_id=before.entry.outbound_id)
+    commands.ledger.commit()
+    assert commands.ledger.rows["c-1"] == before
+    assert commands.notes() == [("duplicate_ignored", "c-1", "")]

@@ -29,8 +29,8 @@ def forget(commands: CommandRig) -> None:
 def moved_here(commands: CommandRig) -> None:
     """Another instance has begun the command, which Redis had forgotten, and has handed it on to us."""
     entry = Entry(US, "1767225660000-7")
-    commands.ledger.set_row("c-1", Row("queued", 1, "theirs:1", entry, IMEI))
-    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1", "hops": "1"})
+    commands.ledger.set_row("c-1", Row("queued", 1, "theirs:1", entry, IMEI, hops=1))
+    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
 
 
 def test_a_command_moved_here_while_restored_is_not_written(commands: CommandRig) -> None:

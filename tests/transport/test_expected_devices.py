@@ -34,11 +34,11 @@ def told(commands: CommandRig, command_id: str = "c-1") -> list[str]:
     return commands.life(command_id)
 
 
-def redelivered(commands: CommandRig, **more: str) -> Entry:
+def redelivered(commands: CommandRig, hops: int = 0) -> Entry:
     """An entry whose command is queued already, in the ledger."""
     entry = Entry(US, "1767225600000-1")
-    commands.ledger.set_row("c-1", Row("queued", 1, "another:1", entry, IMEI))
-    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"} | more)
+    commands.ledger.set_row("c-1", Row("queued", 1, "another:1", entry, IMEI, hops=hops))
+    commands.ledger.put(entry, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"})
     return entry
 
 
@@ -99,12 +99,12 @@ def test_commands_of_before_the_start_wait_the_whole_grace(commands: CommandRig)
 @pytest.mark.parametrize("here", [False, True], ids=["not expected", "expected"])
 def test_what_another_instance_hands_over_obeys_the_same_rule(commands: CommandRig, here: bool) -> None:
     known(commands, *[IMEI] * here)
-    commands.read(redelivered(commands, hops="1"))
+    commands.read(redelivered(commands, hops=1))
     assert told(commands) == ([] if here else REFUSED)
 
 
 def test_a_hand_over_while_the_registry_is_read_obeys_it(commands: CommandRig) -> None:
-    commands.read(redelivered(commands, hops="1"))
+    commands.read(redelivered(commands, hops=1))
     assert told(commands) == []
     known(commands)
     assert told(commands) == REFUSED

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fsm.moves import Status, Transfer
 from tests.transport.command_rig import IMEI, OTHER_IMEI, CommandRig
-from tests.transport.fake_ledger import US
+from tests.transport.fake_ledger import US, Row
 
 
 def away(commands: CommandRig, *command_ids: str) -> None:
@@ -16,6 +16,16 @@ def away(commands: CommandRig, *command_ids: str) -> None:
     commands.ledger.commit()
     commands.ledger.hold(IMEI, "gw-2")
     commands.ledger.set_alive("gw-2")
+
+
+def moved_in(commands: CommandRig, command_id: str, hops: int) -> None:
+    """Another instance has handed over a command, whose device is expected here."""
+    commands.dispatcher.offline.expect([IMEI])
+    entry = commands.add(command_id=command_id, imei=IMEI, payload=command_id)
+    row = Row("queued", 1, "theirs:1", entry, IMEI, accepted_at=1767225500000, hops=hops)
+    commands.ledger.set_row(command_id, row)
+    commands.read(entry)
+    commands.ledger.commit()
 
 
 async def test_commands_move_to_the_holder_in_order(commands: CommandRig) -> None:
@@ -33,10 +43,10 @@ async def test_commands_move_to_the_holder_in_order(commands: CommandRig) -> Non
         "expires_at": "1767229200000",
         "response_timeout": "30",
         "expect_response": "1",
-        "accepted_at": "1767225600000",
-        "hops": "1",
         "requested_by": "me",
     }
+    row = commands.ledger.rows["a"]
+    assert (row.accepted_at, row.hops) == (1767225600000, 1)
     assert second["command_id"] == "b"
     commands.at(3600)
     assert commands.ledger.depth == 0
@@ -87,14 +97,28 @@ async def test_a_command_whose_queued_is_not_committed_is_not_moved_yet(commands
 
 
 async def test_a_command_moves_three_times_at_most(commands: CommandRig) -> None:
-    commands.ask("a", hops="3")
-    commands.ledger.commit()
+    moved_in(commands, "a", hops=3)
+    moved_in(commands, "b", hops=2)
     commands.ledger.hold(IMEI, "gw-2")
+    commands.ledger.set_alive("gw-2")
     await commands.look()
-    assert commands.ledger.depth == 0
+    commands.ledger.commit()
     commands.at(60)
     commands.ledger.commit()
     assert commands.life("a")[-1] == "failed device_not_connected not_sent"
+    assert commands.notes() == [("moved", "b", "gw-2")]
+
+
+async def test_a_forged_number_of_hops_does_not_hold_a_command_back(commands: CommandRig) -> None:
+    commands.ask("a", hops="3", accepted_at="1767220000000")
+    commands.ledger.commit()
+    commands.ledger.hold(IMEI, "gw-2")
+    commands.ledger.set_alive("gw-2")
+    await commands.look()
+    commands.ledger.commit()
+    row = commands.ledger.rows["a"]
+    assert commands.notes() == [("moved", "a", "gw-2")]
+    assert (row.accepted_at, row.hops) == (1767225600000, 1)
 
 
 async def test_a_device_back_in_a_failed_hand_over_gets_the_command(commands: CommandRig) -> None:

@@ -8,7 +8,7 @@ Nothing here waits. An entry stays pending in Redis until the move that ends its
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -252,9 +252,8 @@ class CommandConsumer:
 
     def _recover(self, in_flight: InFlightCommand, result: MoveResult) -> None:
         """The ledger knows this entry already: go on from the state in the ledger."""
-        request = in_flight.request
-        in_flight.request = replace(request, accepted_at=result.accepted_at or request.accepted_at)
-        in_flight.command = result.command(request.command_id)
+        in_flight.request = result.confirm(in_flight.request)
+        in_flight.command = result.command(in_flight.request.command_id)
         if not in_flight.moved_in:
             self._queues.keep(in_flight)
 
