@@ -41,6 +41,9 @@ class Metrics:
 
         self.connections = counter("connections_total", "TCP connections accepted")
         self.turned_away = counter("connections_turned_away_total", "TCP connections beyond a limit")
+        self.from_elsewhere = counter(
+            "connections_from_elsewhere_total", "Connections from outside the networks of --allow-from"
+        )
         self.proxy_refused = counter(
             "proxy_refused_total", "Connections to a PROXY listener without a valid, trusted header", "reason"
         )

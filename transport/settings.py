@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import NamedTuple
 
 from fsm.outbound import Limits
 
 Address = tuple[str, int]
+Network = IPv4Network | IPv6Network
+
+
+class AllowFrom(NamedTuple):
+    """Networks that may connect to `listener`; None for each listener that no other item names."""
+
+    networks: tuple[Network, ...]
+    listener: Address | None = None
 
 
 def as_text(address: Address) -> str:
@@ -46,7 +55,7 @@ class Settings:
     max_frame: int = 4096
     proxy_listen: tuple[Address, ...] = ()
     tls_proxy_listen: tuple[Address, ...] = ()
-    proxy_trust: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxy_trust: tuple[Network, ...] = ()
     tls_listen: tuple[Address, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -64,6 +73,7 @@ class Settings:
     janitor_min_uptime: float = 180.0
     max_connections: int = 0
     max_connections_per_ip: int = 1000
+    allow_from: tuple[AllowFrom, ...] = ()
     state_dir: Path | None = None
     log_level: str = "info"
     log_format: str = "auto"
@@ -72,6 +82,12 @@ class Settings:
     def listeners(self) -> tuple[Address, ...]:
         """All addresses that devices or proxies connect to."""
         return self.listen + self.tls_listen + self.proxy_listen + self.tls_proxy_listen
+
+    def allowed_from(self, listener: Address) -> tuple[Network, ...]:
+        """The networks that may connect to a listener; empty for any."""
+        own = [item for item in self.allow_from if item.listener == listener]
+        rest = [item for item in self.allow_from if item.listener is None]
+        return tuple(network for item in own or rest for network in item.networks)
 
     @property
     def speaks_tls(self) -> bool:

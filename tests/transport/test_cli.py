@@ -197,6 +197,24 @@ def test_a_listener_for_proxies_needs_to_know_whom_to_trust(
         refused(telgw("run", *listen, "--proxy-trust", wrong), "--proxy-trust", "network")
 
 
+def test_networks_are_for_one_listener_or_for_all_others(
+    telgw: Telgw, started: list[Settings], tmp_path: Path
+) -> None:
+    listen = ("--listen", "127.0.0.1:5027", "--listen", "[::1]:5028")
+    given = ("--allow-from", "10.0.0.0/8, fd00::/8", "--allow-from", "[::1]:5028=192.0.2.7")
+    assert telgw("run", *listen, *given).exit_code == 0
+    file = tmp_path / "telgw.toml"
+    file.write_text('allow-from = ["10.0.0.0/8,fd00::/8", "[::1]:5028=192.0.2.7"]\n')
+    assert telgw("run", *listen, "--config", file).exit_code == 0
+    assert [found.allow_from for found in started] == [started[0].allow_from] * 2
+    general = tuple(map(ip_network, ("10.0.0.0/8", "fd00::/8")))
+    assert started[0].allowed_from(("127.0.0.1", 5027)) == general
+    assert started[0].allowed_from(("::1", 5028)) == (ip_network("192.0.2.7"),)
+    refused(telgw("run", *listen, "--allow-from", "127.0.0.1:5029=10.0.0.0/8"), "127.0.0.1:5029", "listener")
+    for wrong in ("10.0.0.1/8", "", "off", "127.0.0.1:5027=", "127.0.0.1:5027=off", "nowhere=10.0.0.0/8"):
+        refused(telgw("run", *listen, "--allow-from", wrong), "--allow-from")
+
+
 def test_the_instance_id_comes_from_the_host_and_the_port(
     telgw: Telgw, started: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

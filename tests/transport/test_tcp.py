@@ -19,6 +19,7 @@ from tests.transport.connection_rig import ConnectionRig, FakeTransport
 from tests.transport.listener_rig import gateway_files
 from transport.connection import tcp
 from transport.connection.listener import Listener
+from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import (
     KEEPALIVE_COUNT,
     KEEPALIVE_IDLE,
@@ -78,7 +79,8 @@ async def test_a_closed_listener_without_files_stays_closed(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with bind(*LOCAL) as sock:
-        listener = Listener(ConnectionRig(frozen).context, sock, {})
+        context = ConnectionRig(frozen).context
+        listener = Listener(context, sock, {}, SourceNetworks((), context.metrics))
         loop = asyncio.get_running_loop()
         listener._sock = cast(Any, SimpleNamespace(accept=accept, fileno=sock.fileno))
         listener._accept()

@@ -6,21 +6,19 @@ import os
 import re
 import time
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from store.client.url import BadRedisUrl, read_url
 from transport.connection.tls import cipher_fault
-from transport.settings import Address, as_text
+from transport.settings import Address, AllowFrom, Network, as_text
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
 else:  # only recent releases of click make it generic
     Kind = click.ParamType
-
-Network = IPv4Network | IPv6Network
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -192,6 +190,23 @@ class Networks(Kind):
             return ip_network(word)
         except ValueError:
             self.fail(f"{word!r} is not a network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
+
+
+class NetworksOf(Kind):
+    """Networks as `Networks` reads them, after ``HOST:PORT=`` if they are for one listener only."""
+
+    name = "[HOST:PORT=]CIDR,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AllowFrom:
+        if isinstance(value, AllowFrom):
+            return value
+        listener, separator, networks = str(value).rpartition("=")
+        if networks.strip() == "off":
+            self.fail("'off' is not a network; leave the option out to allow any.", param, ctx)
+        return AllowFrom(
+            Networks().convert(networks, param, ctx),
+            HostPort().convert(listener.strip(), param, ctx) if separator else None,
+        )
 
 
 class KeyPrefix(Kind):

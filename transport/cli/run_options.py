@@ -12,7 +12,17 @@ from transport.connection.tls import VERSIONS
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 
 from .options import Decorated, Setting, setting, with_redis
-from .parameters import AllowList, Ciphers, Duration, HostPort, InstanceId, Networks, StreamName, Verbs
+from .parameters import (
+    AllowList,
+    Ciphers,
+    Duration,
+    HostPort,
+    InstanceId,
+    Networks,
+    NetworksOf,
+    StreamName,
+    Verbs,
+)
 
 PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -72,6 +82,15 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         Networks(),
         "Networks of these proxies, separated by commas; connections from elsewhere are refused.",
         default="off",
+    ),
+    setting(
+        "Security",
+        "--allow-from",
+        NetworksOf(),
+        "Networks from which devices may connect, to the listener HOST:PORT or to all others; repeatable. "
+        "Behind a proxy the address in its header counts.",
+        multiple=True,
+        show_default="any",
     ),
     setting(
         "Security",

@@ -12,7 +12,7 @@ import click
 from fsm.outbound import Limits
 from store.client.url_check import check_url
 from transport.connection.tls import TlsFiles
-from transport.settings import Address, Settings
+from transport.settings import Address, AllowFrom, Settings, as_text
 
 _LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
 
@@ -33,6 +33,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
     if not any(listeners):
         raise click.UsageError("Without --listen, --tls-listen or --proxy-listen no device could connect.")
     _check_proxies(values)
+    _check_sources(values["allow_from"], sum(listeners, ()))
     if values["redis"] != "embedded":
         check_url(values["redis"], values["key_prefix"])
     if values["embedded_port"] and values["redis"] != "embedded":
@@ -57,6 +58,20 @@ def _check_proxies(values: dict[str, Any]) -> None:
         raise click.UsageError("A listener for proxies needs --proxy-trust: the networks they connect from.")
     if values["proxy_trust"] and not listens:
         raise click.UsageError("--proxy-trust does nothing without --proxy-listen or --tls-proxy-listen.")
+
+
+def _check_sources(allow_from: tuple[AllowFrom, ...], listeners: tuple[Address, ...]) -> None:
+    """Refuse networks for an address that is no listener: a misspelled one would leave the listener open.
+
+    Raises:
+        click.UsageError: there is no such listener.
+    """
+    for _, listener in allow_from:
+        if listener is not None and listener not in listeners:
+            known = ", ".join(as_text(address) for address in listeners)
+            raise click.UsageError(
+                f"--allow-from: {as_text(listener)} is not a listener; these are: {known}."
+            )
 
 
 def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:

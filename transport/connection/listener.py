@@ -18,6 +18,7 @@ from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from transport.connection.context import ConnectionContext
 from transport.connection.protocol import DeviceConnection
+from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
 from transport.log_throttle import LogThrottle
 from transport.settings import Address
@@ -34,13 +35,21 @@ class Listener:
     Args:
         sock: the caller has to close it.
         tls: arguments of `connect_accepted_socket` for TLS, read at each accept; empty without TLS.
+        sources: the networks from which devices may connect.
 
     Raises:
         OSError: another process listens there.
     """
 
-    def __init__(self, context: ConnectionContext, sock: socket.socket, tls: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        context: ConnectionContext,
+        sock: socket.socket,
+        tls: dict[str, Any],
+        sources: SourceNetworks,
+    ) -> None:
         self._context = context
+        self._sources = sources
         self._sock = sock
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -87,7 +96,10 @@ class Listener:
 
     def _admits(self, address: Address) -> bool:
         """Whether a connection from `address` is admitted; if so, it is counted."""
-        return self._context.sessions.admission.enter(address[0], self._context.now)
+        now = self._context.now
+        return self._sources.admits(address[0], now) and self._context.sessions.admission.enter(
+            address[0], now
+        )
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
         """Turn an accepted socket into a connection."""

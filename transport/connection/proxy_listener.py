@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import structlog
@@ -21,8 +20,9 @@ from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
+from transport.connection.source_networks import SourceNetworks, is_within
 from transport.log_throttle import LogThrottle
-from transport.settings import Address, as_text
+from transport.settings import Address, Network, as_text
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -43,6 +43,7 @@ class ProxyListener(Listener):
     Args:
         sock: the caller has to close it.
         tls: arguments of `connect_accepted_socket` for TLS; empty without TLS.
+        sources: the networks from which devices may connect, by the address in the header.
         trust: the networks of the proxies.
 
     Raises:
@@ -54,29 +55,25 @@ class ProxyListener(Listener):
         context: ConnectionContext,
         sock: socket.socket,
         tls: dict[str, Any],
-        trust: Iterable[IPv4Network | IPv6Network],
+        sources: SourceNetworks,
+        trust: Iterable[Network],
     ) -> None:
         self._trust = tuple(trust)
         self._throttle = LogThrottle()
-        super().__init__(context, sock, tls)
+        super().__init__(context, sock, tls, sources)
 
     def _admits(self, address: Address) -> bool:
-        if not self._trusts(address[0]):
+        if not is_within(address[0], self._trust):
             self._refuse(address, UNTRUSTED)
             return False
         return self._context.sessions.admission.enter(None, self._context.now)
-
-    def _trusts(self, host: str) -> bool:
-        found = ip_address(host.partition("%")[0])
-        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-        return any((mapped or found) in network for network in self._trust)
 
     async def _begin(self, sock: socket.socket, address: Address) -> None:
         accepted_at = self._context.clock.monotonic()
         connection = None
         try:
             source = await self._source(sock, address)
-            if source is not None and self._context.sessions.admission.claim(source[0], self._context.now):
+            if source is not None and self._admits_source(source[0]):
                 connection = DeviceConnection(
                     self._context, secure=bool(self._tls), address=source, accepted_at=accepted_at
                 )
@@ -86,6 +83,11 @@ class ProxyListener(Listener):
                 self._context.sessions.admission.leave(None)
         if connection is not None:
             await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
+
+    def _admits_source(self, host: str) -> bool:
+        """Whether a device at `host` is admitted; if so, the connection is counted for it."""
+        now = self._context.now
+        return self._sources.admits(host, now) and self._context.sessions.admission.claim(host, now)
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
         """The time that is left for TLS after the header."""

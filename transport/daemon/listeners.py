@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from errno import EADDRINUSE
 from itertools import combinations
@@ -18,13 +18,14 @@ from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_listener import ProxyListener
+from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
 from transport.settings import Address, Settings, as_text
 
 log = structlog.get_logger("telgw")
 
-Listen = Callable[[socket.socket], Awaitable[asyncio.Server] | Listener]
+Listen = Callable[[socket.socket, SourceNetworks], Awaitable[asyncio.Server] | Listener]
 
 TLS_GOODBYE = 2.0
 """Seconds that a device has to answer the end of TLS; most devices are gone by then."""
@@ -154,22 +155,42 @@ class Listeners:
         Raises:
             CannotListen: another process has begun to listen on an address.
         """
-        trust = self._settings.proxy_trust
+        settings, trust = self._settings, self._settings.proxy_trust
+
+        async def opened(
+            sockets: Sequence[socket.socket], names: Sequence[Address], listen: Listen
+        ) -> list[Address]:
+            sources = [SourceNetworks(settings.allowed_from(name), context.metrics) for name in names]
+            return await self._open(zip(sockets, sources, strict=True), listen)
+
+        def plain(sock: socket.socket, sources: SourceNetworks) -> Awaitable[asyncio.Server] | Listener:
+            # A listener of its own looks at the address before anything is made for a connection.
+            return Listener(context, sock, {}, sources) if sources else self._plain_server(context, sock)
+
+        def secure(sock: socket.socket, sources: SourceNetworks) -> Listener:
+            return Listener(context, sock, self._tls, sources)
+
+        def proxied(sock: socket.socket, sources: SourceNetworks) -> Listener:
+            return ProxyListener(context, sock, {}, sources, trust)
+
+        def proxied_secure(sock: socket.socket, sources: SourceNetworks) -> Listener:
+            return ProxyListener(context, sock, self._tls, sources, trust)
+
         return Bound(
-            await self._open(self._plain, lambda sock: self._plain_server(context, sock)),
-            await self._open(self._secure, lambda sock: Listener(context, sock, self._tls)),
-            await self._open(self._proxied, lambda sock: ProxyListener(context, sock, {}, trust)),
-            await self._open(
-                self._proxied_secure, lambda sock: ProxyListener(context, sock, self._tls, trust)
-            ),
+            await opened(self._plain, settings.listen, plain),
+            await opened(self._secure, settings.tls_listen, secure),
+            await opened(self._proxied, settings.proxy_listen, proxied),
+            await opened(self._proxied_secure, settings.tls_proxy_listen, proxied_secure),
         )
 
-    async def _open(self, sockets: Sequence[socket.socket], listen: Listen) -> list[Address]:
+    async def _open(
+        self, sockets: Iterable[tuple[socket.socket, SourceNetworks]], listen: Listen
+    ) -> list[Address]:
         bound: list[Address] = []
-        for sock in sockets:
+        for sock, sources in sockets:
             address = sock.getsockname()[:2]
             try:
-                server = listen(sock)
+                server = listen(sock, sources)
                 self._servers.append(server if isinstance(server, Listener) else await server)
             except OSError as error:
                 raise CannotListen(address[0], address[1], error) from error
