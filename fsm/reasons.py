@@ -101,6 +101,7 @@ DUPLICATE_IGNORED: Final = "duplicate_ignored"
 CANCEL_REJECTED: Final = "cancel_rejected"
 LATE_OUTCOME: Final = "late_outcome"
 MOVED: Final = "moved"
+SESSION_EVENTS_LEFT_OUT: Final = "session_events_left_out"
 
 NOTES: Final = (
     LATE_RESPONSE,
@@ -109,6 +110,7 @@ NOTES: Final = (
     CANCEL_REJECTED,
     LATE_OUTCOME,
     MOVED,
+    SESSION_EVENTS_LEFT_OUT,
 )
 
 

@@ -56,6 +56,9 @@ class Metrics:
         self.takeovers_suspicious = counter(
             "takeovers_suspicious_total", "Devices whose address changed too often"
         )
+        self.session_events_left_out = counter(
+            "session_events_left_out_total", "Session events that were not published, because of their number"
+        )
         self.bad_frames = counter("bad_frames_total", "Frames whose checksum is wrong")
         self.frames_too_long = counter("frames_too_long_total", "Frames that declare more bytes than allowed")
         self.undecodable = counter("undecodable_frames_total", "CRC-valid frames stored raw")

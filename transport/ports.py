@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fsm.backlog import Backlog
-from fsm.events import SessionEvent
+from fsm.events import Note, SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
 from fsm.telemetry import PendingFrame
@@ -41,8 +41,8 @@ class RegistryPort(Protocol):
 class SessionLogPort(Protocol):
     """Publishes session events; never blocks."""
 
-    def append(self, event: SessionEvent) -> None:
-        """Queue an event."""
+    def append(self, event: SessionEvent | Note, at_ms: int) -> None:
+        """Queue an event, or a note about events, of the time `at_ms`: epoch ms of Redis."""
 
 
 class Link(Protocol):

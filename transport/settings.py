@@ -38,6 +38,7 @@ class Settings:
     metrics: Address | None = ("127.0.0.1", 9464)
     key_prefix: str = ""
     session_events: str = "commands:responses"
+    session_events_rate: int = 10
     payload: str = "json"
     telemetry_maxlen: int = 1_000_000
     messages_maxlen: int = 1_000_000

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from fsm.events import SessionEvent
+from fsm.events import Note, SessionEvent
 from store.client.batch_queue import BatchQueue
 from store.client.client import Calls
 from store.client.fifo import Fifo
-from store.streams.events import session_fields
+from store.streams.events import note_fields, rfc3339, session_fields
 
 CAPACITY = 10_000
 PIPELINE = 500
 
-Stamped = tuple[SessionEvent, int]
+Stamped = tuple[SessionEvent | Note, int]
 
 
 class SessionLog:
@@ -25,7 +25,6 @@ class SessionLog:
 
     Args:
         stream: the key.
-        now_ms: epoch ms by the clock of Redis, asked when an event is added.
         on_error: called with the error of every failed call.
     """
 
@@ -34,13 +33,11 @@ class SessionLog:
         client: Calls,
         stream: str,
         *,
-        now_ms: Callable[[], int],
         on_error: Callable[[Exception], None],
         capacity: int = CAPACITY,
     ) -> None:
         self._client = client
         self.stream = stream
-        self._now_ms = now_ms
         self._buffer: Fifo[Stamped] = Fifo(PIPELINE, capacity=capacity)
         self._queue = BatchQueue(self._buffer, self._send, on_error=on_error)
 
@@ -54,9 +51,9 @@ class SessionLog:
         """Events not yet appended."""
         return self._queue.depth
 
-    def append(self, event: SessionEvent) -> None:
-        """Queue an event with the present time; returns at once."""
-        self._queue.put((event, self._now_ms()))
+    def append(self, event: SessionEvent | Note, at_ms: int) -> None:
+        """Queue an event, or a note about events, of the time `at_ms`: epoch ms of Redis. Returns at once."""
+        self._queue.put((event, at_ms))
 
     async def run(self) -> None:
         """Append events until `stop`."""
@@ -78,6 +75,11 @@ class SessionLog:
             batch.popleft()
         return None
 
-    def _arguments(self, event: SessionEvent, at_ms: int) -> list[str]:
-        fields = session_fields(event, at_ms)
-        return ["XADD", self.stream, "*", *(text for pair in fields.items() for text in pair)]
+    def _arguments(self, event: SessionEvent | Note, at_ms: int) -> list[str]:
+        return ["XADD", self.stream, "*", *_fields(event, at_ms)]
+
+
+def _fields(event: SessionEvent | Note, at_ms: int) -> list[str]:
+    if isinstance(event, Note):
+        return [*note_fields(event), "at", rfc3339(at_ms)]
+    return [text for pair in session_fields(event, at_ms).items() for text in pair]

@@ -162,9 +162,9 @@ async def test_a_device_that_sends_serial_data_is_remembered(
 
 
 async def test_session_events_are_appended_in_order(any_redis: Redis, spawn: Any) -> None:
-    log = SessionLog(any_redis, KEYS.responses, now_ms=lambda: 7, on_error=ignore)
+    log = SessionLog(any_redis, KEYS.responses, on_error=ignore)
     for seq in range(1, 1201):
-        log.append(SessionEvent("s1", seq, "ready", "identified", "open"))
+        log.append(SessionEvent("s1", seq, "ready", "identified", "open"), 7)
     spawn(log.run())
     assert await log.flush(10) == 0
     assert await values(any_redis, KEYS.responses, b"seq") == [b"%d" % seq for seq in range(1, 1201)]

@@ -73,5 +73,6 @@ def test_the_notes_are_those_of_the_specification() -> None:
         "cancel_rejected",
         "late_outcome",
         "moved",
+        "session_events_left_out",
     }
     assert expected == set(NOTES)

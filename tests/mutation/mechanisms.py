@@ -25,6 +25,7 @@ from tests.mutation.table import (
     registry,
     rules,
     security,
+    session_share,
     sessions,
     stale_registrations,
     telemetry,
@@ -39,7 +40,7 @@ AREAS = (
     *(moves, trace, ledger, reader),
     *(device_queue, turns, answers, in_flight, commands, consumer, followers),
     *(registry, stale_registrations, janitor, adoption, lost, places, daemon, wiring),
-    *(telemetry, trimming, connections, sessions, flow, framing, security),
+    *(telemetry, trimming, connections, sessions, session_share, flow, framing, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(
     sorted(

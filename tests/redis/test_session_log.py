@@ -25,10 +25,11 @@ def errors() -> list[StoreRefused]:
 
 async def test_errors_of_an_outage_make_no_reference_cycles(client: Redis, spawn: Any) -> None:
     told = asyncio.Event()
-    log = SessionLog(client, STREAM, now_ms=lambda: 1, on_error=lambda error: told.set())
+    log = SessionLog(client, STREAM, on_error=lambda error: told.set())
     await client.set(STREAM, "no stream")
     for number in range(100):
-        log.append(SessionEvent("s1", number, "closed", "ready", "close", "idle", "1", "", "gw-1", True))
+        event = SessionEvent("s1", number, "closed", "ready", "close", "idle", "1", "", "gw-1", True)
+        log.append(event, 1)
     gc.collect()
     gc.disable()
     before = errors()

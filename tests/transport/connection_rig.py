@@ -10,7 +10,7 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import Backlog
-from fsm.events import SessionEvent
+from fsm.events import Note, SessionEvent
 from fsm.registration import Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from tests.transport.command_rig import IMEI, START, CommandRig
@@ -111,7 +111,17 @@ class FakeRegistrar:
 
 
 class SessionLog(list[SessionEvent]):
-    """`SessionLogPort`: a list."""
+    """`SessionLogPort`: a list of the events, and one of the notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[Note] = []
+
+    def append(self, event: SessionEvent | Note, at_ms: int = 0) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event)
+        else:
+            super().append(event)
 
     @property
     def states(self) -> list[str]:

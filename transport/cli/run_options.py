@@ -181,6 +181,13 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     ),
     setting("Redis", "--session-events", StreamName(), "Stream for session events, or `off`."),
     setting(
+        "Redis",
+        "--session-events-rate",
+        COUNT,
+        "Session events of one device in a minute; an address may cause 120 times, the gateway 1,200 times "
+        "as many. More wait, or are left out. 0: no limit.",
+    ),
+    setting(
         "Telemetry",
         "--payload",
         click.Choice(["json", "raw"]),

@@ -13,6 +13,7 @@ from transport.connection.allow_list import AccessControl, AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.peer_log import PeerLog
 from transport.connection.ports import SessionConnection
+from transport.connection.session_share import SessionShare
 from transport.connection.sessions import Sessions
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, StorePorts, TelemetryPort
@@ -70,7 +71,8 @@ def connection_context(
 ) -> ConnectionContext:
     """The context of a process that has no connections yet."""
     admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
-    sessions = Sessions(boot_id, admission, changes, commands, store.registrar, store.session_log)
+    share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
+    sessions = Sessions(boot_id, admission, changes, commands, store.registrar, share)
     return ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(

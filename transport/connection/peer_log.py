@@ -26,6 +26,11 @@ class PeerLog:
         if self._refusals.allow((connection.host, reason), now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
+    def framing_lost(self, connection: SessionConnection, reason: str, now: float) -> None:
+        """A device sent bytes that are not a frame."""
+        if self._refusals.allow((connection.host, "framing", reason), now):
+            log.info("framing_lost", imei=connection.imei, peer=connection.peer, reason=reason)
+
     def frame_too_long(self, connection: SessionConnection, length: int, limit: int, now: float) -> None:
         """A frame declares `length` bytes, more than allowed; its device will repeat it without end."""
         self._metrics.frames_too_long.inc()

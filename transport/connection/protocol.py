@@ -228,8 +228,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._context.backpressure.forget(self)
         self._context.sessions.socket_closed(self)
         self._context.metrics.closed.labels(self.close_reason).inc()
-        if self.imei:
-            log.info("session_closed", imei=self.imei, session_id=self.session_id, reason=self.close_reason)
         self._drop_unstored()
 
     # The life of the session
@@ -250,7 +248,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         )
         self.session = session.evolve(self.session, event)
         if self.imei:
-            self._context.sessions.publish(event)
+            self._context.sessions.share.publish(event, self.host)
 
     def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
         if SESSION.allows(self.session.state, trigger):
@@ -390,7 +388,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             context = self._context
             context.peer_log.frame_too_long(self, fault.length, context.settings.max_frame, context.now)
         else:
-            log.info("framing_lost", imei=self.imei, peer=self.peer, reason=fault.reason)
+            self._context.peer_log.framing_lost(self, fault.reason, self._context.now)
         self.close(PROTOCOL_ERROR)
 
     def _handle_messages(self, frame: MessagesFrame) -> None:

@@ -12,18 +12,14 @@ from __future__ import annotations
 
 from typing import cast
 
-import structlog
-
-from fsm.events import SessionEvent
 from fsm.reasons import SHUTDOWN, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
 from transport.connection.ports import SessionConnection
-from transport.ports import CommandsPort, RegistrarPort, SessionLogPort
-
-log = structlog.get_logger("telgw.sessions")
+from transport.connection.session_share import SessionShare
+from transport.ports import CommandsPort, RegistrarPort
 
 
 class Sessions:
@@ -34,6 +30,7 @@ class Sessions:
         unidentified: connections that have not sent an IMEI.
         closing: connections that were closed here and whose sockets are not closed yet.
         admission: limits the number of connections; listeners ask it.
+        share: publishes the events of sessions.
     """
 
     def __init__(
@@ -43,18 +40,18 @@ class Sessions:
         address_changes: AddressChangeMonitor,
         commands: CommandsPort,
         registrar: RegistrarPort,
-        session_log: SessionLogPort | None,
+        share: SessionShare,
     ) -> None:
         # The command side uses the same table: each connection of a device is its link.
         self.by_imei = cast("dict[str, SessionConnection]", commands.links)
         self.unidentified: set[SessionConnection] = set()
         self.closing: set[SessionConnection] = set()
         self.admission = admission
+        self.share = share
         self._address_changes = address_changes
         self._boot_id = boot_id
         self._commands = commands
         self._registrar = registrar
-        self._session_log = session_log
         self._serial = 0
 
     def new_session_id(self, secure: bool) -> str:
@@ -121,13 +118,6 @@ class Sessions:
         self.unidentified.discard(connection)
         self.closing.discard(connection)
         self.admission.leave(None if connection.imei else connection.host)
-
-    def publish(self, event: SessionEvent) -> None:
-        """Publish an event of a session."""
-        if self._session_log is not None:
-            self._session_log.append(event)
-        if event.trigger == "identify":
-            log.info("session_opened", imei=event.imei, session_id=event.session_id, peer=event.peer)
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
         """The result of registering a session again."""

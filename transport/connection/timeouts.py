@@ -31,6 +31,7 @@ class Timeouts:
         for connection in due:
             connection.overdue()
         context.backpressure.progress()
+        context.sessions.share.sweep(now)
         if now >= self._check_at:
             self._check_at = now + 1.0
             context.sessions.admission.log_refused(now)

@@ -126,7 +126,6 @@ class Backend:
             self.session_log = SessionLog(
                 self.clients["sessions"],
                 sessions,
-                now_ms=clock.now_ms,
                 on_error=partial(self.report, "sessions"),
             )
 
@@ -229,7 +228,7 @@ class Backend:
 
     def _session_lost(self, event: SessionEvent) -> None:
         if self.session_log is not None:
-            self.session_log.append(event)
+            self.session_log.append(event, self._clock.now_ms())
 
     def _trimmed(self, stream: str, unread: int) -> None:
         counter = {

@@ -102,6 +102,11 @@ def _read(gateway: Gateway) -> None:
         lambda: backend.telemetry.dropped,
     )
     reading("log_lines_dropped_total", "Log lines that could not be written", lines_dropped)
+    gauge(
+        "session_events_waiting",
+        "Session events over the rate, to be published",
+        lambda: sessions.share.waiting,
+    )
     log_ = backend.session_log
     reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
 

@@ -280,6 +280,7 @@ class Gateway:
             records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
         await self._close_sockets(SHUTDOWN)
+        self.sessions.share.conclude()
         if backend.session_log is not None:
             await backend.session_log.flush(1.0)
         if records.result() or moves.result():
