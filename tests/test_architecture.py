@@ -16,7 +16,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 IMPURE = {"asyncio", "redis", "structlog", "logging", "socket", "time", "random", "os", "store", "transport"}
 DOOR = "fsm/machine.py"
-MESSAGES = {"store/streams/messages.py", "transport/teltonika/record_json.py"}
+MESSAGES = {"store/streams/messages.py", "fsm/record_data.py"}
 """Where the classes of messages are."""
 WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
 UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
@@ -34,7 +34,7 @@ TRANSPORT: dict[str, tuple[str, ...]] = {
     "cli": ("connection", "daemon", "simulator", "teltonika"),
 }
 """The packages of `transport`, and what each may import beside the modules that all may."""
-STORE = ("client", "streams", "ledger", "fleet", "diagnosis")
+STORE = ("client", "streams", "ledger", "fleet", "diagnosis", "api")
 """The packages of `store`; each may import those before it, `keys` and `fsm`."""
 
 

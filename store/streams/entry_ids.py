@@ -16,6 +16,14 @@ def after(entry_id: bytes) -> str | None:
     return None if text == _LAST else f"({text}"
 
 
+def before(entry_id: str) -> str:
+    """The highest id below another, for a reader that begins behind it; the lowest stands for itself."""
+    milliseconds, _, serial = entry_id.partition("-")
+    if int(serial):
+        return f"{milliseconds}-{int(serial) - 1}"
+    return f"{int(milliseconds) - 1}-{HIGHEST}" if int(milliseconds) else entry_id
+
+
 def successor(entry_id: EntryId) -> EntryId:
     """The lowest id above another; the highest has none, and stands for itself."""
     milliseconds, serial = entry_id

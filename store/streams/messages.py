@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
 from dataclasses_json import DataClassJsonMixin, config
 
 from fsm.events import SCHEMA_VERSION
+from fsm.record_data import RecordData, read_record
 
 NUMBER = re.compile("0|[1-9][0-9]{0,19}")
 FLAG = re.compile("[01]")
@@ -172,6 +174,27 @@ class DeviceMessage(DataClassJsonMixin):
     hex: str | None = _optional_text()
 
 
+@dataclass(slots=True, frozen=True, kw_only=True)
+class TelemetryRecord:
+    """One AVL record of a device, or with ``--payload raw`` the bytes of one frame of records.
+
+    ``received_at`` is epoch ms. ``data`` is None for raw bytes, and ``frame`` is None otherwise.
+    """
+
+    imei: str
+    codec: str
+    instance_id: str = ""
+    received_at: int
+    data: RecordData | None = None
+    frame: bytes | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for two entries of one record: a record may be stored twice."""
+        body = self.frame if self.data is None else msgspec.json.encode(self.data)
+        return f"{self.imei}:{sha256(body or b'').hexdigest()[:32]}"
+
+
 Message = CommandEvent | Note | SessionEvent
 """An entry of the log."""
 
@@ -203,6 +226,26 @@ def read_device_message(entry: RawEntry) -> DeviceMessage:
         ValueError: as `read_message` does.
     """
     return _read(DeviceMessage, _decode(entry))
+
+
+def read_telemetry(entry: RawEntry) -> TelemetryRecord:
+    """Return the record that an entry of ``telemetry:records`` holds.
+
+    Raises:
+        ValueError: as `read_message` does.
+    """
+    frame = next((value for name, value in entry.items() if _text(name) == "frame"), None)
+    others: Any = {name: value for name, value in entry.items() if _text(name) != "frame"}
+    texts = _decode(others)
+    body = texts.pop("data", None)
+    if (frame is None) is (body is None):
+        raise ValueError("data: is missing")
+    values: dict[str, Any] = {"data": None if body is None else read_record(body)}
+    if frame is not None:
+        values["frame"] = frame.encode(errors="surrogateescape") if isinstance(frame, str) else frame
+    if not NUMBER.fullmatch(texts.get("received_at", "")):
+        raise ValueError("received_at: is not a number")
+    return msgspec.convert(texts | values, TelemetryRecord, strict=False)
 
 
 def _decode(entry: RawEntry) -> dict[str, str]:

@@ -122,6 +122,12 @@ class Producer:
             fields = await self._client.hgetall(self._keys.ledger(command_id))
         return _flat(fields)
 
+    async def ledger_field(self, command_id: str, field: str) -> str | None:
+        """One field of the ledger of a command; None when there is none (any more)."""
+        with _reaching():
+            value = await self._client.hget(self._keys.ledger(command_id), field)
+        return None if value is None else _text(value)
+
     async def history(self, command_id: str) -> list[LogEntry]:
         """The events and notes of a command, oldest first; empty when it has no ledger (any more)."""
         ledger = await self.ledger(command_id)

@@ -36,7 +36,7 @@ def telgw(*words: str, out: int | IO[Any] = subprocess.PIPE, shell: str = "") ->
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status of a process, and what it said on standard error."""
-    said = process.communicate(timeout=TIME_LIMIT)[1]
+    said = process.communicate(timeout=2 * TIME_LIMIT)[1]
     return process.returncode, said
 
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsm.record_data import RecordData, read_record
 from transport.teltonika import layout
 from transport.teltonika.avl import Record, decode_avl, encode_ack, encode_avl
 from transport.teltonika.errors import Undecodable
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
-from transport.teltonika.record_json import RecordData, read_record, record_data, record_json
+from transport.teltonika.record_json import record_data, record_json
 
 Io: TypeAlias = dict[int, tuple[int, int] | bytes]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -12,7 +13,7 @@ import pytest
 from store.keys import Keys
 from store.streams.producer import LogEntry, Producer, StoreUnreachable
 from tests.transport.command_line import Telgw
-from transport.cli import watch
+from transport.cli import streams, watch
 
 IMEI = "352093081452251"
 KEYS = Keys("{fleet}:")
@@ -39,10 +40,10 @@ def gateway(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Script:
 
     async def published(self: Producer, instance_id: str, fields: dict[str, str]) -> str:
         outbound_id = await publish(self, instance_id, fields)
+        about = {"kind": "command", "command_id": fields["command_id"], "at": AT}
         for event in script:
-            redis.xadd(
-                KEYS.responses, {"kind": "command", "command_id": fields["command_id"], "at": AT, **event}
-            )
+            entry_id = redis.xadd(KEYS.responses, about | event)
+            redis.hsetnx(KEYS.ledger(fields["command_id"]), "first", entry_id)
         return outbound_id
 
     monkeypatch.setattr(Producer, "publish", published)
@@ -249,3 +250,18 @@ def test_the_text_of_a_command_may_come_from_standard_input(
     assert result.exit_code == 0
     [(_, fields)] = redis.xrange(KEYS.outbound("gw-1"))
     assert fields["payload"] == "  getinfo"
+
+
+def test_an_outage_is_told_once_and_not_waited_out_for_ever(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((100.0, 104.0, 108.0, 114.0, 118.0, 122.0, 124.5))
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    outage = streams.Outage()
+    for _ in range(3):
+        outage(StoreUnreachable("gone"))
+    for _ in range(3):  # it has answered meanwhile
+        outage(StoreUnreachable("gone again"))
+    assert capsys.readouterr().err.count("waiting until it answers") == 2
+    with pytest.raises(StoreUnreachable):
+        outage(StoreUnreachable("gone again"))

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsm.record_data import SAFE_INTEGER
 from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
-from transport.teltonika.record_json import SAFE_INTEGER, record_json
+from transport.teltonika.record_json import record_json
 
 
 @given(st.integers(-(2**31), 2**31 - 1))

@@ -8,13 +8,13 @@ import click
 
 from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
-from store.streams.producer import NotPublished, Producer
+from store.api import Gateways, NotPublished, UnknownCommand
 
 from . import render
 from .ending import awaiting, complete
 from .parameters import Duration
 from .stream_options import Where, with_streams
-from .streams import producer
+from .streams import gateways
 
 DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 
@@ -30,8 +30,8 @@ def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
     """Cancel the command COMMAND_ID if no byte of it was sent.
 
     Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 no cancel was requested: wrong use, or Redis
-    cannot be used; 3 the outcome is unknown: no event came in time, Redis was lost, the output could not be
-    written, or Ctrl-C; 4 the command is unknown.
+    cannot be used; 3 the outcome is unknown: no event came in time, Redis was away for ten seconds, the
+    output could not be written, or Ctrl-C; 4 the command is unknown.
     """
     if not COMMAND_ID.fullmatch(command_id):
         raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
@@ -39,25 +39,25 @@ def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
 
 
 async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> int:
-    async with producer(where, "cancel") as streams:
-        instance_id = (await streams.ledger(command_id)).get("instance_id")
-        if not instance_id:
-            click.echo(f"telgw: The command {command_id} is unknown.", err=True)
-            return UNKNOWN
-        tail = await streams.tail()
+    async with gateways(where, "cancel") as found:
+        after = await found.position()
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
-            await streams.publish(instance_id, {"type": "cancel", "command_id": command_id})
+            try:
+                await found.cancel(command_id, patience=0)
+            except UnknownCommand as error:
+                click.echo(f"telgw: {error}", err=True)
+                return UNKNOWN
             try:
                 async with asyncio.timeout(patience):
-                    return await _verdict(streams, command_id, tail, raw)
+                    return await _verdict(found, command_id, after, raw)
             except TimeoutError:
                 click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
                 return NO_VERDICT
 
 
-async def _verdict(streams: Producer, command_id: str, tail: str, raw: bool) -> int:
+async def _verdict(found: Gateways, command_id: str, after: str, raw: bool) -> int:
     console = render.Output()
-    async for entry_id, fields in streams.outcome(command_id, tail):
+    async for (entry_id, fields), _ in found.entries(command_id, after=after):
         render.show(console, entry_id, fields, raw=raw)
         if fields.get("note") == CANCEL_REJECTED:
             return TOO_LATE

@@ -12,11 +12,12 @@ import click
 from rich.padding import Padding
 from rich.text import Text
 
+from fsm.record_data import RecordData, read_record
 from store.streams.producer import LogEntry, Producer, as_bytes
 from transport.teltonika.avl import decode_avl
 from transport.teltonika.avl_ids import DEFAULT_FAMILY, AvlDictionary, Value, dictionary
 from transport.teltonika.errors import Undecodable
-from transport.teltonika.record_json import RecordData, read_record, record_json
+from transport.teltonika.record_json import record_json
 
 from . import render, track
 from .ending import complete

@@ -19,13 +19,13 @@ from fsm.entries import NAMED, VALUE_KEPT
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.machine import Table
 from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
+from fsm.record_data import RecordData
 from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
 from store.streams import messages
 from store.streams.events import command_fields, note_fields, session_fields
 from transport.teltonika.errors import UNDECODABLE_REASONS
 from transport.teltonika.message_json import CODEC_NAMES
-from transport.teltonika.record_json import RecordData
 
 Schema = dict[str, Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -13,14 +12,15 @@ import click
 
 from fsm.command import DELIVERED, RESPONDED, TIMEOUT
 from fsm.errors import InvalidCommand
-from fsm.outbound import FIELD_LIMIT, Limits, parse_entry
-from store.streams.producer import NotPublished, Producer
+from fsm.outbound import FIELD_LIMIT, Limits
+from store.api import DeviceNotConnected, Gateways, NotPublished
+from store.api.command_entry import command_entry
 
 from . import render
 from .ending import awaiting, complete
 from .parameters import Duration
 from .stream_options import Where, with_streams
-from .streams import producer
+from .streams import gateways
 
 DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
 STDIN = "-"
@@ -60,9 +60,9 @@ def command(where: Where, wait: bool, raw: bool, **options: Any) -> int:
     shows a password in it.
 
     Exit status: 0 responded or delivered (with --no-wait: handed over); 1 failed; 2 nothing was handed over:
-    wrong use, or Redis cannot be used; 3 timeout, or the outcome is unknown: no event came in time, Redis was
-    lost, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only after 2 and 4 is it
-    safe to send the command again without checking `telgw history`.
+    wrong use, or Redis cannot be used; 3 timeout, or the outcome is unknown: no event came in time, Redis
+    was away for ten seconds, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only
+    after 2 and 4 is it safe to send the command again without checking `telgw history`.
     """
     if options["text"] == STDIN:
         options["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
@@ -88,31 +88,29 @@ def read_line(stream: BinaryIO) -> str:
 
 
 async def _send(where: Where, wait: bool, raw: bool, options: dict[str, Any]) -> int:
-    async with producer(where, "send") as streams:
-        fields = entry(await streams.now_ms(), **options)
-        instance_id = await streams.holder(fields["imei"])
-        if instance_id is None:
-            click.echo(f"telgw: No gateway holds the device {fields['imei']}.", err=True)
-            return NOBODY
-        tail = await streams.tail()
-        command_id = fields["command_id"]
+    command_id = options["command_id"] = options["command_id"] or str(uuid.uuid4())
+    limit = (options["expires_in"] or Limits().command_ttl) + (
+        options["timeout"] or Limits().response_timeout
+    )
+    async with gateways(where, "send") as found:
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
-            await streams.publish(instance_id, fields)
+            try:
+                await found.send(**_given(**options), patience=0)
+            except DeviceNotConnected as error:
+                click.echo(f"telgw: {error}", err=True)
+                return NOBODY
             if not wait:
                 click.echo(command_id)
                 return DONE
-            time_limit = (options["expires_in"] or Limits().command_ttl) + (
-                options["timeout"] or Limits().response_timeout
-            )
-            return await _follow(streams, command_id, tail, time_limit + SLACK, raw)
+            return await _follow(found, command_id, limit + SLACK, raw)
 
 
-async def _follow(streams: Producer, command_id: str, tail: str, time_limit: float, raw: bool) -> int:
+async def _follow(found: Gateways, command_id: str, time_limit: float, raw: bool) -> int:
     console = render.Output()
     last: dict[str, str] = {}
     try:
         async with asyncio.timeout(time_limit):
-            async for entry_id, last in streams.outcome(command_id, tail):
+            async for (entry_id, last), _ in found.entries(command_id):
                 render.show(console, entry_id, last, raw=raw)
     except TimeoutError:
         click.echo(f"telgw: No verdict on {command_id} after {time_limit:.0f} s.", err=True)
@@ -127,8 +125,19 @@ def status(event: dict[str, str]) -> int:
     return TIMED_OUT if event.get("state") == TIMEOUT else FAILED
 
 
-def entry(
-    now_ms: int,
+def entry(now_ms: int, **options: Any) -> dict[str, str]:
+    """The outbound entry of a command, from the options of `command`. `now_ms` is the time of Redis.
+
+    Raises:
+        click.UsageError: a gateway would refuse it.
+    """
+    try:
+        return command_entry(now_ms=now_ms, **_given(**options))
+    except InvalidCommand as error:
+        raise click.UsageError(f"{_NAMES.get(error.field, error.field)} {error.problem}.") from None
+
+
+def _given(
     *,
     imei: str,
     text: str,
@@ -137,39 +146,18 @@ def entry(
     expires_in: float | None = None,
     no_answer: bool = False,
     command_id: str | None = None,
-) -> dict[str, str]:
-    """The outbound entry of a command. Durations are in seconds; `now_ms` is the time of Redis.
-
-    Raises:
-        click.UsageError: a gateway would refuse it.
-    """
-    fields = {
-        "command_id": str(uuid.uuid4()) if command_id is None else command_id,
+) -> dict[str, Any]:
+    """The options as those of `Gateways.send`."""
+    return {
         "imei": imei,
         "payload": text,
         "requested_by": "telgw send",
+        "codec": codec,
+        "response_timeout": timeout,
+        "expires_in": expires_in,
+        "expect_response": not no_answer,
+        "command_id": command_id,
     }
-    if codec is not None:
-        fields["codec"] = codec
-    if timeout is not None:
-        fields["response_timeout"] = f"{timeout:.3f}"
-    if expires_in is not None:
-        moment = datetime.fromtimestamp((now_ms + round(expires_in * 1000)) / 1000, UTC)
-        fields["expires_at"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if no_answer:
-        fields["expect_response"] = "0"
-    _check(fields, now_ms)
-    return fields
-
-
-def _check(fields: dict[str, str], now_ms: int) -> None:
-    raw = {name.encode(): value.encode(errors="surrogateescape") for name, value in fields.items()}
-    # The length of a text is not checked here: its limit is a setting of the gateway.
-    limits = Limits(max_payload=FIELD_LIMIT)
-    try:
-        parse_entry(raw, instance_id="", outbound_id=f"{now_ms}-0", now_ms=now_ms, limits=limits)
-    except InvalidCommand as error:
-        raise click.UsageError(f"{_NAMES.get(error.field, error.field)} {error.problem}.") from None
 
 
 _NAMES = {"imei": "IMEI", "payload": "TEXT", "command_id": "--command-id", "expires_at": "--expires-in"}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import click
+
+from store.api import Gateways
 from store.client.client import connect
 from store.client.errors import StoreError
 from store.embedded import default_url
@@ -16,6 +20,11 @@ from .stream_options import Where
 
 BLOCK = 1.0
 """Seconds that one read waits in Redis for the next event."""
+
+PATIENCE = 10.0
+"""Seconds that `send` and `cancel` wait for a Redis that does not answer."""
+NEW_AFTER = 5.0
+"""Seconds without an error after which the next one begins another outage."""
 
 
 def url(where: Where) -> str:
@@ -57,3 +66,35 @@ async def producer(where: Where, purpose: str) -> AsyncIterator[Producer]:
     """
     async with server(where, purpose) as client:
         yield Producer(client, Keys(where.key_prefix))
+
+
+@asynccontextmanager
+async def gateways(where: Where, purpose: str) -> AsyncIterator[Gateways]:
+    """A client of the gateways on the Redis that the options name, open within the block.
+
+    Raises:
+        BadRedisUrl, StoreUnreachable: as `server` does.
+    """
+    async with server(where, purpose) as client:
+        yield Gateways(client, Keys(where.key_prefix), on_error=Outage())
+
+
+class Outage:
+    """What a verb does while Redis is away: it says so once, and gives up after `PATIENCE` seconds."""
+
+    def __init__(self) -> None:
+        self._since = self._last = -NEW_AFTER
+
+    def __call__(self, error: Exception) -> None:
+        """Take an error after which the call would be repeated.
+
+        Raises:
+            StoreUnreachable: it lasts for too long.
+        """
+        now = time.monotonic()
+        if now - self._last > NEW_AFTER:
+            self._since = now
+            click.echo(f"telgw: {error}; waiting until it answers", err=True)
+        self._last = now
+        if now - self._since > PATIENCE:
+            raise error

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from xml.etree import ElementTree as Xml
 
-from transport.teltonika.record_json import RecordData
+from fsm.record_data import RecordData
 
 
 class Position(NamedTuple):

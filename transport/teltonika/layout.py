@@ -23,13 +23,13 @@ from itertools import count
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
+from fsm.record_data import SAFE_INTEGER
+
 from .errors import Undecodable
 from .frame import CODEC_8, CODEC_8E, CODEC_16
 
 HEAD = Struct(">QBiihHBH")
 WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-SAFE_INTEGER = 2**53 - 1
-"""Largest integer that JavaScript represents exactly."""
 MODULI = {width: 256**width for width in WIDTHS}
 """By width in bytes: the count of different numbers."""
 LIMITS = {width: 1 << min(8 * width - 1, SAFE_INTEGER.bit_length()) for width in WIDTHS}
