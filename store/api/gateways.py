@@ -41,7 +41,7 @@ M = TypeVar("M")
 
 def log_error(error: Exception) -> None:
     """Write an error that is not raised to the logger ``store.api``."""
-    logging.getLogger("store.api").warning("%s", error, exc_info=error.__cause__)
+    logging.getLogger("store.api").log(logging.WARNING, "%s", error, exc_info=error.__cause__)
 
 
 class Gateways:
