@@ -23,7 +23,7 @@ UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manage
 LINES = 300
 ONE_CLASS = {"transport/connection/protocol.py": 600}
 """Files that are longer, because they hold one class that cannot be divided; and how long they may be."""
-SHARED = {"clock", "log_throttle", "log_writer", "logs", "metrics", "ports", "settings", "tasks"}
+SHARED = {"clock", "log_throttle", "log_writer", "logs", "metrics", "ports", "restarts", "settings", "tasks"}
 """The modules of `transport` that all of its packages may import."""
 TRANSPORT: dict[str, tuple[str, ...]] = {
     "teltonika": (),

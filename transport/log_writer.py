@@ -26,7 +26,10 @@ from collections.abc import Callable
 BUFFER = 4 * 1024 * 1024
 """Bytes of lines that may wait: about ten thousand lines, or a minute of the log of a busy gateway."""
 CHUNK = 64 * 1024
-"""Bytes written in one call, at most."""
+"""Bytes written in one call, about."""
+LINE = 1
+"""As a chunk: each line is written by itself. Lines of several processes on one pipe then stay whole, up to
+the 4,096 bytes that a pipe takes at once."""
 PAUSE = 0.02
 """Seconds in which lines are collected if few wait: a write for each line would cost a thread switch."""
 RETRY = 1.0
@@ -40,11 +43,15 @@ class LogWriter:
         descriptor: the caller has to close it; None drops every line.
         notice: makes the line that says how many lines were dropped.
         buffer: bytes that may wait.
+        chunk: bytes to write in one call, about; `LINE` for one line.
     """
 
-    def __init__(self, descriptor: int | None, notice: Callable[[int], bytes], buffer: int = BUFFER) -> None:
+    def __init__(
+        self, descriptor: int | None, notice: Callable[[int], bytes], buffer: int = BUFFER, chunk: int = CHUNK
+    ) -> None:
         self._descriptor = descriptor
         self._notice = notice
+        self._chunk = chunk
         self._room = buffer
         # The same thread may enter both again: a finalizer, which can run anywhere, may log.
         self._lock = threading.RLock()
@@ -90,7 +97,7 @@ class LogWriter:
                 self._put(chunk)
             else:
                 self._drop(chunk)
-            if not ended and len(chunk) < CHUNK:
+            if not ended and len(chunk) < self._chunk:
                 time.sleep(PAUSE)
 
     def _next_chunk(self) -> tuple[bytes, bool]:
@@ -100,10 +107,10 @@ class LogWriter:
         ended = False
         try:
             line = self._lines.get(timeout=RETRY if self._dropped > self._noticed else None)
-            while line is not None and size < CHUNK:
+            while line is not None and size < self._chunk:
                 lines.append(line)
                 size += len(line)
-                line = self._lines.get_nowait() if size < CHUNK else line
+                line = self._lines.get_nowait() if size < self._chunk else line
             ended = line is None
         except queue.Empty:
             pass

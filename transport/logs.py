@@ -14,12 +14,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
-from transport.log_writer import LogWriter
+from transport.log_writer import CHUNK, LINE, LogWriter
 
 LAST_LINES = 2.0
 """Seconds that the end of a process waits for the reader of its log."""
@@ -98,7 +99,9 @@ def lines_dropped() -> int:
     return _writer.dropped if _writer else 0
 
 
-def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "info", format: str = "auto", stream: TextIO | None = None, *, worker: int = 0
+) -> None:
     """Log to `stream` (standard error by default).
 
     A thread writes to a stream with a descriptor, see `transport.log_writer`; other streams are written at
@@ -107,35 +110,46 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
     Args:
         level: one of `LEVELS`; lines below it cost almost nothing.
         format: ``json``, ``console``, or ``auto``: JSON unless the stream is a terminal.
+        worker: the number of this process among several that share the stream; each line names it. 0: it has
+            the stream for itself.
     """
     out = stream or sys.stderr  # None if it was closed before the process started
     terminal = out is not None and out.isatty()
-    rendering = _rendering(console=format == "console" or (format == "auto" and terminal), colors=terminal)
+    rendering = _rendering(
+        console=format == "console" or (format == "auto" and terminal), colors=terminal, worker=worker
+    )
     structlog.configure(
         processors=[rendering],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=_factory(_put(out, rendering)),
+        logger_factory=_factory(_put(out, rendering, shared=worker > 0)),
         cache_logger_on_first_use=True,
     )
 
 
-def _rendering(*, console: bool, colors: bool) -> _Rendering:
+def _rendering(*, console: bool, colors: bool, worker: int) -> _Rendering:
     processors: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    if worker:
+        processors.append(partial(_named, worker))
     if console:
         processors.append(_harmless)
         return _Rendering([*processors, structlog.dev.ConsoleRenderer(colors=colors)])
     return _Rendering([*processors, structlog.processors.JSONRenderer(serializer=_json)])
 
 
+def _named(worker: int, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    line.setdefault("worker", worker)
+    return line
+
+
 def _factory(put: Callable[[str], object]) -> Callable[..., _Lines]:
     return lambda *_: _Lines(put)
 
 
-def _put(out: TextIO | None, rendering: _Rendering) -> Callable[[str], object]:
+def _put(out: TextIO | None, rendering: _Rendering, *, shared: bool) -> Callable[[str], object]:
     """The function that writes lines to `out`."""
     global _writer
     try:
@@ -147,15 +161,15 @@ def _put(out: TextIO | None, rendering: _Rendering) -> Callable[[str], object]:
     def notice(count: int) -> bytes:
         return f"{rendering(None, 'warning', {'event': 'log_lines_dropped', 'count': count})}\n".encode()
 
-    writer = _writer = LogWriter(descriptor, notice)
+    writer = _writer = LogWriter(descriptor, notice, chunk=LINE if shared else CHUNK)
     encoding = getattr(out, "encoding", None) or "utf-8"
     return lambda line: writer.write(line.encode(encoding, errors="backslashreplace"))
 
 
 @contextmanager
-def logging_to_stderr(level: str, format: str) -> Iterator[None]:
+def logging_to_stderr(level: str, format: str, worker: int = 0) -> Iterator[None]:
     """Within the block, log to standard error; output of Python and of libraries is part of the log."""
-    configure(level, format)
+    configure(level, format, worker=worker)
     stderr, sys.stderr = sys.stderr, _Printed()
     capture_python()
     try:

@@ -28,14 +28,20 @@ def as_text(address: Address) -> str:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Settings:
-    """Settings of one gateway process. Times are in seconds, sizes in bytes, stream lengths in entries."""
+    """Settings of one gateway process. Times are in seconds, sizes in bytes, stream lengths in entries.
+
+    Attributes:
+        metrics: address of the pages over HTTP, or the path of a Unix socket; None: no pages.
+        workers: gateways on the same addresses, one process each.
+        worker: the number of this process among them, from 1; 0: it is the only one.
+    """
 
     instance_id: str
     take_over: bool = False
     listen: tuple[Address, ...] = (("0.0.0.0", 5027),)
     redis: str = field(default="embedded", repr=False)  # it may hold a password
     embedded_port: int = 0
-    metrics: Address | None = ("127.0.0.1", 9464)
+    metrics: Address | Path | None = ("127.0.0.1", 9464)
     key_prefix: str = ""
     session_events: str = "commands:responses"
     session_events_rate: int = 10
@@ -75,6 +81,8 @@ class Settings:
     max_connections: int = 0
     max_connections_per_ip: int = 1000
     allow_from: tuple[AllowFrom, ...] = ()
+    workers: int = 1
+    worker: int = 0
     state_dir: Path | None = None
     log_level: str = "info"
     log_format: str = "auto"

@@ -8,19 +8,19 @@ task continues from the state that it finds. A task that fails repeatedly ends t
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
+from transport.restarts import Restarts
+
 log = structlog.get_logger("telgw")
 
-FAILURES = 3
-WITHIN = 60.0
-"""A task that fails `FAILURES` times within this number of seconds is not started again."""
+RESTARTS, WITHIN = 2, 60.0
+"""Restarts of one task within this number of seconds, at most."""
 PAUSES = (0.1, 1.0)
-"""Seconds before a task is started again, after the first and after the second failure."""
+"""Seconds before the first and the second restart."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -43,20 +43,18 @@ class Tasks:
         self._tasks[name] = asyncio.create_task(self._keep_running(name, work), name=name)
 
     async def _keep_running(self, name: str, work: Work) -> None:
-        failed_at: deque[float] = deque(maxlen=FAILURES)
+        restarts = Restarts(RESTARTS, WITHIN, PAUSES)
         while True:
             try:
                 await work()
                 return
             except Exception as error:
-                failed_at.append(asyncio.get_running_loop().time())
-                recent = sum(failed_at[-1] - at < WITHIN for at in failed_at)
-                again = recent < FAILURES
-                self._report(name, error, again)
-            if not again:
+                pause = restarts.next(asyncio.get_running_loop().time())
+                self._report(name, error, pause is not None)
+            if pause is None:
                 self._on_crash(name)
                 return
-            await asyncio.sleep(PAUSES[recent - 1])
+            await asyncio.sleep(pause)
 
     def _report(self, name: str, error: Exception, again: bool) -> None:
         self._on_failure(name)

@@ -30,7 +30,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that `telgw run` would have started gateways with."""
     seen: list[Settings] = []
 
-    def start(settings: Settings) -> int:
+    def start(settings: Settings, *_: object) -> int:
         seen.append(settings)
         return 0
 
@@ -257,7 +257,7 @@ def test_the_version_is_printed(telgw: Telgw) -> None:
 
 
 def test_an_interruption_is_130(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: Settings) -> int:
+    def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "start", interrupted)
@@ -265,7 +265,7 @@ def test_an_interruption_is_130(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_port_in_use_is_one_line(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(_: Settings) -> int:
+    def busy(*_: object) -> int:
         raise OSError(98, "address already in use")
 
     monkeypatch.setattr(run, "start", busy)

@@ -114,3 +114,20 @@ async def test_a_stopped_server_closes_its_connections() -> None:
         await asyncio.sleep(0.01)
         server.stop()
         assert await everything(reader) == b""
+
+
+async def test_a_page_may_take_its_time() -> None:
+    ready = asyncio.Event()
+
+    async def later() -> Page:
+        await ready.wait()
+        return Page(HTTPStatus.OK, BODY)
+
+    server = PageServer({"/later": later})
+    await server.start("127.0.0.1", 0)
+    async with connected(server.port) as (reader, writer):
+        writer.write(b"GET /later HTTP/1.1\r\n\r\n")
+        await writer.drain()
+        ready.set()
+        assert (await everything(reader)).endswith(BODY)
+    server.stop()

@@ -111,7 +111,7 @@ def test_an_invalid_verb_is_an_error(value: str) -> None:
 
 def test_the_environment_and_the_command_line_set_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Settings] = []
-    monkeypatch.setattr(run, "start", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(run, "start", lambda settings, _: seen.append(settings) or 0)
     CliRunner().invoke(cli, ["run", "--allow-verbs", "getinfo,getver"])
     CliRunner().invoke(cli, ["run"], env={"TELGW_ALLOW_VERBS": "getinfo"})
     assert [settings.allow_verbs for settings in seen] == [("getinfo", "getver"), ("getinfo",)]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack, suppress
 from typing import Any
 
 import click
-import structlog
 
-from fsm.errors import GatewayError
-from transport.connection.tcp import raise_descriptor_limit
 from transport.settings import Settings
 
 from .config_file import with_config
-from .ending import complete
-from .options import EXPOSED, Setting
+from .options import Setting
 from .run_options import with_settings
 from .run_settings import settings_of
+from .serving import start
+from .worker import PROGRAM
 
-CRASHED = 1
 OTHERS = "Options"
 """Heading of the options that are not settings."""
 
@@ -49,32 +44,19 @@ class Sectioned(click.Command):
 def command(**values: Any) -> int:
     """Run a gateway until SIGTERM. SIGHUP reads certificates and the allow-list again.
 
+    With --workers N, N processes serve the same addresses, and this process starts again what dies.
+
     Exit status: 0 after a shutdown; 1 an internal error ended it; 2 it cannot start, for example because a
     live gateway has its instance id; 3 another gateway has taken its instance id, or had it while Redis could
     not be reached; 130 after a second signal.
     """
-    return start(settings_of(values))
+    from transport.daemon import serve
+
+    settings = settings_of(values)
+    return start(settings, _supervise if settings.workers > 1 else serve)
 
 
-def start(settings: Settings) -> int:
-    """Run a gateway on the fastest event loop that is installed; its exit status."""
-    from transport.daemon import ending_at_once, serve
-    from transport.logs import logging_to_stderr
+async def _supervise(settings: Settings) -> int:
+    from transport.daemon.supervisor import supervise
 
-    raise_descriptor_limit()  # before the event loop opens its own files
-    if sys.stderr is None:
-        with suppress(OSError):
-            click.echo("telgw: There is no log, because standard error is closed.")
-    with ExitStack() as last, logging_to_stderr(settings.log_level, settings.log_format):
-        ctx = click.get_current_context(silent=True)
-        if ctx is not None and (exposed := ctx.meta.get(EXPOSED)):
-            structlog.get_logger("telgw").warning("secret_exposed", file=exposed, mend=f"chmod 600 {exposed}")
-        try:
-            return complete(serve(settings), fast=True)
-        except (GatewayError, OSError):
-            raise
-        except Exception:
-            structlog.get_logger("telgw").critical("crashed", exc_info=True)
-            return CRASHED
-        finally:
-            last.enter_context(ending_at_once())
+    return await supervise(settings, PROGRAM)

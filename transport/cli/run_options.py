@@ -254,6 +254,12 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         Duration(0.0, 86400),
         "No gateway counts as dead while Redis has been up for less than this.",
     ),
+    setting(
+        "Process",
+        "--workers",
+        click.IntRange(1, 256),
+        "Gateways on the same addresses, one process and one core each; their instance ids end in -1, -2 ...",
+    ),
     setting("Process", "--shutdown-timeout", Duration(0.0, 3600), "Time to wait for answers after SIGTERM."),
     setting(
         "Process",

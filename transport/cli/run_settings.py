@@ -14,6 +14,7 @@ from store.client.url_check import check_url
 from transport.connection.tls import TlsFiles
 from transport.settings import Address, AllowFrom, Settings, as_text
 
+MAX_INSTANCE_ID = 64
 _LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
 
 
@@ -42,6 +43,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
     limits = Limits(**{field.name: given.pop(field.name) for field in fields(Limits)})
     given["instance_id"] = given["instance_id"] or default_instance_id(sum(listeners, ()))
     settings = Settings(limits=limits, **given)
+    _check_workers(settings)
     _check_tls(settings)
     TlsFiles(settings).load_now()  # to report a bad file before anything is started
     return settings
@@ -72,6 +74,15 @@ def _check_sources(allow_from: tuple[AllowFrom, ...], listeners: tuple[Address, 
             raise click.UsageError(
                 f"--allow-from: {as_text(listener)} is not a listener; these are: {known}."
             )
+
+
+def _check_workers(settings: Settings) -> None:
+    longest = f"{settings.instance_id}-{settings.workers}"
+    if settings.workers > 1 and len(longest) > MAX_INSTANCE_ID:
+        raise click.UsageError(
+            f"--instance-id is too long: with --workers it becomes {longest}, and {MAX_INSTANCE_ID}"
+            " characters are allowed."
+        )
 
 
 def _addresses(given: tuple[Address | None, ...]) -> tuple[Address, ...]:

@@ -78,7 +78,7 @@ def has_spare_descriptor() -> bool:
     return True
 
 
-def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
+def bind(host: str, port: int, *, v6_only: bool = False, reuse_port: bool = False) -> socket.socket:
     """A bound socket that does not listen yet. Its connections inherit its options, and detect a dead peer.
 
     Keepalive works only on an idle connection, and the user time-out only with unacknowledged data: both are
@@ -86,6 +86,8 @@ def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
 
     Args:
         v6_only: leave the port free for IPv4, if `host` is an IPv6 address.
+        reuse_port: other processes of this user may listen on the address as well; the kernel spreads
+            connections over them.
 
     Raises:
         OSError: the address cannot be bound.
@@ -95,6 +97,8 @@ def bind(host: str, port: int, *, v6_only: bool = False) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if v6_only:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +16,7 @@ import structlog
 
 from fsm.errors import GatewayFault
 from store.embedded import EmbeddedServer
+from transport.restarts import Restarts
 
 log = structlog.get_logger("telgw")
 
@@ -36,20 +36,17 @@ async def watch(server: EmbeddedServer, on_failure: Callable[[], None]) -> None:
     Args:
         on_failure: called once, when the server has died again after `RESTARTS` restarts.
     """
-    loop, tried = asyncio.get_running_loop(), deque[float]()
+    loop, restarts = asyncio.get_running_loop(), Restarts(RESTARTS, WITHIN, PAUSES)
     while True:
         await _end_of(server)
-        while tried and loop.time() - tried[0] >= WITHIN:
-            tried.popleft()
-        if len(tried) == RESTARTS:
+        if (pause := restarts.next(loop.time())) is None:
             log.critical(
                 "embedded_server_failed", restarts=RESTARTS, within_s=WITHIN, how=server.how_it_ended
             )
             on_failure()
             return
         log.warning("embedded_server_died", pid=server.pid, how=server.how_it_ended)
-        await asyncio.sleep(PAUSES[len(tried)])
-        tried.append(loop.time())
+        await asyncio.sleep(pause)
         await _restart(server)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 
 from fsm.errors import GatewayFault
 from transport.daemon.gateway import Gateway
@@ -48,6 +49,9 @@ async def expose(gateway: Gateway) -> PageServer | None:
             "/readyz": lambda: readiness(obstacles(gateway)),
         }
     )
+    if isinstance(address, Path):
+        await server.start_unix(address)
+        return server
     try:
         await server.start(*address)
     except OSError as error:

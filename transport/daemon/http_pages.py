@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import NamedTuple, cast
 
 TIMEOUT = 10.0
@@ -31,7 +32,7 @@ class Page(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[], Page | Awaitable[Page]]]
 """What makes each page, by its path."""
 
 
@@ -39,7 +40,7 @@ class PageServer:
     """The listener.
 
     Args:
-        pages: a page is made for each request; it must return soon.
+        pages: a page is made for each request; it must not block.
     """
 
     def __init__(self, pages: Pages) -> None:
@@ -55,6 +56,15 @@ class PageServer:
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Request(self._open, self._pages), host, port)
+
+    async def start_unix(self, path: Path) -> None:
+        """Listen on a Unix socket.
+
+        Raises:
+            OSError: the path cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _Request(self._open, self._pages), path)
 
     @property
     def port(self) -> int:
@@ -78,6 +88,7 @@ class _Request(asyncio.Protocol):
         self._pages = pages
         self._head = b""
         self._answered = False
+        self._making: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -89,6 +100,8 @@ class _Request(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        if self._making:
+            self._making.cancel()
         self._opened.discard(self)
 
     def abort(self) -> None:
@@ -114,7 +127,15 @@ class _Request(asyncio.Protocol):
             self._answer(_plain(HTTPStatus.METHOD_NOT_ALLOWED))
             return
         make = self._pages.get(target.partition("?")[0])
-        self._answer(make() if make else _plain(HTTPStatus.NOT_FOUND), with_body=method == "GET")
+        page = make() if make else _plain(HTTPStatus.NOT_FOUND)
+        if isinstance(page, Page):
+            self._answer(page, with_body=method == "GET")
+        else:
+            self._answered = True
+            self._making = asyncio.create_task(self._answer_later(page, method == "GET"), name="page")
+
+    async def _answer_later(self, page: Awaitable[Page], with_body: bool) -> None:
+        self._answer(await page, with_body=with_body)
 
     def _answer(self, page: Page, *, with_body: bool = True) -> None:
         self._answered = True

@@ -130,7 +130,12 @@ class Listeners:
 
     def _bind(self, host: str, port: int) -> socket.socket:
         try:
-            sock = bind(host, port, v6_only=self._shares_port(host, port))
+            sock = bind(
+                host,
+                port,
+                v6_only=shares_port(self._settings, host, port),
+                reuse_port=self._settings.worker > 0,
+            )
         except OSError as error:
             raise CannotListen(host, port, error) from error
         self._sockets.append(sock)
@@ -143,11 +148,6 @@ class Listeners:
                 raise CannotListen(
                     other, port, OSError(EADDRINUSE, f"it overlaps with {as_text((host, port))}")
                 )
-
-    def _shares_port(self, host: str, port: int) -> bool:
-        """Whether the port of an IPv6 address has a separate listener for IPv4; else IPv6 serves both."""
-        others = self._settings.listeners
-        return ":" in host and any(other == port and ":" not in name for name, other in others)
 
     async def open(self, context: ConnectionContext) -> Bound:
         """Listen.
@@ -213,6 +213,11 @@ class Listeners:
             self._servers.pop().close()
         for sock in self._sockets:  # last, because the event loop finds servers by their sockets
             sock.close()
+
+
+def shares_port(settings: Settings, host: str, port: int) -> bool:
+    """Whether the port of an IPv6 address has a separate listener for IPv4; else IPv6 serves both."""
+    return ":" in host and any(other == port and ":" not in name for name, other in settings.listeners)
 
 
 def _overlap(host: str, other: str) -> bool:

@@ -47,7 +47,7 @@ async def serve(
     try:
         if settings.redis == "embedded":
             embedded = EmbeddedServer.begin(settings.state_dir, settings.embedded_port)
-            await _until_up(embedded, stop)
+            await until_up(embedded, stop)
         if stop.is_set():
             log.info("stopped", exit_status=0)
             return 0
@@ -62,7 +62,7 @@ async def serve(
         signals.restore()
 
 
-async def _until_up(server: EmbeddedServer, stop: asyncio.Event) -> None:
+async def until_up(server: EmbeddedServer, stop: asyncio.Event) -> None:
     """Wait until the server has loaded its data, which can take long, or `stop` is set."""
     while not stop.is_set():
         if server.is_up():

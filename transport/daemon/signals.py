@@ -37,6 +37,9 @@ class Signals:
     Args:
         stop: called in the event loop at the first SIGTERM or SIGINT. A second one ends the process at once
             with status 130.
+
+    Attributes:
+        last: called before that end, in the handler: it must not wait or log.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -45,6 +48,7 @@ class Signals:
             **{number: partial(_ignored, number) for number in HARMLESS},
             **dict.fromkeys(ENDING, stop),
         }
+        self.last: Callable[[], object] = lambda: None
         self._seen = 0
         self._before: dict[int, Any] = {}
         with suppress(ValueError):
@@ -59,6 +63,7 @@ class Signals:
         if number in ENDING:
             self._seen += 1
             if self._seen > 1:
+                self.last()
                 os._exit(EXIT_SECOND_SIGNAL)
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._actions[number])

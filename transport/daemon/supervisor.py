@@ -1,0 +1,220 @@
+"""Several gateways on the same addresses, one process each, and the process that keeps them alive.
+
+One process uses one core. With `--workers` each core gets a gateway of its own, with an instance id of its
+own: ``{instance_id}-1`` to ``-N``. All bind the same addresses with SO_REUSEPORT, so the kernel spreads new
+connections over them. Workers share nothing but Redis, and all rules for gateways on different hosts hold
+between them: a device that comes back on another worker is moved like one that comes back on another host.
+
+The supervisor serves no device. It keeps a worker for each number alive, passes signals on, answers for all
+workers on the address of the metrics, and owns the embedded server. If it is killed, the workers notice that
+their standard input has ended, and stop in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from store.embedded import EmbeddedServer
+from transport.connection.tcp import bind
+from transport.daemon.embedded_watch import watch
+from transport.daemon.gateway import EXIT_CRASHED
+from transport.daemon.http_pages import PageServer
+from transport.daemon.listeners import CannotListen, shares_port
+from transport.daemon.process import until_up
+from transport.daemon.signals import Signals
+from transport.daemon.worker import Worker
+from transport.daemon.worker_pages import WorkerPages, serve_pages
+from transport.restarts import Restarts
+from transport.settings import Address, Settings, as_text
+
+log = structlog.get_logger("telgw")
+
+RESTARTS, WITHIN = 3, 60.0
+"""Restarts of one worker within this number of seconds, at most."""
+PAUSES = (0.1, 1.0, 3.0)
+"""Seconds before the first, the second and the third restart."""
+FINAL = (2, 3)
+"""Exit statuses of a worker that another start would not change: it cannot start, it was displaced."""
+
+
+async def supervise(settings: Settings, program: Sequence[str]) -> int:
+    """Run `settings.workers` gateways until SIGTERM or SIGINT; the exit status.
+
+    Returns 0 after an orderly stop, 1 if a worker died too often, or the status of a worker that another
+    start would not help.
+
+    Args:
+        program: command line of a worker; it gets its settings on standard input.
+
+    Raises:
+        GatewayFault: an address cannot be bound, or the embedded server does not start.
+    """
+    stop = asyncio.Event()
+    signals = Signals(stop.set)
+    with ExitStack() as stack:
+        stack.callback(signals.restore)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telgw-")))
+        settings, reserved = reserve(settings)
+        for sock in reserved:
+            stack.callback(sock.close)
+        embedded: EmbeddedServer | None = None
+        if settings.redis == "embedded":
+            embedded = EmbeddedServer.begin(settings.state_dir, settings.embedded_port)
+            stack.callback(embedded.stop)
+            await until_up(embedded, stop)
+            settings = replace(settings, redis=embedded.url, embedded_port=0)
+        workers = [
+            Worker(number, worker_settings(settings, number, directory), program)
+            for number in range(1, settings.workers + 1)
+        ]
+        supervisor = Supervisor(workers, stop)
+        signals.on(signal.SIGHUP, partial(supervisor.send, signal.SIGHUP))
+        signals.last = partial(supervisor.send, signal.SIGKILL)
+        pages = await serve_pages(settings.metrics, WorkerPages(workers))
+        stack.callback(_stop, pages)
+        return await supervisor.run(settings, embedded)
+
+
+def _stop(pages: PageServer | None) -> None:
+    if pages:
+        pages.stop()
+
+
+def worker_settings(settings: Settings, number: int, directory: Path) -> Settings:
+    """The settings of one worker. It serves its pages on a socket in `directory`, for the supervisor."""
+    return replace(
+        settings,
+        instance_id=f"{settings.instance_id}-{number}",
+        worker=number,
+        metrics=directory / str(number),
+    )
+
+
+def reserve(settings: Settings) -> tuple[Settings, list[socket.socket]]:
+    """The settings with the ports that were chosen for port 0, and bound sockets that keep all ports.
+
+    A bound socket that does not listen gets no connections.
+
+    Raises:
+        CannotListen: an address is in use, or is not one of this host.
+    """
+    reserved: list[socket.socket] = []
+    chosen: dict[Address | None, Address] = {}
+
+    def keep(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        found = tuple((host, _reserve(settings, host, port, reserved)) for host, port in addresses)
+        chosen.update(zip(addresses, found, strict=True))
+        return found
+
+    try:
+        bound = replace(
+            settings,
+            listen=keep(settings.listen),
+            tls_listen=keep(settings.tls_listen),
+            proxy_listen=keep(settings.proxy_listen),
+            tls_proxy_listen=keep(settings.tls_proxy_listen),
+            allow_from=tuple(
+                item._replace(listener=chosen.get(item.listener)) for item in settings.allow_from
+            ),
+        )
+    except CannotListen:
+        for sock in reserved:
+            sock.close()
+        raise
+    return bound, reserved
+
+
+def _reserve(settings: Settings, host: str, port: int, reserved: list[socket.socket]) -> int:
+    v6_only = shares_port(settings, host, port)
+    try:
+        # Another supervisor of this user could bind the same port with SO_REUSEPORT, and get half of our
+        # devices. Without the option the kernel refuses a port on which somebody listens.
+        bind(host, port, v6_only=v6_only).close()
+        sock = bind(host, port, v6_only=v6_only, reuse_port=True)
+    except OSError as error:
+        raise CannotListen(host, port, error) from error
+    reserved.append(sock)
+    return int(sock.getsockname()[1])
+
+
+class Supervisor:
+    """Keeps workers alive until `stop` is set."""
+
+    def __init__(self, workers: Sequence[Worker], stop: asyncio.Event) -> None:
+        self._workers = workers
+        self._stop = stop
+        self._exit_status = 0
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to each worker that runs."""
+        for worker in self._workers:
+            worker.send(number)
+
+    async def run(self, settings: Settings, embedded: EmbeddedServer | None) -> int:
+        """Keep the workers alive until stopped, then stop them in order; the exit status."""
+        listen = [as_text(address) for address in settings.listeners]
+        log.info("supervising", workers=len(self._workers), listen=listen)
+        tasks = [
+            asyncio.create_task(self._keep(worker), name=f"worker {worker.number}")
+            for worker in self._workers
+        ]
+        watcher = asyncio.create_task(self._watch(embedded), name="embedded server")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait([*tasks, watcher, stop], return_when=asyncio.FIRST_COMPLETED)
+        self._stop.set()
+        log.info("stopping", workers=sum(worker.running for worker in self._workers))
+        self.send(signal.SIGTERM)
+        failed = [result for result in await asyncio.gather(*tasks, return_exceptions=True) if result]
+        watcher.cancel()
+        for error in failed:
+            log.critical("task_failed", exc_info=error)
+        status = self._exit_status or (EXIT_CRASHED if failed else 0)
+        log.info("stopped", exit_status=status)
+        return status
+
+    async def _watch(self, embedded: EmbeddedServer | None) -> None:
+        """Return when the embedded server has died too often."""
+        failed = asyncio.Event()
+        if embedded is not None:
+            await watch(embedded, failed.set)
+            self._exit_status = EXIT_CRASHED
+        else:
+            await failed.wait()
+
+    async def _keep(self, worker: Worker) -> None:
+        """Run a worker, and run it again when it ends; return when all have to end."""
+        restarts = Restarts(RESTARTS, WITHIN, PAUSES)
+        while not self._stop.is_set():
+            status = await worker.run()
+            if self._stop.is_set():
+                self._note_end(status)
+                return
+            pause = None if status in FINAL else restarts.next(asyncio.get_running_loop().time())
+            log.warning(
+                "worker_ended", worker=worker.number, exit_status=status, started_again=pause is not None
+            )
+            if pause is None:
+                self._exit_status = status if status in FINAL else EXIT_CRASHED
+                return
+            worker.restarts += 1
+            await self._sleep(pause)
+
+    def _note_end(self, status: int) -> None:
+        # A worker that has not set its handlers yet is ended by the signal itself.
+        if status not in (0, -signal.SIGTERM):
+            self._exit_status = self._exit_status or EXIT_CRASHED
+
+    async def _sleep(self, pause: float) -> None:
+        with_stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({with_stop}, timeout=pause)
+        with_stop.cancel()
