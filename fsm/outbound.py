@@ -160,7 +160,7 @@ def _command(
     if not IMEI.fullmatch(imei):
         raise fields.fault("imei", "is not 15 digits")
     payload = _payload(fields, raw, limits.max_payload)
-    entry_ms = int(outbound_id.partition("-")[0])
+    entry_ms = _entry_time(outbound_id, now_ms)
     return CommandRequest(
         command_id=command_id,
         imei=imei,
@@ -174,6 +174,12 @@ def _command(
         outbound_id=outbound_id,
         echo=_echo(raw),
     )
+
+
+def _entry_time(outbound_id: str, now_ms: int) -> int:
+    """Epoch ms of an entry. A producer may choose its id: one of the far future is no time."""
+    entry_ms = int(outbound_id.partition("-")[0])
+    return entry_ms if entry_ms <= now_ms + MAX_AHEAD_MS else now_ms
 
 
 def _payload(fields: _Fields, raw: Mapping[bytes, bytes], limit: int) -> bytes:

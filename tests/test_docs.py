@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +44,27 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_the_consumer_of_the_contract_page_reads_outcomes() -> None:
-    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
-    example = text.partition("<!-- example:consumer -->\n```python\n")[2].partition("```")[0]
+def example(name: str) -> dict[str, Any]:
+    """What the example of the contract page defines."""
     names: dict[str, Any] = {}
-    exec(example, names)
+    exec(CONTRACT.partition(f"<!-- example:{name} -->\n```python\n")[2].partition("```")[0], names)
+    return names
+
+
+@pytest.mark.parametrize("formula", ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(1)", " =1", "\t=1", "\r1"])
+def test_the_report_of_the_contract_page_runs_nothing_that_a_device_says(formula: str) -> None:
+    report, file = example("report"), io.StringIO()
+    event = CommandEvent("c-1", 2, "responded", "sent", "respond", terminal=True, imei="1", response=formula)
+    report["write_report"](file, [event])
+    [[_, written]] = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert written == f"'{formula}"
+    page = report["table_row"](replace(event, response="<img src=x onerror=alert(1)>"))
+    assert "<img" not in page
+    assert report["cell"]("Lat:54.1 = ok") == "Lat:54.1 = ok"
+
+
+def test_the_consumer_of_the_contract_page_reads_outcomes() -> None:
+    names = example("consumer")
     redis = fakeredis.FakeRedis()
     queued = CommandEvent("c-1", 1, "queued", "", "accept", terminal=False)
     failed = CommandEvent("c-1", 2, "failed", "queued", "fail", terminal=True, reason="cancelled")

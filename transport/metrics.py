@@ -83,6 +83,10 @@ class Metrics:
             "note",
         )
         self.deadletters = counter("deadletters_total", "Outbound entries moved to the dead-letter stream")
+        self.outbound_lost = counter(
+            "outbound_entries_lost_total",
+            "Outbound entries that were removed before their commands had ended",
+        )
         self.registry_failures = counter("registry_failures_total", "Registrations that failed")
         self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")
         self.task_failures = counter("task_failures_total", "Unexpected errors of tasks", "task")

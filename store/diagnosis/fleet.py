@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from store.client.errors import StoreRefused
 from store.client.numbers import whole
 from store.diagnosis.overdue import Backlog, find_overdue
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
@@ -18,13 +19,16 @@ from store.diagnosis.stream_ids import check_last_id, last_id
 from store.fleet.ownership import Holder
 from store.keys import GROUP, Keys
 from store.streams.entry_ids import after
+from store.streams.outbound_faults import deleted_pending, trimmed_unread
 
 __all__ = ["Bounds", "Instance", "diagnose_fleet"]
 
 SLOW_READER_MS = 60_000
 _EMPTY = (
-    "Wait until {stream} is empty, or XDEL that entry; then DEL the stream: its gateway creates it again."
+    "When it is empty, its gateway creates it again with its next heartbeat: wait, or XDEL that entry. "
+    "Without a gateway, DEL the stream when it is empty."
 )
+_TRIMMED = "A producer uses MAXLEN, or somebody deletes entries: correct it. Publish the lost commands again."
 
 _PAGE = 1000
 
@@ -196,11 +200,12 @@ class _FleetCheck:
             self.report.add(WARNING, stream, found, mend if instance.alive else self._advice(instance))
         elif group is not None:
             await self._pending(instance, stream, length, group)
+            await self._lost(instance, stream, int(group["pending"]))
         if not instance.alive and length:
             found = f"{length} entries, and no heartbeat of its gateway"
             self.report.add(self._left(instance), stream, found, self._advice(instance))
         last = await last_id(self._client, stream)
-        if finding := check_last_id(stream, last, self._now_ms, _EMPTY.format(stream=stream)):
+        if finding := check_last_id(stream, last, self._now_ms, _EMPTY):
             self.report.findings.append(finding)
         if length:
             bounds, client = self._bounds.limits, self._client
@@ -226,6 +231,19 @@ class _FleetCheck:
         level: Level = WARNING if instance.alive and await self._is_slow(stream, group) else OK
         mend = "Its reader has stopped, or is at --commands-limit: read its log, then restart it."
         self.report.add(level, stream, found, mend)
+
+    async def _lost(self, instance: Instance, stream: str, pending: int) -> None:
+        """Whether somebody removed entries before their commands ended, if this user may know it."""
+        try:
+            unread = await trimmed_unread(self._client, stream) if instance.alive else 0
+            deleted = await deleted_pending(self._client, stream) if pending else 0
+        except StoreRefused as error:
+            if error.code != "NOPERM":
+                raise
+            return
+        if unread or deleted:
+            found = f"entries were removed by others: {unread} unread, {deleted} of commands in progress"
+            self.report.add(CRITICAL, stream, found, _TRIMMED)
 
     async def _is_slow(self, stream: str, group: Mapping[str, Any]) -> bool:
         """Whether an unread entry has waited too long."""

@@ -12,12 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
-from store.client.numbers import whole
 from store.diagnosis.server import CRITICAL, WARNING, Finding
-from store.streams.entry_ids import HIGHEST, EntryId
-
-AHEAD_MS = 60_000
-"""How far the last id may be ahead of the clock of the server; corrections of a clock are smaller."""
+from store.streams.entry_ids import AHEAD_MS, HIGHEST, EntryId, read_id
 
 _NEVER: EntryId = (0, 0)
 
@@ -39,12 +35,6 @@ async def last_id(client: Redis, stream: str) -> EntryId:
         highest = await asked.xrange(stream, f"{HIGHEST}-0", count=1)
         return read_id(highest[0][0]) if highest else _NEVER
     return read_id(found["last-generated-id"])
-
-
-def read_id(entry_id: bytes) -> EntryId:
-    """The two numbers of an id."""
-    milliseconds, _, serial = entry_id.decode().partition("-")
-    return whole(milliseconds, 0), whole(serial, 0)
 
 
 def check_last_id(subject: str, last: EntryId, now_ms: int, mend: str) -> Finding | None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from store.client.numbers import whole
+
 EntryId = tuple[int, int]
 
 HIGHEST = 2**64 - 1
 """The most that either part of an id can be."""
 
+AHEAD_MS = 60_000
+"""How far the last id may be ahead of the clock of the server; corrections of a clock are smaller."""
+
 _LAST = f"{HIGHEST}-{HIGHEST}"
+
+
+def read_id(entry_id: bytes) -> EntryId:
+    """The two numbers of an id."""
+    milliseconds, _, serial = entry_id.decode().partition("-")
+    return whole(milliseconds, 0), whole(serial, 0)
 
 
 def after(entry_id: bytes) -> str | None:

@@ -67,6 +67,8 @@ class OutboundReader:
         on_error: called with the error of every failed call.
         owns: asked before new entries are read. A process that was frozen and replaced must not read entries
             that its successor would then find out of order.
+        on_lost: told how many entries were deleted while they were pending: their commands go on in this
+            process, and are unknown to the next one.
         shared_for: asked at the start for how many seconds a replaced process may still read. Meanwhile all
             entries are taken from the pending list, to keep stream order.
     """
@@ -81,6 +83,7 @@ class OutboundReader:
         may_read: Callable[[], bool],
         on_error: Callable[[Exception], None],
         owns: Callable[[], Awaitable[bool]] | None = None,
+        on_lost: Callable[[int], None] = lambda _: None,
         shared_for: Callable[[], float] = float,
         next_batch: NextBatch | None = None,
     ) -> None:
@@ -92,6 +95,7 @@ class OutboundReader:
         self._on_error = on_error
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
         self._owns = owns
+        self._on_lost = on_lost
         self._shared_for = shared_for
         self._shared_until = 0.0
         self._cursor = "0"
@@ -177,6 +181,7 @@ class OutboundReader:
         gone = [entry_id for entry_id, fields in entries if entry_id and not fields]
         if gone:
             await self._client.xack(self._stream, GROUP, *gone)
+            self._on_lost(len(gone))
         present = [(entry_id.decode(), fields) for entry_id, fields in entries if entry_id and fields]
         if present:
             self._on_entries(present, fresh)
@@ -197,6 +202,8 @@ class OutboundReader:
                 self._stream, GROUP, self._instance_id, min_idle_time=0, start_id=start, count=COUNT
             )
             await self._hand_over([(entry_id, fields) for entry_id, fields in reply[1] if entry_id])
+            if deleted := reply[2:] and len(reply[2]):  # Redis 7 names them, and has removed them
+                self._on_lost(deleted)
             pending.update(entry_id for entry_id, fields in reply[1] if fields)
             start = reply[0]
             if start in (b"0-0", "0-0"):

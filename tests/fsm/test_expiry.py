@@ -13,11 +13,11 @@ DAY_MS = 86_400_000
 GOOD = {b"command_id": b"c-1", b"imei": b"352093081452251", b"payload": b"getinfo"}
 
 
-def expiry(text: bytes) -> int:
+def expiry(text: bytes, outbound_id: str = f"{ENTRY_MS}-0") -> int:
     request = parse_entry(
         GOOD | {b"expires_at": text},
         instance_id="gw-1",
-        outbound_id=f"{ENTRY_MS}-0",
+        outbound_id=outbound_id,
         now_ms=ENTRY_MS,
         limits=Limits(),
     )
@@ -96,3 +96,12 @@ def test_an_expiry_is_at_most_a_day_ahead_of_the_entry() -> None:
 
 def test_an_expiry_in_the_past_is_read_and_left_to_the_table() -> None:
     assert expiry(str(ENTRY_MS - 1).encode()) == ENTRY_MS - 1
+
+
+@pytest.mark.parametrize("entry_ms", [2**64 - 1, ENTRY_MS + DAY_MS + 1])
+def test_an_entry_of_the_far_future_expires_as_one_of_now(entry_ms: int) -> None:
+    """A producer may choose the id of its entry."""
+    assert expiry(b"", f"{entry_ms}-0") == ENTRY_MS + 300_000
+    with pytest.raises(InvalidCommand):
+        expiry(str(ENTRY_MS + DAY_MS + 1).encode(), f"{entry_ms}-0")
+    assert expiry(b"", f"{ENTRY_MS + DAY_MS}-0") == ENTRY_MS + DAY_MS + 300_000  # a clock may be wrong

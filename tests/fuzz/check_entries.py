@@ -21,10 +21,11 @@ from store.streams.events import command_fields, read_entry
 from tests.fuzz import contract
 from tests.fuzz.contract import ENTRY_MS, NOW_MS, Fields
 from tests.transport.command_rig import CommandRig
-from tests.transport.fake_ledger import US
-from transport.clock import Clock
+from tests.transport.fake_ledger import US, now_ms
 
 VERBS = ("getinfo", "setparam", "cpureset")
+READ_MS = ENTRY_MS + 3_600_000
+"""When a gateway reads the entry: no value of an expiry is near it."""
 Met = set[str]
 
 
@@ -45,7 +46,7 @@ def outbound(text: bytes) -> Met:
     _compare(found, expected)
     _stored(found)
     _handed_on(found)
-    _taken(fields, "timeout expired" if found.expires_at <= Clock().now_ms() else "queued")
+    _taken(fields, "timeout expired" if found.expires_at <= READ_MS else "queued")
     word = found.payload.strip(b" ").split(b" ")[0].decode()
     assert verb_allowed(found.payload, VERBS) == (word in VERBS)
     assert verb_allowed(found.payload, ())
@@ -88,6 +89,8 @@ def _refused(fields: Fields, expected: set[str] | dict[str, Any], error: Invalid
 def _taken(fields: Fields, said: str) -> None:
     """A gateway that is handed the entry twice says once what becomes of it; without an id it is kept."""
     commands = CommandRig(None)  # type: ignore[arg-type]
+    commands.ledger.set_clock_ahead(READ_MS - now_ms())
+    commands.clock.sync(READ_MS)
     entry = Entry(US, f"{ENTRY_MS}-0")
     commands.ledger.put(entry, {"command_id": "c-1"})
     for fresh in (True, False):

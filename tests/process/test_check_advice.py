@@ -71,21 +71,41 @@ def test_a_shared_stream_at_its_last_id_is_renamed(
     assert check() == {}
 
 
-def test_an_empty_outbound_stream_at_its_last_id_is_deleted(
+def test_an_outbound_stream_at_its_last_id_is_created_again_when_it_is_empty(
     start: Start, plug_in: PlugIn, bus: Bus, check: Any
 ) -> None:
-    device = plug_in(start()).ready()
+    device = plug_in(start(heartbeat_interval=0.2, heartbeat_ttl=5)).ready()
     obeys(bus, device, "before")
     bus.client.xadd(STREAM, {"command_id": "last", "imei": IMEI, "payload": "last"}, id=HIGHEST)
-    assert device.obey() == "last"
-    assert bus.ended("last")[-1] == "responded answered"
-    bus.empty()
+    device.command()
     [finding] = check()[STREAM]
     assert finding["level"] == "critical"
-    assert "DEL the stream" in finding["mend"]
-    bus.client.delete(STREAM)
+    assert "its gateway creates it again" in finding["mend"].lower()
+    device.answer("OK")
+    assert bus.ended("last")[-1] == "responded answered"
+    until(lambda: last_id(bus) != HIGHEST, "the stream with ids of the present")
     obeys(bus, device, "after")
     until(lambda: check() == {}, "a check without findings")
+
+
+def test_unread_commands_that_a_producer_has_trimmed_are_found(
+    start: Start, plug_in: PlugIn, bus: Bus, check: Any
+) -> None:
+    gateway = start(heartbeat_interval=0.2, heartbeat_ttl=5)
+    device = plug_in(gateway).ready()
+    obeys(bus, device, "before")
+    bus.client.xadd(
+        STREAM, {"command_id": "c-1", "imei": IMEI, "payload": "c-1"}, maxlen=0, approximate=False
+    )
+    gateway.said("outbound_entries_lost")
+    [finding] = check()[STREAM]
+    assert (finding["level"], "MAXLEN" in finding["mend"]) == ("critical", True)
+    obeys(bus, device, "after")
+    until(lambda: check() == {}, "a check without findings")
+
+
+def last_id(bus: Bus) -> str:
+    return str(bus.client.xinfo_stream(STREAM)["last-generated-id"])
 
 
 def test_a_key_of_a_wrong_type_is_deleted_and_all_goes_on(

@@ -183,7 +183,8 @@ def ledger_of(client: Redis) -> Ledger:
 
 
 async def send(client: Redis, outbound_id: str, fields: dict[bytes, bytes]) -> None:
-    at: Any = {"instance_id": "gw-1", "outbound_id": outbound_id, "now_ms": 1}
+    now_ms = min(int(outbound_id.partition("-")[0]), Clock().now_ms())
+    at: Any = {"instance_id": "gw-1", "outbound_id": outbound_id, "now_ms": now_ms}
     request: Any = parse_entry(fields, **at, limits=Limits())
     entry, command = Entry("gw-1", outbound_id), Command(request.command_id)
     accepted = decide(command, "accept", request=request)

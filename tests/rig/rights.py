@@ -11,14 +11,25 @@ from typing import Any
 from redis import Redis
 
 PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
-PRINTED = re.compile(r"<!-- acl:(\w+) -->\n```\n(ACL SETUSER .*?)```", re.DOTALL)
+PRINTED = re.compile(r"<!-- (acl|acl62):(\w+) -->\n```\n(ACL SETUSER .*?)```", re.DOTALL)
 WELCOME = {"client", "client|setinfo", "config", "config|get"}
 """Refusals that the page announces."""
 
 
 def rules() -> dict[str, list[str]]:
     """The users on the page: for whom, and the words of the command."""
-    return {name: text.split() for name, text in PRINTED.findall(PAGE.read_text(encoding="utf-8"))}
+    return {name: words for form, name, words in _printed() if form == "acl"}
+
+
+def rules_of_6_2() -> dict[str, list[str]]:
+    """The same for Redis 6.2: printed, or made from the others as the page says."""
+    made = {name: [word.replace("%R~", "~") for word in words] for name, words in rules().items()}
+    return made | {name: words for form, name, words in _printed() if form == "acl62"}
+
+
+def _printed() -> list[tuple[str, str, list[str]]]:
+    found = PRINTED.findall(PAGE.read_text(encoding="utf-8"))
+    return [(form, name, text.split()) for form, name, text in found]
 
 
 def refused(log: list[dict[str, Any]]) -> set[str]:

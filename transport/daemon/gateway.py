@@ -14,7 +14,6 @@ from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import StoreError
 from store.client.url import redacted
 from store.fleet.ownership import InstanceHeld
-from store.streams.outbound import OutboundReader
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
 from transport.connection.context import connection_context
@@ -26,6 +25,7 @@ from transport.daemon.claim import Claim
 from transport.daemon.expected_devices import read_expected
 from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
+from transport.daemon.outbound import outbound
 from transport.daemon.presence import Presence
 from transport.daemon.recurring import hand_over, reconcile, sweep
 from transport.metrics import Metrics
@@ -84,15 +84,8 @@ class Gateway:
         )
         self.sessions = self.connections.sessions
         self.timeouts = Timeouts(self.connections)
-        self.reader = OutboundReader(
-            self.backend.clients["reader"],
-            self.backend.keys,
-            settings.instance_id,
-            on_entries=self.dispatcher.receive,
-            may_read=self.dispatcher.may_read,
-            on_error=lambda error: self.backend.report("reader", error),
-            owns=self._still_owns,
-            shared_for=self.backend.heartbeat.shared_for,
+        self.reader, self._outbound_faults = outbound(
+            settings, backend, self.dispatcher, self.clock, self.metrics, self._still_owns
         )
         self.exit_status = 0
         self._fenced = False
@@ -235,6 +228,7 @@ class Gateway:
             self._heartbeat_renewed.clear()
             with suppress(StoreError):
                 self.pending = await self.reader.pending()
+                await self._outbound_faults.look()
             await reconcile(self.sessions, self.backend.registrar)
 
     # The shutdown

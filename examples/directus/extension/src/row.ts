@@ -110,7 +110,12 @@ export function verdict(given: Verdict): Record<string, unknown> {
 export function answerOf(event: Event): string | null {
 	const cut = event['truncated'] === '1' ? ' [cut]' : '';
 	const answer = event['response'] ?? event['response_hex'];
-	return answer === undefined ? null : answer + cut;
+	return answer === undefined ? null : asCell(answer) + cut;
+}
+
+/** The text with a ' in front if a spreadsheet would run it: rows are exported as CSV, and a device may say anything. */
+function asCell(text: string): string {
+	return /^\s*[=+\-@]/.test(text) || /^[\t\r]/.test(text) ? `'${text}` : text;
 }
 
 /** What to tell people; the pair of state and delivery decides. */

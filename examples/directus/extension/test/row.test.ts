@@ -38,6 +38,14 @@ test('an answer that is cut says so, and hex stands for what is not printable', 
 	assert.equal(changesOf({ seq: '3', state: 'responded', response_hex: '00ff', truncated: '1' })['response'], '00ff [cut]');
 });
 
+test('an answer is no formula for a spreadsheet that opens an export', () => {
+	const stored = (response: string) => changesOf({ seq: '3', state: 'responded', response })['response'];
+	for (const formula of ['=HYPERLINK("http://x","y")', '+1', '-1', '@SUM(1)', ' =1', '\t=1', '\r1']) {
+		assert.equal(stored(formula), `'${formula}`);
+	}
+	assert.equal(stored('Lat:54.1 = ok'), 'Lat:54.1 = ok');
+});
+
 test('only what was not sent is called safe to repeat', () => {
 	const failed = (delivery: string) => summary({ state: 'failed', reason: 'connection_lost', delivery });
 	assert.match(failed('not_sent'), /safe to send it again/);
