@@ -62,6 +62,7 @@ NETWORK_TIMEOUT: Final = "network_timeout"
 REJECTED: Final = "rejected"
 HANDSHAKE_TIMEOUT: Final = "handshake_timeout"
 IDLE: Final = "idle"
+NO_PLACE: Final = "no_place"
 SUPERSEDED: Final = "superseded"
 WRITE_OVERFLOW: Final = "write_overflow"
 STORE_UNAVAILABLE: Final = "store_unavailable"
@@ -77,6 +78,7 @@ CLOSE_REASONS: Final = frozenset(
         REJECTED,
         HANDSHAKE_TIMEOUT,
         IDLE,
+        NO_PLACE,
         SUPERSEDED,
         PROTOCOL_ERROR,
         WRITE_OVERFLOW,

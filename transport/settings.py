@@ -58,7 +58,7 @@ class Settings:
     queue_limit: int = 32
     allow_verbs: tuple[str, ...] = ()
     handshake_timeout: float = 10.0
-    idle_timeout: float = 0.0
+    idle_timeout: float = 25 * 3600.0
     max_frame: int = 4096
     proxy_listen: tuple[Address, ...] = ()
     tls_proxy_listen: tuple[Address, ...] = ()

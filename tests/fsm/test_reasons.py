@@ -53,6 +53,7 @@ def test_the_reasons_of_a_close_are_those_of_the_specification() -> None:
         "rejected",
         "handshake_timeout",
         "idle",
+        "no_place",
         "superseded",
         "protocol_error",
         "write_overflow",

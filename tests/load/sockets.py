@@ -27,9 +27,9 @@ def fresh(source: str = "") -> socket.socket:
     return sock
 
 
-def begin(port: int) -> socket.socket:
+def begin(port: int, source: str = "") -> socket.socket:
     """A socket that is connecting to a gateway, and leaves no trace when it is closed."""
-    sock = fresh()
+    sock = fresh(source)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     sock.connect_ex(("127.0.0.1", port))
     return sock

@@ -13,6 +13,7 @@ from fsm.moves import Entry
 from store.client.errors import CallFailed
 from tests.transport.command_rig import IMEI, OTHER_IMEI, CommandRig
 from tests.transport.fake_ledger import US, Row
+from transport.connection.known_devices import KnownDevices
 from transport.daemon import expected_devices
 
 REFUSED = ["failed device_not_connected not_sent"]
@@ -119,7 +120,9 @@ def test_expected_devices_are_forgotten_after_the_grace(commands: CommandRig) ->
 # Reading the registry
 
 
-async def read_registry(commands: CommandRig, pages: list[Any]) -> list[str]:
+async def read_registry(
+    commands: CommandRig, pages: list[Any], memory: KnownDevices | None = None
+) -> list[str]:
     """Read a registry that answers with these pages, of which an error is raised; the errors reported."""
     reported: list[str] = []
 
@@ -133,7 +136,8 @@ async def read_registry(commands: CommandRig, pages: list[Any]) -> list[str]:
     owns = asyncio.Event()
     owns.set()
     backend = SimpleNamespace(ours=ours, report=lambda part, error: reported.append(part))
-    await expected_devices.read_expected(owns, commands.dispatcher, cast(Any, backend), commands.clock)
+    known, clock = KnownDevices() if memory is None else memory, commands.clock
+    await expected_devices.read_expected(owns, commands.dispatcher, known, cast(Any, backend), clock)
     return reported
 
 
@@ -142,7 +146,9 @@ async def test_a_registry_that_cannot_be_read_is_read_again(
 ) -> None:
     monkeypatch.setattr(expected_devices, "AGAIN_AFTER", 0.0)
     pages = [[b"1"], CallFailed("refused"), [IMEI.encode()], [OTHER_IMEI.encode()]]
-    assert await read_registry(commands, pages) == ["expected devices"]
+    memory = KnownDevices()
+    assert await read_registry(commands, pages, memory) == ["expected devices"]
+    assert (IMEI in memory, OTHER_IMEI in memory) == (True, True)
     commands.ask()
     assert told(commands) == WAITS
 

@@ -123,7 +123,7 @@ def test_the_limit_counts_the_device_address_not_the_proxy(
                 async with proxy(listener, v2(V6, family=0x21) + HELLO) as (reader, _):
                     assert await reader.readexactly(1) == ACCEPT
             await until(lambda: not it.connections.sessions.connected)
-            assert it.connections.sessions.admission._unidentified == {}
+            assert len(it.connections.sessions.admission.newcomers) == 0
 
     run(scenario())
 

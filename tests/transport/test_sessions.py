@@ -15,7 +15,7 @@ from transport.teltonika.handshake import encode_handshake
 def kept(connections: ConnectionRig) -> list[int]:
     """How many connections each book names."""
     sessions = connections.sessions
-    at_addresses = sessions.admission._unidentified
+    at_addresses = sessions.admission.newcomers._by_source
     books = (
         sessions.unidentified,
         sessions.by_imei,

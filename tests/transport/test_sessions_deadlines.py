@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fsm.session import CLOSED, READY
-from tests.transport.command_rig import IMEI
+from tests.transport.command_rig import IMEI, OTHER_IMEI
 from tests.transport.connection_rig import FRAME, ConnectionRig, MakeConnections
 from transport.connection.protocol import WRITE_LIMIT
-from transport.connection.timeouts import STORE_TIMEOUT
+from transport.connection.timeouts import FIRST_RECORD, STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.command import encode_answer, encode_command
 from transport.teltonika.frame import CODEC_12
@@ -126,9 +126,37 @@ async def test_an_idle_device_is_closed_if_configured(
     assert connection.closed is due
 
 
-async def test_an_idle_device_stays_by_default(connections: ConnectionRig) -> None:
+@pytest.mark.parametrize(("options", "closed"), [({}, True), ({"idle_timeout": 0.0}, False)])
+async def test_a_device_that_reports_once_a_day_stays(
+    make_connections: MakeConnections, options: dict[str, float], closed: bool
+) -> None:
+    connections = make_connections(**options)
     connection, _ = connections.ready()
-    connections.at(30 * 86400)
+    connections.at(86400)
+    assert not connection.closed
+    connections.at(26 * 3600)
+    assert connection.closed is closed
+
+
+@around
+async def test_a_stranger_without_records_is_closed_after_minutes(
+    connections: ConnectionRig, off: float, due: bool
+) -> None:
+    connection, _ = connections.welcome()
+    known, _ = connections.welcome(OTHER_IMEI)
+    known.place.known = True
+    connections.at(280)
+    connection.data_received(b"\xff")
+    connections.at(FIRST_RECORD + off)
+    assert (connection.closed, known.closed) == (due, False)
+    assert (connection.close_reason == "idle") is due
+
+
+async def test_messages_prove_a_device_as_records_do(connections: ConnectionRig) -> None:
+    connection, _ = connections.welcome()
+    connection.data_received(encode_answer(CODEC_12, IMEI, b"sensor"))
+    connections.telemetry.confirm()
+    connections.at(FIRST_RECORD + 1)
     assert not connection.closed
 
 

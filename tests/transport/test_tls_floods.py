@@ -70,6 +70,23 @@ def test_connections_before_tls_count_against_the_limits(
     run(scenario())
 
 
+def test_a_tls_handshake_that_takes_long_gives_way_when_all_places_are_taken(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files
+) -> None:
+    async def scenario() -> None:
+        with ExitStack() as stack:
+            async with ListenerRig(frozen, **gateway_files(files), max_connections=2) as rig:
+                oldest, _ = knock(rig, stack), knock(rig, stack)
+                await until(lambda: rig.connections.sessions.connected == 2)
+                rig.connections.at(1)
+                async with rig.device(trusting(files)) as streams:
+                    await identify(streams)
+                    assert oldest.recv(1) == b""
+                    assert rig.connections.sessions.connected == 2
+
+    run(scenario())
+
+
 def test_the_handshake_timeout_runs_from_the_accept(
     run: Run, frozen: FrozenDateTimeFactory, files: Files
 ) -> None:

@@ -61,7 +61,10 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Time a device has to send its IMEI, TLS included.",
     ),
     setting(
-        "Network", "--idle-timeout", Duration(), "Closes a connection that is silent for this long; 0: never."
+        "Network",
+        "--idle-timeout",
+        Duration(),
+        "Closes a connection that is silent for this long; 0: never.",
     ),
     setting(
         "Network",

@@ -4,17 +4,18 @@ An address is one of IPv4, or a network /64 of IPv6: who has one address of it h
 
 A connection counts for the total from its accept to its end. It counts for its address only until its device
 is identified. So a fleet behind one address (the NAT of a carrier, a load balancer) is not limited, but a
-peer that connects and sends nothing can use only the limit of one address, until the handshake time-out.
+peer that connects and sends nothing can use only the limit of one address, until the handshake time-out. When
+the total is reached, one that was not identified gives way to a new one (`transport.connection.newcomers`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 import structlog
 
+from transport.connection.newcomers import UNKNOWN, Newcomers, Place
 from transport.connection.tcp import has_spare_descriptor, raise_descriptor_limit
 from transport.log_throttle import CountingThrottle, LogThrottle
 from transport.metrics import Metrics
@@ -51,6 +52,8 @@ class Admission:
 
     Attributes:
         connected: open sockets, those without an IMEI, too.
+        newcomers: those that have not named their device.
+        room: connections that the limits allow.
         refusing: set when the gateway stops; from then on all connections are refused.
     """
 
@@ -59,16 +62,16 @@ class Admission:
         self.refusing = False
         self._metrics = metrics
         files = raise_descriptor_limit()
-        self._room = min(settings.max_connections or files, files)
-        self._limited_by = _TOTAL if self._room == settings.max_connections else _FILES
+        self.newcomers = Newcomers()
+        self.room = min(settings.max_connections or files, files)
+        self._limited_by = _TOTAL if self.room == settings.max_connections else _FILES
         self._wanted = settings.max_connections or FEW
         self._scarcity = LogThrottle()
         self._per_host = settings.max_connections_per_ip
-        self._unidentified: Counter[str] = Counter()
         self._turned_away: CountingThrottle[tuple[str, str]] = CountingThrottle()
 
-    def enter(self, host: str | None, now: float) -> bool:
-        """Count a new connection, unless a limit is reached.
+    def enter(self, host: str | None, now: float) -> Place | None:
+        """Count a new connection, unless a limit is reached: its place.
 
         Args:
             host: its address; None if it is not known yet: then call `claim` later.
@@ -76,47 +79,57 @@ class Admission:
         """
         if self.refusing:
             self._metrics.turned_away.inc()
-            return False
-        if self.connected >= self._room:
-            self._refuse(host or "", self._limited_by, now)
-            return False
-        if host is not None and not self.claim(host, now):
-            return False
+            return None
+        source = UNKNOWN if host is None else network_of(host)
+        if self._is_over(source, now):
+            return None
+        if self.connected >= self.room:
+            taken = self.newcomers.give_way(source, now)
+            self.no_place(taken.source if taken else "", now)
+            if taken is None:
+                return None
+        place = Place(now, source)
+        self.newcomers.add(place)
         self.connected += 1
         self._metrics.connections.inc()
-        return True
+        return place
 
-    def claim(self, host: str, now: float) -> bool:
+    def claim(self, place: Place, host: str, now: float) -> bool:
         """Count an unidentified connection for its address, unless the limit is reached."""
-        network = network_of(host)
-        if self._per_host and self._unidentified[network] >= self._per_host:
-            self._refuse(network, _ADDRESS, now)
+        source = network_of(host)
+        if self._is_over(source, now):
             return False
-        self._unidentified[network] += 1
+        self.newcomers.move(place, source)
         return True
 
-    def release(self, host: str) -> None:
-        """Stop counting a connection for its address: it was identified, or is closed."""
-        network = network_of(host)
-        self._unidentified[network] -= 1
-        if self._unidentified[network] <= 0:
-            del self._unidentified[network]
+    def _is_over(self, source: str, now: float) -> bool:
+        """Whether the source has too many unidentified connections; if so, another one is refused."""
+        over = bool(self._per_host and source) and self.newcomers.of(source) >= self._per_host
+        if over:
+            self._refuse(source, _ADDRESS, now)
+        return over
 
-    def leave(self, host: str | None) -> None:
-        """A connection is closed; `host` is its address if it still counts for the address."""
+    def release(self, place: Place) -> None:
+        """Stop counting a connection for its address: it was identified, or is closed."""
+        self.newcomers.remove(place)
+
+    def leave(self, place: Place) -> None:
+        """A connection is closed."""
         self.connected -= 1
-        if host is not None:
-            self.release(host)
+        self.release(place)
+
+    def no_place(self, source: str, now: float) -> None:
+        """All places are taken: one of `source` is closed for a new one, or a new one is refused (empty)."""
+        self._refuse(source, self._limited_by, now)
 
     def warn_if_few(self) -> None:
         """Log a warning if the limit of open files allows only few devices, or fewer than configured."""
-        if self._room < self._wanted:
-            log.warning("open_files_low", connections=self._room, advice=_ADVICE[_FILES])
+        if self.room < self._wanted:
+            log.warning("open_files_low", connections=self.room, advice=_ADVICE[_FILES])
 
     def _refuse(self, host: str, limit: str, now: float) -> None:
         self._metrics.turned_away.inc()
-        what = (host if limit == _ADDRESS else "", limit)
-        if self._turned_away.add(what, now):
+        if self._turned_away.add((host, limit), now):
             self._log(host, limit, 1)
 
     def log_refused(self, now: float) -> None:
@@ -127,7 +140,7 @@ class Admission:
             self._log(host, limit, count)
 
     def _log(self, host: str, limit: str, count: int) -> None:
-        allowed = self._per_host if limit == _ADDRESS else self._room
+        allowed = self._per_host if limit == _ADDRESS else self.room
         log.warning(
             "turned_away", address=host, limit=limit, allowed=allowed, count=count, advice=_ADVICE[limit]
         )

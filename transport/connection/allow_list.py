@@ -196,16 +196,27 @@ def file_list(settings: Settings) -> FileAllowList | None:
 
 
 class AccessControl:
-    """Decides which devices may connect, by the allow-list if there is one, and logs refused devices."""
+    """Decides which devices may connect, by the allow-list if there is one, and logs refused devices.
 
-    def __init__(self, allow_list: AllowListPort | None, metrics: Metrics) -> None:
+    Args:
+        certified: whether devices with TLS have a certificate of the operator's authority.
+    """
+
+    def __init__(
+        self, allow_list: AllowListPort | None, metrics: Metrics, *, certified: bool = False
+    ) -> None:
         self._list = allow_list
+        self._certified = certified
         self._metrics = metrics
         self._refusals = LogThrottle()
 
     def allows(self, imei: str) -> bool | None:
         """Whether the device may connect; None if the caller has to `ask`."""
         return True if self._list is None else self._list.allows(imei)
+
+    def vouches(self, secure: bool) -> bool:
+        """Whether the operator knows a device that may connect: by a list, or with TLS by its certificate."""
+        return self._list is not None or (secure and self._certified)
 
     def ask(self, imei: str, done: Done) -> None:
         """Look the device up; `done` is called with the result within a second."""

@@ -116,12 +116,12 @@ class Backpressure:
         """The connection is not read until there is room and it is its turn."""
         if not connection.closed:
             connection.pause()
-            if connection.proven:
+            if connection.place.proven:
                 self._others.forget(connection)  # in which it waited until now, or was read before
             self._queue_of(connection).add(connection)
 
     def _queue_of(self, connection: Readable) -> FairQueue[Readable]:
-        return self._proven if connection.proven else self._others
+        return self._proven if connection.place.proven else self._others
 
     def hold_all(self) -> None:
         """The backlog is full: no connection is read."""

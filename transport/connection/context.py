@@ -87,7 +87,7 @@ def connection_context(
         sessions=sessions,
         commands=commands,
         telemetry=store.telemetry,
-        access=AccessControl(allow_list, metrics),
+        access=AccessControl(allow_list, metrics, certified=settings.tls_client_ca is not None),
         backlog=store.telemetry.backlog,
         backpressure=Backpressure(store.telemetry.backlog, sessions.all_open),
         now=clock.monotonic(),

@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import ssl
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ import structlog
 from fsm import session
 from fsm.reasons import DEVICE_CLOSED, HANDSHAKE_TIMEOUT
 from transport.connection.context import ConnectionContext
+from transport.connection.newcomers import Place
 from transport.connection.protocol import DeviceConnection
 from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG
@@ -68,8 +70,11 @@ class Listener:
             self._again.cancel()
         self._loop.remove_reader(self._sock)
         for handshake in self._handshakes:
-            # Soon, not now: a task that is cancelled before its first step would not release its socket.
-            self._loop.call_soon(handshake.cancel)
+            self._end(handshake)
+
+    def _end(self, handshake: asyncio.Task[None]) -> None:
+        # Soon, not now: a task that is cancelled before its first step would not release its socket.
+        self._loop.call_soon(handshake.cancel)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
@@ -86,24 +91,26 @@ class Listener:
             self._take(sock, address[:2])
 
     def _take(self, sock: socket.socket, address: Address) -> None:
-        if not self._admits(address):
+        place = self._admits(address)
+        if place is None:
             sock.close()
             return
         sock.setblocking(False)
-        handshake = self._loop.create_task(self._begin(sock, address), name="handshake")
+        handshake = self._loop.create_task(self._begin(sock, address, place), name="handshake")
+        place.give_way = partial(self._end, handshake)
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
 
-    def _admits(self, address: Address) -> bool:
-        """Whether a connection from `address` is admitted; if so, it is counted."""
+    def _admits(self, address: Address) -> Place | None:
+        """The place of a connection from `address`, if it is admitted."""
         now = self._context.now
-        return self._sources.admits(address[0], now) and self._context.sessions.admission.enter(
-            address[0], now
-        )
+        if not self._sources.admits(address[0], now):
+            return None
+        return self._context.sessions.admission.enter(address[0], now)
 
-    async def _begin(self, sock: socket.socket, address: Address) -> None:
+    async def _begin(self, sock: socket.socket, address: Address, place: Place) -> None:
         """Turn an accepted socket into a connection."""
-        connection = DeviceConnection(self._context, address=address, secure=bool(self._tls))
+        connection = DeviceConnection(self._context, address=address, place=place, secure=bool(self._tls))
         await self._connect(connection, sock, self._tls)
 
     async def _connect(self, connection: DeviceConnection, sock: socket.socket, tls: dict[str, Any]) -> None:
@@ -113,7 +120,7 @@ class Listener:
             self._failed(connection, error)
         finally:
             if connection.session.state == session.NEW:
-                self._context.sessions.admission.leave(connection.host)
+                self._context.sessions.admission.leave(connection.place)
 
     def _failed(self, connection: DeviceConnection, error: OSError) -> None:
         """Count a failed handshake, and log it once a minute for each address and reason."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from fsm.registration import RegisterResult
 from fsm.telemetry import PendingFrame
+from transport.connection.newcomers import Place
 from transport.ports import Link
 
 
@@ -21,9 +22,8 @@ class Readable(Protocol):
     def closed(self) -> bool:
         """Whether the connection is closed or closing."""
 
-    @property
-    def proven(self) -> bool:
-        """Whether the device has been acknowledged something, or has at least stayed for the ready grace."""
+    place: Place
+    """Its place among all connections."""
 
     @property
     def congested(self) -> bool:

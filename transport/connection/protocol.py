@@ -26,17 +26,19 @@ from fsm import session
 from fsm.reasons import (
     DEVICE_CLOSED,
     HANDSHAKE_TIMEOUT,
+    NO_PLACE,
     PROTOCOL_ERROR,
     REJECTED,
     SHUTDOWN,
     WRITE_OVERFLOW,
 )
 from fsm.registration import Registered, RegisterResult, is_secure
-from fsm.session import IDENTIFIED, READY, SESSION, TAINTED, Session
+from fsm.session import IDENTIFIED, READY, SESSION, Session
 from fsm.states import SessionTrigger
 from fsm.telemetry import PendingFrame
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.context import ConnectionContext
+from transport.connection.newcomers import Place
 from transport.connection.pending import pending_messages, pending_raw, pending_records
 from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address, as_text
@@ -77,8 +79,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     Args:
         secure: whether the device speaks TLS.
-        address: of the device, if the connection was counted at its accept. Without it the connection is
-            counted when it is made, for the address of its socket.
+        address: of the device, if it is not that of the socket.
+        place: if the connection was counted at its accept; otherwise it is counted when it is made.
         accepted_at: monotonic seconds; None for now. The time for the handshake runs from then.
 
     Attributes:
@@ -88,6 +90,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         imei: empty until the device is identified and accepted.
         last_read: when the device was last heard, monotonic seconds.
         over_share: not read until its own frames are stored.
+        place: what it holds among all connections.
         speaks: known to speak by itself, through a serial port.
         unacked_since: since when a frame waits for its acknowledgement, monotonic seconds; 0 for none.
     """
@@ -107,6 +110,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "imei",
         "last_read",
         "over_share",
+        "place",
         "session",
         "session_id",
         "speaks",
@@ -119,6 +123,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         *,
         secure: bool = False,
         address: Address | None = None,
+        place: Place | None = None,
         accepted_at: float | None = None,
     ) -> None:
         self._context = context
@@ -133,6 +138,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.speaks = False
+        self.place = place or Place(now)
         self.over_share = False
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
@@ -175,10 +181,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _admitted(self) -> bool:
         """Whether there is room for the connection; if so it is counted, unless it was at its accept."""
-        counted = bool(self.host)
-        if not counted:
+        if not self.host:
             self._set_address(self._transport.get_extra_info("peername") or ("", 0))
-        return self._context.sessions.admit(self, self._context.now, counted=counted)
+        return self._context.sessions.admit(self, self._context.now)
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -265,7 +270,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.drain(reason)
         self._end(reason)
         self._context.sessions.closing.add(self)
-        if reason in _FLUSHED or not self._transport.get_write_buffer_size():
+        if reason in _FLUSHED or (reason != NO_PLACE and not self._transport.get_write_buffer_size()):
             self._transport.close()
         else:
             self._transport.abort()
@@ -441,6 +446,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif not self.secure and (holder := context.sessions.secure_peer(imei)):
             context.peer_log.plain_refused(imei, self.peer, holder, context.now)
             self._reject(REJECTED)
+        elif not context.sessions.has_place(self, imei, context.access.vouches(self.secure), context.now):
+            self.close(NO_PLACE)
         else:
             self._identify(imei)
 
@@ -502,6 +509,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         assert self._unstored
         del self._unstored[0]
         self._unstored = self._unstored or None
+        if not self.place.proven and not self.closed:
+            self._context.sessions.proved(self, self._context.now)
         if self.over_share:
             self._context.backpressure.after_store(self)
 
@@ -526,6 +535,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             context.backpressure.after_store(self)
         if self.closed and not self.half_closed:
             return
+        if not self.place.proven:
+            context.sessions.proved(self, context.now)
         self._write(encode_ack(count))
         if self.half_closed:
             self._finish()
@@ -557,11 +568,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
         return self._context.backpressure.is_too_much(
             [frame for _, frame in unacked or ()] + (unstored or [])
         )
-
-    @property
-    def proven(self) -> bool:
-        """Whether the device has been acknowledged something, or has at least stayed for the ready grace."""
-        return self.session.state in (READY, TAINTED)
 
     # Commands
 

@@ -18,6 +18,7 @@ import structlog
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
+from transport.connection.newcomers import Place
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
 from transport.connection.source_networks import SourceNetworks, is_within
@@ -62,32 +63,36 @@ class ProxyListener(Listener):
         self._throttle = LogThrottle()
         super().__init__(context, sock, tls, sources)
 
-    def _admits(self, address: Address) -> bool:
+    def _admits(self, address: Address) -> Place | None:
         if not is_within(address[0], self._trust):
             self._refuse(address, UNTRUSTED)
-            return False
+            return None
         return self._context.sessions.admission.enter(None, self._context.now)
 
-    async def _begin(self, sock: socket.socket, address: Address) -> None:
-        accepted_at = self._context.clock.monotonic()
+    async def _begin(self, sock: socket.socket, address: Address, place: Place) -> None:
+        accepted_at, admission = self._context.clock.monotonic(), self._context.sessions.admission
         connection = None
         try:
             source = await self._source(sock, address)
-            if source is not None and self._admits_source(source[0]):
+            if source is not None and self._admits_source(place, source[0]):
                 connection = DeviceConnection(
-                    self._context, secure=bool(self._tls), address=source, accepted_at=accepted_at
+                    self._context,
+                    secure=bool(self._tls),
+                    address=source,
+                    place=place,
+                    accepted_at=accepted_at,
                 )
         finally:
             if connection is None:
                 sock.close()
-                self._context.sessions.admission.leave(None)
+                admission.leave(place)
         if connection is not None:
             await self._connect(connection, sock, self._tls and self._tls | self._rest_of(accepted_at))
 
-    def _admits_source(self, host: str) -> bool:
+    def _admits_source(self, place: Place, host: str) -> bool:
         """Whether a device at `host` is admitted; if so, the connection is counted for it."""
         now = self._context.now
-        return self._sources.admits(host, now) and self._context.sessions.admission.claim(host, now)
+        return self._sources.admits(host, now) and self._context.sessions.admission.claim(place, host, now)
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
         """The time that is left for TLS after the header."""

@@ -10,13 +10,17 @@ identified is unregistered when it ends, unless a newer session of the device ha
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
-from fsm.reasons import SHUTDOWN, SUPERSEDED
+from fsm.reasons import NO_PLACE, SHUTDOWN, SUPERSEDED
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
+from transport.connection.known_devices import KnownDevices
+from transport.connection.newcomers import Place
+from transport.connection.places import Places
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
 from transport.ports import CommandsPort, RegistrarPort
@@ -30,6 +34,8 @@ class Sessions:
         unidentified: connections that have not sent an IMEI.
         closing: connections that were closed here and whose sockets are not closed yet.
         admission: limits the number of connections; listeners ask it.
+        known: devices that were here before.
+        places: of the identified connections.
         share: publishes the events of sessions.
     """
 
@@ -47,6 +53,8 @@ class Sessions:
         self.unidentified: set[SessionConnection] = set()
         self.closing: set[SessionConnection] = set()
         self.admission = admission
+        self.known = KnownDevices()
+        self.places = Places(admission.room, self.by_imei, admission.no_place)
         self.share = share
         self._address_changes = address_changes
         self._boot_id = boot_id
@@ -83,32 +91,58 @@ class Sessions:
 
     # The life of a connection
 
-    def admit(self, connection: SessionConnection, now: float, *, counted: bool) -> bool:
+    def admit(self, connection: SessionConnection, now: float) -> bool:
         """Admit a new connection, unless a limit is reached or the gateway stops.
 
-        Args:
-            counted: it was counted at its accept, so that no limit applies any more.
+        A connection that got its place at its accept is not limited any more.
         """
         admission = self.admission
-        admitted = not admission.refusing if counted else admission.enter(connection.host, now)
-        if admitted:
-            self.unidentified.add(connection)
-        return admitted
+        place: Place | None = connection.place
+        if not connection.place.source:  # it was not counted at its accept
+            place = admission.enter(connection.host, now)
+        if place is None or admission.refusing:
+            return False
+        connection.place = place
+        place.give_way = partial(connection.close, NO_PLACE)
+        self.unidentified.add(connection)
+        return True
+
+    def has_place(self, connection: SessionConnection, imei: str, vouched: bool, now: float) -> bool:
+        """Whether there is a place for the device that a connection names; another may have given way.
+
+        Args:
+            vouched: the operator knows the device.
+        """
+        connection.place.known = vouched or imei in self.known
+        if self.places.make(connection, imei, now):
+            return True
+        self.admission.no_place("", now)
+        return False
 
     def identified(self, connection: SessionConnection, now: float) -> None:
         """A device was identified: the connection replaces its older session, here and in the registry."""
         self.unidentified.discard(connection)
-        self.admission.release(connection.host)
+        self.admission.release(connection.place)
+        connection.place.since = now
         self._address_changes.note(connection.imei, connection.host, now)
         older = self.by_imei.get(connection.imei)
         self.by_imei[connection.imei] = connection
+        self.places.enter(connection)
         if older is not None:
             older.close(SUPERSEDED)
         self._registrar.register(connection.imei, connection.session_id, connection.registered)
         self._commands.arrived(connection)
 
+    def proved(self, connection: SessionConnection, now: float) -> None:
+        """Something of a device is stored, for the first time in its session."""
+        connection.place.proven = True
+        self.known.acknowledged(connection.imei, now)
+
     def ended(self, connection: SessionConnection, reason: str) -> None:
         """The session of a device is over."""
+        self.places.leave(connection)
+        if connection.place.proven:
+            self.known.acknowledged(connection.imei, connection.last_read)
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
         self._commands.left(connection, reason)
@@ -117,7 +151,7 @@ class Sessions:
         """Nothing is kept of the connection."""
         self.unidentified.discard(connection)
         self.closing.discard(connection)
-        self.admission.leave(None if connection.imei else connection.host)
+        self.admission.leave(connection.place)
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
         """The result of registering a session again."""

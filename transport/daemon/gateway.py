@@ -193,7 +193,7 @@ class Gateway:
 
     def _begin(self) -> None:
         """Start all tasks."""
-        start, backend = self._tasks.start, self.backend
+        start, backend, owns, known = self._tasks.start, self.backend, self._owns, self.sessions.known
         start("ledger", backend.ledger.run)
         start("registrar", backend.registrar.run)
         start("telemetry", backend.telemetry.run)
@@ -204,7 +204,7 @@ class Gateway:
             start("allow-list", backend.allow_list.answer)
             start("allow-list copy", backend.allow_list.keep_copy)
         start("files", self.files.run)
-        start("expected devices", partial(read_expected, self._owns, self.dispatcher, backend, self.clock))
+        start("expected devices", partial(read_expected, owns, self.dispatcher, known, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)

@@ -1,0 +1,56 @@
+"""Which devices this process knows: those that had records acknowledged at two times, minutes apart.
+
+Anybody can invent an IMEI and have a record acknowledged for it. What cannot be had at once is a past. So a
+device that was acknowledged for the first time is only noted, and becomes known when it is acknowledged
+again after `SETTLED` seconds, or when its session ends after having been used for so long.
+
+Both memories are bounded, and apart. Invented devices push out devices that were noted, never one that is
+known: for that they would have to come back, each of them. A device that was known and was pushed out is a
+stranger until it is known again: it is served all the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+SETTLED = 600.0
+"""Seconds between the first acknowledgement and the one that makes a device known."""
+REMEMBERED = 100_000
+"""Devices in each of the two memories."""
+
+
+class KnownDevices:
+    """Devices that are known, and those that may become known."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._noted: OrderedDict[str, float] = OrderedDict()  # imei -> when it was first acknowledged
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, imei: str) -> bool:
+        """Whether the device is known."""
+        return imei in self._known
+
+    def acknowledged(self, imei: str, now: float) -> None:
+        """The device has had records acknowledged, and was heard at `now`, monotonic seconds."""
+        if imei in self._known:
+            self._known.move_to_end(imei)
+        elif now - self._noted.setdefault(imei, now) >= SETTLED:
+            del self._noted[imei]
+            self._remember(imei)
+        elif len(self._noted) > REMEMBERED:
+            self._noted.popitem(last=False)
+
+    def registered(self, imeis: Iterable[str]) -> None:
+        """The registry names these devices: they were connected before."""
+        for imei in imeis:
+            self._remember(imei)
+
+    def _remember(self, imei: str) -> None:
+        self._known[imei] = None
+        self._known.move_to_end(imei)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
