@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 from fsm.errors import SequenceGap, UnknownReason, WrongReason
-from fsm.events import CommandEvent
+from fsm.events import CommandEvent, Origin
 from fsm.machine import Edge, StateMachine, Table, reason_is
 from fsm.reasons import EXPIRED, NOT_SENT, REASONS, RULES, CommandReason
 from fsm.serial import CERTAIN, codec_for
@@ -146,6 +146,7 @@ class Facts(TypedDict, total=False):
     acknowledged: bool
     answer: Answer | None
     rtt_ms: int | None
+    origin: Origin
     recovered: bool
 
 
@@ -162,6 +163,7 @@ def decide(
     acknowledged: bool = False,
     answer: Answer | None = None,
     rtt_ms: int | None = None,
+    origin: Origin | None = None,
     recovered: bool = False,
 ) -> CommandEvent:
     """The event that follows if `trigger` happens to `command`. Nothing is changed.
@@ -171,6 +173,7 @@ def decide(
         acknowledged: whether the TCP of the device has acknowledged every byte of the command.
         request: gives the event its imei, codec, entry and echoed fields.
         entry: replaces the entry of the request, if that was invalid or is not known.
+        origin: the session that the command goes to, or that has answered it.
 
     Raises:
         IllegalTransition: the table has no such edge from this state.
@@ -207,6 +210,9 @@ def decide(
         response_hex=answer.hex if answer else None,
         truncated=bool(answer and answer.truncated),
         attribution=answer.attribution if answer else "",
+        peer=origin.peer if origin else "",
+        auth=origin.auth if origin else "",
+        session_age_ms=origin.age_ms if origin else None,
         recovered=recovered,
         echo=request.echo if request else (),
     )

@@ -14,12 +14,29 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(slots=True, frozen=True)
+class Origin:
+    """Evidence of the session that a command was sent on or answered on.
+
+    Attributes:
+        peer: the device's end of the connection, ``HOST:PORT``.
+        auth: how the device has proved who it is: ``plain``, ``tls``, or ``cert:`` and the SHA-256 of its
+            certificate in DER.
+        age_ms: since the connection was accepted.
+    """
+
+    peer: str
+    auth: str
+    age_ms: int
+
+
+@dataclass(slots=True, frozen=True)
 class CommandEvent:
     """One transition of one command.
 
     ``response`` is the answer of the device if it is printable ASCII; else ``response_hex``. ``rtt_ms`` is
     the time from the write to the answer. With an answer, ``attribution`` says whether it certainly belongs
-    to this command. ``recovered`` marks an event that was written although the ledger was lost. ``echo``
+    to this command. ``peer``, ``auth`` and ``session_age_ms`` are the `Origin` of the session, in ``sent``
+    and with an answer. ``recovered`` marks an event that was written although the ledger was lost. ``echo``
     holds fields of the producer (``requested_by``, ``correlation_id``, ``traceparent``, ``retry_of``), which
     every event repeats.
     """
@@ -44,6 +61,9 @@ class CommandEvent:
     response_hex: str | None = None
     truncated: bool = False
     attribution: str = ""
+    peer: str = ""
+    auth: str = ""
+    session_age_ms: int | None = None
     recovered: bool = False
     echo: tuple[tuple[str, str], ...] = ()
 
@@ -72,7 +92,7 @@ class Note:
 
 @dataclass(slots=True, frozen=True)
 class SessionEvent:
-    """One transition of one session. ``peer`` is the address of the device."""
+    """One transition of one session. ``peer`` is the address of the device, ``auth`` as in `Origin`."""
 
     session_id: str
     seq: int
@@ -84,3 +104,4 @@ class SessionEvent:
     peer: str = ""
     instance_id: str = ""
     terminal: bool = field(default=False)
+    auth: str = ""

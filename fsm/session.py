@@ -64,6 +64,7 @@ def decide(
     reason: str = "",
     imei: str = "",
     peer: str = "",
+    auth: str = "",
     instance_id: str = "",
 ) -> SessionEvent:
     """The event that follows if `trigger` happens to `session`. Nothing is changed.
@@ -83,6 +84,7 @@ def decide(
         reason=reason,
         imei=imei,
         peer=peer,
+        auth=auth,
         instance_id=instance_id,
         terminal=probe.state == CLOSED,
     )

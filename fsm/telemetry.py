@@ -39,6 +39,7 @@ class PendingFrame:
             owed are never sent again.
         cancelled: the connection is closed and the device still has the frame: it may be dropped.
         size: bytes of all bodies, as the store counted them.
+        session_id: the connection that it came on.
     """
 
     imei: bytes
@@ -51,6 +52,7 @@ class PendingFrame:
     owed: bool = True
     cancelled: bool = False
     size: int = 0
+    session_id: bytes = b""
 
     @property
     def weight(self) -> int:

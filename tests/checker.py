@@ -51,6 +51,7 @@ class Checker(Evidence):
             self.never_after_expiry,
             self.not_sent_is_true,
             self.certainty_is_true,
+            self.sent_names_its_peer,
             self.answers_are_own,
             self.serial_data_are_no_answers,
             self.codecs_are_chosen,
@@ -158,6 +159,19 @@ class Checker(Evidence):
                 continue
             if event["delivery"] in ("received", "answered") and command_id not in got:
                 yield Violation("P3", f"{command_id} is {event['delivery']}, and no device received it")
+
+    def sent_names_its_peer(self) -> Iterator[Violation]:
+        """Each `sent` says where it goes: the peer of its session, and how that has proved who it is."""
+        events = [event for _, event in self.history.responses]
+        peers = {
+            e["session_id"]: (e["peer"], e["auth"]) for e in events if "auth" in e and e["kind"] == "session"
+        }
+        for event in events:
+            if event["kind"] == "command" and event["state"] == "sent":
+                told = event.get("peer"), event.get("auth")
+                restored = not any(told) and self.history.losses  # of such an event it is not known any more
+                if not restored and not (all(told) and told == peers.get(event["session_id"], told)):
+                    yield Violation("peer", f"{event['command_id']} was sent to {told}")
 
     def answers_are_own(self) -> Iterator[Violation]:
         """I6, notes about late answers included."""

@@ -15,6 +15,7 @@ IMEI = "356900000000001"
 OTHER = "356900000000002"
 AT = 1_767_225_600_000
 SESSION = "boot-1"
+PEER = {"peer": "10.0.0.1:40000", "auth": "plain"}
 
 
 def event(seq: int, prev: str, trigger: str, state: str, **given: str) -> tuple[str, Fields]:
@@ -63,7 +64,7 @@ def good() -> History:
         produced=[Produced("gw", f"{AT}-0", {"command_id": "c1", "imei": IMEI, "payload": "getinfo 1"})],
         responses=[
             event(1, "", "accept", "queued"),
-            event(2, "queued", "send", "sent", delivery="maybe_sent", session_id=SESSION),
+            event(2, "queued", "send", "sent", delivery="maybe_sent", session_id=SESSION, **PEER),
             event(
                 *(3, "sent", "respond", "responded"),
                 terminal="1",
@@ -95,6 +96,10 @@ def write_twice(history: History) -> None:
         Bytes(AT + 301, "boot-2", False, b"\x01"),
         command("getinfo 1", AT + 302, "boot-2"),
     ]
+
+
+def sent_to_nobody(history: History) -> None:
+    del history.responses[1][1]["peer"]
 
 
 def no_verdict(history: History) -> None:
@@ -236,6 +241,7 @@ def lost_record(history: History) -> None:
 
 SPOILT: list[tuple[Callable[[History], None], str]] = [
     (write_twice, "I1"),
+    (sent_to_nobody, "peer"),
     (no_verdict, "I2"),
     (two_verdicts, "I2"),
     (gap, "I3"),

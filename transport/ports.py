@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fsm.backlog import Backlog
-from fsm.events import Note, SessionEvent
+from fsm.events import Note, Origin, SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
 from fsm.telemetry import PendingFrame
@@ -52,6 +52,10 @@ class Link(Protocol):
     session_id: str
     speaks: bool
     """Whether the device is known to send serial-port data."""
+
+    @property
+    def origin(self) -> Origin:
+        """The connection as evidence, at this time."""
 
     @property
     def writable(self) -> bool:

@@ -29,8 +29,22 @@ def _extras(event: CommandEvent | Note) -> Fields:
         fields += ("truncated", "1")
     if event.attribution:
         fields += ("attribution", event.attribution)
+    if isinstance(event, CommandEvent):
+        fields += _origin(event)
     for name, value in event.echo:
         fields += (name, value)
+    return fields
+
+
+def _origin(event: CommandEvent) -> Fields:
+    """The session that a command was sent on, where the event tells of it."""
+    fields: Fields = []
+    if event.peer:
+        fields += ("peer", event.peer)
+    if event.auth:
+        fields += ("auth", event.auth)
+    if event.session_age_ms is not None:
+        fields += ("session_age_ms", str(event.session_age_ms))
     return fields
 
 
@@ -81,6 +95,7 @@ def session_fields(event: SessionEvent, at_ms: int) -> dict[str, str]:
         "peer": event.peer,
         "instance_id": event.instance_id,
         "terminal": "1" if event.terminal else "0",
+        **({"auth": event.auth} if event.auth else {}),
         "at": rfc3339(at_ms),
     }
 

@@ -77,7 +77,10 @@ def _text_if_any() -> Any:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class CommandEvent(DataClassJsonMixin):
-    """One change of a command's state. ``age_ms`` and ``rtt_ms`` are in ms, ``at`` is RFC 3339 in UTC."""
+    """One change of a command's state. ``age_ms`` and ``rtt_ms`` are in ms, ``at`` is RFC 3339 in UTC.
+
+    ``peer``, ``auth`` and ``session_age_ms`` tell of the session, in ``sent`` and with an answer.
+    """
 
     v: int = _number(default=SCHEMA_VERSION)
     kind: str = "command"
@@ -102,6 +105,9 @@ class CommandEvent(DataClassJsonMixin):
     response_hex: str | None = _optional_text()
     truncated: bool = _flag()
     attribution: str = _text_if_any()
+    peer: str = _text_if_any()
+    auth: str = _text_if_any()
+    session_age_ms: int | None = _optional_number()
     requested_by: str = _text_if_any()
     correlation_id: str = _text_if_any()
     traceparent: str = _text_if_any()
@@ -140,7 +146,11 @@ class Note(DataClassJsonMixin):
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class SessionEvent(DataClassJsonMixin):
-    """One change of a session's state; ``peer`` is the device's ``host:port``."""
+    """One change of a session's state.
+
+    ``peer`` is the device's ``host:port``; ``auth`` is ``plain``, ``tls``, or ``cert:`` and the SHA-256 of
+    its certificate.
+    """
 
     v: int = _number(default=SCHEMA_VERSION)
     kind: str = "session"
@@ -154,6 +164,7 @@ class SessionEvent(DataClassJsonMixin):
     peer: str = ""
     instance_id: str = ""
     terminal: bool = _flag(always=True)
+    auth: str = _text_if_any()
     at: str = _text_if_any()
 
 
@@ -167,6 +178,7 @@ class DeviceMessage(DataClassJsonMixin):
     imei: str
     codec: str
     instance_id: str = ""
+    session_id: str = ""
     received_at: int = _number()
     at: int | None = _optional_number()
     type: str

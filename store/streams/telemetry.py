@@ -173,7 +173,7 @@ class Telemetry:
         for frame in frames:
             bodies = frame.bodies
             stamp = frame.reason if frame.kind == UNDECODABLE else frame.received_at
-            arguments += (_FIELDS[frame.kind], frame.imei, frame.codec, stamp, len(bodies))
+            arguments += (_FIELDS[frame.kind], frame.imei, frame.codec, frame.session_id, stamp, len(bodies))
             arguments += bodies
         return arguments
 

@@ -97,6 +97,7 @@ def test_a_frame_becomes_entries_before_it_is_acknowledged(
     for fields, record in zip(entries, records, strict=True):
         assert json.loads(fields.pop("data")) == record
         assert before - 1000 <= int(fields.pop("received_at")) <= after + 1000
+        assert fields.pop("session_id") == bus.client.hget(KEYS.sessions, IMEI)
         assert fields == {"imei": IMEI, "codec": codec, "instance_id": "gw-1"}
 
 
@@ -132,14 +133,15 @@ def test_what_a_serial_port_says_is_kept_and_not_acknowledged(
     device.report()
     entries = [fields for _, fields in bus.client.xrange(KEYS.messages)]
     assert all(abs(time.time() * 1000 - int(fields.pop("received_at"))) < 60_000 for fields in entries)
-    who = {"imei": IMEI, "instance_id": "gw-1", "type": "06"}
+    [session] = [event["session_id"] for event in bus.log("session") if event["state"] == "identified"]
+    who = {"imei": IMEI, "instance_id": "gw-1", "session_id": session, "type": "06"}
     assert entries == [
         who | {"codec": "12", "text": SENSOR_TEXT},
         who | {"codec": "13", "text": BUFFERED_TEXT, "at": str(BUFFERED_AT)},
         *(who | {"codec": "12", "text": text} for text in MERGED_TEXTS),
     ]
     [(_, odd)] = bus.client.xrange(KEYS.undecodable)
-    assert (odd["codec"], odd["reason"]) == ("12", "size")
+    assert (odd["codec"], odd["reason"], odd["session_id"]) == ("12", "size", session)
     assert bus.client.smembers(KEYS.serial) == {IMEI}
     assert device.silent()
 

@@ -36,6 +36,7 @@ class TelemetryRig:
     def store(self, name: str, *bodies: bytes, kind: str = RECORD) -> PendingFrame:
         """Hand over a frame; without `bodies` it has one of an empty object."""
         batch = PendingFrame(IMEI, b"13", 7, list(bodies) or [b"{}"], lambda: self._confirm(name), kind)
+        batch.session_id = b"b1-7"
         self._names[id(batch)] = name
         self.telemetry.store(batch)
         return batch

@@ -90,7 +90,8 @@ def test_an_event_is_read_back_as_it_was_written(event: Any) -> None:
 
 @given(st.sampled_from([12, 13, 14, 15]), st.binary(max_size=40), st.none() | st.integers(0, 2**32 - 1))
 def test_a_device_message_is_read_back_as_it_was_written(codec: int, data: bytes, at: int | None) -> None:
-    head = {"imei": "352093081452251", "codec": str(codec), "instance_id": "gw-1", "received_at": "7"}
+    head = {"imei": "352093081452251", "codec": str(codec), "instance_id": "gw-1"}
+    head |= {"session_id": "s1", "received_at": "7"}
     stored = head | entry(message_fields(FrameMessage(codec, 6, data, None, at)))
     message = read_device_message(stored)
     assert message.received_at == 7

@@ -62,7 +62,7 @@ async def bodies(client: Redis) -> list[bytes]:
 async def test_an_entry_has_the_fields_of_the_contract_in_their_order(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
-    telemetry.store(seen.batch("one", b'{"speed":7}'))
+    telemetry.store(seen.batch("one", b'{"speed":7}', session_id=b"b1-7"))
     spawn(telemetry.run())
     assert await telemetry.flush(10) == 0
     [(_, fields)] = await fake_redis.xrange(KEYS.telemetry)
@@ -70,6 +70,7 @@ async def test_an_entry_has_the_fields_of_the_contract_in_their_order(
         (b"imei", IMEI),
         (b"codec", b"8E"),
         (b"instance_id", b"gw-1"),
+        (b"session_id", b"b1-7"),
         (b"received_at", b"1700000000000"),
         (b"data", b'{"speed":7}'),
     ]
@@ -127,13 +128,18 @@ async def test_undecodable_frames_have_a_stream_of_their_own(
     telemetry: Telemetry, fake_redis: Redis, seen: Recorder, spawn: Any
 ) -> None:
     telemetry.store(seen.batch("raw", b"\x08\x00\xff", kind="frame"))
-    telemetry.store(seen.batch("odd", b"\x08\x01", kind="undecodable", reason=b"truncated"))
+    telemetry.store(
+        seen.batch("odd", b"\x08\x01", kind="undecodable", reason=b"truncated", session_id=b"b1-7")
+    )
     spawn(telemetry.run())
     await telemetry.flush(10)
     [(_, raw)] = await fake_redis.xrange(KEYS.telemetry)
     [(_, odd)] = await fake_redis.xrange(KEYS.undecodable)
     assert (raw[b"frame"], b"data" in raw) == (b"\x08\x00\xff", False)
-    assert odd == {b"imei": IMEI, b"codec": b"8E", b"reason": b"truncated", b"frame": b"\x08\x01"}
+    assert odd == {
+        **{b"imei": IMEI, b"codec": b"8E", b"session_id": b"b1-7"},
+        **{b"reason": b"truncated", b"frame": b"\x08\x01"},
+    }
 
 
 async def test_an_error_in_the_middle_confirms_none_beyond(

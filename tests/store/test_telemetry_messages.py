@@ -29,7 +29,8 @@ async def test_each_message_is_an_entry_with_the_fields_of_the_contract(
     spawn(rig.telemetry.run())
     assert await rig.telemetry.flush(10) == 0
     [(_, first), (_, second)] = await fake_redis.xrange(KEYS.messages)
-    head = {b"imei": IMEI, b"codec": b"13", b"instance_id": b"gw-1", b"received_at": b"7"}
+    head = {b"imei": IMEI, b"codec": b"13", b"instance_id": b"gw-1", b"session_id": b"b1-7"}
+    head |= {b"received_at": b"7"}
     assert first == head | {b"at": b"1700000000000", b"type": b"06", b"text": b"hello"}
     assert second == head | {b"type": b"06", b"hex": b"00ff"}
     assert rig.confirmed == ["two"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 
-from fsm.events import CommandEvent
+from fsm.events import CommandEvent, Origin
 from fsm.moves import Entry
 from fsm.outbound import Limits
 from fsm.reasons import DEVICE_CLOSED, NOT_SENT
@@ -56,6 +56,10 @@ class FakeLink:
         self.on_send: Callable[[], None] | None = None
         self.commands: list[Message] = []
         self._dispatcher = dispatcher
+
+    @property
+    def origin(self) -> Origin:
+        return Origin("10.0.0.1:40000", "plain", 0)
 
     @property
     def writable(self) -> bool:

@@ -146,6 +146,7 @@ def _telemetry(ref: str) -> Schema:
         "imei": _matching(IMEI),
         "codec": {"enum": ["8", "8E", "16"]},
         "instance_id": TEXT,
+        "session_id": TEXT,
         "received_at": NUMBER | {"description": "Epoch ms."},
         "data": TEXT
         | {"contentMediaType": "application/json", "contentSchema": {"$ref": ref.format(name="RecordData")}},
@@ -160,10 +161,12 @@ def _undecodable() -> Schema:
     properties: dict[str, Schema] = {
         "imei": _matching(IMEI),
         "codec": TEXT | {"description": "As in a record or message; an unknown one as its byte in hex."},
+        "session_id": TEXT,
         "reason": {"enum": list(UNDECODABLE_REASONS)},
         "frame": BYTES,
     }
-    return _object("A frame with a good checksum that could not be decoded.", properties, properties)
+    always = ("imei", "codec", "reason", "frame")
+    return _object("A frame with a good checksum that could not be decoded.", properties, always)
 
 
 def _letter() -> Schema:

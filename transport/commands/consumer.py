@@ -224,6 +224,7 @@ class CommandConsumer:
             request=in_flight.request,
             session_id=link.session_id,
             codec=codec_for(in_flight.request.codec, link.speaks),
+            origin=link.origin,
         )
         return self._commands.submit_step(in_flight, send)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fsm.command import Answer
+from fsm.command import Answer, Facts
 from fsm.policies import AWAIT_DEVICE, policy_for
 from fsm.reasons import NACK
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
@@ -109,7 +109,11 @@ class DeviceQueue:
         if self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:
             in_flight = self.writes.begin()
             codec = codec_for(in_flight.request.codec, self.link.speaks)
-            return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})
+            return Proposal(
+                in_flight,
+                "send",
+                {"session_id": self.link.session_id, "codec": codec, "origin": self.link.origin},
+            )
         return None
 
     def committed(self, in_flight: InFlightCommand, *, stopping: bool) -> Proposal | Write | None:
@@ -197,9 +201,10 @@ class DeviceQueue:
         rtt_ms = round((self._clock.monotonic() - in_flight.written_at) * 1000)
         if late:
             return LateAnswer(in_flight, answer, rtt_ms)
+        facts: Facts = {"answer": answer, "rtt_ms": rtt_ms, "origin": self.link.origin}
         if message.type == TYPE_NACK:
-            return Proposal(in_flight, "reject", {"reason": NACK, "answer": answer, "rtt_ms": rtt_ms})
-        return Proposal(in_flight, "respond", {"answer": answer, "rtt_ms": rtt_ms})
+            return Proposal(in_flight, "reject", {"reason": NACK, **facts})
+        return Proposal(in_flight, "respond", facts)
 
     # Time
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -25,24 +26,40 @@ _NAMES = {
 }
 
 
-def pending_records(frame: RecordsFrame, imei: str, now_ms: int, done: Done) -> PendingFrame:
+class Sender(Protocol):
+    """The connection that a frame came on."""
+
+    imei: str
+    session_id: str
+
+
+def _pending(
+    sender: Sender, codec: bytes, now_ms: int, bodies: list[bytes], done: Done, kind: str
+) -> PendingFrame:
+    imei, session_id = sender.imei.encode("ascii"), sender.session_id.encode("ascii")
+    return PendingFrame(imei, codec, now_ms, bodies, done, kind, session_id=session_id)
+
+
+def pending_records(frame: RecordsFrame, sender: Sender, now_ms: int, done: Done) -> PendingFrame:
     """Records, each as JSON."""
     bodies = [record_json(record) for record in frame.records]
-    return PendingFrame(imei.encode("ascii"), _NAMES[frame.codec], now_ms, bodies, done, RECORD)
+    return _pending(sender, _NAMES[frame.codec], now_ms, bodies, done, RECORD)
 
 
-def pending_messages(messages: Sequence[Message], imei: str, now_ms: int, done: Done) -> PendingFrame:
+def pending_messages(messages: Sequence[Message], sender: Sender, now_ms: int, done: Done) -> PendingFrame:
     """Messages of one frame; the device expects no acknowledgement."""
     kind = SERIAL if messages[0].serial else MESSAGE
-    bodies, codec = message_bodies(messages), _NAMES[messages[0].codec]
-    return PendingFrame(imei.encode("ascii"), codec, now_ms, bodies, done, kind, owed=False)
+    pending = _pending(sender, _NAMES[messages[0].codec], now_ms, message_bodies(messages), done, kind)
+    pending.owed = False
+    return pending
 
 
-def pending_raw(frame: RawFrame, imei: str, now_ms: int, done: Done) -> PendingFrame:
+def pending_raw(frame: RawFrame, sender: Sender, now_ms: int, done: Done) -> PendingFrame:
     """A frame as it came."""
     codec = _NAMES.get(frame.body[0]) or b"%02X" % frame.body[0]
-    kind, reason = UNDECODABLE if frame.reason else FRAME, frame.reason.encode()
-    return PendingFrame(imei.encode("ascii"), codec, now_ms, [frame.body], done, kind, reason, frame.owed)
+    pending = _pending(sender, codec, now_ms, [frame.body], done, UNDECODABLE if frame.reason else FRAME)
+    pending.reason, pending.owed = frame.reason.encode(), frame.owed
+    return pending
 
 
 def refuse(context: ConnectionContext, frame: PendingFrame) -> None:

@@ -23,6 +23,7 @@ from typing import Any, cast
 import structlog
 
 from fsm import session
+from fsm.events import Origin
 from fsm.reasons import (
     DEVICE_CLOSED,
     HANDSHAKE_TIMEOUT,
@@ -36,6 +37,7 @@ from fsm.registration import Registered, RegisterResult, is_secure
 from fsm.session import IDENTIFIED, READY, SESSION, Session
 from fsm.states import SessionTrigger
 from fsm.telemetry import PendingFrame
+from transport.connection.authentication import PLAIN, TLS, authentication
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.context import ConnectionContext
 from transport.connection.newcomers import Place
@@ -84,6 +86,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         accepted_at: monotonic seconds; None for now. The time for the handshake runs from then.
 
     Attributes:
+        auth: how the device proves who it is, as in `fsm.events.Origin`.
         closed: closed or closing, for `close_reason`.
         half_closed: the device sends no more, and still has acknowledgements to get.
         host: the device's address.
@@ -96,6 +99,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_accepted_at",
         "_context",
         "_port",
         "_sent",
@@ -103,6 +107,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_transport",
         "_unacked",
         "_unstored",
+        "auth",
         "close_reason",
         "closed",
         "half_closed",
@@ -128,9 +133,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
     ) -> None:
         self._context = context
         now = context.clock.monotonic() if accepted_at is None else accepted_at
+        self._accepted_at = now
         self._stream = DeviceStream(context.stream_settings, now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
+        self.auth = TLS if secure else PLAIN
         self.host, self._port = "", 0
         self._sent = 0
         self.closed = False
@@ -163,6 +170,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """The device's end of the connection, ``HOST:PORT``."""
         return as_text((self.host, self._port))
 
+    @property
+    def origin(self) -> Origin:
+        """The connection as evidence, at this time."""
+        age = self._context.clock.monotonic() - self._accepted_at
+        return Origin(self.peer, self.auth, round(age * 1000))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready to be used; with TLS its handshake is done."""
         self._transport = cast(asyncio.Transport, transport)
@@ -171,6 +184,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         if self.secure:
+            self.auth = authentication(self._transport)
             # What has come and is not decrypted, because the connection is not read, is kept up to this size.
             cast(Any, transport).set_read_buffer_limits(high=TLS_BUFFER)
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
@@ -249,6 +263,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             reason=reason,
             imei=self.imei,
             peer=self.peer,
+            auth=self.auth,
             instance_id=self._context.settings.instance_id,
         )
         self.session = session.evolve(self.session, event)
@@ -373,7 +388,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _handle(self, item: Item) -> None:
         if isinstance(item, RecordsFrame):
             now_ms = self._context.clock.now_ms()
-            self._store(len(item.records), pending_records(item, self.imei, now_ms, self._stored))
+            self._store(len(item.records), pending_records(item, self, now_ms, self._stored))
         elif isinstance(item, MessagesFrame):
             self._handle_messages(item)
         elif isinstance(item, RawFrame):
@@ -406,7 +421,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if unasked:
             self._context.metrics.messages.labels(CODEC_NAMES[frame.codec]).inc(len(unasked))
             now_ms = self._context.clock.now_ms()
-            self._keep(pending_messages(unasked, self.imei, now_ms, self._kept))
+            self._keep(pending_messages(unasked, self, now_ms, self._kept))
 
     def _handle_raw(self, frame: RawFrame) -> None:
         """Store a frame as it came: a device repeats one that is not acknowledged for ever."""
@@ -415,9 +430,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
             log.debug("frame_undecodable", imei=self.imei, reason=frame.reason)
         now_ms = self._context.clock.now_ms()
         if frame.owed:
-            self._store(frame.count, pending_raw(frame, self.imei, now_ms, self._stored))
+            self._store(frame.count, pending_raw(frame, self, now_ms, self._stored))
         else:
-            self._keep(pending_raw(frame, self.imei, now_ms, self._kept))
+            self._keep(pending_raw(frame, self, now_ms, self._kept))
 
     # Who the device is
 
