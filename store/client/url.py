@@ -109,6 +109,20 @@ def read_url(url: str) -> RedisUrl:
     return read(_Parts(url, scheme, login + at, hosts, path, parts["query"] or ""))
 
 
+def without_login(url: str) -> str:
+    """`url` as somebody has it who knows no user and no password of the servers of data.
+
+    Raises:
+        BadRedisUrl: it names no server.
+    """
+    read_url(url)
+    scheme, _, rest = url.partition("://")
+    address, question, query = rest.partition("?")
+    authority, slash, path = address.partition("/")
+    kept = [(name, value) for name, value in parse_qsl(query) if name not in ("username", "password")]
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}{question * bool(kept)}{urlencode(kept)}"
+
+
 @dataclass(slots=True, frozen=True)
 class _Parts:
     """The pieces of a URL; `login` ends with its ``@`` if there is one."""

@@ -13,6 +13,7 @@ from rich.text import Text
 from fsm.outbound import Limits
 from store.diagnosis.fleet import Bounds, diagnose_fleet
 from store.diagnosis.log import diagnose_log
+from store.diagnosis.password import diagnose_password
 from store.diagnosis.server import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
 from store.keys import Keys
 from transport.clock import Clock
@@ -23,7 +24,7 @@ from .ending import complete
 from .options import setting
 from .parameters import Duration, StreamName
 from .stream_options import Where, with_streams
-from .streams import server
+from .streams import server, url
 
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
 STYLES = {OK: "green", WARNING: "yellow", CRITICAL: "bold red"}
@@ -80,6 +81,7 @@ async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, r
     keys = Keys(where.key_prefix)
     async with server(where, "check") as client:
         findings = await diagnose_server(client, Clock().now_ms)
+        findings += await diagnose_password(url(where), keys)
         findings += await diagnose_fleet(client, keys, bounds)
         if replay:
             findings += await diagnose_log(client, keys)
