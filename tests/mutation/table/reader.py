@@ -252,4 +252,28 @@ MECHANISMS = (
         without="a process that wakes up takes what its successor has to find again",
         tests=("store/test_outbound.py::test_a_process_that_was_replaced_takes_nothing_new",),
     ),
+    Mechanism(
+        promise="P2",
+        name="a stream with entries is not created again",
+        what="A stream whose ids are not times is deleted only while it is empty.",
+        file="store/scripts/renew_stream.lua",
+        code="if redis.call('XLEN', KEYS[1]) > 0 then return 0 end",
+        mutant="",
+        without="commands that wait or are in progress are deleted with it",
+        tests=(
+            "redis/test_outbound_faults.py::"
+            "test_a_stream_with_ids_of_the_future_is_created_again_when_it_is_empty[valkey-1125899906842624-7]",
+        ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="an id of the far future is no time",
+        what="A command expires by the clock if its producer chose an id that is more than a day ahead.",
+        file="fsm/outbound.py",
+        where="_entry_time",
+        code="entry_ms if entry_ms <= now_ms + MAX_AHEAD_MS else now_ms",
+        mutant="entry_ms",
+        without="a producer makes commands that never expire",
+        tests=("fsm/test_expiry.py::test_an_entry_of_the_far_future_expires_as_one_of_now",),
+    ),
 )
