@@ -272,6 +272,8 @@ ONLY_IN_7 = {
     "gateway": [
         ("DEL", "devices:allowed"),
         ("SADD", "devices:allowed", IMEI),
+        ("DEL", "devices:terms"),
+        ("HSET", "devices:terms", IMEI, "10.0.0.0/8"),
         ("EVAL", "return redis.call('SADD', KEYS[1], 'x')", "1", "devices:allowed"),
     ],
     "producer": [
