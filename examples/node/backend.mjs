@@ -28,7 +28,7 @@ const lastSeq = new Map();
 function onEvent(event) {
   if (event.kind !== "command" || Number(event.seq) <= (lastSeq.get(event.command_id) ?? 0)) return;
   lastSeq.set(event.command_id, Number(event.seq));
-  console.log("command", event.command_id, event.state, event.reason || event.delivery, event.response ?? "");
+  console.log("command", event.command_id, event.state, event.reason || event.delivery, JSON.stringify(event.response ?? ""));
 }
 
 /** @param {import("./consumer.mjs").Fields} record */

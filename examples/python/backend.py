@@ -42,7 +42,7 @@ async def main(url: str, path: str, *command: str) -> None:
             imei, text = command
             sent = await gateways.send(imei, text, expires_in=60)
             event = await gateways.outcome(sent.command_id)
-            print(event.state, event.reason or event.delivery, event.response or "", flush=True)
+            print(event.state, event.reason or event.delivery, repr(event.response or ""), flush=True)
 
 
 asyncio.run(main(*sys.argv[1:]))
