@@ -70,7 +70,10 @@ class CommandEvent:
 
 @dataclass(slots=True, frozen=True)
 class Note:
-    """A note, about a command or about none, which changes no state; ``note`` is its name."""
+    """A note, about a command or about none, which changes no state; ``note`` is its name.
+
+    ``peer`` and ``auth`` are those of the `Origin`, in notes about take-overs.
+    """
 
     note: str
     note_id: str
@@ -87,6 +90,8 @@ class Note:
     response_hex: str | None = None
     truncated: bool = False
     attribution: str = ""
+    peer: str = ""
+    auth: str = ""
     echo: tuple[tuple[str, str], ...] = ()
 
 

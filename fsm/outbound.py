@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fsm.command import CommandRequest
+from fsm.command import CommandRequest, Entry
 from fsm.errors import InvalidCommand
 from fsm.serial import CODEC_12, CODEC_14
 
@@ -27,6 +27,7 @@ RFC_3339 = re.compile(
     rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR_MINUTE}:\d\d(\.\d{{1,9}})?([Zz]|[+-]{_HOUR_MINUTE})", re.ASCII
 )
 DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
+SUPERSEDED = "superseded"
 ABSENT = frozenset({"", "undefined", "null"})
 TRUE, FALSE = ("1", "true"), ("0", "false")
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
@@ -53,6 +54,15 @@ class CancelRequest:
     instance_id: str
     outbound_id: str
     echo: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class SupersededHint:
+    """Another instance says that it has taken over the device of a session."""
+
+    imei: str
+    session_id: str
+    entry: Entry
 
 
 class _Fields:
@@ -112,7 +122,7 @@ def parse_entry(
     outbound_id: str,
     now_ms: int,
     limits: Limits,
-) -> CommandRequest | CancelRequest:
+) -> CommandRequest | CancelRequest | SupersededHint:
     """Read one outbound entry.
 
     Args:
@@ -125,6 +135,8 @@ def parse_entry(
         InvalidCommand: a field is wrong; ``command_id`` is None if no id could be read.
     """
     fields = _Fields(raw)
+    if fields.get("type") == SUPERSEDED:
+        return SupersededHint(fields.need("imei"), fields.need("session_id"), Entry(instance_id, outbound_id))
     command_id = fields.need("command_id")
     if fields.command_id is None:
         raise fields.fault("command_id", "is not 1 to 64 of A-Z a-z 0-9 . _ : -")

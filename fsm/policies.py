@@ -30,6 +30,7 @@ from fsm.reasons import (
     EXPIRED,
     GATEWAY_RESTART,
     GATEWAY_SHUTDOWN,
+    IDENTITY_DISPUTED,
     INSTANCE_LOST,
     INTERNAL_ERROR,
     LEDGER_LOST,
@@ -52,7 +53,7 @@ STAGES: Final[dict[CommandState, tuple[Stage, ...]]] = {
 """States that have several stages. Any other state is one stage of the same name."""
 
 LiveOccasion = Literal[
-    "shutdown", "drain_over", "expiry", "cancel", "disconnect", "absence", "ledger_lost", "refused"
+    "shutdown", "drain_over", "expiry", "cancel", "disconnect", "absence", "dispute", "ledger_lost", "refused"
 ]
 LedgerOccasion = Literal["restart", "adoption"]
 Occasion = LiveOccasion | LedgerOccasion
@@ -187,6 +188,17 @@ POLICIES: Final[dict[Occasion, dict[Stage, Policy]]] = {
         "queued": Fire("fail", DEVICE_NOT_CONNECTED),
         "sending": WAIT,
         "sent": KEEP,
+        "written": KEEP,
+        "responded": KEEP,
+        "delivered": KEEP,
+        "failed": KEEP,
+        "timeout": KEEP,
+    },
+    # Two peers claim its device by turns.
+    "dispute": {
+        "queued": Fire("fail", IDENTITY_DISPUTED),
+        "sending": WAIT,
+        "sent": Fire("withdraw", IDENTITY_DISPUTED),
         "written": KEEP,
         "responded": KEEP,
         "delivered": KEEP,

@@ -25,6 +25,7 @@ CommandReason = Literal[
     "internal_error",
     "connection_lost",
     "session_superseded",
+    "identity_disputed",
     "write_error",
     "protocol_error",
     "nack",
@@ -49,6 +50,7 @@ LEDGER_LOST: Final = "ledger_lost"
 INTERNAL_ERROR: Final = "internal_error"
 CONNECTION_LOST: Final = "connection_lost"
 SESSION_SUPERSEDED: Final = "session_superseded"
+IDENTITY_DISPUTED: Final = "identity_disputed"
 WRITE_ERROR: Final = "write_error"
 PROTOCOL_ERROR: Final = "protocol_error"
 NACK: Final = "nack"
@@ -103,6 +105,9 @@ DUPLICATE_IGNORED: Final = "duplicate_ignored"
 CANCEL_REJECTED: Final = "cancel_rejected"
 LATE_OUTCOME: Final = "late_outcome"
 MOVED: Final = "moved"
+TAKEOVER: Final = "takeover"
+TAKEOVER_DISPUTED: Final = "takeover_disputed"
+TAKEOVER_REFUSED: Final = "takeover_refused"
 SESSION_EVENTS_LEFT_OUT: Final = "session_events_left_out"
 
 NOTES: Final = (
@@ -113,6 +118,9 @@ NOTES: Final = (
     LATE_OUTCOME,
     MOVED,
     SESSION_EVENTS_LEFT_OUT,
+    TAKEOVER,
+    TAKEOVER_DISPUTED,
+    TAKEOVER_REFUSED,
 )
 
 
@@ -146,11 +154,14 @@ EDGE_RULES: Final[dict[tuple[CommandTrigger, CommandState], EdgeRule]] = {
         CANCELLED,
         DEVICE_NOT_CONNECTED,
         GATEWAY_SHUTDOWN,
+        IDENTITY_DISPUTED,
         INSTANCE_LOST,
         LEDGER_LOST,
         INTERNAL_ERROR,
     ),
-    ("withdraw", "sent"): _rule(NOT_SENT, EXPIRED, CONNECTION_LOST, SESSION_SUPERSEDED, GATEWAY_SHUTDOWN),
+    ("withdraw", "sent"): _rule(
+        NOT_SENT, EXPIRED, CONNECTION_LOST, SESSION_SUPERSEDED, IDENTITY_DISPUTED, GATEWAY_SHUTDOWN
+    ),
     ("respond", "sent"): _rule(ANSWERED),
     ("reject", "sent"): _rule(ANSWERED, NACK),
     ("deliver", "sent"): _rule(RECEIVED),

@@ -26,8 +26,12 @@ class Keys:
 
     @property
     def sessions(self) -> str:
-        """Hash: imei -> session token of the holder."""
+        """Hash: imei -> session token, address and authentication of the holder."""
         return f"{self.prefix}connections:sessions"
+
+    def claims(self, imei: str) -> str:
+        """String with expiry: the peers that have claimed the device in turn, see `fsm.takeover`."""
+        return f"{self.prefix}connections:claims:{imei}"
 
     @property
     def instances(self) -> str:

@@ -52,7 +52,7 @@ class AtRest(Evidence):
     def registry_is_true(self) -> Iterator[Violation]:
         """I10."""
         named = {
-            imei: (instance, self.history.tokens.get(imei, ""))
+            imei: (instance, self.history.tokens.get(imei, "").partition(" ")[0])
             for imei, instance in self.history.registry.items()
         }
         for imei in self.history.tokens.keys() - named.keys():

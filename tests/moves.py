@@ -5,13 +5,13 @@ from __future__ import annotations
 _REFUSALS = ("invalid_command", "not_allowed", "device_not_connected", "queue_full")
 _QUEUED_FAILS = (
     *("cancelled", "device_not_connected", "gateway_shutdown"),
-    *("instance_lost", "ledger_lost", "internal_error"),
+    *("identity_disputed", "instance_lost", "ledger_lost", "internal_error"),
 )
 _SENT_FAILS = (
     *("connection_lost", "write_error", "session_superseded", "gateway_shutdown", "gateway_restart"),
     *("instance_lost", "protocol_error", "internal_error"),
 )
-_WITHDRAWALS = ("connection_lost", "session_superseded", "gateway_shutdown")
+_WITHDRAWALS = ("connection_lost", "session_superseded", "identity_disputed", "gateway_shutdown")
 _UNCERTAIN = ("maybe_sent", "received")
 
 COMMAND_MOVES: dict[tuple[str, str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {

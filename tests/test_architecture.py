@@ -21,7 +21,7 @@ MESSAGES = {"store/streams/messages.py", "fsm/record_data.py"}
 WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
 UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LINES = 300
-ONE_CLASS = {"transport/connection/protocol.py": 660}
+ONE_CLASS = {"transport/connection/protocol.py": 680}
 """Files that are longer, because they hold one class that cannot be divided; and how long they may be."""
 SHARED = {"clock", "log_throttle", "log_writer", "logs", "metrics", "ports", "restarts", "settings", "tasks"}
 """The modules of `transport` that all of its packages may import."""

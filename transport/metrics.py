@@ -53,6 +53,10 @@ class Metrics:
             "plain_refused_total", "Connections without TLS for a device that is connected with TLS"
         )
         self.refused = counter("devices_refused_total", "Devices that are not on the allow-list")
+        self.takeovers = counter(
+            "takeovers_total", "Devices that connected while another session of them was registered", "kind"
+        )
+        self.disputes = counter("disputes_total", "Devices that two peers have claimed by turns")
         self.takeovers_suspicious = counter(
             "takeovers_suspicious_total", "Devices whose address changed too often"
         )

@@ -9,6 +9,7 @@ from fsm.backlog import Backlog
 from fsm.events import Note, Origin, SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
+from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.teltonika.command import Message
 
@@ -52,6 +53,8 @@ class Link(Protocol):
     session_id: str
     speaks: bool
     """Whether the device is known to send serial-port data."""
+    disputed: bool
+    """Whether two peers claim the device by turns: its commands end."""
 
     @property
     def origin(self) -> Origin:
@@ -80,6 +83,9 @@ class Link(Protocol):
     def close(self, reason: str) -> None:
         """Close the connection for `reason`."""
 
+    def recheck(self) -> None:
+        """The registry may name another holder of the device: ask it."""
+
 
 class CommandsPort(Protocol):
     """The command side, as connections see it."""
@@ -96,6 +102,9 @@ class CommandsPort(Protocol):
 
     def quiet(self, link: Link) -> None:
         """The connection is between frames and all is acknowledged: a command may be written now."""
+
+    def tell(self, note: str, imei: str, link: Link, detail: str) -> None:
+        """Publish a note about a peer of `link` that says to be the device."""
 
     def answer(self, link: Link, message: Message) -> bool:
         """The device sent a message: whether it was an answer or a ping, which is handled now."""
@@ -122,8 +131,18 @@ class TelemetryPort(Protocol):
 class RegistrarPort(Protocol):
     """Registers devices; never blocks."""
 
-    def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
+    def register(
+        self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
+    ) -> None:
         """Register a session for the first time. A session without TLS does not replace one with TLS."""
+
+    def confirm(
+        self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
+    ) -> None:
+        """Register a session again; a live holder elsewhere stays."""
+
+    def settle(self, imei: str, session_id: str) -> None:
+        """Forget who else has claimed the device, if the registration names this session."""
 
     def unregister(self, imei: str, session_id: str) -> None:
         """Remove the registration of the device if it names this session."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fsm.outbound import Limits
+from fsm.takeover import TakeoverPolicy
 
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
@@ -70,6 +71,8 @@ class Settings:
     tls_crl: Path | None = None
     tls_min_version: str = "1.2"
     tls_ciphers: str | None = None
+    takeover_policy: TakeoverPolicy = "hold"
+    takeover_hold: float = 60.0
     allow_list: str = "off"
     allow_list_when_unavailable: str = "closed"
     shutdown_timeout: float = 15.0

@@ -175,7 +175,10 @@ def _said(key: str, call: Call) -> str:
 def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
     """Calls on the keys that a gateway shares with others, or with its earlier processes."""
     hashes = (keys.registry, keys.sessions, keys.instances)
-    strings = (keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id), keys.serial)
+    strings = (
+        *(keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id)),
+        *(keys.serial, keys.claims("0")),
+    )
     logs = (
         *(keys.outbound(instance_id), keys.responses, keys.deadletter),
         *(keys.telemetry, keys.messages, keys.undecodable, *streams),

@@ -20,7 +20,7 @@ from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
 from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
-from fsm.outbound import CancelRequest, Limits, parse_entry
+from fsm.outbound import CancelRequest, Limits, SupersededHint, parse_entry
 from fsm.policies import REMOVE, Fire, HandOver, Policy
 from fsm.reasons import CANCEL_REJECTED, INTERNAL_ERROR, INVALID_COMMAND, MOVED
 from fsm.redelivery import command_of, events_of_refused, policy_at
@@ -136,7 +136,9 @@ class Adoption:
         except InvalidCommand as error:
             await self._refuse(entry, fields, error)
             return
-        if isinstance(request, CancelRequest):
+        if isinstance(request, SupersededHint):
+            await self._move(Discard(entry, _nothing))
+        elif isinstance(request, CancelRequest):
             await self._cancel(request, entry)
         else:
             await self._adopt(request, entry)

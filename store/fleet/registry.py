@@ -21,7 +21,8 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
-from fsm.registration import Registered, RegisterResult
+from fsm.registration import Registered, RegisterResult, value_of
+from fsm.takeover import MEMORY, Claim, Claimant
 from store.client.batch_queue import BatchQueue
 from store.client.errors import NotOwnerYet, StoreError
 from store.client.fifo import Fifo
@@ -35,7 +36,8 @@ RETAINED = 50_000
 QUEUED = 2 * RETAINED
 """Calls that may wait for Redis while it answers."""
 
-_FIRST, _DEFERRED, _REMOVE = "first", "deferred", "remove"
+_FIRST, _DEFERRED, _REMOVE, _SETTLE = "first", "deferred", "remove", "settle"
+_REGISTERING = (_FIRST, _DEFERRED)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,15 +53,36 @@ class _Call:
     imei: str
     session_id: str
     done: Done | None = None
+    claimant: Claimant | None = None
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """The call as the script takes it."""
+        call = (self.act, self.imei, self.session_id)
+        if self.claimant is None:
+            return call
+        return (*call, value_of(self.session_id, self.claimant), str(self.claimant))
 
 
 def _read_results(reply: Any, calls: int) -> list[RegisterResult]:
     if len(reply) != calls:
         raise ValueError("not a result for each call")
-    return [
-        RegisterResult(Registered(status.decode()), holder.decode(errors="replace"), bool(speaks))
-        for status, holder, speaks in reply
-    ]
+    return [_read_result(*row) for row in reply]
+
+
+def _read_result(status: bytes, holder: bytes, speaks: bytes, former: bytes, claims: bytes) -> RegisterResult:
+    return RegisterResult(
+        Registered(status.decode()),
+        holder.decode(errors="replace"),
+        bool(speaks),
+        Claimant(*former.decode().split(" ")) if former else None,
+        tuple(_read_claim(line) for line in claims.decode().splitlines()),
+    )
+
+
+def _read_claim(line: str) -> Claim:
+    at, host, auth = line.split(" ")
+    return Claim(int(at), Claimant(host, auth))
 
 
 class _Fenced(Exception):
@@ -75,6 +98,8 @@ class Registrar:
     Args:
         on_failure: called with the number of failed registrations of a call.
         on_fenced: called once, when another process owns our instance id; nothing is registered any more.
+        hold: seconds of the first hold after a take-over (`fsm.takeover`), from which follows how long
+            claims are kept.
         owns: whether this process has taken the instance id over. Before that, an owner found in its place is
             an earlier process and not a newer one: registrations fail as if Redis were away.
     """
@@ -88,6 +113,7 @@ class Registrar:
         *,
         on_failure: Callable[[int], None],
         on_fenced: Callable[[], None],
+        hold: float = 60.0,
         owns: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
@@ -97,6 +123,9 @@ class Registrar:
             "instance": instance_id,
             "heartbeat": keys.heartbeat(""),
             "boots": keys.boot(""),
+            "claims": keys.claims(""),
+            "outbound": keys.outbound(""),
+            "memory": round(MEMORY * hold * 1000),
         }
         self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances, keys.serial]
         self._on_failure = on_failure
@@ -110,9 +139,17 @@ class Registrar:
         """Calls not yet carried out."""
         return self._queue.depth
 
-    def register(self, imei: str, session_id: str, done: Done) -> None:
+    def register(self, imei: str, session_id: str, claimant: Claimant, done: Done) -> None:
         """Queue the first registration of a session; `done` is called with its result."""
-        self._add(_Call(_FIRST, imei, session_id, done))
+        self._add(_Call(_FIRST, imei, session_id, done, claimant))
+
+    def confirm(self, imei: str, session_id: str, claimant: Claimant, done: Done) -> None:
+        """Queue a deferred registration, see `reconcile`; `done` is called with its result."""
+        self._add(_Call(_DEFERRED, imei, session_id, done, claimant))
+
+    def settle(self, imei: str, session_id: str) -> None:
+        """Forget who else has claimed the device, if the session still holds it. Tried once."""
+        self._add(_Call(_SETTLE, imei, session_id))
 
     def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
         """Queue the end of a session; repeated until Redis has carried it out. Entries of others stay.
@@ -122,22 +159,23 @@ class Registrar:
         """
         self._add(_Call(_REMOVE, imei, session_id, done))
 
-    def reconcile(self, sessions: Iterable[tuple[str, str]]) -> Awaitable[list[RegisterResult]]:
-        """Queue deferred registrations of live (imei, session_id) pairs; await the results, in their order.
+    def reconcile(self, sessions: Iterable[tuple[str, str, Claimant]]) -> Awaitable[list[RegisterResult]]:
+        """Queue deferred registrations of live sessions (imei, session_id and claimant of each); await the
+        results, in their order.
 
         A deferred registration wins if nobody holds the device, if we do, if its holder has no heartbeat, or
         if it has TLS and the holder's has not.
         """
-        return asyncio.gather(*(self._deferred(imei, session_id) for imei, session_id in sessions))
+        return asyncio.gather(*(self._deferred(*session) for session in sessions))
 
-    def _deferred(self, imei: str, session_id: str) -> asyncio.Future[RegisterResult]:
+    def _deferred(self, imei: str, session_id: str, claimant: Claimant) -> asyncio.Future[RegisterResult]:
         outcome: asyncio.Future[RegisterResult] = asyncio.get_running_loop().create_future()
 
         def done(result: RegisterResult) -> None:
             if not outcome.done():
                 outcome.set_result(result)
 
-        self._add(_Call(_DEFERRED, imei, session_id, done))
+        self.confirm(imei, session_id, claimant, done)
         return outcome
 
     def _add(self, call: _Call) -> None:
@@ -183,7 +221,7 @@ class Registrar:
         return None
 
     async def _send(self, calls: Collection[_Call]) -> list[RegisterResult]:
-        encoded = [(call.act, call.imei, call.session_id) for call in calls]
+        encoded = [call.encoded for call in calls]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply: Any = await self._script(
             self._client, self._names, [_encode({**self._header, "calls": encoded})]
@@ -198,7 +236,7 @@ class Registrar:
         A first registration that is sent after the outage could take the device from its present holder.
         """
         calls = self._queue.clear()
-        failed = [call for call in calls if call.act != _REMOVE]
+        failed = [call for call in calls if call.act in _REGISTERING]
         removals = {(call.imei, call.session_id): call for call in calls if call.act == _REMOVE}
         for call in list(removals.values())[-RETAINED:]:
             self._queue.put(call)

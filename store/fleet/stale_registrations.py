@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
 from fsm.reasons import INSTANCE_LOST
-from fsm.registration import Registered, RegisterResult
+from fsm.registration import Registered, RegisterResult, token_of
 from fsm.session import CLOSED
 from store.client.delays import jittered
 from store.client.errors import StoreError
@@ -129,7 +129,7 @@ class StaleRegistrations:
         tokens = await understood(self._client, found, partial(one_each, imeis))
         for imei, token in zip(imeis, tokens, strict=True):
             if not self._is_here(imei):
-                session_id = (token or b"").decode(errors="replace")
+                session_id = token_of((token or b"").decode(errors="replace"))
                 self._registrar.unregister(imei, session_id, partial(self._removed, imei, session_id))
 
     def _removed(self, imei: str, session_id: str, result: RegisterResult) -> None:

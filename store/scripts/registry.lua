@@ -1,12 +1,16 @@
 -- Registers and unregisters sessions, in order.
 --
 -- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data
--- ARGV  1 JSON: {boot, instance, heartbeat and boots = prefixes of such keys, calls = [[act, imei, session_id], ...]}
--- Returns {{status, instance_id, 'speaks' or ''}, ...}, one per call, or 'FENCED' when another process owns our
--- instance id.
+-- ARGV  1 JSON: {boot, instance, heartbeat, boots, claims and outbound = prefixes of such keys, memory = ms for which
+--       claims are kept, calls = [[act, imei, session_id, value, claimant], ...]}; a value is a token, with the claimant
+--       behind it; a claimant is address and authentication
+-- Returns {{status, instance_id, 'speaks' or '', former, claims}, ...}, one per call, or 'FENCED' when another process
+-- owns our instance id. `former` is the claimant of the open session that held the device until now, `claims` has a line
+-- for each claimant of a device that has changed hands lately, newest first; both may be ''.
 --   first     REGISTERED with the former holder ('' for none); or INSECURE with the instance on which a live session with
 --             TLS holds the device, if this session has no TLS
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
+--   settle    SETTLED: the claims are forgotten, if the session still holds the device
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
 local registry, sessions, boot, instances, speakers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -25,12 +29,9 @@ local function be_known()
   known = true
 end
 
-local function take(imei, session, holder)
-  if not known then be_known() end
-  if holder ~= us then redis.call('HSET', registry, imei, us) end
-  redis.call('HSET', sessions, imei, session)
-  return {'REGISTERED', holder or ''}
-end
+-- Gateways of earlier versions write a token alone.
+local function token_of(value) return value and value:match('^%S*') end
+local function claimant_of(value) return value and value:match('^%S+ (%S+ %S+)') end
 
 -- The number of a session of this process, whose sessions are named <boot>-<number in hexadecimal digits>.
 local function serial(session)
@@ -50,35 +51,80 @@ local function is_alive(instance) return redis.call('EXISTS', input.heartbeat ..
 -- Tokens of sessions with TLS end with this; a gateway that writes no tokens has no TLS.
 local function is_secure(session) return session and session:sub(-4) == '-tls' end
 
--- Whether a live session with TLS holds the device on another instance: it belongs to the process that owns the instance
--- id now and has a heartbeat. Sessions of this instance are not checked: the process knows them better.
-local function is_held_securely(imei, holder)
-  local token = redis.call('HGET', sessions, imei)
-  if not is_secure(token) then return false end
-  local prefix = (redis.call('GET', input.boots .. holder) or '') .. '-'
-  return token:sub(1, #prefix) == prefix and is_alive(holder)
+-- Whether the session of `value` is open as far as is known: it is of this process, or of the process that owns the id
+-- of its instance now and has a heartbeat.
+local function is_open(value, holder)
+  if not (value and holder) then return false end
+  local prefix = (holder == us and input.boot or redis.call('GET', input.boots .. holder) or '') .. '-'
+  return value:sub(1, #prefix) == prefix and (holder == us or is_alive(holder))
+end
+
+-- The claims of the device with this one, which is added if it is another than the last. The first one is of the open
+-- session that holds the device.
+local function claim(imei, claimant, former)
+  local key = input.claims .. imei
+  local told = redis.pcall('GET', key)
+  if type(told) ~= 'string' then told = former and '0 ' .. former or '' end
+  local newest = told:match('^%d+ (%S+ %S+)')
+  if not newest then return '' end
+  if newest == claimant then return told:find('\n') and told or '' end
+  local clock = redis.call('TIME')
+  local lines, count = {string.format('%d %s', clock[1] * 1000 + math.floor(clock[2] / 1000), claimant)}, 1
+  for line in told:gmatch('[^\n]+') do
+    if count < 8 then count = count + 1; lines[count] = line end
+  end
+  told = table.concat(lines, '\n')
+  redis.pcall('SET', key, told, 'PX', input.memory)
+  return told
+end
+
+-- Tell the instance that loses the device, so that it closes its session now and not at its next heartbeat. It looks here
+-- again before that. An instance that writes tokens alone would take it for a broken command.
+local function tell(imei, value, holder)
+  redis.pcall('XADD', input.outbound .. holder, '*', 'type', 'superseded', 'imei', imei, 'session_id', token_of(value))
+end
+
+local function take(imei, session, value, claimant, holder)
+  if not known then be_known() end
+  local before = redis.call('HGET', sessions, imei)
+  local open = token_of(before) ~= session and is_open(before, holder)
+  local former = open and claimant_of(before) or nil
+  if former and holder ~= us then tell(imei, before, holder) end
+  if holder ~= us then redis.call('HSET', registry, imei, us) end
+  redis.call('HSET', sessions, imei, value)
+  return {'REGISTERED', holder or '', '', former or '', claim(imei, claimant, former)}
 end
 
 local act = {}
 
-function act.first(imei, session)
-  local holder = redis.call('HGET', registry, imei)
-  if holder and holder ~= us and not is_secure(session) and is_held_securely(imei, holder) then
-    return {'INSECURE', holder}
-  end
-  return take(imei, session, holder)
+-- Whether a session with TLS holds the device on another instance. Sessions of this instance are not checked: the process
+-- knows them better.
+local function is_held_securely(imei, holder)
+  local value = redis.call('HGET', sessions, imei)
+  return holder and holder ~= us and is_secure(value) and is_open(value, holder)
 end
 
-function act.deferred(imei, session)
+function act.first(imei, session, value, claimant)
+  local holder = redis.call('HGET', registry, imei)
+  if not is_secure(session) and is_held_securely(imei, holder) then return {'INSECURE', holder} end
+  return take(imei, session, value, claimant, holder)
+end
+
+function act.deferred(imei, session, value, claimant)
   local holder = redis.call('HGET', registry, imei)
   local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))
   if holder and holder ~= us and not outranks and is_alive(holder) then return {'SUPERSEDED', holder} end
-  return take(imei, session, holder)
+  return take(imei, session, value, claimant, holder)
+end
+
+function act.settle(imei, session)
+  if token_of(redis.call('HGET', sessions, imei)) == session then redis.call('DEL', input.claims .. imei) end
+  return {'SETTLED', us}
 end
 
 function act.remove(imei, session)
   local holder = redis.call('HGET', registry, imei)
-  local token = redis.call('HGET', sessions, imei)
+  local token = token_of(redis.call('HGET', sessions, imei))
   if token and is_older(token, session) then token = session end
   local removed = holder == us and (not token or token == session)
   if removed then redis.call('HDEL', registry, imei) end
@@ -91,9 +137,10 @@ if owner and owner ~= input.boot then return 'FENCED' end
 
 local results = {}
 for index, call in ipairs(input.calls) do
-  local result = act[call[1]](call[2], call[3])
+  local result = act[call[1]](call[2], call[3], call[4], call[5])
   -- A set that cannot be read (a key of another type) must not keep a device from being registered.
   result[3] = redis.pcall('SISMEMBER', speakers, call[2]) == 1 and 'speaks' or ''
+  result[4], result[5] = result[4] or '', result[5] or ''
   results[index] = result
 end
 return results

@@ -10,7 +10,7 @@ for index = 2, #ARGV do
   local imei = ARGV[index]
   if redis.call('HGET', KEYS[1], imei) == ARGV[1] then
     removed[#removed + 1] = imei
-    removed[#removed + 1] = redis.call('HGET', KEYS[2], imei) or ''
+    removed[#removed + 1] = (redis.call('HGET', KEYS[2], imei) or ''):match('^%S*')
     redis.call('HDEL', KEYS[1], imei)
     redis.call('HDEL', KEYS[2], imei)
   end

@@ -29,21 +29,20 @@ def _extras(event: CommandEvent | Note) -> Fields:
         fields += ("truncated", "1")
     if event.attribution:
         fields += ("attribution", event.attribution)
-    if isinstance(event, CommandEvent):
-        fields += _origin(event)
+    fields += _origin(event)
     for name, value in event.echo:
         fields += (name, value)
     return fields
 
 
-def _origin(event: CommandEvent) -> Fields:
-    """The session that a command was sent on, where the event tells of it."""
+def _origin(event: CommandEvent | Note) -> Fields:
+    """The session that it is about, where it tells of one."""
     fields: Fields = []
     if event.peer:
         fields += ("peer", event.peer)
     if event.auth:
         fields += ("auth", event.auth)
-    if event.session_age_ms is not None:
+    if isinstance(event, CommandEvent) and event.session_age_ms is not None:
         fields += ("session_age_ms", str(event.session_age_ms))
     return fields
 

@@ -137,6 +137,8 @@ class Note(DataClassJsonMixin):
     response_hex: str | None = _optional_text()
     truncated: bool = _flag()
     attribution: str = _text_if_any()
+    peer: str = _text_if_any()
+    auth: str = _text_if_any()
     requested_by: str = _text_if_any()
     correlation_id: str = _text_if_any()
     traceparent: str = _text_if_any()

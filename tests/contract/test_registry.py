@@ -8,7 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
-from tests.store.test_registry import IMEI, KEYS, Gateway, entry, renew_heartbeat
+from fsm.takeover import MEMORY, Claimant
+from tests.store.test_registry import HERE, IMEI, KEYS, Gateway, entry, renew_heartbeat
 
 Make = Callable[[str], Gateway]
 REGISTERED = Registered.REGISTERED
@@ -35,7 +36,7 @@ async def unregistered(gateway: Gateway, session: str) -> None:
 
 async def reconciled(gateway: Gateway, session: str) -> list[tuple[Registered, str]]:
     """Register a session late; what became of it, and who holds the device."""
-    pending = gateway.registrar.reconcile([(IMEI, session)])
+    pending = gateway.registrar.reconcile([(IMEI, session, HERE)])
     await gateway.finish()
     return [(result.status, result.holder) for result in await pending]
 
@@ -220,3 +221,112 @@ async def test_a_deferred_tls_registration_wins_over_a_plain_session(
     status = REGISTERED if wins else Registered.SUPERSEDED
     assert await reconciled(alive["gw-2"], f"bgw-2-{late}") == [(status, "gw-1")]
     assert await any_redis.hget(KEYS.registry, IMEI) == (b"gw-2" if wins else b"gw-1")
+
+
+# Take-overs
+
+ELSEWHERE = Claimant("10.0.0.2", "cert:aa")
+
+
+async def takes(gateway: Gateway, session: str, claimant: Claimant) -> RegisterResult:
+    gateway.register(session, claimant=claimant)
+    await gateway.finish()
+    return gateway.results[session]
+
+
+def claimants(result: RegisterResult) -> list[Claimant]:
+    return [claim.claimant for claim in result.claims]
+
+
+@pytest.mark.parametrize("second", ["gw-1", "gw-2"])
+async def test_a_registration_tells_who_held_the_device_and_who_has_claimed_it(
+    alive: dict[str, Gateway], any_redis: Redis, second: str
+) -> None:
+    first = await takes(alive["gw-1"], "bgw-1-1", HERE)
+    assert (first.former, first.claims) == (None, ())
+    result = await takes(alive[second], f"b{second}-2", ELSEWHERE)
+    assert (result.holder, result.former, claimants(result)) == ("gw-1", HERE, [ELSEWHERE, HERE])
+    assert result.claims[0].at > 1_700_000_000_000
+    assert 0 < await any_redis.pttl(KEYS.claims(IMEI)) <= MEMORY * 60_000
+
+
+async def test_the_same_peer_again_is_no_claim(alive: dict[str, Gateway], any_redis: Redis) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    result = await takes(alive["gw-2"], "bgw-2-1", HERE)
+    assert (result.former, result.claims) == (HERE, ())
+    assert await any_redis.exists(KEYS.claims(IMEI)) == 0
+
+
+@pytest.mark.parametrize("end", ["closed", "no heartbeat", "another process"])
+async def test_a_session_that_is_over_has_no_claim(
+    alive: dict[str, Gateway], any_redis: Redis, end: str
+) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    match end:
+        case "closed":
+            await unregistered(alive["gw-1"], "bgw-1-1")
+        case "no heartbeat":
+            await any_redis.delete(KEYS.heartbeat("gw-1"))
+        case "another process":
+            await any_redis.set(KEYS.boot("gw-1"), "b-later")
+    result = await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    assert (result.former, result.claims) == (None, ())
+
+
+async def test_who_closes_its_connection_has_still_claimed_the_device(alive: dict[str, Gateway]) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    await unregistered(alive["gw-2"], "bgw-2-1")
+    again = await takes(alive["gw-2"], "bgw-2-2", ELSEWHERE)
+    assert claimants(again) == [ELSEWHERE, HERE]
+    assert claimants(await takes(alive["gw-1"], "bgw-1-2", HERE)) == [HERE, ELSEWHERE, HERE]
+
+
+async def test_the_last_eight_claims_are_kept(alive: dict[str, Gateway]) -> None:
+    for number in range(12):
+        result = await takes(alive["gw-1"], f"bgw-1-{number:x}", Claimant(f"10.0.1.{number}", "plain"))
+    assert [claim.claimant.host for claim in result.claims] == [f"10.0.1.{n}" for n in range(11, 3, -1)]
+
+
+@pytest.mark.parametrize(("session", "settled"), [("bgw-2-1", True), ("bgw-1-1", False)])
+async def test_only_the_holder_settles_a_take_over(
+    alive: dict[str, Gateway], any_redis: Redis, session: str, settled: bool
+) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    alive["gw-2"].registrar.settle(IMEI, session)
+    await alive["gw-2"].finish()
+    assert await any_redis.exists(KEYS.claims(IMEI)) == (not settled)
+
+
+async def test_the_loser_is_told_of_its_session(alive: dict[str, Gateway], any_redis: Redis) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    await takes(alive["gw-1"], "bgw-1-2", HERE)
+    assert await any_redis.xlen(KEYS.outbound("gw-1")) == 0
+    await takes(alive["gw-2"], "bgw-2-1", HERE)
+    [(_, fields)] = await any_redis.xrange(KEYS.outbound("gw-1"))
+    assert fields == {b"type": b"superseded", b"imei": IMEI.encode(), b"session_id": b"bgw-1-2"}
+
+
+@pytest.mark.parametrize("token", ["bgw-1-1", "bgw-1-1-tls"])
+async def test_a_gateway_of_an_earlier_version_holds_a_device_by_its_token_alone(
+    alive: dict[str, Gateway], any_redis: Redis, token: str
+) -> None:
+    await any_redis.hset(KEYS.registry, IMEI, "gw-1")
+    await any_redis.hset(KEYS.sessions, IMEI, token)
+    plain = await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    assert plain.status is (Registered.INSECURE if token.endswith("-tls") else REGISTERED)
+    result = await takes(alive["gw-2"], "bgw-2-2-tls", ELSEWHERE)
+    assert (result.status, result.claims) == (REGISTERED, ())
+    assert await any_redis.xlen(KEYS.outbound("gw-1")) == 0
+    value = await any_redis.hget(KEYS.sessions, IMEI)
+    assert value == b"bgw-2-2-tls 10.0.0.2 cert:aa -tls"
+
+
+async def test_claims_that_cannot_be_read_keep_no_device_away(
+    alive: dict[str, Gateway], any_redis: Redis
+) -> None:
+    await any_redis.hset(KEYS.claims(IMEI), "x", "y")
+    await takes(alive["gw-1"], "bgw-1-1", HERE)
+    result = await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    assert (result.status, claimants(result)) == (REGISTERED, [ELSEWHERE, HERE])

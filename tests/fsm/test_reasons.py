@@ -75,5 +75,8 @@ def test_the_notes_are_those_of_the_specification() -> None:
         "late_outcome",
         "moved",
         "session_events_left_out",
+        "takeover",
+        "takeover_disputed",
+        "takeover_refused",
     }
     assert expected == set(NOTES)

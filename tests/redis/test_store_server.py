@@ -15,6 +15,7 @@ from store.keys import Keys
 from store.streams.trimming import trim_stream
 from tests.rig.local import LocalServer
 from tests.rig.proxy import proxy
+from tests.store.test_registry import HERE
 
 pytestmark = pytest.mark.redis
 
@@ -71,7 +72,7 @@ async def test_a_storm_of_registrations_and_a_shutdown(client: Redis) -> None:
     sessions = [(f"{number:015}", f"s{number}") for number in range(10_000)]
     results: list[RegisterResult] = []
     for imei, session in sessions:
-        registrar.register(imei, session, results.append)
+        registrar.register(imei, session, HERE, results.append)
     registrar.stop()
     await registrar.run()
     assert results == [RegisterResult(Registered.REGISTERED)] * 10_000

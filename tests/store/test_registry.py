@@ -11,11 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
+from fsm.takeover import Claimant
 from store.fleet.registry import Registrar
 from store.keys import Keys
 
 KEYS = Keys("{fleet}:")
 IMEI = "356307042441013"
+HERE = Claimant("10.0.0.1", "plain")
 
 Make = Callable[[str], "Gateway"]
 
@@ -45,12 +47,12 @@ class Gateway:
     def on_fenced(self) -> None:
         self.fenced += 1
 
-    def register(self, session: str, imei: str = IMEI) -> None:
+    def register(self, session: str, imei: str = IMEI, claimant: Claimant = HERE) -> None:
         def done(result: RegisterResult) -> None:
             self.results[session] = result
             self.changed.set()
 
-        self.registrar.register(imei, session, done)
+        self.registrar.register(imei, session, claimant, done)
 
     async def finish(self) -> None:
         """Carry out what is queued."""
@@ -69,7 +71,9 @@ def gateway(fake_redis: Redis) -> Make:
 
 
 async def entry(client: Redis, imei: str = IMEI) -> tuple[bytes | None, bytes | None]:
-    return await client.hget(KEYS.registry, imei), await client.hget(KEYS.sessions, imei)
+    """The holder of a device, and the token of its session."""
+    holder, value = await client.hget(KEYS.registry, imei), await client.hget(KEYS.sessions, imei)
+    return holder, value and value.partition(b" ")[0]
 
 
 async def renew_heartbeat(client: Redis, instance: str) -> None:
@@ -90,7 +94,7 @@ async def test_a_failed_registration_is_reported_and_not_repeated(
     one.register("s3", "third")
     await one.until(lambda: "s3" in one.results)
     assert await fake_redis.hgetall(KEYS.registry) == {b"third": b"gw-1"}
-    await one.registrar.reconcile([(IMEI, "s1")])
+    await one.registrar.reconcile([(IMEI, "s1", HERE)])
     assert await entry(fake_redis) == (b"gw-1", b"s1")
 
 

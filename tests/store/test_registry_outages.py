@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult
 from store.fleet.registry import BATCH, Registrar
-from tests.store.test_registry import IMEI, KEYS, Gateway, entry
+from tests.store.test_registry import HERE, IMEI, KEYS, Gateway, entry
 
 TIME_LIMIT = 20.0
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -138,7 +138,7 @@ def registrar(fake_redis: Redis) -> Registrar:
 
 async def test_a_cancelled_wait_ends_no_registration(registrar: Registrar, fake_redis: Redis) -> None:
     """As a gateway does that stops: what is to be unregistered comes behind what nobody waits for."""
-    waiting = asyncio.ensure_future(registrar.reconcile([("1", "s-1")]))
+    waiting = asyncio.ensure_future(registrar.reconcile([("1", "s-1", HERE)]))
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
@@ -171,8 +171,8 @@ async def test_a_receiver_that_fails_costs_the_others_nothing(registrar: Registr
     def fail(_: RegisterResult) -> None:
         raise ZeroDivisionError
 
-    registrar.register("1", "s-1", fail)
-    registrar.register("2", "s-2", lambda result: told.append(result.status))
+    registrar.register("1", "s-1", HERE, fail)
+    registrar.register("2", "s-2", HERE, lambda result: told.append(result.status))
     with pytest.raises(ZeroDivisionError):
         await registrar.run()
     assert (told, registrar.depth) == ([Registered.REGISTERED], 0)
@@ -187,7 +187,7 @@ async def test_a_registration_of_unknown_outcome_is_not_repeated(
         raise ZeroDivisionError
 
     monkeypatch.setattr(registrar, "_script", fail)
-    registrar.register("1", "s-1", lambda result: told.append(result.status))
+    registrar.register("1", "s-1", HERE, lambda result: told.append(result.status))
     registrar.unregister("2", "s-2")
     with pytest.raises(ZeroDivisionError):
         await registrar.run()
@@ -206,7 +206,7 @@ async def test_registrations_that_wait_go_out_together(fake_redis: Redis) -> Non
 
     registrar._script = counted  # type: ignore[assignment]
     for number in range(BATCH + 1):
-        registrar.register(f"{number:015}", "s", results.append)
+        registrar.register(f"{number:015}", "s", HERE, results.append)
     registrar.stop()
     await registrar.run()
     assert (calls, len(results)) == ([0, BATCH], BATCH + 1)

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
+from fsm.takeover import Claimant
 from store.client import delays
 from store.client.errors import CallFailed, StoreError
 from store.fleet import stale_registrations as stale_registrations
@@ -135,12 +136,12 @@ async def test_a_device_back_during_the_search_is_registered(
 
     def then_it_comes(*call: Any) -> None:
         remove(*call)
-        rig.registrar.register(GONE, f"{BOOT}-2", lambda result: None)
+        rig.registrar.register(GONE, f"{BOOT}-2", Claimant("10.0.0.1", "plain"), lambda result: None)
 
     monkeypatch.setattr(rig.registrar, "unregister", then_it_comes)
     await rig.remove_stale()
     assert await rig.entries() == {GONE: US}
-    assert await rig.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2".encode()
+    assert await rig.client.hget(KEYS.sessions, GONE) == f"{BOOT}-2 10.0.0.1 plain".encode()
 
 
 async def test_a_device_back_during_the_look_up_keeps_its_entry(

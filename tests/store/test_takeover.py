@@ -17,6 +17,7 @@ from store.fleet.heartbeat import Heartbeat
 from store.fleet.ownership import Holder, HolderWatched, InstanceHeld, Watch
 from store.fleet.registry import Registrar
 from store.keys import Keys
+from tests.store.test_registry import HERE
 
 KEYS = Keys()
 NAMES = [KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.instances, KEYS.holder("gw-1")]
@@ -162,7 +163,7 @@ async def test_before_the_takeover_a_registration_fails_and_ends_nothing(
     )
     await fake_redis.set(KEYS.boot("gw-1"), "boot 1")
     told: asyncio.Queue[RegisterResult] = asyncio.Queue()
-    registrar.register("356307042441013", "s-1", told.put_nowait)
+    registrar.register("356307042441013", "s-1", HERE, told.put_nowait)
     spawn(registrar.run())
     assert (await told.get()).status is Registered.FAILED
     assert (failures, fenced) == ([1], [])
@@ -191,7 +192,7 @@ async def test_a_refusal_from_before_the_takeover_is_no_fence(
 
     monkeypatch.setattr(registrar, "_script", slow)
     told: asyncio.Queue[RegisterResult] = asyncio.Queue()
-    registrar.register("356307042441013", "s-1", told.put_nowait)
+    registrar.register("356307042441013", "s-1", HERE, told.put_nowait)
     spawn(registrar.run())
     assert (await told.get()).status is Registered.FAILED
     assert fenced == []
@@ -209,7 +210,7 @@ async def test_a_replaced_process_registers_no_device(fake_redis: Redis, spawn: 
     )
     await fake_redis.set(KEYS.boot("gw-1"), "boot 2")
     told: asyncio.Queue[RegisterResult] = asyncio.Queue()
-    registrar.register("356307042441013", "s-1", told.put_nowait)
+    registrar.register("356307042441013", "s-1", HERE, told.put_nowait)
     spawn(registrar.run())
     assert (await told.get()).status is Registered.FENCED
     assert fenced == [True]

@@ -44,7 +44,8 @@ class FakeLink:
     def __init__(self, dispatcher: Dispatcher, imei: str, session_id: str) -> None:
         self.imei = imei
         self.session_id = session_id
-        self.speaks = False
+        self.speaks = self.disputed = False
+        self.rechecks = 0
         self.ready = False
         self.between_frames = True
         self.closed = False
@@ -91,6 +92,9 @@ class FakeLink:
 
     def clear(self) -> None:
         self.tainted = False
+
+    def recheck(self) -> None:
+        self.rechecks += 1
 
     def close(self, reason: str) -> None:
         if not self.closed:

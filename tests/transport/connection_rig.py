@@ -12,6 +12,7 @@ from freezegun.api import FrozenDateTimeFactory
 from fsm.backlog import Backlog
 from fsm.events import Note, SessionEvent
 from fsm.registration import Registered, RegisterResult
+from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from tests.transport.command_rig import IMEI, START, CommandRig
 from tests.transport.fake_ledger import BOOT
@@ -102,9 +103,21 @@ class FakeRegistrar:
     def __init__(self) -> None:
         self.registered: list[tuple[str, str]] = []
         self.unregistered: list[tuple[str, str]] = []
+        self.settled: list[tuple[str, str]] = []
+        self.confirmed: list[tuple[str, str, Callable[[RegisterResult], None]]] = []
 
-    def register(self, imei: str, session_id: str, done: Callable[[RegisterResult], None]) -> None:
+    def register(
+        self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
+    ) -> None:
         self.registered.append((imei, session_id))
+
+    def confirm(
+        self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
+    ) -> None:
+        self.confirmed.append((imei, session_id, done))
+
+    def settle(self, imei: str, session_id: str) -> None:
+        self.settled.append((imei, session_id))
 
     def unregister(self, imei: str, session_id: str) -> None:
         self.unregistered.append((imei, session_id))

@@ -215,9 +215,9 @@ async def test_a_heartbeat_measures_the_time_of_redis(gateway: Gateway) -> None:
 async def test_a_heartbeat_registers_the_connected_devices(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
 ) -> None:
-    asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
+    asked: asyncio.Queue[list[tuple[str, str, str]]] = asyncio.Queue()
 
-    async def reconcile(sessions: list[tuple[str, str]]) -> list[RegisterResult]:
+    async def reconcile(sessions: list[tuple[str, str, str]]) -> list[RegisterResult]:
         asked.put_nowait(sessions)
         return [RegisterResult(Registered.REGISTERED) for _ in sessions]
 
@@ -226,11 +226,13 @@ async def test_a_heartbeat_registers_the_connected_devices(
 
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
     monkeypatch.setattr(gateway.reader, "pending", pending)
-    gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
+    gateway.sessions.by_imei["1"] = cast(
+        Any, SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)
+    )
     spawn(gateway._reconcile())
     gateway._on_renewed(1_767_225_600_000)
     async with asyncio.timeout(TIME_LIMIT):
-        assert await asked.get() == [("1", "s-1")]
+        assert await asked.get() == [("1", "s-1", "peer")]
 
 
 async def test_after_a_stall_sockets_are_read_before_deadlines(

@@ -46,7 +46,7 @@ async def test_a_device_must_name_itself_in_time(connections: ConnectionRig, off
 async def test_a_device_without_records_gets_commands_after_the_grace(
     connections: ConnectionRig, off: float, due: bool
 ) -> None:
-    connection, transport = connections.identify()
+    connection, transport = connections.welcome()
     connections.commands.ask()
     connections.commands.ledger.commit()
     connections.at(10 + off)

@@ -23,6 +23,7 @@ from .parameters import (
     StreamName,
     Verbs,
 )
+from .takeover_options import TAKEOVER
 
 PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -154,6 +155,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         click.Choice(["closed", "open"]),
         "Whether unlisted devices may connect while the list cannot be read.",
     ),
+    *TAKEOVER,
     setting(
         "Security",
         "--allow-verbs",

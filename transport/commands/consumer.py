@@ -17,7 +17,7 @@ from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
-from fsm.outbound import CancelRequest, parse_entry, verb_allowed
+from fsm.outbound import CancelRequest, SupersededHint, parse_entry, verb_allowed
 from fsm.policies import LEAVE, REMOVE, Fire, Policy
 from fsm.reasons import (
     DEVICE_NOT_CONNECTED,
@@ -35,6 +35,7 @@ from transport.commands.duplicates import DuplicateEntries
 from transport.commands.effects import Effects
 from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
+from transport.commands.superseded import look_again
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -113,19 +114,17 @@ class CommandConsumer:
         """Handle an entry, unless it is being handled already."""
         if outbound_id in self._entries:
             return
-        instance_id = self._settings.instance_id
+        instance_id, limits, now_ms = self._settings.instance_id, self._settings.limits, self._clock.now_ms()
         try:
             request = parse_entry(
-                fields,
-                instance_id=instance_id,
-                outbound_id=outbound_id,
-                now_ms=self._clock.now_ms(),
-                limits=self._settings.limits,
+                fields, instance_id=instance_id, outbound_id=outbound_id, now_ms=now_ms, limits=limits
             )
         except InvalidCommand as error:
             self._invalid(Entry(instance_id, outbound_id), fields, error)
             return
-        if isinstance(request, CancelRequest):
+        if isinstance(request, SupersededHint):
+            look_again(request, self._queues, self._effects)
+        elif isinstance(request, CancelRequest):
             self._cancellation.take(request, Entry(instance_id, outbound_id))
         elif not self._duplicates.take(request):
             self._begin(request, fresh)

@@ -99,7 +99,12 @@ class DeviceQueue:
     # Turns
 
     def advance(self, *, stopping: bool) -> Proposal | Write | None:
-        """Write the committed command, or begin the next one, if the connection is writable."""
+        """Write the committed command, or begin the next one, if the connection is writable.
+
+        While it is disputed who the device is, they end instead.
+        """
+        if self.link.disputed:
+            return self._dispute()
         if not self.link.writable:
             return None
         if self.unwritten:
@@ -115,6 +120,14 @@ class DeviceQueue:
                 {"session_id": self.link.session_id, "codec": codec, "origin": self.link.origin},
             )
         return None
+
+    def _dispute(self) -> Proposal | None:
+        """The verdict on the command that would be written or begun next."""
+        next_one = self.writes.slot if self.unwritten else self._first_waiting()
+        return next_one.at("dispute") if next_one is not None and next_one.pending is None else None
+
+    def _first_waiting(self) -> InFlightCommand | None:
+        return self.writes.waiting[0] if self.writes.free and self.writes.waiting else None
 
     def committed(self, in_flight: InFlightCommand, *, stopping: bool) -> Proposal | Write | None:
         """`sent` is in the log: write now, or as soon as the connection is between frames."""

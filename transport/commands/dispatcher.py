@@ -30,6 +30,7 @@ from transport.commands.effects import (
     Close,
     Effects,
     LookUp,
+    Recheck,
     Repeat,
     Speaks,
     Taint,
@@ -101,6 +102,7 @@ class Dispatcher:
             Clear: lambda effect: effect.link.clear(),
             Speaks: lambda effect: setattr(effect.link, "speaks", True),
             Close: lambda effect: effect.link.close(effect.reason),
+            Recheck: lambda effect: effect.link.recheck(),
             LookUp: lambda effect: self._lookups.add(effect.request, effect.entry),
             Repeat: lambda effect: self._take(self._consumer.repeat, effect.request, effect.anew),
             Advance: lambda effect: self.quiet(effect.link),
@@ -192,6 +194,14 @@ class Dispatcher:
 
     def _advance(self, queue: DeviceQueue) -> None:
         self._commands.follow(queue, queue.advance(stopping=self._commands.stopping))
+
+    def tell(self, note: str, imei: str, link: Link, detail: str) -> None:
+        """Publish a note about a peer of `link` that says to be the device."""
+        self._ledger.submit(self._notes.takeover(note, imei, link, detail))
+
+    def waiting(self, imei: str) -> int:
+        """How many commands wait for the device here."""
+        return self._queues.waiting(imei)
 
     def answer(self, link: Link, message: Message) -> bool:
         """The device sent a message; whether it was an answer or a ping, which needs no more handling."""

@@ -57,6 +57,13 @@ class Close:
 
 
 @dataclass(slots=True)
+class Recheck:
+    """Another instance says that it holds the device of the connection: the registry has to be asked."""
+
+    link: Link
+
+
+@dataclass(slots=True)
 class LookUp:
     """Read the ledger of a command that is not in hand and that the cancel of `entry` names."""
 
@@ -83,7 +90,7 @@ class Advance:
     link: Link
 
 
-Effect = Move | Write | Taint | Clear | Speaks | Close | LookUp | Repeat | Advance
+Effect = Move | Write | Taint | Clear | Speaks | Close | Recheck | LookUp | Repeat | Advance
 
 
 class Effects:

@@ -134,6 +134,22 @@ class Notes:
             )
         )
 
+    def takeover(self, note: str, imei: str, link: Link, detail: str) -> Remark:
+        """A peer says to be a device that another session holds, or held until now."""
+        origin = link.origin
+        return self._remark(
+            Note(
+                note=note,
+                note_id=self.new_id(),
+                detail=detail,
+                imei=imei,
+                instance_id=self._instance_id,
+                session_id=link.session_id,
+                peer=origin.peer,
+                auth=origin.auth,
+            )
+        )
+
     def cancel_rejected(self, command_id: str, entry: Entry, detail: str) -> Remark:
         """A cancel changes nothing: its command is `unknown`, `sent` or `terminal`. Answers its entry."""
         note = Note(

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 from typing import Final
 
+from fsm.takeover import CERTIFICATE
+
 PLAIN: Final = "plain"
 TLS: Final = "tls"
-CERTIFICATE: Final = "cert:"
 
 
 def authentication(transport: asyncio.Transport) -> str:

@@ -15,6 +15,7 @@ from transport.connection.peer_log import PeerLog
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
 from transport.connection.sessions import Sessions
+from transport.connection.takeovers import Takeovers
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, StorePorts, TelemetryPort
 from transport.settings import Settings
@@ -32,6 +33,7 @@ class ConnectionContext:
     Attributes:
         stream_settings: of the streams of all devices.
         sessions: who is connected.
+        takeovers: which sessions are held back.
         access: the allow-list.
         backlog: how much is read and not stored.
         backpressure: which connections are read.
@@ -48,6 +50,7 @@ class ConnectionContext:
     metrics: Metrics
     peer_log: PeerLog
     sessions: Sessions
+    takeovers: Takeovers
     commands: CommandsPort
     telemetry: TelemetryPort
     access: AccessControl
@@ -72,7 +75,8 @@ def connection_context(
     """The context of a process that has no connections yet."""
     admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
     share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
-    sessions = Sessions(boot_id, admission, changes, commands, store.registrar, share)
+    takeovers = Takeovers(settings, clock, metrics, commands, store.registrar)
+    sessions = Sessions(boot_id, admission, changes, takeovers, commands, store.registrar, share)
     return ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(
@@ -85,6 +89,7 @@ def connection_context(
         metrics=metrics,
         peer_log=PeerLog(metrics),
         sessions=sessions,
+        takeovers=takeovers,
         commands=commands,
         telemetry=store.telemetry,
         access=AccessControl(allow_list, metrics, certified=settings.tls_client_ca is not None),

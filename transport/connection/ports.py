@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from fsm.registration import RegisterResult
+from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
+from transport.connection.liveness import Probe
 from transport.connection.newcomers import Place
 from transport.ports import Link
 
@@ -47,9 +49,22 @@ class SessionConnection(Link, Readable, Protocol):
     unacked_since: float
     """Since when a frame waits for its acknowledgement, monotonic seconds; 0 for none."""
 
+    held: bool
+    """No command is written to it: it is not known yet whether it may have taken the device from another."""
+
     @property
     def closed(self) -> bool:
         """Whether the connection is closed or closing."""
+
+    @property
+    def claimant(self) -> Claimant:
+        """Who says to be the device."""
+
+    def close(self, reason: str, *, linger: bool = False) -> None:
+        """Close the connection; with `linger` its socket stays open and unread until `abort`."""
+
+    def probe(self, now: float, patience: float) -> Probe | None:
+        """Ask the peer whether it is there; None where that cannot be asked."""
 
     @property
     def host(self) -> str:

@@ -27,21 +27,26 @@ from fsm.events import Origin
 from fsm.reasons import (
     DEVICE_CLOSED,
     HANDSHAKE_TIMEOUT,
+    NETWORK_TIMEOUT,
     NO_PLACE,
     PROTOCOL_ERROR,
     REJECTED,
     SHUTDOWN,
+    TAKEOVER_REFUSED,
     WRITE_OVERFLOW,
 )
 from fsm.registration import Registered, RegisterResult, is_secure
 from fsm.session import IDENTIFIED, READY, SESSION, Session
 from fsm.states import SessionTrigger
+from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.authentication import PLAIN, TLS, authentication
 from transport.connection.backpressure import READ_SIZE
 from transport.connection.context import ConnectionContext
+from transport.connection.liveness import Liveness, Probe, ask
 from transport.connection.newcomers import Place
 from transport.connection.pending import pending_messages, pending_raw, pending_records
+from transport.connection.ports import SessionConnection
 from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address, as_text
 from transport.teltonika.avl import encode_ack
@@ -88,6 +93,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     Attributes:
         auth: how the device proves who it is, as in `fsm.events.Origin`.
         closed: closed or closing, for `close_reason`.
+        disputed, held: as `transport.connection.ports.SessionConnection` has them.
         half_closed: the device sends no more, and still has acknowledgements to get.
         host: the device's address.
         imei: empty until the device is identified and accepted.
@@ -110,7 +116,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "auth",
         "close_reason",
         "closed",
+        "disputed",
         "half_closed",
+        "held",
         "host",
         "imei",
         "last_read",
@@ -146,6 +154,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.imei = ""
         self.speaks = False
         self.place = place or Place(now)
+        self.held = self.disputed = False
         self.over_share = False
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
@@ -169,6 +178,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def peer(self) -> str:
         """The device's end of the connection, ``HOST:PORT``."""
         return as_text((self.host, self._port))
+
+    @property
+    def claimant(self) -> Claimant:
+        """Who says to be the device."""
+        return Claimant(self.host, self.auth)
 
     @property
     def origin(self) -> Origin:
@@ -278,14 +292,20 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Begin nothing new on this connection."""
         self._advance_if_allowed("drain", reason)
 
-    def close(self, reason: str) -> None:
-        """Close the connection for `reason`. A peer that does not read is not waited for."""
+    def close(self, reason: str, *, linger: bool = False) -> None:
+        """Close the connection for `reason`. A peer that does not read is not waited for.
+
+        Args:
+            linger: end the session, and leave the socket open and unread until `abort`.
+        """
         if self.closed:
             return
         self.drain(reason)
         self._end(reason)
         self._context.sessions.closing.add(self)
-        if reason in _FLUSHED or (reason != NO_PLACE and not self._transport.get_write_buffer_size()):
+        if linger:
+            self._transport.pause_reading()
+        elif reason in _FLUSHED or (reason != NO_PLACE and not self._transport.get_write_buffer_size()):
             self._transport.close()
         else:
             self._transport.abort()
@@ -293,6 +313,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once, whatever is still to be written."""
         self._transport.abort()
+
+    def probe(self, now: float, patience: float) -> Probe | None:
+        """Ask the peer whether it is there; None where that cannot be asked."""
+        return ask(self._transport, self.host, now, patience)
+
+    def recheck(self) -> None:
+        """The registry may name another holder of the device: ask it."""
+        if not self.closed:
+            self._context.sessions.recheck(self)
 
     def _end(self, reason: str) -> None:
         if not self.closed:
@@ -459,12 +488,38 @@ class DeviceConnection(asyncio.BufferedProtocol):
             context.access.refused(imei, self.peer, context.now)
             self._reject(REJECTED)
         elif not self.secure and (holder := context.sessions.secure_peer(imei)):
-            context.peer_log.plain_refused(imei, self.peer, holder, context.now)
+            self._refuse_plain(imei, holder)
             self._reject(REJECTED)
+        elif self._waits_for_older(imei):
+            return  # until that is asked
         elif not context.sessions.has_place(self, imei, context.access.vouches(self.secure), context.now):
             self.close(NO_PLACE)
         else:
             self._identify(imei)
+
+    def _refuse_plain(self, imei: str, holder: str) -> None:
+        self._context.peer_log.plain_refused(imei, self.peer, holder, self._context.now)
+        self._context.commands.tell(TAKEOVER_REFUSED, imei, self, f"{holder} {TLS}")
+
+    def _waits_for_older(self, imei: str) -> bool:
+        """Whether another session of the device is asked first if it is alive."""
+        takeovers, older = self._context.takeovers, self._context.sessions.by_imei.get(imei)
+        if older is None or not takeovers.contested(self, older):
+            return False
+        waits = takeovers.ask(older, partial(self._older_answered, imei, older))
+        if waits:
+            self.pause()
+        return waits
+
+    def _older_answered(self, imei: str, older: SessionConnection, answer: Liveness) -> None:
+        if self.closed:
+            return
+        if answer is Liveness.ALIVE:
+            self._context.takeovers.refused(self, imei, older)
+            self._reject(REJECTED)
+        else:
+            older.close(NETWORK_TIMEOUT)
+            self._accept_or_reject(imei, allowed=True)
 
     def _reject(self, reason: str) -> None:
         self._transport.write(REJECT)
@@ -484,13 +539,14 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if result.status is Registered.INSECURE:
             self._reject_insecure(result.holder)
         else:
+            self._context.takeovers.registered(self, result)
             self._accept()
 
     def _reject_insecure(self, holder: str) -> None:
         """Another instance holds the device with TLS. `01` may have been written before that was known."""
         if self.closed and not self.half_closed:
             return
-        self._context.peer_log.plain_refused(self.imei, self.peer, holder, self._context.now)
+        self._refuse_plain(self.imei, holder)
         if not self._stream.started:
             self._stream.start()
             self._transport.write(REJECT)
@@ -588,10 +644,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     @property
     def writable(self) -> bool:
-        """Ready, and between frames: every AVL frame that has begun to arrive is acknowledged."""
-        return (
-            self.session.state == READY and not self.closed and not self._unacked and not self._stream.partial
-        )
+        """Ready, not held, and between frames: every AVL frame that has begun to arrive is acknowledged."""
+        ready = self.session.state == READY and not self.held and not self.closed
+        return ready and not self._unacked and not self._stream.partial
 
     def send(self, frame: bytes) -> int:
         """Write one frame; the count of bytes written on this connection so far."""

@@ -23,6 +23,7 @@ from transport.connection.newcomers import Place
 from transport.connection.places import Places
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
+from transport.connection.takeovers import Takeovers
 from transport.ports import CommandsPort, RegistrarPort
 
 
@@ -44,6 +45,7 @@ class Sessions:
         boot_id: str,
         admission: Admission,
         address_changes: AddressChangeMonitor,
+        takeovers: Takeovers,
         commands: CommandsPort,
         registrar: RegistrarPort,
         share: SessionShare,
@@ -57,6 +59,7 @@ class Sessions:
         self.places = Places(admission.room, self.by_imei, admission.no_place)
         self.share = share
         self._address_changes = address_changes
+        self._takeovers = takeovers
         self._boot_id = boot_id
         self._commands = commands
         self._registrar = registrar
@@ -128,9 +131,10 @@ class Sessions:
         older = self.by_imei.get(connection.imei)
         self.by_imei[connection.imei] = connection
         self.places.enter(connection)
-        if older is not None:
-            older.close(SUPERSEDED)
-        self._registrar.register(connection.imei, connection.session_id, connection.registered)
+        self._takeovers.superseded(older, connection)
+        self._registrar.register(
+            connection.imei, connection.session_id, connection.claimant, connection.registered
+        )
         self._commands.arrived(connection)
 
     def proved(self, connection: SessionConnection, now: float) -> None:
@@ -145,12 +149,14 @@ class Sessions:
             self.known.acknowledged(connection.imei, connection.last_read)
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
+        self._takeovers.ended(connection)
         self._commands.left(connection, reason)
 
     def socket_closed(self, connection: SessionConnection) -> None:
         """Nothing is kept of the connection."""
         self.unidentified.discard(connection)
         self.closing.discard(connection)
+        self._takeovers.socket_closed(connection)
         self.admission.leave(connection.place)
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
@@ -161,6 +167,13 @@ class Sessions:
         connection.speaks = connection.speaks or result.speaks
         if result.status is Registered.SUPERSEDED:
             connection.close(SUPERSEDED)
+        elif result.status is Registered.REGISTERED:
+            self._takeovers.registered(connection, result)
+
+    def recheck(self, connection: SessionConnection) -> None:
+        """Another instance says that it holds the device: ask the registry, and close the session if so."""
+        done = partial(self.reconciled, connection.session_id, connection.imei)
+        self._registrar.confirm(connection.imei, connection.session_id, connection.claimant, done)
 
     # Shutdown
 
@@ -183,5 +196,6 @@ class Sessions:
 
     def close_all(self, reason: str) -> None:
         """Close every connection; write buffers are still flushed where `DeviceConnection.close` says so."""
+        self._takeovers.stop()
         for connection in self.all_open():
             connection.close(reason)

@@ -37,6 +37,7 @@ class Timeouts:
         for connection in due:
             connection.overdue()
         context.backpressure.progress()
+        context.takeovers.sweep(now)
         context.sessions.share.sweep(now)
         if now >= self._check_at:
             self._check_at = now + 1.0

@@ -90,6 +90,7 @@ class Backend:
             boot_id,
             on_failure=self._registration_failed,
             on_fenced=on_fenced,
+            hold=settings.takeover_hold,
             owns=self._owns,
         )
         self.heartbeat = Heartbeat(

@@ -88,6 +88,13 @@ def _read(gateway: Gateway) -> None:
     gauge("sessions", "Devices connected", lambda: len(sessions.by_imei))
     gauge("open_connections", "TCP connections open", lambda: sessions.connected)
     gauge("commands_held", "Commands in progress", lambda: len(commands))
+    dispatcher, takeovers = gateway.dispatcher, connections.takeovers
+    gauge("sessions_held", "Devices without commands after a take-over", lambda: len(takeovers.held))
+    gauge(
+        "commands_held_back",
+        "Commands that wait because of a take-over",
+        lambda: sum(dispatcher.waiting(one.imei) for one in takeovers.held),
+    )
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
     gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: connections.backlog.bytes)

@@ -51,9 +51,9 @@ async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
 async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
     """Register the devices that are still connected: an ended session must not be registered again."""
     links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
-    held = [(link.imei, link.session_id) for link in links]
+    held = [(link.imei, link.session_id, link.claimant) for link in links]
     results = await registrar.reconcile(held)
-    for (imei, session_id), result in zip(held, results, strict=True):
+    for (imei, session_id, _), result in zip(held, results, strict=True):
         sessions.reconciled(session_id, imei, result)
 
 

@@ -1,0 +1,108 @@
+"""Take-overs: a device connects while another session of it is registered. Is it the same device?
+
+An IMEI proves nothing: whoever sends it is the device. So the newest connection gets the records
+acknowledged, and what must not go to the wrong peer, the commands, is held back while it is doubtful who the
+device is.
+
+A *claim* is one peer that says to be the device: its address, and how it has proved who it is. Claims with
+the same certificate, or with the same address and the same authentication, are of one device. A take-over by
+the same device begins no hold, and neither does one whose older session is known to be dead: its gateway has
+ended, or its TCP does not answer. After any other one no command is written for the time of the hold, which
+runs from the take-over. If the device changes hands again within the hold, two peers claim it by turns: it is
+disputed, and commands end as `identity_disputed` until the hold of the last change is over. Each further
+change doubles the hold, up to `LONGEST` times the first; after `MEMORY` times without a change all is
+forgotten.
+
+The claims of a device are kept in Redis for that time (`store/scripts/registry.lua`), whatever becomes of its
+sessions and of the gateways. So it makes no difference which gateway they come to, and a peer that closes its
+connection and comes back has not cleared itself. Times are epoch ms of Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+CERTIFICATE: Final = "cert:"
+"""The beginning of the authentication of a device with a certificate; its SHA-256 follows."""
+
+TakeoverPolicy = Literal["newest", "alive", "hold"]
+"""``newest``: no hold. ``alive``: an older session whose TCP answers is kept, and the newer one is refused.
+``hold``: as above."""
+
+LONGEST: Final = 16
+"""The longest hold, in times of the first one."""
+MEMORY: Final = 20
+"""How long claims are remembered after a change, in times of the first hold."""
+
+
+@dataclass(slots=True, frozen=True)
+class Claimant:
+    """A peer that says to be a device.
+
+    Attributes:
+        host: the address, without the port.
+        auth: ``plain``, ``tls`` or ``cert:...``, as in `fsm.events.Origin`.
+    """
+
+    host: str
+    auth: str
+
+    def is_same_as(self, other: Claimant) -> bool:
+        """Whether both are one device as far as can be known."""
+        if self.auth != other.auth:
+            return False
+        return self.auth.startswith(CERTIFICATE) or self.host == other.host
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.auth}"
+
+
+@dataclass(slots=True, frozen=True)
+class Claim:
+    """A peer said to be a device, at a time in epoch ms."""
+
+    at: int
+    claimant: Claimant
+
+
+@dataclass(slots=True, frozen=True)
+class Hold:
+    """Until when no command is written to the present holder of a device.
+
+    Attributes:
+        until: epoch ms.
+        disputed: the device has changed hands within the hold before: commands end.
+        changes: how often it has changed hands, as far as is remembered.
+    """
+
+    until: int
+    disputed: bool
+    changes: int
+
+
+def hold_of(claims: Sequence[Claim], hold_ms: int) -> Hold | None:
+    """The hold that follows from the claims of a device, the newest first; None if there was no change.
+
+    Args:
+        hold_ms: the first hold.
+    """
+    hold: Hold | None = None
+    held_by: Claimant | None = None
+    changed_at = 0
+    for claim in reversed(claims):
+        if held_by is not None and not claim.claimant.is_same_as(held_by):
+            forgotten = hold is None or claim.at - changed_at >= MEMORY * hold_ms
+            hold = _next(None if forgotten else hold, claim.at, hold_ms)
+            changed_at = claim.at
+        held_by = claim.claimant
+    return hold
+
+
+def _next(before: Hold | None, at: int, hold_ms: int) -> Hold:
+    """The hold after one more change at `at`."""
+    if before is None:
+        return Hold(at + hold_ms, disputed=False, changes=1)
+    times = min(2**before.changes, LONGEST)
+    return Hold(at + times * hold_ms, at < before.until, before.changes + 1)

@@ -1,0 +1,65 @@
+"""Take-overs: which peers are one device, and how long no command goes to a device that has changed hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsm.takeover import LONGEST, MEMORY, Claim, Claimant, Hold, hold_of
+
+HOLD = 60_000
+A = Claimant("10.0.0.1", "plain")
+B = Claimant("10.0.0.2", "plain")
+CERT, OTHER_CERT = "cert:aa", "cert:bb"
+
+
+def held(*claims: tuple[int, Claimant]) -> Hold | None:
+    """The hold after claims, the oldest first; times are in seconds."""
+    return hold_of([Claim(1000 * at, claimant) for at, claimant in reversed(claims)], HOLD)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (A, A, True),
+        (A, B, False),
+        (A, Claimant(A.host, "tls"), False),
+        (A, Claimant(A.host, CERT), False),
+        (Claimant(A.host, CERT), Claimant(B.host, CERT), True),
+        (Claimant(A.host, CERT), Claimant(A.host, OTHER_CERT), False),
+        (Claimant(A.host, "tls"), Claimant(B.host, "tls"), False),
+    ],
+)
+def test_one_certificate_or_one_address_is_one_device(one: Claimant, other: Claimant, same: bool) -> None:
+    assert one.is_same_as(other) is other.is_same_as(one) is same
+
+
+def test_no_change_is_no_hold() -> None:
+    moved = [(at, Claimant(f"10.0.0.{at}", CERT)) for at in range(5)]
+    assert (held(), held((5, A)), held(*moved)) == (None, None, None)
+
+
+def test_a_change_holds_commands_from_its_time_on() -> None:
+    assert held((0, A), (100, B)) == Hold(160_000, disputed=False, changes=1)
+
+
+def test_the_same_peer_again_makes_the_hold_no_longer() -> None:
+    assert held((0, A), (100, B), (130, B)) == held((0, A), (100, B))
+
+
+@pytest.mark.parametrize(("back_at", "disputed"), [(159.9, True), (160, False), (500, False)])
+def test_a_change_within_the_hold_is_a_dispute_and_each_doubles_the_hold(
+    back_at: float, disputed: bool
+) -> None:
+    at = round(back_at * 1000)
+    claims = [Claim(at, A), Claim(100_000, B), Claim(0, A)]
+    assert hold_of(claims, HOLD) == Hold(at + 2 * HOLD, disputed, changes=2)
+
+
+def test_the_hold_has_a_limit() -> None:
+    hold = held(*((at, (A, B)[at % 2]) for at in range(9)))
+    assert hold == Hold(8000 + LONGEST * HOLD, disputed=True, changes=8)
+
+
+def test_after_a_quiet_time_a_change_is_the_first_again() -> None:
+    quiet = 100 + MEMORY * HOLD // 1000
+    assert held((0, A), (90, B), (100, A), (quiet, B)) == Hold(1000 * quiet + HOLD, disputed=False, changes=1)
