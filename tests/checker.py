@@ -52,6 +52,7 @@ class Checker(Evidence):
             self.not_sent_is_true,
             self.certainty_is_true,
             self.sent_names_its_peer,
+            self.held_gets_nothing,
             self.answers_are_own,
             self.serial_data_are_no_answers,
             self.codecs_are_chosen,
@@ -172,6 +173,19 @@ class Checker(Evidence):
                 restored = not any(told) and self.history.losses  # of such an event it is not known any more
                 if not restored and not (all(told) and told == peers.get(event["session_id"], told)):
                     yield Violation("peer", f"{event['command_id']} was sent to {told}")
+
+    def held_gets_nothing(self) -> Iterator[Violation]:
+        """After a take-over nothing is sent on the newer session for the hold, counted from its handshake."""
+        named: set[str] = set()
+        since = {data.connection: data.at for data in reversed(self.history.traffic) if data.up}
+        for entry, event in self.history.responses if self.history.hold else ():
+            session = event.get("session_id", "")
+            if event.get("note") in ("takeover", "takeover_disputed"):
+                named.add(session)
+            elif session in named and event.get("state") == "sent" and event["kind"] == "command":
+                until = since.get(session, 0.0) + self.history.hold - self.history.clock_error
+                if time_of(entry) < until:
+                    yield Violation("hold", f"{event['command_id']} was sent on {session} while it was held")
 
     def answers_are_own(self) -> Iterator[Violation]:
         """I6, notes about late answers included."""

@@ -74,6 +74,8 @@ class History:
         ttl: seconds that a command without a time lives.
         from_gateways: traffic is as the gateways read and wrote it. As devices see it, a command may cross a
             report, and a connection whose session is not known has a name that begins with ``?``.
+        hold: milliseconds for which a device that has changed hands gets no command, where no gateway can ask
+            the older connection; 0 if they can.
         clock_error: milliseconds by which the times of traffic may be wrong about the clock of Redis.
         late_acks: what was to be acknowledged at once and was not, as sentences.
         losses: when Redis came back without what it had confirmed. The log and the records are all there ever
@@ -108,6 +110,7 @@ class History:
     late_acks: list[str] = field(default_factory=list)
     from_gateways: bool = True
     clock_error: float = 5.0
+    hold: float = 0.0
     ttl: float = 300.0
     losses: list[Loss] = field(default_factory=list)
     deaths: dict[str, float] = field(default_factory=dict)

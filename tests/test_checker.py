@@ -102,6 +102,12 @@ def sent_to_nobody(history: History) -> None:
     del history.responses[1][1]["peer"]
 
 
+def sent_while_held(history: History) -> None:
+    history.hold = 60_000.0
+    note = {"kind": "note", "note": "takeover", "session_id": SESSION, "imei": IMEI}
+    history.responses.insert(1, (f"{AT + 101}-9", note))
+
+
 def no_verdict(history: History) -> None:
     history.responses.pop()
     history.ledgers["c1"] = {"state": "sent", "seq": "2"}
@@ -242,6 +248,7 @@ def lost_record(history: History) -> None:
 SPOILT: list[tuple[Callable[[History], None], str]] = [
     (write_twice, "I1"),
     (sent_to_nobody, "peer"),
+    (sent_while_held, "hold"),
     (no_verdict, "I2"),
     (two_verdicts, "I2"),
     (gap, "I3"),

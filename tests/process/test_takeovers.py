@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.process.gateway import IMEI, KEYS, Bus, Device, Gateway, until
+from tests.rig.namespace import Namespace
 
 Start = Callable[..., Gateway]
 From = Callable[..., Device]
 HERE, THERE = "127.0.0.1", "127.0.0.2"
+TCP_REPAIR = 19
 SOON = 1.0
 """Seconds within which a gateway hears that it has lost a device."""
 
@@ -110,6 +112,37 @@ def test_a_device_that_was_reset_waits_for_nothing(start: Start, plug_in_from: F
     newer = plug_in_from(gateway, THERE)
     bus.ask("c-1")
     assert newer.obey() == "c-1"
+
+
+def test_a_device_that_has_restarted_waits_for_nothing(start: Start, plug_in_from: From, bus: Bus) -> None:
+    """Its TCP does not know the old connection, and says so when it is asked."""
+    gateway = start()
+    older = plug_in_from(gateway, HERE)
+    try:
+        older.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)  # it is closed without a packet
+    except OSError:
+        pytest.skip("no right to close a socket in silence")
+    older.socket.close()
+    newer = plug_in_from(gateway, THERE)
+    bus.ask("c-1")
+    assert newer.obey() == "c-1"
+    gateway.said("takeover", imei=IMEI, level="info")
+    assert not gateway.said_before("takeover_contested")
+
+
+async def test_a_device_whose_network_is_gone_is_replaced(start: Start, network: Namespace, bus: Bus) -> None:
+    gateway = start(listen=f"{network.host}:0", takeover_policy="alive")
+    address = (network.host, int(gateway.port))
+    with Device(gateway, sock=await network.dial(address)) as older:
+        older.socket.settimeout(15.0)
+        older.ready()
+        network.cut()
+        newer = Device(gateway, sock=socket.create_connection(address, 15.0))
+        with newer:
+            newer.ready()
+            bus.ask("c-1")
+            assert newer.obey() == "c-1"
+        gateway.said("session_closed", reason="network_timeout")
 
 
 def test_a_live_device_is_not_replaced_if_it_is_so_wanted(

@@ -36,6 +36,8 @@ class Device:
         self._pause = (0.05, 0.5, 2.0)
         self._said = 0
         self._clock_ms = int(world.clock.wall() * 1000) + number
+        self.host = f"10.0.0.{number}"
+        self._roams = self._random.random() < 0.4
         self._socket: Socket | None = None
         self._outstanding: deque[list[int]] = deque()
         self._kept: list[list[int]] = []
@@ -48,6 +50,7 @@ class Device:
         while True:
             process = self._world.gate()
             if process is not None:
+                self._roam()
                 await self._session(Socket(self, process, self._random.uniform(0.001, 0.3)))
             await asyncio.sleep(self._random.choice((0.01, 0.3, 1.5, 4.0)) * self._random.uniform(0.5, 1.0))
 
@@ -55,6 +58,11 @@ class Device:
     def connected(self) -> bool:
         """Whether it has a connection on which it was accepted."""
         return self._socket is not None and bool(self._socket.down.opening)
+
+    def _roam(self) -> None:
+        """Its network may give it another address; or another device has its IMEI."""
+        if self._roams and not self._world.weather.calm:
+            self.host = f"10.0.{self._random.choice((0, 1))}.{self.number}"
 
     # A connection
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+HOLD = 6.0
+"""Seconds for which a device gets no command after it has changed hands."""
 FREEZES = (0.7, 3.0, 14.0)
 """About how many seconds a process is stopped."""
 
@@ -36,6 +38,7 @@ def settings(instance_id: str, payload: str = "json", *, take_over: bool = False
         reconnect_grace=5.0,
         queue_limit=6,
         handshake_timeout=4.0,
+        takeover_hold=HOLD,
         shutdown_timeout=3.0,
         heartbeat_interval=2.0,
         heartbeat_ttl=6.0,

@@ -26,6 +26,7 @@ class Socket:
 
     def __init__(self, device: Device, process: Process, latency: float) -> None:
         self.device = device
+        self._host = device.host
         self._process = process
         self._history = process.world.history
         self._loop = asyncio.get_running_loop()
@@ -50,7 +51,7 @@ class Socket:
     # The gateway's side
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return (f"10.0.0.{self.device.number}", 40_000) if name == "peername" else default
+        return (self._host, 40_000) if name == "peername" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         # A run is short, so an ack and a command can be too much for one that does not read, or they cannot.

@@ -22,7 +22,7 @@ from tests.simulation.client import SimulatedRedis
 from tests.simulation.device import Device
 from tests.simulation.faults import Faults
 from tests.simulation.network import Weather
-from tests.simulation.process import Process, settings, task_factory
+from tests.simulation.process import HOLD, Process, settings, task_factory
 from tests.simulation.producer import LONGEST_ANSWER, Producer
 from tests.simulation.stage import installed
 from tests.simulation.virtual_time import CURRENT, START, VirtualClock, VirtualLoop, run
@@ -44,7 +44,7 @@ class World:
         self.random = Random(seed)
         self.clock = VirtualClock()
         self.weather = Weather(self.random)
-        self.history = History()
+        self.history = History(hold=1000 * HOLD)
         self.context = contextvars.copy_context()
         self.trace: list[str] = []
         self.met: Counter[tuple[str, str]] = Counter()

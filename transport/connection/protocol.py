@@ -32,7 +32,6 @@ from fsm.reasons import (
     PROTOCOL_ERROR,
     REJECTED,
     SHUTDOWN,
-    TAKEOVER_REFUSED,
     WRITE_OVERFLOW,
 )
 from fsm.registration import Registered, RegisterResult, is_secure
@@ -499,7 +498,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _refuse_plain(self, imei: str, holder: str) -> None:
         self._context.peer_log.plain_refused(imei, self.peer, holder, self._context.now)
-        self._context.commands.tell(TAKEOVER_REFUSED, imei, self, f"{holder} {TLS}")
+        self._context.takeovers.tell_of_refusal(self, imei, holder)
 
     def _waits_for_older(self, imei: str) -> bool:
         """Whether another session of the device is asked first if it is alive."""

@@ -122,8 +122,9 @@ class Takeovers:
             self._log_answer(newer, takeover, answer)
             self._weigh(newer, takeover, takeover.hold)
 
-    @staticmethod
-    def _log_answer(newer: SessionConnection, takeover: _Takeover, answer: Liveness) -> None:
+    def _log_answer(self, newer: SessionConnection, takeover: _Takeover, answer: Liveness) -> None:
+        if not self._told.allow((answer, newer.imei), self._clock.monotonic()):
+            return
         peers = {"imei": newer.imei, "peer": newer.peer, "before": takeover.peer}
         if answer is Liveness.ALIVE:
             log.warning("takeover_contested", **peers, meaning="the older connection still answers")
@@ -133,9 +134,15 @@ class Takeovers:
     def refused(self, newcomer: SessionConnection, imei: str, older: SessionConnection) -> None:
         """`older` is alive, so `newcomer` does not get its place."""
         self._metrics.takeovers.labels("refused").inc()
-        if self._told.allow((TAKEOVER_REFUSED, imei), self._clock.monotonic()):
+        if self.tell_of_refusal(newcomer, imei, str(older.claimant)):
             log.warning("takeover_refused", imei=imei, peer=newcomer.peer, held_by=older.peer)
-            self._commands.tell(TAKEOVER_REFUSED, imei, newcomer, f"{older.claimant}")
+
+    def tell_of_refusal(self, newcomer: SessionConnection, imei: str, holder: str) -> bool:
+        """Publish that `newcomer` was refused because of `holder`; False if that was published just now."""
+        tells = self._told.allow((TAKEOVER_REFUSED, imei), self._clock.monotonic())
+        if tells:
+            self._commands.tell(TAKEOVER_REFUSED, imei, newcomer, holder)
+        return tells
 
     # A newer session
 

@@ -7,6 +7,30 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="security",
+        name="no command for a doubtful peer",
+        what="Nothing is written to a session that is held after a take-over.",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection.writable",
+        code="not self.held",
+        mutant="True",
+        without="a stranger that says the IMEI gets the next command, with its password",
+        tests=(
+            "transport/test_takeovers.py::test_a_peer_from_another_address_gets_no_command_during_the_hold",
+        ),
+    ),
+    Mechanism(
+        promise="security",
+        name="turns prove nothing",
+        what="While two peers take turns, a dead connection does not end the hold.",
+        file="transport/connection/takeovers.py",
+        where="Takeovers._weigh",
+        code="takeover.answer is Liveness.DEAD and not hold.disputed",
+        mutant="takeover.answer is Liveness.DEAD",
+        without="a stranger gets commands by leaving its first connection dead",
+        tests=("transport/test_takeovers.py::test_in_a_dispute_a_dead_peer_proves_nothing",),
+    ),
+    Mechanism(
+        promise="security",
         name="allow-list",
         what="A device that the list does not name is refused.",
         file="transport/connection/protocol.py",
