@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm.record_data import SAFE_INTEGER
+from transport.teltonika import record_encoder
 from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.record_encoder import FREQUENT
 from transport.teltonika.record_json import record_json
 
 
@@ -50,11 +52,13 @@ def test_the_json_of_a_record_has_exactly_these_keys() -> None:
 
 
 def read_back(codec: int, record: Record) -> dict[str, Any]:
-    """The JSON of a record that came over the wire twice, so that its layout is known the second time."""
-    body = encode_avl(codec, [record, record])[8:-4]
-    first, second = (json.loads(record_json(read)) for read in decode_avl(body))
-    assert first == second == json.loads(record_json(record))
-    return first
+    """The JSON of a record that came over the wire often: its layout is known, its encoder compiled."""
+    body = encode_avl(codec, [record] * (FREQUENT + 2))[8:-4]
+    first, *others = (record_json(read) for read in decode_avl(body))
+    assert set(others) == {first}
+    found: dict[str, Any] = json.loads(first)
+    assert found == json.loads(record_json(record))
+    return found
 
 
 WIDTHS = st.sampled_from([1, 2, 4, 8])
@@ -128,3 +132,34 @@ def test_values_are_examined_only_if_bits_require_it() -> None:
     ]
     for _ in range(2):
         assert [decode_avl(body)[0].layout.plain for body in bodies] == [True, False, False]
+
+
+def test_an_encoder_is_made_of_frequent_shapes_only() -> None:
+    record = Record.of(timestamp=1, io={9001: (1, 1)})
+    [read] = decode_avl(encode_avl(CODEC_8E, [record])[8:-4])
+    for _ in range(FREQUENT - 1):
+        record_json(read)
+    assert read.layout.encoding.encode is None
+    record_json(read)
+    assert read.layout.encoding.encode is not None
+
+
+def test_a_shape_of_very_many_ids_gets_no_encoder() -> None:
+    many: dict[int, tuple[int, int]] = dict.fromkeys(range(record_encoder.IDS + 1), (1, 1))
+    record = Record.of(timestamp=1, io=many)
+    for _ in range(FREQUENT + 1):
+        record_json(record)
+    assert record.layout.encoding.encode is None
+
+
+def test_ever_new_shapes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_encoder, "FREQUENT", 1)
+    monkeypatch.setattr(record_encoder, "SHAPES_LIMIT", 3)
+    monkeypatch.setattr(record_encoder, "_compiled", compiled := [])
+    records = [Record.of(timestamp=1, io={number: (1, 1)}) for number in range(9100, 9110)]
+    for record in records:
+        plain = record_json(record)
+        assert record_json(record) == plain
+        assert len(compiled) <= 3
+    with_encoder = [record for record in records if record.layout.encoding.encode]
+    assert [record.layout.encoding for record in with_encoder] == compiled

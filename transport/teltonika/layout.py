@@ -17,11 +17,11 @@ satellites (1), speed (2). Then: event id, generation type (only codec 16), IO t
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from struct import Struct
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from fsm.record_data import SAFE_INTEGER
 
@@ -71,6 +71,25 @@ class Element(NamedTuple):
     modulus: int
 
 
+class Encoding:
+    """What `record_encoder` keeps of a shape, for all its variants.
+
+    Attributes:
+        uses: records that were encoded without an encoder.
+        encode: makes the JSON of a record; None until the shape has occurred often.
+    """
+
+    __slots__ = ("encode", "uses")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As if no record of the shape had been seen."""
+        self.uses = 0
+        self.encode: Callable[[Any], bytes] | None = None
+
+
 _PAIRS = {(size, width): Struct(f">{WIDTHS[size]}{width}x") for size in (1, 2) for width in WIDTHS}
 
 
@@ -100,6 +119,7 @@ class Layout:
     to_check: tuple[Element, ...] = field(compare=False, repr=False)
     """The values that may not be plain. For an id that occurs twice, the last one."""
     plain_mask: int = field(compare=False, repr=False)
+    encoding: Encoding = field(compare=False, repr=False)
     plain: bool = field(default=False, compare=False)
     """Whether the record is known to be plain. If false, it may be plain or not."""
 
@@ -182,6 +202,7 @@ def _layout(
         names=tuple(map(str, ids)),
         to_check=(),
         plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
+        encoding=Encoding(),
         plain=True,
     )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 from msgspec import UNSET
 
-from fsm.record_data import SAFE_INTEGER, Number, RecordData
+from fsm.record_data import Number, RecordData
 
 from .avl import DEGREE, Record
+from .record_encoder import count, published
 
 _encode = msgspec.json.Encoder().encode
 
@@ -15,35 +19,20 @@ _encode = msgspec.json.Encoder().encode
 def record_data(record: Record) -> RecordData:
     """Return the published form of ``record``."""
     layout = record.layout
-    values = record.values
+    values: Sequence[Any] = record.values
+    signed: dict[str, Number] = {}
+    if not layout.plain:
+        values, signed = published(record.values, layout.to_check)
     time, priority, longitude, latitude, altitude, angle, satellites, speed, event = values[:9]
-    io: dict[str, Number] = dict(zip(layout.names, values[layout.first :]))  # noqa: B905 (strict: 20 %)
+    io: dict[str, Number] = dict(zip(layout.names, values[layout.first :], strict=True))
     generation = values[9] if layout.generation else UNSET
     # A raw coordinate has ten digits at most, so the quotient is the double nearest to its seven decimals.
     x, y = longitude / DEGREE, latitude / DEGREE
     data = RecordData(time, priority, x, y, altitude, angle, satellites, speed, event, generation, io)
-    if not layout.plain:
-        data.signed = _signed(record, io) or UNSET
-        if time > SAFE_INTEGER:
-            data.timestamp = str(time)
+    data.signed = signed or UNSET
     if record.variable:
         _add_variable(record, data)
     return data
-
-
-def _signed(record: Record, io: dict[str, Number]) -> dict[str, Number]:
-    """Return values with their sign bit set as two's complement; turn large numbers in ``io`` into text."""
-    values = record.values
-    signed: dict[str, Number] = {}
-    for name, at, limit, modulus in record.layout.to_check:
-        value = values[at]
-        if value >= limit:
-            if value > SAFE_INTEGER:
-                io[name] = str(value)
-            if 2 * value >= modulus:
-                below = value - modulus
-                signed[name] = below if below >= -SAFE_INTEGER else str(below)
-    return signed
 
 
 def _add_variable(record: Record, data: RecordData) -> None:
@@ -57,4 +46,8 @@ def _add_variable(record: Record, data: RecordData) -> None:
 
 def record_json(record: Record) -> bytes:
     """Return the JSON of ``record_data(record)``, without blanks."""
+    encode = record.layout.encoding.encode
+    if encode is not None:
+        return encode(record)
+    count(record.layout)
     return _encode(record_data(record))
