@@ -54,7 +54,8 @@ class RegisterResult:
     Attributes:
         holder: the instance that held the device before, or that holds it instead of this one; or empty.
         speaks: whether the device is known to send serial-port data.
-        former: the peer of the session that held the device until now, if that session was open.
+        former: the peer of the session that held the device until now, if that session was open; or that
+            holds it instead.
         claims: the peers that have said to be the device, the newest first, if it has changed hands lately.
     """
 

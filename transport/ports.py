@@ -141,6 +141,9 @@ class RegistrarPort(Protocol):
     ) -> None:
         """Register a session again; a live holder elsewhere stays."""
 
+    def vouch(self, imei: str, session_id: str, claimant: Claimant) -> None:
+        """Say that the session had lost the device when its peer was dead."""
+
     def settle(self, imei: str, session_id: str) -> None:
         """Forget who else has claimed the device, if the registration names this session."""
 

@@ -36,7 +36,7 @@ RETAINED = 50_000
 QUEUED = 2 * RETAINED
 """Calls that may wait for Redis while it answers."""
 
-_FIRST, _DEFERRED, _REMOVE, _SETTLE = "first", "deferred", "remove", "settle"
+_FIRST, _DEFERRED, _REMOVE, _SETTLE, _VOUCH = "first", "deferred", "remove", "settle", "vouch"
 _REGISTERING = (_FIRST, _DEFERRED)
 _encode = msgspec.json.Encoder().encode
 
@@ -150,6 +150,10 @@ class Registrar:
     def settle(self, imei: str, session_id: str) -> None:
         """Forget who else has claimed the device, if the session still holds it. Tried once."""
         self._add(_Call(_SETTLE, imei, session_id))
+
+    def vouch(self, imei: str, session_id: str, claimant: Claimant) -> None:
+        """The session has lost the device to another gateway, and its peer was dead. Tried once."""
+        self._add(_Call(_VOUCH, imei, session_id, claimant=claimant))
 
     def unregister(self, imei: str, session_id: str, done: Done | None = None) -> None:
         """Queue the end of a session; repeated until Redis has carried it out. Entries of others stay.

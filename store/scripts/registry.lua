@@ -10,6 +10,9 @@
 --   first     REGISTERED with the former holder ('' for none); or INSECURE with the instance on which a live session with
 --             TLS holds the device, if this session has no TLS
 --   deferred  REGISTERED, or SUPERSEDED with the instance that holds the entry and is alive
+--             and in `former` the claimant of its session
+--   vouch     SETTLED: the session has lost the device and its peer was dead; if these two are all who have claimed the
+--             device, the claims are forgotten and the holder is told
 --   settle    SETTLED: the claims are forgotten, if the session still holds the device
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
@@ -78,8 +81,8 @@ local function claim(imei, claimant, former)
   return told
 end
 
--- Tell the instance that loses the device, so that it closes its session now and not at its next heartbeat. It looks here
--- again before that. An instance that writes tokens alone would take it for a broken command.
+-- Tell the instance of a session that something has changed here, so that it looks now and not at its next heartbeat: it
+-- has lost the device, or the claims are settled. One that writes tokens alone would take it for a broken command.
 local function tell(imei, value, holder)
   redis.pcall('XADD', input.outbound .. holder, '*', 'type', 'superseded', 'imei', imei, 'session_id', token_of(value))
 end
@@ -113,8 +116,20 @@ end
 function act.deferred(imei, session, value, claimant)
   local holder = redis.call('HGET', registry, imei)
   local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))
-  if holder and holder ~= us and not outranks and is_alive(holder) then return {'SUPERSEDED', holder} end
+  if holder and holder ~= us and not outranks and is_alive(holder) then
+    return {'SUPERSEDED', holder, '', claimant_of(redis.call('HGET', sessions, imei))}
+  end
   return take(imei, session, value, claimant, holder)
+end
+
+function act.vouch(imei, session, value, claimant)
+  local told = redis.pcall('GET', input.claims .. imei)
+  if type(told) == 'string' and told:match('^%d+ %S+ %S+\n%d+ (%S+ %S+)$') == claimant then
+    redis.call('DEL', input.claims .. imei)
+    local holder, held = redis.call('HGET', registry, imei), redis.call('HGET', sessions, imei)
+    if holder and claimant_of(held) then tell(imei, held, holder) end
+  end
+  return {'SETTLED', us}
 end
 
 function act.settle(imei, session)

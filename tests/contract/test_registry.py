@@ -226,6 +226,7 @@ async def test_a_deferred_tls_registration_wins_over_a_plain_session(
 # Take-overs
 
 ELSEWHERE = Claimant("10.0.0.2", "cert:aa")
+THERE = Claimant("10.0.0.3", "plain")
 
 
 async def takes(gateway: Gateway, session: str, claimant: Claimant) -> RegisterResult:
@@ -330,3 +331,23 @@ async def test_claims_that_cannot_be_read_keep_no_device_away(
     await takes(alive["gw-1"], "bgw-1-1", HERE)
     result = await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
     assert (result.status, claimants(result)) == (REGISTERED, [ELSEWHERE, HERE])
+
+
+@pytest.mark.parametrize("disputed", [False, True])
+async def test_a_loser_settles_a_take_over_of_two_and_the_holder_is_told(
+    alive: dict[str, Gateway], any_redis: Redis, disputed: bool
+) -> None:
+    await takes(alive["gw-1"], "bgw-1-1", THERE)
+    if disputed:
+        await takes(alive["gw-1"], "bgw-1-2", HERE)
+        await takes(alive["gw-1"], "bgw-1-3", THERE)
+    await takes(alive["gw-2"], "bgw-2-1", HERE)
+    pending = alive["gw-1"].registrar.reconcile([(IMEI, "bgw-1-1", THERE)])
+    await alive["gw-1"].finish()
+    [lost] = await pending
+    assert (lost.status, lost.former) == (Registered.SUPERSEDED, HERE)
+    alive["gw-1"].registrar.vouch(IMEI, "bgw-1-1", THERE)
+    await alive["gw-1"].finish()
+    assert await any_redis.exists(KEYS.claims(IMEI)) == disputed
+    told = [fields[b"session_id"] for _, fields in await any_redis.xrange(KEYS.outbound("gw-2"))]
+    assert told == ([] if disputed else [b"bgw-2-1"])

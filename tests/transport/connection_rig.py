@@ -104,6 +104,7 @@ class FakeRegistrar:
         self.registered: list[tuple[str, str]] = []
         self.unregistered: list[tuple[str, str]] = []
         self.settled: list[tuple[str, str]] = []
+        self.vouched: list[tuple[str, str, Claimant]] = []
         self.confirmed: list[tuple[str, str, Callable[[RegisterResult], None]]] = []
 
     def register(
@@ -115,6 +116,9 @@ class FakeRegistrar:
         self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
     ) -> None:
         self.confirmed.append((imei, session_id, done))
+
+    def vouch(self, imei: str, session_id: str, claimant: Claimant) -> None:
+        self.vouched.append((imei, session_id, claimant))
 
     def settle(self, imei: str, session_id: str) -> None:
         self.settled.append((imei, session_id))

@@ -304,6 +304,29 @@ async def test_a_newcomer_takes_the_place_of_a_dead_one_at_once(rig_with: Callab
 # Another gateway has taken the device
 
 
+@pytest.mark.parametrize(("said", "vouches"), [(Liveness.DEAD, True), (Liveness.ALIVE, False)])
+async def test_the_loser_says_whether_its_peer_was_dead(rig: Rig, said: Liveness, vouches: bool) -> None:
+    connection, transport = device = rig.take(HERE)
+    probe = question_to(device)
+    lost = RegisterResult(Registered.SUPERSEDED, "gw-2", former=Claimant(THERE, "plain"))
+    rig.sessions.reconciled(connection.session_id, IMEI, lost)
+    assert (connection.close_reason, transport.closing) == ("superseded", False)
+    probe.said = said
+    rig.at(1)
+    assert transport.aborted
+    vouched = [(IMEI, connection.session_id, Claimant(HERE, "plain"))]
+    assert rig.registrar.vouched == (vouched if vouches else [])
+
+
+async def test_a_hold_ends_when_the_claims_are_settled_elsewhere(rig: Rig) -> None:
+    rig.claims = [Claim(0, Claimant(HERE, "plain"))]
+    connection, _ = rig.take(THERE)
+    rig.commands.ask()
+    assert rig.life() == HELD
+    rig.sessions.reconciled(connection.session_id, IMEI, RegisterResult(REGISTERED, "gw-1"))
+    assert rig.life() == SENT
+
+
 async def test_a_hint_is_checked_against_the_registry(rig: Rig) -> None:
     connection, _ = rig.take(HERE)
     rig.commands.read(rig.commands.add("", type="superseded", imei=IMEI, session_id="another"))

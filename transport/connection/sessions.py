@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
-from fsm.reasons import NO_PLACE, SHUTDOWN, SUPERSEDED
+from fsm.reasons import NO_PLACE, SHUTDOWN
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from transport.connection.address_changes import AddressChangeMonitor
@@ -166,7 +166,7 @@ class Sessions:
             return
         connection.speaks = connection.speaks or result.speaks
         if result.status is Registered.SUPERSEDED:
-            connection.close(SUPERSEDED)
+            self._takeovers.lost(connection, result.former)
         elif result.status is Registered.REGISTERED:
             self._takeovers.registered(connection, result)
 

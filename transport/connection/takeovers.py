@@ -6,13 +6,15 @@ early if the older session turns out to be dead. To find out, its connection sta
 superseded, while its peer is asked (`transport.connection.liveness`). With the policy ``alive`` the older
 session is asked before anything happens to it.
 
-Only an older session of this process can be asked. For one at another gateway the hold lasts.
+An older session at another gateway is asked there. If it is dead, that gateway settles the claims in the
+registry and tells this one, which looks there again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -109,7 +111,7 @@ class Takeovers:
         takeover = _Takeover(self._clock.now_ms(), older.claimant, older.peer)
         self._takeovers[newer] = takeover
         if self._policy != "newest" and not newer.claimant.is_same_as(older.claimant):
-            takeover.asked = self.ask(older, lambda answer: self._heard(older, newer, answer), HOLD_WAITS)
+            takeover.asked = self.ask(older, partial(self._heard, older, newer), HOLD_WAITS)
         older.close(SUPERSEDED, linger=takeover.asked)
 
     def _heard(self, older: SessionConnection, newer: SessionConnection, answer: Liveness) -> None:
@@ -130,6 +132,18 @@ class Takeovers:
             log.warning("takeover_contested", **peers, meaning="the older connection still answers")
         else:
             log.info("takeover_settled", **peers, meaning="the older connection does not answer")
+
+    def lost(self, connection: SessionConnection, winner: Claimant | None) -> None:
+        """Another gateway has the device, for `winner`; if our peer is dead, that gateway is told."""
+        asks = False
+        if winner is not None and self._policy != "newest" and not connection.claimant.is_same_as(winner):
+            asks = self.ask(connection, partial(self._vouch, connection), HOLD_WAITS)
+        connection.close(SUPERSEDED, linger=asks)
+
+    def _vouch(self, connection: SessionConnection, answer: Liveness) -> None:
+        connection.abort()
+        if answer is Liveness.DEAD:
+            self._registrar.vouch(connection.imei, connection.session_id, connection.claimant)
 
     def refused(self, newcomer: SessionConnection, imei: str, older: SessionConnection) -> None:
         """`older` is alive, so `newcomer` does not get its place."""
