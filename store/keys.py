@@ -54,7 +54,7 @@ class Keys:
         return {
             **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
-            **dict.fromkeys((self.responses, self.deadletter), "stream"),
+            **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
             **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),
         }
 
@@ -78,6 +78,11 @@ class Keys:
     def responses(self) -> str:
         """Stream: the event log."""
         return f"{self.prefix}commands:responses"
+
+    @property
+    def unasked(self) -> str:
+        """Stream: the ids of those entries of the event log that no command asked for, and nothing else."""
+        return f"{self.prefix}commands:responses:unasked"
 
     def ledger(self, command_id: str) -> str:
         """Hash: the ledger of one command."""

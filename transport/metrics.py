@@ -98,6 +98,10 @@ class Metrics:
         self.trimmed_unread = counter(
             "responses_trimmed_unread_total", "Entries of the log trimmed before every group had read them"
         )
+        self.session_events_trimmed = counter(
+            "session_events_trimmed_unread_total",
+            "Session events and other entries that no command asked for, trimmed before they were read",
+        )
         self.telemetry_trimmed_unread = counter(
             "telemetry_trimmed_unread_total", "Telemetry entries trimmed before every group had read them"
         )

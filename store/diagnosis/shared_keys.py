@@ -13,6 +13,7 @@ from store.diagnosis.stream_ids import check_last_id, last_id
 from store.keys import Keys
 from store.ledger.ledger import DEADLETTER_MAXLEN
 from store.streams.telemetry import UNDECODABLE_MAXLEN
+from store.streams.unasked import PART
 
 OVERGROWN = 2
 """A stream may reach its cap times this factor between two trims."""
@@ -42,6 +43,7 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     asked: Any = client
     caps = {
         keys.responses: bounds.responses_maxlen,
+        keys.unasked: int(bounds.responses_maxlen * PART),
         keys.telemetry: bounds.telemetry_maxlen,
         keys.messages: bounds.messages_maxlen,
         keys.deadletter: DEADLETTER_MAXLEN,

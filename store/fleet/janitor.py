@@ -24,6 +24,7 @@ from store.client.script import Script
 from store.fleet.adoption import Alive
 from store.keys import Keys
 from store.streams.trimming import Trimmed, trim_stream
+from store.streams.unasked import PART, Unasked
 
 _NOT_YET = -1
 
@@ -72,7 +73,7 @@ class Janitor:
             found dead, and again as long as its stream is not empty.
         monotonic: seconds; now_ms: epoch ms of Redis.
         on_trimmed: called with the number of unread entries of ``responses``, ``telemetry``, ``messages``,
-            ``sessions`` that a cap removed.
+            ``sessions`` that a cap removed; ``unasked`` are those of the log that no command asked for.
     """
 
     def __init__(
@@ -214,10 +215,20 @@ class Janitor:
         ):
             if not key:
                 continue
-            trimmed: Trimmed = await trim_stream(self._client, key, maxlen, retention_ms, self._now_ms())
-            if trimmed.unread:
-                self._on_trimmed(name, trimmed.unread)
+            trimmed: Trimmed = await trim_stream(
+                self._client, key, maxlen, retention_ms, self._now_ms(), unasked=self._unasked(key)
+            )
+            for what, unread in ((name, trimmed.unread), ("unasked", trimmed.unasked)):
+                if unread:
+                    self._on_trimmed(what, unread)
         await self._expire_dead_letters(retention_ms)
+
+    def _unasked(self, key: str) -> Unasked | None:
+        """The entries that no command asked for, if the stream is the log."""
+        if key != self._keys.responses:
+            return None
+        share = int(self._settings.responses_maxlen * PART)
+        return Unasked(self._client, key, self._keys.unasked, share)
 
     async def _expire_dead_letters(self, retention_ms: int) -> None:
         """Remove dead letters older than the retention, exactly, whether they were read or not."""

@@ -81,6 +81,7 @@ class Ledger:
             "boot": boot_id,
             "outbound": keys.outbound(""),
             "heartbeat": keys.heartbeat(""),
+            "unasked": keys.unasked,
             "group": GROUP,
             "retention": round(retention * 1000),
             "maxlen": DEADLETTER_MAXLEN,

@@ -177,6 +177,8 @@ def _encode_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
     encoded: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
     if move.note.command_id:
         encoded["key"] = _index(ledgers, move.note.command_id)
+    elif not move.remove:
+        encoded["unasked"] = True
     if move.remove:
         encoded["remove"] = [[move.remove.instance_id, move.remove.outbound_id]]
     return encoded

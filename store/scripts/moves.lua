@@ -150,6 +150,8 @@ end
 function act.remark(move, ledger)
   if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then return report('ALREADY') end
   local id = append(move.event)
+  -- Whoever reads the index can do without an id; the note must not be appended again because of it.
+  if move.unasked then redis.pcall('XADD', input.unasked, id, '', '') end
   if ledger and redis.call('EXISTS', ledger) == 1 then redis.call('HSET', ledger, 'last', id) end
   if move.remove then remove(move.remove) end
   return report('OK')

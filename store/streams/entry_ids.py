@@ -12,7 +12,10 @@ HIGHEST = 2**64 - 1
 AHEAD_MS = 60_000
 """How far the last id may be ahead of the clock of the server; corrections of a clock are smaller."""
 
-_LAST = f"{HIGHEST}-{HIGHEST}"
+ORIGIN: EntryId = (0, 0)
+"""Below every id of an entry."""
+LAST: EntryId = (HIGHEST, HIGHEST)
+"""The highest id that an entry can have."""
 
 
 def read_id(entry_id: bytes) -> EntryId:
@@ -21,10 +24,15 @@ def read_id(entry_id: bytes) -> EntryId:
     return whole(milliseconds, 0), whole(serial, 0)
 
 
+def spell(entry_id: EntryId) -> str:
+    """An id as Redis reads it."""
+    return f"{entry_id[0]}-{entry_id[1]}"
+
+
 def after(entry_id: bytes) -> str | None:
     """The start of a range that begins behind an entry; None when there can be nothing."""
     text = entry_id.decode()
-    return None if text == _LAST else f"({text}"
+    return None if text == spell(LAST) else f"({text}"
 
 
 def before(entry_id: str) -> str:

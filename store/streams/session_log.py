@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import Redis
 
 from fsm.events import Note, SessionEvent
 from store.client.batch_queue import BatchQueue
-from store.client.client import Calls
+from store.client.errors import StoreRefused
 from store.client.fifo import Fifo
+from store.client.replies import understood
+from store.client.script import Script
 from store.streams.events import note_fields, rfc3339, session_fields
 
 CAPACITY = 10_000
@@ -25,19 +30,23 @@ class SessionLog:
 
     Args:
         stream: the key.
+        index: of the entries that no command asked for, if the stream is the log of commands; else empty.
         on_error: called with the error of every failed call.
     """
 
     def __init__(
         self,
-        client: Calls,
+        client: Redis,
         stream: str,
+        index: str = "",
         *,
         on_error: Callable[[Exception], None],
         capacity: int = CAPACITY,
     ) -> None:
         self._client = client
         self.stream = stream
+        self._keys = [stream, index] if index else [stream]
+        self._script = Script("session_log.lua")
         self._buffer: Fifo[Stamped] = Fifo(PIPELINE, capacity=capacity)
         self._queue = BatchQueue(self._buffer, self._send, on_error=on_error)
 
@@ -69,14 +78,23 @@ class SessionLog:
 
     async def _send(self, batch: deque[Stamped]) -> Exception | None:
         """Append a batch; what stopped the first event that was not appended."""
-        for reply in await self._client.batch([self._arguments(event, at_ms) for event, at_ms in batch]):
-            if isinstance(reply, Exception):
-                return reply
+        arguments: list[str | int] = []
+        for event, at_ms in batch:
+            fields = _fields(event, at_ms)
+            arguments += (len(fields), *fields)
+        reply = await self._script(self._client, self._keys, arguments)
+        stored, error = await understood(self._client, reply, _read)
+        for _ in range(stored):
             batch.popleft()
-        return None
+        return error
 
-    def _arguments(self, event: SessionEvent | Note, at_ms: int) -> list[str]:
-        return ["XADD", self.stream, "*", *_fields(event, at_ms)]
+
+def _read(reply: Any) -> tuple[int, StoreRefused | None]:
+    """How many entries were appended, and what stopped the next."""
+    if isinstance(reply, int):
+        return reply, None
+    stored, text = reply
+    return int(stored), StoreRefused(text.decode(errors="replace"))
 
 
 def _fields(event: SessionEvent | Note, at_ms: int) -> list[str]:

@@ -1,4 +1,15 @@
-"""Trimming of streams: unread entries are kept as long as the cap allows."""
+"""Trimming of streams: unread entries are kept as long as the caps allow.
+
+What goes when a stream is above a cap, in this order:
+
+1. entries that every group has acknowledged, the oldest first;
+2. entries that no command asked for (`store.streams.unasked`), read or not, the oldest first: anybody who can
+   connect causes these, so they must not push out any other entry that is not read yet;
+3. the oldest of all others.
+
+Redis removes entries from the head of a stream only, and it does not know their kinds. So those of the second
+step are deleted one by one, by the ids that their writers keep in an index.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +19,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
-from store.streams.entry_ids import EntryId, successor
+from store.streams.entry_ids import LAST, ORIGIN, EntryId, read_id, spell, successor
+from store.streams.unasked import Unasked
 
 STEP = 100_000
 """Entries that one XTRIM may remove: a longer call would block every other client of the server."""
@@ -18,48 +30,70 @@ _HEAD = 1000
 
 @dataclass(slots=True, frozen=True)
 class Trimmed:
-    """What a trim removed: `entries` in all, of which `unread` some group had not acknowledged."""
+    """What a trim removed.
+
+    Attributes:
+        entries: all of them.
+        unread: of these, how many some group had not acknowledged.
+        unasked: how many more were removed that no command asked for and some group had not acknowledged.
+    """
 
     entries: int = 0
     unread: int = 0
+    unasked: int = 0
 
 
-async def trim_stream(client: Redis, key: str, maxlen: int, retention_ms: int, now_ms: int) -> Trimmed:
-    """Remove what is older than the retention and acknowledged by every group; the cap wins over both.
+async def trim_stream(
+    client: Redis,
+    key: str,
+    maxlen: int,
+    retention_ms: int,
+    now_ms: int,
+    *,
+    oldest: EntryId = ORIGIN,
+    unasked: Unasked | None = None,
+) -> Trimmed:
+    """Remove what is older than the retention and acknowledged by every group; the caps win over both.
 
     Whole nodes are removed (about 100 entries), so a few more entries than asked for stay.
 
     Args:
-        maxlen: entries the stream may hold. Acknowledged entries go first.
-        retention_ms: entries younger than this stay, unless the cap removes them.
+        maxlen: entries the stream may hold.
+        retention_ms: entries younger than this stay, unless a cap removes them.
         now_ms: epoch ms by the clock of Redis, which the ids of entries carry.
+        oldest: entries below this id are above the cap in bytes.
+        unasked: the entries that no command asked for, if the stream has such.
 
     Raises:
         StoreError: a call failed; what was removed until then stays removed.
     """
     floor = await _unread_from(client, key)
-    age = (now_ms - retention_ms, 0)
-    removed = await _trim(client, key, minid=_text(age if floor is None else min(age, floor)))
-    excess = await client.xlen(key) - maxlen
-    if excess <= 0:
-        return Trimmed(removed)
-    if floor is None:
-        return Trimmed(removed + await _trim(client, key, maxlen=maxlen))
-    removed += await _trim(client, key, minid=_text(floor), most=excess)
-    read: Any = await client.xrange(key, "-", f"({_text(floor)}", count=_HEAD)
-    capped = await _trim(client, key, maxlen=maxlen)
-    return Trimmed(removed + capped, max(0, capped - len(read)))
+    age = (max(0, now_ms - retention_ms), 0)
+    removed = await _trim(client, key, minid=spell(min(max(age, oldest), floor)))
+    lost = await unasked.trim(floor) if unasked else 0
+    if (excess := await client.xlen(key) - maxlen) > 0:
+        removed += await _trim(client, key, minid=spell(floor), most=excess)
+        excess = await client.xlen(key) - maxlen
+    if unasked and excess > 0:
+        lost += await unasked.remove(excess, floor)
+        excess = await client.xlen(key) - maxlen
+    if excess <= 0 and oldest <= floor:
+        return Trimmed(removed, 0, lost)
+    read: Any = await client.xrange(key, "-", f"({spell(floor)}", count=_HEAD)
+    capped = await _trim(client, key, minid=spell(oldest)) if oldest > floor else 0
+    capped += await _trim(client, key, maxlen=maxlen)
+    return Trimmed(removed + capped, max(0, capped - len(read)), lost)
 
 
-async def _unread_from(client: Redis, key: str) -> EntryId | None:
-    """The id below which every group has acknowledged everything; None when there is no group."""
+async def _unread_from(client: Redis, key: str) -> EntryId:
+    """The id below which every group has acknowledged everything; above all ids when there is no group."""
     try:
         groups = await client.xinfo_groups(key)
     except StoreRefused as error:
         if "no such key" in str(error):
-            return None
+            return LAST
         raise
-    return min([await _position(client, key, group) for group in groups], default=None)
+    return min([await _position(client, key, group) for group in groups], default=LAST)
 
 
 async def _position(client: Redis, key: str, group: dict[str, Any]) -> EntryId:
@@ -67,17 +101,8 @@ async def _position(client: Redis, key: str, group: dict[str, Any]) -> EntryId:
     if group["pending"]:
         summary = await client.xpending(key, group["name"])
         if summary["min"]:
-            return _read(summary["min"])
-    return successor(_read(group["last-delivered-id"]))
-
-
-def _read(entry_id: bytes) -> EntryId:
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds), int(sequence)
-
-
-def _text(entry_id: EntryId) -> str:
-    return f"{max(0, entry_id[0])}-{entry_id[1]}"
+            return read_id(summary["min"])
+    return successor(read_id(group["last-delivered-id"]))
 
 
 async def _trim(

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
 from store.client.errors import StoreRefused
+from store.client.script import Script
 from store.streams.session_log import SessionLog
 
 pytestmark = pytest.mark.redis
@@ -25,6 +26,7 @@ def errors() -> list[StoreRefused]:
 
 async def test_errors_of_an_outage_make_no_reference_cycles(client: Redis, spawn: Any) -> None:
     told = asyncio.Event()
+    await Script("session_log.lua")(client, ["another"], [])  # the first call of a script makes an error
     log = SessionLog(client, STREAM, on_error=lambda error: told.set())
     await client.set(STREAM, "no stream")
     for number in range(100):

@@ -95,14 +95,14 @@ async def test_events_queued_during_a_call_are_kept(
     fake_redis: Redis, errors: Errors, spawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = SessionLog(fake_redis, STREAM, on_error=errors, capacity=2)
-    send = fake_redis.batch
+    send = fake_redis.execute_command
 
-    async def send_while_one_comes(commands: Any) -> Any:
-        monkeypatch.setattr(fake_redis, "batch", send)
-        log.append(event(3), NOW_MS)
-        return await send(commands)
+    async def send_while_one_comes(*command: Any, **options: Any) -> Any:
+        if log.depth == 2:  # the first call of a script may be made twice
+            log.append(event(3), NOW_MS)
+        return await send(*command, **options)
 
-    monkeypatch.setattr(fake_redis, "batch", send_while_one_comes)
+    monkeypatch.setattr(fake_redis, "execute_command", send_while_one_comes)
     for number in (1, 2):
         log.append(event(number), NOW_MS)
     spawn(log.run())

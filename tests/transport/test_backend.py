@@ -90,7 +90,8 @@ def test_trimmed_unread_entries_are_counted_and_logged(
         gateway.backend.janitor._on_trimmed(stream, 3)
     count = gateway.backend._metrics.registry.get_sample_value
     assert count("teltonika_telemetry_trimmed_unread_total") == 3
-    assert count("teltonika_responses_trimmed_unread_total") == 6
+    assert count("teltonika_responses_trimmed_unread_total") == 3
+    assert count("teltonika_session_events_trimmed_unread_total") == 3
     assert lines[0] == {"trimmed_unread": {"stream": "telemetry", "entries": 3}}
     assert len(lines) == 3
 

@@ -148,6 +148,16 @@ def _counted(commands: CommandRig, name: str = "command_notes_total") -> float |
     return commands.metrics.registry.get_sample_value(f"teltonika_{name}", labels)
 
 
+@pytest.mark.parametrize(("message", "kept"), [("x" * 5000, "x" * 1024), ("\x00" * 5000, "00" * 1024)])
+def test_of_an_unsolicited_answer_one_kibibyte_is_published(
+    commands: CommandRig, message: str, kept: str
+) -> None:
+    commands.answer(commands.connect(), message)
+    commands.ledger.commit()
+    [note] = commands.ledger.notes()
+    assert (note.response or note.response_hex, note.truncated) == (kept, True)
+
+
 def test_thirty_unsolicited_answers_a_minute_are_published(commands: CommandRig) -> None:
     talker, other = commands.connect(), commands.connect(OTHER_IMEI)
     told = {0: 10, 40: 20, 59.9: 0, 60: 10, 99.9: 0, 100: 20, 300: 30}

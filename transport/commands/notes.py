@@ -20,6 +20,8 @@ UNSOLICITED_LIMIT = 30
 MINUTE = 60.0
 TALKERS = 10_000
 """Devices of which unsolicited messages are published within a minute; of others they are only counted."""
+UNSOLICITED_BYTES = 1024
+"""Bytes of such a message that are published; the stream of messages has all of it."""
 BACKLOG = 1000
 """Moves queued for the ledger above which unsolicited messages are only counted, to bound memory."""
 
@@ -128,9 +130,9 @@ class Notes:
                 codec=answer.codec,
                 instance_id=self._instance_id,
                 session_id=link.session_id,
-                response=answer.text,
-                response_hex=answer.hex,
-                truncated=answer.truncated,
+                response=None if answer.text is None else answer.text[:UNSOLICITED_BYTES],
+                response_hex=None if answer.hex is None else answer.hex[: 2 * UNSOLICITED_BYTES],
+                truncated=answer.truncated or _length(answer) > UNSOLICITED_BYTES,
             )
         )
 
@@ -165,3 +167,8 @@ class Notes:
     def _remark(self, note: Note, remove: Entry | None = None) -> Remark:
         self._metrics.notes.labels(note.note).inc()
         return Remark(note, ignore, remove=remove)
+
+
+def _length(answer: Answer) -> int:
+    """The bytes of an answer."""
+    return len(answer.text or "") + len(answer.hex or "") // 2

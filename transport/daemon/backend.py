@@ -127,6 +127,7 @@ class Backend:
             self.session_log = SessionLog(
                 self.clients["sessions"],
                 sessions,
+                self.keys.unasked if sessions == self.keys.responses else "",
                 on_error=partial(self.report, "sessions"),
             )
 
@@ -234,7 +235,8 @@ class Backend:
     def _trimmed(self, stream: str, unread: int) -> None:
         counter = {
             "responses": self._metrics.trimmed_unread,
-            "sessions": self._metrics.trimmed_unread,
+            "sessions": self._metrics.session_events_trimmed,
+            "unasked": self._metrics.session_events_trimmed,
             "telemetry": self._metrics.telemetry_trimmed_unread,
             "messages": self._metrics.telemetry_trimmed_unread,
         }[stream]
