@@ -84,6 +84,10 @@ class Keys:
         """Stream: the ids of those entries of the event log that no command asked for, and nothing else."""
         return f"{self.prefix}commands:responses:unasked"
 
+    def sizes(self, stream: str) -> str:
+        """Stream: how many bytes were appended to another stream, and when."""
+        return f"{stream}:bytes"
+
     def ledger(self, command_id: str) -> str:
         """Hash: the ledger of one command."""
         return f"{self.prefix}commands:state:{command_id}"

@@ -166,6 +166,6 @@ def test_the_contract_has_every_note_close_reason_and_key() -> None:
     assert {name for row in closed for name in NAME.findall(row[0])} == CLOSE_REASONS
     keys = Keys()
     named = ("heartbeat", "boot", "holder", "outbound")
-    expected = {*keys.shared, keys.ledger("{command_id}"), keys.claims("{imei}")}
+    expected = {*keys.shared, keys.ledger("{command_id}"), keys.claims("{imei}"), keys.sizes("{stream}")}
     expected |= {getattr(keys, name)("{instance_id}") for name in named}
     assert {NAME.findall(row[0])[0] for row in cells("Keys", "key")} == expected

@@ -107,6 +107,9 @@ class Metrics:
         )
         self.overruled = counter("ledger_refusals_total", "Moves that the ledger refused", "status")
         self.taints = counter("taints_total", "Connections that owe an answer to a command that has ended")
+        self.stream_bytes = Gauge(
+            "teltonika_stream_bytes", "Bytes of a stream, about", ("stream",), registry=self.registry
+        )
         self.loop_stall = Gauge(
             "teltonika_loop_stall_seconds", "Delay of the last sweep", registry=self.registry
         )

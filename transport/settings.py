@@ -50,6 +50,9 @@ class Settings:
     telemetry_maxlen: int = 1_000_000
     messages_maxlen: int = 1_000_000
     responses_maxlen: int = 1_000_000
+    telemetry_maxbytes: int = 0
+    messages_maxbytes: int = 0
+    responses_maxbytes: int = 0
     retention: float = 7 * 86400.0
     commands_limit: int = 10_000
     limits: Limits = field(default_factory=Limits)

@@ -183,9 +183,10 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
         *(keys.outbound(instance_id), keys.responses, keys.unasked, keys.deadletter),
         *(keys.telemetry, keys.messages, keys.undecodable, *streams),
     )
+    sizes = map(keys.sizes, (keys.responses, keys.telemetry, keys.messages, keys.undecodable, *streams))
     return [
         *((key, ("hdel", KEY, "")) for key in hashes),
         *((key, ("pexpire", KEY, "never")) for key in strings),
-        *((key, ("xadd", KEY, "0-0", "f", "v")) for key in logs),
+        *((key, ("xadd", KEY, "0-0", "f", "v")) for key in (*logs, *sizes)),
         (keys.serial, ("sismember", KEY, "x")),
     ]

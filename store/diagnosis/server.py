@@ -21,6 +21,8 @@ LEVELS = (OK, WARNING, CRITICAL)
 LEAST_VERSION = (6, 2)
 MOST_SKEW_MS = 2000
 ALARM = 0.9
+MEMORY_ALARM = 0.7
+"""The share of maxmemory above which memory is a finding; see also `store.streams.caps`."""
 EXAMPLES = 3
 PERMISSIONS = "permissions"
 """The subject of a finding about a refused INFO or CONFIG; a warning if only CONFIG is refused."""
@@ -261,8 +263,8 @@ def _memory(server: Server) -> Finding | None:
     used, limit = int(server.info["used_memory"]), _limit(server)
     if not limit:
         return Finding(OK, "memory", f"{used / 2**20:.0f} MiB used, no limit set")
-    level = CRITICAL if used >= limit else WARNING if used > limit * ALARM else OK
-    mend = "Raise maxmemory, or keep less: --telemetry-maxlen, --responses-maxlen, --retention."
+    level = CRITICAL if used >= limit else WARNING if used > limit * MEMORY_ALARM else OK
+    mend = "Raise maxmemory, or keep less: above 80 % telemetry is trimmed, read or not (docs/operations.md)."
     found = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB used"
     return Finding(level, "memory", found, mend * (level != OK))
 

@@ -12,25 +12,26 @@ from store.diagnosis.server import OK, WARNING, Report
 from store.diagnosis.stream_ids import check_last_id, last_id
 from store.keys import Keys
 from store.ledger.ledger import DEADLETTER_MAXLEN
-from store.streams.telemetry import UNDECODABLE_MAXLEN
+from store.streams.caps import CapSettings, StreamCaps, stream_caps
+from store.streams.entry_ids import read_id
+from store.streams.trimmer import read_memory
 from store.streams.unasked import PART
+from store.streams.volume import read_sizes
 
 OVERGROWN = 2
 """A stream may reach its cap times this factor between two trims."""
 BEHIND = 0.5
-"""A group may leave this fraction of the cap unread without a finding."""
+"""A group may leave this fraction of the cap in entries unread without a finding."""
+FULL = 0.7
+"""A group may leave this fraction of the cap in bytes unread without a finding."""
 
 _RENAME = "RENAME {0} {0}:full: consumers read the rest there, and create their groups again, from 0."
 
 
-@dataclass(slots=True, frozen=True)
-class Bounds:
-    """Settings of the gateways of the fleet. `session_events` is a separate stream, or empty."""
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Bounds(CapSettings):
+    """Settings of the gateways of the fleet."""
 
-    responses_maxlen: int = 1_000_000
-    telemetry_maxlen: int = 1_000_000
-    messages_maxlen: int = 1_000_000
-    session_events: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -41,17 +42,14 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
         StoreError: the server cannot be reached, or refuses all calls now.
     """
     asked: Any = client
-    caps = {
-        keys.responses: bounds.responses_maxlen,
-        keys.unasked: int(bounds.responses_maxlen * PART),
-        keys.telemetry: bounds.telemetry_maxlen,
-        keys.messages: bounds.messages_maxlen,
-        keys.deadletter: DEADLETTER_MAXLEN,
-        keys.undecodable: UNDECODABLE_MAXLEN,
-    }
-    if bounds.session_events:
-        caps[bounds.session_events] = bounds.responses_maxlen
-    for stream, cap in caps.items():
+    limit = (await read_memory(client)).limit
+    for caps in stream_caps(keys, bounds):
+        await report.attempt(caps.key, _bytes(report, client, keys, caps, limit), None)
+        await report.attempt(caps.key, _stream(report, client, caps.key, caps.maxlen, now_ms), None)
+    for stream, cap in (
+        (keys.unasked, int(bounds.responses_maxlen * PART)),
+        (keys.deadletter, DEADLETTER_MAXLEN),
+    ):
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
     for key, kind in keys.shared.items():
         if kind == "set":
@@ -70,3 +68,23 @@ async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: in
             found = f"group {group['name'].decode(errors='replace')}: {behind} entries behind"
             mend = f"Let it read, or XGROUP DESTROY it: above {cap} entries, unread entries are trimmed."
             report.add(WARNING, stream, found, mend)
+
+
+async def _bytes(report: Report, client: Any, keys: Keys, caps: StreamCaps, limit: int) -> None:
+    """Check the bytes of a stream, and how many of them a group has not read."""
+    sizes = await read_sizes(client, caps.key, keys.sizes(caps.key))
+    held, cap = sum(size for _, size in sizes), caps.bytes(limit)
+    subject = f"bytes of {caps.key}"
+    report.add(OK, subject, f"{_mebibytes(held)} of {_mebibytes(cap)} MiB ({held / cap:.0%})")
+    for group in await client.xinfo_groups(caps.key) if sizes else ():
+        read_to = read_id(group["last-delivered-id"])
+        unread = sum(size for entry_id, size in sizes if entry_id > read_to)
+        if unread > FULL * cap:
+            name = group["name"].decode(errors="replace")
+            found = f"group {name}: {_mebibytes(unread)} of {_mebibytes(cap)} MiB unread"
+            mend = "Let it read, or XGROUP DESTROY it: above this cap, unread entries are trimmed."
+            report.add(WARNING, subject, found, mend)
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:.0f}"

@@ -23,8 +23,6 @@ from store.client.replies import understood
 from store.client.script import Script
 from store.fleet.adoption import Alive
 from store.keys import Keys
-from store.streams.trimming import Trimmed, trim_stream
-from store.streams.unasked import PART, Unasked
 
 _NOT_YET = -1
 
@@ -52,17 +50,13 @@ def _read_facts(found: Any) -> tuple[str, float]:
 
 @dataclass(slots=True, frozen=True)
 class JanitorSettings:
-    """Times in seconds, lengths in entries. `session_events` is a separate stream, or empty."""
+    """Times in seconds."""
 
     interval: float
     grace: float
     min_uptime: float
     heartbeat_ttl: float
     retention: float
-    responses_maxlen: int
-    telemetry_maxlen: int
-    messages_maxlen: int
-    session_events: str = ""
 
 
 class Janitor:
@@ -71,9 +65,8 @@ class Janitor:
     Args:
         adopt: adopts the work of a dead instance; raises `Alive` if it is back. Called when the instance is
             found dead, and again as long as its stream is not empty.
+        trim: trims the streams.
         monotonic: seconds; now_ms: epoch ms of Redis.
-        on_trimmed: called with the number of unread entries of ``responses``, ``telemetry``, ``messages``,
-            ``sessions`` that a cap removed; ``unasked`` are those of the log that no command asked for.
     """
 
     def __init__(
@@ -84,10 +77,10 @@ class Janitor:
         settings: JanitorSettings,
         *,
         adopt: Callable[[str], Awaitable[None]],
+        trim: Callable[[], Awaitable[None]],
         monotonic: Callable[[], float],
         now_ms: Callable[[], int],
         on_error: Callable[[Exception], None],
-        on_trimmed: Callable[[str, int], None],
         facts: ServerFacts | None = None,
     ) -> None:
         self._client = client
@@ -98,7 +91,7 @@ class Janitor:
         self._monotonic = monotonic
         self._now_ms = now_ms
         self._on_error = on_error
-        self._on_trimmed = on_trimmed
+        self._trim_streams = trim
         self._facts = facts or info(client)
         self._run_id = ""
         self._trouble_at: float | None = None
@@ -206,29 +199,8 @@ class Janitor:
         Raises:
             StoreError: a call failed.
         """
-        settings, retention_ms = self._settings, round(self._settings.retention * 1000)
-        for name, key, maxlen in (
-            ("responses", self._keys.responses, settings.responses_maxlen),
-            ("telemetry", self._keys.telemetry, settings.telemetry_maxlen),
-            ("messages", self._keys.messages, settings.messages_maxlen),
-            ("sessions", settings.session_events, settings.responses_maxlen),
-        ):
-            if not key:
-                continue
-            trimmed: Trimmed = await trim_stream(
-                self._client, key, maxlen, retention_ms, self._now_ms(), unasked=self._unasked(key)
-            )
-            for what, unread in ((name, trimmed.unread), ("unasked", trimmed.unasked)):
-                if unread:
-                    self._on_trimmed(what, unread)
-        await self._expire_dead_letters(retention_ms)
-
-    def _unasked(self, key: str) -> Unasked | None:
-        """The entries that no command asked for, if the stream is the log."""
-        if key != self._keys.responses:
-            return None
-        share = int(self._settings.responses_maxlen * PART)
-        return Unasked(self._client, key, self._keys.unasked, share)
+        await self._trim_streams()
+        await self._expire_dead_letters(round(self._settings.retention * 1000))
 
     async def _expire_dead_letters(self, retention_ms: int) -> None:
         """Remove dead letters older than the retention, exactly, whether they were read or not."""

@@ -24,7 +24,7 @@ from store.client.fifo import Fifo
 from store.client.replies import understood
 from store.client.script import Script
 from store.keys import GROUP, Keys
-from store.ledger.move_codec import command_of, encode_move, read_results, weight
+from store.ledger.move_codec import appended_bytes, command_of, encode_move, read_results, weight
 
 BATCH = 100
 BATCH_BYTES = 256 * 1024
@@ -68,6 +68,7 @@ class Ledger:
         on_fenced: Callable[[], None],
         owns: Callable[[], bool] = lambda: True,
         dead: str | None = None,
+        on_appended: Callable[[int, int], None] | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -75,6 +76,7 @@ class Ledger:
         self._on_error = on_error
         self._on_fenced = on_fenced
         self._owns = owns
+        self._on_appended = on_appended
         self._fixed_keys = [keys.responses, keys.deadletter, keys.boot(instance_id), keys.registry]
         self._fixed_keys.append(keys.serial)
         self._header: dict[str, Any] = {
@@ -183,6 +185,8 @@ class Ledger:
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
         reply = await self._script(self._client, keys, [argument])
         results = await understood(self._client, reply, partial(read_results, moves=len(moves)))
+        if self._on_appended:
+            self._on_appended(len(moves), sum(map(appended_bytes, moves)))
         if results and results[0].status is Status.FENCED:
             if not owned:
                 raise NotOwnerYet("The instance id is not taken over yet.")

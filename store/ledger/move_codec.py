@@ -197,3 +197,8 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     if move.error:
         encoded["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
     return encoded
+
+
+def appended_bytes(encoded: dict[str, Any]) -> int:
+    """The bytes that an encoded move appends to the log."""
+    return sum(sum(map(len, fields)) for fields in (*encoded.get("events", ()), encoded.get("event", ())))

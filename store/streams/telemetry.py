@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
@@ -21,9 +21,9 @@ from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.script import KeptConnection, Script
 from store.keys import Keys
+from store.streams.caps import UNDECODABLE_MAXLEN
 from store.streams.device_ring import DeviceRing
 
-UNDECODABLE_MAXLEN = 10_000
 CALL_ENTRIES = 1000
 CALL_BYTES = 1 << 20
 
@@ -32,6 +32,24 @@ _FIELDS = {
     **{MESSAGE: b"message", SERIAL: b"serial"},
 }
 _DROPPABLE = MESSAGES | {UNDECODABLE}
+
+
+class Meter(Protocol):
+    """Counts what is appended to streams, and makes room in them."""
+
+    @property
+    def due(self) -> bool:
+        """Whether so much was appended that `settle` has to be called before more is."""
+
+    def add(self, key: str, entries: int, size: int) -> None:
+        """Entries were appended whose longest fields have `size` bytes together."""
+
+    async def settle(self) -> None:
+        """Make room.
+
+        Raises:
+            StoreError: a call failed.
+        """
 
 
 class Telemetry:
@@ -53,6 +71,7 @@ class Telemetry:
             a connection that waits for it must be closed. Without this hook they wait, and their device
             behind them.
         on_progress: called after each call that confirmed a frame.
+        meter: told of all that is stored; makes room before a call when that is due, or the last call failed.
     """
 
     def __init__(
@@ -65,6 +84,7 @@ class Telemetry:
         backlog: Backlog | None = None,
         on_refused: Callable[[PendingFrame], None] | None = None,
         on_progress: Callable[[], None] | None = None,
+        meter: Meter | None = None,
         call_entries: int = CALL_ENTRIES,
         call_bytes: int = CALL_BYTES,
     ) -> None:
@@ -75,6 +95,12 @@ class Telemetry:
         self._on_error = on_error
         self._on_refused = on_refused
         self._on_progress = on_progress
+        self._meter = meter
+        self._stream_of = {
+            **dict.fromkeys((RECORD, FRAME), keys.telemetry),
+            **dict.fromkeys(MESSAGES, keys.messages),
+            UNDECODABLE: keys.undecodable,
+        }
         self._script = Script("telemetry.lua")
         self._ring = DeviceRing(call_entries, call_bytes)
         self._queue = BatchQueue(self._ring, self._send, on_error=on_error)
@@ -132,9 +158,21 @@ class Telemetry:
     async def _send(self, batch: deque[PendingFrame]) -> Exception | None:
         """Send one call and confirm what it stored; frames of closed connections are not sent again."""
         try:
-            return await self._attempt(batch, messages=_carry_messages(batch))
+            return await self._make_room() or await self._attempt(batch, messages=_carry_messages(batch))
         finally:
             self._drop_cancelled(batch)
+
+    async def _make_room(self) -> StoreError | None:
+        """Trim the streams if that is due; an error that passes with time, after which a call has to wait."""
+        if self._meter is None or not (self._meter.due or not self.healthy):
+            return None
+        try:
+            await self._meter.settle()
+        except StoreError as error:
+            if is_transient(error):
+                return error
+            self._on_error(error)
+        return None
 
     async def _attempt(self, batch: deque[PendingFrame], *, messages: bool) -> Exception | None:
         """Send one call and confirm what it stored; what stopped the rest, unless that can go out at once."""
@@ -182,6 +220,8 @@ class Telemetry:
         for _ in range(stored):
             frame = batch.popleft()
             self._release(frame)
+            if self._meter is not None:
+                self._meter.add(self._stream_of[frame.kind], len(frame.bodies), frame.size)
             frame.done()
         if stored and self._on_progress:
             self._on_progress()

@@ -18,6 +18,8 @@ from store.streams.entry_ids import EntryId, read_id, spell, successor
 
 PART = 0.25
 """The share that such entries have of the cap of the log."""
+ENTRY_BYTES = 1024
+"""What such an entry takes at most, about."""
 PAGE = 1000
 """Entries that one call deletes."""
 

@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.keys import Keys
+from store.streams.caps import CapSettings, Memory, stream_caps
+from store.streams.trimmer import Trimmer
 
 KEYS = Keys()
 SETTINGS = JanitorSettings(
@@ -20,11 +22,8 @@ SETTINGS = JanitorSettings(
     min_uptime=180,
     heartbeat_ttl=90,
     retention=3600,
-    responses_maxlen=300,
-    messages_maxlen=100_000,
-    telemetry_maxlen=300,
-    session_events="sessions:events",
 )
+CAPS = CapSettings(responses_maxlen=300, telemetry_maxlen=300, session_events="sessions:events")
 
 
 class JanitorRig:
@@ -39,16 +38,25 @@ class JanitorRig:
         self.trimmed: list[tuple[str, int]] = []
         self.changed = asyncio.Event()
         self.on_adopt: Callable[[str], None] = lambda _: None
+        self.trimmer = Trimmer(
+            client,
+            KEYS,
+            stream_caps(KEYS, CAPS),
+            retention=settings.retention,
+            now_ms=lambda: round(time.time() * 1000),
+            on_trimmed=lambda stream, unread: self.trimmed.append((stream, unread)),
+            memory=self._memory,
+        )
         self.janitor = Janitor(
             client,
             KEYS,
             "us",
             settings,
             adopt=self._adopt,
+            trim=self.trimmer.trim,
             monotonic=lambda: time.monotonic(),  # asked at call time, for the clock may be frozen
             now_ms=lambda: round(time.time() * 1000),
             on_error=self._on_error,
-            on_trimmed=lambda stream, unread: self.trimmed.append((stream, unread)),
             facts=self._facts,
         )
 
@@ -56,6 +64,9 @@ class JanitorRig:
         self.rounds += 1
         await self.client.ping()
         return self.run_id, self.uptime
+
+    async def _memory(self) -> Memory:
+        return Memory()
 
     async def _adopt(self, instance_id: str) -> None:
         self.adopted.append(instance_id)

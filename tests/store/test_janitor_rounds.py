@@ -15,7 +15,7 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from store.client.errors import CallFailed, StoreRefused
-from tests.store.janitor_rig import KEYS, SETTINGS, JanitorRig, die
+from tests.store.janitor_rig import CAPS, KEYS, SETTINGS, JanitorRig, die
 
 NEVER = 3600.0
 
@@ -159,7 +159,7 @@ async def test_an_error_that_passes_by_waiting_ends_the_round(
 
 async def test_every_stream_is_trimmed_and_unread_entries_are_reported(rig: JanitorRig) -> None:
     now_ms = round(time.time() * 1000)
-    streams = (KEYS.responses, KEYS.telemetry, SETTINGS.session_events)
+    streams = (KEYS.responses, KEYS.telemetry, CAPS.session_events)
     for key in streams:
         for number in range(1000):
             await rig.client.xadd(key, {"n": str(number)}, id=f"{now_ms - 2000 + number}-0")

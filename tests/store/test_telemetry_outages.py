@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.telemetry import BODY_OVERHEAD, OVERHEAD, UNDECODABLE
+from store.client.errors import CallFailed, StoreError, StoreRefused
 from tests.store.telemetry_rig import KEYS, TelemetryRig
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -114,3 +115,57 @@ async def test_the_stream_of_undecodable_frames_is_capped(
     spawn(rig.telemetry.run())
     assert await rig.telemetry.flush(10) == 0
     assert await fake_redis.xlen(KEYS.undecodable) <= 200
+
+
+# Room
+
+
+class Scales:
+    """A meter that is due when it is told to be, and says what it was asked."""
+
+    def __init__(self) -> None:
+        self.due = True
+        self.asked: list[Any] = []
+        self.error: StoreError | None = None
+
+    def add(self, key: str, entries: int, size: int) -> None:
+        self.asked.append((key, entries, size))
+
+    async def settle(self) -> None:
+        self.due = False
+        self.asked.append("settle")
+        if self.error:
+            error, self.error = self.error, None
+            raise error
+
+
+async def test_room_is_made_before_a_call_when_it_is_due(fake_redis: Redis, spawn: Any) -> None:
+    scales = Scales()
+    rig = TelemetryRig(fake_redis, meter=scales)
+    rig.store("a", b"12", b"345")
+    spawn(rig.telemetry.run())
+    await rig.telemetry.flush(10)
+    rig.store("b", b"1", kind=UNDECODABLE)
+    await rig.telemetry.flush(10)
+    assert scales.asked == ["settle", (KEYS.telemetry, 2, 5), (KEYS.undecodable, 1, 1)]
+
+
+@pytest.mark.parametrize("error", [CallFailed(), StoreRefused("OOM command not allowed")])
+async def test_without_room_frames_wait(fake_redis: Redis, spawn: Any, error: StoreError) -> None:
+    scales = Scales()
+    scales.error = error
+    rig = TelemetryRig(fake_redis, meter=scales)
+    rig.store("a")
+    spawn(rig.telemetry.run())
+    await rig.telemetry.flush(10)
+    assert (rig.errors, scales.asked) == ([error], ["settle", "settle", (KEYS.telemetry, 1, 2)])
+
+
+async def test_a_missing_right_to_make_room_keeps_no_record_waiting(fake_redis: Redis, spawn: Any) -> None:
+    scales = Scales()
+    scales.error = StoreRefused("NOPERM this user may not")
+    rig = TelemetryRig(fake_redis, meter=scales)
+    rig.store("a")
+    spawn(rig.telemetry.run())
+    await rig.telemetry.flush(10)
+    assert (rig.confirmed, scales.asked) == (["a"], ["settle", (KEYS.telemetry, 1, 2)])

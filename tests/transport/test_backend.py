@@ -14,7 +14,7 @@ from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
 from tests.transport.gateway_rig import CallRecorder, idle_gateway
 from transport.daemon import backend as backends
-from transport.daemon import process
+from transport.daemon import process, trim_reports
 from transport.daemon.gateway import EXIT_FENCED, Gateway
 from transport.settings import Settings
 
@@ -75,7 +75,8 @@ def test_reader_and_telemetry_clients_have_longer_timeouts(gateway: Gateway) -> 
 async def test_a_stream_of_session_events_is_trimmed_once(stream: str, trimmed: str) -> None:
     settings = Settings(instance_id="gw-1", metrics=None, max_connections=10, session_events=stream)
     gateway = Gateway(settings, "redis://127.0.0.1:1")
-    assert gateway.backend.janitor._settings.session_events == trimmed
+    names = [caps.key for caps in gateway.backend.trimmer._caps.values() if caps.name == "sessions"]
+    assert names == [trimmed] * bool(trimmed)
     await gateway.backend.close()
 
 
@@ -84,11 +85,11 @@ def test_trimmed_unread_entries_are_counted_and_logged(
 ) -> None:
     lines: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        backends, "log", SimpleNamespace(warning=lambda event, **facts: lines.append({event: facts}))
+        trim_reports, "log", SimpleNamespace(warning=lambda event, **facts: lines.append({event: facts}))
     )
     for stream in ("telemetry", "responses", "sessions"):
-        gateway.backend.janitor._on_trimmed(stream, 3)
-    count = gateway.backend._metrics.registry.get_sample_value
+        gateway.backend.trimmer._on_trimmed(stream, 3)
+    count = gateway.metrics.registry.get_sample_value
     assert count("teltonika_telemetry_trimmed_unread_total") == 3
     assert count("teltonika_responses_trimmed_unread_total") == 3
     assert count("teltonika_session_events_trimmed_unread_total") == 3

@@ -20,6 +20,7 @@ from transport.clock import Clock
 from transport.connection.tcp import RESERVED_DESCRIPTORS
 
 from . import render
+from .cap_options import with_caps
 from .ending import complete
 from .options import setting
 from .parameters import Duration, StreamName
@@ -44,9 +45,7 @@ POSITIVE = click.IntRange(min=1)
     show_default=True,
     help="Devices that this host must be able to hold.",
 )
-@setting("Telemetry", "--telemetry-maxlen", POSITIVE, "As set for the gateways.")
-@setting("Telemetry", "--messages-maxlen", POSITIVE, "As set for the gateways.")
-@setting("Commands", "--responses-maxlen", POSITIVE, "As set for the gateways.")
+@with_caps
 @setting("Redis", "--session-events", StreamName(), "As set for the gateways.")
 @setting("Commands", "--command-ttl", Duration(1.0, 86400), "As set for the gateways.")
 @setting("Commands", "--response-timeout", Duration(0.1, 3600), "As set for the gateways.")
@@ -56,12 +55,10 @@ def command(
     replay: bool,
     raw: bool,
     connections: int,
-    telemetry_maxlen: int,
-    messages_maxlen: int,
-    responses_maxlen: int,
     session_events: str,
     command_ttl: float,
     response_timeout: float,
+    **caps: int,
 ) -> int:
     """Check the settings of Redis, every gateway known there, its streams, and the limits of this host.
 
@@ -71,9 +68,7 @@ def command(
     limits = Limits(command_ttl=command_ttl, response_timeout=response_timeout)
     sessions = f"{where.key_prefix}{session_events}"
     apart = session_events != "off" and sessions != Keys(where.key_prefix).responses
-    bounds = Bounds(
-        responses_maxlen, telemetry_maxlen, messages_maxlen, sessions if apart else "", limits=limits
-    )
+    bounds = Bounds(session_events=sessions if apart else "", limits=limits, **caps)
     return complete(_check(where, bounds, connections, replay, raw))
 
 

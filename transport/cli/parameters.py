@@ -22,6 +22,9 @@ else:  # only recent releases of click make it generic
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+LEAST_SIZE = 2**20
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VERB = re.compile(r"[!-+\--~]+")  # printable, without a blank or a comma
 
@@ -44,6 +47,25 @@ class Duration(Kind):
         if not self.least <= seconds <= self.most:
             self.fail(f"{value!r} is not in {show(self.least)} to {show(self.most)} seconds.", param, ctx)
         return seconds
+
+
+class Size(Kind):
+    """A number of bytes, or a number with a unit (KiB, MiB, GiB, TiB); or ``auto``, which is 0."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int) or str(value).strip() == "auto":
+            return 0 if str(value).strip() == "auto" else int(value)
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(
+                f"{value!r} is not auto, a number of bytes, or a number with a unit: MiB, GiB.", param, ctx
+            )
+        found = int(float(match[1]) * SIZE_UNITS[match[2] or ""])
+        if found < LEAST_SIZE:
+            self.fail(f"{value!r} is less than 1 MiB.", param, ctx)
+        return found
 
 
 class Moment(Kind):

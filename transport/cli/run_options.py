@@ -11,6 +11,7 @@ import click
 from transport.connection.tls import VERSIONS
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 
+from .cap_options import LOG_CAPS, TELEMETRY_CAPS
 from .options import Decorated, Setting, setting, with_redis
 from .parameters import (
     AllowList,
@@ -198,19 +199,8 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         click.Choice(["json", "raw"]),
         "`json`: one entry per record; `raw`: one entry per frame, with its bytes.",
     ),
-    setting(
-        "Telemetry",
-        "--telemetry-maxlen",
-        POSITIVE,
-        "Cap of telemetry:records in entries; above it unread entries are trimmed too.",
-    ),
-    setting("Telemetry", "--messages-maxlen", POSITIVE, "Cap of telemetry:messages in entries, as above."),
-    setting(
-        "Commands",
-        "--responses-maxlen",
-        POSITIVE,
-        "Cap of commands:responses in entries; above it unread entries are trimmed too.",
-    ),
+    *TELEMETRY_CAPS,
+    *LOG_CAPS,
     setting("Commands", "--retention", Duration(1.0), "How long a finished command and its events are kept."),
     setting("Commands", "--commands-limit", POSITIVE, "Commands in progress at once; more wait in Redis."),
     setting(

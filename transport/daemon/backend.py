@@ -24,10 +24,12 @@ from store.ledger.ledger import Ledger
 from store.streams.outbound import BLOCK_MS
 from store.streams.session_log import SessionLog
 from store.streams.telemetry import Telemetry
+from store.streams.trimmer import Trimmer
 from transport.clock import Clock
 from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
 from transport.daemon.outages import Outages
+from transport.daemon.trim_reports import TrimReports, caps_of
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -73,6 +75,20 @@ class Backend:
             name: connect(url, purpose=f"{instance_id}:{name}", key_prefix=settings.key_prefix, block=block)
             for name, block in PURPOSES.items()
         }
+        sessions = f"{settings.key_prefix}{settings.session_events}"
+        apart = settings.session_events != "off" and sessions != self.keys.responses
+        reports = TrimReports(metrics, clock.monotonic)
+        self.trimmer = Trimmer(
+            self.clients["janitor"],
+            self.keys,
+            caps_of(self.keys, settings, sessions if apart else ""),
+            retention=settings.retention,
+            now_ms=clock.now_ms,
+            on_trimmed=reports.trimmed,
+            on_measured=reports.measured,
+            on_memory=reports.memory_read,
+        )
+        appended = partial(self.trimmer.add, self.keys.responses)
         self.ledger = Ledger(
             self.clients["ledger"],
             self.keys,
@@ -82,6 +98,7 @@ class Backend:
             on_error=partial(self.report, "ledger"),
             on_fenced=on_fenced,
             owns=self._owns,
+            on_appended=appended,
         )
         self.registrar = Registrar(
             self.clients["registry"],
@@ -120,14 +137,14 @@ class Backend:
             on_error=partial(self.report, "telemetry"),
             on_refused=on_refused,
             on_progress=on_progress,
+            meter=self.trimmer,
         )
         self.session_log: SessionLog | None = None
-        sessions = f"{settings.key_prefix}{settings.session_events}"
         if settings.session_events != "off":
             self.session_log = SessionLog(
                 self.clients["sessions"],
                 sessions,
-                self.keys.unasked if sessions == self.keys.responses else "",
+                "" if apart else self.keys.unasked,
                 on_error=partial(self.report, "sessions"),
             )
 
@@ -152,16 +169,12 @@ class Backend:
                 min_uptime=settings.janitor_min_uptime,
                 heartbeat_ttl=settings.heartbeat_ttl,
                 retention=settings.retention,
-                responses_maxlen=settings.responses_maxlen,
-                telemetry_maxlen=settings.telemetry_maxlen,
-                messages_maxlen=settings.messages_maxlen,
-                session_events=sessions if self.session_log and sessions != self.keys.responses else "",
             ),
             adopt=self._adopt,
+            trim=self.trimmer.trim,
             monotonic=clock.monotonic,
             now_ms=clock.now_ms,
             on_error=partial(self.report, "janitor"),
-            on_trimmed=self._trimmed,
         )
 
     async def check_rights(self) -> None:
@@ -231,17 +244,6 @@ class Backend:
     def _session_lost(self, event: SessionEvent) -> None:
         if self.session_log is not None:
             self.session_log.append(event, self._clock.now_ms())
-
-    def _trimmed(self, stream: str, unread: int) -> None:
-        counter = {
-            "responses": self._metrics.trimmed_unread,
-            "sessions": self._metrics.session_events_trimmed,
-            "unasked": self._metrics.session_events_trimmed,
-            "telemetry": self._metrics.telemetry_trimmed_unread,
-            "messages": self._metrics.telemetry_trimmed_unread,
-        }[stream]
-        counter.inc(unread)
-        log.warning("trimmed_unread", stream=stream, entries=unread)
 
     @property
     def redis_up(self) -> bool:
