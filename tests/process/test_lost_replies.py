@@ -31,7 +31,7 @@ AT_WORK = {
     "the ends of sessions": of("registry", '"remove"'),
     "heartbeats": of("heartbeat", "renew"),
     "new entries": of("reader", "XREADGROUP", ">"),
-    "session events": of("sessions", "XADD"),
+    "session events": of("sessions", "EVALSHA"),
 }
 
 

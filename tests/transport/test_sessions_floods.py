@@ -20,6 +20,18 @@ from transport.connection.timeouts import DUE_AT_ONCE
 # Connections
 
 
+async def test_a_device_that_is_gone_between_two_acknowledgements_costs_nobody_else(
+    connections: ConnectionRig,
+) -> None:
+    """The first write finds out, and the loop tells the connection only later."""
+    connection, transport = connections.ready()
+    connection.data_received(FRAME + FRAME)
+    connections.telemetry.confirm()
+    transport.closing = True
+    connections.telemetry.confirm()
+    assert len(transport.written) == 1
+
+
 async def test_the_default_limit_is_the_number_of_open_files(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

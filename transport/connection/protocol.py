@@ -230,8 +230,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.close(WRITE_OVERFLOW)
 
     def _write(self, data: bytes) -> None:
+        """Write bytes, unless a write has failed already and `connection_lost` is about to be called."""
         self._sent += len(data)
-        self._transport.write(data)
+        if not self._transport.is_closing():  # uvloop would raise
+            self._transport.write(data)
 
     def eof_received(self) -> bool:
         """The device has closed its side; whether the connection stays open for what is left to be written.

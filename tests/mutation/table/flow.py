@@ -255,6 +255,20 @@ MECHANISMS = (
         tests=("transport/test_sessions_deadlines.py::test_an_idle_device_is_closed_if_configured",),
     ),
     Mechanism(
+        promise="faults",
+        name="nothing is written to a lost connection",
+        what="Nothing is written once a write has failed, although the connection is not told yet.",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._write",
+        code="if not self._transport.is_closing(): ...",
+        mutant="...",
+        without="the event loop raises, and the task that stores all telemetry ends",
+        tests=(
+            "transport/test_sessions_floods.py::"
+            "test_a_device_that_is_gone_between_two_acknowledgements_costs_nobody_else",
+        ),
+    ),
+    Mechanism(
         promise="bounds",
         name="a scanner writes no log line",
         what="Of a connection that never named a device nothing is published.",
