@@ -17,6 +17,8 @@ HIGH = 0.8
 """The share of ``maxmemory`` above which streams of telemetry give way."""
 KEPT = 0.25
 """The share of its cap that such a stream keeps whatever else fills the memory."""
+LEAST = 8 * 2**20
+"""Bytes that a stream may hold however small ``maxmemory`` is: it may have been set so by mistake."""
 UNDECODABLE_MAXLEN = 10_000
 
 
@@ -69,7 +71,9 @@ class StreamCaps:
 
     def bytes(self, limit: int) -> int:
         """The cap in bytes, on a server whose ``maxmemory`` is `limit`."""
-        return self.maxbytes or (round(limit * self.share) if limit else self.maxlen * self.each)
+        if self.maxbytes:
+            return self.maxbytes
+        return max(round(limit * self.share), LEAST) if limit else self.maxlen * self.each
 
     def allowed(self, held: int, memory: Memory) -> int:
         """How many bytes the stream may hold now, if it holds `held`."""

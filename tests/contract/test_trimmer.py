@@ -136,7 +136,7 @@ async def test_the_log_has_a_cap_in_bytes(any_redis: Redis) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "given", "cap"),
-    [(0, 0, 1_000_000 * 2048), (2**30, 0, 2**29), (2**30, 5 * CAP, 5 * CAP), (0, CAP, CAP)],
+    [(0, 0, 1_000_000 * 2048), (2**30, 0, 2**29), (1, 0, 8 * CAP), (2**30, 5 * CAP, 5 * CAP), (0, CAP, CAP)],
 )
 def test_a_cap_is_given_or_chosen(limit: int, given: int, cap: int) -> None:
     caps = {one.name: one for one in stream_caps(KEYS, CapSettings(telemetry_maxbytes=given))}
