@@ -119,14 +119,22 @@ class Trimmer:
                 await self._trim(caps, memory)
 
     async def trim(self) -> None:
-        """Trim all streams.
+        """Trim all streams. An error that concerns one of them does not affect the others.
 
         Raises:
             StoreError: a call failed.
         """
         memory = await self._look()
+        refused: StoreRefused | None = None
         for caps in self._caps.values():
-            await self._trim(caps, memory)
+            try:
+                await self._trim(caps, memory)
+            except StoreRefused as error:
+                if is_transient(error):
+                    raise
+                refused = error
+        if refused:
+            raise refused
 
     async def _look(self) -> Memory:
         memory = await self._read_memory()

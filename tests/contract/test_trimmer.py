@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from store.client.errors import StoreRefused
 from store.keys import Keys
 from store.streams.caps import CapSettings, Memory, stream_caps
 from store.streams.trimmer import Trimmer
@@ -132,6 +133,16 @@ async def test_the_log_has_a_cap_in_bytes(any_redis: Redis) -> None:
     await writer.append(1000, KEYS.responses)
     await writer.trimmer.trim()
     assert CAP / 2 < await bytes_of(any_redis, KEYS.responses) <= CAP
+
+
+async def test_a_key_of_a_wrong_type_does_not_keep_other_streams_from_being_trimmed(any_redis: Redis) -> None:
+    await any_redis.xadd(KEYS.responses, {"kind": "command"})
+    await any_redis.set(KEYS.sizes(KEYS.responses), "no stream")
+    writer = Writer(any_redis, telemetry_maxlen=100)
+    await writer.append(300)
+    with pytest.raises(StoreRefused):
+        await writer.trimmer.trim()
+    assert await any_redis.xlen(KEY) == 100
 
 
 @pytest.mark.parametrize(
