@@ -24,7 +24,26 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
+@dataclass(slots=True)
+class NamedValue:
+    """An IO value as the dictionary of AVL ids explains it.
+
+    ``value`` is the number in ``unit``; it is absent for text, and for an error code in the place of a
+    measurement. ``text`` is the name of the number, the meaning of the code, or the text itself.
+    """
+
+    value: int | float | str | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+
+
+def _read_named(values: Any) -> dict[str, NamedValue] | UnsetType:
+    return UNSET if values is UNSET else msgspec.convert(values, dict[str, NamedValue])
+
+
 _OPTIONAL = config(exclude=_is_unset, decoder=_as_it_is)  # dataclasses-json reads no union of containers
+
+_NAMED = config(exclude=_is_unset, decoder=_read_named, encoder=msgspec.to_builtins)
 
 
 @dataclass(slots=True)
@@ -35,7 +54,8 @@ class RecordData(DataClassJsonMixin):
     in degrees, ``speed`` in km/h. Only codec 16 has ``generation_type``. ``io`` maps an IO id to an unsigned
     integer, or to the lower-case hex text of a variable-length value. ``signed`` maps the ids whose value has
     its sign bit set to that value as two's complement; the AVL ID list of the device says whether the value
-    is signed. ``hex`` lists the ids of variable-length values. ``signed`` and ``hex`` are absent if empty.
+    is signed. ``hex`` lists the ids of variable-length values. ``named`` has
+    the values with a name, see ``--io-names``. ``signed``, ``hex`` and ``named`` are absent if empty.
     """
 
     timestamp: Number
@@ -51,6 +71,7 @@ class RecordData(DataClassJsonMixin):
     io: dict[str, Number] = field(default_factory=dict)
     signed: dict[str, Number] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
     hex: list[str] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
+    named: dict[str, NamedValue] | UnsetType = field(default=UNSET, metadata=_NAMED)
 
 
 _decode = msgspec.json.Decoder(RecordData).decode

@@ -49,10 +49,15 @@ class Keys:
         return f"{self.prefix}devices:serial"
 
     @property
+    def families(self) -> str:
+        """Hash: imei -> family or model of the device, where an operator keeps such a list."""
+        return f"{self.prefix}devices:family"
+
+    @property
     def shared(self) -> dict[str, str]:
         """Every key that the whole fleet has one of, and its type as Redis calls it."""
         return {
-            **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
+            **dict.fromkeys((self.registry, self.sessions, self.instances, self.families), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
             **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
             **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),

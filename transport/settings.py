@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fsm.outbound import Limits
 from fsm.takeover import TakeoverPolicy
+from transport.teltonika.avl_ids import DEFAULT_FAMILY
 
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
@@ -47,6 +48,9 @@ class Settings:
     session_events: str = "commands:responses"
     session_events_rate: int = 10
     payload: str = "json"
+    io_names: str = "off"
+    avl_family: str = DEFAULT_FAMILY
+    avl_ids: Path | None = None
     telemetry_maxlen: int = 1_000_000
     messages_maxlen: int = 1_000_000
     responses_maxlen: int = 1_000_000

@@ -105,13 +105,20 @@ class RightsMissing(GatewayFault):
 
 
 async def check_rights(
-    client: Redis, keys: Keys, instance_id: str, boot_id: str, *streams: str, allow_list: bool = False
+    client: Redis,
+    keys: Keys,
+    instance_id: str,
+    boot_id: str,
+    *streams: str,
+    allow_list: bool = False,
+    families: bool = False,
 ) -> None:
     """Try every right that a gateway needs; nothing is changed. An unreachable Redis is not an error here.
 
     Args:
         streams: further streams that the gateway appends to.
         allow_list: whether it reads the list of allowed devices.
+        families: whether it reads the families of devices.
 
     Raises:
         LoginRefused: the user or the password is wrong.
@@ -121,6 +128,7 @@ async def check_rights(
     own = keys.ledger(f"rights.{boot_id}")
     calls = [(own, call) for call in OWN] + _shared(keys, instance_id, streams)
     calls += [(keys.allowed, ("sismember", KEY, "x"))] * allow_list
+    calls += [(keys.families, ("hget", KEY, "x"))] * families
     words = [[key if word is KEY else word for word in call] for key, call in calls]
     try:
         # Only the script's own key is declared, because a declared key needs all rights. All are in one slot.

@@ -54,6 +54,7 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     for key, kind in keys.shared.items():
         if kind == "set":
             await report.attempt(key, asked.sismember(key, ""), False)  # checks only its type
+    await report.attempt(keys.families, asked.hget(keys.families, ""), None)
 
 
 async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: int) -> None:

@@ -198,6 +198,7 @@ class TelemetryRecord:
     imei: str
     codec: str
     instance_id: str = ""
+    session_id: str = ""
     received_at: int
     data: RecordData | None = None
     frame: bytes | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -304,3 +305,41 @@ def test_an_expired_certificate_at_the_start_is_logged(
         "error",
         f"{site.cert} expired at 2020-01-01 00:00 UTC.",
     )
+
+
+def test_values_have_names_by_the_family_of_the_device(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("id,family,name\n241,FMx6,operator_6\n")
+    bus.client.hset("devices:family", IMEI, "FMC650")
+    gateway = start(io_names="on", avl_ids=own, heartbeat_interval=0.1)
+    device = plug_in(gateway).ready()
+
+    def name_of_241() -> str:
+        device.report()
+        [(_, fields)] = bus.client.xrevrange(KEYS.telemetry, count=1)
+        named = json.loads(fields["data"])["named"]
+        return next(name for name, value in named.items() if value.get("value") == 24602)
+
+    until(lambda: name_of_241() == "operator_6", "the family of the device")
+    own.write_text("id,family,name\n241,FMx6,operator_again\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.said("reloaded", avl_ids=str(own))
+    assert name_of_241() == "operator_again"
+    own.write_text("id,family,name\nx,FMx6,broken\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    assert "line 2" in gateway.said("reload_failed", part="avl_ids")["error"]
+    assert name_of_241() == "operator_again"
+    bus.client.hdel("devices:family", IMEI)
+    until(lambda: name_of_241() == "active_gsm_operator", "the default family")
+
+
+def test_rows_that_cannot_be_understood_prevent_a_start(redis_url: str, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("id,family\n")
+    with type("Refused", (Gateway,), {"alarming": ()})(
+        redis_url, ready=False, io_names="on", avl_ids=own
+    ) as gateway:
+        assert gateway.exit_status() == 2
+        assert "own.csv, line 1: the column name is missing" in str(gateway.lines)

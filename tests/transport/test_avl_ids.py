@@ -129,9 +129,9 @@ def test_avl_finds_an_id_by_number_and_by_name() -> None:
 def test_avl_reads_rows_of_the_user(tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("id,family,name\n60000,,mine\n")
-    assert "mine" in avl(60000, "--ids", own).stdout
+    assert "mine" in avl(60000, "--avl-ids", own).stdout
     own.write_text("id,family\n")
-    assert avl(60000, "--ids", own).exit_code == 2
+    assert avl(60000, "--avl-ids", own).exit_code == 2
 
 
 def test_avl_says_what_it_does_not_know() -> None:

@@ -10,7 +10,7 @@ from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import CallFailed
 from tests.transport.gateway_rig import LOCAL, CallRecorder
 from transport.commands.dispatcher import Dispatcher
-from transport.daemon import gateway as gateways
+from transport.daemon import recurring
 from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
 from transport.daemon.listeners import Bound
 from transport.tasks import Work
@@ -144,7 +144,7 @@ async def test_a_gateway_without_session_events_stops(
 async def test_what_is_out_is_waited_for_before_it_is_given_up(
     gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
+    monkeypatch.setattr(recurring, "CHECK_INTERVAL", 0.001)
     out = [2, 1, 0]
     monkeypatch.setattr(Dispatcher, "draining", property(lambda _: out.pop(0)))
     calls.record(gateway.dispatcher, "give_up")

@@ -219,7 +219,7 @@ async def test_a_gateway_stops_without_redis(gateway: Gateway, calls: CallRecord
 async def test_sockets_have_time_to_close_before_they_are_aborted(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
+    monkeypatch.setattr(recurring, "CHECK_INTERVAL", 0.001)
     open_at_the_end: list[int] = []
     gateway.sessions.admission.connected = 1
 
@@ -246,10 +246,10 @@ async def test_aborted_sockets_publish_events_before_the_last_flush(
 
 
 async def test_nothing_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "CHECK_INTERVAL", 0.001)
+    monkeypatch.setattr(recurring, "CHECK_INTERVAL", 0.001)
     looks: list[None] = []
     async with asyncio.timeout(TIME_LIMIT):
-        await gateways._until(lambda: looks.append(None), 0.01)  # type: ignore[func-returns-value, arg-type]
+        await recurring.until(lambda: looks.append(None), 0.01)  # type: ignore[func-returns-value, arg-type]
     assert len(looks) == 10
 
 

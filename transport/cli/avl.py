@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from transport.teltonika.avl_ids import VARIABLE, AvlDictionary, AvlId, dictionary
+from transport.teltonika.avl_ids import VARIABLE, AvlDictionary, AvlId, dictionary, families_of
 
 from . import render
 
@@ -23,7 +23,7 @@ VALUES_SHOWN = 160
 @click.argument("what", metavar="ID|NAME")
 @click.option("--family", help="Only rows for this family of devices, FMB for example, or this model.")
 @click.option(
-    "--ids",
+    "--avl-ids",
     "own",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A CSV file with rows of your own: id, family and name, and what else avl_ids.csv has.",
@@ -37,11 +37,12 @@ def command(what: str, family: str | None, own: Path | None, raw: bool) -> int:
 
     Exit status: 0 found; 2 wrong use; 4 unknown.
     """
-    rows = dictionary(own.read_text(encoding="utf-8"), own.name) if own else dictionary()
+    rows = dictionary_with(own)
     _check_family(rows, family)
     found = rows.rows_of(int(what)) if what.isascii() and what.isdigit() else rows.named(what)
     if family:
-        found = [row for row in found if not row.families or family in row.families]
+        wanted = set(families_of(family))
+        found = [row for row in found if not row.families or wanted & set(row.families)]
     if not found:
         click.echo(f"telgw: No AVL id {render.printable(what, 64)} is known.", err=True)
         return UNKNOWN
@@ -53,8 +54,13 @@ def command(what: str, family: str | None, own: Path | None, raw: bool) -> int:
     return FOUND
 
 
+def dictionary_with(own: Path | None) -> AvlDictionary:
+    """The dictionary of the package, and what the file `own` adds or replaces."""
+    return dictionary(own.read_text(encoding="utf-8-sig"), own.name) if own else dictionary()
+
+
 def _check_family(rows: AvlDictionary, family: str | None) -> None:
-    if family and family not in rows.families:
+    if family and not set(families_of(family)) & set(rows.families):
         raise click.BadParameter(
             f"no row is for {render.printable(family, 32)}; there are: {', '.join(rows.families)}.",
             param_hint="'--family'",

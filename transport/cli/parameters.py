@@ -26,6 +26,7 @@ SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 LEAST_SIZE = 2**20
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)?")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FAMILY = re.compile(r"[A-Z][A-Z0-9x]{1,31}")
 _VERB = re.compile(r"[!-+\--~]+")  # printable, without a blank or a comma
 
 
@@ -66,6 +67,18 @@ class Size(Kind):
         if found < LEAST_SIZE:
             self.fail(f"{value!r} is less than 1 MiB.", param, ctx)
         return found
+
+
+class AvlFamily(Kind):
+    """A family of devices, or a model of a known family."""
+
+    name = "family"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not _FAMILY.fullmatch(text):
+            self.fail(f"{value!r} is not the name of a family or model, such as FMB or FMC130.", param, ctx)
+        return text
 
 
 class Moment(Kind):

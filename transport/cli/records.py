@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import UNSET
 from rich.padding import Padding
 from rich.text import Text
 
-from fsm.record_data import RecordData, read_record
+from fsm.record_data import NamedValue, RecordData, read_record
 from store.streams.producer import LogEntry, Producer, as_bytes
 from transport.teltonika.avl import decode_avl
-from transport.teltonika.avl_ids import DEFAULT_FAMILY, AvlDictionary, Value, dictionary
+from transport.teltonika.avl_ids import DEFAULT_FAMILY
 from transport.teltonika.errors import Undecodable
+from transport.teltonika.io_names import IoNames
 from transport.teltonika.record_json import record_json
 
 from . import render, track
+from .avl import dictionary_with
 from .ending import complete
 from .parameters import Moment
 from .stream_options import Where, with_streams
@@ -40,7 +43,16 @@ Report = tuple[LogEntry, RecordData]
 @click.option("--follow", is_flag=True, help="Go on with new records as they arrive, until Ctrl-C.")
 @click.option("--names", is_flag=True, help="Show IO values with their names and units.")
 @click.option(
-    "--family", default=DEFAULT_FAMILY, show_default=True, help="The family of the device, for --names."
+    "--family",
+    default=DEFAULT_FAMILY,
+    show_default=True,
+    help="The family or model of the device, for --names.",
+)
+@click.option(
+    "--avl-ids",
+    "own",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A CSV file with AVL ids of your own, for --names.",
 )
 @click.option(
     "--map",
@@ -59,6 +71,7 @@ def command(
     follow: bool,
     names: bool,
     family: str,
+    own: Path | None,
     path: Path | None,
     utc: bool,
     raw: bool,
@@ -71,7 +84,8 @@ def command(
     """
     if path is not None and (follow or path.suffix not in track.WRITERS):
         raise click.UsageError("--map writes FILE.geojson or FILE.gpx, and does not follow.")
-    shown = Shown(dictionary() if names else None, family, None if utc else datetime.now().astimezone(), raw)
+    named = IoNames(dictionary_with(own), lambda _: family) if names else None
+    shown = Shown(named, family, None if utc else datetime.now().astimezone(), raw)
     if path is not None:
         positions: list[track.Position] = []
         complete(_collect(where, imei, since, positions))
@@ -139,13 +153,13 @@ class Shown:
     """How records are printed.
 
     Args:
-        names: the dictionary of AVL ids; without it, IO values are shown by their ids.
+        names: names IO values; without it they are shown by their ids.
         family: of the device.
         local: any time in the local time zone; None for UTC.
         raw: as JSON.
     """
 
-    def __init__(self, names: AvlDictionary | None, family: str, local: datetime | None, raw: bool) -> None:
+    def __init__(self, names: IoNames | None, family: str, local: datetime | None, raw: bool) -> None:
         self._names = names
         self._family = family
         self._zone = local.tzinfo if local else UTC
@@ -161,11 +175,12 @@ class Shown:
                 self._print(record)
 
     def _as_dict(self, entry_id: str, fields: dict[str, str], record: RecordData) -> dict[str, Any]:
-        named = {f"{number} {name}": _plain(value) for number, name, value in self._named(record)}
+        if self._names is not None:
+            record.named = self._names.named(record, self._family)
         head: dict[str, Any] = {
             name: fields[name] for name in ("imei", "codec", "instance_id") if name in fields
         }
-        return {"id": entry_id, **head, **record.to_dict(), **({"named": named} if self._names else {})}
+        return {"id": entry_id, **head, **record.to_dict()}
 
     def _print(self, record: RecordData) -> None:
         """One record on one line, or on two where the IO values do not fit behind the position."""
@@ -188,33 +203,17 @@ class Shown:
         if self._names is None:
             signed = record.signed or {}
             return " ".join(f"{number}={signed.get(number, value)}" for number, value in record.io.items())
-        return ", ".join(f"{name} {_text(value)}" for _, name, value in self._named(record))
-
-    def _named(self, record: RecordData) -> list[tuple[str, str, Value]]:
-        """The IO values with their names; one that the dictionary does not know has its id for a name."""
-        found = []
+        named = self._names.by_id(record, self._family)
+        parts = []
         for number, value in record.io.items():
-            row = self._names.find(int(number), self._family) if self._names else None
-            if row is None:
-                found.append((number, number, Value(None, text=str(value))))
-            elif number in (record.hex or ()):
-                found.append((number, row.name, row.variable(bytes.fromhex(str(value)))))
-            else:
-                signed = (record.signed or {}).get(number)
-                found.append(
-                    (number, row.name, row.value(int(value), None if signed is None else int(signed)))
-                )
-        return found
+            name, meaning = named.get(number, (number, None))
+            parts.append(f"{name} {render.printable(str(value)) if meaning is None else _text(meaning)}")
+        return ", ".join(parts)
 
 
-def _text(value: Value) -> str:
+def _text(value: NamedValue) -> str:
     """A value as a line shows it."""
-    if value.number is None:
-        return render.printable(value.text)
-    return f"{value.number} {value.unit}".strip() + (f" ({value.text})" if value.text else "")
-
-
-def _plain(value: Value) -> dict[str, Any]:
-    """A value as JSON shows it, without what it does not have."""
-    parts = {"value": value.number, "unit": value.unit, "text": value.text}
-    return {name: part for name, part in parts.items() if part not in (None, "")}
+    text = render.printable(value.text) if value.text else ""
+    if value.value is UNSET:
+        return text
+    return " ".join(filter(None, (f"{value.value}", value.unit or "", text and f"({text})")))

@@ -25,6 +25,7 @@ from .parameters import (
     Verbs,
 )
 from .takeover_options import TAKEOVER
+from .telemetry_options import TELEMETRY
 
 PEM = click.Path(dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -193,12 +194,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Session events of one device in a minute; an address may cause 120 times, the gateway 1,200 times "
         "as many. More wait, or are left out. 0: no limit.",
     ),
-    setting(
-        "Telemetry",
-        "--payload",
-        click.Choice(["json", "raw"]),
-        "`json`: one entry per record; `raw`: one entry per frame, with its bytes.",
-    ),
+    *TELEMETRY,
     *TELEMETRY_CAPS,
     *LOG_CAPS,
     setting("Commands", "--retention", Duration(1.0), "How long a finished command and its events are kept."),

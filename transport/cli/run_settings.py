@@ -13,6 +13,7 @@ from fsm.outbound import Limits
 from store.client.url_check import check_url
 from transport.connection.tls import TlsFiles
 from transport.settings import Address, AllowFrom, Settings, as_text
+from transport.teltonika.avl_ids import DEFAULT_FAMILY
 
 MAX_INSTANCE_ID = 64
 _LISTENERS = ("tls_listen", "proxy_listen", "tls_proxy_listen")
@@ -45,6 +46,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
     settings = Settings(limits=limits, **given)
     _check_workers(settings)
     _check_tls(settings)
+    _check_names(settings)
     TlsFiles(settings).load_now()  # to report a bad file before anything is started
     return settings
 
@@ -105,6 +107,11 @@ def _check_tls(settings: Settings) -> None:
         raise click.UsageError("--tls-crl does nothing without --tls-client-ca.")
     if settings.tls_ciphers and settings.tls_min_version == "1.3":
         raise click.UsageError("--tls-ciphers is about TLS 1.2, which --tls-min-version 1.3 rules out.")
+
+
+def _check_names(settings: Settings) -> None:
+    if settings.io_names == "off" and (settings.avl_ids or settings.avl_family != DEFAULT_FAMILY):
+        raise click.UsageError("--avl-family and --avl-ids do nothing without --io-names on.")
 
 
 def default_instance_id(listen: tuple[Address, ...]) -> str:

@@ -12,7 +12,7 @@ import click
 from store.keys import Keys
 
 from .schema_examples import entry_examples
-from .schemas import entry_schemas
+from .schemas import entry_schemas, record_schemas
 
 Document = dict[str, Any]
 
@@ -62,10 +62,10 @@ def _text(document: Document) -> str:
 def json_schema(*channels: str) -> Document:
     """One JSON Schema that every entry of these streams fulfils. Its parts are under ``$defs``."""
     names = [name for channel in channels for name in CHANNELS[channel][1]]
-    shared = {name for _, kinds in CHANNELS.values() for name in kinds} - set(names)
-    schemas = {name: schema for name, schema in _schemas("#/$defs/{name}").items() if name not in shared}
-    if "TelemetryRecord" not in names:
-        del schemas["RecordData"]
+    others = {name for _, kinds in CHANNELS.values() for name in kinds} - set(names)
+    if "TelemetryRecord" in others:
+        others |= set(record_schemas(""))
+    schemas = {name: schema for name, schema in _schemas("#/$defs/{name}").items() if name not in others}
     return {
         "$schema": DIALECT,
         "title": f"Entries of {', '.join(CHANNELS[channel][0] for channel in channels)}",

@@ -42,7 +42,6 @@ COMMAND_CODEC: Schema = {"enum": ["12", "14"]}
 
 def entry_schemas(ref: str) -> dict[str, Schema]:
     """A schema for each kind of entry, by its name. `ref` is the form of a reference: ``#/$defs/{name}``."""
-    _, records = msgspec.json.schema_components([RecordData], ref_template=ref)
     return {
         "Command": _command(),
         "Cancel": _cancel(),
@@ -53,8 +52,13 @@ def entry_schemas(ref: str) -> dict[str, Schema]:
         "TelemetryRecord": _telemetry(ref),
         "UndecodableFrame": _undecodable(),
         "DeviceMessage": _message(),
-        **records,
+        **record_schemas(ref),
     }
+
+
+def record_schemas(ref: str) -> dict[str, Schema]:
+    """The schemas of the JSON in a record, by their names."""
+    return msgspec.json.schema_components([RecordData], ref_template=ref)[1]
 
 
 def _command() -> Schema:

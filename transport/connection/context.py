@@ -19,6 +19,7 @@ from transport.connection.takeovers import Takeovers
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, StorePorts, TelemetryPort
 from transport.settings import Settings
+from transport.teltonika.io_names import IoNames
 from transport.teltonika.stream import StreamSettings
 
 
@@ -35,6 +36,7 @@ class ConnectionContext:
         sessions: who is connected.
         takeovers: which sessions are held back.
         access: the allow-list.
+        io_names: names IO values; None without ``--io-names``.
         backlog: how much is read and not stored.
         backpressure: which connections are read.
         deadlines: one for each connection that waits for something; `Timeouts` handles them.
@@ -57,6 +59,7 @@ class ConnectionContext:
     backlog: Backlog
     backpressure: Backpressure
     now: float
+    io_names: IoNames | None = None
     deadlines: Deadlines[SessionConnection] = field(default_factory=Deadlines)
     read_buffer: memoryview = field(default_factory=_read_buffer)
     frames: int = 0
@@ -71,6 +74,7 @@ def connection_context(
     commands: CommandsPort,
     store: StorePorts,
     allow_list: AllowListPort | None = None,
+    io_names: IoNames | None = None,
 ) -> ConnectionContext:
     """The context of a process that has no connections yet."""
     admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
@@ -96,4 +100,5 @@ def connection_context(
         backlog=store.telemetry.backlog,
         backpressure=Backpressure(store.telemetry.backlog, sessions.all_open),
         now=clock.monotonic(),
+        io_names=io_names,
     )

@@ -12,6 +12,7 @@ from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFr
 from transport.connection.context import ConnectionContext
 from transport.teltonika.command import Message
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.io_names import IoNames
 from transport.teltonika.message_json import CODEC_NAMES, message_bodies
 from transport.teltonika.record_json import record_json
 from transport.teltonika.stream import RawFrame, RecordsFrame
@@ -40,9 +41,14 @@ def _pending(
     return PendingFrame(imei, codec, now_ms, bodies, done, kind, session_id=session_id)
 
 
-def pending_records(frame: RecordsFrame, sender: Sender, now_ms: int, done: Done) -> PendingFrame:
-    """Records, each as JSON."""
-    bodies = [record_json(record) for record in frame.records]
+def pending_records(
+    frame: RecordsFrame, sender: Sender, now_ms: int, done: Done, names: IoNames | None = None
+) -> PendingFrame:
+    """Records, each as JSON; with `names`, IO values have their names, too."""
+    if names is None:
+        bodies = [record_json(record) for record in frame.records]
+    else:
+        bodies = [names.record_json(record, sender.imei) for record in frame.records]
     return _pending(sender, _NAMES[frame.codec], now_ms, bodies, done, RECORD)
 
 

@@ -417,8 +417,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _handle(self, item: Item) -> None:
         if isinstance(item, RecordsFrame):
-            now_ms = self._context.clock.now_ms()
-            self._store(len(item.records), pending_records(item, self, now_ms, self._stored))
+            now_ms, names = self._context.clock.now_ms(), self._context.io_names
+            self._store(len(item.records), pending_records(item, self, now_ms, self._stored, names))
         elif isinstance(item, MessagesFrame):
             self._handle_messages(item)
         elif isinstance(item, RawFrame):

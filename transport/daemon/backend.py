@@ -14,6 +14,7 @@ from store.client.errors import StoreError, is_transient
 from store.diagnosis.rights import check_rights
 from store.fleet.adoption import Adoption
 from store.fleet.allow_list import RedisAllowList
+from store.fleet.device_families import DeviceFamilies
 from store.fleet.heartbeat import Heartbeat
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
@@ -159,6 +160,17 @@ class Backend:
                 when_unavailable=settings.allow_list_when_unavailable == "open",
                 on_error=partial(self.report, "allow_list"),
             )
+        self.families: DeviceFamilies | None = None
+        if settings.io_names == "on":
+            self.clients["families"] = connect(
+                url, purpose=f"{instance_id}:families", key_prefix=settings.key_prefix
+            )
+            self.families = DeviceFamilies(
+                self.clients["families"],
+                self.keys,
+                settings.avl_family,
+                on_error=partial(self.report, "families"),
+            )
         self.janitor = Janitor(
             self.clients["janitor"],
             self.keys,
@@ -191,7 +203,14 @@ class Backend:
             self._boot_id,
             *streams,
             allow_list=self.allow_list is not None,
+            families=self.families is not None,
         )
+
+    def refresh_copies(self) -> None:
+        """Read again what the operator keeps in Redis, in the background."""
+        for copy in (self.allow_list, self.families):
+            if copy is not None:
+                copy.refresh()
 
     def stale_registrations(self, is_here: Callable[[str], bool]) -> StaleRegistrations:
         """The task that removes registrations which earlier processes of this instance id left."""

@@ -1,8 +1,8 @@
-"""Files of the operator that are read again while the gateway runs: TLS files and the allow-list.
+"""Files of the operator that are read again while the gateway runs: TLS files, the allow-list, AVL ids.
 
 One task reads all of them, so no file is read twice at the same time. `reload`, which SIGHUP calls, reads all
-files again. Besides, an allow-list in a file is checked for changes once a second. A part (TLS, or the
-allow-list) is replaced as a whole: if it cannot be used, that is logged, and the former one stays in use.
+files again. Besides, an allow-list in a file is checked for changes once a second. A part (TLS, allow-list,
+AVL ids) is replaced as a whole: if it cannot be used, that is logged, and the former one stays in use.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import structlog
 from fsm.errors import GatewayError
 from store.client.errors import StoreError
 from store.fleet.allow_list import RedisAllowList
+from store.fleet.device_families import DeviceFamilies
 from transport.connection.allow_list import AllowListPort, file_list, why_unreadable
+from transport.connection.file_reader import FileReader, regular
 from transport.daemon.listeners import Listeners
 from transport.settings import Settings
+from transport.teltonika.avl_ids import AvlDictionary, dictionary
+from transport.teltonika.io_names import IoNames
 
 log = structlog.get_logger("telgw")
 
@@ -34,15 +38,25 @@ class Files:
 
     Args:
         list_in_redis: the allow-list, if it is in Redis.
+        families: the families of devices, with ``--io-names``.
 
     Attributes:
+        io_names: names IO values; None without ``--io-names``.
         allow_list: the list, in a file or in Redis; None without one.
     """
 
     def __init__(
-        self, settings: Settings, listeners: Listeners, list_in_redis: RedisAllowList | None
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        list_in_redis: RedisAllowList | None,
+        families: DeviceFamilies | None = None,
     ) -> None:
         self._settings = settings
+        self._own_ids = FileReader("The file of --avl-ids")
+        self.io_names: IoNames | None = None
+        if families is not None:
+            self.io_names = IoNames(self._own_ids.read_now(self._read_ids), families.of)
         self._listeners = listeners
         self._list_in_file = file_list(settings)
         self.allow_list: AllowListPort | None = list_in_redis or self._list_in_file
@@ -72,8 +86,10 @@ class Files:
     async def _reload(self) -> None:
         tls = await self._part("tls", self._tls)
         allow_list = await self._part("allow_list", self._devices)
-        if tls is not None or allow_list is not None:
-            log.info("reloaded", **(tls or {}), **(allow_list or {}))
+        names = await self._part("avl_ids", self._names)
+        found = [facts for facts in (tls, allow_list, names) if facts is not None]
+        if found:
+            log.info("reloaded", **{name: fact for facts in found for name, fact in facts.items()})
 
     async def _part(self, part: str, reload: Callable[[], Awaitable[Facts]]) -> Facts | None:
         """Facts about what was read, for the log; None if it cannot be used."""
@@ -96,3 +112,17 @@ class Files:
             return {}
         devices = await self.allow_list.reload()
         return {"allow_list": self._settings.allow_list, "devices": devices}
+
+    async def _names(self) -> Facts:
+        if self.io_names is None or self._settings.avl_ids is None:
+            return {}
+        self.io_names.use(await self._own_ids.read(self._read_ids))
+        return {"avl_ids": str(self._settings.avl_ids)}
+
+    def _read_ids(self) -> AvlDictionary:
+        """The dictionary of AVL ids; runs in a thread."""
+        path = self._settings.avl_ids
+        if path is None:
+            return dictionary()
+        with open(path, encoding="utf-8-sig", opener=regular) as file:
+            return dictionary(file.read(), path.name)

@@ -27,28 +27,19 @@ from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
 from transport.daemon.outbound import outbound
 from transport.daemon.presence import Presence
-from transport.daemon.recurring import hand_over, reconcile, sweep
+from transport.daemon.recurring import hand_over, reconcile, sweep, until
 from transport.metrics import Metrics
 from transport.settings import Settings
 from transport.tasks import Tasks
 
 log = structlog.get_logger("telgw")
 
-CHECK_INTERVAL = 0.02
 FLUSH_TIMEOUT = 5.0
 LAST_READ_TIMEOUT = 1.5
 """Seconds for the read in flight to end, and again for the last read."""
 EXIT_CRASHED, EXIT_FENCED = 1, 3
 
 OnReady = Callable[[list[tuple[str, int]]], None]
-
-
-async def _until(condition: Callable[[], bool], within: float) -> None:
-    """Wait until `condition` holds, `within` seconds at most."""
-    for _ in range(round(within / CHECK_INTERVAL)):
-        if condition():
-            return
-        await asyncio.sleep(CHECK_INTERVAL)
 
 
 class Gateway:
@@ -78,9 +69,10 @@ class Gateway:
         )
         backend, ledger = self.backend, self.backend.ledger
         self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
-        self.files = Files(settings, self._listeners, self.backend.allow_list)
+        self.files = Files(settings, self._listeners, backend.allow_list, backend.families)
         self.connections = connection_context(
-            settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend, self.files.allow_list
+            *(settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend),
+            *(self.files.allow_list, self.files.io_names),
         )
         self.sessions = self.connections.sessions
         self.timeouts = Timeouts(self.connections)
@@ -132,8 +124,7 @@ class Gateway:
         if not self._owns.is_set():
             self._owns.set()
             self._claim.taken()
-        if self.backend.allow_list is not None:
-            self.backend.allow_list.refresh()
+        self.backend.refresh_copies()
 
     async def _still_owns(self) -> bool:
         """Whether this process still owns the instance id. After a missed heartbeat, ask Redis."""
@@ -203,6 +194,8 @@ class Gateway:
         if backend.allow_list is not None:
             start("allow-list", backend.allow_list.answer)
             start("allow-list copy", backend.allow_list.keep_copy)
+        if backend.families is not None:
+            start("device families", backend.families.keep_copy)
         start("files", self.files.run)
         start("expected devices", partial(read_expected, owns, self.dispatcher, known, backend, self.clock))
         start("reader", self._read)
@@ -263,7 +256,7 @@ class Gateway:
         self.dispatcher.stop()
 
     async def _drain_commands(self) -> None:
-        await _until(lambda: not self.dispatcher.draining, self.settings.shutdown_timeout)
+        await until(lambda: not self.dispatcher.draining, self.settings.shutdown_timeout)
         self.dispatcher.give_up()
 
     async def _flush(self) -> None:
@@ -282,7 +275,7 @@ class Gateway:
 
     async def _close_sockets(self, reason: str) -> None:
         self.sessions.close_all(reason)
-        await _until(lambda: not self.sessions.connected, 1.0)
+        await until(lambda: not self.sessions.connected, 1.0)
         self.sessions.abort_all()
         await asyncio.sleep(0)
 

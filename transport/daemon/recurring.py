@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from store.client.errors import StoreError
 from store.fleet.registry import Registrar
@@ -16,9 +17,19 @@ from transport.ports import RegistryPort
 SWEEP_EVERY = 0.1
 STALL = 0.5
 """Seconds by which a sweep has to be late before sockets are read ahead of deadlines."""
+CHECK_INTERVAL = 0.02
+"""Seconds between two checks of a condition."""
 RECONCILE = 200
 """Sessions that are registered again in one batch: it bounds memory and the time of one step."""
 RELOCATE_EVERY = 1.0
+
+
+async def until(condition: Callable[[], bool], within: float) -> None:
+    """Wait until `condition` holds, `within` seconds at most."""
+    for _ in range(round(within / CHECK_INTERVAL)):
+        if condition():
+            return
+        await asyncio.sleep(CHECK_INTERVAL)
 
 
 async def sweep(connections: ConnectionContext, timeouts: Timeouts, dispatcher: Dispatcher) -> None:

@@ -12,6 +12,8 @@ error code beside a measurement) keeps its name beside the number.
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -33,6 +35,31 @@ _MASK = "bitmask:"
 _REQUIRED = ("id", "family", "name")
 _WIDTHS = {"": 0, "1": 1, "2": 2, "4": 4, "8": 8, "var": VARIABLE}
 _TYPES = ("", "unsigned", "signed", "hex", "ascii")
+
+
+_FAMILIES = tuple(
+    (re.compile(pattern), family)
+    for pattern, family in (
+        (r"FM[BCM]6[45]\d", "FMx6"),
+        (r"FM6[34]\w*", "FM64"),
+        (r"FM(36|34|32|22|11)\w*", r"FM\1"),
+        (r"(FMB|FMC|FMM|FMU|FMT|FMP|MTB|MSP)\w*|FM3001", "FMB"),
+        (r"(FTC|FTM)\w*", "FTC"),
+        (r"(TAT|TMT|TST|TFT|GH5200|GH3000)\w*", r"\1"),
+    )
+)
+"""Names of models, and the family of each. The first that matches counts."""
+
+
+def families_of(model: str) -> tuple[str, ...]:
+    """What to look an id up by for a device: the model, and its family if that is known.
+
+    A family of the dictionary stands for itself.
+    """
+    for pattern, family in _FAMILIES:
+        if match := pattern.fullmatch(model):
+            return model, match.expand(family)
+    return (model,)
 
 
 class DictionaryFault(GatewayFault):
@@ -73,6 +100,7 @@ class AvlId:
         names: names of single numbers, before the multiplier; of a mask, names of its bits.
         is_mask: each bit of the number has a meaning of its own.
         checked: how many separate lists agree on the row; 0 for a row of the user's own.
+        ratio: the multiplier as numerator and denominator.
     """
 
     id: int
@@ -86,6 +114,10 @@ class AvlId:
     is_mask: bool = False
     group: str = ""
     checked: int = 0
+    ratio: tuple[int, int] = field(init=False, default=(1, 1))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", self.multiplier.as_integer_ratio())
 
     def value(self, raw: int, signed: int | None = None) -> Value:
         """The meaning of a number.
@@ -96,13 +128,12 @@ class AvlId:
         """
         number = signed if signed is not None and self.kind == "signed" else raw
         text = self._name(number)
-        if text and not self.is_mask and (self.unit or self.multiplier != 1):
+        if text and not self.is_mask and (self.unit or self.ratio != (1, 1)):
             return Value(None, text=text)
-        if self.multiplier == 1:
-            return Value(number, self.unit, text)
-        scaled = number * self.multiplier
-        exact = int(scaled) if scaled == scaled.to_integral_value() else float(scaled)
-        return Value(exact, self.unit, text)
+        times, divisor = self.ratio
+        whole, rest = divmod(number * times, divisor)
+        # The quotient of two integers is the number nearest to the exact one; `Decimal` costs ten times more.
+        return Value(number * times / divisor if rest else whole, self.unit, text)
 
     def _name(self, number: int) -> str:
         if self.is_mask:
@@ -137,6 +168,12 @@ class AvlDictionary:
         """The row of an id for the first of `families` that has one, else the row for all families."""
         found = (self._rows.get((number, family)) for family in (*families, ""))
         return next(filter(None, found), None)
+
+    def shared_names(self, *families: str) -> frozenset[str]:
+        """Names that more than one id has on such a device; an id must be named with its number there."""
+        rows = (self.find(number, *families) for number in {number for number, _ in self._rows})
+        counts = Counter(row.name for row in rows if row)
+        return frozenset(name for name, count in counts.items() if count > 1)
 
     def rows_of(self, number: int) -> list[AvlId]:
         """All rows of an id, each once."""
