@@ -75,6 +75,7 @@ class CommandRequest:
         response_timeout: seconds, from the write.
         expect_response: False if the TCP acknowledgement of the device is the success.
         instance_id: the instance whose stream holds the entry; ``outbound_id`` is the id of the entry there.
+        confirmed: the producer has sent ``confirm=1``, which a policy may require.
         hops: how often the command was handed over between instances, by the ledger.
         echo: fields of the producer that are repeated in every event, as (name, value) pairs.
     """
@@ -91,6 +92,7 @@ class CommandRequest:
     outbound_id: str
     hops: int = 0
     echo: tuple[tuple[str, str], ...] = ()
+    confirmed: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -23,7 +23,7 @@ VALUE_KEPT = 256
 NAMED = frozenset(
     (
         *("command_id", "imei", "codec", "type", "expires_at", "response_timeout", "expect_response"),
-        *("offline", *ECHOED),
+        *("confirm", "offline", *ECHOED),
     )
 )
 """Fields of an entry that a dead letter keeps with their values."""
@@ -40,6 +40,7 @@ def entry_fields(request: CommandRequest) -> Pairs:
         ("expires_at", str(request.expires_at)),
         ("response_timeout", f"{request.response_timeout:.6f}".rstrip("0").rstrip(".")),
         ("expect_response", "1" if request.expect_response else "0"),
+        *((("confirm", "1"),) if request.confirmed else ()),
         *request.echo,
     )
 

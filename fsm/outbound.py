@@ -184,6 +184,7 @@ def _command(
         expect_response=fields.choice("expect_response", (*TRUE, *FALSE), "1") in TRUE,
         instance_id=instance_id,
         outbound_id=outbound_id,
+        confirmed=fields.choice("confirm", (*TRUE, *FALSE), "0") in TRUE,
         echo=_echo(raw),
     )
 

@@ -65,6 +65,7 @@ class Settings:
     reconnect_grace: float = 60.0
     queue_limit: int = 32
     allow_verbs: tuple[str, ...] = ()
+    policy: Path | None = None
     handshake_timeout: float = 10.0
     idle_timeout: float = 25 * 3600.0
     max_frame: int = 4096

@@ -14,7 +14,8 @@ class CommandOptions(TypedDict, total=False):
 
     ``command_id`` is a new UUID by default. ``codec`` is ``12`` or ``14``. ``response_timeout`` and
     ``expires_in`` are in seconds, from the write and from now. With ``expect_response=False`` no answer is
-    awaited. The other fields are repeated in every event.
+    awaited. ``confirm`` is what a policy of the gateway may require. The other fields are repeated in every
+    event.
     """
 
     command_id: str | None
@@ -22,6 +23,7 @@ class CommandOptions(TypedDict, total=False):
     response_timeout: float | None
     expires_in: float | None
     expect_response: bool
+    confirm: bool
     requested_by: str | None
     correlation_id: str | None
     traceparent: str | None
@@ -54,6 +56,7 @@ def _options(
     response_timeout: float | None = None,
     expires_in: float | None = None,
     expect_response: bool = True,
+    confirm: bool = False,
     **texts: str | None,
 ) -> dict[str, str]:
     """The options as fields."""
@@ -62,6 +65,7 @@ def _options(
         "response_timeout": None if response_timeout is None else f"{response_timeout:.3f}",
         "expires_at": None if expires_in is None else rfc3339(now_ms + round(expires_in * 1000)),
         "expect_response": None if expect_response else "0",
+        "confirm": "1" if confirm else None,
         **texts,
     }
     return {name: value for name, value in fields.items() if value is not None}

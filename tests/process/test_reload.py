@@ -343,3 +343,29 @@ def test_rows_that_cannot_be_understood_prevent_a_start(redis_url: str, tmp_path
     ) as gateway:
         assert gateway.exit_status() == 2
         assert "own.csv, line 1: the column name is missing" in str(gateway.lines)
+
+
+def test_a_policy_is_read_again_and_a_wrong_one_is_not_used(
+    start: Callable[..., Gateway], plug_in: Callable[..., Device], bus: Bus, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nname = "one"\nallow = ["c-1"]\n')
+    gateway = start(policy=path)
+    device = plug_in(gateway).ready()
+    bus.ask("c-1")
+    assert device.obey() == "c-1"
+    bus.ask("c-2")
+    assert bus.ended("c-2") == ["failed not_allowed not_sent"]
+    assert bus.events("c-2")[0]["detail"] == "rule default"
+    path.write_text('default = "deny"\n[[rule]]\nname = "two"\nallow = ["c-?"]\nconfirm = true\n')
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.said("reloaded", rules=1, policy=str(path))
+    bus.ask("c-3")
+    assert bus.ended("c-3") == ["failed not_allowed not_sent"]
+    bus.ask("c-4", confirm="1")
+    assert device.obey() == "c-4"
+    path.write_text("[[rule]]\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    assert "rule 1" in gateway.said("reload_failed", part="policy")["error"]
+    bus.ask("c-5", confirm="1")
+    assert device.obey() == "c-5"

@@ -13,6 +13,7 @@ from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 
+from fsm.command_policy import read_policy
 from fsm.events import CommandEvent, Origin
 from fsm.moves import Entry
 from fsm.outbound import Limits
@@ -21,6 +22,7 @@ from fsm.replay import audit_command, replay_command
 from tests.transport.fake_ledger import BOOT, US, FakeLedger, now_ms
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
+from transport.commands.policy_gate import PolicyGate
 from transport.daemon.recurring import find_holders
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -119,11 +121,18 @@ class CommandRig:
 
     def __init__(self, frozen: FrozenDateTimeFactory, ledger: FakeLedger | None = None, **given: Any) -> None:
         limits = Limits(**{name: given.pop(name) for name in Limits.__slots__ if name in given})
+        rules, families = given.pop("rules", None), given.pop("families", ())
         self.settings = Settings(instance_id=US, limits=limits, **given)
         self.ledger = ledger or FakeLedger()
         self.metrics = Metrics()
         self.clock = Clock()
-        self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics)
+        self.policy = PolicyGate(
+            self.settings.allow_verbs,
+            None if rules is None else read_policy(rules, "policy.toml"),
+            lambda _: families,
+            self.clock.monotonic,
+        )
+        self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics, self.policy)
         self.registry = AskedRegistry(self.ledger)
         self.links: list[FakeLink] = []
         self._frozen = frozen

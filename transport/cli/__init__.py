@@ -36,6 +36,7 @@ VERBS = {
     "history": "Show the events of a command and its path through the states.",
     "records": "Show the records of a device, or its track on a map.",
     "avl": "Look up an AVL id, by its number or a part of its name.",
+    "policy": "Say what a policy decides about a command.",
     "check": "Check Redis, the gateways on it and this host.",
     "diagrams": "Draw the state machines as Mermaid text and SVG.",
     "schema": "Print the JSON Schema or the AsyncAPI document of the streams.",

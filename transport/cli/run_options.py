@@ -166,6 +166,14 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "`off`: any word.",
         default="off",
     ),
+    setting(
+        "Security",
+        "--policy",
+        PEM,
+        "Rules on commands, TOML; other commands end as not_allowed. See `telgw policy check`.",
+        default=None,
+        show_default="none",
+    ),
     with_redis,
     setting(
         "Redis",

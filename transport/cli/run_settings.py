@@ -110,7 +110,11 @@ def _check_tls(settings: Settings) -> None:
 
 
 def _check_names(settings: Settings) -> None:
-    if settings.io_names == "off" and (settings.avl_ids or settings.avl_family != DEFAULT_FAMILY):
+    if settings.policy and settings.allow_verbs:
+        raise click.UsageError("--allow-verbs and --policy exclude each other: a policy says more.")
+    if settings.io_names == "on":
+        return
+    if settings.avl_ids or (settings.avl_family != DEFAULT_FAMILY and not settings.policy):
         raise click.UsageError("--avl-family and --avl-ids do nothing without --io-names on.")
 
 

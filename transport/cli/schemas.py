@@ -73,6 +73,7 @@ def _command() -> Schema:
         "expires_at": TEXT | {"description": "RFC 3339, or epoch ms; at most 24 h ahead."},
         "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
         "expect_response": {"enum": [*FALSE, *TRUE], "default": "1"},
+        "confirm": {"enum": [*FALSE, *TRUE], "default": "0"},
         **_echo(),
     }
     return _object("A command for a device.", properties, ("command_id", "imei", "payload"))

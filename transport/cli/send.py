@@ -49,6 +49,7 @@ SLACK = 60.0
 @click.option(
     "--no-answer", is_flag=True, help="Await no answer: delivered once the device's TCP has acknowledged it."
 )
+@click.option("--confirm", is_flag=True, help="Send it although a policy asks for a confirmation.")
 @click.option("--command-id", help="Its id; one id is never sent twice.  [default: a new UUID]")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it to its end.")
 @click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
@@ -145,6 +146,7 @@ def _given(
     timeout: float | None = None,
     expires_in: float | None = None,
     no_answer: bool = False,
+    confirm: bool = False,
     command_id: str | None = None,
 ) -> dict[str, Any]:
     """The options as those of `Gateways.send`."""
@@ -156,6 +158,7 @@ def _given(
         "response_timeout": timeout,
         "expires_in": expires_in,
         "expect_response": not no_answer,
+        "confirm": confirm,
         "command_id": command_id,
     }
 

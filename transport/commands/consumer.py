@@ -9,6 +9,7 @@ Nothing here waits. An entry stays pending in Redis until the move that ends its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -17,15 +18,9 @@ from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
-from fsm.outbound import CancelRequest, SupersededHint, parse_entry, verb_allowed
+from fsm.outbound import CancelRequest, SupersededHint, parse_entry
 from fsm.policies import LEAVE, REMOVE, Fire, Policy
-from fsm.reasons import (
-    DEVICE_NOT_CONNECTED,
-    EXPIRED,
-    INVALID_COMMAND,
-    NOT_ALLOWED,
-    QUEUE_FULL,
-)
+from fsm.reasons import DEVICE_NOT_CONNECTED, EXPIRED, INVALID_COMMAND, NOT_ALLOWED, QUEUE_FULL
 from fsm.redelivery import command_of, has_ended, policy_at
 from fsm.serial import codec_for
 from transport.clock import Clock
@@ -35,6 +30,7 @@ from transport.commands.duplicates import DuplicateEntries
 from transport.commands.effects import Effects
 from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
+from transport.commands.policy_gate import PolicyGate
 from transport.commands.superseded import look_again
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -91,6 +87,7 @@ class CommandConsumer:
         effects: Effects,
         duplicates: DuplicateEntries,
         cancellation: Cancellation,
+        policy: PolicyGate,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -101,6 +98,7 @@ class CommandConsumer:
         self._effects = effects
         self._duplicates = duplicates
         self._cancellation = cancellation
+        self._policy = policy
         self._paused = False
 
     @property
@@ -189,14 +187,17 @@ class CommandConsumer:
 
     def _first_event(self, in_flight: InFlightCommand) -> CommandEvent:
         command, request, imei = in_flight.command, in_flight.request, in_flight.request.imei
-        if not verb_allowed(request.payload, self._settings.allow_verbs):
-            return decide(command, "refuse", reason=NOT_ALLOWED, request=request)
+        refuse = partial(decide, command, "refuse", request=request)
+        if (refusal := self._policy.refusal(request)) is not None:
+            return refuse(reason=NOT_ALLOWED, detail=refusal)
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
         if not self._queues.awaits(imei):
-            return decide(command, "refuse", reason=DEVICE_NOT_CONNECTED, request=request)
+            return refuse(reason=DEVICE_NOT_CONNECTED)
         if self._queues.waiting(imei) >= self._settings.queue_limit:
-            return decide(command, "refuse", reason=QUEUE_FULL, request=request)
+            return refuse(reason=QUEUE_FULL)
+        if (excess := self._policy.excess(request)) is not None:
+            return refuse(reason=NOT_ALLOWED, detail=excess)
         link = self._queues.link_of(imei)
         codec = codec_for(request.codec, link is not None and link.speaks)
         return decide(command, "accept", request=request, codec=codec)

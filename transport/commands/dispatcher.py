@@ -42,6 +42,7 @@ from transport.commands.in_flight import InFlightCommands
 from transport.commands.in_flight_command import InFlightCommand
 from transport.commands.lookups import Lookups
 from transport.commands.notes import Notes
+from transport.commands.policy_gate import PolicyGate
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
@@ -61,7 +62,13 @@ class Dispatcher:
     """
 
     def __init__(
-        self, settings: Settings, boot_id: str, clock: Clock, ledger: LedgerPort, metrics: Metrics
+        self,
+        settings: Settings,
+        boot_id: str,
+        clock: Clock,
+        ledger: LedgerPort,
+        metrics: Metrics,
+        policy: PolicyGate | None = None,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -76,7 +83,9 @@ class Dispatcher:
         self._cancellation = Cancellation(commands, self._notes, effects)
         self._lookups = Lookups(ledger, self._looked_up, self._not_looked_up)
         self._consumer = CommandConsumer(
-            settings, clock, metrics, commands, self._queues, effects, self._duplicates, self._cancellation
+            *(settings, clock, metrics, commands, self._queues, effects),
+            *(self._duplicates, self._cancellation),
+            policy or PolicyGate(settings.allow_verbs),
         )
         self._handover = Handover(commands, self._queues, self._notes, effects, settings.instance_id)
         self._endings = Endings(commands, self._queues, effects, settings.drain_timeout)

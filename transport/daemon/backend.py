@@ -161,7 +161,7 @@ class Backend:
                 on_error=partial(self.report, "allow_list"),
             )
         self.families: DeviceFamilies | None = None
-        if settings.io_names == "on":
+        if settings.io_names == "on" or settings.policy is not None:
             self.clients["families"] = connect(
                 url, purpose=f"{instance_id}:families", key_prefix=settings.key_prefix
             )

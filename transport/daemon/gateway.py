@@ -68,8 +68,10 @@ class Gateway:
             on_progress=lambda: self.connections.backpressure.progress(),
         )
         backend, ledger = self.backend, self.backend.ledger
-        self.dispatcher = Dispatcher(settings, self.boot_id, self.clock, ledger, self.metrics)
         self.files = Files(settings, self._listeners, backend.allow_list, backend.families)
+        self.dispatcher = Dispatcher(
+            settings, self.boot_id, self.clock, ledger, self.metrics, self.files.policy
+        )
         self.connections = connection_context(
             *(settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend),
             *(self.files.allow_list, self.files.io_names),
