@@ -82,12 +82,13 @@ async def test_each_heartbeat_registers_devices_without_a_count(
 
     calls.record_async(gateway.reader, "pending", answer)
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
-    gateway.sessions.by_imei["1"] = cast(Any, SimpleNamespace(imei="1", session_id="s-1", speaks=False))
+    device = SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)
+    gateway.sessions.by_imei["1"] = cast(Any, device)
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_renewed(1_767_225_600_000)
         async with asyncio.timeout(TIME_LIMIT):
-            assert await asked.get() == [("1", "s-1")]
+            assert await asked.get() == [("1", "s-1", "peer")]
     assert (gateway.pending, gateway._heartbeat_renewed.is_set()) == (told, False)
 
 
