@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import FrameType
 from typing import Any, TypeAlias
 
 import pytest
 
-from transport.teltonika import layout, layout_cache
+from transport.teltonika import avl, layout, layout_cache
 from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8E
 from transport.teltonika.layout_cache import LayoutCache
+from transport.teltonika.record_json import record_data, record_json
 
 Io: TypeAlias = dict[int, tuple[int, int] | bytes]
 
@@ -20,10 +22,77 @@ def one_record(io: Io) -> bytes:
     return encode_avl(CODEC_8E, [Record.of(timestamp=0, io=io)])[8:-4]
 
 
+def known(cache: LayoutCache, body: bytes) -> layout.Layout:
+    """The layout of a record whose shape was seen often."""
+    while (found := cache.find(body, 2, len(body) - 1)) is None:
+        cache.read(body, 2, len(body) - 1)
+    return found
+
+
 def test_records_of_the_same_shape_share_one_layout() -> None:
+    for value in range(layout_cache.SIGHTINGS):
+        decode_avl(one_record({9: (2, value)}))
     first, second = (decode_avl(one_record({9: (2, value)}))[0] for value in (1, 2))
     assert first.layout is second.layout
     assert first != second
+
+
+def test_a_layout_is_drawn_only_for_a_shape_that_is_repeated() -> None:
+    cache = LayoutCache(CODEC_8E)
+    for key in range(1, 1000):
+        body = one_record({key: (1, 0)})
+        for _ in range(layout_cache.SIGHTINGS - 1):
+            cache.read(body, 2, len(body) - 1)
+    assert (len(cache), cache.id_count) == (0, 0)
+    assert known(cache, body).ids == (999,)
+    assert (len(cache), cache.id_count) == (1, 1)
+
+
+def test_shapes_that_are_not_repeated_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout_cache, "LAYOUT_LIMIT", 10)
+    cache = LayoutCache(CODEC_8E)
+    for key in range(1, 100):
+        body = one_record({key: (1, 0)})
+        cache.read(body, 2, len(body) - 1)
+        assert len(cache._sighted) <= 10
+
+
+PLAIN, SIGNED = {1: (1, 1), 300: (2, 2), 4: (4, 3), 5: (8, 4)}, {1: (1, 255), 2: (2, 40000), 9: (8, 2**63)}
+
+
+@pytest.mark.parametrize("io", [{}, PLAIN, SIGNED, PLAIN | {7: b"ab"}, SIGNED | {8: b"", 10: b"x"}])
+@pytest.mark.parametrize("timestamp", [0, 2**53])
+def test_a_record_is_the_same_with_and_without_a_layout(io: Io, timestamp: int) -> None:
+    frame = encode_avl(CODEC_8E, [Record.of(timestamp=timestamp, io=io)])
+    avl._caches[CODEC_8E] = LayoutCache(CODEC_8E)
+    first = decode_avl(frame[8:-4])[0]
+    assert record_data(first).to_json() == record_data(later(frame)).to_json()
+    assert json.loads(record_json(first)) == json.loads(record_json(later(frame)))
+    assert first == later(frame)
+    assert (first.io, first.io_width) == (later(frame).io, later(frame).io_width)
+    assert encode_avl(CODEC_8E, [first]) == frame
+
+
+@pytest.mark.parametrize(("last", "signed"), [(0xFF, {"7": -1}), (1, {})])
+def test_of_an_id_that_occurs_twice_the_last_value_counts(last: int, signed: dict[str, int]) -> None:
+    """Once as an ordinary value, and once more with a variable length, which counts most."""
+    twice = one_record({7: (1, 0xFE), 8: (1, last), 9: b"x"}).replace(b"\x00\x08", b"\x00\x07", 1)
+    for _ in range(layout_cache.SIGHTINGS + 1):
+        data = json.loads(record_json(decode_avl(twice)[0]))
+        assert (data["io"], data.get("signed", {})) == ({"7": last, "9": "78"}, signed)
+    thrice = twice.replace(b"\x00\x09\x00\x01x", b"\x00\x07\x00\x01x")
+    for _ in range(layout_cache.SIGHTINGS + 1):
+        data = json.loads(record_json(decode_avl(thrice)[0]))
+        assert (data["io"], data.get("signed"), data["hex"]) == ({"7": "78"}, None, ["7"])
+
+
+def later(frame: bytes) -> Record:
+    """The record of a frame, read when its layout is drawn."""
+    for _ in range(layout_cache.SIGHTINGS):
+        decode_avl(frame[8:-4])
+    [record] = decode_avl(frame[8:-4])
+    assert record.layout.names or not record.layout.ids
+    return record
 
 
 def test_layouts_with_a_common_beginning_are_distinguished() -> None:
@@ -31,7 +100,7 @@ def test_layouts_with_a_common_beginning_are_distinguished() -> None:
     bodies = [one_record({1: (1, 0), key: (1, 0)}) for key in range(2, 2 + 2 * layout_cache.CANDIDATES)]
     for _ in range(2):
         for key, body in enumerate(bodies, start=2):
-            assert cache.find(body, 2, len(body) - 1).ids == (1, key)
+            assert known(cache, body).ids == (1, key)
     assert len(cache) == len(bodies)
 
 
@@ -43,7 +112,7 @@ def test_a_hostile_device_cannot_fill_the_memory_with_layouts(monkeypatch: pytes
         shapes: list[Io] = [{key: (1, 0)}, {key: (2, 0), key + 1: (2, 0), key + 2: (8, 0)}]
         for io in shapes:
             body = one_record(io)
-            assert cache.find(body, 2, len(body) - 1).ids == tuple(io)
+            assert known(cache, body).ids == tuple(io)
             assert len(cache) <= 50
             assert cache.id_count <= 70
 
@@ -53,7 +122,7 @@ def test_only_values_marked_by_their_bits_are_examined() -> None:
     for _ in range(2):
         for low, high, names in [(127, 2**53 - 1, []), (128, 2**53 - 1, ["1"]), (255, 2**53, ["1", "11"])]:
             body = one_record({1: (1, low), 11: (8, high)})
-            found = cache.find(body, 2, len(body) - 1)
+            found = known(cache, body)
             assert [element.name for element in found.to_check] == names
             assert found.plain is not bool(names)
 
@@ -66,15 +135,15 @@ def test_a_hostile_device_cannot_fill_the_memory_with_signs(monkeypatch: pytest.
     for pattern in range(1, 256):
         signs = [bool(pattern >> bit & 1) for bit in range(8)]
         body = one_record({1000 + bit: (2, 32768 * sign) for bit, sign in enumerate(signs)})
-        found.append(cache.find(body, 2, len(body) - 1))
+        found.append(known(cache, body))
         to_check = {element.name for element in found[-1].to_check}
         assert to_check >= {str(1000 + bit) for bit, sign in enumerate(signs) if sign}
         assert cache.id_count <= 100
     assert len({id(each) for each in found}) == 5 + 1
 
 
-def calls_to_find(ids: int) -> int:
-    """How many functions of Python are called to read a record of so many values, of a shape never seen."""
+def calls_to_read(ids: int) -> int:
+    """How many functions of Python are called to read a record, and to draw its layout."""
     cache = LayoutCache(CODEC_8E)
     body = one_record(dict.fromkeys(range(1, ids + 1), (1, 0)))
     calls = 0
@@ -86,14 +155,14 @@ def calls_to_find(ids: int) -> int:
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        cache.find(body, 2, len(body) - 1)
+        known(cache, body)
     finally:
         sys.setprofile(before)
     return calls
 
 
 def test_a_shape_that_is_new_costs_no_call_for_each_of_its_ids() -> None:
-    assert calls_to_find(1200) == calls_to_find(12)
+    assert calls_to_read(1023) == calls_to_read(15)
 
 
 def test_an_id_that_does_not_fit_the_codec_has_no_layout() -> None:

@@ -13,6 +13,7 @@ from fsm.record_data import SAFE_INTEGER
 from transport.teltonika import record_encoder
 from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.layout_cache import SIGHTINGS
 from transport.teltonika.record_encoder import FREQUENT
 from transport.teltonika.record_json import record_json
 
@@ -136,7 +137,8 @@ def test_values_are_examined_only_if_bits_require_it() -> None:
 
 def test_an_encoder_is_made_of_frequent_shapes_only() -> None:
     record = Record.of(timestamp=1, io={9001: (1, 1)})
-    [read] = decode_avl(encode_avl(CODEC_8E, [record])[8:-4])
+    for _ in range(SIGHTINGS + 1):
+        [read] = decode_avl(encode_avl(CODEC_8E, [record])[8:-4])
     for _ in range(FREQUENT - 1):
         record_json(read)
     assert read.layout.encoding.encode is None

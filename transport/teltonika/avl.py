@@ -180,8 +180,11 @@ def _records(cache: LayoutCache, body: bytes, count: int, end: int) -> list[Reco
     at = 2
     for _ in range(count):
         layout = cache.find(body, at, end)
-        values = layout.struct.unpack_from(body, at)
-        at += layout.size
+        if layout is None:
+            layout, values, at = cache.read(body, at, end)
+        else:
+            values = layout.struct.unpack_from(body, at)
+            at += layout.size
         if layout.variable:
             variable, at = _read_variable(body, at, end, layout.variable)
             records.append(Record(layout, values, variable))

@@ -90,9 +90,6 @@ class Encoding:
         self.encode: Callable[[Any], bytes] | None = None
 
 
-_PAIRS = {(size, width): Struct(f">{WIDTHS[size]}{width}x") for size in (1, 2) for width in WIDTHS}
-
-
 @dataclass(slots=True, frozen=True)
 class Layout:
     """One shape. Two layouts are equal if their records have the same fields, in whatever codec.
@@ -115,7 +112,7 @@ class Layout:
     first: int = field(compare=False, repr=False)
     """Index of the first IO value among the unpacked values."""
     names: tuple[str, ...] = field(compare=False, repr=False)
-    """The ids as decimal text."""
+    """The ids as decimal text; none if the layout is of one record only."""
     to_check: tuple[Element, ...] = field(compare=False, repr=False)
     """The values that may not be plain. For an id that occurs twice, the last one."""
     plain_mask: int = field(compare=False, repr=False)
@@ -213,29 +210,6 @@ def elements_of(layout: Layout) -> tuple[Element, ...]:
     limits, moduli = map(LIMITS.__getitem__, widths), map(MODULI.__getitem__, widths)
     elements = map(Element._make, zip(names, count(layout.first), limits, moduli, strict=False))
     return tuple(dict(zip(names, elements, strict=True)).values())
-
-
-def read_ids(codec: int, body: bytes, at: int, end: int) -> Ids:
-    """Return the ids, widths and counts of the record at ``at``, which determine its layout.
-
-    Raises ``Undecodable`` if the record reaches beyond ``end`` or its IO total is not the sum of its groups.
-    """
-    shape = SHAPES[codec]
-    total, at = read_number(body, at + shape.total_at, shape.count_size, end)
-    ids: list[int] = []
-    widths: list[int] = []
-    for width in WIDTHS:
-        pairs, at = read_number(body, at, shape.count_size, end)
-        if pairs:
-            stop = at + pairs * (shape.id_size + width)
-            check_room(stop, end)
-            ids += [number for (number,) in _PAIRS[shape.id_size, width].iter_unpack(body[at:stop])]
-            widths += [width] * pairs
-            at = stop
-    variable = read_number(body, at, shape.count_size, end)[0] if shape.variable else 0
-    if len(ids) + variable != total:
-        raise Undecodable("io_total", f"A record declares {total} IO values but has {len(ids) + variable}.")
-    return tuple(ids), tuple(widths), variable
 
 
 def read_number(body: bytes, at: int, size: int, end: int) -> tuple[int, int]:

@@ -1,7 +1,10 @@
 """A cache of the layouts of recent records; a few bytes of a record are the key.
 
-A hostile device can send a new shape with every record. Therefore the cache is bounded and is emptied when it
-is full, and the analysis of a shape needs no Python loop over its ids.
+A hostile device can send a new shape with every record, and to draw a layout is several times the work of
+reading one record without it (`undrawn`). So a layout is drawn when its shape has been seen `SIGHTINGS`
+times: by then the reading has cost more than the drawing does. Whatever shapes come, the work is less than
+twice that without layouts, and a shape that is repeated costs little soon. All that is remembered is
+bounded, and is emptied when it is full.
 """
 
 from __future__ import annotations
@@ -9,8 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from .layout import SHAPES, Element, Ids, Layout, draw_plain, elements_of, read_ids
+from .layout import SHAPES, Element, Ids, Layout, draw_plain, elements_of
+from .undrawn import Read, read_undrawn
 
+SIGHTINGS = 8
+"""Records of a shape that are read before its layout is drawn."""
 LAYOUT_LIMIT = 4096
 """Shapes per codec at most."""
 ID_LIMIT = 65536
@@ -35,7 +41,7 @@ class LayoutCache:
     1-byte value). All of these are constant in a layout. The full comparison follows.
     """
 
-    __slots__ = ("_codec", "_drawn", "_from", "_guesses", "_ids", "_to")
+    __slots__ = ("_codec", "_drawn", "_from", "_guesses", "_ids", "_sighted", "_to")
 
     def __init__(self, codec: int) -> None:
         shape = SHAPES[codec]
@@ -44,6 +50,7 @@ class LayoutCache:
         self._to = shape.total_at + 2 * shape.count_size + shape.id_size
         self._guesses: dict[bytes, list[Drawn]] = {}
         self._drawn: dict[Ids, Drawn] = {}
+        self._sighted: dict[int, int] = {}  # the hash of a shape that is not drawn -> how often it was seen
         self._ids = 0
 
     def __len__(self) -> int:
@@ -54,10 +61,10 @@ class LayoutCache:
         """IO ids in all layouts of the cache."""
         return self._ids
 
-    def find(self, body: bytes, at: int, end: int) -> Layout:
+    def find(self, body: bytes, at: int, end: int) -> Layout | None:
         """Return the layout of the record at ``at``, which ends before ``end`` without its variable part.
 
-        Raises ``Undecodable`` if counts and ids are not those of a record.
+        If there is none, the caller has to ``read`` the record.
         """
         for drawn in self._guesses.get(body[at + self._from : at + self._to], ()):
             plain, variants = drawn
@@ -69,11 +76,32 @@ class LayoutCache:
                     return plain
                 if not odd & plain.mask:
                     return variants.get(odd) or self._vary(drawn, odd, body, at)
-        drawn = self._draw(read_ids(self._codec, body, at, end))
-        alike = self._guesses.setdefault(body[at + self._from : at + self._to], [])
-        alike.insert(0, drawn)
-        del alike[CANDIDATES:]
-        return self.find(body, at, end)
+        return None
+
+    def read(self, body: bytes, at: int, end: int) -> Read:
+        """Read a record that ``find`` has no layout for, and count its shape.
+
+        Raises ``Undecodable`` if counts and ids are not those of a record.
+        """
+        found = read_undrawn(self._codec, body, at, end)
+        layout = found[0]
+        ids = layout.ids, layout.widths, layout.variable
+        if ids in self._drawn or self._is_frequent(hash(ids)):
+            drawn = self._draw(ids)
+            alike = self._guesses.setdefault(body[at + self._from : at + self._to], [])
+            alike.insert(0, drawn)
+            del alike[CANDIDATES:]
+        return found
+
+    def _is_frequent(self, shape: int) -> bool:
+        """Whether a shape that is not drawn was seen so often that it should be."""
+        sightings = self._sighted.pop(shape, 0) + 1
+        if sightings >= SIGHTINGS:
+            return True
+        if len(self._sighted) >= LAYOUT_LIMIT:
+            self._sighted.clear()
+        self._sighted[shape] = sightings
+        return False
 
     def _vary(self, drawn: Drawn, odd: int, body: bytes, at: int) -> Layout:
         """The layout of records with the shape of the one at ``at`` and the bits ``odd`` set."""

@@ -11,7 +11,10 @@ from msgspec import UNSET
 from fsm.record_data import Number, RecordData
 
 from .avl import DEGREE, Record
+from .frame import CODEC_8E, CODEC_16
+from .layout import draw_layout
 from .record_encoder import count, published
+from .undrawn import ENCODING, UNDRAWN
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,12 +22,22 @@ _encode = msgspec.json.Encoder().encode
 def record_data(record: Record) -> RecordData:
     """Return the published form of ``record``."""
     layout = record.layout
+    if layout.codec == UNDRAWN:
+        codec = CODEC_16 if layout.generation else CODEC_8E
+        layout = draw_layout(codec, layout.ids, layout.widths, layout.variable)
+        record = Record(layout, record.values, record.variable)
+    return _data(record, layout.names)
+
+
+def _data(record: Record, names: Sequence[Any]) -> RecordData:
+    """The published form, with the IO values under these names."""
+    layout = record.layout
     values: Sequence[Any] = record.values
     signed: dict[str, Number] = {}
     if not layout.plain:
         values, signed = published(record.values, layout.to_check)
     time, priority, longitude, latitude, altitude, angle, satellites, speed, event = values[:9]
-    io: dict[str, Number] = dict(zip(layout.names, values[layout.first :], strict=True))
+    io: dict[str, Number] = dict(zip(names, values[layout.first :], strict=True))
     generation = values[9] if layout.generation else UNSET
     # A raw coordinate has ten digits at most, so the quotient is the double nearest to its seven decimals.
     x, y = longitude / DEGREE, latitude / DEGREE
@@ -37,9 +50,10 @@ def record_data(record: Record) -> RecordData:
 
 def _add_variable(record: Record, data: RecordData) -> None:
     """Add the variable-length values. If an id is also that of a number, it replaces the number."""
-    texts = {str(number): value.hex() for number, value in record.variable}
+    name: Any = int if record.layout.codec == UNDRAWN else str
+    texts = {name(number): value.hex() for number, value in record.variable}
     data.io.update(texts)
-    data.hex = list(texts)
+    data.hex = list(map(str, texts))
     if data.signed:
         data.signed = {name: value for name, value in data.signed.items() if name not in texts} or UNSET
 
@@ -51,3 +65,11 @@ def record_json(record: Record) -> bytes:
         return encode(record)
     count(record.layout)
     return _encode(record_data(record))
+
+
+def _undrawn_json(record: Record) -> bytes:
+    """The JSON of a record whose layout is not drawn: its ids are numbers, and JSON makes text of them."""
+    return _encode(_data(record, record.layout.ids))
+
+
+ENCODING.encode = _undrawn_json
