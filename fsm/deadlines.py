@@ -27,6 +27,10 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._at)
 
+    def __contains__(self, key: K) -> bool:
+        """Whether the key has a deadline."""
+        return key in self._at
+
     def set(self, key: K, at: float) -> None:
         """`key` is due at `at`."""
         self._serial += 1

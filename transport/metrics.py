@@ -44,6 +44,12 @@ class Metrics:
         self.from_elsewhere = counter(
             "connections_from_elsewhere_total", "Connections from outside the networks of --allow-from"
         )
+        self.over_budget = counter(
+            "over_budget_total", "Connections closed because their address is over a budget", "budget"
+        )
+        self.devices_slowed = counter(
+            "devices_slowed_total", "Times that a device was read later because it sent too much"
+        )
         self.proxy_refused = counter(
             "proxy_refused_total", "Connections to a PROXY listener without a valid, trusted header", "reason"
         )

@@ -91,6 +91,11 @@ class Settings:
     janitor_min_uptime: float = 180.0
     max_connections: int = 0
     max_connections_per_ip: int = 1000
+    connection_rate: int = 100
+    handshake_rate: int = 20
+    new_device_rate: int = 10
+    refusal_rate: int = 1
+    device_rate: int = 262_144
     allow_from: tuple[AllowFrom, ...] = ()
     workers: int = 1
     worker: int = 0

@@ -31,7 +31,7 @@ class Stranger:
         self._tls = tls
         self.wants = select.EPOLLOUT
         self._secured = tls is None
-        self._said = MUTE
+        self._said = ""
 
     def step(self, far: str) -> str:
         """Go on; how far it is now, ``..`` if there is no change, empty if the connection has ended.
@@ -43,19 +43,17 @@ class Stranger:
             self.socket = self._tls.wrap_socket(self.socket, do_handshake_on_connect=False)
             self._tls = None
         if not self._secured:
-            return self._negotiate() or (self.step(far) if far != MUTE else MUTE)
-        if self._said == MUTE and far != MUTE:
-            self._say(wire_format.hello(self.imei))
-            self._said = NAMED
-            return ".."
-        if self._said == MUTE:
-            return MUTE
-        heard = self.socket.recv(64)
+            return self._negotiate() or self.step(far)
+        if not self._said:
+            self._said = NAMED if far != MUTE else MUTE
+            self._say(wire_format.hello(self.imei) if far != MUTE else b"")
+            return ".." if far != MUTE else MUTE
+        heard = self._hear()
         if self._said == NAMED and heard == b"\x01" and far == PROVEN:
             self._say(wire_format.avl([1_700_000_000_000]))
             self._said = PROVEN
             return NAMED
-        return self._said if heard in (b"\x01", b"\0\0\0\x01") else ""
+        return self._said if heard in (b"\x01", b"\0\0\0\x01") else ".." if heard is None else ""
 
     def _negotiate(self) -> str:
         assert isinstance(self.socket, ssl.SSLSocket)
@@ -67,8 +65,16 @@ class Stranger:
         self._secured = True
         return ""
 
+    def _hear(self) -> bytes | None:
+        """What has come; None for what only TLS has to know."""
+        try:
+            return self.socket.recv(64)
+        except ssl.SSLWantReadError:
+            return None
+
     def _say(self, words: bytes) -> None:
-        self.socket.send(words)
+        if words:
+            self.socket.send(words)
         self.wants = select.EPOLLIN
 
 
@@ -130,8 +136,8 @@ class Crowd:
             del self._open[number]
             stranger.socket.close()
             self._begin(stranger.imei if self._own else f"3574{next(self._names):011d}")
-        elif now == MUTE or stranger.wants != before:
-            self._poll.expect(stranger.socket, select.EPOLLIN if now == MUTE else stranger.wants)
+        elif stranger.wants != before:
+            self._poll.expect(stranger.socket, stranger.wants)
 
 
 def main() -> None:

@@ -166,9 +166,9 @@ async def test_a_connection_has_a_second_when_no_source_has_more_than_others(
 def test_a_device_is_known_after_two_acknowledgements_that_lie_apart() -> None:
     known = KnownDevices()
     for now in (0.0, SETTLED - 1):
-        known.acknowledged(KNOWN, now)
+        known.acknowledged(KNOWN, "10.0.0.1", now)
         assert KNOWN not in known
-    known.acknowledged(KNOWN, SETTLED)
+    known.acknowledged(KNOWN, "10.0.0.1", SETTLED)
     assert KNOWN in known
 
 
@@ -177,10 +177,11 @@ def test_invented_devices_push_out_none_that_is_known(monkeypatch: pytest.Monkey
     known = KnownDevices()
     known.registered(["a", "b", "c"])
     for number in range(10):
-        known.acknowledged(str(number), float(number))
+        known.acknowledged(str(number), "10.0.0.1", float(number))
+        known.meet(str(number))
     assert [imei in known for imei in "abc"] == [True] * 3
-    assert len(known._noted) == 3
-    known.acknowledged("a", 11.0)
+    assert (len(known._noted), len(known._met)) == (3, 3)
+    known.acknowledged("a", "10.0.0.1", 11.0)
     known.registered(["d"])
     assert [imei in known for imei in "abcd"] == [True, False, True, True]
 

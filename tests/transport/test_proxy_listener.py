@@ -27,6 +27,7 @@ from tests.transport.listener_rig import (
     until,
 )
 from tests.transport.proxy_headers import BAD, V4, V6, v2
+from transport.connection import source_budgets
 from transport.settings import Address
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.handshake import ACCEPT, encode_handshake
@@ -124,6 +125,24 @@ def test_the_limit_counts_the_device_address_not_the_proxy(
                     assert await reader.readexactly(1) == ACCEPT
             await until(lambda: not it.connections.sessions.connected)
             assert len(it.connections.sessions.admission.newcomers) == 0
+
+    run(scenario())
+
+
+def test_the_rate_of_connections_is_that_of_the_device_address(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(source_budgets.AHEAD, source_budgets.CONNECTIONS, 1.0)
+
+    async def scenario() -> None:
+        async with rig(frozen, files, connection_rate=1) as it:
+            listener = it.bound.proxy[0]
+            async with proxy(listener, LINE):
+                await until(lambda: len(it.connections.sessions.unidentified) == 1)
+                async with proxy(listener, LINE + HELLO) as (reader, _):
+                    assert await read_to_end(reader) == b""
+                async with proxy(listener, v2(V6, family=0x21) + HELLO) as (reader, _):
+                    assert await reader.readexactly(1) == ACCEPT
 
     run(scenario())
 

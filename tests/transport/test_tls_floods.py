@@ -27,6 +27,7 @@ from tests.transport.listener_rig import (
     until,
 )
 from transport.connection import listener as accepting
+from transport.connection import source_budgets
 from transport.connection.protocol import DeviceConnection
 from transport.connection.tcp import ACCEPTED_AT_ONCE
 
@@ -66,6 +67,25 @@ def test_connections_before_tls_count_against_the_limits(
                 async with rig.device(trusting(files)) as streams:
                     await identify(streams)
                     assert rig.connections.sessions.connected == 2
+
+    run(scenario())
+
+
+def test_tls_handshakes_beyond_the_rate_of_an_address_are_not_begun(
+    run: Run, frozen: FrozenDateTimeFactory, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(source_budgets.AHEAD, source_budgets.HANDSHAKES, 2.0)
+
+    async def scenario() -> None:
+        with ExitStack() as stack:
+            async with ListenerRig(frozen, **gateway_files(files), handshake_rate=1) as rig:
+                _, _, third = (knock(rig, stack) for _ in range(3))
+                await until(lambda: rig.connections.sessions.connected == 2)
+                reader, writer = await asyncio.open_connection(sock=third)
+                assert await read_to_end(reader) == b""
+                writer.close()
+                async with rig.device(None) as streams:
+                    await identify(streams)
 
     run(scenario())
 

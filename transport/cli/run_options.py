@@ -11,6 +11,7 @@ import click
 from transport.connection.tls import VERSIONS
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 
+from .budget_options import BUDGETS
 from .cap_options import LOG_CAPS, TELEMETRY_CAPS
 from .options import Decorated, Setting, setting, with_redis
 from .parameters import (
@@ -57,6 +58,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         COUNT,
         "Connections from one address that have not sent an IMEI yet; 0: no limit.",
     ),
+    *BUDGETS,
     setting(
         "Network",
         "--handshake-timeout",

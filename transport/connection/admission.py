@@ -16,6 +16,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 import structlog
 
 from transport.connection.newcomers import UNKNOWN, Newcomers, Place
+from transport.connection.source_budgets import CONNECTIONS, HANDSHAKES, SourceBudgets
 from transport.connection.tcp import has_spare_descriptor, raise_descriptor_limit
 from transport.log_throttle import CountingThrottle, LogThrottle
 from transport.metrics import Metrics
@@ -47,10 +48,15 @@ def network_of(host: str) -> str:
     return str(mapped) if mapped else str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
+def _budgets(secure: bool) -> tuple[str, ...]:
+    return (CONNECTIONS, HANDSHAKES) if secure else (CONNECTIONS,)
+
+
 class Admission:
     """Counts connections, and logs those that were refused.
 
     Attributes:
+        budgets: of the sources.
         connected: open sockets, those without an IMEI, too.
         newcomers: those that have not named their device.
         room: connections that the limits allow.
@@ -58,6 +64,7 @@ class Admission:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.budgets = SourceBudgets(settings, metrics)
         self.connected = 0
         self.refusing = False
         self._metrics = metrics
@@ -70,18 +77,19 @@ class Admission:
         self._per_host = settings.max_connections_per_ip
         self._turned_away: CountingThrottle[tuple[str, str]] = CountingThrottle()
 
-    def enter(self, host: str | None, now: float) -> Place | None:
+    def enter(self, host: str | None, now: float, *, secure: bool = False) -> Place | None:
         """Count a new connection, unless a limit is reached: its place.
 
         Args:
             host: its address; None if it is not known yet: then call `claim` later.
             now: monotonic seconds.
+            secure: whether a TLS handshake comes next.
         """
         if self.refusing:
             self._metrics.turned_away.inc()
             return None
         source = UNKNOWN if host is None else network_of(host)
-        if self._is_over(source, now):
+        if self._is_over(source, now, secure):
             return None
         if self.connected >= self.room:
             taken = self.newcomers.give_way(source, now)
@@ -90,24 +98,44 @@ class Admission:
                 return None
         place = Place(now, source)
         self.newcomers.add(place)
+        self._charge(place, now, secure)
         self.connected += 1
         self._metrics.connections.inc()
         return place
 
-    def claim(self, place: Place, host: str, now: float) -> bool:
+    def claim(self, place: Place, host: str, now: float, *, secure: bool = False) -> bool:
         """Count an unidentified connection for its address, unless the limit is reached."""
         source = network_of(host)
-        if self._is_over(source, now):
+        if self._is_over(source, now, secure):
             return False
         self.newcomers.move(place, source)
+        self._charge(place, now, secure)
         return True
 
-    def _is_over(self, source: str, now: float) -> bool:
-        """Whether the source has too many unidentified connections; if so, another one is refused."""
-        over = bool(self._per_host and source) and self.newcomers.of(source) >= self._per_host
-        if over:
+    def _is_over(self, source: str, now: float, secure: bool) -> bool:
+        """Whether the source has too many unidentified connections, or comes too often."""
+        if source == UNKNOWN:
+            return False
+        if self._per_host and self.newcomers.of(source) >= self._per_host:
             self._refuse(source, _ADDRESS, now)
-        return over
+            return True
+        if all(self.budgets.covers(name, source, now) for name in _budgets(secure)):
+            return False
+        self._metrics.turned_away.inc()
+        return True
+
+    def _charge(self, place: Place, now: float, secure: bool) -> None:
+        if place.source != UNKNOWN:
+            for name in _budgets(secure):
+                self.budgets.take(name, place.source, now)
+            place.charged = True
+
+    def give_back(self, place: Place, secure: bool) -> None:
+        """The connection is one of a device that reports: it costs its source nothing."""
+        if place.charged:
+            for name in _budgets(secure):
+                self.budgets.give_back(name, place.source)
+            place.charged = False
 
     def release(self, place: Place) -> None:
         """Stop counting a connection for its address: it was identified, or is closed."""
@@ -136,6 +164,7 @@ class Admission:
         """Log refused connections, by address and with their number, and a lack of file descriptors."""
         if not has_spare_descriptor() and self._scarcity.allow(_FILES, now):
             log.warning("open_files_exhausted", connections=self.connected, advice=_ADVICE[_FILES])
+        self.budgets.log_due(now)
         for (host, limit), count in self._turned_away.due(now):
             self._log(host, limit, count)
 

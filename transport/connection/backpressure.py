@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fsm.backlog import Backlog
 from fsm.telemetry import PendingFrame
+from transport.connection.device_rate import AHEAD, DeviceRate
 from transport.connection.fair_queue import FairQueue
 from transport.connection.long_frames import LongFrames
 from transport.connection.ports import Readable
@@ -46,11 +47,16 @@ class Backpressure:
         everyone: the connections that may be read.
 
     Attributes:
+        device_rate: which devices send too fast.
         in_turns: whether connections are read in turn.
     """
 
-    def __init__(self, backlog: Backlog, everyone: Callable[[], Iterable[Readable]]) -> None:
+    def __init__(
+        self, backlog: Backlog, everyone: Callable[[], Iterable[Readable]], device_rate: DeviceRate
+    ) -> None:
         self.in_turns = False
+        self.device_rate = device_rate
+        self._interval = device_rate.interval
         self._backlog = backlog
         self._everyone = everyone
         self._long_frames: LongFrames[Readable] = LongFrames()
@@ -66,9 +72,17 @@ class Backpressure:
             self.hold_all()
         if self.in_turns:
             self._queue_of(connection).charge(connection, size)
+        place, now = connection.place, connection.last_read
+        paid_at = place.paid_at
+        place.paid_at = paid_at = (paid_at if paid_at > now else now) + size * self._interval
+        too_fast = paid_at - now > AHEAD
+        if too_fast:
+            self.device_rate.slow(connection)
         if connection.congested:
             connection.over_share = True
             connection.pause()
+        elif too_fast:
+            pass  # it is read again by `resume_slowed`
         elif self.in_turns:
             self.wait(connection)
         elif size >= READ_SIZE:
@@ -133,7 +147,7 @@ class Backpressure:
     def holds(self, connection: Readable) -> bool:
         """Whether the connection is not to be read for now."""
         waits = connection in self._proven or connection in self._others
-        no_room = self._long_frames.waits(connection)
+        no_room = self._long_frames.waits(connection) or self.device_rate.holds(connection)
         return self._stopped or connection.over_share or waits or no_room
 
     def forget(self, connection: Readable) -> None:
@@ -146,6 +160,14 @@ class Backpressure:
     def waiting(self) -> int:
         """Connections that wait for their turn."""
         return len(self._proven) + len(self._others)
+
+    def resume_slowed(self, now: float) -> None:
+        """Read the devices again that sent too fast and have waited."""
+        for connection in self.device_rate.due(now):
+            if self.in_turns:
+                self.wait(connection)
+            else:
+                connection.resume()
 
     def stop(self) -> None:
         """Stop reading all connections."""

@@ -11,6 +11,7 @@ from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AccessControl, AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
+from transport.connection.device_rate import DeviceRate
 from transport.connection.peer_log import PeerLog
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
@@ -78,9 +79,10 @@ def connection_context(
 ) -> ConnectionContext:
     """The context of a process that has no connections yet."""
     admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
+    device_rate = DeviceRate(settings.device_rate, metrics)
     share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
     takeovers = Takeovers(settings, clock, metrics, commands, store.registrar)
-    sessions = Sessions(boot_id, admission, changes, takeovers, commands, store.registrar, share)
+    sessions = Sessions(boot_id, admission, changes, takeovers, device_rate, commands, store.registrar, share)
     return ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(
@@ -98,7 +100,7 @@ def connection_context(
         telemetry=store.telemetry,
         access=AccessControl(allow_list, metrics, certified=settings.tls_client_ca is not None),
         backlog=store.telemetry.backlog,
-        backpressure=Backpressure(store.telemetry.backlog, sessions.all_open),
+        backpressure=Backpressure(store.telemetry.backlog, sessions.all_open, device_rate),
         now=clock.monotonic(),
         io_names=io_names,
     )

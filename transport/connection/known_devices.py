@@ -17,14 +17,15 @@ from collections.abc import Iterable
 SETTLED = 600.0
 """Seconds between the first acknowledgement and the one that makes a device known."""
 REMEMBERED = 100_000
-"""Devices in each of the two memories."""
+"""Devices in each of the memories."""
 
 
 class KnownDevices:
-    """Devices that are known, and those that may become known."""
+    """Devices that are known, those that may become known, and those that named themselves."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, str] = OrderedDict()  # imei -> the source that it was last seen at
+        self._met: OrderedDict[str, None] = OrderedDict()
         self._noted: OrderedDict[str, float] = OrderedDict()  # imei -> when it was first acknowledged
 
     def __len__(self) -> int:
@@ -34,23 +35,37 @@ class KnownDevices:
         """Whether the device is known."""
         return imei in self._known
 
-    def acknowledged(self, imei: str, now: float) -> None:
-        """The device has had records acknowledged, and was heard at `now`, monotonic seconds."""
+    def at(self, imei: str, source: str) -> bool:
+        """Whether the device is known at this source."""
+        return self._known.get(imei) == source
+
+    def is_new(self, imei: str) -> bool:
+        """Whether no device of this name was met."""
+        return imei not in self._known and imei not in self._met
+
+    def meet(self, imei: str) -> None:
+        """A device has named itself."""
+        self._met[imei] = None
+        if len(self._met) > REMEMBERED:
+            self._met.popitem(last=False)
+
+    def acknowledged(self, imei: str, source: str, now: float) -> None:
+        """The device at `source` has had records acknowledged, and was heard at `now`, monotonic seconds."""
         if imei in self._known:
-            self._known.move_to_end(imei)
+            self._remember(imei, source)
         elif now - self._noted.setdefault(imei, now) >= SETTLED:
             del self._noted[imei]
-            self._remember(imei)
+            self._remember(imei, source)
         elif len(self._noted) > REMEMBERED:
             self._noted.popitem(last=False)
 
     def registered(self, imeis: Iterable[str]) -> None:
         """The registry names these devices: they were connected before."""
         for imei in imeis:
-            self._remember(imei)
+            self._remember(imei, "")
 
-    def _remember(self, imei: str) -> None:
-        self._known[imei] = None
+    def _remember(self, imei: str, source: str) -> None:
+        self._known[imei] = source
         self._known.move_to_end(imei)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)

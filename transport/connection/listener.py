@@ -106,7 +106,7 @@ class Listener:
         now = self._context.now
         if not self._sources.admits(address[0], now):
             return None
-        return self._context.sessions.admission.enter(address[0], now)
+        return self._context.sessions.admission.enter(address[0], now, secure=bool(self._tls))
 
     async def _begin(self, sock: socket.socket, address: Address, place: Place) -> None:
         """Turn an accepted socket into a connection."""

@@ -17,6 +17,9 @@ class Readable(Protocol):
 
     def __hash__(self) -> int: ...
 
+    imei: str
+    last_read: float
+    """When the device was last heard, monotonic seconds."""
     over_share: bool
     """It is not read until its own frames are stored."""
 
@@ -44,8 +47,6 @@ class Readable(Protocol):
 class SessionConnection(Link, Readable, Protocol):
     """A connection with its session, for `transport.connection.sessions`."""
 
-    last_read: float
-    """When the device was last heard, monotonic seconds."""
     unacked_since: float
     """Since when a frame waits for its acknowledgement, monotonic seconds; 0 for none."""
 

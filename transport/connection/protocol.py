@@ -429,7 +429,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif isinstance(item, FramingLost):
             self._framing_lost(item)
         elif isinstance(item, Identity):
-            self._check_allowed(item.imei)
+            self._named(item.imei)
         else:
             self._bad_handshake(item)
 
@@ -465,6 +465,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._keep(pending_raw(frame, self, now_ms, self._kept))
 
     # Who the device is
+
+    def _named(self, imei: str) -> None:
+        """The device has named itself. It is not heard if its address was refused too often."""
+        if self._context.sessions.may_ask(self, imei, self._context.now):
+            self._check_allowed(imei)
+        else:
+            self.close(REJECTED)
 
     def _bad_handshake(self, error: BadHandshake) -> None:
         self._context.peer_log.handshake_refused(self, error.reason, self._context.now)
@@ -523,6 +530,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._accept_or_reject(imei, allowed=True)
 
     def _reject(self, reason: str) -> None:
+        self._context.sessions.refused(self, reason, self._context.now)
         self._transport.write(REJECT)
         self.close(reason)
 

@@ -92,7 +92,8 @@ class ProxyListener(Listener):
     def _admits_source(self, place: Place, host: str) -> bool:
         """Whether a device at `host` is admitted; if so, the connection is counted for it."""
         now = self._context.now
-        return self._sources.admits(host, now) and self._context.sessions.admission.claim(place, host, now)
+        admission = self._context.sessions.admission
+        return self._sources.admits(host, now) and admission.claim(place, host, now, secure=bool(self._tls))
 
     def _rest_of(self, accepted_at: float) -> dict[str, float]:
         """The time that is left for TLS after the header."""

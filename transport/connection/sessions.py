@@ -13,16 +13,18 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
-from fsm.reasons import NO_PLACE, SHUTDOWN
+from fsm.reasons import NO_PLACE, REJECTED, SHUTDOWN
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
+from transport.connection.device_rate import DeviceRate
 from transport.connection.known_devices import KnownDevices
 from transport.connection.newcomers import Place
 from transport.connection.places import Places
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
+from transport.connection.source_budgets import NEW_DEVICES, REFUSALS
 from transport.connection.takeovers import Takeovers
 from transport.ports import CommandsPort, RegistrarPort
 
@@ -46,6 +48,7 @@ class Sessions:
         admission: Admission,
         address_changes: AddressChangeMonitor,
         takeovers: Takeovers,
+        device_rate: DeviceRate,
         commands: CommandsPort,
         registrar: RegistrarPort,
         share: SessionShare,
@@ -60,6 +63,7 @@ class Sessions:
         self.share = share
         self._address_changes = address_changes
         self._takeovers = takeovers
+        self._device_rate = device_rate
         self._boot_id = boot_id
         self._commands = commands
         self._registrar = registrar
@@ -116,11 +120,30 @@ class Sessions:
         Args:
             vouched: the operator knows the device.
         """
-        connection.place.known = vouched or imei in self.known
-        if self.places.make(connection, imei, now):
-            return True
-        self.admission.no_place("", now)
-        return False
+        place, budgets = connection.place, self.admission.budgets
+        place.known = vouched or imei in self.known
+        new = not place.known and self.known.is_new(imei)
+        if new and not budgets.covers(NEW_DEVICES, place.source, now):
+            return False
+        if not self.places.make(connection, imei, now):
+            self.admission.no_place("", now)
+            return False
+        if new:
+            budgets.take(NEW_DEVICES, place.source, now)
+            self.known.meet(imei)
+        if place.known:
+            self.admission.give_back(place, connection.secure)
+        return True
+
+    def may_ask(self, connection: SessionConnection, imei: str, now: float) -> bool:
+        """Whether the allow-list is asked for the device, or the address was refused too often."""
+        source = connection.place.source
+        return self.known.at(imei, source) or self.admission.budgets.covers(REFUSALS, source, now)
+
+    def refused(self, connection: SessionConnection, reason: str, now: float) -> None:
+        """A connection is answered with `00` for `reason`."""
+        if reason == REJECTED:
+            self.admission.budgets.take(REFUSALS, connection.place.source, now)
 
     def identified(self, connection: SessionConnection, now: float) -> None:
         """A device was identified: the connection replaces its older session, here and in the registry."""
@@ -132,6 +155,7 @@ class Sessions:
         self.by_imei[connection.imei] = connection
         self.places.enter(connection)
         self._takeovers.superseded(older, connection)
+        self._device_rate.begin(connection)
         self._registrar.register(
             connection.imei, connection.session_id, connection.claimant, connection.registered
         )
@@ -140,13 +164,15 @@ class Sessions:
     def proved(self, connection: SessionConnection, now: float) -> None:
         """Something of a device is stored, for the first time in its session."""
         connection.place.proven = True
-        self.known.acknowledged(connection.imei, now)
+        self.admission.give_back(connection.place, connection.secure)
+        self.known.acknowledged(connection.imei, connection.place.source, now)
 
     def ended(self, connection: SessionConnection, reason: str) -> None:
         """The session of a device is over."""
         self.places.leave(connection)
+        self._device_rate.end(connection, connection.last_read)
         if connection.place.proven:
-            self.known.acknowledged(connection.imei, connection.last_read)
+            self.known.acknowledged(connection.imei, connection.place.source, connection.last_read)
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
         self._takeovers.ended(connection)

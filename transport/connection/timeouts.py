@@ -36,6 +36,7 @@ class Timeouts:
         due = context.deadlines.due(now, at_most=DUE_AT_ONCE)
         for connection in due:
             connection.overdue()
+        context.backpressure.resume_slowed(now)
         context.backpressure.progress()
         context.takeovers.sweep(now)
         context.sessions.share.sweep(now)
