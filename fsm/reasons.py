@@ -71,6 +71,7 @@ STORE_UNAVAILABLE: Final = "store_unavailable"
 TAINTED: Final = "tainted"
 SHUTDOWN: Final = "shutdown"
 FENCED: Final = "fenced"
+DEVICE_REFUSED: Final = "device_refused"
 
 CLOSE_REASONS: Final = frozenset(
     {
@@ -89,6 +90,7 @@ CLOSE_REASONS: Final = frozenset(
         SHUTDOWN,
         FENCED,
         INSTANCE_LOST,
+        DEVICE_REFUSED,
     }
 )
 

@@ -35,6 +35,7 @@ class Registered(StrEnum):
     """The result of a registration; ``REMOVED`` and ``KEPT``: of its end.
 
     ``INSECURE``: a live session with TLS on another instance holds the device, and this session has no TLS.
+    ``UNPROVED``: the device was seen with a certificate before, and this session has none.
     """
 
     REGISTERED = "REGISTERED"
@@ -42,6 +43,7 @@ class Registered(StrEnum):
     FAILED = "FAILED"
     FENCED = "FENCED"
     INSECURE = "INSECURE"
+    UNPROVED = "UNPROVED"
     REMOVED = "REMOVED"
     KEPT = "KEPT"
     SETTLED = "SETTLED"

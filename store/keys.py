@@ -44,6 +44,16 @@ class Keys:
         return f"{self.prefix}devices:allowed"
 
     @property
+    def terms(self) -> str:
+        """Hash: imei -> what a device of that set has to show besides, see `fsm.device_terms`."""
+        return f"{self.prefix}devices:terms"
+
+    @property
+    def auth(self) -> str:
+        """Hash: imei -> the certificate that the device was first seen with, and epoch ms."""
+        return f"{self.prefix}devices:auth"
+
+    @property
     def serial(self) -> str:
         """Set: the imeis of devices whose serial port is known to speak by itself."""
         return f"{self.prefix}devices:serial"
@@ -57,7 +67,8 @@ class Keys:
     def shared(self) -> dict[str, str]:
         """Every key that the whole fleet has one of, and its type as Redis calls it."""
         return {
-            **dict.fromkeys((self.registry, self.sessions, self.instances, self.families), "hash"),
+            **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
+            **dict.fromkeys((self.terms, self.auth, self.families), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
             **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
             **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),

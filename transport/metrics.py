@@ -58,7 +58,11 @@ class Metrics:
         self.plain_refused = counter(
             "plain_refused_total", "Connections without TLS for a device that is connected with TLS"
         )
-        self.refused = counter("devices_refused_total", "Devices that are not on the allow-list")
+        self.refused = counter(
+            "devices_refused_total",
+            "Connections of devices that the list or their certificate does not admit",
+            "reason",
+        )
         self.takeovers = counter(
             "takeovers_total", "Devices that connected while another session of them was registered", "kind"
         )

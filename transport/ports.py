@@ -134,7 +134,8 @@ class RegistrarPort(Protocol):
     def register(
         self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]
     ) -> None:
-        """Register a session for the first time. A session without TLS does not replace one with TLS."""
+        """Register a session for the first time. A session without TLS does not replace one with TLS,
+        and a device that had a certificate before is not registered without one."""
 
     def confirm(
         self, imei: str, session_id: str, claimant: Claimant, done: Callable[[RegisterResult], None]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
 
+from fsm.networks import Network
 from fsm.outbound import Limits
 from fsm.takeover import TakeoverPolicy
 from transport.teltonika.avl_ids import DEFAULT_FAMILY
 
 Address = tuple[str, int]
-Network = IPv4Network | IPv6Network
 
 
 class AllowFrom(NamedTuple):
@@ -77,6 +76,7 @@ class Settings:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     tls_crl: Path | None = None
+    tls_bind_imei: str = "san"
     tls_min_version: str = "1.2"
     tls_ciphers: str | None = None
     takeover_policy: TakeoverPolicy = "hold"

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
 from store.client.numbers import whole
+from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.overdue import Backlog, find_overdue
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.diagnosis.shared_keys import Bounds, diagnose_shared
@@ -98,6 +99,8 @@ class _FleetCheck:
             self.report.add(WARNING, "fleet", "No gateway has a heartbeat.", "Start one: telgw run.")
         for instance in instances:
             self._status(instance)
+            if instance.alive and instance.holder is not None:
+                diagnose_exposure(self.report, instance.instance_id, instance.holder.exposure, self._now_ms)
             await self.report.attempt(self._keys.outbound(instance.instance_id), self._stream(instance), None)
         await diagnose_shared(self.report, self._client, self._keys, self._bounds, self._now_ms)
 

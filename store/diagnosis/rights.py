@@ -127,7 +127,8 @@ async def check_rights(
     """
     own = keys.ledger(f"rights.{boot_id}")
     calls = [(own, call) for call in OWN] + _shared(keys, instance_id, streams)
-    calls += [(keys.allowed, ("sismember", KEY, "x"))] * allow_list
+    if allow_list:
+        calls += [(keys.allowed, ("sismember", KEY, "x")), (keys.terms, ("hget", KEY, "x"))]
     calls += [(keys.families, ("hget", KEY, "x"))] * families
     words = [[key if word is KEY else word for word in call] for key, call in calls]
     try:
@@ -151,18 +152,19 @@ async def check_rights(
     if refused:
         raise RightsMissing([_said(keys.ledger("*") if key == own else key, call) for key, call in refused])
     if allow_list:
-        await _check_list(client, keys.allowed)
+        await _check_list(client, keys)
 
 
-async def _check_list(client: Any, key: str) -> None:
-    """Raise ServerUnfit if the allow-list is not a set: no device could connect."""
-    try:
-        await client.sismember(key, "x")
-    except StoreRefused as error:
-        if "WRONGTYPE" in str(error):
-            raise ServerUnfit(error, f"{key} has to be a set: rename it, or delete it") from None
-    except StoreError:
-        return
+async def _check_list(client: Any, keys: Keys) -> None:
+    """Raise ServerUnfit if the allow-list has a wrong type: no device could connect."""
+    for key, kind, read in ((keys.allowed, "set", client.sismember), (keys.terms, "hash", client.hget)):
+        try:
+            await read(key, "x")
+        except StoreRefused as error:
+            if "WRONGTYPE" in str(error):
+                raise ServerUnfit(error, f"{key} has to be a {kind}: rename it, or delete it") from None
+        except StoreError:
+            return
 
 
 def _raise_if_unfit(client: Redis, said: str) -> None:
@@ -182,7 +184,7 @@ def _said(key: str, call: Call) -> str:
 
 def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
     """Calls on the keys that a gateway shares with others, or with its earlier processes."""
-    hashes = (keys.registry, keys.sessions, keys.instances)
+    hashes = (keys.registry, keys.sessions, keys.instances, keys.auth)
     strings = (
         *(keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id)),
         *(keys.serial, keys.claims("0")),

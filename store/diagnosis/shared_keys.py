@@ -8,6 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.outbound import Limits
+from store.diagnosis.allow_list import diagnose_allow_list
 from store.diagnosis.server import OK, WARNING, Report
 from store.diagnosis.stream_ids import check_last_id, last_id
 from store.keys import Keys
@@ -51,10 +52,11 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
         (keys.deadletter, DEADLETTER_MAXLEN),
     ):
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
-    for key, kind in keys.shared.items():
-        if kind == "set":
-            await report.attempt(key, asked.sismember(key, ""), False)  # checks only its type
+    # These calls check only the types.
+    await report.attempt(keys.serial, asked.sismember(keys.serial, ""), False)
+    await report.attempt(keys.auth, asked.hget(keys.auth, ""), None)
     await report.attempt(keys.families, asked.hget(keys.families, ""), None)
+    await diagnose_allow_list(report, client, keys)
 
 
 async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: int) -> None:

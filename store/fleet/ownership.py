@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from fsm.errors import GatewayFault
 from store.client.errors import NotOwnerYet
+from store.fleet.exposure import UNEXPOSED, Exposure
 
 MARGIN = 2.0
 """Seconds after its interval at which a heartbeat counts as missed: the time of a call and of a busy loop."""
@@ -51,6 +52,7 @@ class Holder:
         place: where its presence can be checked; empty if nowhere.
         interval: seconds between its heartbeats.
         since_ms: when it took the id, epoch ms of Redis; 0 if unknown.
+        exposure: what of it is open to others.
     """
 
     boot_id: str
@@ -59,6 +61,7 @@ class Holder:
     place: str = ""
     interval: float = 0.0
     since_ms: int = 0
+    exposure: Exposure = UNEXPOSED
 
     def __str__(self) -> str:
         if not self.host:
@@ -71,6 +74,7 @@ class Holder:
         return [
             *("boot", self.boot_id, "host", self.host, "pid", str(self.pid)),
             *("place", self.place, "interval", str(self.interval)),
+            *self.exposure.fields(),
         ]
 
     @classmethod
@@ -86,6 +90,7 @@ class Holder:
             text.get("place", ""),
             min(_number(text.get("interval", "")), LONGEST_INTERVAL),
             int(min(_number(text.get("since", "")), 2.0**47)),
+            Exposure.read(text),
         )
 
 

@@ -93,7 +93,7 @@ class Registrar:
     """Registers the sessions of one instance.
 
     The first registration of a session wins, except that a session without TLS does not take the device from
-    a live session with TLS.
+    a live session with TLS, and that a device once seen with a certificate is not registered without one.
 
     Args:
         on_failure: called with the number of failed registrations of a call.
@@ -127,7 +127,10 @@ class Registrar:
             "outbound": keys.outbound(""),
             "memory": round(MEMORY * hold * 1000),
         }
-        self._names = [keys.registry, keys.sessions, keys.boot(instance_id), keys.instances, keys.serial]
+        self._names = [
+            *(keys.registry, keys.sessions, keys.boot(instance_id)),
+            *(keys.instances, keys.serial, keys.auth),
+        ]
         self._on_failure = on_failure
         self._on_fenced = on_fenced
         self._owns = owns

@@ -1,6 +1,7 @@
 -- Registers and unregisters sessions, in order.
 --
--- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data
+-- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data  6 devices that
+--       were seen with a certificate
 -- ARGV  1 JSON: {boot, instance, heartbeat, boots, claims and outbound = prefixes of such keys, memory = ms for which
 --       claims are kept, calls = [[act, imei, session_id, value, claimant], ...]}; a value is a token, with the claimant
 --       behind it; a claimant is address and authentication
@@ -13,22 +14,26 @@
 --             and in `former` the claimant of its session
 --   vouch     SETTLED: the session has lost the device and its peer was dead; if these two are all who have claimed the
 --             device, the claims are forgotten and the holder is told
+--   both      UNPROVED if the device was seen with a certificate before and this session has none
 --   settle    SETTLED: the claims are forgotten, if the session still holds the device
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
-local registry, sessions, boot, instances, speakers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local registry, sessions, boot, instances, speakers, proofs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local input = cjson.decode(ARGV[1])
 local us = input.instance
 local known = false
 local owner = redis.call('GET', boot)
 
+local function stamp()
+  local clock = redis.call('TIME')
+  return string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
+end
+
 -- Producers write to the instance that the registry names, and janitors iterate the known instances. If Redis has lost
 -- its data, we may be registered before our next heartbeat, and die before it: so we have to be known. If our id has no
 -- owner, our work may have been adopted already, and this may be a delayed call: a new stamp makes janitors adopt again.
 local function be_known()
-  local clock = redis.call('TIME')
-  local stamp = string.format('%d', clock[1] * 1000 + math.floor(clock[2] / 1000))
-  redis.call(owner and 'HSETNX' or 'HSET', instances, us, stamp)
+  redis.call(owner and 'HSETNX' or 'HSET', instances, us, stamp())
   known = true
 end
 
@@ -98,6 +103,20 @@ local function take(imei, session, value, claimant, holder)
   return {'REGISTERED', holder or '', '', former or '', claim(imei, claimant, former)}
 end
 
+-- The certificate of a claimant, if it has one.
+local function certificate_of(claimant) return claimant and claimant:match(' (cert:%S+)$') end
+
+-- Whether the session has no certificate although the device had one. A hash that cannot be read (a key of another type)
+-- must not keep a device from being registered, as below.
+local function is_unproved(imei, claimant)
+  return not certificate_of(claimant) and type(redis.pcall('HGET', proofs, imei)) == 'string'
+end
+
+local function remember(imei, claimant)
+  local certificate = certificate_of(claimant)
+  if certificate then redis.pcall('HSETNX', proofs, imei, certificate .. ' ' .. stamp()) end
+end
+
 local act = {}
 
 -- Whether a session with TLS holds the device on another instance. Sessions of this instance are not checked: the process
@@ -109,16 +128,20 @@ end
 
 function act.first(imei, session, value, claimant)
   local holder = redis.call('HGET', registry, imei)
+  if is_unproved(imei, claimant) then return {'UNPROVED', holder or ''} end
   if not is_secure(session) and is_held_securely(imei, holder) then return {'INSECURE', holder} end
+  remember(imei, claimant)
   return take(imei, session, value, claimant, holder)
 end
 
 function act.deferred(imei, session, value, claimant)
   local holder = redis.call('HGET', registry, imei)
+  if is_unproved(imei, claimant) then return {'UNPROVED', holder or ''} end
   local outranks = is_secure(session) and not is_secure(redis.call('HGET', sessions, imei))
   if holder and holder ~= us and not outranks and is_alive(holder) then
     return {'SUPERSEDED', holder, '', claimant_of(redis.call('HGET', sessions, imei))}
   end
+  remember(imei, claimant)
   return take(imei, session, value, claimant, holder)
 end
 

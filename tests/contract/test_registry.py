@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -20,10 +21,12 @@ def gateway(any_redis: Redis) -> Make:
     return lambda name: Gateway(any_redis, name, f"b{name}")
 
 
-async def registered(gateway: Gateway, *sessions: str) -> list[tuple[Registered, str]]:
+async def registered(
+    gateway: Gateway, *sessions: str, claimant: Claimant = HERE
+) -> list[tuple[Registered, str]]:
     """Register sessions in turn; what became of each, and who held the device."""
     for session in sessions:
-        gateway.register(session)
+        gateway.register(session, claimant=claimant)
     await gateway.finish()
     results = [gateway.results[session] for session in sessions]
     return [(result.status, result.holder) for result in results]
@@ -34,9 +37,11 @@ async def unregistered(gateway: Gateway, session: str) -> None:
     await gateway.finish()
 
 
-async def reconciled(gateway: Gateway, session: str) -> list[tuple[Registered, str]]:
+async def reconciled(
+    gateway: Gateway, session: str, claimant: Claimant = HERE
+) -> list[tuple[Registered, str]]:
     """Register a session late; what became of it, and who holds the device."""
-    pending = gateway.registrar.reconcile([(IMEI, session, HERE)])
+    pending = gateway.registrar.reconcile([(IMEI, session, claimant)])
     await gateway.finish()
     return [(result.status, result.holder) for result in await pending]
 
@@ -276,11 +281,11 @@ async def test_a_session_that_is_over_has_no_claim(
 
 async def test_who_closes_its_connection_has_still_claimed_the_device(alive: dict[str, Gateway]) -> None:
     await takes(alive["gw-1"], "bgw-1-1", HERE)
-    await takes(alive["gw-2"], "bgw-2-1", ELSEWHERE)
+    await takes(alive["gw-2"], "bgw-2-1", THERE)
     await unregistered(alive["gw-2"], "bgw-2-1")
-    again = await takes(alive["gw-2"], "bgw-2-2", ELSEWHERE)
-    assert claimants(again) == [ELSEWHERE, HERE]
-    assert claimants(await takes(alive["gw-1"], "bgw-1-2", HERE)) == [HERE, ELSEWHERE, HERE]
+    again = await takes(alive["gw-2"], "bgw-2-2", THERE)
+    assert claimants(again) == [THERE, HERE]
+    assert claimants(await takes(alive["gw-1"], "bgw-1-2", HERE)) == [HERE, THERE, HERE]
 
 
 async def test_the_last_eight_claims_are_kept(alive: dict[str, Gateway]) -> None:
@@ -351,3 +356,42 @@ async def test_a_loser_settles_a_take_over_of_two_and_the_holder_is_told(
     assert await any_redis.exists(KEYS.claims(IMEI)) == disputed
     told = [fields[b"session_id"] for _, fields in await any_redis.xrange(KEYS.outbound("gw-2"))]
     assert told == ([] if disputed else [b"bgw-2-1"])
+
+
+# Certificates
+
+CERTIFIED = Claimant("10.0.0.1", f"cert:{'5a' * 32}")
+UNPROVED = Registered.UNPROVED
+
+
+async def test_a_device_seen_with_a_certificate_is_not_registered_without(
+    gateway: Make, any_redis: Redis
+) -> None:
+    one, other = gateway("gw-1"), gateway("gw-2")
+    assert await registered(one, "s1-tls", claimant=CERTIFIED) == [(REGISTERED, "")]
+    known = await any_redis.hget(KEYS.auth, IMEI)
+    assert known is not None
+    assert re.fullmatch(rf"{CERTIFIED.auth} \d{{13}}", known.decode())
+    await unregistered(one, "s1-tls")
+    for auth in ("plain", "tls"):
+        claimant = Claimant("10.0.0.1", auth)
+        assert await registered(other, "s2", claimant=claimant) == [(UNPROVED, "")]
+        assert await reconciled(other, "s2", claimant) == [(UNPROVED, "")]
+    assert await any_redis.hget(KEYS.registry, IMEI) is None
+    assert await registered(other, "s3-tls", claimant=Claimant("10.0.0.1", "cert:another")) == [
+        (REGISTERED, "")
+    ]
+    assert await any_redis.hget(KEYS.auth, IMEI) == known
+    await any_redis.hdel(KEYS.auth, IMEI)
+    assert await registered(other, "s4") == [(REGISTERED, "gw-2")]
+
+
+async def test_a_deferred_registration_remembers_the_certificate(gateway: Make, any_redis: Redis) -> None:
+    assert await reconciled(gateway("gw-1"), "s1-tls", CERTIFIED) == [(REGISTERED, "")]
+    assert await registered(gateway("gw-1"), "s2") == [(UNPROVED, "gw-1")]
+
+
+async def test_certificates_that_cannot_be_read_keep_no_device_out(gateway: Make, any_redis: Redis) -> None:
+    await any_redis.set(KEYS.auth, "not a hash")
+    assert await registered(gateway("gw-1"), "s1") == [(REGISTERED, "")]
+    assert await registered(gateway("gw-1"), "s2-tls", claimant=CERTIFIED) == [(REGISTERED, "gw-1")]

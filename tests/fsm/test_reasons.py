@@ -62,6 +62,7 @@ def test_the_reasons_of_a_close_are_those_of_the_specification() -> None:
         "shutdown",
         "fenced",
         "instance_lost",
+        "device_refused",
     }
     assert expected == CLOSE_REASONS
 

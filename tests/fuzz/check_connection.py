@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from fsm.device_terms import Absence
 from fsm.events import CommandEvent
 from fsm.reasons import CLOSE_REASONS
 from fsm.registration import Registered, RegisterResult
@@ -19,7 +20,7 @@ from fsm.replay import audit_session
 from fsm.telemetry import PendingFrame
 from tests.fuzz.check_wire import read_json
 from tests.fuzz.expected import Expected, Stored, expect
-from tests.fuzz.fakes import FakeAllowList, Socket, Store
+from tests.fuzz.fakes import FakeAllowList, Socket, Store, listed
 from tests.fuzz.frame_mutants import IMEI
 from tests.fuzz.protocol import Message as Said
 from tests.transport.connection_rig import ConnectionRig
@@ -62,7 +63,8 @@ class _Meeting:
         self.due_acks: list[int] = []
         self.asked: dict[str, bytes] = {}
         self.commands: list[bytes] = []
-        self.closable: set[str] = set() if self.allow_list.allows("") is not False else {"rejected"}
+        refused = self.allow_list.look_up("") is Absence.NOT_LISTED
+        self.closable: set[str] = {"rejected"} if refused else set()
         self.met: Met = set()
 
     async def run(self) -> Met:
@@ -195,7 +197,7 @@ class _Meeting:
         assert self.allow_list.asked is not None
         asked, self.allow_list.asked = self.allow_list.asked, None
         self.closable |= set() if welcome else {"rejected"}
-        asked(welcome)
+        asked(listed(welcome))
 
     # What must be
 

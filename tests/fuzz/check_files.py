@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from ipaddress import ip_network
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from fsm.device_terms import Absence, Terms
 from fsm.errors import GatewayFault
 from transport.cli.run import command
 from transport.cli.run_settings import settings_of
@@ -21,30 +23,38 @@ Met = set[str]
 
 
 def device_list(data: bytes) -> Met:
-    """Whoever stands alone on a line may come in, and nobody else; of a file that is no text, nobody."""
-    path = _written(data)
-    closed, opened = (FileAllowList(path, when_unavailable=anybody) for anybody in (False, True))
+    """Whoever a line names may come in, and nobody else; if a line is wrong, nobody."""
+    found = FileAllowList(_written(data))
     seen = {match[1] for match in re.finditer(rb"(?=([0-9]{15}))", data)} | {b"999999999999999"}
     try:
-        listed: set[str] | None = _listed(data)
-    except UnicodeDecodeError:
-        listed = None
-    for imei in (found.decode() for found in seen):
-        assert closed.allows(imei) == (imei in (listed or ()))
-        assert opened.allows(imei) == (listed is None or imei in listed)
-    if listed is None:
-        return {"not UTF-8"}
+        listed = _listed(data)
+    except ValueError as error:
+        assert found.error
+        assert {found.look_up(imei.decode()) for imei in seen} == {Absence.UNKNOWN}
+        return {"not UTF-8" if isinstance(error, UnicodeDecodeError) else "a wrong line"}
+    for imei in (name.decode() for name in seen):
+        assert isinstance(found.look_up(imei), Terms) == (imei in listed)
     return {"some" if listed else "nobody"}
 
 
-def _listed(data: bytes) -> set[str]:
-    """One IMEI a line, and a line ends where an editor ends it."""
+def _listed(data: bytes) -> dict[str, list[str]]:
+    """One device a line, with its terms; a line ends where an editor ends it.
+
+    Raises:
+        ValueError: a line is wrong, or the file is not UTF-8.
+    """
     mark = b"\xef\xbb\xbf"
     if mark.startswith(data):
-        return set()  # Python takes the beginning of a mark for a mark
-    text = data.removeprefix(mark).decode()
-    lines = (line.partition("#")[0].strip() for line in re.split("\r\n|\r|\n", text))
-    return {line for line in lines if re.fullmatch("[0-9]{15}", line)}
+        return {}  # Python takes the beginning of a mark for a mark
+    listed: dict[str, list[str]] = {}
+    for line in re.split("\r\n|\r|\n", data.removeprefix(mark).decode()):
+        imei, *terms = line.partition("#")[0].split() or [""]
+        for term in terms:
+            if not re.fullmatch("(?i)cert=[0-9a-f]{64}", term.replace(":", "")):
+                ip_network(term)
+        if imei and (not re.fullmatch("[0-9]{15}", imei) or listed.setdefault(imei, terms) != terms):
+            raise ValueError(line)
+    return listed
 
 
 def config(data: bytes) -> Met:

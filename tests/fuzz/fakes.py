@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from fsm.device_terms import Absence, Listed, Terms
 from fsm.telemetry import PendingFrame
 from tests.transport.connection_rig import FakeTelemetry, FakeTransport
 
@@ -20,18 +22,29 @@ class Store(FakeTelemetry):
         self.given.append(batch)
 
 
+def listed(welcome: bool) -> Listed:
+    """What a list says of a device that may connect, or may not."""
+    return Terms() if welcome else Absence.NOT_LISTED
+
+
 class FakeAllowList:
     """An allow-list that answers at once, or, with None, when the test calls `asked`."""
 
-    def __init__(self, answer: bool | None) -> None:
-        self._answer = answer
-        self.asked: Callable[[bool], None] | None = None
+    is_copy = False
 
-    def allows(self, imei: str) -> bool | None:
+    def __init__(self, answer: bool | None) -> None:
+        self._answer = None if answer is None else listed(answer)
+        self.asked: Callable[[Listed], None] | None = None
+        self.changed = asyncio.Event()
+
+    def look_up(self, imei: str) -> Listed | None:
         return self._answer
 
-    def ask(self, imei: str, done: Callable[[bool], None]) -> None:
+    def ask(self, imei: str, done: Callable[[Listed], None]) -> None:
         self.asked = done
+
+    async def reload(self) -> int:
+        return 0
 
     def look(self) -> None:
         """Nothing changes."""

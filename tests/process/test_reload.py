@@ -37,7 +37,7 @@ class Site:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self._stack = stack
         self.authority = trustme.CA()
-        self.good, self.bad = (self.authority.issue_cert(f"{name}.example") for name in ("good", "bad"))
+        self.good, self.bad = (self.authority.issue_cert(IMEI, OTHER_IMEI) for _ in range(2))
         self.cert, self.key, self.ca, self.crl, self.devices = (
             directory / name for name in ("cert.pem", "key.pem", "ca.pem", "crl.pem", "devices.txt")
         )
@@ -226,11 +226,16 @@ def test_the_set_in_redis_is_copied_anew(start: Callable[..., Gateway], bus: Bus
     assert (line["allow_list"], line["devices"]) == ("redis", 2)
 
 
-def test_a_device_that_is_taken_off_the_list_stays_until_it_leaves(gateway: Gateway, site: Site) -> None:
+def test_a_device_that_is_taken_off_the_list_is_disconnected(gateway: Gateway, site: Site, bus: Bus) -> None:
     device = site.connect(gateway).ready()
+    bus.ask("c-1")
+    device.command()
     site.devices.write_text(f"{OTHER_IMEI}\n")
     assert send_sighup(gateway, "reloaded")["devices"] == 1
-    device.report()
+    assert device.rest() == b""
+    assert bus.ended("c-1")[-1] == "failed connection_lost maybe_sent"
+    closed = gateway.said("session_closed", reason="device_refused")
+    assert closed["imei"] == IMEI
     with site.connect(gateway) as again:
         again.send(encode_handshake(IMEI))
         assert again.rest() == b"\0"

@@ -59,7 +59,7 @@ def test_an_address_of_the_metrics_that_is_in_use(redis_url: str, bus: Bus) -> N
     assert not_taken(bus)
 
 
-@pytest.mark.parametrize("kind", ["none", "pipe", "directory", "no text"])
+@pytest.mark.parametrize("kind", ["none", "pipe", "directory", "no text", "a wrong line"])
 def test_an_allow_list_that_cannot_be_read(redis_url: str, bus: Bus, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "list"
     match kind:
@@ -69,8 +69,11 @@ def test_an_allow_list_that_cannot_be_read(redis_url: str, bus: Bus, tmp_path: P
             path.mkdir()
         case "no text":
             path.write_bytes(b"\xff\xfe")
+        case "a wrong line":
+            path.write_text("352093081452251\n352093081452252 10.0.0.1/8\n")
     said = refused(redis_url, "--allow-list", str(path), "--allow-list-when-unavailable", "open")
     assert str(path) in said
+    assert ("line 2: '10.0.0.1/8' is neither a network" in said) == (kind == "a wrong line")
     assert not_taken(bus)
 
 

@@ -135,6 +135,29 @@ async def test_what_a_user_may_not_ask_is_a_finding(
     assert findings[-1].found.startswith(words)
 
 
+DEVICE = "352093081452251"
+
+
+async def test_lines_of_the_allow_list_that_cannot_be_read_are_findings(client: Redis) -> None:
+    assert not {KEYS.allowed, KEYS.terms} & {
+        found.subject for found in await diagnose_fleet(client, KEYS, Bounds())
+    }
+    await client.sadd(KEYS.allowed, DEVICE)
+    await client.hset(KEYS.terms, DEVICE, "10.0.0.0/8")
+    found = {one.subject: (one.level, one.found) for one in await diagnose_fleet(client, KEYS, Bounds())}
+    assert found[KEYS.allowed] == (OK, "1 devices")
+    assert found[KEYS.terms] == (OK, "1 devices have to show more than their IMEI")
+    await client.sadd(KEYS.allowed, f"{DEVICE} 10.0.0.0/8")
+    await client.hset(KEYS.terms, mapping={DEVICE: "10.0.0.0/33", "1": ""})
+    findings = [one for one in await diagnose_fleet(client, KEYS, Bounds()) if one.level == WARNING]
+    told = [one.found for one in findings if one.subject in (KEYS.allowed, KEYS.terms)]
+    assert told == [
+        f"1 members are not an IMEI of 15 digits: {DEVICE} 10.0.0.0/8",
+        f"1 rows cannot be read: {DEVICE}",
+        "1 rows are of devices that may not connect: 1",
+    ]
+
+
 async def test_keys_that_a_user_may_not_read_are_findings(
     client: Redis, limited: Callable[..., Awaitable[Redis]]
 ) -> None:
@@ -147,7 +170,7 @@ async def test_keys_that_a_user_may_not_read_are_findings(
 
 
 RIGHTS_OF_A_GATEWAY = """-@all +evalsha +eval +get +set +del +exists +pexpire +time
-+hget +hset +hsetnx +hdel +hmget +hgetall +hscan +sismember +sadd
++hget +hset +hsetnx +hdel +hmget +hgetall +hscan +sismember +sscan +sadd
 +xadd +xack +xdel +xrange +xlen +xtrim +xreadgroup +xautoclaim +xpending +xgroup|create +xinfo|groups
 +info +ping +select +client|setname"""
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LONG_AGO, RECENTLY, FAR_AHEAD = (datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2020, 2037))
 
@@ -20,6 +31,36 @@ def write_pair(authority: trustme.CA, cert: Path, key: Path, until: datetime = F
     issued = authority.issue_cert("127.0.0.1", not_before=LONG_AGO, not_after=until)
     issued.cert_chain_pems[0].write_to_path(cert)
     issued.private_key_pem.write_to_path(key)
+
+
+def device_certificate(
+    authority: trustme.CA,
+    file: Path,
+    *names: x509.GeneralName,
+    common_name: str = "device",
+    usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.CLIENT_AUTH,),
+) -> Path:
+    """Write a certificate for a device, and its key, to `file`; names and usages are as given, or absent."""
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = generate_private_key(SECP256R1())
+    builder = (
+        x509.CertificateBuilder(
+            issuer.subject, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        )
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(FAR_AHEAD)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    signer = cast(EllipticCurvePrivateKey, load_pem_private_key(authority.private_key_pem.bytes(), None))
+    text = builder.sign(signer, SHA256()).public_bytes(Encoding.PEM)
+    text += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(text)
+    return file
 
 
 def revocation_list(

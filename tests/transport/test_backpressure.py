@@ -138,11 +138,11 @@ async def test_bytes_received_while_paused_are_read_in_turn(connections: Connect
 async def test_what_came_with_the_name_of_a_device_waits_for_room(connections: ConnectionRig) -> None:
     connection, _ = connections.accept()
     asked = []
-    connections.context.access.allows = lambda imei: None  # type: ignore[method-assign]
-    connections.context.access.ask = lambda imei, done: asked.append(done)  # type: ignore[method-assign]
+    connections.context.access.refusal = lambda *_: None  # type: ignore[method-assign]
+    connections.context.access.ask = lambda imei, device, done: asked.append(done)  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI) + FRAME)
     fill(connections)
-    asked[0](True)
+    asked[0]("")
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert (connection.imei, connections.telemetry.batches) == (IMEI, [])
@@ -153,8 +153,8 @@ async def test_what_came_with_the_name_of_a_device_waits_for_room(connections: C
 
 async def test_while_the_allow_list_is_asked_nothing_more_is_read(connections: ConnectionRig) -> None:
     connection, transport = connections.accept()
-    connections.context.access.allows = lambda imei: None  # type: ignore[method-assign]
-    connections.context.access.ask = lambda imei, done: None  # type: ignore[method-assign]
+    connections.context.access.refusal = lambda *_: None  # type: ignore[method-assign]
+    connections.context.access.ask = lambda imei, device, done: None  # type: ignore[method-assign]
     connection.data_received(encode_handshake(IMEI))
     fill(connections)
     connections.context.backlog.bytes = 0

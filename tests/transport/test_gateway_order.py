@@ -53,6 +53,7 @@ async def test_all_tasks_are_started_with_the_ledger_first(
             "telemetry",
             "heartbeat",
             "session log",
+            "removed devices",
             "files",
             "expected devices",
             "reader",

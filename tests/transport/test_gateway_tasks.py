@@ -74,9 +74,9 @@ async def test_each_heartbeat_registers_devices_without_a_count(
     answer: object,
     told: int,
 ) -> None:
-    asked: asyncio.Queue[list[tuple[str, str]]] = asyncio.Queue()
+    asked: asyncio.Queue[list[tuple[str, str, str]]] = asyncio.Queue()
 
-    async def reconcile(sessions: list[tuple[str, str]]) -> list[RegisterResult]:
+    async def reconcile(sessions: list[tuple[str, str, str]]) -> list[RegisterResult]:
         await asked.put(sessions)
         return [RegisterResult(Registered.REGISTERED) for _ in sessions]
 

@@ -12,9 +12,9 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
+from fsm.networks import is_within
 from tests.transport.command_rig import IMEI
 from tests.transport.listener_rig import LOCAL, ListenerRig, Run, gateway_files, read_to_end, until
-from transport.connection.source_networks import is_within
 from transport.daemon.listeners import Bound
 from transport.settings import Address, AllowFrom
 from transport.teltonika.handshake import ACCEPT, encode_handshake

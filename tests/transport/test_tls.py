@@ -109,7 +109,7 @@ def test_only_devices_with_a_certificate_are_accepted(
     async def scenario() -> None:
         async with ListenerRig(frozen, **gateway_files(files), tls_client_ca=files["ca"]) as rig:
             known = trusting(files)
-            authority.issue_cert("device.example").configure_cert(known)
+            authority.issue_cert(IMEI).configure_cert(known)
             async with rig.device(known) as streams:
                 await identify(streams)
             unknown = trusting(files)
@@ -237,7 +237,7 @@ def test_only_the_revoked_certificate_is_refused(
     run: Run, frozen: FrozenDateTimeFactory, files: dict[str, Path], authority: trustme.CA
 ) -> None:
     async def scenario() -> None:
-        good, bad = (authority.issue_cert(f"{name}.example") for name in ("good", "bad"))
+        good, bad = (authority.issue_cert(IMEI) for _ in range(2))
         files["crl"].write_bytes(revocation_list(authority, bad))
         given = {"tls_client_ca": files["ca"], "tls_crl": files["crl"]}
         async with ListenerRig(frozen, **gateway_files(files), **given) as rig:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fsm.networks import Network
 from store.client.url import BadRedisUrl, read_url
 from transport.connection.tls import cipher_fault
-from transport.settings import Address, AllowFrom, Network, as_text
+from transport.settings import Address, AllowFrom, as_text
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -164,14 +165,14 @@ class StreamName(Kind):
 
 
 class AllowList(Kind):
-    """A file, or one of the words ``redis`` and ``off``. The file may be created later."""
+    """A file, or one of the words ``redis``, ``off`` and ``any``."""
 
     name = "FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not text or not text.isprintable():
-            self.fail(f"{text!r} is not a file, nor one of redis, off.", param, ctx)
+            self.fail(f"{text!r} is not a file, nor one of redis, off, any.", param, ctx)
         if os.path.isdir(text):
             self.fail(f"{text!r} is a directory.", param, ctx)
         return text

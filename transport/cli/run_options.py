@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from transport.connection.certificate import MODES
 from transport.connection.tls import VERSIONS
 from transport.teltonika.frame import MESSAGE_LIMIT, PACKET_LIMIT
 
@@ -95,8 +96,7 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Security",
         "--allow-from",
         NetworksOf(),
-        "Networks from which devices may connect, to the listener HOST:PORT or to all others; repeatable. "
-        "Behind a proxy the address in its header counts.",
+        "Networks from which devices may connect, to the listener HOST:PORT or to all others; repeatable.",
         multiple=True,
         show_default="any",
     ),
@@ -137,6 +137,9 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         default=None,
         show_default="none",
     ),
+    setting(
+        "Security", "--tls-bind-imei", click.Choice(MODES), "Name of its certificate that is a device's IMEI."
+    ),
     setting("Security", "--tls-min-version", click.Choice(list(VERSIONS)), "Lowest TLS version."),
     setting(
         "Security",
@@ -150,8 +153,8 @@ SETTINGS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Security",
         "--allow-list",
         AllowList(),
-        "Devices that may connect: a file with one IMEI per line, `redis` for the set devices:allowed, "
-        "or `off`.",
+        "Devices that may connect: a file of lines IMEI [CIDR...] [cert=SHA256...], `redis` for the set "
+        "devices:allowed, or `off`; `any` is `off` without a warning.",
     ),
     setting(
         "Security",

@@ -6,6 +6,7 @@ a whole.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +14,19 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from fsm.device_terms import Absence, BadLine, Listed, read_line, terms_of
 from fsm.errors import GatewayFault
-from fsm.outbound import IMEI
 from transport.connection.file_reader import READ_TIMEOUT, FileReader, NotRead, regular
-from transport.log_throttle import LogThrottle
-from transport.metrics import Metrics
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw.sessions")
 
-OFF, REDIS = "off", "redis"
+OFF, ANY, REDIS = "off", "any", "redis"
+"""Words in the place of a file: no list; no list, and that is meant; the list in Redis."""
+LIST_TIMEOUT = 4 * READ_TIMEOUT
+"""Seconds that a read of the file may take: half a million lines with certificates take one or two."""
 
-Done = Callable[[bool], None]
+Done = Callable[[Listed], None]
 Stamp = tuple[int, int, int]
 """Modification time, size and inode of a file: if they differ, the content may differ."""
 UNREADABLE = (NotRead, OSError, UnicodeDecodeError)
@@ -33,8 +35,15 @@ UNREADABLE = (NotRead, OSError, UnicodeDecodeError)
 class AllowListPort(Protocol):
     """A list of the devices that may connect."""
 
-    def allows(self, imei: str) -> bool | None:
-        """Whether the device may connect; None if the caller has to `ask`."""
+    changed: asyncio.Event
+    """Set when another list than before may be in use."""
+
+    def look_up(self, imei: str) -> Listed | None:
+        """What the list says of the device; None if the caller has to `ask`."""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the list may be newer than what `look_up` says: then `ask` before a device is refused."""
 
     def ask(self, imei: str, done: Done) -> None:
         """Look the device up in the store; `done` is called with the result within a second."""
@@ -51,57 +60,83 @@ class Listing(NamedTuple):
     """The content of a file."""
 
     stamp: Stamp
-    imeis: set[str]
-    bad_lines: list[int]
+    devices: dict[str, str]
+
+
+class BadLines(GatewayFault):
+    """Lines of the file are wrong.
+
+    Attributes:
+        stamp: of the file.
+        count: how many lines are wrong; the message names the first.
+    """
+
+    def __init__(self, stamp: Stamp, first: int, why: str, count: int) -> None:
+        more = f", and {count - 1} more lines are wrong" if count > 1 else ""
+        super().__init__(f"line {first}: {why}{more}")
+        self.stamp = stamp
+        self.count = count
 
 
 class BadAllowList(GatewayFault):
-    """The allow-list file cannot be read at the start."""
+    """The allow-list file cannot be used at the start."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"The allow-list {path} cannot be read: {why}.")
+        super().__init__(f"The allow-list {path} cannot be used: {why}.")
         self.path = path
 
 
 class FileAllowList:
-    """A file with one IMEI in each line; empty lines and text after ``#`` are ignored.
+    """A file with one device in each line (see `fsm.device_terms`); empty lines and comments are ignored.
 
-    A device of the list that was read last is allowed. As long as the file cannot be read, `when_unavailable`
-    decides about other devices. The file is read by the constructor, and later by `reload_if_changed` and
-    `reload`, which one task calls.
+    The list that was read last counts. As long as the file cannot be read, nothing is known of other devices;
+    a file with a wrong line could be read, so it changes nothing. The file is read by the constructor, and
+    later by `reload_if_changed` and `reload`, which one task calls.
 
     Args:
-        when_unavailable: whether other devices are allowed while the file cannot be read.
         timeout: seconds that a read of the file may take.
+
+    Attributes:
+        error: why the file could not be read, or not be used at the start; empty if it could.
     """
 
-    def __init__(self, path: Path, *, when_unavailable: bool, timeout: float = READ_TIMEOUT) -> None:
+    is_copy = False
+
+    def __init__(self, path: Path, *, timeout: float = LIST_TIMEOUT) -> None:
         self._path = path
-        self._when_unavailable = when_unavailable
         self._reader = FileReader(str(path), timeout)
-        self._imeis: set[str] = set()
-        self._former: set[str] = set()
+        self._devices: dict[str, str] = {}
+        self._former: dict[str, str] = {}
         self._stamp: Stamp | None = None
+        self.changed = asyncio.Event()
         self.error = ""
         try:
             self._take(self._reader.read_now(self._read))
             self._log()
+        except BadLines as error:
+            self.error = str(error)
         except UNREADABLE as error:
             self._unavailable(error)
 
-    def allows(self, imei: str) -> bool | None:
-        """Whether the device may connect."""
-        return imei in self._imeis or (bool(self.error) and self._when_unavailable)
+    def look_up(self, imei: str) -> Listed:
+        """What the list says of the device."""
+        terms = self._devices.get(imei)
+        if terms is not None:
+            return terms_of(terms)
+        return Absence.UNKNOWN if self.error else Absence.NOT_LISTED
 
     def ask(self, imei: str, done: Done) -> None:
-        """The same as `allows`: the whole file was read."""
-        done(bool(self.allows(imei)))
+        """The same as `look_up`: the whole file was read."""
+        done(self.look_up(imei))
 
     async def reload_if_changed(self) -> None:
         """Read the file if its stamp has changed."""
         try:
             if self._take(await self._reader.read(self._read_if_changed)):
                 self._log()
+        except BadLines as error:
+            self._wrong(error)
+            log.error("allow_list_wrong", path=str(self._path), error=str(error), in_use="the former list")
         except UNREADABLE as error:
             self._unavailable(error)
 
@@ -110,27 +145,35 @@ class FileAllowList:
 
         Raises:
             NotRead, OSError, UnicodeDecodeError: it cannot be read.
+            BadLines: a line is wrong; the former list stays in use.
         """
         try:
             self._take(await self._reader.read(self._read))
+        except BadLines as error:
+            self._wrong(error)
+            raise
         except UNREADABLE as error:
             self._unavailable(error)
             raise
-        return len(self._imeis)
+        return len(self._devices)
 
     def _take(self, listing: Listing | None) -> bool:
         """Replace the list; False if there is no new one."""
         self.error = ""
         if listing is None:
             return False
-        self._former = self._imeis
-        self._stamp, self._imeis, bad = listing
-        if bad:
-            log.warning("allow_list_lines_ignored", path=str(self._path), lines=bad[:10], count=len(bad))
+        self._former = self._devices
+        self._stamp, self._devices = listing
+        self.changed.set()
         return True
 
+    def _wrong(self, error: BadLines) -> None:
+        """The file could be read; it is not read again until it changes."""
+        self.error = ""
+        self._stamp = error.stamp
+
     def _log(self) -> None:
-        log.info("allow_list_read", path=str(self._path), devices=len(self._imeis))
+        log.info("allow_list_read", path=str(self._path), devices=len(self._devices))
 
     def _unavailable(self, error: Exception) -> None:
         before, self.error = self.error, why_unreadable(error)
@@ -140,7 +183,7 @@ class FileAllowList:
                 "allow_list_unavailable",
                 path=str(self._path),
                 error=self.error,
-                others="allowed" if self._when_unavailable else "refused",
+                others="as --allow-list-when-unavailable says",
             )
 
     # In the thread of the reader
@@ -152,21 +195,33 @@ class FileAllowList:
     def _free_former(self) -> None:
         """Free the former list item by item: to free a long one at once would stall the loop."""
         while self._former:
-            self._former.pop()
+            self._former.popitem()
 
     def _read(self) -> Listing:
         self._free_former()
-        imeis, bad = set(), []
+        devices: dict[str, str] = {}
+        bad: list[tuple[int, str]] = []
         # Only LF, CR and CR LF end a line or a comment; `splitlines` would end it at a form feed, too.
         with open(self._path, encoding="utf-8-sig", opener=regular) as file:
             stamp = _stamp(os.fstat(file.fileno()))
             for number, line in enumerate(file, 1):
-                imei = line.partition("#")[0].strip()
-                if IMEI.fullmatch(imei):
-                    imeis.add(imei)
-                elif imei:
-                    bad.append(number)
-        return Listing(stamp, imeis, bad)
+                try:
+                    _add(devices, read_line(line))
+                except BadLine as error:
+                    bad.append((number, str(error)))
+        if bad:
+            raise BadLines(stamp, *bad[0], count=len(bad))
+        return Listing(stamp, devices)
+
+
+def _add(devices: dict[str, str], found: tuple[str, str] | None) -> None:
+    """Add a line to the list.
+
+    Raises:
+        BadLine: an earlier line says something else of the same device.
+    """
+    if found is not None and devices.setdefault(*found) != found[1]:
+        raise BadLine(f"{found[0]} is in an earlier line, with other terms")
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
@@ -184,47 +239,12 @@ def file_list(settings: Settings) -> FileAllowList | None:
     """The allow-list file, if the settings name one.
 
     Raises:
-        BadAllowList: it cannot be read. Later, while the gateway runs, that is only logged.
+        BadAllowList: it cannot be read, or a line is wrong. Later that is only logged.
     """
-    if settings.allow_list in (OFF, REDIS):
+    if settings.allow_list in (OFF, ANY, REDIS):
         return None
-    path, when_unavailable = Path(settings.allow_list), settings.allow_list_when_unavailable == "open"
-    found = FileAllowList(path, when_unavailable=when_unavailable)
+    path = Path(settings.allow_list)
+    found = FileAllowList(path)
     if found.error:
         raise BadAllowList(path, found.error.rstrip("."))
     return found
-
-
-class AccessControl:
-    """Decides which devices may connect, by the allow-list if there is one, and logs refused devices.
-
-    Args:
-        certified: whether devices with TLS have a certificate of the operator's authority.
-    """
-
-    def __init__(
-        self, allow_list: AllowListPort | None, metrics: Metrics, *, certified: bool = False
-    ) -> None:
-        self._list = allow_list
-        self._certified = certified
-        self._metrics = metrics
-        self._refusals = LogThrottle()
-
-    def allows(self, imei: str) -> bool | None:
-        """Whether the device may connect; None if the caller has to `ask`."""
-        return True if self._list is None else self._list.allows(imei)
-
-    def vouches(self, secure: bool) -> bool:
-        """Whether the operator knows a device that may connect: by a list, or with TLS by its certificate."""
-        return self._list is not None or (secure and self._certified)
-
-    def ask(self, imei: str, done: Done) -> None:
-        """Look the device up; `done` is called with the result within a second."""
-        assert self._list is not None
-        self._list.ask(imei, done)
-
-    def refused(self, imei: str, peer: str, now: float) -> None:
-        """Count a refused device, and log it once a minute."""
-        self._metrics.refused.inc()
-        if self._refusals.allow(imei, now):
-            log.warning("device_refused", imei=imei, peer=peer)

@@ -21,4 +21,9 @@ def authentication(transport: asyncio.Transport) -> str:
     if ssl_object is None:
         return PLAIN
     der = ssl_object.getpeercert(binary_form=True)
-    return f"{CERTIFICATE}{hashlib.sha256(der).hexdigest()}" if der else TLS
+    return auth_of(der) if der else TLS
+
+
+def auth_of(der: bytes) -> str:
+    """``cert:`` and the SHA-256 of a certificate in DER, in hex."""
+    return f"{CERTIFICATE}{hashlib.sha256(der).hexdigest()}"

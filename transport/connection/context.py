@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from fsm.backlog import Backlog
 from fsm.deadlines import Deadlines
 from transport.clock import Clock
+from transport.connection.access import AccessControl
 from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
-from transport.connection.allow_list import AccessControl, AllowListPort
+from transport.connection.allow_list import AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.device_rate import DeviceRate
 from transport.connection.peer_log import PeerLog
@@ -98,7 +99,12 @@ def connection_context(
         takeovers=takeovers,
         commands=commands,
         telemetry=store.telemetry,
-        access=AccessControl(allow_list, metrics, certified=settings.tls_client_ca is not None),
+        access=AccessControl(
+            allow_list,
+            metrics,
+            when_unavailable=settings.allow_list_when_unavailable == "open",
+            binding=settings.tls_bind_imei,
+        ),
         backlog=store.telemetry.backlog,
         backpressure=Backpressure(store.telemetry.backlog, sessions.all_open, device_rate),
         now=clock.monotonic(),

@@ -11,6 +11,9 @@ from transport.metrics import Metrics
 
 log = structlog.get_logger("telgw.sessions")
 
+UNPROVED = "certificate_missing"
+"""The reason of a refusal: the device had a certificate before, and shows none."""
+
 
 class PeerLog:
     """Counts each event, and logs it once a minute for each device, or for each address and reason."""
@@ -20,6 +23,7 @@ class PeerLog:
         self._refusals = LogThrottle()
         self._too_long = LogThrottle()
         self._plain_refused = LogThrottle()
+        self._unproved = LogThrottle()
 
     def handshake_refused(self, connection: SessionConnection, reason: str, now: float) -> None:
         """The handshake of a peer failed."""
@@ -58,6 +62,13 @@ class PeerLog:
                 held_by=holder,
                 meaning="the device is connected with TLS, so a connection without TLS is refused",
             )
+
+    def certificate_missing(self, connection: SessionConnection, now: float) -> None:
+        """A connection without a certificate named a device that had one before."""
+        imei, peer = connection.imei, connection.peer
+        self._metrics.refused.labels(UNPROVED).inc()
+        if self._unproved.allow(imei, now):
+            log.warning("device_refused", imei=imei, peer=peer, reason=UNPROVED)
 
     def messages_refused(self, frame: PendingFrame, now: float) -> None:
         """Redis refuses messages for good. No device sends them again, so they are lost."""

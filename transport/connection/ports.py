@@ -76,6 +76,10 @@ class SessionConnection(Link, Readable, Protocol):
         """The device's end of the connection, ``host:port``."""
 
     @property
+    def auth(self) -> str:
+        """How the device has proved who it is, see `transport.connection.authentication`."""
+
+    @property
     def secure(self) -> bool:
         """Whether the device speaks TLS."""
 

@@ -145,16 +145,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
         self.auth = TLS if secure else PLAIN
-        self.host, self._port = "", 0
-        self._sent = 0
-        self.closed = False
-        self.half_closed = False
+        self.host, self._port, self._sent = "", 0, 0
+        self.closed = self.half_closed = False
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
-        self.speaks = False
+        self.speaks = self.over_share = False
         self.place = place or Place(now)
         self.held = self.disputed = False
-        self.over_share = False
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
         self.session = Session(self.session_id)
@@ -479,28 +476,28 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _check_allowed(self, imei: str) -> None:
         """The device has named itself: accept or reject it, or ask the allow-list first."""
-        allowed = self._context.access.allows(imei)
-        if allowed is None:
+        refusal = self._context.access.refusal(imei, self, self._transport)
+        if refusal is None:
             self.pause()
-            self._context.access.ask(imei, partial(self._allow_list_answered, imei))
+            self._context.access.ask(imei, self, partial(self._allow_list_answered, imei))
         else:
-            self._accept_or_reject(imei, allowed)
+            self._accept_or_reject(imei, refusal)
 
-    def _allow_list_answered(self, imei: str, allowed: bool) -> None:
+    def _allow_list_answered(self, imei: str, refusal: str) -> None:
         if not self.closed:
-            self._accept_or_reject(imei, allowed)
+            self._accept_or_reject(imei, refusal)
 
-    def _accept_or_reject(self, imei: str, allowed: bool) -> None:
+    def _accept_or_reject(self, imei: str, refusal: str) -> None:
         context = self._context
-        if not allowed:
-            context.access.refused(imei, self.peer, context.now)
+        if refusal:
+            context.access.refused(imei, self.peer, refusal, context.now)
             self._reject(REJECTED)
         elif not self.secure and (holder := context.sessions.secure_peer(imei)):
             self._refuse_plain(imei, holder)
             self._reject(REJECTED)
         elif self._waits_for_older(imei):
             return  # until that is asked
-        elif not context.sessions.has_place(self, imei, context.access.vouches(self.secure), context.now):
+        elif not context.sessions.has_place(self, imei, context.access.vouches(self), context.now):
             self.close(NO_PLACE)
         else:
             self._identify(imei)
@@ -527,7 +524,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._reject(REJECTED)
         else:
             older.close(NETWORK_TIMEOUT)
-            self._accept_or_reject(imei, allowed=True)
+            self._accept_or_reject(imei, "")
 
     def _reject(self, reason: str) -> None:
         self._context.sessions.refused(self, reason, self._context.now)
@@ -545,17 +542,20 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
         self.speaks = self.speaks or result.speaks
-        if result.status is Registered.INSECURE:
-            self._reject_insecure(result.holder)
+        if result.status in (Registered.INSECURE, Registered.UNPROVED):
+            self._reject_late(result)
         else:
             self._context.takeovers.registered(self, result)
             self._accept()
 
-    def _reject_insecure(self, holder: str) -> None:
-        """Another instance holds the device with TLS. `01` may have been written before that was known."""
+    def _reject_late(self, result: RegisterResult) -> None:
+        """The registry does not take the session. `01` may have been written before that was known."""
         if self.closed and not self.half_closed:
             return
-        self._refuse_plain(self.imei, holder)
+        if result.status is Registered.INSECURE:
+            self._refuse_plain(self.imei, result.holder)
+        else:
+            self._context.peer_log.certificate_missing(self, self._context.now)
         if not self._stream.started:
             self._stream.start()
             self._transport.write(REJECT)

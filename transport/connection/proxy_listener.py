@@ -15,15 +15,16 @@ from typing import Any
 
 import structlog
 
+from fsm.networks import Network, is_within
 from fsm.reasons import HANDSHAKE_TIMEOUT
 from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
 from transport.connection.newcomers import Place
 from transport.connection.protocol import DeviceConnection
 from transport.connection.proxy_protocol import HEADER_LIMIT, BadProxyHeader, Header, HeaderReader
-from transport.connection.source_networks import SourceNetworks, is_within
+from transport.connection.source_networks import SourceNetworks
 from transport.log_throttle import LogThrottle
-from transport.settings import Address, Network, as_text
+from transport.settings import Address, as_text
 
 log = structlog.get_logger("telgw.sessions")
 

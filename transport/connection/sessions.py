@@ -195,6 +195,8 @@ class Sessions:
             self._takeovers.lost(connection, result.former)
         elif result.status is Registered.REGISTERED:
             self._takeovers.registered(connection, result)
+        elif result.status is Registered.UNPROVED:
+            connection.registered(result)
 
     def recheck(self, connection: SessionConnection) -> None:
         """Another instance says that it holds the device: ask the registry, and close the session if so."""

@@ -6,34 +6,14 @@ a peer from elsewhere costs an accept and a close.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
-
 import structlog
 
+from fsm.networks import Network, is_within
 from transport.connection.admission import network_of
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
-from transport.settings import Network
 
 log = structlog.get_logger("telgw.sessions")
-
-
-@lru_cache(maxsize=4096)
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address, without a zone; of an IPv4 address in IPv6 the IPv4 address; None if it is no address."""
-    try:
-        found = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return (found.ipv4_mapped if isinstance(found, IPv6Address) else None) or found
-
-
-def is_within(host: str, networks: Iterable[Network]) -> bool:
-    """Whether an address is in one of `networks`; what is no address is in none."""
-    address = _address(host)
-    return address is not None and any(address in network for network in networks)
 
 
 class SourceNetworks:

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import re
 import ssl
+import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from fsm.errors import GatewayFault
+from transport.connection.authentication import auth_of
 from transport.connection.file_reader import READ_TIMEOUT, FileReader, regular
-from transport.connection.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, validities
+from transport.connection.x509_dates import CERTIFICATE, REVOCATION_LIST, Validity, blocks, validities
 from transport.settings import Settings
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+BY_OTHERS = stat.S_IRWXO | stat.S_IWGRP
+"""Rights on a key file that are too many. A group may read it, because a service is often in one."""
 NEVER = "!aNULL:!eNULL"
 """Excludes ciphers without authentication or encryption, whatever the operator's string says."""
 
@@ -39,19 +43,28 @@ class Tls:
     """A context, and the validity periods of its files.
 
     Attributes:
+        exposed_key: the file of the key if other users may read or write it; else empty.
         files: every file that was read.
+        auth: the certificate of the gateway, as `transport.connection.authentication` names one.
         validity: file and validity period of the certificate, of the CA, and of each revocation list. Of
             several CAs in the file, the one that expires last counts.
     """
 
     context: ssl.SSLContext
+    auth: str
+    exposed_key: str
     files: tuple[Path, ...]
     validity: tuple[tuple[Path, Validity], ...]
 
     @property
     def until(self) -> datetime:
         """When the first of them expires. A certificate always has an end."""
-        return min(validity.until for _, validity in self.validity if validity.until is not None)
+        return min(until for _, until in self.ends)
+
+    @property
+    def ends(self) -> list[tuple[Path, datetime]]:
+        """File and end of each certificate, CA and revocation list that has an end."""
+        return [(path, validity.until) for path, validity in self.validity if validity.until is not None]
 
     def faults(self, now: datetime) -> list[str]:
         """A sentence for each certificate or list that is not valid at `now`."""
@@ -107,7 +120,8 @@ def load(settings: Settings) -> Tls | None:
         _refuse_revoked(context, settings.tls_crl)
         validity += [(settings.tls_crl, each) for each in _validities(settings.tls_crl, REVOCATION_LIST)]
     named = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tls_crl)
-    return Tls(context, tuple(path for path in named if path is not None), tuple(validity))
+    key, files = settings.tls_key or settings.tls_cert, tuple(path for path in named if path is not None)
+    return Tls(context, _auth(settings.tls_cert), _exposed(key), files, tuple(validity))
 
 
 def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
@@ -130,6 +144,15 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
             ) from None
         subject = f"{cert} does" if cert == key else f"{cert} and {key} do"
         raise BadTlsFiles(f"{subject} not hold a certificate and its key in PEM.") from None
+
+
+def _auth(cert: Path) -> str:
+    """The certificate of the gateway, the first in its file."""
+    return auth_of(blocks(cert.read_bytes(), CERTIFICATE)[0])
+
+
+def _exposed(key: Path) -> str:
+    return str(key) if key.stat().st_mode & BY_OTHERS else ""
 
 
 def _require_clients_of(context: ssl.SSLContext, authority: Path) -> None:

@@ -45,13 +45,23 @@ def validities(pem: bytes, kind: str) -> list[Validity]:
     Raises:
         ValueError: there is none, or one cannot be read.
     """
-    blocks = re.findall(rf"-----BEGIN {kind}-----(.*?)-----END {kind}-----".encode(), pem, re.DOTALL)
-    if not blocks:
+    found = blocks(pem, kind)
+    if not found:
         raise ValueError("The file holds none.")
     try:
-        return [_validity(binascii.a2b_base64(block)) for block in blocks]
-    except (IndexError, StopIteration, binascii.Error) as error:
+        return [_validity(der) for der in found]
+    except (IndexError, StopIteration) as error:
         raise ValueError("The dates cannot be read.") from error
+
+
+def blocks(pem: bytes, kind: str) -> list[bytes]:
+    """The DER of each `kind` (``CERTIFICATE`` or ``REVOCATION_LIST``) in a PEM file, in order.
+
+    Raises:
+        ValueError: one cannot be read.
+    """
+    found = re.findall(rf"-----BEGIN {kind}-----(.*?)-----END {kind}-----".encode(), pem, re.DOTALL)
+    return [binascii.a2b_base64(block) for block in found]  # its error is a ValueError
 
 
 def _validity(der: bytes) -> Validity:

@@ -157,7 +157,6 @@ class Backend:
             self.allow_list = RedisAllowList(
                 self.clients["allow_list"],
                 self.keys,
-                when_unavailable=settings.allow_list_when_unavailable == "open",
                 on_error=partial(self.report, "allow_list"),
             )
         self.families: DeviceFamilies | None = None

@@ -52,7 +52,7 @@ class Gateway:
         self.boot_id = uuid.uuid4().hex[:12]
         self.clock = Clock()
         self.metrics = Metrics()
-        self.presence = Presence(self.boot_id)
+        self.presence = Presence(self.boot_id, self._listeners.exposure)
         self.backend = Backend(
             settings,
             url,
@@ -180,7 +180,7 @@ class Gateway:
         bound = await self._listeners.open(self.connections)
         self.listening = True
         where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
-        log.info("ready", **bound.log_fields(), **where)
+        self._listeners.announce(bound, **where)
         if on_ready:
             on_ready(bound.all)
 
@@ -198,13 +198,13 @@ class Gateway:
             start("allow-list copy", backend.allow_list.keep_copy)
         if backend.families is not None:
             start("device families", backend.families.keep_copy)
+        start("removed devices", partial(self.connections.access.close_removed, self.sessions, self.clock))
         start("files", self.files.run)
         start("expected devices", partial(read_expected, owns, self.dispatcher, known, backend, self.clock))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
-        # Before `reconcile`, which clears the event.
-        start("check", partial(check_up, backend, self._heartbeat_renewed))
+        start("check", partial(check_up, backend, self._heartbeat_renewed))  # before `reconcile` clears it
         start("sweep", partial(sweep, self.connections, self.timeouts, self.dispatcher))
         start("reconcile", self._reconcile)
         start("handover", partial(hand_over, self.dispatcher, self.backend))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from fsm.errors import GatewayFault
+from store.fleet.exposure import Exposure
 from transport.clock import Clock
 from transport.connection.context import ConnectionContext
 from transport.connection.listener import Listener
@@ -21,6 +22,7 @@ from transport.connection.proxy_listener import ProxyListener
 from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
+from transport.daemon.exposure import Listening, exposure_of, warn
 from transport.settings import Address, Settings, as_text
 
 log = structlog.get_logger("telgw")
@@ -64,7 +66,7 @@ class Listeners:
     """The listeners: plain TCP, TLS, and for proxies.
 
     Attributes:
-        tls_until: when the first of certificate, CA and revocation lists expires; None without TLS.
+        own: the certificates that were used since the start, as `AccessControl` names them.
 
     Raises:
         BadTlsFiles: a certificate or key cannot be used.
@@ -79,12 +81,14 @@ class Listeners:
         self._proxied_secure: list[socket.socket] = []
         self._servers: list[asyncio.Server | Listener] = []
         self._tls: dict[str, Any] = {}
-        self.tls_until: datetime | None = None
+        self.own: set[str] = set()
+        self._listening: list[Listening] = []
+        self._loaded: Tls | None = None
         self._files = TlsFiles(settings)
         if (tls := self._files.load_now()) is not None:
             for fault in tls.faults(_now()):
                 log.error("tls_out_of_date", fault=fault)
-            self.tls_until = tls.until
+            self._use(tls)
             self._tls = {
                 "ssl": tls.context,
                 "ssl_handshake_timeout": settings.handshake_timeout,
@@ -107,8 +111,21 @@ class Listeners:
         if faults := tls.faults(_now()):
             raise BadTlsFiles(" ".join(faults))
         self._tls["ssl"] = tls.context
-        self.tls_until = tls.until
+        self._use(tls)
         return tls
+
+    def _use(self, tls: Tls) -> None:
+        self._loaded = tls
+        self.own.add(tls.auth)
+
+    @property
+    def tls_until(self) -> datetime | None:
+        """When the first of certificate, CA and revocation lists expires; None without TLS."""
+        return self._loaded.until if self._loaded else None
+
+    def exposure(self) -> Exposure:
+        """What is open to others, as far as it is known: addresses once they are bound."""
+        return exposure_of(self._settings, self._listening, self._loaded)
 
     def bind(self) -> None:
         """Bind the addresses, without listening yet.
@@ -127,6 +144,20 @@ class Listeners:
         except CannotListen:
             self.close()
             raise
+        secure = {*self._secure, *self._proxied_secure}
+        self._listening = [
+            Listening(name, sock.getsockname()[:2], sock in secure)
+            for name, sock in zip(self._settings.listeners, self._in_order(), strict=True)
+        ]
+
+    def _in_order(self) -> list[socket.socket]:
+        """The sockets in the order of `Settings.listeners`."""
+        return self._plain + self._secure + self._proxied + self._proxied_secure
+
+    def announce(self, bound: Bound, **where: str) -> None:
+        """Log where the gateway listens, and as the last line what is open to others."""
+        log.info("ready", **bound.log_fields(), **where)
+        warn(self.exposure())
 
     def _bind(self, host: str, port: int) -> socket.socket:
         try:
@@ -156,6 +187,7 @@ class Listeners:
             CannotListen: another process has begun to listen on an address.
         """
         settings, trust = self._settings, self._settings.proxy_trust
+        context.access.own = self.own
 
         async def opened(
             sockets: Sequence[socket.socket], names: Sequence[Address], listen: Listen

@@ -19,8 +19,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
+from store.fleet.exposure import Exposure
 from store.fleet.ownership import Holder
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -28,10 +30,15 @@ NAMESPACE = "/proc/self/ns/net"
 
 
 class Presence:
-    """Shows that this process is alive, from `open` to `close`."""
+    """Shows that this process is alive, from `open` to `close`.
 
-    def __init__(self, boot_id: str) -> None:
+    Args:
+        exposure: what of this process is open to others, asked at each heartbeat.
+    """
+
+    def __init__(self, boot_id: str, exposure: Callable[[], Exposure] = Exposure) -> None:
         self._boot_id = boot_id
+        self._exposure = exposure
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
@@ -55,7 +62,8 @@ class Presence:
     def describe(self, interval: float) -> Holder:
         """A description of this process; `interval` is the time between its heartbeats in seconds."""
         where = place() if self._socket is not None else ""
-        return Holder(self._boot_id, socket.gethostname(), os.getpid(), where, interval)
+        host, exposure = socket.gethostname(), self._exposure()
+        return Holder(self._boot_id, host, os.getpid(), where, interval, exposure=exposure)
 
 
 def place() -> str:

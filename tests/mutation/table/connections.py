@@ -200,6 +200,6 @@ MECHANISMS = (
         """,
         mutant="...",
         without="a session is registered that has no connection",
-        tests=("transport/test_allow_list.py::test_an_answer_for_a_closed_connection_changes_nothing",),
+        tests=("transport/test_access.py::test_an_answer_for_a_closed_connection_changes_nothing",),
     ),
 )

@@ -60,9 +60,12 @@ MECHANISMS = (
         where="reconcile_some",
         code="""
             links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
-            held = [(link.imei, link.session_id) for link in links]
+            held = [(link.imei, link.session_id, link.claimant) for link in links]
         """,
-        mutant='held = [(imei, link.session_id if (link := sessions.by_imei.get(imei)) else "") for imei in imeis]',
+        mutant="""
+            found = {imei: sessions.by_imei.get(imei) for imei in imeis}
+            held = [(imei, link.session_id if link else "", "") for imei, link in found.items()]
+        """,
         without="its entry names an instance that does not hold it",
         tests=("transport/test_recurring.py::test_a_device_that_left_is_not_registered_again",),
     ),
