@@ -73,6 +73,13 @@ def test_only_containers_reach_redis() -> None:
     assert [COMPOSE["networks"][name] for name in SERVICES["redis"]["networks"]] == [{"internal": True}]
 
 
+def test_redis_keeps_its_data_and_leaves_the_host_memory() -> None:
+    words = SERVICES["redis"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert (options["--appendonly"], options["--maxmemory-policy"]) == ("yes", "noeviction")
+    assert options["--maxmemory"] not in ("", "0")
+
+
 def test_metrics_are_published_on_this_host_only() -> None:
     ports = {port.rpartition(":")[2]: port for port in SERVICES["gateway"]["ports"]}
     assert ports["9464"].startswith("127.0.0.1:")
