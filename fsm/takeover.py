@@ -4,14 +4,14 @@ An IMEI proves nothing: whoever sends it is the device. So the newest connection
 acknowledged, and what must not go to the wrong peer, the commands, is held back while it is doubtful who the
 device is.
 
-A *claim* is one peer that says to be the device: its address, and how it has proved who it is. Claims with
-the same certificate, or with the same address and the same authentication, are of one device. A take-over by
-the same device begins no hold, and neither does one whose older session is known to be dead: its gateway has
-ended, or its TCP does not answer. After any other one no command is written for the time of the hold, which
-runs from the take-over. If the device changes hands again within the hold, two peers claim it by turns: it is
-disputed, and commands end as `identity_disputed` until the hold of the last change is over. Each further
-change doubles the hold, up to `LONGEST` times the first; after `MEMORY` times without a change all is
-forgotten.
+A *claim* is one peer that says to be the device: its address, and how it has proved who it is. A claim with
+the same certificate as the one before, or from the same address with no weaker authentication, is of the same
+device. A take-over by the same device begins no hold, and neither does one whose older session is known to be
+dead: its gateway has ended, or its TCP does not answer. After any other one no command is written for the
+time of the hold, which runs from the take-over. If the device changes hands again within the hold, two peers
+claim it by turns: it is disputed, and commands end as `identity_disputed` until the hold of the last change
+is over. Each further change doubles the hold, up to `LONGEST` times the first; after `MEMORY` times without a
+change all is forgotten.
 
 The claims of a device are kept in Redis for that time (`store/scripts/registry.lua`), whatever becomes of its
 sessions and of the gateways. So it makes no difference which gateway they come to, and a peer that closes its
@@ -37,6 +37,10 @@ MEMORY: Final = 20
 """How long claims are remembered after a change, in times of the first hold."""
 
 
+_CERTIFIED = 2
+"""The strength of an authentication with a certificate; that of ``tls`` is 1, that of ``plain`` 0."""
+
+
 @dataclass(slots=True, frozen=True)
 class Claimant:
     """A peer that says to be a device.
@@ -49,11 +53,18 @@ class Claimant:
     host: str
     auth: str
 
-    def is_same_as(self, other: Claimant) -> bool:
-        """Whether both are one device as far as can be known."""
-        if self.auth != other.auth:
-            return False
-        return self.auth.startswith(CERTIFICATE) or self.host == other.host
+    def follows(self, older: Claimant) -> bool:
+        """Whether this is the device that `older` was, as far as can be known.
+
+        It is with the same certificate, or from the same address with no weaker authentication.
+        """
+        if self._strength == older._strength == _CERTIFIED:
+            return self.auth == older.auth
+        return self.host == older.host and self._strength >= older._strength
+
+    @property
+    def _strength(self) -> int:
+        return _CERTIFIED if self.auth.startswith(CERTIFICATE) else int(self.auth != "plain")
 
     def __str__(self) -> str:
         return f"{self.host} {self.auth}"
@@ -92,7 +103,7 @@ def hold_of(claims: Sequence[Claim], hold_ms: int) -> Hold | None:
     held_by: Claimant | None = None
     changed_at = 0
     for claim in reversed(claims):
-        if held_by is not None and not claim.claimant.is_same_as(held_by):
+        if held_by is not None and not claim.claimant.follows(held_by):
             forgotten = hold is None or claim.at - changed_at >= MEMORY * hold_ms
             hold = _next(None if forgotten else hold, claim.at, hold_ms)
             changed_at = claim.at

@@ -18,19 +18,24 @@ def held(*claims: tuple[int, Claimant]) -> Hold | None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("newer", "older", "follows"),
     [
         (A, A, True),
         (A, B, False),
+        (Claimant(A.host, "tls"), A, True),
+        (Claimant(A.host, CERT), A, True),
+        (Claimant(B.host, CERT), A, False),
         (A, Claimant(A.host, "tls"), False),
-        (A, Claimant(A.host, CERT), False),
+        (Claimant(A.host, "tls"), Claimant(A.host, CERT), False),
         (Claimant(A.host, CERT), Claimant(B.host, CERT), True),
         (Claimant(A.host, CERT), Claimant(A.host, OTHER_CERT), False),
         (Claimant(A.host, "tls"), Claimant(B.host, "tls"), False),
     ],
 )
-def test_one_certificate_or_one_address_is_one_device(one: Claimant, other: Claimant, same: bool) -> None:
-    assert one.is_same_as(other) is other.is_same_as(one) is same
+def test_one_certificate_or_one_address_is_one_device(
+    newer: Claimant, older: Claimant, follows: bool
+) -> None:
+    assert newer.follows(older) is follows
 
 
 def test_no_change_is_no_hold() -> None:

@@ -90,7 +90,7 @@ class Takeovers:
         """Whether `older` has to be asked before `newcomer` may take its place."""
         if self._policy != "alive" or older is None or older.closed:
             return False
-        return not newcomer.claimant.is_same_as(older.claimant)
+        return not newcomer.claimant.follows(older.claimant)
 
     def ask(self, older: SessionConnection, heard: Heard, patience: float = NEWCOMER_WAITS) -> bool:
         """Ask whether the peer of `older` is there; False if it cannot be asked. `heard` is called later."""
@@ -110,7 +110,7 @@ class Takeovers:
             return
         takeover = _Takeover(self._clock.now_ms(), older.claimant, older.peer)
         self._takeovers[newer] = takeover
-        if self._policy != "newest" and not newer.claimant.is_same_as(older.claimant):
+        if self._policy != "newest" and not newer.claimant.follows(older.claimant):
             takeover.asked = self.ask(older, partial(self._heard, older, newer), HOLD_WAITS)
         older.close(SUPERSEDED, linger=takeover.asked)
 
@@ -136,7 +136,7 @@ class Takeovers:
     def lost(self, connection: SessionConnection, winner: Claimant | None) -> None:
         """Another gateway has the device, for `winner`; if our peer is dead, that gateway is told."""
         asks = False
-        if winner is not None and self._policy != "newest" and not connection.claimant.is_same_as(winner):
+        if winner is not None and self._policy != "newest" and not winner.follows(connection.claimant):
             asks = self.ask(connection, partial(self._vouch, connection), HOLD_WAITS)
         connection.close(SUPERSEDED, linger=asks)
 
@@ -169,7 +169,7 @@ class Takeovers:
         claims = result.claims or self._claims_here(connection, takeover)
         hold = None if self._policy == "newest" else hold_of(claims, self._hold_ms)
         if former is not None and takeover.hold is None:
-            same = connection.claimant.is_same_as(former)
+            same = connection.claimant.follows(former)
             kind = "same" if same else "disputed" if hold and hold.disputed else "changed"
             self._metrics.takeovers.labels(kind).inc()
         if hold is None or self._clock.now_ms() >= hold.until:
