@@ -30,6 +30,16 @@ def cancel_policy(stage: str) -> Fire | Reject:
     return policy
 
 
+def located(ledger: Mapping[str, str]) -> Entry:
+    """The entry of the command with this ledger: on the stream of an instance, or of its device if parked.
+
+    Raises:
+        KeyError: the ledger lacks a field.
+    """
+    instance_id = ledger["instance_id"]
+    return Entry(instance_id, ledger["outbound_id"], "" if instance_id else ledger["imei"])
+
+
 def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelled | str:
     """The event that cancels the command, or why there is none: it is ``unknown``, ``sent`` or ``terminal``.
 
@@ -41,7 +51,7 @@ def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelle
     """
     if not ledger:
         return "unknown"
-    held = Entry(ledger["instance_id"], ledger["outbound_id"])
+    held = located(ledger)
     command = Command(request.command_id, ledger["state"], int(ledger["seq"]))
     policy = cancel_policy(command.state)
     if isinstance(policy, Reject):

@@ -57,10 +57,15 @@ _machine = StateMachine(COMMAND)
 
 @dataclass(slots=True, frozen=True)
 class Entry:
-    """An entry of an instance's outbound stream."""
+    """An entry of an instance's outbound stream, or of the parked stream of a device.
+
+    A parked command belongs to no instance: its entry has an empty ``instance_id`` and the ``imei`` of the
+    device that it waits for.
+    """
 
     instance_id: str
     outbound_id: str
+    imei: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,6 +82,9 @@ class CommandRequest:
         instance_id: the instance whose stream holds the entry; ``outbound_id`` is the id of the entry there.
         confirmed: the producer has sent ``confirm=1``, which a policy may require.
         hops: how often the command was handed over between instances, by the ledger.
+        waits: its producer wants it to wait for its device until it expires, wherever that connects next.
+        parked_id: the id of the entry by which it was parked last, if it was taken up from there; by the
+            ledger.
         echo: fields of the producer that are repeated in every event, as (name, value) pairs.
     """
 
@@ -91,6 +99,8 @@ class CommandRequest:
     instance_id: str
     outbound_id: str
     hops: int = 0
+    waits: bool = False
+    parked_id: str = ""
     echo: tuple[tuple[str, str], ...] = ()
     confirmed: bool = False
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fsm.command import COMMAND, OUTCOMES
 from fsm.events import CommandEvent, SessionEvent
 from fsm.machine import Edge, Table
-from fsm.policies import POLICIES, Action, Fire, HandOver, Policy, Reject, Resume, stages_of
+from fsm.policies import POLICIES, Action, Fire, HandOver, Park, Policy, Reject, Resume, stages_of
 from fsm.reasons import RULES
 from fsm.session import SESSION
 
@@ -127,6 +127,8 @@ def _in_words(policy: Policy) -> str:
         return f"rejected: `{policy.detail}`"
     if isinstance(policy, Resume):
         return f"goes on, or {_in_words(policy.otherwise)}"
+    if isinstance(policy, Park):
+        return f"parked, or {_in_words(policy.otherwise)}"
     if isinstance(policy, HandOver):
         return f"handed over, or {_in_words(policy.otherwise)}"
     return _WORDS[policy]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from fsm.command import CommandRequest
-from fsm.outbound import ECHOED
+from fsm.outbound import ECHOED, WAIT
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -41,6 +41,7 @@ def entry_fields(request: CommandRequest) -> Pairs:
         ("response_timeout", f"{request.response_timeout:.6f}".rstrip("0").rstrip(".")),
         ("expect_response", "1" if request.expect_response else "0"),
         *((("confirm", "1"),) if request.confirmed else ()),
+        *((("offline", WAIT),) if request.waits else ()),
         *request.echo,
     )
 

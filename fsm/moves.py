@@ -26,6 +26,8 @@ class Status(StrEnum):
     MISSING = "MISSING"
     HELD_ELSEWHERE = "HELD_ELSEWHERE"
     SERIAL = "SERIAL"
+    PARKED = "PARKED"
+    FULL = "FULL"
     ERROR = "ERROR"
     FENCED = "FENCED"
     ALIVE = "ALIVE"
@@ -38,11 +40,11 @@ class MoveResult:
     Attributes:
         status: the result.
         now_ms: epoch ms of Redis when the script ran; 0 if it did not run.
-        state, seq, session_id, accepted_at, codec, hops: the ledger as the script found it, for
+        state, seq, session_id, accepted_at, codec, hops, parked_id: the ledger as the script found it, for
             ``REDELIVERED`` and ``CONFLICT``.
         token: the token of the last move of the ledger, for ``REDELIVERED``.
         detail: the holder for ``HELD_ELSEWHERE``, the class of error for ``ERROR``; `SPEAKS` with a ``sent``
-            for a device that is known to send serial-port data.
+            for a device that is known to send serial-port data; the id of the new entry for a `Transfer`.
     """
 
     status: Status
@@ -55,6 +57,7 @@ class MoveResult:
     detail: str = ""
     codec: str = ""
     hops: int = 0
+    parked_id: str = ""
 
     @property
     def applied(self) -> bool:
@@ -67,7 +70,8 @@ class MoveResult:
 
     def confirm(self, request: CommandRequest) -> CommandRequest:
         """`request` with what only gateways say of it, as the ledger has it that names its entry."""
-        return replace(request, accepted_at=self.accepted_at or request.accepted_at, hops=self.hops)
+        accepted_at = self.accepted_at or request.accepted_at
+        return replace(request, accepted_at=accepted_at, hops=self.hops, parked_id=self.parked_id)
 
 
 SPEAKS = "speaks"
@@ -96,7 +100,8 @@ class Step:
         write the event even if the ledger is lost. held_imei: a device; the step is refused if the registry
         names another live instance as its holder. by_default: the codec of the event is 12 only because the
         device is not known to send serial-port data;
-            if it is known, the result is ``SERIAL`` and nothing is changed.
+            if it is known, the result is ``SERIAL`` and nothing is changed. If commands are parked for the
+            device of ``held_imei``, which come first, the result is ``PARKED``.
         accepted_at: epoch ms, for the age in the event if the ledger is lost.
     """
 
@@ -124,7 +129,8 @@ class Remark:
 class Transfer:
     """Hand a queued command over to the instance that holds its device, if that instance is alive.
 
-    ``fields`` is the entry for the stream of that instance.
+    A parked command is taken up by this, unless the registry names another live instance as the holder.
+    ``fields`` is the entry for the stream of the instance.
     """
 
     note: Note
@@ -133,6 +139,26 @@ class Transfer:
     to_instance: str
     fields: tuple[tuple[str, str], ...]
     done: Done
+    token: str = ""
+
+
+@dataclass(slots=True)
+class ParkMove:
+    """Park a queued command, unless the registry names another live instance as the holder of its device.
+
+    The result is then ``HELD_ELSEWHERE``, with the holder.
+
+    Attributes:
+        request: the command.
+        limit: if so many commands are parked for the device, the result is ``FULL``; 0 for no limit.
+    """
+
+    note: Note
+    entry: Entry
+    seq: int
+    request: CommandRequest
+    done: Done
+    limit: int = 0
     token: str = ""
 
 
@@ -160,10 +186,11 @@ __all__ = [
     "Move",
     "MoveResult",
     "Open",
+    "ParkMove",
     "Remark",
     "Status",
     "Step",
     "Transfer",
 ]
 
-Move = Open | Step | Remark | Transfer | Discard
+Move = Open | Step | Remark | Transfer | ParkMove | Discard

@@ -30,10 +30,14 @@ DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
 SUPERSEDED = "superseded"
 ABSENT = frozenset({"", "undefined", "null"})
 TRUE, FALSE = ("1", "true"), ("0", "false")
+WAIT, FAIL = "wait", "fail"
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
 ECHO_LIMIT = 256
 FIELD_LIMIT = 65_536
-MAX_AHEAD_MS = 24 * 3600 * 1000
+_HOUR_MS = 3600 * 1000
+MAX_AHEAD_MS = 24 * _HOUR_MS
+MAX_AHEAD_WAITING_MS = 30 * 24 * _HOUR_MS
+"""How far ahead a command may expire, and one that waits for its device wherever that is."""
 EPOCH_MS_FLOOR = 10**12
 
 
@@ -173,18 +177,20 @@ def _command(
         raise fields.fault("imei", "is not 15 digits")
     payload = _payload(fields, raw, limits.max_payload)
     entry_ms = _entry_time(outbound_id, now_ms)
+    waits = fields.choice("offline", (FAIL, WAIT), FAIL) == WAIT
     return CommandRequest(
         command_id=command_id,
         imei=imei,
         payload=payload,
         codec=fields.choice("codec", (CODEC_12, CODEC_14), ""),
-        expires_at=_expiry(fields, entry_ms, limits.command_ttl),
+        expires_at=_expiry(fields, entry_ms, limits.command_ttl, waits),
         accepted_at=now_ms,
         response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
         expect_response=fields.choice("expect_response", (*TRUE, *FALSE), "1") in TRUE,
         instance_id=instance_id,
         outbound_id=outbound_id,
         confirmed=fields.choice("confirm", (*TRUE, *FALSE), "0") in TRUE,
+        waits=waits,
         echo=_echo(raw),
     )
 
@@ -204,7 +210,7 @@ def _payload(fields: _Fields, raw: Mapping[bytes, bytes], limit: int) -> bytes:
     return raw[b"payload"]
 
 
-def _expiry(fields: _Fields, entry_ms: int, ttl: float) -> int:
+def _expiry(fields: _Fields, entry_ms: int, ttl: float, waits: bool) -> int:
     text = fields.get("expires_at")
     if text is None:
         return entry_ms + round(ttl * 1000)
@@ -214,8 +220,8 @@ def _expiry(fields: _Fields, entry_ms: int, ttl: float) -> int:
             raise fields.fault("expires_at", "is a number but not an epoch time in milliseconds")
     else:
         expires = _rfc_3339(fields, text)
-    if expires > entry_ms + MAX_AHEAD_MS:
-        raise fields.fault("expires_at", "is more than 24 h ahead")
+    if expires > entry_ms + (MAX_AHEAD_WAITING_MS if waits else MAX_AHEAD_MS):
+        raise fields.fault("expires_at", f"is more than {'30 days' if waits else '24 h'} ahead")
     return expires
 
 

@@ -106,20 +106,27 @@ class Resume:
 
 
 @dataclass(slots=True, frozen=True)
-class HandOver:
-    """The command is handed over to the instance that holds its device, or else ends by `otherwise`."""
+class Park:
+    """The command is parked, if its producer wants it to wait for its device; else it ends by `otherwise`."""
 
     otherwise: Fire
 
 
-Policy = Fire | Reject | Resume | HandOver | Action
+@dataclass(slots=True, frozen=True)
+class HandOver:
+    """The command is handed over to the instance that holds its device; `otherwise` if there is none."""
+
+    otherwise: Fire | Park
+
+
+Policy = Fire | Reject | Resume | Park | HandOver | Action
 
 KEEP, WAIT, AWAIT_DEVICE, REMOVE, LEAVE = Action
 
 POLICIES: Final[dict[Occasion, dict[Stage, Policy]]] = {
     # The gateway stops.
     "shutdown": {
-        "queued": Fire("fail", GATEWAY_SHUTDOWN),
+        "queued": Park(Fire("fail", GATEWAY_SHUTDOWN)),
         "sending": WAIT,
         "sent": Fire("withdraw", GATEWAY_SHUTDOWN),
         "written": KEEP,
@@ -185,7 +192,7 @@ POLICIES: Final[dict[Occasion, dict[Stage, Policy]]] = {
     },
     # Its device is connected nowhere, and has not come back in time.
     "absence": {
-        "queued": Fire("fail", DEVICE_NOT_CONNECTED),
+        "queued": Park(Fire("fail", DEVICE_NOT_CONNECTED)),
         "sending": WAIT,
         "sent": KEEP,
         "written": KEEP,
@@ -238,7 +245,7 @@ POLICIES: Final[dict[Occasion, dict[Stage, Policy]]] = {
     },
     # Its instance is dead, and another one reads its entry.
     "adoption": {
-        "queued": HandOver(Fire("fail", INSTANCE_LOST)),
+        "queued": HandOver(Park(Fire("fail", INSTANCE_LOST))),
         "sent": Fire("fail", INSTANCE_LOST),
         "responded": REMOVE,
         "delivered": REMOVE,
@@ -273,8 +280,10 @@ def stage_of(state: str, pending: CommandEvent | None, written: bool) -> str:
     return _WHEN_WRITTEN.get(state, state) if written else state
 
 
-def policy_for(occasion: Occasion, stage: str) -> Policy:
+def policy_for(occasion: Occasion, stage: str, *, waits: bool = False) -> Policy:
     """The row of the table for `occasion` and `stage`, which is a state where only the ledger is known.
+
+    Without `waits` the command is not to wait for its device, and nothing is parked.
 
     Raises:
         UnknownState: there is no such stage at this occasion.
@@ -282,11 +291,17 @@ def policy_for(occasion: Occasion, stage: str) -> Policy:
     policy = _BY_NAME[occasion].get(stage)
     if policy is None:
         raise UnknownState("command", stage)
-    return policy
+    if waits:
+        return policy
+    if isinstance(policy, HandOver) and isinstance(policy.otherwise, Park):
+        return HandOver(policy.otherwise.otherwise)
+    return policy.otherwise if isinstance(policy, Park) else policy
 
 
 def fire_for(occasion: Occasion, stage: str) -> Fire | None:
     """The row for `occasion` and `stage`, if it moves the command; None if it does not, or nothing has begun.
+
+    A row by which the command is parked counts as what happens otherwise.
 
     Raises:
         UnknownState: there is no such stage at this occasion.

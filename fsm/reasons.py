@@ -111,6 +111,7 @@ TAKEOVER: Final = "takeover"
 TAKEOVER_DISPUTED: Final = "takeover_disputed"
 TAKEOVER_REFUSED: Final = "takeover_refused"
 SESSION_EVENTS_LEFT_OUT: Final = "session_events_left_out"
+PARKED: Final = "parked"
 
 NOTES: Final = (
     LATE_RESPONSE,
@@ -123,6 +124,7 @@ NOTES: Final = (
     TAKEOVER,
     TAKEOVER_DISPUTED,
     TAKEOVER_REFUSED,
+    PARKED,
 )
 
 
@@ -155,6 +157,7 @@ EDGE_RULES: Final[dict[tuple[CommandTrigger, CommandState], EdgeRule]] = {
         NOT_SENT,
         CANCELLED,
         DEVICE_NOT_CONNECTED,
+        QUEUE_FULL,
         GATEWAY_SHUTDOWN,
         IDENTITY_DISPUTED,
         INSTANCE_LOST,

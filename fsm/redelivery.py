@@ -4,8 +4,8 @@ Whoever reads an entry first submits an `Open` for it. What the ledger answers (
 what follows (`policy_at`):
 
 * new, or known by this very entry: the command goes on from the state in the ledger, by the row of
-  `fsm.policies` for a restart or an adoption. A command that goes on or is handed over ends instead when the
-  gateway stops, its time is over, or its device does not come back;
+  `fsm.policies` for a restart or an adoption. A command that goes on or is handed over ends or is parked
+  instead when the gateway stops, its time is over, or its device does not come back;
 * known by another entry: the script has answered with the note `duplicate_ignored` and removed the entry;
 * in a state that this version does not know: everything is left as it is.
 """
@@ -66,8 +66,9 @@ def policy_at(
         absent: the device is connected nowhere and not expected.
         stranded: no living instance holds the device.
     """
+    waits = request is not None and request.waits
     try:
-        policy = policy_for(occasion, state)
+        policy = policy_for(occasion, state, waits=waits)
     except UnknownState:
         return LEAVE
     if not isinstance(policy, Resume | HandOver):
@@ -75,11 +76,11 @@ def policy_at(
     if request is None:
         return policy.otherwise
     if stopping:
-        return policy_for("shutdown", state)
+        return policy_for("shutdown", state, waits=waits)
     if now_ms >= request.expires_at:
         return policy_for("expiry", state)
     if absent:
-        return policy_for("absence", state)
+        return policy_for("absence", state, waits=waits)
     if isinstance(policy, HandOver) and (stranded or not movable(request)):
         return policy.otherwise
     return policy

@@ -59,6 +59,7 @@ class RegisterResult:
         former: the peer of the session that held the device until now, if that session was open; or that
             holds it instead.
         claims: the peers that have said to be the device, the newest first, if it has changed hands lately.
+        parked: whether commands are parked for the device.
     """
 
     status: Registered
@@ -66,3 +67,4 @@ class RegisterResult:
     speaks: bool = False
     former: Claimant | None = None
     claims: tuple[Claim, ...] = ()
+    parked: bool = False

@@ -70,6 +70,7 @@ class Keys:
             **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
             **dict.fromkeys((self.terms, self.auth, self.families), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
+            self.parked_devices: "zset",
             **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
             **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),
         }
@@ -89,6 +90,15 @@ class Keys:
     def outbound(self, instance_id: str) -> str:
         """Stream: commands for the instance."""
         return f"{self.prefix}commands:outbound:{instance_id}"
+
+    @property
+    def parked_devices(self) -> str:
+        """Sorted set: imei -> epoch ms before which none of the commands that are parked for it expires."""
+        return f"{self.prefix}commands:parked"
+
+    def parked(self, imei: str) -> str:
+        """Stream: commands that wait for the device."""
+        return f"{self.prefix}commands:parked:{imei}"
 
     @property
     def responses(self) -> str:

@@ -72,4 +72,6 @@ class AtRest(Evidence):
             places.add(event["instance_id"])
         recovery = history.recovery + (history.adoption if places & history.lost else 0.0)
         ends = produced.expires_at(history.ttl) + answer * 1000
+        recovery += history.parked if produced.waits else 0.0
+        ends += history.parked * 1000 if produced.waits else 0.0
         return max(ends, (history.calm_at or 0.0) + recovery * 1000) + PUNCTUALITY

@@ -276,12 +276,15 @@ class Checker(Evidence):
                     yield Violation("I12", f"session {event['session_id']}: {move}")
 
     def stream_order(self) -> Iterator[Violation]:
-        """P5, within each log: what an adopter has ended comes up again when Redis has lost that."""
+        """P5, within each log: what an adopter has ended comes up again when Redis has lost that.
+
+        A command that was parked has the place of its parking.
+        """
         last: dict[tuple[str, str, int], tuple[int, int]] = {}
         for written in sorted((w for tap in self.taps for w in tap.written), key=lambda written: written.at):
             _, event = self.sent(written) or ("", {})
             if event and event["instance_id"] not in self.history.contested:
-                milliseconds, _, serial = event["outbound_id"].partition("-")
+                milliseconds, _, serial = self.place(event, written.at).partition("-")
                 log = sum(loss.at <= written.at for loss in self.history.losses)
                 device = (event["imei"], event["instance_id"], log)
                 place = (int(milliseconds), int(serial))

@@ -94,6 +94,21 @@ class Evidence:
         found = [event for event in events if event[1]["state"] == "sent" and time_of(event[0]) <= written.at]
         return found[-1] if found else None
 
+    @cached_property
+    def moves(self) -> dict[str, list[Event]]:
+        """command_id -> the notes about its moves, in the order of the log."""
+        found = defaultdict(list)
+        for entry, fields in self.history.responses:
+            if fields.get("note") == "moved":
+                found[fields["command_id"]].append((entry, fields))
+        return found
+
+    def place(self, sent: Fields, at: float) -> str:
+        """The entry that gives a command its place among those of its device, when it was sent at `at`."""
+        moves = [fields for entry, fields in self.moves[sent["command_id"]] if time_of(entry) <= at]
+        taken_up = bool(moves) and not moves[-1]["instance_id"]
+        return moves[-1]["outbound_id"] if taken_up else sent["outbound_id"]
+
     def sent_at(self, written: Written) -> float:
         """When the `sent` before a write was committed, epoch ms."""
         found = self.sent(written)

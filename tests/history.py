@@ -36,6 +36,11 @@ class Produced:
         return self.fields.get("type", "command") == "command"
 
     @property
+    def waits(self) -> bool:
+        """Whether it may be parked for its device."""
+        return self.fields.get("offline") == "wait"
+
+    @property
     def at(self) -> float:
         """When Redis took it, epoch ms."""
         return float(self.entry.partition("-")[0])
@@ -87,6 +92,7 @@ class History:
         response_timeout: seconds that a command waits for its answer unless it says otherwise.
         calm_at: from when on there were no faults (epoch ms); None when there always were.
         recovery: seconds after that in which every gateway has found back to Redis.
+        parked: seconds after which a parked command that has expired has ended.
         adoption: seconds after which a dead instance has been adopted.
         lost: instances that were dead when it became calm, and stayed so.
     """
@@ -119,5 +125,6 @@ class History:
     response_timeout: float = 30.0
     calm_at: float | None = None
     recovery: float = 0.0
+    parked: float = 0.0
     adoption: float = 0.0
     lost: set[str] = field(default_factory=set)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _REFUSALS = ("invalid_command", "not_allowed", "device_not_connected", "queue_full")
 _QUEUED_FAILS = (
-    *("cancelled", "device_not_connected", "gateway_shutdown"),
+    *("cancelled", "device_not_connected", "queue_full", "gateway_shutdown"),
     *("identity_disputed", "instance_lost", "ledger_lost", "internal_error"),
 )
 _SENT_FAILS = (

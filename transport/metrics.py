@@ -84,6 +84,7 @@ class Metrics:
         )
         self.pings = counter("pings_total", "Empty codec 12 frames, a network ping")
         self.commands = counter("command_events_total", "Events of commands", "state", "reason", "delivery")
+        self.parked = counter("commands_parked_total", "Commands that this gateway has parked")
         self.rtt = Histogram(
             "teltonika_command_response_seconds",
             "From the write of a command to its answer",

@@ -31,6 +31,9 @@ class LedgerPort(Protocol):
     async def read(self, command_id: str) -> dict[str, str]:
         """The ledger of a command; empty if there is none."""
 
+    async def parked(self, imei: str) -> list[tuple[str, dict[bytes, bytes]]]:
+        """The entries that are parked for a device, in their order."""
+
 
 class RegistryPort(Protocol):
     """Says which instance holds which device."""
@@ -96,6 +99,9 @@ class CommandsPort(Protocol):
 
     def arrived(self, link: Link) -> None:
         """A device is connected: its waiting commands move to the queue of `link`."""
+
+    def parked(self, link: Link) -> None:
+        """Commands are parked for the device: they are taken up, and come first."""
 
     def left(self, link: Link, reason: str) -> None:
         """A connection is closed."""

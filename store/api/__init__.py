@@ -25,7 +25,7 @@ from store.streams.producer import NotPublished, StoreUnreachable
 from .blocking import BlockingGateways, BlockingSubscription
 from .command_entry import CommandOptions
 from .gateways import Gateways
-from .hand_over import DeviceNotConnected, Sent, UnknownCommand
+from .hand_over import DeviceNotConnected, NoGateway, Sent, UnknownCommand
 from .subscription import EntryNotHandled, EntryUnreadable, Subscription, SubscriptionOptions
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Gateways",
     "InvalidCommand",
     "Message",
+    "NoGateway",
     "NotPublished",
     "Note",
     "RecordData",

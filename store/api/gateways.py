@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Unpack, cast
 
 from redis.asyncio import Redis
 
+from fsm.outbound import WAIT
 from store.client.client import connect
 from store.client.errors import StoreError
 from store.keys import Keys
@@ -32,7 +33,7 @@ from store.streams.messages import (
 from store.streams.producer import LogEntry, Producer, StoreUnreachable
 
 from .command_entry import CommandOptions, command_entry
-from .hand_over import DeviceNotConnected, Sent, UnknownCommand, hand_over
+from .hand_over import DeviceNotConnected, NoGateway, Sent, UnknownCommand, hand_over
 from .seen import Seen
 from .subscription import BLOCK, RETRY, Subscription, SubscriptionOptions, may_pass
 
@@ -103,6 +104,7 @@ class Gateways:
         Raises:
             InvalidCommand: a gateway would refuse it.
             DeviceNotConnected: no gateway holds the device.
+            NoGateway: none is alive that could take a command for a device to be waited for.
             NotPublished: Redis cannot be used, and nothing was handed over.
             StoreUnreachable: it may have been handed over: send it again with the same `command_id`.
         """
@@ -117,7 +119,9 @@ class Gateways:
                 )
             if found := await self._producer.holder(imei):
                 return found, fields[0]
-            raise DeviceNotConnected(imei)
+            if options.get("offline") != WAIT:
+                raise DeviceNotConnected(imei)
+            return await self._any_gateway(), fields[0]
 
         return await hand_over(self._producer, address, patience, self._on_error)
 
@@ -126,17 +130,25 @@ class Gateways:
 
         Raises:
             UnknownCommand: no gateway has accepted it, or its ledger has expired.
+            NoGateway: it waits for its device, and none is alive that could cancel it.
             NotPublished, StoreUnreachable: as `send` does.
         """
 
         fields = {"type": "cancel", "command_id": command_id}
 
         async def address() -> tuple[str, dict[str, str]]:
-            if found := await self._producer.ledger_field(command_id, "instance_id"):
-                return found, fields
-            raise UnknownCommand(command_id)
+            found = await self._producer.ledger_field(command_id, "instance_id")
+            if found is None:
+                raise UnknownCommand(command_id)
+            return found or await self._any_gateway(), fields
 
         return await hand_over(self._producer, address, patience, self._on_error)
+
+    async def _any_gateway(self) -> str:
+        """A gateway for what any of them can take."""
+        if found := await self._producer.live_instance():
+            return found
+        raise NoGateway
 
     async def position(self) -> str:
         """The id of the last entry of the log, to follow a command from here."""

@@ -23,6 +23,13 @@ class DeviceNotConnected(GatewayFault):
         self.imei = imei
 
 
+class NoGateway(GatewayFault):
+    """No gateway is alive, so none can take what any of them could take. Nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("No gateway is alive.")
+
+
 class UnknownCommand(GatewayFault):
     """Redis knows no command with this id, or knows it no longer. Nothing was sent."""
 

@@ -14,6 +14,7 @@ from store.client.errors import StoreRefused
 from store.client.numbers import whole
 from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.overdue import Backlog, find_overdue
+from store.diagnosis.parked import diagnose_parked
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.diagnosis.shared_keys import Bounds, diagnose_shared
 from store.diagnosis.stream_ids import check_last_id, last_id
@@ -103,6 +104,7 @@ class _FleetCheck:
                 diagnose_exposure(self.report, instance.instance_id, instance.holder.exposure, self._now_ms)
             await self.report.attempt(self._keys.outbound(instance.instance_id), self._stream(instance), None)
         await diagnose_shared(self.report, self._client, self._keys, self._bounds, self._now_ms)
+        await diagnose_parked(self.report, self._client, self._keys, self._now_ms)
 
     # The instances
 

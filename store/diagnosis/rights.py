@@ -44,6 +44,12 @@ OWN: tuple[Call, ...] = (
     *((name, KEY, "x") for name in ("sismember", "smismember")),
     ("sscan", KEY, "0"),
     ("del", KEY),
+    ("zadd", KEY, "1", "x"),
+    ("zscore", KEY, "x"),
+    ("zcard", KEY),
+    ("zrangebyscore", KEY, "0", "1"),
+    ("zrem", KEY, "x"),
+    *((name, KEY, KEY) for name in ("copy", "rename")),
     ("xadd", KEY, "1-1", "f", "v"),
     ("xlen", KEY),
     ("xrange", KEY, "-", "+", "COUNT", "1"),
@@ -192,6 +198,7 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
     logs = (
         *(keys.outbound(instance_id), keys.responses, keys.unasked, keys.deadletter),
         *(keys.telemetry, keys.messages, keys.undecodable, *streams),
+        keys.parked("0"),
     )
     sizes = map(keys.sizes, (keys.responses, keys.telemetry, keys.messages, keys.undecodable, *streams))
     return [
@@ -199,4 +206,5 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
         *((key, ("pexpire", KEY, "never")) for key in strings),
         *((key, ("xadd", KEY, "0-0", "f", "v")) for key in (*logs, *sizes)),
         (keys.serial, ("sismember", KEY, "x")),
+        (keys.parked_devices, ("zrem", KEY, "")),
     ]

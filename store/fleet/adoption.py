@@ -1,4 +1,4 @@
-"""Adoption of a dead instance's work: its registrations are removed, its commands handed over or ended.
+"""Adoption of a dead instance's work: its registrations are removed, its commands moved, parked or ended.
 
 Every script checks that the instance still has no heartbeat, and every move of a command is a
 compare-and-set. So several adopters, or an instance that comes back meanwhile, do not harm each other.
@@ -19,10 +19,10 @@ from fsm.command import Command, CommandRequest, decide
 from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
 from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
-from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from fsm.moves import Discard, Entry, Move, MoveResult, Open, ParkMove, Remark, Status, Step, Transfer
 from fsm.outbound import CancelRequest, Limits, SupersededHint, parse_entry
-from fsm.policies import REMOVE, Fire, HandOver, Policy
-from fsm.reasons import CANCEL_REJECTED, INTERNAL_ERROR, INVALID_COMMAND, MOVED
+from fsm.policies import REMOVE, Fire, HandOver, Park, Policy
+from fsm.reasons import CANCEL_REJECTED, INTERNAL_ERROR, INVALID_COMMAND, MOVED, PARKED
 from fsm.redelivery import command_of, events_of_refused, policy_at
 from store.client.errors import StoreRefused, is_transient
 from store.client.replies import understood
@@ -192,6 +192,8 @@ class Adoption:
         policy = policy_at("adoption", command.state, request, self._now_ms())
         if isinstance(policy, HandOver) and not await self._hand_over(request, command, entry):
             policy = policy_at("adoption", command.state, request, self._now_ms(), stranded=True)
+        if isinstance(policy, Park):
+            policy = policy if await self._park(request, command, entry) else policy.otherwise
         await self._end(policy, command, entry, request)
 
     async def _end(
@@ -220,18 +222,7 @@ class Adoption:
         holder = (await self._client.hget(self._keys.registry, request.imei) or b"").decode(errors="replace")
         if holder in ("", self._dead):
             return False
-        note = Note(
-            note=MOVED,
-            note_id=self._token(),
-            command_id=request.command_id,
-            detail=holder,
-            imei=request.imei,
-            codec=command.codec,
-            instance_id=self._dead,
-            outbound_id=entry.outbound_id,
-            state=command.state,
-            echo=request.echo,
-        )
+        note = self._note(MOVED, request, command, holder)
         move = Transfer(note, entry, command.seq, holder, entry_fields(request), _nothing)
         try:
             result = await self._move(move)
@@ -242,6 +233,33 @@ class Adoption:
         if result.status is Status.OK:
             self._on_adopted()
         return result.status is not Status.HELD_ELSEWHERE
+
+    async def _park(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
+        """Park a command; False if that cannot be. If its device is back, it stays for the next round."""
+        move = ParkMove(self._note(PARKED, request, command), entry, command.seq, request, _nothing)
+        try:
+            result = await self._move(move)
+        except StoreRefused as refusal:
+            if is_transient(refusal):
+                raise
+            return False
+        if result.status is Status.OK:
+            self._on_adopted()
+        return True
+
+    def _note(self, name: str, request: CommandRequest, command: Command, detail: str = "") -> Note:
+        return Note(
+            note=name,
+            note_id=self._token(),
+            command_id=request.command_id,
+            detail=detail,
+            imei=request.imei,
+            codec=command.codec,
+            instance_id=self._dead,
+            outbound_id=request.outbound_id,
+            state=command.state,
+            echo=request.echo,
+        )
 
     async def _step(self, event: CommandEvent, entry: Entry) -> None:
         if (await self._move(Step(event, entry, _nothing))).status is Status.OK:

@@ -1,4 +1,4 @@
-"""The janitor: finds dead instances, has their work adopted, and trims the streams.
+"""The janitor: finds dead instances, has their work adopted, ends parked commands, and trims the streams.
 
 Every instance runs one. An instance counts as dead when its heartbeat is missing twice, a grace apart. That
 counts only while this process can trust what it reads: the server process is the same, it has been up long
@@ -66,6 +66,7 @@ class Janitor:
         adopt: adopts the work of a dead instance; raises `Alive` if it is back. Called when the instance is
             found dead, and again as long as its stream is not empty.
         trim: trims the streams.
+        end_parked: ends the parked commands whose time is over.
         monotonic: seconds; now_ms: epoch ms of Redis.
     """
 
@@ -78,6 +79,7 @@ class Janitor:
         *,
         adopt: Callable[[str], Awaitable[None]],
         trim: Callable[[], Awaitable[None]],
+        end_parked: Callable[[], Awaitable[None]],
         monotonic: Callable[[], float],
         now_ms: Callable[[], int],
         on_error: Callable[[Exception], None],
@@ -88,6 +90,7 @@ class Janitor:
         self._instance_id = instance_id
         self._settings = settings
         self._adopt = adopt
+        self._end_parked = end_parked
         self._monotonic = monotonic
         self._now_ms = now_ms
         self._on_error = on_error
@@ -112,6 +115,7 @@ class Janitor:
             if self._monotonic() >= check_at:
                 check_at = self._monotonic() + self._next_interval()
                 await self._attempt(self.check)
+                await self._attempt(self._end_parked)
                 await self._attempt(self.trim)
             else:
                 await self._attempt(self.check)

@@ -70,13 +70,16 @@ def _read_results(reply: Any, calls: int) -> list[RegisterResult]:
     return [_read_result(*row) for row in reply]
 
 
-def _read_result(status: bytes, holder: bytes, speaks: bytes, former: bytes, claims: bytes) -> RegisterResult:
+def _read_result(
+    status: bytes, holder: bytes, speaks: bytes, former: bytes, claims: bytes, parked: bytes
+) -> RegisterResult:
     return RegisterResult(
         Registered(status.decode()),
         holder.decode(errors="replace"),
         bool(speaks),
         Claimant(*former.decode().split(" ")) if former else None,
         tuple(_read_claim(line) for line in claims.decode().splitlines()),
+        bool(parked),
     )
 
 
@@ -129,7 +132,7 @@ class Registrar:
         }
         self._names = [
             *(keys.registry, keys.sessions, keys.boot(instance_id)),
-            *(keys.instances, keys.serial, keys.auth),
+            *(keys.instances, keys.serial, keys.auth, keys.parked_devices),
         ]
         self._on_failure = on_failure
         self._on_fenced = on_fenced

@@ -78,10 +78,11 @@ class Ledger:
         self._owns = owns
         self._on_appended = on_appended
         self._fixed_keys = [keys.responses, keys.deadletter, keys.boot(instance_id), keys.registry]
-        self._fixed_keys.append(keys.serial)
+        self._fixed_keys += [keys.serial, keys.parked_devices]
         self._header: dict[str, Any] = {
             "boot": boot_id,
             "outbound": keys.outbound(""),
+            "parked": keys.parked(""),
             "heartbeat": keys.heartbeat(""),
             "unasked": keys.unasked,
             "group": GROUP,
@@ -143,6 +144,15 @@ class Ledger:
         return {
             name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()
         }
+
+    async def parked(self, imei: str) -> list[tuple[str, dict[bytes, bytes]]]:
+        """The entries that are parked for a device, in their order.
+
+        Raises:
+            StoreError: the call failed.
+        """
+        found: Any = await cast(Any, self._client).xrange(self._keys.parked(imei))
+        return [(entry_id.decode(), fields) for entry_id, fields in found]
 
     async def execute(self, *moves: Move) -> list[MoveResult]:
         """Carry out moves now and return their results, without the queue.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fsm.command import SENT
+from fsm.entries import entry_fields
 from fsm.events import CommandEvent, Note
-from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step, Transfer
+from fsm.moves import Discard, Entry, Move, MoveResult, Open, ParkMove, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
 from store.client.replies import read_time
 from store.streams.events import command_fields, note_fields
@@ -23,6 +24,8 @@ def encode_move(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
             return _encode_step(move, _index(ledgers, move.event.command_id))
         case Transfer():
             return _encode_transfer(move, _index(ledgers, move.note.command_id))
+        case ParkMove():
+            return _encode_park(move, _index(ledgers, move.note.command_id))
         case Remark():
             return _encode_remark(move, ledgers)
         case Discard():
@@ -34,7 +37,7 @@ def command_of(move: Move) -> str:
     match move:
         case Open() | Step():
             return move.event.command_id
-        case Transfer() | Remark():
+        case Transfer() | ParkMove() | Remark():
             return move.note.command_id
         case Discard():
             return ""
@@ -47,7 +50,7 @@ def weight(move: Move) -> int:
             return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in move.fields)
         case Open() | Step():
             entry: CommandEvent | Note = move.event
-        case Transfer() | Remark():
+        case Transfer() | ParkMove() | Remark():
             entry = move.note
     return BASE_WEIGHT + 2 * len(entry.response or entry.response_hex or "")
 
@@ -69,7 +72,7 @@ def read_results(reply: Any, moves: int) -> list[MoveResult]:
 
 
 def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
-    status, state, seq, session, accepted, token, detail, codec, hops = row
+    status, state, seq, session, accepted, token, detail, codec, hops, parked = row
     if not all(type(number) is int for number in (seq, accepted, hops)):
         raise ValueError("not a number")
     return MoveResult(
@@ -83,6 +86,7 @@ def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
         detail=detail.decode(errors="replace"),
         codec=codec.decode(errors="replace"),
         hops=hops,
+        parked_id=parked.decode(),
     )
 
 
@@ -134,8 +138,7 @@ def _encode_step(move: Step, key: int) -> dict[str, Any]:
     encoded: dict[str, Any] = {
         "act": "step",
         "key": key,
-        "instance": move.entry.instance_id,
-        "entry": move.entry.outbound_id,
+        **_place(move.entry),
         "token": move.token,
         "prev": event.prev,
         "state": event.state,
@@ -146,7 +149,7 @@ def _encode_step(move: Step, key: int) -> dict[str, Any]:
         "accepted": move.accepted_at,
     }
     if move.remove:
-        encoded["remove"] = [[entry.instance_id, entry.outbound_id] for entry in move.remove]
+        encoded["remove"] = [[entry.instance_id, entry.outbound_id, entry.imei] for entry in move.remove]
     if move.held_imei:
         encoded["imei"] = move.held_imei
     if move.by_default:
@@ -158,12 +161,34 @@ def _encode_step(move: Step, key: int) -> dict[str, Any]:
     return encoded
 
 
+def _encode_park(move: ParkMove, key: int) -> dict[str, Any]:
+    fields = entry_fields(move.request)
+    return {
+        "act": "park",
+        "key": key,
+        **_place(move.entry),
+        "token": move.token,
+        "prev": move.note.state,
+        "seq": move.seq,
+        "imei": move.request.imei,
+        "expires": move.request.expires_at,
+        "limit": move.limit,
+        "event": note_fields(move.note),
+        "fields": [text for pair in fields for text in pair],
+    }
+
+
+def _place(entry: Entry) -> dict[str, str]:
+    """The entry that a move is about, as the script names it; `device` is that of a parked one."""
+    place = {"instance": entry.instance_id, "entry": entry.outbound_id}
+    return place | {"device": entry.imei} if entry.imei else place
+
+
 def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
     return {
         "act": "transfer",
         "key": key,
-        "instance": move.entry.instance_id,
-        "entry": move.entry.outbound_id,
+        **_place(move.entry),
         "token": move.token,
         "prev": move.note.state,
         "seq": move.seq,
@@ -180,15 +205,14 @@ def _encode_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
     elif not move.remove:
         encoded["unasked"] = True
     if move.remove:
-        encoded["remove"] = [[move.remove.instance_id, move.remove.outbound_id]]
+        encoded["remove"] = [[move.remove.instance_id, move.remove.outbound_id, move.remove.imei]]
     return encoded
 
 
 def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     encoded: dict[str, Any] = {
         "act": "discard",
-        "instance": move.entry.instance_id,
-        "entry": move.entry.outbound_id,
+        **_place(move.entry),
         "events": [command_fields(event) for event in move.events],
     }
     if move.events:

@@ -1,9 +1,12 @@
 -- Carry out a batch of moves, each atomically with its event.
 --
--- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6.. ledgers
--- ARGV  1 JSON: {boot, dead, outbound and heartbeat = prefixes of such keys, group, retention, maxlen, moves = [...]}
+-- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6 devices for which
+--       commands are parked  7.. ledgers
+-- ARGV  1 JSON: {boot, dead, outbound, parked and heartbeat = prefixes of such keys, group, retention, maxlen,
+--       moves = [...]}. An entry is {instance, id, device}: on the stream of an instance, or, if that is empty, on the
+--       parked stream of a device.
 -- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
--- codec, hops}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
+-- codec, hops, parked_id}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose commands are being adopted has a heartbeat again.
 --
 -- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
@@ -11,7 +14,7 @@
 -- Within one move the write that memory pressure can refuse (XADD to the log) comes first: a refused move
 -- leaves nothing behind.
 
-local responses, deadletter, boot, registry, serial = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local responses, deadletter, boot, registry, serial, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local input = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -41,6 +44,14 @@ local function outbound(instance) return input.outbound .. instance end
 
 local function heartbeat(instance) return input.heartbeat .. instance end
 
+local function parked(imei) return input.parked .. imei end
+
+-- The live instance, other than this one, that the registry names as the holder of a device.
+local function held_elsewhere(imei, instance)
+  local holder = redis.call('HGET', registry, imei)
+  if holder and holder ~= instance and redis.call('EXISTS', heartbeat(holder)) == 1 then return holder end
+end
+
 local function append(fields, accepted)
   fields[#fields + 1] = 'at'
   fields[#fields + 1] = at
@@ -52,49 +63,65 @@ local function append(fields, accepted)
 end
 
 -- What the ledger does not take has not happened: its event is taken back, and the move can be made again.
-local function keep(id, ledger, ...)
-  local reply = redis.pcall('HSET', ledger, ...)
+local function unless_refused(id, reply)
   if type(reply) == 'table' and reply.err then
     redis.call('XDEL', responses, id)
     error(reply.err, 0)
   end
+  return reply
 end
+
+local function keep(id, ledger, ...) unless_refused(id, redis.pcall('HSET', ledger, ...)) end
 
 local function remove(entries)
   for _, entry in ipairs(entries) do
-    redis.call('XACK', outbound(entry[1]), input.group, entry[2])
-    redis.call('XDEL', outbound(entry[1]), entry[2])
+    if entry[1] ~= '' then
+      redis.call('XACK', outbound(entry[1]), input.group, entry[2])
+      redis.call('XDEL', outbound(entry[1]), entry[2])
+    else
+      redis.call('XDEL', parked(entry[3]), entry[2])
+      if redis.call('XLEN', parked(entry[3])) == 0 then
+        redis.call('DEL', parked(entry[3]))
+        redis.call('ZREM', waiting, entry[3])
+      end
+    end
   end
 end
 
 local function read(ledger)
   local found = redis.call('HMGET', ledger, 'state', 'seq', 'token', 'instance_id', 'outbound_id', 'session_id',
-    'accepted_at', 'codec', 'hops')
+    'accepted_at', 'codec', 'hops', 'parked_id')
   if not found[1] then return nil end
   return {state = found[1], seq = tonumber(found[2]) or 0, token = found[3] or '', instance = found[4],
     entry = found[5], session = found[6] or '', accepted = tonumber(found[7]),
-    codec = found[8] or '', hops = tonumber(found[9]) or 0}
+    codec = found[8] or '', hops = tonumber(found[9]) or 0, parked = found[10] or ''}
 end
 
 local function report(status, seen, detail)
-  if not seen then return {status, '', 0, '', 0, '', detail or '', '', 0} end
+  if not seen then return {status, '', 0, '', 0, '', detail or '', '', 0, ''} end
   return {status, seen.state, seen.seq, seen.session, seen.accepted or 0, seen.token, detail or '', seen.codec,
-    seen.hops}
+    seen.hops, seen.parked}
 end
 
 local function finish(ledger, move)
   if move.terminal then
     redis.call('PEXPIRE', ledger, input.retention)
-    remove({{move.instance, move.entry}})
+    remove({{move.instance, move.entry, move.device}})
   end
   if move.remove then remove(move.remove) end
 end
 
-local function is_listed(instance, entry)
-  return #redis.call('XRANGE', outbound(instance), entry, entry) > 0
+local function is_listed(entry)
+  local stream = entry[1] ~= '' and outbound(entry[1]) or parked(entry[3])
+  return #redis.call('XRANGE', stream, entry[2], entry[2]) > 0
 end
 
 local function owns(move, seen) return seen.instance == move.instance and seen.entry == move.entry end
+
+-- Whether the command is where a move expects it that changes its place and not its state.
+local function stays(move, seen)
+  return seen.seq == move.seq and seen.state == move.prev and owns(move, seen)
+end
 
 local act = {}
 
@@ -102,7 +129,7 @@ function act.open(move, ledger)
   local seen = read(ledger)
   if seen then
     if owns(move, seen) then return report('REDELIVERED', seen) end
-    if is_listed(move.instance, move.entry) then
+    if is_listed({move.instance, move.entry}) then
       redis.call('HSET', ledger, 'last', append(move.duplicate))
       remove({{move.instance, move.entry}})
     end
@@ -112,12 +139,20 @@ function act.open(move, ledger)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
     whole(now), 'first', id, 'last', id, unpack(move.ledger))
   finish(ledger, move)
-  return {'OK', move.state, move.seq, '', now, move.token, '', '', 0}
+  return {'OK', move.state, move.seq, '', now, move.token, '', '', 0, ''}
 end
 
 -- A set that cannot be read (a key of another type) must not keep a command from being sent.
 local function speaks(imei)
   return redis.pcall('SISMEMBER', serial, imei) == 1 and 'speaks' or nil
+end
+
+-- Whether commands are parked for the device, which come before the others. A stream that cannot be read (a key of
+-- another type) must not keep them from being sent.
+local function is_awaited(imei)
+  if not tonumber(redis.pcall('ZSCORE', waiting, imei)) then return false end
+  local length = redis.pcall('XLEN', parked(imei))
+  return type(length) == 'number' and length > 0
 end
 
 function act.step(move, ledger)
@@ -130,10 +165,9 @@ function act.step(move, ledger)
     if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
   end
   if move.imei then
-    local holder = redis.call('HGET', registry, move.imei)
-    if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then
-      return report('HELD_ELSEWHERE', seen, holder)
-    end
+    local holder = held_elsewhere(move.imei, move.instance)
+    if holder then return report('HELD_ELSEWHERE', seen, holder) end
+    if is_awaited(move.imei) then return report('PARKED', seen, known) end
     if known and move.by_default then return report('SERIAL', seen, known) end
   end
   local id = append(move.event, seen and seen.accepted or move.accepted)
@@ -144,11 +178,11 @@ function act.step(move, ledger)
     move.session, 'last', id)
   if move.codec then redis.call('HSET', ledger, 'codec', move.codec) end
   finish(ledger, move)
-  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', '', 0}
+  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', '', 0, ''}
 end
 
 function act.remark(move, ledger)
-  if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then return report('ALREADY') end
+  if move.remove and not is_listed(move.remove[1]) then return report('ALREADY') end
   local id = append(move.event)
   -- Whoever reads the index can do without an id; the note must not be appended again because of it.
   if move.unasked then redis.pcall('XADD', input.unasked, id, '', '') end
@@ -160,15 +194,47 @@ end
 function act.transfer(move, ledger)
   local seen = read(ledger)
   if not seen then return report('MISSING') end
-  if seen.token == move.token then return report('ALREADY', seen) end
-  local stands = seen.seq == move.seq and seen.state == move.prev
-  if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
-  if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end
+  if seen.token == move.token then return report('ALREADY', seen, seen.entry) end
+  if not stays(move, seen) then return report('CONFLICT', seen) end
+  if move.instance == '' then
+    if held_elsewhere(move.device, move.to) then return report('HELD_ELSEWHERE', seen) end
+  elseif redis.call('EXISTS', heartbeat(move.to)) == 0 then
+    return report('HELD_ELSEWHERE', seen)
+  end
   local id = append(move.event)
   local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))
   redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id,
-    'hops', whole(seen.hops + 1))
+    'hops', whole(seen.hops + 1), 'parked_id', move.instance == '' and move.entry or '')
+  remove({{move.instance, move.entry, move.device}})
+  return report('OK', seen, entry)
+end
+
+-- A new stream takes 4 KiB, however short its entry is; a copy of it takes what it needs. If it cannot be copied it
+-- stays as it is.
+local function shrink(stream)
+  if redis.call('XLEN', stream) == 1 and redis.pcall('COPY', stream, stream .. ':copy', 'REPLACE') == 1 then
+    redis.call('RENAME', stream .. ':copy', stream)
+  end
+end
+
+-- The index is written first: an index without an entry does no harm, an entry without an index would not be found.
+function act.park(move, ledger)
+  local seen = read(ledger)
+  if not seen then return report('MISSING') end
+  if seen.token == move.token then return report('ALREADY', seen) end
+  if not stays(move, seen) then return report('CONFLICT', seen) end
+  local holder = held_elsewhere(move.imei, move.instance)
+  if holder then return report('HELD_ELSEWHERE', seen, holder) end
+  local stream = parked(move.imei)
+  if move.limit > 0 and redis.call('XLEN', stream) >= move.limit then return report('FULL', seen) end
+  local first = redis.call('ZSCORE', waiting, move.imei)
+  if not first or move.expires < tonumber(first) then redis.call('ZADD', waiting, whole(move.expires), move.imei) end
+  local id = append(move.event)
+  local entry = unless_refused(id, redis.pcall('XADD', stream, '*', unpack(move.fields)))
+  keep(id, ledger, 'instance_id', '', 'outbound_id', entry, 'token', move.token, 'last', id,
+    'hops', '0', 'parked_id', '')
   remove({{move.instance, move.entry}})
+  shrink(stream)
   return report('OK', seen)
 end
 
@@ -187,14 +253,14 @@ local function bury(move, ledger, last)
 end
 
 function act.discard(move, ledger)
-  if not is_listed(move.instance, move.entry) then return report('ALREADY') end
+  if not is_listed({move.instance, move.entry, move.device}) then return report('ALREADY') end
   if move.fields then
     redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
   end
   local last
   for _, event in ipairs(move.events) do last = append(event) end
   if last then bury(move, ledger, last) end
-  remove({{move.instance, move.entry}})
+  remove({{move.instance, move.entry, move.device}})
   return report('OK')
 end
 
@@ -204,7 +270,7 @@ if input.dead and redis.call('EXISTS', heartbeat(input.dead)) == 1 then return {
 
 local results, broken = {}, {}
 for index, move in ipairs(input.moves) do
-  local ledger = move.key and KEYS[5 + move.key]
+  local ledger = move.key and KEYS[6 + move.key]
   -- A move that builds on one that has just failed must not be judged against a ledger that lacks it: it
   -- shares the fate of that one.
   local done, result = false, ledger and broken[ledger]

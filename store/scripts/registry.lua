@@ -1,11 +1,11 @@
 -- Registers and unregisters sessions, in order.
 --
 -- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data  6 devices that
---       were seen with a certificate
+--       were seen with a certificate  7 devices for which commands are parked
 -- ARGV  1 JSON: {boot, instance, heartbeat, boots, claims and outbound = prefixes of such keys, memory = ms for which
 --       claims are kept, calls = [[act, imei, session_id, value, claimant], ...]}; a value is a token, with the claimant
 --       behind it; a claimant is address and authentication
--- Returns {{status, instance_id, 'speaks' or '', former, claims}, ...}, one per call, or 'FENCED' when another process
+-- Returns {{status, instance_id, 'speaks' or '', former, claims, 'parked' or ''}, ...}, one per call, or 'FENCED' when another process
 -- owns our instance id. `former` is the claimant of the open session that held the device until now, `claims` has a line
 -- for each claimant of a device that has changed hands lately, newest first; both may be ''.
 --   first     REGISTERED with the former holder ('' for none); or INSECURE with the instance on which a live session with
@@ -18,7 +18,8 @@
 --   settle    SETTLED: the claims are forgotten, if the session still holds the device
 --   remove    REMOVED, or KEPT because the entry is another instance's, or another session's and not an older one's
 
-local registry, sessions, boot, instances, speakers, proofs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local registry, sessions, boot, instances, speakers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local proofs, waiting = KEYS[6], KEYS[7]
 local input = cjson.decode(ARGV[1])
 local us = input.instance
 local known = false
@@ -179,6 +180,7 @@ for index, call in ipairs(input.calls) do
   -- A set that cannot be read (a key of another type) must not keep a device from being registered.
   result[3] = redis.pcall('SISMEMBER', speakers, call[2]) == 1 and 'speaks' or ''
   result[4], result[5] = result[4] or '', result[5] or ''
+  result[6] = tonumber(redis.pcall('ZSCORE', waiting, call[2])) and 'parked' or ''
   results[index] = result
 end
 return results

@@ -6,6 +6,7 @@ This is what the business plane does, in a few lines, and what the command line 
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,15 @@ class Producer:
         with _reaching():
             value = await self._client.hget(self._keys.registry, imei)
         return None if value is None else _text(value)
+
+    async def live_instance(self) -> str | None:
+        """A gateway that is alive, any of them; None if there is none."""
+        with _reaching():
+            known = [_text(name) for name in await self._client.hkeys(self._keys.instances)]
+            for name in random.sample(known, len(known)):
+                if await self._client.exists(self._keys.heartbeat(name)):
+                    return name
+        return None
 
     async def publish(self, instance_id: str, fields: Mapping[str, str]) -> str:
         """Append an entry to the stream of `instance_id`; its id. What it says is judged by the gateway.

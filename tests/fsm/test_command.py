@@ -34,6 +34,7 @@ EXPECTED: dict[tuple[str, str], dict[str, str]] = {
     ("queued", "fail"): {
         "cancelled": "failed",
         "device_not_connected": "failed",
+        "queue_full": "failed",
         "gateway_shutdown": "failed",
         "instance_lost": "failed",
         "ledger_lost": "failed",

@@ -104,7 +104,7 @@ def test_the_printed_table_has_every_policy() -> None:
     ]
     (adoption,) = (row for row in rows if row[0] == "`adoption`")
     assert adoption[1:] == [
-        "handed over, or `fail`: `instance_lost`",
+        "handed over, or parked, or `fail`: `instance_lost`",
         "",
         "`fail`: `instance_lost`",
         "",

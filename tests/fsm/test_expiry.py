@@ -13,9 +13,9 @@ DAY_MS = 86_400_000
 GOOD = {b"command_id": b"c-1", b"imei": b"352093081452251", b"payload": b"getinfo"}
 
 
-def expiry(text: bytes, outbound_id: str = f"{ENTRY_MS}-0") -> int:
+def expiry(text: bytes, outbound_id: str = f"{ENTRY_MS}-0", **more: bytes) -> int:
     request = parse_entry(
-        GOOD | {b"expires_at": text},
+        GOOD | {b"expires_at": text} | {name.encode(): value for name, value in more.items()},
         instance_id="gw-1",
         outbound_id=outbound_id,
         now_ms=ENTRY_MS,
@@ -105,3 +105,16 @@ def test_an_entry_of_the_far_future_expires_as_one_of_now(entry_ms: int) -> None
     with pytest.raises(InvalidCommand):
         expiry(str(ENTRY_MS + DAY_MS + 1).encode(), f"{entry_ms}-0")
     assert expiry(b"", f"{ENTRY_MS + DAY_MS}-0") == ENTRY_MS + DAY_MS + 300_000  # a clock may be wrong
+
+
+def test_a_command_that_waits_for_its_device_may_expire_in_thirty_days() -> None:
+    limit = ENTRY_MS + 30 * DAY_MS
+    assert expiry(str(limit).encode(), offline=b"wait") == limit
+    for text, offline in ((limit + 1, b"wait"), (limit, b"fail"), (limit, b"undefined")):
+        with pytest.raises(InvalidCommand, match="expires_at"):
+            expiry(str(text).encode(), offline=offline)
+
+
+def test_what_to_do_without_a_device_is_one_of_two_words() -> None:
+    with pytest.raises(InvalidCommand, match="offline: is not one of fail, wait"):
+        expiry(b"2030-03-17T17:46:41Z", offline=b"Wait")

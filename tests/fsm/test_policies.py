@@ -23,6 +23,7 @@ from fsm.policies import (
     HandOver,
     LedgerOccasion,
     LiveOccasion,
+    Park,
     Reject,
     Resume,
     Stage,
@@ -80,20 +81,20 @@ def test_the_tables_know_every_state_at_every_occasion() -> None:
 
 def test_a_new_state_fails_by_name_for_each_missing_row() -> None:
     edges = (
-        Edge(trigger="park", source="queued", dest="parked"),
-        Edge(trigger="fail", source="parked", dest="abandoned"),
+        Edge(trigger="melt", source="queued", dest="melted"),
+        Edge(trigger="fail", source="melted", dest="abandoned"),
     )
-    table = replace(COMMAND, states=(*COMMAND.states, "parked", "abandoned"), edges=(*COMMAND.edges, *edges))
+    table = replace(COMMAND, states=(*COMMAND.states, "melted", "abandoned"), edges=(*COMMAND.edges, *edges))
     named = set(gaps(command=table))
     assert named == {
-        *(f"POLICIES has no row for {s} at {o}" for o in (*LIVE, *LEDGER) for s in ("parked", "abandoned")),
-        "EDGE_RULES has no row for park from queued",
-        "EDGE_RULES has no row for fail from parked",
+        *(f"POLICIES has no row for {s} at {o}" for o in (*LIVE, *LEDGER) for s in ("melted", "abandoned")),
+        "EDGE_RULES has no row for melt from queued",
+        "EDGE_RULES has no row for fail from melted",
         "OUTCOMES has no row for abandoned",
-        *(f"CommandState does not name {state}" for state in ("parked", "abandoned")),
-        *(f"docs/contract.md does not name {state}" for state in ("parked", "abandoned")),
-        *(f"diagrams/command.mmd does not show {state}" for state in ("parked", "abandoned")),
-        "CommandTrigger does not name park",
+        *(f"CommandState does not name {state}" for state in ("melted", "abandoned")),
+        *(f"docs/contract.md does not name {state}" for state in ("melted", "abandoned")),
+        *(f"diagrams/command.mmd does not show {state}" for state in ("melted", "abandoned")),
+        "CommandTrigger does not name melt",
     }
 
 
@@ -148,9 +149,9 @@ def fires() -> Iterator[tuple[str, str, Fire]]:
     """Every row by which a command moves, also where it does so only if nothing better is possible."""
     for occasion, rows in POLICIES.items():
         for stage, policy in rows.items():
-            if isinstance(policy, Resume | HandOver):
-                yield occasion, stage, policy.otherwise
-            elif isinstance(policy, Fire):
+            while isinstance(policy, Resume | HandOver | Park):
+                policy = policy.otherwise
+            if isinstance(policy, Fire):
                 yield occasion, stage, policy
 
 
@@ -173,7 +174,7 @@ def test_what_has_ended_never_moves() -> None:
 
 
 EXPECTED = {
-    ("shutdown", "queued"): "fail gateway_shutdown",
+    ("shutdown", "queued"): "park or fail gateway_shutdown",
     ("shutdown", "sending"): "wait",
     ("shutdown", "sent"): "withdraw gateway_shutdown",
     ("shutdown", "written"): "keep",
@@ -193,7 +194,7 @@ EXPECTED = {
     ("disconnect", "sending"): "wait",
     ("disconnect", "sent"): "withdraw connection_lost",
     ("disconnect", "written"): "fail connection_lost",
-    ("absence", "queued"): "fail device_not_connected",
+    ("absence", "queued"): "park or fail device_not_connected",
     ("absence", "sending"): "wait",
     ("absence", "sent"): "keep",
     ("absence", "written"): "keep",
@@ -211,7 +212,7 @@ EXPECTED = {
     ("refused", "written"): "fail internal_error",
     ("restart", "queued"): "resume or fail internal_error",
     ("restart", "sent"): "fail gateway_restart",
-    ("adoption", "queued"): "hand over or fail instance_lost",
+    ("adoption", "queued"): "hand over or park or fail instance_lost",
     ("adoption", "sent"): "fail instance_lost",
 }
 
@@ -226,6 +227,8 @@ def described(policy: Any) -> str:
             return f"resume or {described(otherwise)}"
         case HandOver(otherwise):
             return f"hand over or {described(otherwise)}"
+        case Park(otherwise):
+            return f"park or {described(otherwise)}"
     return str(policy.value)
 
 
@@ -290,6 +293,18 @@ def test_a_stage_without_a_row_raises(stage: str) -> None:
         if stage != "new":
             with pytest.raises(UnknownState):
                 fire_for(occasion, stage)
+
+
+@pytest.mark.parametrize("occasion", ["shutdown", "absence"])
+def test_only_a_command_that_waits_for_its_device_is_parked(occasion: Any) -> None:
+    row = POLICIES[occasion]["queued"]
+    assert isinstance(row, Park)
+    assert policy_for(occasion, "queued", waits=True) == row
+    assert policy_for(occasion, "queued") == fire_for(occasion, "queued") == row.otherwise
+
+
+def test_a_command_that_does_not_wait_is_handed_over_or_ends() -> None:
+    assert policy_for("adoption", "queued") == HandOver(Fire("fail", "instance_lost"))
 
 
 def test_only_a_row_that_moves_the_command_is_one_to_fire() -> None:

@@ -79,5 +79,6 @@ def test_the_notes_are_those_of_the_specification() -> None:
         "takeover",
         "takeover_disputed",
         "takeover_refused",
+        "parked",
     }
     assert expected == set(NOTES)

@@ -8,7 +8,7 @@ import pytest
 
 from fsm.command import Command, CommandRequest, decide, evolve
 from fsm.moves import MoveResult, Status
-from fsm.policies import KEEP, LEAVE, REMOVE, Fire, HandOver, Policy, Resume
+from fsm.policies import KEEP, LEAVE, REMOVE, Fire, HandOver, Park, Policy, Resume
 from fsm.redelivery import MAX_HOPS, command_of, events_of_refused, movable, policy_at
 
 NOW = 1_900_000_000_000
@@ -20,6 +20,7 @@ FURTHEST = replace(REQUEST, hops=MAX_HOPS)
 OPENING = decide(Command("c-1"), "accept", request=REQUEST)
 
 LOST = Fire("fail", "instance_lost")
+WAITS = replace(REQUEST, waits=True)
 EXPIRY = Fire("expire", "expired")
 
 
@@ -54,6 +55,11 @@ def test_an_entry_that_the_ledger_does_not_name_has_no_command(status: Status) -
         (EXPIRED, "adoption", {}, EXPIRY),
         (EXPIRED, "adoption", {"stranded": True}, EXPIRY),
         (None, "adoption", {}, LOST),
+        (WAITS, "restart", {}, Resume(Fire("fail", "internal_error"))),
+        (WAITS, "restart", {"stopping": True}, Park(Fire("fail", "gateway_shutdown"))),
+        (WAITS, "restart", {"absent": True}, Park(Fire("fail", "device_not_connected"))),
+        (WAITS, "adoption", {}, HandOver(Park(LOST))),
+        (WAITS, "adoption", {"stranded": True}, Park(LOST)),
     ],
 )
 def test_a_queued_command_goes_on_unless_something_ends_it(

@@ -25,6 +25,7 @@ KNOWN = (
     "expires_at",
     "response_timeout",
     "expect_response",
+    "offline",
 )
 ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
 ABSENT = (b"", b"undefined", b"null")
@@ -45,6 +46,8 @@ PROBLEMS = frozenset(
         "is neither RFC 3339 nor epoch milliseconds",
         "is a number but not an epoch time in milliseconds",
         "is more than 24 h ahead",
+        "is more than 30 days ahead",
+        "is not one of fail, wait",
         "is not a number of seconds from 0.1 to 3600",
         "is not a whole number",
     }
@@ -101,6 +104,9 @@ def validate(fields: Fields) -> set[str] | dict[str, Any]:
             values[name] = read(value)
         except ValueError:
             faults.add(name)
+    most = ENTRY_MS + DAY_MS * (30 if _given(fields, "offline") == b"wait" else 1)
+    if values.get("expires_at", 0) > most and not faults & {"offline"}:
+        faults.add("expires_at")
     if faults:
         return faults
     return values | {"command_id": fields[b"command_id"].decode(), "echo": echo(fields)}
@@ -161,7 +167,6 @@ def _expires(value: bytes | None) -> int:
         _check(at >= 10**12)
     else:
         at = _moment(value)
-    _check(at <= ENTRY_MS + DAY_MS)
     return at
 
 
@@ -194,4 +199,5 @@ _READERS: dict[str, Any] = {
     "expires_at": _expires,
     "response_timeout": _timeout,
     "expect_response": _one_of(b"1", b"true", b"0", b"false"),
+    "offline": _one_of(b"fail", b"wait"),
 }

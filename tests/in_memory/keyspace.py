@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.in_memory.streams import FIRST, LAST, EntryId, Group, Stream, read_id, spell_id
 
-GROWING = frozenset({"XADD", "HSET", "HSETNX", "SADD", "SET", "XGROUP CREATE"})
+GROWING = frozenset({"XADD", "HSET", "HSETNX", "SADD", "SET", "XGROUP CREATE", "ZADD"})
 """Commands that a server without memory refuses."""
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -24,6 +24,10 @@ class Status(bytes):
 
 
 OK = Status(b"OK")
+
+
+class SortedSet(dict[bytes, float]):
+    """Members with their scores."""
 
 
 class Refusal(Exception):
@@ -140,6 +144,7 @@ class Keyspace:
     def cmd_type(self, key: bytes) -> Any:
         self._expire(key)
         kinds = {bytes: b"string", dict: b"hash", set: b"set", Stream: b"stream", type(None): b"none"}
+        kinds[SortedSet] = b"zset"
         return Status(kinds[type(self._values.get(key))])
 
     def cmd_pexpire(self, key: bytes, length: bytes) -> Any:
@@ -174,6 +179,36 @@ class Keyspace:
 
     def cmd_sismember(self, key: bytes, member: bytes) -> Any:
         return int(member in (self._find(key, set) or ()))
+
+    # Sorted sets
+
+    def cmd_zadd(self, key: bytes, score: bytes, member: bytes) -> Any:
+        found = self._make(key, SortedSet)
+        new = member not in found
+        found[member] = float(score)
+        return int(new)
+
+    def cmd_zscore(self, key: bytes, member: bytes) -> Any:
+        score = (self._find(key, SortedSet) or {}).get(member)
+        return None if score is None else f"{score:.17g}".encode()
+
+    def cmd_zcard(self, key: bytes) -> Any:
+        return len(self._find(key, SortedSet) or ())
+
+    def cmd_zrem(self, key: bytes, *members: bytes) -> Any:
+        found = self._find(key, SortedSet) or {}
+        removed = sum(found.pop(member, None) is not None for member in members)
+        if removed and not found:
+            self.cmd_del(key)
+        return removed
+
+    def cmd_zrangebyscore(self, key: bytes, least: bytes, most: bytes, *limit: bytes) -> Any:
+        """ZRANGEBYSCORE key min max [LIMIT offset count]"""
+        found = self._find(key, SortedSet) or {}
+        bounds = float(least), float(most)
+        members = sorted(found, key=lambda member: (found[member], member))
+        wanted = [member for member in members if bounds[0] <= found[member] <= bounds[1]]
+        return wanted[int(limit[1]) :][: int(limit[2])] if limit else wanted
 
     # Hashes
 

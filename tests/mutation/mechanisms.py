@@ -20,6 +20,7 @@ from tests.mutation.table import (
     ledger,
     lost,
     moves,
+    parked,
     places,
     reader,
     registry,
@@ -39,7 +40,7 @@ AREAS = (
     *(rules, entries),
     *(moves, trace, ledger, reader),
     *(device_queue, turns, answers, in_flight, commands, consumer, followers),
-    *(registry, stale_registrations, janitor, adoption, lost, places, daemon, wiring),
+    *(registry, stale_registrations, janitor, adoption, parked, lost, places, daemon, wiring),
     *(telemetry, trimming, connections, sessions, session_share, flow, framing, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(

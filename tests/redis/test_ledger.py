@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.moves import Move, MoveResult, Status
+from fsm.events import Note
+from fsm.moves import Move, MoveResult, ParkMove, Status
 from store.client.errors import CallFailed, StoreRefused
 from store.ledger import ledger as ledgers
 from store.ledger.ledger import BATCH, TRIES, Ledger
-from tests.redis.book import ANSWER, KEYS, Book
+from tests.redis.book import ANSWER, IMEI, KEYS, Book, ignore
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 OK = Status.OK
@@ -230,3 +231,13 @@ async def test_a_server_without_memory_is_named_as_what_it_is(client: Redis) -> 
     await client.config_set("maxmemory", 0)
     assert result.status is Status.ERROR
     assert "OOM" in result.detail
+
+
+async def test_a_parked_command_takes_little_memory(client: Redis) -> None:
+    """A stream with one entry would take 4 KiB."""
+    book = Book(client)
+    case = await book.case(waits=True)
+    note = Note("parked", "n-1", "c-1", state="queued")
+    await book.statuses(case.open(), ParkMove(note, case.entry, 1, case.request, ignore))
+    assert 100 < await book.client.memory_usage(KEYS.parked(IMEI)) < 1500
+    assert await book.client.keys(f"{KEYS.parked('')}*") == [KEYS.parked(IMEI).encode()]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LEDGER = b"commands:state:"
+PARKED = b"commands:parked:"
 
 
 def log(world: World) -> list[tuple[str, dict[str, str]]]:
@@ -42,6 +43,12 @@ def everything(world: World) -> None:
         stream = keys.stream(f"commands:outbound:{instance}")
         history.left[instance] = [entry for entry, _ in _entries(world, f"commands:outbound:{instance}")]
         history.pending[instance] = [str(one) for group in stream.groups.values() for one in group.pending]
+    for name in keys.names():
+        if name.startswith(PARKED):
+            history.left[name.decode()] = [entry for entry, _ in _entries(world, name.decode())]
+    history.left["devices with parked commands"] = [
+        imei.decode() for imei in keys.cmd_zrangebyscore(PARKED[:-1], b"-inf", b"inf")
+    ]
     for process in world.processes:
         if not process.dead:
             _from(process, world)

@@ -20,12 +20,21 @@ MANNERS = (
 """What a device may do with a command."""
 TIME_LIMIT = (3.0, 5.0, 12.0)
 """Seconds that a device may wait for the accept byte or an ack before it tries another connection."""
+NAPS = (3.0, 8.0, 15.0)
+"""About how many seconds a sleeping tracker is away before it connects again, for a moment."""
 
 
 class Device:
-    """One tracker, on one connection at a time; older ones may linger."""
+    """One tracker, on one connection at a time; older ones may linger.
 
-    def __init__(self, world: World, number: int) -> None:
+    Attributes:
+        sleepy: it connects for a moment now and then.
+        gone: it does not come back.
+    """
+
+    def __init__(self, world: World, number: int, *, sleepy: bool = False) -> None:
+        self.sleepy = sleepy
+        self.gone = False
         self.number = number
         self.imei = f"3569{number:011d}"
         self._world = world
@@ -48,11 +57,12 @@ class Device:
         if not busy:
             self._pause = (4.0, 8.0, 12.0)
         while True:
-            process = self._world.gate()
+            process = None if self.gone else self._world.gate()
             if process is not None:
                 self._roam()
                 await self._session(Socket(self, process, self._random.uniform(0.001, 0.3)))
-            await asyncio.sleep(self._random.choice((0.01, 0.3, 1.5, 4.0)) * self._random.uniform(0.5, 1.0))
+            pauses = NAPS if self.sleepy and not self._world.weather.calm else (0.01, 0.3, 1.5, 4.0)
+            await asyncio.sleep(self._random.choice(pauses) * self._random.uniform(0.5, 1.0))
 
     @property
     def connected(self) -> bool:
@@ -115,7 +125,7 @@ class Device:
         what = self._random.random()
         if what < 0.5:
             self._speak(socket)
-        if what < 0.04:
+        if what < (0.6 if self.sleepy else 0.04):
             return False
         if what < 0.06:
             socket.send(b"\xff")

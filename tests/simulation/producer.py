@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ANSWER_WITHIN = ("0.5", "2", "6")
 """Seconds that some commands give their device to answer."""
 LONGEST_ANSWER = 6.0
+WAIT_FOR = (4.0, 12.0, 25.0)
+"""Seconds until a command expires that waits for its device wherever that is."""
 
 
 class Producer:
@@ -61,6 +63,10 @@ class Producer:
             fields["response_timeout"] = random.choice(ANSWER_WITHIN)
         if random.random() < 0.3:
             ahead = random.choice((-5.0, 0.05, 1.0, 5.0))
+            fields["expires_at"] = str(int((self._world.clock.wall() + ahead) * 1000))
+        if random.random() < (0.7 if device.sleepy else 0.1):
+            fields["offline"] = "wait"
+            ahead = random.choice(WAIT_FOR)
             fields["expires_at"] = str(int((self._world.clock.wall() + ahead) * 1000))
         if random.random() < 0.15:
             fields["expect_response"] = "0"

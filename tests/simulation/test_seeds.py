@@ -87,7 +87,7 @@ REASONS = {
 }
 NOTES = {
     *("late_response", "duplicate_ignored", "cancel_rejected", "unsolicited_response", "moved"),
-    "late_outcome",
+    *("late_outcome", "parked"),
 }
 CLOSES = {
     *("device_closed", "superseded", "tainted", "shutdown", "protocol_error", "write_overflow", "fenced"),

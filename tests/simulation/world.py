@@ -23,13 +23,14 @@ from tests.simulation.device import Device
 from tests.simulation.faults import Faults
 from tests.simulation.network import Weather
 from tests.simulation.process import HOLD, Process, settings, task_factory
-from tests.simulation.producer import LONGEST_ANSWER, Producer
+from tests.simulation.producer import LONGEST_ANSWER, WAIT_FOR, Producer
 from tests.simulation.stage import installed
 from tests.simulation.virtual_time import CURRENT, START, VirtualClock, VirtualLoop, run
 from tests.simulation.write_observer import WriteObserver
 
-DEVICES, BUSY = 50, 5
-"""How many devices there are, and how many of them the producer asks for something again and again."""
+DEVICES, BUSY, SLEEPY = 50, 5, 2
+"""How many devices there are, how many of them the producer asks for something again and again, and how
+many of those are asleep most of the time."""
 STORMY, ENDLESS = 20.0, 35.0
 """Seconds of faults in a run that comes to rest, and in one that does not."""
 LOOK_EVERY = 0.5
@@ -140,6 +141,8 @@ class World:
         fates = Faults(self, STORMY if calm else ENDLESS)
         self.devices = [Device(self, number) for number in range(1, DEVICES + 1)]
         self.busy = self.random.sample(self.devices, BUSY)
+        for device in self.busy[:SLEEPY]:
+            device.sleepy = True
         for name in self.instances:
             self.start(name)
         living = [loop.create_task(device.live(busy=device in self.busy)) for device in self.devices]
@@ -162,6 +165,8 @@ class World:
         for process in self.processes:
             process.doomed = process.drowsy = 0.0
             process.thaw()
+        for device in self.devices:
+            device.gone = device.sleepy and self.random.random() < 0.3
         lost = {self.random.choice(self.instances)} if self.random.random() < 0.5 else set()
         for name in lost:
             self.meet("fate", "a dead instance at rest")
@@ -178,7 +183,8 @@ class World:
         history.calm_at, history.lost = self.clock.wall() * 1000, lost
         history.recovery = AFTERMATH / 1000
         history.adoption = given.heartbeat_ttl + 1.2 * given.janitor_interval + given.janitor_grace
-        longest = given.limits.command_ttl + LONGEST_ANSWER
+        history.parked = 1.2 * given.janitor_interval
+        longest = max(given.limits.command_ttl, max(WAIT_FOR) + history.parked) + LONGEST_ANSWER
         longest = max(longest, history.recovery + history.adoption) + LEEWAY
         for _ in range(round(longest / LOOK_EVERY)):
             if self._at_rest():
@@ -190,9 +196,12 @@ class World:
         self.note("at rest")
         await asyncio.sleep(1.2 * given.heartbeat_interval)
         for _ in range(200):
-            if all(device.connected for device in self.devices):  # none is between two connections just now
+            if self._all_connected():  # no device is between two connections just now
                 return
             await asyncio.sleep(0.05)
+
+    def _all_connected(self) -> bool:
+        return all(device.connected != device.gone for device in self.devices)
 
     def _at_rest(self) -> bool:
         losses = self.server.losses
@@ -200,7 +209,7 @@ class World:
         asked = {p.command_id for p in kept if p.is_command} - {""}
         living = [process for process in self.processes if not process.dead]
         return (
-            all(device.connected for device in self.devices)
+            self._all_connected()
             and asked <= self.witness.decided
             and not any(
                 self.server.keys.stream(f"commands:outbound:{name}").length for name in self.instances

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 REGISTRY, TOKENS = b"connections:registry", b"connections:sessions"
+AWAITED = b"commands:parked"
 HEARTBEAT, BOOT = b"instance:heartbeat:", b"instance:boot:"
 RESPONSES = b"commands:responses"
 
@@ -68,6 +69,7 @@ class WriteObserver:
     def _sent(self, event: dict[str, str]) -> None:
         """To a device that another instance holds nothing is sent; nor by a process that has a successor.
 
+        Nor is anything sent while commands are parked for the device, which come first.
         An event that is restored because Redis lost it was sent long ago.
         """
         once = (event["command_id"], event["session_id"])
@@ -78,6 +80,8 @@ class WriteObserver:
         holder = keys.cmd_hget(REGISTRY, event["imei"].encode())
         if holder and holder.decode() != where and keys.cmd_exists(HEARTBEAT + holder):
             self._tell("holder", f"{event['command_id']} is sent by {where}, held by {holder.decode()}")
+        if keys.cmd_zscore(AWAITED, event["imei"].encode()):
+            self._tell("P5", f"{event['command_id']} is sent, and older commands of its device are parked")
         owner = keys.cmd_get(BOOT + where.encode())
         if owner and owner.decode() != _process(event["session_id"]):
             self._tell("fence", f"{event['command_id']} is sent by a process of {where} that is replaced")

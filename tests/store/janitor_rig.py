@@ -33,6 +33,7 @@ class JanitorRig:
         self.client: Any = client
         self.run_id, self.uptime = "run 1", 1000.0
         self.rounds = 0
+        self.parked_rounds = 0
         self.adopted: list[str] = []
         self.errors: list[Exception] = []
         self.trimmed: list[tuple[str, int]] = []
@@ -54,6 +55,7 @@ class JanitorRig:
             settings,
             adopt=self._adopt,
             trim=self.trimmer.trim,
+            end_parked=self._end_parked,
             monotonic=lambda: time.monotonic(),  # asked at call time, for the clock may be frozen
             now_ms=lambda: round(time.time() * 1000),
             on_error=self._on_error,
@@ -62,6 +64,7 @@ class JanitorRig:
 
     async def _facts(self) -> tuple[str, float]:
         self.rounds += 1
+        self.changed.set()
         await self.client.ping()
         return self.run_id, self.uptime
 
@@ -72,6 +75,9 @@ class JanitorRig:
         self.adopted.append(instance_id)
         self.changed.set()
         self.on_adopt(instance_id)
+
+    async def _end_parked(self) -> None:
+        self.parked_rounds += 1
 
     def _on_error(self, error: Exception) -> None:
         self.errors.append(error)

@@ -59,3 +59,30 @@ async def test_a_command_in_a_state_of_another_version_is_left_alone(fleet: Flee
     before = (await fleet.log(), await fleet.left())
     await fleet.adoption().adopt()
     assert (await fleet.log(), await fleet.left()) == before
+
+
+async def test_what_waits_for_its_device_is_parked_by_an_adopter(fleet: Fleet) -> None:
+    entry = await fleet.accept(offline="wait")
+    await fleet.adoption().adopt()
+    assert await fleet.notes() == [("parked", "c1", "")]
+    ledger = await fleet.ledger().read("c1")
+    assert (ledger["state"], ledger["instance_id"], await fleet.left(), fleet.adopted) == ("queued", "", 0, 1)
+    [(parked_id, fields)] = await fleet.client.xrange(KEYS.parked(IMEI))
+    assert (ledger["outbound_id"], fields[b"offline"]) == (parked_id.decode(), b"wait")
+    assert parked_id != entry.outbound_id
+
+
+async def test_what_waits_is_handed_over_if_its_device_is_there(fleet: Fleet) -> None:
+    await fleet.accept(offline="wait")
+    await fleet.hold("other")
+    await fleet.renew_heartbeat("other")
+    await fleet.adoption().adopt()
+    assert await fleet.notes() == [("moved", "c1", "other")]
+    assert await fleet.left("other") == 1
+
+
+async def test_a_parking_that_redis_refuses_ends_an_adopted_command(fleet: Fleet) -> None:
+    await fleet.accept(offline="wait")
+    await fleet.client.set(KEYS.parked(IMEI), "no stream")
+    await fleet.adoption().adopt()
+    assert await fleet.verdict() == (2, "failed", "instance_lost", "not_sent")

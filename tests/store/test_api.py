@@ -12,6 +12,7 @@ from store.api import (
     DeviceNotConnected,
     Gateways,
     InvalidCommand,
+    NoGateway,
     NotPublished,
     StoreUnreachable,
     UnknownCommand,
@@ -85,6 +86,28 @@ async def test_nothing_is_sent_to_a_device_that_nobody_holds(redis: Any, gateway
     with pytest.raises(UnknownCommand):
         await gateways.cancel("c1")
     assert await redis.keys() == []
+
+
+async def test_a_command_that_waits_goes_to_any_live_gateway(redis: Any, gateways: Gateways) -> None:
+    for name in ("gw-1", "gw-2", "gw-3"):
+        await redis.hset(KEYS.instances, name, "1")
+    with pytest.raises(NoGateway):
+        await gateways.send(IMEI, "getinfo", offline="wait")
+    await redis.set(KEYS.heartbeat("gw-2"), "1")
+    sent = await gateways.send(IMEI, "getinfo", offline="wait", expires_in=7 * 86400)
+    ((_, fields),) = await redis.xrange(KEYS.outbound("gw-2"))
+    assert (sent.instance_id, fields[b"offline"]) == ("gw-2", b"wait")
+    await redis.hset(KEYS.registry, IMEI, "gw-3")
+    assert (await gateways.send(IMEI, "getinfo", offline="wait")).instance_id == "gw-3"
+
+
+async def test_any_live_gateway_cancels_a_parked_command(redis: Any, gateways: Gateways) -> None:
+    await redis.hset(KEYS.ledger("c1"), "instance_id", "")
+    await redis.hset(KEYS.instances, "gw-1", "1")
+    with pytest.raises(NoGateway):
+        await gateways.cancel("c1")
+    await redis.set(KEYS.heartbeat("gw-1"), "1")
+    assert (await gateways.cancel("c1")).instance_id == "gw-1"
 
 
 @pytest.mark.parametrize(

@@ -626,3 +626,39 @@ async def test_trimming_during_the_check_is_no_gap(log: Log, monkeypatch: pytest
 async def test_a_log_of_another_type_is_a_finding(log: Log) -> None:
     await log.client.set(KEYS.responses, "x")
     assert bad(await log.findings()) == {KEYS.responses: CRITICAL}
+
+
+# Parked commands
+
+
+async def park(site: Site, *, age: int, expires_in: int, imei: str = IMEI) -> None:
+    await site.client.xadd(KEYS.parked(imei), {"command_id": "c1"}, id=f"{site.now_ms - age}-0")
+    await site.client.zadd(KEYS.parked_devices, {imei: site.now_ms + expires_in})
+
+
+async def test_parked_commands_are_counted_and_in_order(site: Site) -> None:
+    await site.gateway()
+    await park(site, age=3_600_000, expires_in=1000)
+    await site.hold("gw-1", "352093081452259")
+    found = await site.findings()
+    [one] = [finding for finding in found if finding.subject == KEYS.parked_devices]
+    assert (one.level, one.found) == (OK, "devices for which commands are parked: 1")
+
+
+async def test_parked_commands_that_nobody_ends_are_found(site: Site) -> None:
+    await site.gateway()
+    await park(site, age=3_600_000, expires_in=-600_000)
+    found = bad(await site.findings())
+    assert found[KEYS.parked_devices] == WARNING
+
+
+@pytest.mark.parametrize(
+    ("age", "alive", "seen"), [(120_000, True, True), (0, True, False), (120_000, False, False)]
+)
+async def test_parked_commands_that_are_not_taken_up_are_found(
+    site: Site, age: int, alive: bool, seen: bool
+) -> None:
+    await site.gateway(alive=alive)
+    await site.hold("gw-1")
+    await park(site, age=age, expires_in=1_000_000)
+    assert (bad(await site.findings()).get(f"{KEYS.parked('')}*") == WARNING) == seen

@@ -56,6 +56,13 @@ async def test_it_checks_and_trims_every_interval(fake_redis: Redis) -> None:
     assert rig.errors == []
 
 
+async def test_it_ends_parked_commands_every_interval(fake_redis: Redis) -> None:
+    rig = await start(fake_redis, interval=0.001)
+    async with running(rig):
+        await rig.until(lambda: rig.rounds > 3)
+    assert rig.parked_rounds > 1
+
+
 async def test_it_stops_at_once(fake_redis: Redis) -> None:
     rig = await start(fake_redis, interval=NEVER)
     async with running(rig):

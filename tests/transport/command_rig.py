@@ -6,6 +6,7 @@ and what time it is (`CommandRig.at`). `CommandRig.audit` checks what must be tr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -167,6 +168,18 @@ class CommandRig:
         if ready:
             self.ready(link)
         return link
+
+    def registered(self, link: FakeLink) -> None:
+        """The registry has answered, and tells whether commands are parked for the device."""
+        if link.imei in self.ledger.awaited:
+            self.dispatcher.parked(link)
+
+    async def settle(self) -> None:
+        """Everything is committed that is proposed, what is looked up is answered, what is new is read."""
+        for _ in range(6):
+            self.ledger.commit()
+            await asyncio.sleep(0)
+            self.read(*(entry for entry in self.ledger.stream if entry.instance_id == US))
 
     def ready(self, link: FakeLink) -> None:
         """The connection's first frame was acknowledged."""

@@ -105,6 +105,11 @@ class FakeLedger:
             raise CallFailed("refused")
         return await self._ledger.read(command_id)
 
+    async def parked(self, imei: str) -> list[tuple[str, dict[bytes, bytes]]]:
+        if not self.reachable:
+            raise CallFailed("refused")
+        return await self._ledger.parked(imei)
+
     # When moves are committed, and what is answered
 
     def refuse(
@@ -170,6 +175,23 @@ class FakeLedger:
             for instance in instances
             for entry_id, fields in self._entries(KEYS.outbound(instance))
         }
+
+    @property
+    def parked_entries(self) -> dict[Entry, dict[str, str]]:
+        """The entries of the parked streams."""
+        prefix = KEYS.parked("")
+        imeis = [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
+        return {
+            Entry("", entry_id, imei): fields
+            for imei in imeis
+            for entry_id, fields in self._entries(KEYS.parked(imei))
+        }
+
+    @property
+    def awaited(self) -> dict[str, int]:
+        """The devices for which commands are parked, and when the first of those expires at the earliest."""
+        found = self._do("ZRANGEBYSCORE", KEYS.parked_devices, "-inf", "inf")
+        return {imei.decode(): int(self._do("ZSCORE", KEYS.parked_devices, imei)) for imei in found}
 
     @property
     def holders(self) -> dict[str, str]:

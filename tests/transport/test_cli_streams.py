@@ -92,6 +92,27 @@ def test_send_to_an_unregistered_device_sends_nothing(telgw_on_redis: Telgw, red
     assert redis.keys() == []
 
 
+def test_send_of_a_command_that_waits_ends_when_it_is_parked(
+    telgw_on_redis: Telgw, gateway: Script, redis: Any
+) -> None:
+    redis.hdel(KEYS.registry, IMEI)
+    words = ("send", IMEI, "getinfo", "--offline", "wait", "--expires-in", "7d")
+    assert telgw_on_redis(*words).exit_code == 4
+    redis.hset(KEYS.instances, "gw-2", "1")
+    redis.set(KEYS.heartbeat("gw-2"), "1")
+    gateway += [QUEUED, {"kind": "note", "note": "parked", "note_id": "n1"}]
+    result = telgw_on_redis(*words)
+    assert result.exit_code == 5, result.output
+    assert "parked" in result.stdout.splitlines()[1]
+    ((_, sent),) = redis.xrange(KEYS.outbound("gw-2"))
+    assert sent["offline"] == "wait"
+
+
+def test_a_day_is_the_most_without_waiting(telgw_on_redis: Telgw) -> None:
+    result = telgw_on_redis("send", IMEI, "getinfo", "--expires-in", "2d")
+    assert (result.exit_code, "more than 24 h ahead" in result.stderr) == (2, True)
+
+
 def test_send_without_waiting_prints_the_id(telgw_on_redis: Telgw, gateway: Script) -> None:
     result = telgw_on_redis("send", IMEI, "getinfo", "--no-wait", "--command-id", "c1")
     assert (result.exit_code, result.stdout) == (0, "c1\n")

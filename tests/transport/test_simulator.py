@@ -260,6 +260,12 @@ async def test_a_power_cut_is_followed_by_a_reconnect() -> None:
         await tracker.reached(lambda it: it.counters.connections >= 3)
 
 
+async def test_a_tracker_that_sleeps_connects_again_and_again() -> None:
+    behaviour = Behaviour(wake_every=0.02, awake_for=0.01, interval=0.001, backoff=(60.0, 60.0))
+    async with running(behaviour) as (_, tracker):
+        await tracker.reached(lambda it: it.counters.connections >= 3 and it.counters.records_acked >= 1)
+
+
 @pytest.mark.parametrize(
     ("command", "answer"),
     [

@@ -8,7 +8,7 @@ import click
 
 from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
-from store.api import Gateways, NotPublished, UnknownCommand
+from store.api import Gateways, NoGateway, NotPublished, UnknownCommand
 
 from . import render
 from .ending import awaiting, complete
@@ -31,7 +31,8 @@ def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
 
     Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 no cancel was requested: wrong use, or Redis
     cannot be used; 3 the outcome is unknown: no event came in time, Redis was away for ten seconds, the
-    output could not be written, or Ctrl-C; 4 the command is unknown.
+    output could not be written, or Ctrl-C; 4 the command is unknown, or it is
+    parked and no gateway is alive.
     """
     if not COMMAND_ID.fullmatch(command_id):
         raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
@@ -44,7 +45,7 @@ async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> 
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
             try:
                 await found.cancel(command_id, patience=0)
-            except UnknownCommand as error:
+            except (UnknownCommand, NoGateway) as error:
                 click.echo(f"telgw: {error}", err=True)
                 return UNKNOWN
             try:

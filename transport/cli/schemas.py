@@ -18,7 +18,18 @@ from fsm.command import COMMAND, OUTCOMES
 from fsm.entries import NAMED, VALUE_KEPT
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.machine import Table
-from fsm.outbound import COMMAND_ID, DECIMAL, ECHO_LIMIT, ECHOED, FALSE, IMEI, PRINTABLE, TRUE
+from fsm.outbound import (
+    COMMAND_ID,
+    DECIMAL,
+    ECHO_LIMIT,
+    ECHOED,
+    FAIL,
+    FALSE,
+    IMEI,
+    PRINTABLE,
+    TRUE,
+    WAIT,
+)
 from fsm.record_data import RecordData
 from fsm.serial import ATTRIBUTIONS
 from fsm.session import SESSION
@@ -70,10 +81,16 @@ def _command() -> Schema:
         "codec": COMMAND_CODEC
         | {"description": "Default: 12, or 14 for a device that sends serial-port data."},
         "type": {"enum": ["command"], "default": "command"},
-        "expires_at": TEXT | {"description": "RFC 3339, or epoch ms; at most 24 h ahead."},
+        "expires_at": TEXT
+        | {"description": "RFC 3339, or epoch ms; at most 24 h ahead, 30 days if it waits."},
         "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
         "expect_response": {"enum": [*FALSE, *TRUE], "default": "1"},
         "confirm": {"enum": [*FALSE, *TRUE], "default": "0"},
+        "offline": {
+            "enum": [FAIL, WAIT],
+            "default": FAIL,
+            "description": "wait: a device that is connected nowhere is waited for until expires_at.",
+        },
         **_echo(),
     }
     return _object("A command for a device.", properties, ("command_id", "imei", "payload"))

@@ -12,8 +12,9 @@ import click
 
 from fsm.command import DELIVERED, RESPONDED, TIMEOUT
 from fsm.errors import InvalidCommand
-from fsm.outbound import FIELD_LIMIT, Limits
-from store.api import DeviceNotConnected, Gateways, NotPublished
+from fsm.outbound import FAIL, FIELD_LIMIT, WAIT, Limits
+from fsm.reasons import PARKED
+from store.api import DeviceNotConnected, Gateways, NoGateway, NotPublished
 from store.api.command_entry import command_entry
 
 from . import render
@@ -22,7 +23,7 @@ from .parameters import Duration
 from .stream_options import Where, with_streams
 from .streams import gateways
 
-DONE, FAILED, TIMED_OUT, NOBODY = 0, 1, 3, 4
+DONE, FAILED, TIMED_OUT, NOBODY, WAITS = 0, 1, 3, 4, 5
 STDIN = "-"
 SLACK = 60.0
 """Seconds that `send` waits for the terminal event beyond the time-outs of the command."""
@@ -43,8 +44,15 @@ SLACK = 60.0
 )
 @click.option(
     "--expires-in",
-    type=Duration(0.1, 86400),
+    type=Duration(0.1, 30 * 86400),
     help="Not sent later than this from now.  [default: --command-ttl of the gateway]",
+)
+@click.option(
+    "--offline",
+    type=click.Choice([FAIL, WAIT]),
+    default=FAIL,
+    show_default=True,
+    help="What to do if the device is connected nowhere: fail, or wait for it until the command expires.",
 )
 @click.option(
     "--no-answer", is_flag=True, help="Await no answer: delivered once the device's TCP has acknowledged it."
@@ -62,8 +70,9 @@ def command(where: Where, wait: bool, raw: bool, **options: Any) -> int:
 
     Exit status: 0 responded or delivered (with --no-wait: handed over); 1 failed; 2 nothing was handed over:
     wrong use, or Redis cannot be used; 3 timeout, or the outcome is unknown: no event came in time, Redis
-    was away for ten seconds, the output could not be written, or Ctrl-C; 4 no gateway holds the device. Only
-    after 2 and 4 is it safe to send the command again without checking `telgw history`.
+    was away for ten seconds, the output could not be written, or Ctrl-C; 4 no gateway holds the device, or
+    none is alive; 5 with --offline wait: it is parked until the device connects. Only after 2 and 4 is it
+    safe to send the command again without checking `telgw history`.
     """
     if options["text"] == STDIN:
         options["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
@@ -97,7 +106,7 @@ async def _send(where: Where, wait: bool, raw: bool, options: dict[str, Any]) ->
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
             try:
                 await found.send(**_given(**options), patience=0)
-            except DeviceNotConnected as error:
+            except (DeviceNotConnected, NoGateway) as error:
                 click.echo(f"telgw: {error}", err=True)
                 return NOBODY
             if not wait:
@@ -113,6 +122,8 @@ async def _follow(found: Gateways, command_id: str, time_limit: float, raw: bool
         async with asyncio.timeout(time_limit):
             async for (entry_id, last), _ in found.entries(command_id):
                 render.show(console, entry_id, last, raw=raw)
+                if last.get("note") == PARKED:
+                    return WAITS
     except TimeoutError:
         click.echo(f"telgw: No verdict on {command_id} after {time_limit:.0f} s.", err=True)
         return TIMED_OUT
@@ -147,6 +158,7 @@ def _given(
     expires_in: float | None = None,
     no_answer: bool = False,
     confirm: bool = False,
+    offline: str = FAIL,
     command_id: str | None = None,
 ) -> dict[str, Any]:
     """The options as those of `Gateways.send`."""
@@ -159,6 +171,7 @@ def _given(
         "expires_in": expires_in,
         "expect_response": not no_answer,
         "confirm": confirm,
+        "offline": WAIT if offline == WAIT else None,
         "command_id": command_id,
     }
 

@@ -76,6 +76,12 @@ SPREAD = 2.0
 )
 @click.option("--split", is_flag=True, help="Write frames in small pieces.")
 @click.option("--drop-every", type=Duration(0.1), help="Cut each connection after this.")
+@click.option(
+    "--wake-every", type=Duration(0.1), help="Be asleep, and connect for a moment once in this time."
+)
+@click.option(
+    "--awake-for", type=Duration(0.1), default=3.0, show_default=True, help="That moment, with --wake-every."
+)
 @click.option("--ping", type=Duration(0.1), help="Time between two network pings.")
 @click.option("--serial", type=Duration(0.01), help="Send serial-port data: time between two frames.")
 @click.option(
@@ -116,6 +122,8 @@ def behaviours(
     late_by: float,
     split: bool,
     drop_every: float | None,
+    wake_every: float | None,
+    awake_for: float,
     ping: float | None,
     serial: float | None = None,
     serial_codec: str = "12",
@@ -133,6 +141,8 @@ def behaviours(
             late_by=late_by,
             split=7 if split else 0,
             drop_after=drop_every,
+            wake_every=wake_every,
+            awake_for=awake_for,
             ping_interval=ping,
             serial_interval=serial,
             serial_codec=SERIAL_CODECS[serial_codec],

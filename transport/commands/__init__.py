@@ -10,13 +10,15 @@ follows is collected as values (`effects`) and carried out by the dispatcher whe
 parts call each other in one direction only:
 
     dispatcher -> consumer -> duplicates, cancellation -> in_flight -> device_queues -> device_queue
-               -> endings, handover                    -> in_flight
+               -> parking -> handover                  -> in_flight
+               -> endings                              -> in_flight
 
 A command's life is told in four files: `consumer` (its entry, its first event), `in_flight` (its further
 events and what the ledger answers), `device_queue` (its turn, its frame, its answer), and `dispatcher` (what
 comes in and what goes out).
 
-`lookups` reads the ledgers of cancelled commands for the dispatcher: the only task, and the only wait.
+`lookups` reads the ledgers of cancelled commands, and parked commands, for the dispatcher: the only tasks,
+and the only waits.
 
 Invariants: a command changes only by an event that the ledger has committed, one at a time, and `sent` is
 committed before the frame is written. One command is out on a connection at a time, in stream order. A result

@@ -8,7 +8,6 @@ Nothing here waits. An entry stays pending in Redis until the move that ends its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -19,7 +18,7 @@ from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent
 from fsm.moves import Discard, Entry, MoveResult, Open, Status, Step
 from fsm.outbound import CancelRequest, SupersededHint, parse_entry
-from fsm.policies import LEAVE, REMOVE, Fire, Policy
+from fsm.policies import LEAVE, REMOVE, Fire, Park, Policy
 from fsm.reasons import DEVICE_NOT_CONNECTED, EXPIRED, INVALID_COMMAND, NOT_ALLOWED, QUEUE_FULL
 from fsm.redelivery import command_of, has_ended, policy_at
 from fsm.serial import codec_for
@@ -29,7 +28,8 @@ from transport.commands.device_queues import DeviceQueues
 from transport.commands.duplicates import DuplicateEntries
 from transport.commands.effects import Effects
 from transport.commands.in_flight import InFlightCommands
-from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
+from transport.commands.in_flight_command import InFlightCommand, Parking, Proposal, ignore
+from transport.commands.openings import DeadLetter, Opening, Refusal
 from transport.commands.policy_gate import PolicyGate
 from transport.commands.superseded import look_again
 from transport.metrics import Metrics
@@ -39,39 +39,6 @@ log = structlog.get_logger("telgw.commands")
 
 RESUME_BELOW = 0.9
 """Share of the commands limit below which new entries are read again."""
-
-
-@dataclass(slots=True)
-class Refusal:
-    """The verdict on an entry that is no valid command."""
-
-    entry: Entry
-    event: CommandEvent
-    fields: dict[bytes, bytes]
-
-
-@dataclass(slots=True)
-class DeadLetter:
-    """An entry without a command id, which goes to the dead letters."""
-
-    entry: Entry
-
-
-@dataclass(slots=True)
-class Opening:
-    """The first event of a command.
-
-    Attributes:
-        moves: the move that opens the command, and the one of its `sent` if the same call carries it.
-    """
-
-    in_flight: InFlightCommand
-    event: CommandEvent
-    moves: tuple[Open | Step, ...] = ()
-
-    def made(self, token: str) -> bool:
-        """Whether `token` is of this very call, which was repeated because its reply was lost."""
-        return any(token == move.token for move in self.moves)
 
 
 class CommandConsumer:
@@ -193,6 +160,8 @@ class CommandConsumer:
         if self._clock.now_ms() >= request.expires_at:
             return decide(command, "expire", reason=EXPIRED, request=request)
         if not self._queues.awaits(imei):
+            if request.waits:  # it is parked as soon as it is accepted
+                return decide(command, "accept", request=request)
             return refuse(reason=DEVICE_NOT_CONNECTED)
         if self._queues.waiting(imei) >= self._settings.queue_limit:
             return refuse(reason=QUEUE_FULL)
@@ -213,7 +182,13 @@ class CommandConsumer:
             self._commands.wait(in_flight)
             return None
         queue = self._queues.queue_of(link)
-        alone = queue.idle and link.writable and in_flight.fresh and not self._commands.stopping
+        alone = (
+            queue.idle
+            and not queue.held
+            and link.writable
+            and in_flight.fresh
+            and not self._commands.stopping
+        )
         self._queues.join(in_flight, queue)
         if not alone:
             return None
@@ -253,7 +228,7 @@ class CommandConsumer:
 
     def _recover(self, in_flight: InFlightCommand, result: MoveResult) -> None:
         """The ledger knows this entry already: go on from the state in the ledger."""
-        in_flight.request = result.confirm(in_flight.request)
+        self._queues.place_as(in_flight, result.confirm(in_flight.request))
         in_flight.command = result.command(in_flight.request.command_id)
         if not in_flight.moved_in:
             self._queues.keep(in_flight)
@@ -266,14 +241,22 @@ class CommandConsumer:
             in_flight.request,
             self._clock.now_ms(),
             stopping=self._commands.stopping,
-            absent=in_flight.moved_in and not self._queues.awaits(in_flight.request.imei),
+            absent=self._is_absent(in_flight),
         )
         if policy is REMOVE or policy is LEAVE:
             self._drop(in_flight, policy)
             return
         if isinstance(policy, Fire):
             self._commands.propose(Proposal(in_flight, policy.trigger, {"reason": policy.reason}))
+        elif isinstance(policy, Park):
+            self._commands.park(Parking(in_flight, "shutdown" if self._commands.stopping else "absence"))
         self._go_on(in_flight)
+
+    def _is_absent(self, in_flight: InFlightCommand) -> bool:
+        """Whether the device of a command that is new here is neither connected nor expected."""
+        request = in_flight.request
+        newly = in_flight.moved_in or (in_flight.fresh and request.waits)
+        return newly and not self._queues.awaits(request.imei)
 
     def _drop(self, in_flight: InFlightCommand, policy: Policy) -> None:
         """There is nothing to do for the command here; its entry is removed, if that is the policy."""

@@ -70,14 +70,16 @@ class DeviceQueue:
         writes: the commands that wait, and the one that is out or was out last.
         unwritten: the `sent` of the command in the slot is committed, and it is not written yet.
         tainted_at: monotonic second at which an answer became overdue.
+        held: no command begins, because parked ones are being taken up, which come first.
     """
 
-    __slots__ = ("_clock", "_close_reason", "link", "tainted_at", "unwritten", "writes")
+    __slots__ = ("_clock", "_close_reason", "held", "link", "tainted_at", "unwritten", "writes")
 
     def __init__(self, link: Link, clock: Clock) -> None:
         self.link = link
         self.writes: WriteQueue[InFlightCommand] = WriteQueue()
         self.unwritten = False
+        self.held = False
         self.tainted_at = 0.0
         self._clock = clock
         self._close_reason = ""
@@ -90,11 +92,17 @@ class DeviceQueue:
     @property
     def has_next(self) -> bool:
         """Whether a command may be written or begun, if the connection is writable."""
-        return self.unwritten or bool(self.writes.waiting and self.writes.free)
+        return self.unwritten or bool(self.writes.waiting and self.writes.free and not self.held)
 
     def join(self, in_flight: InFlightCommand) -> None:
         """Queue a command in the order of the stream: last, unless it was put back or handed over."""
         insert(self.writes.waiting, in_flight)
+
+    def reorder(self, in_flight: InFlightCommand) -> None:
+        """A command that waits has another place."""
+        if in_flight in self.writes.waiting:
+            self.writes.waiting.remove(in_flight)
+            self.join(in_flight)
 
     # Turns
 
@@ -109,7 +117,7 @@ class DeviceQueue:
             return None
         if self.unwritten:
             return self._write()
-        if stopping:
+        if stopping or self.held:
             return None
         if self.writes.free and self.writes.waiting and self.writes.waiting[0].pending is None:
             in_flight = self.writes.begin()

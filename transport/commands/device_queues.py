@@ -6,6 +6,7 @@ devices that are offline. A command is in one place. Nothing here gives a verdic
 
 from __future__ import annotations
 
+from fsm.command import CommandRequest
 from fsm.deadlines import Deadlines
 from transport.clock import Clock
 from transport.commands.device_queue import DeviceQueue
@@ -98,6 +99,22 @@ class DeviceQueues:
         self.offline.add(in_flight)
         self._begin_grace(in_flight)
         return None
+
+    def has(self, in_flight: InFlightCommand) -> bool:
+        """Whether `in_flight` has a place."""
+        return in_flight in self._queue_of or self.offline.has(in_flight)
+
+    def place_as(self, in_flight: InFlightCommand, request: CommandRequest) -> None:
+        """More is known of the request, and with that perhaps another place among those of its device."""
+        before, in_flight.request = in_flight.place, request
+        if in_flight.place == before:
+            return
+        queue = self._queue_of.get(in_flight)
+        if queue is not None:
+            queue.reorder(in_flight)
+        elif self.offline.has(in_flight):
+            self.offline.discard(in_flight)
+            self.offline.add(in_flight)
 
     def leave(self, in_flight: InFlightCommand) -> DeviceQueue | None:
         """`in_flight` gives up its place; the queue that it was in."""

@@ -13,14 +13,13 @@ right after the checks that allow it. Every input returns at once; nothing here 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from fsm.moves import Entry, Move, MoveResult
-from fsm.outbound import CancelRequest
+from fsm.moves import Move, MoveResult
 from transport.clock import Clock
 from transport.commands.cancellation import Cancellation, Cancelling
-from transport.commands.consumer import CommandConsumer, DeadLetter, Opening, Refusal
+from transport.commands.consumer import CommandConsumer
 from transport.commands.device_queue import DeviceQueue, LateAnswer, published
 from transport.commands.device_queues import DeviceQueues
 from transport.commands.duplicates import DuplicateEntries, DuplicateOpening, Restored
@@ -30,25 +29,28 @@ from transport.commands.effects import (
     Close,
     Effects,
     LookUp,
+    ReadParked,
     Recheck,
     Repeat,
     Speaks,
     Taint,
+    TakeUp,
     Write,
 )
 from transport.commands.endings import Endings
 from transport.commands.handover import Handover, Moving
 from transport.commands.in_flight import InFlightCommands
-from transport.commands.in_flight_command import InFlightCommand
+from transport.commands.in_flight_command import InFlightCommand, Parking
 from transport.commands.lookups import Lookups
 from transport.commands.notes import Notes
+from transport.commands.openings import DeadLetter, Opening, Refusal
+from transport.commands.parking import Parked, ParkedCommands, ParkedEnd, TakingUp
 from transport.commands.policy_gate import PolicyGate
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.metrics import Metrics
 from transport.ports import LedgerPort, Link
 from transport.settings import Settings
-from transport.teltonika.command import TYPE_ANSWER, Message
-from transport.teltonika.frame import CODEC_12
+from transport.teltonika.command import Message
 from transport.teltonika.message_json import CODEC_NAMES
 
 
@@ -77,17 +79,30 @@ class Dispatcher:
         self._queues = DeviceQueues(clock, settings.reconnect_grace)
         self._effects = effects = Effects(self._answered)
         outcomes = RecentOutcomes(settings.retention, clock.monotonic)
-        commands = InFlightCommands(clock, self._queues, self._notes, metrics, outcomes, effects)
+        commands = InFlightCommands(
+            clock, self._queues, self._notes, metrics, outcomes, effects, settings.queue_limit
+        )
         self._commands = commands
         self._duplicates = DuplicateEntries(commands, metrics, effects)
         self._cancellation = Cancellation(commands, self._notes, effects)
-        self._lookups = Lookups(ledger, self._looked_up, self._not_looked_up)
+        self._lookups = Lookups("cancels", self._ledger_of, self._looked_up, self._not_looked_up)
+        self._parked_reads = Lookups("parked", ledger.parked, self._parked_read, self._parked_not_read)
         self._consumer = CommandConsumer(
             *(settings, clock, metrics, commands, self._queues, effects),
             *(self._duplicates, self._cancellation),
             policy or PolicyGate(settings.allow_verbs),
         )
         self._handover = Handover(commands, self._queues, self._notes, effects, settings.instance_id)
+        self._parked = ParkedCommands(
+            commands,
+            self._queues,
+            self._handover,
+            self._notes,
+            effects,
+            clock,
+            metrics,
+            settings.instance_id,
+        )
         self._endings = Endings(commands, self._queues, effects, settings.drain_timeout)
         self.links = self._queues.links
         self.offline = self._queues.offline
@@ -103,6 +118,9 @@ class Dispatcher:
             Restored: self._duplicates.restored,
             Cancelling: self._cancellation.answered,
             Moving: self._handover.answered,
+            Parking: self._parked.answered,
+            TakingUp: self._parked.taken,
+            ParkedEnd: self._parked.ended,
         }
         self._carriers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(get_args(Move), ledger.submit),
@@ -112,7 +130,9 @@ class Dispatcher:
             Speaks: lambda effect: setattr(effect.link, "speaks", True),
             Close: lambda effect: effect.link.close(effect.reason),
             Recheck: lambda effect: effect.link.recheck(),
-            LookUp: lambda effect: self._lookups.add(effect.request, effect.entry),
+            LookUp: lambda effect: self._lookups.add(effect),
+            ReadParked: lambda effect: self._parked_reads.add(effect.imei),
+            TakeUp: lambda effect: self.parked(effect.link),
             Repeat: lambda effect: self._take(self._consumer.repeat, effect.request, effect.anew),
             Advance: lambda effect: self.quiet(effect.link),
         }
@@ -171,6 +191,8 @@ class Dispatcher:
         """
         for outbound_id, fields in entries:
             self._take(self._consumer.take, outbound_id, fields, fresh)
+            if outbound_id in self._parked.expected:
+                self._take(self._parked.delivered, outbound_id)
 
     def may_read(self) -> bool:
         """Whether new entries may be read: not while Redis refuses writes, nor while too many are held."""
@@ -180,7 +202,15 @@ class Dispatcher:
 
     def arrived(self, link: Link) -> None:
         """A device has connected: the commands that wait for it join its queue."""
-        self._take(self._queues.arrived, link)
+        self._take(self._arrived, link)
+
+    def _arrived(self, link: Link) -> None:
+        self._queues.arrived(link)
+        self._parked.arrived(link)
+
+    def parked(self, link: Link) -> None:
+        """The registry tells that commands are parked for the device: they are taken up, and come first."""
+        self._take(self._parked.found, link)
 
     def left(self, link: Link, reason: str) -> None:
         """A connection is closed: its waiting commands wait for the device, here or at another instance."""
@@ -214,7 +244,7 @@ class Dispatcher:
 
     def answer(self, link: Link, message: Message) -> bool:
         """The device sent a message; whether it was an answer or a ping, which needs no more handling."""
-        if _is_ping(message):
+        if message.ping:
             self._metrics.pings.inc()
             return True
         queue = self._queues.find(link)
@@ -243,6 +273,7 @@ class Dispatcher:
     def sweep(self, now: float) -> None:
         """Give every command that is due by `now` (monotonic seconds) its verdict."""
         self._take(self._endings.sweep, now)
+        self._take(self._parked.sweep, now)
         self._notes.sweep(now)
 
     def registry_read(self) -> None:
@@ -272,20 +303,23 @@ class Dispatcher:
         """The ledger answered a move."""
         self._take(self._receivers[type(about)], about, result)
 
-    def _looked_up(self, request: CancelRequest, entry: Entry, ledger: Mapping[str, str]) -> None:
-        self._take(self._cancellation.looked_up, request, entry, ledger)
+    def _ledger_of(self, asked: LookUp) -> Awaitable[dict[str, str]]:
+        return self._ledger.read(asked.request.command_id)
 
-    def _not_looked_up(self, entry: Entry) -> None:
-        self._take(self._cancellation.not_looked_up, entry)
+    def _looked_up(self, asked: LookUp, ledger: Mapping[str, str]) -> None:
+        self._take(self._cancellation.looked_up, asked.request, asked.entry, ledger)
+
+    def _not_looked_up(self, asked: LookUp) -> None:
+        self._take(self._cancellation.not_looked_up, asked.entry)
+
+    def _parked_read(self, imei: str, entries: Sequence[Parked]) -> None:
+        self._take(self._parked.read, imei, entries)
+
+    def _parked_not_read(self, imei: str) -> None:
+        self._take(self._parked.not_read, imei)
 
     # Effects
 
     def _write(self, effect: Write) -> None:
         """May close the connection, when the device does not read."""
         effect.in_flight.offset = effect.link.send(effect.frame)
-
-
-def _is_ping(message: Message) -> bool:
-    """Whether `message` is the "empty codec 12" network ping of the FM63 family."""
-    alone = message.codec == CODEC_12 and message.quantity == 1
-    return alone and message.type == TYPE_ANSWER and not message.payload

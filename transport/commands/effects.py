@@ -1,7 +1,7 @@
 """What follows from an input of the command side: values, which only the dispatcher carries out.
 
-A `Move` is submitted to the ledger. `Repeat` and `Advance` are inputs that an input has caused: the
-dispatcher handles them next. The others are for a connection, or read the ledger.
+A `Move` is submitted to the ledger. `Repeat`, `TakeUp` and `Advance` are inputs that an input has
+caused: the dispatcher handles them next. The others are for a connection, or read from Redis.
 """
 
 from __future__ import annotations
@@ -63,12 +63,26 @@ class Recheck:
     link: Link
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class LookUp:
     """Read the ledger of a command that is not in hand and that the cancel of `entry` names."""
 
     request: CancelRequest
     entry: Entry
+
+
+@dataclass(slots=True)
+class ReadParked:
+    """Read the commands that are parked for a device."""
+
+    imei: str
+
+
+@dataclass(slots=True)
+class TakeUp:
+    """Commands are parked for the device of the connection: they come first."""
+
+    link: Link
 
 
 @dataclass(slots=True)
@@ -90,7 +104,9 @@ class Advance:
     link: Link
 
 
-Effect = Move | Write | Taint | Clear | Speaks | Close | Recheck | LookUp | Repeat | Advance
+Effect = (
+    Move | Write | Taint | Clear | Speaks | Close | Recheck | LookUp | ReadParked | TakeUp | Repeat | Advance
+)
 
 
 class Effects:

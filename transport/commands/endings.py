@@ -48,9 +48,9 @@ class Endings:
         self._queues.offline.forget(now)
 
     def stop(self) -> None:
-        """Send nothing new; commands that are not written fail `gateway_shutdown`."""
+        """Send nothing new; commands that are not written fail `gateway_shutdown` or are parked."""
         self._commands.stopping = True
-        for in_flight in self._commands.entries:
+        for in_flight in sorted(self._commands.entries, key=lambda one: one.place):
             self._commands.meet(in_flight, "shutdown")
 
     @property

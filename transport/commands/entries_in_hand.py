@@ -35,6 +35,10 @@ class EntriesInHand:
         queued = [in_flight.request.accepted_at for in_flight in self if in_flight.command.state == QUEUED]
         return min(queued, default=None)
 
+    def by_entry(self, outbound_id: str) -> InFlightCommand | None:
+        """The command in flight by this entry."""
+        return self._commands.get(outbound_id)
+
     def find(self, command_id: str) -> InFlightCommand | None:
         """The command in flight with this id."""
         return self._by_command.get(command_id)

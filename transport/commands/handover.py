@@ -45,9 +45,10 @@ class Handover:
         for imei, holder in holders.items():
             if holder != self._instance_id:
                 for in_flight in self._queues.offline.waiting(imei):
-                    self._move(in_flight, holder)
+                    self.move(in_flight, holder)
 
-    def _move(self, in_flight: InFlightCommand, holder: str) -> None:
+    def move(self, in_flight: InFlightCommand, holder: str) -> None:
+        """Hand a command over to `holder`, if it waits and may be moved once more."""
         if not in_flight.waits or not movable(in_flight.request):
             return
         in_flight.moving = True
@@ -69,4 +70,6 @@ class Handover:
             self._commands.release(in_flight)
         elif result.status is Status.MISSING:
             self._commands.meet(in_flight, "ledger_lost", recovered=True)
+        elif self._commands.stopping:
+            self._commands.meet(in_flight, "shutdown")
         self._commands.resume(in_flight)

@@ -8,7 +8,8 @@ no gap and no repetition.
 What the ledger may answer, and what follows: applied: the command moves on. CONFLICT: another process has
 decided, unless Redis has lost events that it had confirmed; those are published again. MISSING: the ledger
 was lost; nothing is sent without one. HELD_ELSEWHERE: the device has moved to another instance. SERIAL: the
-serial port of the device speaks by itself, so codec 14 is needed. ERROR: the store refuses this command.
+serial port of the device speaks by itself, so codec 14 is needed. PARKED: commands are parked for the device,
+which come first. ERROR: the store refuses this command.
 
 Effects stay in the order in which they were decided, so a verdict is submitted before the next command of
 the queue begins. Between two inputs every command is in one place and has at most one uncommitted event.
@@ -25,15 +26,15 @@ from fsm.command import COMMAND, SENT, decide, evolve
 from fsm.deadlines import Deadlines
 from fsm.errors import IllegalTransition, WrongReason
 from fsm.events import CommandEvent
-from fsm.moves import SPEAKS, Entry, MoveResult, Status, Step
+from fsm.moves import SPEAKS, Entry, MoveResult, ParkMove, Status, Step
 from fsm.policies import LiveOccasion, Reject
-from fsm.reasons import SUPERSEDED
+from fsm.reasons import PARKED, SUPERSEDED
 from transport.clock import Clock
 from transport.commands.device_queue import DeviceQueue
 from transport.commands.device_queues import DeviceQueues
-from transport.commands.effects import Advance, Close, Effects, Repeat, Speaks, Taint, Write
+from transport.commands.effects import Advance, Close, Effects, Repeat, Speaks, Taint, TakeUp, Write
 from transport.commands.entries_in_hand import EntriesInHand
-from transport.commands.in_flight_command import InFlightCommand, Proposal, ignore
+from transport.commands.in_flight_command import InFlightCommand, Parking, Proposal, ignore
 from transport.commands.notes import Notes
 from transport.commands.recent_outcomes import RecentOutcomes
 from transport.commands.verdict_log import log_verdict
@@ -51,6 +52,9 @@ class InFlightCommands:
         recent_outcomes: the verdicts of this process.
         expiries, responses: when a command expires, and when its answer is overdue; monotonic seconds.
         stopping: nothing new is sent.
+
+    Args:
+        queue_limit: how many commands may be parked for a device.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class InFlightCommands:
         metrics: Metrics,
         outcomes: RecentOutcomes,
         effects: Effects,
+        queue_limit: int,
     ) -> None:
         self.entries = EntriesInHand()
         self.recent_outcomes = outcomes
@@ -72,6 +77,7 @@ class InFlightCommands:
         self._notes = notes
         self._metrics = metrics
         self._effects = effects
+        self._queue_limit = queue_limit
 
     # What is in hand, and where it waits
 
@@ -128,8 +134,27 @@ class InFlightCommands:
 
     def meet(self, in_flight: InFlightCommand, occasion: LiveOccasion, *, recovered: bool = False) -> None:
         """`occasion` has come for `in_flight`: propose what its policy says, if anything."""
+        if in_flight.parks(occasion):
+            self.park(Parking(in_flight, occasion))
+        else:
+            self.end(in_flight, occasion, recovered=recovered)
+
+    def end(self, in_flight: InFlightCommand, occasion: LiveOccasion, *, recovered: bool = False) -> None:
+        """Propose what the policy for `occasion` says of a command that is not parked."""
         if proposal := in_flight.at(occasion, recovered=recovered):
             self.propose(proposal)
+
+    def park(self, parking: Parking) -> None:
+        """Park a command, once no event is uncommitted. One that was parked before is within the limit."""
+        in_flight = parking.in_flight
+        if in_flight.pending is not None or in_flight.moving:
+            in_flight.backlog.append(parking)
+        elif in_flight.waits:
+            in_flight.moving = True
+            limit = 0 if in_flight.request.parked_id else self._queue_limit
+            note, seq = self._notes.about(PARKED, in_flight), in_flight.command.seq
+            move = ParkMove(note, in_flight.entry, seq, in_flight.request, ignore, limit)
+            self._effects.submit(move, parking)
 
     def cancel(self, in_flight: InFlightCommand, entry: Entry) -> None:
         """The cancel in `entry` ends the command, or is rejected, once no event is uncommitted."""
@@ -182,6 +207,8 @@ class InFlightCommands:
             waited = in_flight.backlog.pop(0)
             if isinstance(waited, Entry):
                 self.cancel(in_flight, waited)
+            elif isinstance(waited, Parking):
+                self.park(waited)
             else:
                 self.propose(waited)
 
@@ -221,6 +248,8 @@ class InFlightCommands:
             self._displaced(in_flight)
         elif result.status is Status.SERIAL:
             self._returned(in_flight)
+        elif result.status is Status.PARKED:
+            self._preceded(in_flight)
         elif result.status is Status.ERROR:
             self.give_up(in_flight, result.detail, event)
         self.resume(in_flight)
@@ -276,6 +305,14 @@ class InFlightCommands:
         self.resume(in_flight)  # a cancel that came meanwhile counts before anything is sent
         if self.stopping:
             self.meet(in_flight, "shutdown")
+
+    def _preceded(self, in_flight: InFlightCommand) -> None:
+        """Commands are parked for the device, and come first: the command waits until they are taken up."""
+        queue = self._queues.queue_with(in_flight)
+        if queue is not None:
+            queue.held = True
+            self._effects.add(TakeUp(queue.link))
+        self._returned(in_flight)
 
     def _put_back(self, in_flight: InFlightCommand) -> Link | None:
         """The command was not committed: it waits again, if need be for its device. Its connection."""

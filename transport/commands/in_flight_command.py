@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 
-from fsm.command import QUEUED, SENT, Command, CommandRequest, Facts
+from fsm.command import NEW, QUEUED, SENT, Command, CommandRequest, Facts
 from fsm.entries import letter_of
 from fsm.events import CommandEvent
 from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, Entry, MoveResult, Step
-from fsm.policies import LiveOccasion, fire_for, stage_of
+from fsm.policies import LiveOccasion, Park, fire_for, policy_for, stage_of
 from fsm.reasons import INTERNAL_ERROR
 from fsm.redelivery import events_of_refused
 from fsm.serial import CODEC_12
@@ -30,9 +30,9 @@ class InFlightCommand:
         fresh: its entry was delivered for the first time.
         pending: the event proposed to the ledger and not yet committed; at most one.
         removing: entries that leave their stream with `pending`.
-        moving: it is being handed to another instance.
-        backlog: inputs that wait for the outcome of `pending` or of the hand-over: proposals, and entries of
-            cancels.
+        moving: it is being handed to another instance, or parked.
+        backlog: inputs that wait for the outcome of `pending`, of the hand-over or of the parking: proposals,
+            parkings, and entries of cancels.
         written: the command was handed to the socket.
         written_at: monotonic second of the write.
         offset: the connection's byte count after the command; 0 until that is known.
@@ -49,7 +49,7 @@ class InFlightCommand:
     pending: CommandEvent | None = None
     removing: tuple[Entry, ...] = ()
     moving: bool = False
-    backlog: list[Proposal | Entry] = field(default_factory=list)
+    backlog: list[Proposal | Parking | Entry] = field(default_factory=list)
     written: bool = False
     written_at: float = 0.0
     offset: int = 0
@@ -68,8 +68,11 @@ class InFlightCommand:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its place in the stream, by which the commands of one device are ordered."""
-        milliseconds, _, serial = self.request.outbound_id.partition("-")
+        """Its place in the stream, by which the commands of one device are ordered.
+
+        A command that was parked keeps the place of that entry: it was moved here later than it was asked.
+        """
+        milliseconds, _, serial = (self.request.parked_id or self.request.outbound_id).partition("-")
         return int(milliseconds), int(serial or 0)
 
     @property
@@ -93,6 +96,11 @@ class InFlightCommand:
         if recovered:
             facts["recovered"] = True
         return Proposal(self, fire.trigger, facts)
+
+    def parks(self, occasion: LiveOccasion) -> bool:
+        """Whether the policy for `occasion` is to park it."""
+        stage = self.stage
+        return stage != NEW and isinstance(policy_for(occasion, stage, waits=self.request.waits), Park)
 
     @property
     def decided(self) -> bool:
@@ -140,6 +148,14 @@ class Proposal:
     in_flight: InFlightCommand
     trigger: CommandTrigger
     facts: Facts
+
+
+@dataclass(slots=True)
+class Parking:
+    """A command is to be parked, or being parked, because of `occasion`."""
+
+    in_flight: InFlightCommand
+    occasion: LiveOccasion
 
 
 def insert(line: MutableSequence[InFlightCommand], in_flight: InFlightCommand) -> None:

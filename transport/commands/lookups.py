@@ -1,69 +1,73 @@
-"""Look-ups of ledgers: the one thing that the command side has to wait for, and the only task that it has."""
+"""Look-ups in Redis: the one thing that the command side has to wait for, and the only tasks that it has."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
 
 import structlog
 
-from fsm.moves import Entry
-from fsm.outbound import CancelRequest
-from transport.ports import LedgerPort
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
 
 log = structlog.get_logger("telgw.commands")
 
 
-class Lookups:
-    """Reads the ledgers of cancelled commands, one after the other: many cancels use one connection.
+class Lookups(Generic[K, A]):
+    """Answers questions one after the other: many of them use one connection.
 
     Args:
-        found: told the ledger of each command that was read.
-        failed: told of each cancel whose ledger could not be read, or was not understood.
+        what: what is looked up, for the log.
+        read: asks Redis.
+        found: told the answer to each question.
+        failed: told of each question that was not answered, or whose answer was not understood.
     """
 
     def __init__(
         self,
-        ledger: LedgerPort,
-        found: Callable[[CancelRequest, Entry, Mapping[str, str]], None],
-        failed: Callable[[Entry], None],
+        what: str,
+        read: Callable[[K], Awaitable[A]],
+        found: Callable[[K, A], None],
+        failed: Callable[[K], None],
     ) -> None:
-        self._ledger = ledger
+        self._what = what
+        self._read = read
         self._found = found
         self._failed = failed
-        self._waiting: dict[Entry, CancelRequest] = {}
+        self._waiting: dict[K, None] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, request: CancelRequest, entry: Entry) -> None:
-        """Read the ledger of the command that `request` names."""
-        self._waiting[entry] = request
+    def add(self, question: K) -> None:
+        """Look it up."""
+        self._waiting[question] = None
         if self._task is None:
             self._begin()
 
     def _begin(self) -> None:
-        self._task = asyncio.create_task(self._look_up_all(), name="cancels")
+        self._task = asyncio.create_task(self._look_up_all(), name=self._what)
         self._task.add_done_callback(self._ended)
 
     async def _look_up_all(self) -> None:
         while self._waiting:
-            entry, request = next(iter(self._waiting.items()))
+            question = next(iter(self._waiting))
             try:
-                self._found(request, entry, await self._ledger.read(request.command_id))
+                self._found(question, await self._read(question))
             except Exception as error:
-                # Its entry stays pending and will be delivered again; the other cancels must not wait for it.
-                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
-                self._failed(entry)
-            del self._waiting[entry]
+                # It is asked again; the other questions must not wait for it.
+                log.warning("lookup_failed", what=self._what, error=type(error).__name__)
+                self._failed(question)
+            del self._waiting[question]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """After a failure the rest is dropped: the entries are pending and will be delivered again."""
+        """After a failure the rest is dropped, and asked again."""
         self._task = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.warning("cancels_not_answered", error=type(error).__name__)
+            log.warning("lookups_failed", what=self._what, error=type(error).__name__)
         if error is not None or task.cancelled():
             dropped, self._waiting = list(self._waiting), {}
-            for entry in dropped:
-                self._failed(entry)
+            for question in dropped:
+                self._failed(question)
         elif self._waiting:  # one came between the end of the task and now
             self._begin()

@@ -547,6 +547,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         else:
             self._context.takeovers.registered(self, result)
             self._accept()
+            if result.parked:
+                self._context.commands.parked(self)
 
     def _reject_late(self, result: RegisterResult) -> None:
         """The registry does not take the session. `01` may have been written before that was known."""

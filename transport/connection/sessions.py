@@ -195,6 +195,8 @@ class Sessions:
             self._takeovers.lost(connection, result.former)
         elif result.status is Registered.REGISTERED:
             self._takeovers.registered(connection, result)
+            if result.parked:
+                self._commands.parked(connection)
         elif result.status is Registered.UNPROVED:
             connection.registered(result)
 

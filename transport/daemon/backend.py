@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from fsm.events import SessionEvent
+from fsm.events import CommandEvent, SessionEvent
 from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import StoreError, is_transient
@@ -18,6 +18,7 @@ from store.fleet.device_families import DeviceFamilies
 from store.fleet.heartbeat import Heartbeat
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
+from store.fleet.parked import ParkedExpiry
 from store.fleet.registry import Registrar
 from store.fleet.stale_registrations import StaleRegistrations, held_by
 from store.keys import Keys
@@ -27,6 +28,7 @@ from store.streams.session_log import SessionLog
 from store.streams.telemetry import Telemetry
 from store.streams.trimmer import Trimmer
 from transport.clock import Clock
+from transport.commands.verdict_log import log_verdict
 from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
 from transport.daemon.outages import Outages
@@ -170,6 +172,13 @@ class Backend:
                 settings.avl_family,
                 on_error=partial(self.report, "families"),
             )
+        self.parked = ParkedExpiry(
+            self.clients["janitor"],
+            self.keys,
+            self._janitors_ledger(),
+            now_ms=clock.now_ms,
+            on_ended=self._parked_ended,
+        )
         self.janitor = Janitor(
             self.clients["janitor"],
             self.keys,
@@ -183,6 +192,7 @@ class Backend:
             ),
             adopt=self._adopt,
             trim=self.trimmer.trim,
+            end_parked=self.parked.end_due,
             monotonic=clock.monotonic,
             now_ms=clock.now_ms,
             on_error=partial(self.report, "janitor"),
@@ -233,10 +243,8 @@ class Backend:
     def _owns(self) -> bool:
         return self.heartbeat.taken
 
-    async def _adopt(self, dead: str) -> None:
-        """Adopt the work of the instance `dead`."""
-        log.warning("instance_lost", dead=dead)
-        ledger = Ledger(
+    def _janitors_ledger(self, dead: str | None = None) -> Ledger:
+        return Ledger(
             self.clients["janitor"],
             self.keys,
             self._settings.instance_id,
@@ -247,6 +255,15 @@ class Backend:
             owns=self._owns,
             dead=dead,
         )
+
+    def _parked_ended(self, event: CommandEvent) -> None:
+        self._metrics.command(event)
+        log_verdict(event)
+
+    async def _adopt(self, dead: str) -> None:
+        """Adopt the work of the instance `dead`."""
+        log.warning("instance_lost", dead=dead)
+        ledger = self._janitors_ledger(dead)
         adoption = Adoption(
             self.clients["janitor"],
             self.keys,

@@ -96,6 +96,7 @@ def _read(gateway: Gateway) -> None:
         lambda: sum(dispatcher.waiting(one.imei) for one in takeovers.held),
     )
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
+    gauge("parked_devices", "Devices that parked commands wait for", lambda: backend.parked.devices)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
     gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: connections.backlog.bytes)
     gauge(

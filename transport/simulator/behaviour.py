@@ -27,6 +27,9 @@ class Behaviour:
         drop_after_frames: the connection is cut once, after this number of frames and before the last one
             is acknowledged.
         drop_after: time from the accept until the connection is cut.
+        wake_every: time from one connection to the next; in between the tracker is away, as one that sleeps.
+            It stays connected for `awake_for`.
+        awake_for: how long it stays connected then.
         reconnect: whether the tracker connects again after it lost the connection.
         backoff: the first and the longest delay before it connects again; it doubles each time.
         ack_timeout: how long it waits for an acknowledgement before it closes the connection.
@@ -47,6 +50,8 @@ class Behaviour:
     split_pause: float = 0.02
     drop_after_frames: int | None = None
     drop_after: float | None = None
+    wake_every: float | None = None
+    awake_for: float = 3.0
     reconnect: bool = True
     backoff: tuple[float, float] = (0.5, 30.0)
     ack_timeout: float = 30.0
@@ -54,6 +59,16 @@ class Behaviour:
     serial_interval: float | None = None
     serial_codec: int = CODEC_12
     serial_merge: int = 1
+
+    @property
+    def cut_after(self) -> float | None:
+        """Seconds until the connection is cut."""
+        return self.drop_after if self.wake_every is None else self.awake_for
+
+    @property
+    def asleep_for(self) -> float | None:
+        """Seconds from one connection to the next, of a tracker that sleeps."""
+        return None if self.wake_every is None else max(0.0, self.wake_every - self.awake_for)
 
 
 @dataclass(slots=True, frozen=True)

@@ -79,7 +79,8 @@ class Tracker:
             attempts = 0 if self.counters.connections > connections else attempts + 1
             if self._finished or not self.behaviour.reconnect:
                 return
-            await self._wait(self._pause(attempts))
+            asleep_for = self.behaviour.asleep_for
+            await self._wait(self._pause(attempts) if asleep_for is None else asleep_for)
 
     async def reached(self, condition: Callable[[Tracker], bool]) -> None:
         """Return as soon as `condition` holds. It is checked now and after every change."""
@@ -264,10 +265,10 @@ class Tracker:
         await asyncio.Event().wait()
 
     async def _power_cut(self) -> None:
-        if self.behaviour.drop_after is None:
+        if self.behaviour.cut_after is None:
             await asyncio.Event().wait()
         else:
-            await asyncio.sleep(self.behaviour.drop_after)
+            await asyncio.sleep(self.behaviour.cut_after)
         raise _Lost
 
     async def _write(self, frame: bytes) -> None:

@@ -56,6 +56,12 @@ class Message:
         """Whether it can be serial-port data: in codecs 12, 13 and 15. Codec 14 carries only answers."""
         return self.codec != CODEC_14
 
+    @property
+    def ping(self) -> bool:
+        """Whether it is the "empty codec 12" network ping of the FM63 family."""
+        alone = self.codec == CODEC_12 and self.quantity == 1
+        return alone and self.type == TYPE_ANSWER and not self.payload
+
 
 def encode_command(codec: int, imei: str, text: bytes) -> bytes:
     """Return the frame of a command ``text`` in codec 12 or 14. Codec 12 has no IMEI.

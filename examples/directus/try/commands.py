@@ -68,10 +68,18 @@ def unknown(stack: Stack) -> None:
     assert events(stack, command_id=key) == []
 
 
-@proof("offline=wait is stored; the gateway does not wait yet, so the row ends as not connected")
+@proof("offline=wait: the row stays queued while its device is connected nowhere, and can be cancelled")
 def offline(stack: Stack) -> None:
     key = insert(stack, "getinfo", UNKNOWN, offline="wait")
-    ended(stack, key, "failed", reason="device_not_connected", delivery="not_sent", offline="wait")
+    eventually("it is parked", lambda: "parked" in notes(stack, key))
+    assert read(stack, key)["state"] == "queued"
+    stack.api("PATCH", f"/items/commands/{key}", {"cancel_requested": True}, DISPATCHER)
+    ended(stack, key, "failed", reason="cancelled", delivery="not_sent", offline="wait")
+
+
+def notes(stack: Stack, key: str) -> list[str]:
+    """The notes about a command."""
+    return [entry["note"] for entry in events(stack, command_id=key) if entry["kind"] == "note"]
 
 
 @proof("wrong rows are refused in the form, and a dispatcher cannot forge a result")

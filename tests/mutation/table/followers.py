@@ -42,15 +42,15 @@ MECHANISMS = (
             try:
                 ...
             except Exception as error:
-                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
-                self._failed(entry)
+                log.warning("lookup_failed", what=self._what, error=type(error).__name__)
+                self._failed(question)
         """,
         mutant="""
             try:
                 ...
             except ZeroDivisionError as error:
-                log.warning("cancel_not_answered", outbound_id=entry.outbound_id, error=type(error).__name__)
-                self._failed(entry)
+                log.warning("lookup_failed", what=self._what, error=type(error).__name__)
+                self._failed(question)
         """,
         without="all that wait are let go",
         tests=("transport/test_cancellation.py::test_an_unreadable_ledger_delays_no_other_cancel",),
@@ -60,7 +60,7 @@ MECHANISMS = (
         name="only committed commands are handed over",
         what="A command is handed on only while it is `queued` and no move of it is on its way.",
         file="transport/commands/handover.py",
-        where="Handover._move",
+        where="Handover.move",
         code="not in_flight.waits or not movable(in_flight.request)",
         mutant="not movable(in_flight.request)",
         without="it is handed on twice, or before it is accepted",
@@ -71,7 +71,7 @@ MECHANISMS = (
         name="hops end",
         what="A command that has moved three times waits where it is.",
         file="transport/commands/handover.py",
-        where="Handover._move",
+        where="Handover.move",
         code="not in_flight.waits or not movable(in_flight.request)",
         mutant="not in_flight.waits",
         without="it moves in circles",
@@ -82,7 +82,7 @@ MECHANISMS = (
         name="a hand-over excludes other moves",
         what="While a command is being handed on nothing else happens to it.",
         file="transport/commands/handover.py",
-        where="Handover._move",
+        where="Handover.move",
         code="in_flight.moving = True",
         mutant="",
         without="a device that comes back gets what was handed on",

@@ -97,11 +97,8 @@ MECHANISMS = (
         name="a hand-over is made once",
         what="A hand-over that is repeated after a lost reply is known by its token.",
         file="store/scripts/moves.lua",
-        code="""
-            if seen.token == move.token then return report('ALREADY', seen) end
-            local stands = seen.seq == move.seq and
-        """,
-        mutant="local stands = seen.seq == move.seq and",
+        code="if seen.token == move.token then return report('ALREADY', seen, seen.entry) end",
+        mutant="",
         without="our own hand-over is taken for another's",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
@@ -138,8 +135,8 @@ MECHANISMS = (
         name="the device is still registered here",
         what="`sent` is refused while another living instance holds the device.",
         file="store/scripts/moves.lua",
-        code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
-        mutant="if false then",
+        code="if holder and holder ~= instance and redis.call('EXISTS', heartbeat(holder)) == 1 then return holder end",
+        mutant="if false then return holder end",
         without="a connection that was superseded elsewhere is written to",
         tests=(
             "contract/test_moves.py::"
@@ -151,8 +148,8 @@ MECHANISMS = (
         name="a dead instance holds no device",
         what="A holder without a heartbeat does not keep a command from being sent.",
         file="store/scripts/moves.lua",
-        code="if holder and holder ~= move.instance and redis.call('EXISTS', heartbeat(holder)) == 1 then",
-        mutant="if holder and holder ~= move.instance then",
+        code="if holder and holder ~= instance and redis.call('EXISTS', heartbeat(holder)) == 1 then return holder end",
+        mutant="if holder and holder ~= instance then return holder end",
         without="the entry of a dead instance takes the device from us",
         tests=(
             "contract/test_moves.py::"
@@ -164,11 +161,8 @@ MECHANISMS = (
         name="hand-over by compare-and-set",
         what="A command is handed on only from the `seq` and entry it was decided at.",
         file="store/scripts/moves.lua",
-        code="""
-            local stands = seen.seq == move.seq and seen.state == move.prev
-            if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
-        """,
-        mutant="",
+        code="return seen.seq == move.seq and seen.state == move.prev and owns(move, seen)",
+        mutant="return true",
         without="a command that is out is handed to another instance",
         tests=("contract/test_moves.py::test_a_command_that_is_out_is_not_handed_over[fake]",),
     ),
@@ -177,8 +171,8 @@ MECHANISMS = (
         name="handed over to a living instance",
         what="A command is handed on only to an instance that has a heartbeat.",
         file="store/scripts/moves.lua",
-        code="if redis.call('EXISTS', heartbeat(move.to)) == 0 then return report('HELD_ELSEWHERE', seen) end",
-        mutant="",
+        code="elseif redis.call('EXISTS', heartbeat(move.to)) == 0 then",
+        mutant="elseif false then",
         without="it is put on the stream of a dead instance",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
     ),
@@ -187,7 +181,10 @@ MECHANISMS = (
         name="a hand-over changes the owner",
         what="The script that writes the new entry makes it the command's owner and removes the old one.",
         file="store/scripts/moves.lua",
-        code="redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id)",
+        code="""
+            redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id,
+              'hops', whole(seen.hops + 1), 'parked_id', move.instance == '' and move.entry or '')
+        """,
         mutant="redis.call('HSET', ledger, 'last', id)",
         without="the old instance still owns it",
         tests=("contract/test_moves.py::test_a_command_is_handed_to_an_instance_that_is_alive[fake]",),
@@ -219,16 +216,14 @@ MECHANISMS = (
         file="store/scripts/moves.lua",
         code="""
             if not seen then return report('MISSING') end
-            if seen.token == move.token then return report('ALREADY', seen) end
-            local stands = seen.seq == move.seq and
+            if seen.token == move.token then return report('ALREADY', seen, seen.entry) end
         """,
         mutant="""
             if not seen then
               seen = {seq = move.seq, instance = move.instance, entry = move.entry}
-              seen.token, seen.state, seen.session = '', move.prev, ''
+              seen.token, seen.state, seen.session, seen.hops = '', move.prev, '', 0
             end
-            if seen.token == move.token then return report('ALREADY', seen) end
-            local stands = seen.seq == move.seq and
+            if seen.token == move.token then return report('ALREADY', seen, seen.entry) end
         """,
         without="what was sent before Redis came back empty is sent elsewhere",
         tests=("contract/test_moves.py::test_a_command_without_a_ledger_is_not_handed_over[fake]",),
@@ -251,8 +246,8 @@ MECHANISMS = (
         name="hand-over from the state it was decided in",
         what="A command is handed on only from the state it was decided in.",
         file="store/scripts/moves.lua",
-        code="local stands = seen.seq == move.seq and seen.state == move.prev",
-        mutant="local stands = seen.seq == move.seq",
+        code="return seen.seq == move.seq and seen.state == move.prev and owns(move, seen)",
+        mutant="return seen.seq == move.seq and owns(move, seen)",
         without="what another process has ended is handed on",
         tests=(
             "contract/test_ownership.py::"

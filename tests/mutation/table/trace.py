@@ -11,7 +11,7 @@ MECHANISMS = (
         what="A duplicate is noted only while its entry lies on the stream.",
         file="store/scripts/moves.lua",
         code="""
-            if is_listed(move.instance, move.entry) then
+            if is_listed({move.instance, move.entry}) then
               redis.call('HSET', ledger, 'last', append(move.duplicate
         """,
         mutant="""
@@ -29,7 +29,7 @@ MECHANISMS = (
         what="The script that stores the outcome acknowledges and deletes the entry.",
         file="store/scripts/moves.lua",
         code="""
-            remove({{move.instance, move.entry}})
+            remove({{move.instance, move.entry, move.device}})
               end
               if move.remove then remove(move.remove) end
             end
@@ -133,7 +133,7 @@ MECHANISMS = (
         name="a note is written once",
         what="A note that answers an entry is written only while that lies on the stream.",
         file="store/scripts/moves.lua",
-        code="if move.remove and not is_listed(move.remove[1][1], move.remove[1][2]) then return report('ALREADY') end",
+        code="if move.remove and not is_listed(move.remove[1]) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a note",
         tests=("contract/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
@@ -143,7 +143,7 @@ MECHANISMS = (
         name="a dead letter is written once",
         what="An entry is given up only while it lies on the stream.",
         file="store/scripts/moves.lua",
-        code="if not is_listed(move.instance, move.entry) then return report('ALREADY') end",
+        code="if not is_listed({move.instance, move.entry, move.device}) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a letter and its events",
         tests=("contract/test_moves.py::test_a_dead_letter_is_written_once[fake]",),

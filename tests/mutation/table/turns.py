@@ -47,11 +47,8 @@ MECHANISMS = (
         what="While the gateway stops no command is begun.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.advance",
-        code="""
-            if stopping:
-                return None
-        """,
-        mutant="",
+        code="stopping or self.held",
+        mutant="self.held",
         without="a device that becomes ready gets another command",
         tests=("transport/test_device_queue.py::test_nothing_is_begun_in_a_gateway_that_stops",),
     ),

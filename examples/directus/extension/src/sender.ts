@@ -134,13 +134,23 @@ export class Sender {
 		if ((await this.rows.inFlight(row.imei)) >= WINDOW) return false;
 		const holder = await this.#redis((redis) => redis.hget(`${this.prefix}connections:registry`, row.imei));
 		// An instance that has perhaps taken it also gives the verdict when the device has left.
-		const instance = holder ?? row.instance_id;
-		if (instance === null) return this.#end(row, NOT_CONNECTED);
+		const waits = row.offline === 'wait';
+		const instance = holder ?? row.instance_id ?? (waits ? await this.#anyGateway() : null);
+		// Without any gateway a row that may wait does so here.
+		if (instance === null) return waits ? false : this.#end(row, NOT_CONNECTED);
 		if (!(await this.rows.claim(row, instance))) return true;
 		const stream = `${this.prefix}commands:outbound:${instance}`;
 		const entry = await this.#redis((redis) => redis.xadd(stream, '*', ...entryOf(row)));
 		await this.rows.published(row, String(entry));
 		return true;
+	}
+
+	/** An instance that is alive, for what any of them can take. */
+	async #anyGateway(): Promise<string | null> {
+		for (const name of await this.#redis((redis) => redis.hkeys(`${this.prefix}instances:known`))) {
+			if (await this.#redis((redis) => redis.exists(`${this.prefix}instance:heartbeat:${name}`))) return name;
+		}
+		return null;
 	}
 
 	async #end(row: Row, given: typeof CANCELLED): Promise<boolean> {
@@ -152,8 +162,10 @@ export class Sender {
 		for (const row of await this.rows.cancels()) {
 			const ledger = `${this.prefix}commands:state:${row.id}`;
 			const holder = await this.#redis((redis) => redis.hget(ledger, 'instance_id'));
+			// A command that waits for its device belongs to no instance: any of them can cancel it.
+			const instance = holder === '' ? await this.#anyGateway() : holder;
 			// Not taken yet: on the same stream the cancel comes after the command.
-			const stream = `${this.prefix}commands:outbound:${holder || row.instance_id}`;
+			const stream = `${this.prefix}commands:outbound:${instance ?? row.instance_id}`;
 			await this.#redis((redis) => redis.xadd(stream, '*', 'type', 'cancel', 'command_id', row.id));
 			await this.rows.cancelTried(row);
 		}

@@ -30,6 +30,23 @@ test('a device that nobody holds ends the row, without an entry', async () => {
 	]);
 });
 
+test('a row that may wait for its device goes to any live gateway, and stays here without one', async () => {
+	for (const alive of ['gw-2', '']) {
+		const { rows, redis, sender } = sending([row('a', { offline: 'wait' })]);
+		const calls: unknown[][] = [];
+		redis.call = async (work) =>
+			work({
+				hget: async () => null,
+				hkeys: async () => ['gw-1', 'gw-2'],
+				exists: async (key: string) => Number(key === `instance:heartbeat:${alive}`),
+				xadd: async (...args: unknown[]) => calls.push(args),
+			} as never);
+		await sender.wake(IMEI);
+		assert.deepEqual(calls.map(([stream]) => stream), alive ? ['commands:outbound:gw-2'] : []);
+		assert.deepEqual(rows.ended, []);
+	}
+});
+
 test('a row that was offered to a gateway is offered again there, and never ended here', async () => {
 	const offered = { instance_id: 'gw-0', attempted_at: 1, sender: 'dead', expires_at: '2001-01-01T00:00:00Z' };
 	const { rows, redis, sender } = sending([row('a', offered)]);
