@@ -57,6 +57,9 @@ def _read_memory(found: Any) -> Memory:
 class Trimmer:
     """Trims streams, and knows how large they are.
 
+    Attributes:
+        due: whether so much was appended that `settle` has to be called before more is.
+
     Args:
         retention: seconds; now_ms: epoch ms of Redis.
         on_trimmed: called with the name of a stream, and the number of unread entries that a cap removed;
@@ -89,22 +92,21 @@ class Trimmer:
         self._on_measured = on_measured
         self._on_memory = on_memory
         self._read_memory = memory or partial(read_memory, client)
-        self._limit: int | None = None  # not known before the first look
+        self._limit = 0
+        self._quanta = {key: self._quantum(one) for key, one in self._caps.items()}
+        self.due = True  # what `maxmemory` is is not known before the first look
 
     def add(self, key: str, entries: int, size: int) -> None:
         """This process has appended entries to a stream, whose longest fields have `size` bytes together."""
         self._volumes[key].add(entries, size)
-
-    @property
-    def due(self) -> bool:
-        """Whether so much was appended that `settle` has to be called before more is."""
-        return self._limit is None or any(map(self._is_due, self._caps))
+        if self._is_due(key):
+            self.due = True
 
     def _is_due(self, key: str) -> bool:
-        return self._volumes[key].unnoted >= self._quantum(self._caps[key])
+        return self._volumes[key].unnoted >= self._quanta[key]
 
     def _quantum(self, caps: StreamCaps) -> float:
-        return caps.bytes(self._limit or 0) * QUANTUM
+        return caps.bytes(self._limit) * QUANTUM
 
     async def settle(self) -> None:
         """Trim the streams to which a quantum was appended, and those that give way when memory is short.
@@ -117,6 +119,7 @@ class Trimmer:
         for key, caps in self._caps.items():
             if self._is_due(key) or (short and caps.yields):
                 await self._trim(caps, memory)
+        self.due = any(map(self._is_due, self._caps))
 
     async def trim(self) -> None:
         """Trim all streams. An error that concerns one of them does not affect the others.
@@ -139,6 +142,7 @@ class Trimmer:
     async def _look(self) -> Memory:
         memory = await self._read_memory()
         self._limit = memory.limit
+        self._quanta = {key: self._quantum(caps) for key, caps in self._caps.items()}
         self._on_memory(memory)
         return memory
 
@@ -162,7 +166,7 @@ class Trimmer:
         for name, unread in ((caps.name, trimmed.unread), ("unasked", trimmed.unasked)):
             if unread:
                 self._on_trimmed(name, unread)
-        await volume.note(self._quantum(caps) * LEAST)
+        await volume.note(self._quanta[caps.key] * LEAST)
 
     def _unasked(self, caps: StreamCaps, memory: Memory) -> Unasked | None:
         """The entries of the log that no command asked for, with the share that they have of its caps."""
