@@ -11,10 +11,8 @@ from msgspec import UNSET
 from fsm.record_data import Number, RecordData
 
 from .avl import DEGREE, Record
-from .frame import CODEC_8E, CODEC_16
-from .layout import draw_layout
 from .record_encoder import count, published
-from .undrawn import ENCODING, UNDRAWN
+from .undrawn import ENCODING, UNDRAWN, with_names
 
 _encode = msgspec.json.Encoder().encode
 
@@ -23,8 +21,7 @@ def record_data(record: Record) -> RecordData:
     """Return the published form of ``record``."""
     layout = record.layout
     if layout.codec == UNDRAWN:
-        codec = CODEC_16 if layout.generation else CODEC_8E
-        layout = draw_layout(codec, layout.ids, layout.widths, layout.variable)
+        layout = with_names(layout)
         record = Record(layout, record.values, record.variable)
     return _data(record, layout.names)
 
@@ -50,7 +47,8 @@ def _data(record: Record, names: Sequence[Any]) -> RecordData:
 
 def _add_variable(record: Record, data: RecordData) -> None:
     """Add the variable-length values. If an id is also that of a number, it replaces the number."""
-    name: Any = int if record.layout.codec == UNDRAWN else str
+    layout = record.layout
+    name: Any = int if layout.ids and not layout.names else str
     texts = {name(number): value.hex() for number, value in record.variable}
     data.io.update(texts)
     data.hex = list(map(str, texts))

@@ -8,6 +8,7 @@ hostile device sends a thousand of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Any, TypeAlias
 
@@ -85,6 +86,12 @@ def read_undrawn(codec: int, body: bytes, at: int, end: int) -> Read:
         plain=plain,
     )
     return layout, tuple(numbers), at
+
+
+def with_names(layout: Layout) -> Layout:
+    """A layout that is not drawn, with its ids as text."""
+    to_check = tuple(element._replace(name=str(element.name)) for element in layout.to_check)
+    return replace(layout, names=tuple(map(str, layout.ids)), to_check=to_check)
 
 
 def _read_pairs(id_size: int, width: int, count: int, body: bytes, at: int) -> tuple[int, ...]:
