@@ -35,13 +35,14 @@ CLASSES = {
 
 @dataclass(slots=True, frozen=True)
 class Visit:
-    """One transition of a history: an edge of the table, its number in the history, and its reason."""
+    """One transition of a history: an edge of the table, its number, its reason, and its time in words."""
 
     source: str
     trigger: str
     dest: str
     seq: int
     reason: str = ""
+    when: str = ""
 
 
 def path(table: Table, events: Iterable[CommandEvent | SessionEvent]) -> tuple[Visit, ...]:
@@ -58,7 +59,7 @@ def mermaid(table: Table, *, outcomes: Mapping[str, str] | None = None, visited:
     Args:
         outcomes: the outcome of terminal states. ``failed`` is drawn as a failure, any other outcome as a
             success, and a state without an outcome as a plain end.
-        visited: transitions to mark: their arrows have their number and reason, and their states are
+        visited: transitions to mark: their arrows have their number, reason and time, and their states are
             highlighted.
     """
     lines = [THEME, "stateDiagram-v2", "  direction LR"]
@@ -167,7 +168,8 @@ def _label(edge: Edge, visited: Sequence[Visit]) -> str:
         return text
     numbers = ",".join(str(move.seq) for move in moves)
     reasons = dict.fromkeys(move.reason for move in moves if move.reason)
-    return "<br/>".join((f"({numbers}) {text}", *reasons))
+    times = (move.when for move in moves if move.when)
+    return "<br/>".join((f"({numbers}) {text}", *reasons, *times))
 
 
 def _styles(table: Table, outcomes: Mapping[str, str], visited: Sequence[Visit]) -> list[str]:

@@ -64,11 +64,26 @@ class Keys:
         return f"{self.prefix}devices:family"
 
     @property
+    def status(self) -> str:
+        """Hash: imei -> JSON: what is known of the device, see `fsm.device_status`."""
+        return f"{self.prefix}devices:status"
+
+    @property
+    def traced(self) -> str:
+        """Hash with expiry: imei -> epoch ms until which somebody watches its bytes."""
+        return f"{self.prefix}devices:traced"
+
+    def trace(self, imei: str) -> str:
+        """Stream with expiry, capped: the bytes of a device that somebody watches."""
+        return f"{self.prefix}devices:trace:{imei}"
+
+    @property
     def shared(self) -> dict[str, str]:
         """Every key that the whole fleet has one of, and its type as Redis calls it."""
         return {
             **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
             **dict.fromkeys((self.terms, self.auth, self.families), "hash"),
+            **dict.fromkeys((self.status, self.traced), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
             self.parked_devices: "zset",
             **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),

@@ -168,5 +168,6 @@ def test_the_contract_has_every_note_close_reason_and_key() -> None:
     named = ("heartbeat", "boot", "holder", "outbound")
     expected = {*keys.shared, keys.ledger("{command_id}"), keys.claims("{imei}"), keys.sizes("{stream}")}
     expected.add(keys.parked("{imei}"))
+    expected |= {keys.trace("{imei}")}
     expected |= {getattr(keys, name)("{instance_id}") for name in named}
     assert {NAME.findall(row[0])[0] for row in cells("Keys", "key")} == expected

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fsm.backlog import Backlog
+from fsm.device_status import DeviceStatus
 from fsm.events import Note, Origin, SessionEvent
 from fsm.moves import Move
 from fsm.registration import RegisterResult
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
+from fsm.trace import Chunk
 from transport.teltonika.command import Message
 
 
@@ -158,8 +160,30 @@ class RegistrarPort(Protocol):
         """Remove the registration of the device if it names this session."""
 
 
+class DeviceStatusPort(Protocol):
+    """Keeps what is known of devices; never blocks."""
+
+    def put(self, imei: str, status: DeviceStatus) -> None:
+        """Queue the status of a device."""
+
+
+class TracePort(Protocol):
+    """Publishes the bytes of devices that somebody watches; never blocks."""
+
+    def put(self, chunk: Chunk) -> None:
+        """Queue the bytes of one read or write."""
+
+
 class StorePorts(Protocol):
     """What connections need of the store."""
+
+    @property
+    def trace(self) -> TracePort:
+        """Publishes the bytes of devices that somebody watches."""
+
+    @property
+    def device_status(self) -> DeviceStatusPort:
+        """Keeps what is known of devices."""
 
     @property
     def telemetry(self) -> TelemetryPort:

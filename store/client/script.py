@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hiredis
 from redis.asyncio import Redis
@@ -14,6 +14,8 @@ from redis.exceptions import NoScriptError
 from store.client.connection import LossyConnection
 from store.client.errors import StoreRefused, translated
 from store.client.replies import StrangeReply
+
+T = TypeVar("T")
 
 
 class Script:
@@ -66,19 +68,31 @@ class KeptConnection:
         """
         rest = (len(keys), *keys, *args)
         with translated():
-            if self._connection is None:
-                self._connection = await self._pool.get_connection()
             try:
                 reply = await self._exchange("EVALSHA", script.sha, *rest)
             except NoScriptError:
                 reply = await self._exchange("EVAL", script.source, *rest)
-            try:
-                return read(reply)
-            except Exception as error:
-                await cast(Any, self._connection).disconnect(nowait=True)
-                raise StrangeReply("a script") from error
+            return await self._understood("a script", reply, read)
+
+    async def ask(self, *command: str | bytes | int, read: Callable[[Any], T]) -> T:
+        """What `read` makes of the reply to a command, which redis-py does not touch.
+
+        Raises:
+            StoreError: as `call` does.
+        """
+        with translated():
+            return await self._understood(str(command[0]), await self._exchange(*command), read)
+
+    async def _understood(self, what: str, reply: Any, read: Callable[[Any], T]) -> T:
+        try:
+            return read(reply)
+        except Exception as error:
+            await cast(Any, self._connection).disconnect(nowait=True)
+            raise StrangeReply(what) from error
 
     async def _exchange(self, *command: Any) -> Any:
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()
         connection = cast(Any, self._connection)
         await connection.drop_if_stale()
         await connection.send_packed_command(hiredis.pack_command(command), check_health=False)

@@ -33,7 +33,7 @@ OWN: tuple[Call, ...] = (
     ("hset", KEY, "f", "v"),
     ("hsetnx", KEY, "f", "v"),
     *((name, KEY, "f") for name in ("hget", "hmget")),
-    *((name, KEY) for name in ("hgetall", "exists")),
+    *((name, KEY) for name in ("hgetall", "hlen", "exists")),
     ("hscan", KEY, "0"),
     ("pexpire", KEY, "60000"),
     ("hdel", KEY, "f"),
@@ -190,7 +190,7 @@ def _said(key: str, call: Call) -> str:
 
 def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
     """Calls on the keys that a gateway shares with others, or with its earlier processes."""
-    hashes = (keys.registry, keys.sessions, keys.instances, keys.auth)
+    hashes = (keys.registry, keys.sessions, keys.instances, keys.auth, keys.status)
     strings = (
         *(keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id)),
         *(keys.serial, keys.claims("0")),
@@ -199,6 +199,7 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
         *(keys.outbound(instance_id), keys.responses, keys.unasked, keys.deadletter),
         *(keys.telemetry, keys.messages, keys.undecodable, *streams),
         keys.parked("0"),
+        keys.trace(""),
     )
     sizes = map(keys.sizes, (keys.responses, keys.telemetry, keys.messages, keys.undecodable, *streams))
     return [
@@ -207,4 +208,5 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
         *((key, ("xadd", KEY, "0-0", "f", "v")) for key in (*logs, *sizes)),
         (keys.serial, ("sismember", KEY, "x")),
         (keys.parked_devices, ("zrem", KEY, "")),
+        (keys.traced, ("hgetall", KEY)),
     ]

@@ -52,10 +52,15 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
         (keys.deadletter, DEADLETTER_MAXLEN),
     ):
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
+    letters = await report.attempt(keys.deadletter, asked.xlen(keys.deadletter), 0)
+    if letters:
+        found = f"{letters} entries of producers could not be processed as commands"
+        mend = "Read why: telgw dead-letters. Correct the producer, then --drop them."
+        report.add(WARNING, "dead letters", found, mend)
     # These calls check only the types.
     await report.attempt(keys.serial, asked.sismember(keys.serial, ""), False)
-    await report.attempt(keys.auth, asked.hget(keys.auth, ""), None)
-    await report.attempt(keys.families, asked.hget(keys.families, ""), None)
+    for key in (keys.auth, keys.families, keys.status, keys.traced):
+        await report.attempt(key, asked.hget(key, ""), None)
     await diagnose_allow_list(report, client, keys)
 
 

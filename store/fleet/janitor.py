@@ -22,6 +22,7 @@ from store.client.numbers import whole
 from store.client.replies import understood
 from store.client.script import Script
 from store.fleet.adoption import Alive
+from store.fleet.device_status import DeviceStatusExpiry
 from store.keys import Keys
 
 _NOT_YET = -1
@@ -101,6 +102,7 @@ class Janitor:
         self._suspects: dict[str, float] = {}  # instance_id -> when its heartbeat was first missed
         self._dead: dict[str, int] = {}  # instance_id -> the start whose work was adopted, _NOT_YET for none
         self._forget = Script("forget.lua")
+        self._device_status = DeviceStatusExpiry(client, keys)
         self._stop = asyncio.Event()
 
     def trouble(self) -> None:
@@ -198,13 +200,15 @@ class Janitor:
         await self._forget(self._client, names, [instance_id])
 
     async def trim(self) -> None:
-        """Shorten the streams as far as their readers allow.
+        """Shorten the streams as far as their readers allow, and forget devices that are long gone.
 
         Raises:
             StoreError: a call failed.
         """
+        retention_ms = round(self._settings.retention * 1000)
         await self._trim_streams()
-        await self._expire_dead_letters(round(self._settings.retention * 1000))
+        await self._expire_dead_letters(retention_ms)
+        await self._device_status.expire(self._now_ms() - retention_ms)
 
     async def _expire_dead_letters(self, retention_ms: int) -> None:
         """Remove dead letters older than the retention, exactly, whether they were read or not."""

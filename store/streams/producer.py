@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from fsm.errors import GatewayFault
 from store.client.errors import CallFailed, Outcome, StoreError
 from store.keys import Keys
+from store.streams.search import Wanted, newest
 
 PAGE = 500
 """Entries read at a time."""
@@ -111,20 +112,16 @@ class Producer:
                     from_id = _text(entry_id)
                     yield from_id, _flat(fields, errors)
 
-    async def newest(self, stream: str, since_ms: int = 0) -> AsyncIterator[LogEntry]:
+    async def newest(
+        self, stream: str, since_ms: int = 0, wanted: Wanted | None = None
+    ) -> AsyncIterator[LogEntry]:
         """The entries of a stream that came at `since_ms` (epoch ms, by Redis) or later, the newest first.
 
-        Bytes that are not UTF-8 are kept as `as_bytes` says.
+        Bytes that are not UTF-8 are kept as `as_bytes` says. With `wanted`, only entries with these values.
         """
-        last = "+"
-        while True:
-            with _reaching():
-                entries = await self._client.xrevrange(stream, last, f"{since_ms}-0", count=PAGE)
-            for entry_id, fields in entries:
-                yield _text(entry_id), _flat(fields, "surrogateescape")
-            if len(entries) < PAGE:
-                return
-            last = f"({_text(entries[-1][0])}"
+        with _reaching():
+            async for entry in newest(self._client, stream, wanted or {}, start=f"{since_ms}-0"):
+                yield entry
 
     async def ledger(self, command_id: str) -> dict[str, str]:
         """The ledger of a command; empty when there is none (any more)."""

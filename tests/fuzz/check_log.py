@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from typing import Any
 from unicodedata import category
@@ -24,10 +26,14 @@ from tests.fuzz.contract import Fields, read_log
 from tests.in_memory.client import Client, DirectWire, at_once
 from tests.in_memory.server import HostClock, Server
 from transport.cli import check, history, path_drawing, render
+from transport.cli.sequence import sequence
+from transport.cli.times import Times
 
 KEYS = Keys()
 WIDE = 2500
 """Columns in which no cell is folded."""
+STEP = r"  (participant [PGT]\d* as [^<>\"]+|(Note over )?[PGT]\d*(-?->>[PGT]\d*)?: [^<>\"]+)$"
+"""A line of a sequence diagram."""
 FLAWS = ("gaps", "repeated events", "several terminal events")
 Met = set[str]
 
@@ -45,7 +51,7 @@ def log(text: bytes) -> Met:
 
 
 def _shown(entry_id: str, fields: dict[str, str]) -> Met:
-    text = _printed(render.line(fields))
+    text = _printed(render.line(fields, Times(utc=True)))
     message = render.read(fields)
     answer = render.answer_text(message) if isinstance(message, CommandEvent | Note) else ""
     assert answer in text
@@ -61,7 +67,7 @@ def _shown(entry_id: str, fields: dict[str, str]) -> Met:
 
 def _page(entries: list[LogEntry]) -> None:
     """What `telgw history` shows of a command."""
-    text = _printed(history.table(entries))
+    text = _written(partial(history.print_events, entries=entries, times=Times(utc=True)))
     for event in history.command_events(entries):
         cell = render.answer_text(event) or render.printable(event.detail)
         assert " ".join(cell.split()) in " ".join(text.split()), f"{cell!r} is not shown"
@@ -69,6 +75,9 @@ def _page(entries: list[LogEntry]) -> None:
     plain = [
         (at, {name: "" if name == "reason" else fields[name] for name in fields}) for at, fields in entries
     ]
+    journey = sequence(history.messages(entries))
+    assert journey.replace("\n", "").isprintable()
+    assert all(re.match(STEP, line) for line in journey.splitlines()[1:]), "a text is taken for a step"
     chart, bare = history.chart(entries), history.chart(plain)
     assert chart.startswith("%%{init")
     assert len(chart.splitlines()) == len(bare.splitlines()), "a reason is taken for Mermaid"
@@ -76,8 +85,13 @@ def _page(entries: list[LogEntry]) -> None:
 
 def _printed(shown: RenderableType) -> str:
     """`shown` as a terminal gets it: nothing in it steers one."""
+    return _written(lambda console: console.print(shown, soft_wrap=True))
+
+
+def _written(write: Callable[[Console], None]) -> str:
+    """What `write` writes to a terminal: nothing in it steers one."""
     console = Console(file=StringIO(), width=WIDE, highlight=False, color_system=None)
-    console.print(shown, soft_wrap=not isinstance(shown, Console))
+    write(console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     assert not [char for char in text if category(char)[0] == "C" and char != "\n"]
     return text

@@ -11,6 +11,7 @@ from tests.mutation.table import (
     consumer,
     daemon,
     device_queue,
+    device_status,
     entries,
     flow,
     followers,
@@ -29,6 +30,7 @@ from tests.mutation.table import (
     session_share,
     sessions,
     stale_registrations,
+    tap,
     telemetry,
     trace,
     trimming,
@@ -40,8 +42,8 @@ AREAS = (
     *(rules, entries),
     *(moves, trace, ledger, reader),
     *(device_queue, turns, answers, in_flight, commands, consumer, followers),
-    *(registry, stale_registrations, janitor, adoption, parked, lost, places, daemon, wiring),
-    *(telemetry, trimming, connections, sessions, session_share, flow, framing, security),
+    *(registry, device_status, stale_registrations, janitor, adoption, parked, lost, places, daemon, wiring),
+    *(telemetry, trimming, connections, sessions, session_share, flow, framing, tap, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(
     sorted(

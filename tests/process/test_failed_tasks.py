@@ -27,11 +27,21 @@ TASKS = {
         "telemetry",
         "heartbeat",
         "session log",
+        "device status",
         "reader",
         "janitor",
         "stale registrations",
     ),
-    *("check", "sweep", "reconcile", "handover", "expected devices", "allow-list", "allow-list copy"),
+    *(
+        "check",
+        "sweep",
+        "reconcile",
+        "trace",
+        "handover",
+        "expected devices",
+        "allow-list",
+        "allow-list copy",
+    ),
 }
 """Those of a gateway, but for ``files``, which waits until it is asked."""
 HANDLED = {"check"}

@@ -24,13 +24,13 @@ READING = {
     "history": ("c-1", "--json"),
     "records": (IMEI, "--json"),
     "devices": ("--json",),
-    "commands": ("--state", "responded", "--json"),
+    "commands": ("--ended", "--json"),
+    "dead-letters": ("--json",),
 }
 """The verbs that read what is in Redis, and arguments with which they find something."""
 ENDLESS = {"watch"}
 OTHERS = {
     *("run", "demo", "send", "cancel", "trace"),  # they write
-    "dead-letters",  # there are none here
     "top",  # a screen of its own
     *("simulate", "avl", "diagrams", "schema", "config", "policy", "version"),  # they do not use Redis
 }
@@ -49,6 +49,7 @@ async def operator(client: Redis, redis_url: str) -> AsyncIterator[str]:
         await device.command()
         device.answer(b"OK")
         await told(client, ("command_id", "c-1"), ("state", "responded"))
+        await client.xadd("commands:deadletter", {"error": "command_id is missing"})
         await ask("ACL", "LOG", "RESET")
         yield redis_url.replace("://", f"://{words[2]}:secret@")
     await ask("ACL", "DELUSER", words[2])

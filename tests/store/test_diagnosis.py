@@ -662,3 +662,11 @@ async def test_parked_commands_that_are_not_taken_up_are_found(
     await site.hold("gw-1")
     await park(site, age=age, expires_in=1_000_000)
     assert (bad(await site.findings()).get(f"{KEYS.parked('')}*") == WARNING) == seen
+
+
+async def test_dead_letters_are_a_warning_that_says_how_to_read_them(site: Site) -> None:
+    await site.gateway()
+    assert "dead letters" not in bad(await site.findings())
+    await site.client.xadd(KEYS.deadletter, {"error": "command_id is missing"})
+    [finding] = [one for one in await site.findings() if one.subject == "dead letters"]
+    assert (finding.level, "telgw dead-letters" in finding.mend) == (WARNING, True)

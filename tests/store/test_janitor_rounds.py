@@ -188,6 +188,14 @@ async def test_a_dead_letter_is_removed_after_the_retention(
     assert [fields[b"error"] for _, fields in left] == [str(retention_ms - 1000).encode()]
 
 
+async def test_a_device_that_left_is_forgotten_after_the_retention(rig: JanitorRig) -> None:
+    now_ms, retention_ms = round(time.time() * 1000), round(SETTINGS.retention * 1000)
+    for age_ms in (retention_ms + 1000, retention_ms - 1000):
+        await rig.client.hset(KEYS.status, str(age_ms), f'{{"last_seen_at":{now_ms - age_ms}}}')
+    await rig.janitor.trim()
+    assert await rig.client.hkeys(KEYS.status) == [str(retention_ms - 1000).encode()]
+
+
 async def test_the_next_round_is_at_the_end_of_the_first_grace(
     fake_redis: Redis, frozen: FrozenDateTimeFactory
 ) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import Backlog
+from fsm.device_status import DeviceStatus
 from fsm.events import Note, SessionEvent
 from fsm.registration import Registered, RegisterResult
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
+from fsm.trace import Chunk
 from tests.transport.command_rig import IMEI, START, CommandRig
 from tests.transport.fake_ledger import BOOT
 from transport.connection.context import connection_context
@@ -146,6 +148,22 @@ class SessionLog(list[SessionEvent]):
         return [event.state for event in self]
 
 
+class FakeDeviceStatus(dict[str, DeviceStatus]):
+    """`DeviceStatusPort`: the newest status of each device."""
+
+    def put(self, imei: str, status: DeviceStatus) -> None:
+        """Keep it."""
+        self[imei] = status
+
+
+class FakeTrace(list[Chunk]):
+    """`TracePort`: a list."""
+
+    def put(self, chunk: Chunk) -> None:
+        """Keep it."""
+        self.append(chunk)
+
+
 class ConnectionRig:
     """The connections of one instance without sockets, and the command side behind them."""
 
@@ -154,6 +172,8 @@ class ConnectionRig:
         self.telemetry = FakeTelemetry()
         self.registrar = FakeRegistrar()
         self.session_log = SessionLog()
+        self.device_status = FakeDeviceStatus()
+        self.trace = FakeTrace()
         self._frozen = frozen
         commands = self.commands
         self.context = connection_context(

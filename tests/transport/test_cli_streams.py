@@ -221,10 +221,11 @@ def test_watch_shows_what_serial_ports_say(telgw_on_redis: Telgw, redis: Any, in
     }
     redis.xadd(KEYS.messages, second | {"imei": "352093081452252"})
     redis.xadd(KEYS.messages, {"type": "06", "received_at": "9" * 20, "at": "x"})
-    lines = telgw_on_redis("watch", "--messages", "--from", "0").stdout.splitlines()
+    lines = telgw_on_redis("watch", "--messages", "--from", "0", "--utc").stdout.splitlines()
     assert lines == [
-        f'22:13:20.123  {IMEI}  codec 12 type 06  "\\x1b[31m\\r\\n"',
-        "22:13:21.000  352093081452252  codec 13 type 06  at=2023-11-14T22:13:20.000Z  hex 00ff",
+        f'2023-11-14 22:13:20.123+0000  {IMEI}  codec 12 type 06  "\\x1b[31m\\r\\n"',
+        "2023-11-14 22:13:21.000+0000  352093081452252  codec 13 type 06  "
+        "at=2023-11-14T22:13:20.000Z  hex 00ff",
         f"?  type=06 received_at={'9' * 20} at=x",
     ]
     result = telgw_on_redis("watch", "--messages", "--from", "0", "--imei", IMEI, "--json")

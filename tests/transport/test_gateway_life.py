@@ -225,6 +225,7 @@ async def test_a_heartbeat_registers_the_connected_devices(
         return 0
 
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
+    monkeypatch.setattr(gateway.sessions.status, "refresh", list)
     monkeypatch.setattr(gateway.reader, "pending", pending)
     gateway.sessions.by_imei["1"] = cast(
         Any, SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)

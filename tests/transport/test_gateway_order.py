@@ -53,12 +53,13 @@ async def test_all_tasks_are_started_with_the_ledger_first(
             "telemetry",
             "heartbeat",
             "session log",
+            "device status",
             "removed devices",
             "files",
             "expected devices",
             "reader",
         ),
-        *("janitor", "stale registrations", "check", "sweep", "reconcile", "handover"),
+        *("janitor", "stale registrations", "check", "sweep", "reconcile", "trace", "handover"),
     ]
 
 

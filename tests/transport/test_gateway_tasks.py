@@ -82,6 +82,7 @@ async def test_each_heartbeat_registers_devices_without_a_count(
 
     calls.record_async(gateway.reader, "pending", answer)
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
+    monkeypatch.setattr(gateway.sessions.status, "refresh", list)
     device = SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)
     gateway.sessions.by_imei["1"] = cast(Any, device)
     spawn(gateway._reconcile())

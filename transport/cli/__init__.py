@@ -32,9 +32,13 @@ VERBS = {
     "simulate": "Connect simulated trackers to a gateway.",
     "send": "Send a command to a device and follow it to its end.",
     "cancel": "Cancel a command that is not sent yet.",
-    "watch": "Print the events of commands and sessions as they arrive.",
-    "history": "Show the events of a command and its path through the states.",
+    "devices": "Show who is online, where, since when, and what is known of a device.",
+    "commands": "Show the commands in flight and what they wait for, or those that have ended.",
+    "watch": "Print the events of commands and sessions, from some time on and as they arrive.",
+    "history": "Show the events of a command and its path, or all events of a device.",
+    "dead-letters": "Show entries that were no commands, and why.",
     "records": "Show the records of a device, or its track on a map.",
+    "trace": "Show the bytes of a device as they come and go, decoded frame by frame.",
     "avl": "Look up an AVL id, by its number or a part of its name.",
     "policy": "Say what a policy decides about a command.",
     "check": "Check Redis, the gateways on it and this host.",
@@ -60,7 +64,9 @@ class Telgw(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"transport.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"transport.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def resolve_command(

@@ -10,6 +10,8 @@ import click
 
 from fsm.diagram import command_diagram, policy_rows, session_diagram, verdict_rows
 
+from .pictures import svg
+
 BLOCKS = {"verdicts": verdict_rows, "policies": policy_rows}
 """Tables that stand in a page between the markers of their name."""
 NO_RENDERER = "No SVG drawn: the renderer comes with pip install 'teltonika-gateway[diagrams]'."
@@ -57,14 +59,8 @@ def write(out: Path, readme: Path) -> bool:
 
 
 def _draw(source: str) -> str | None:
-    try:
-        import mermaidx
-    except ImportError:
-        return None
-    picture: str = mermaidx.render(source).svg()
-    # Dark arrows on a transparent background cannot be seen on a page in dark mode.
-    picture = picture.replace("background-color: transparent", "background-color: white", 1)
-    return picture.rstrip() + "\n" + _signature(source) + "\n"
+    picture = svg(source)
+    return None if picture is None else picture + _signature(source) + "\n"
 
 
 def _signature(source: str) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 else:  # only recent releases of click make it generic
     Kind = click.ParamType
 
+ENTRY_ID = re.compile(r"\d{1,20}(-\d{1,20})?", re.ASCII)
+"""The id of an entry of a stream."""
+
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

@@ -129,7 +129,7 @@ def _write(imei: str, positions: list[track.Position], path: Path) -> int:
 
 
 async def _newest(streams: Producer, imei: str, since: int) -> AsyncIterator[Report]:
-    async for entry in streams.newest(streams.telemetry, since):
+    async for entry in streams.newest(streams.telemetry, since, {"imei": [imei]}):
         for report in reversed(reports(entry, imei)):
             yield report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -20,6 +21,8 @@ from store.streams.messages import (
     read_message,
 )
 
+from .times import Times, epoch_ms_of
+
 STYLES = {
     "queued": "cyan",
     "sent": "blue",
@@ -32,7 +35,11 @@ STYLES = {
     "closed": "magenta",
 }
 LONGEST = 160
-"""Characters of an answer that a line shows at most."""
+"""Characters that a line shows of a text that is not known to have a limit."""
+WHOLE = 1 << 16
+"""Characters of an answer or a detail: more than any of them has."""
+UNLIMITED = 100_000
+"""Columns of an output that is no terminal."""
 FIELDS_SHOWN = 16
 """Fields of an unreadable entry that a line shows."""
 LAST_MOMENT = 10**14 - 1
@@ -42,10 +49,15 @@ Fields = Mapping[str, str]
 
 
 class Output(Console):
-    """Standard output. A failed write raises; rich would end the process."""
+    """Standard output. A failed write raises; rich would end the process.
+
+    What is no terminal has no width, so that nothing is folded or cut there, unless ``COLUMNS`` gives one.
+    """
 
     def __init__(self) -> None:
         super().__init__(highlight=False)
+        if not self.is_terminal and not os.environ.get("COLUMNS"):
+            self.width = UNLIMITED
 
     def on_broken_pipe(self) -> None:
         """Raise the error that is being handled: rich would exit with its own status."""
@@ -71,14 +83,19 @@ def read(fields: Fields) -> Message | DeviceMessage | None:
         return None
 
 
-def line(fields: Fields) -> Text:
-    """One event or note, or one message of a device, as one line."""
+def line(fields: Fields, times: Times | None = None) -> Text:
+    """One event or note, or one message of a device, as one line.
+
+    Args:
+        times: shows dates and times; without it only the time of day is shown, in UTC.
+    """
     message = read(fields)
     if message is None:
         return Text("  ").join([Text("?", "bold"), unread(fields)])
     if isinstance(message, DeviceMessage):
-        return _device_message(message)
-    parts = [Text(time_of(message.at), "dim"), Text(f"{message.kind:<8}", "bold"), Text(_subject(message))]
+        return _device_message(message, times)
+    at = time_of(message.at, times)
+    parts = [Text(at, "dim"), Text(f"{message.kind:<8}", "bold"), Text(_subject(message))]
     if message.state:
         parts.append(_move(message))
     return Text("  ").join([*parts, *_facts(message)])
@@ -90,12 +107,15 @@ def unread(fields: Fields) -> Text:
     return Text(" ".join(f"{printable(name, 32)}={printable(value)}" for name, value in shown))
 
 
-def _device_message(message: DeviceMessage) -> Text:
+def _device_message(message: DeviceMessage, times: Times | None) -> Text:
     """A message: when it was read, its device, its codec and type, when the device received it, its text."""
-    said = f"hex {printable(message.hex or '')}" if message.text is None else f'"{printable(message.text)}"'
+    if message.text is None:
+        said = f"hex {printable(message.hex or '', WHOLE)}"
+    else:
+        said = f'"{printable(message.text, WHOLE)}"'
     at = _moment(message.at)
     parts = [
-        Text(time_of(_moment(message.received_at)), "dim"),
+        Text(time_of(_moment(message.received_at), times), "dim"),
         Text(printable(message.imei, 64)),
         Text(f"codec {printable(message.codec, 2)} type {printable(message.type, 2)}"),
         *([Text(f"at={at}", "dim")] if at else ()),
@@ -114,7 +134,7 @@ def _facts(message: Message) -> Iterator[Text]:
     detail = "" if isinstance(message, SessionEvent) else message.detail
     for name, text in (("reason", reason), ("detail", detail)):
         if text:
-            yield Text(f"{name}={printable(text)}")
+            yield Text(f"{name}={printable(text, WHOLE)}")
     if isinstance(message, SessionEvent):
         return
     if isinstance(message, CommandEvent) and message.terminal and message.delivery:
@@ -128,9 +148,9 @@ def _facts(message: Message) -> Iterator[Text]:
 def answer_text(message: CommandEvent | Note) -> str:
     """The answer of the device: quoted text, or hex if it is not text; empty if there is none."""
     if message.response:
-        quoted = f'"{printable(message.response)}"'
+        quoted = f'"{printable(message.response, WHOLE)}"'
     elif message.response_hex:
-        quoted = f"hex {printable(message.response_hex)}"
+        quoted = f"hex {printable(message.response_hex, WHOLE)}"
     else:
         return ""
     return quoted + " (cut)" * message.truncated
@@ -141,17 +161,19 @@ def as_json(entry_id: str, fields: Fields) -> str:
     return json.dumps({"id": entry_id, **fields})
 
 
-def show(console: Console, entry_id: str, fields: Fields, *, raw: bool) -> None:
+def show(console: Console, entry_id: str, fields: Fields, *, raw: bool, times: Times | None = None) -> None:
     """Print one entry, as JSON if `raw`. It is flushed at once, because a pipe may be read live."""
     if raw:
         console.file.write(as_json(entry_id, fields) + "\n")
     else:
-        console.print(line(fields), soft_wrap=True)
+        console.print(line(fields, times), soft_wrap=True)
     console.file.flush()
 
 
-def time_of(at: str) -> str:
-    """The time of day of an RFC 3339 time: hours to milliseconds."""
+def time_of(at: str, times: Times | None = None) -> str:
+    """An RFC 3339 time as `times` shows it; without it, the time of day: hours to milliseconds."""
+    if times is not None and (epoch_ms := epoch_ms_of(at)) is not None:
+        return times.show(epoch_ms, precise=True)
     return printable(at.partition("T")[2].rstrip("Z") or "-", 15)
 
 

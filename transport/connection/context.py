@@ -17,7 +17,9 @@ from transport.connection.peer_log import PeerLog
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
 from transport.connection.sessions import Sessions
+from transport.connection.status_board import StatusBoard
 from transport.connection.takeovers import Takeovers
+from transport.connection.tap import Tap
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, StorePorts, TelemetryPort
 from transport.settings import Settings
@@ -41,6 +43,7 @@ class ConnectionContext:
         io_names: names IO values; None without ``--io-names``.
         backlog: how much is read and not stored.
         backpressure: which connections are read.
+        tap: the devices of which somebody watches the bytes.
         deadlines: one for each connection that waits for something; `Timeouts` handles them.
         now: the monotonic second of the last sweep, or of the end of a stall: precise enough for idle times
             and throttles, and cheap to read.
@@ -60,6 +63,7 @@ class ConnectionContext:
     access: AccessControl
     backlog: Backlog
     backpressure: Backpressure
+    tap: Tap
     now: float
     io_names: IoNames | None = None
     deadlines: Deadlines[SessionConnection] = field(default_factory=Deadlines)
@@ -83,7 +87,10 @@ def connection_context(
     device_rate = DeviceRate(settings.device_rate, metrics)
     share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
     takeovers = Takeovers(settings, clock, metrics, commands, store.registrar)
-    sessions = Sessions(boot_id, admission, changes, takeovers, device_rate, commands, store.registrar, share)
+    board = StatusBoard(settings.instance_id, clock, store.device_status)
+    sessions = Sessions(
+        boot_id, admission, changes, takeovers, device_rate, commands, store.registrar, share, board
+    )
     return ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(
@@ -107,6 +114,7 @@ def connection_context(
         ),
         backlog=store.telemetry.backlog,
         backpressure=Backpressure(store.telemetry.backlog, sessions.all_open, device_rate),
+        tap=Tap(clock, store.trace),
         now=clock.monotonic(),
         io_names=io_names,
     )

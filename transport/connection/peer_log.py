@@ -8,6 +8,7 @@ from fsm.telemetry import PendingFrame
 from transport.connection.ports import SessionConnection
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
+from transport.teltonika.errors import FramingLost
 
 log = structlog.get_logger("telgw.sessions")
 
@@ -30,13 +31,16 @@ class PeerLog:
         if self._refusals.allow((connection.host, reason), now):
             log.info("handshake_refused", peer=connection.peer, reason=reason)
 
-    def framing_lost(self, connection: SessionConnection, reason: str, now: float) -> None:
-        """A device sent bytes that are not a frame."""
-        if self._refusals.allow((connection.host, "framing", reason), now):
+    def framing_lost(self, connection: SessionConnection, fault: FramingLost, limit: int, now: float) -> None:
+        """A device sent bytes that are not a frame, or a frame of more bytes than `limit`."""
+        reason = fault.reason
+        if fault.length:
+            self._frame_too_long(connection, fault.length, limit, now)
+        elif self._refusals.allow((connection.host, "framing", reason), now):
             log.info("framing_lost", imei=connection.imei, peer=connection.peer, reason=reason)
 
-    def frame_too_long(self, connection: SessionConnection, length: int, limit: int, now: float) -> None:
-        """A frame declares `length` bytes, more than allowed; its device will repeat it without end."""
+    def _frame_too_long(self, connection: SessionConnection, length: int, limit: int, now: float) -> None:
+        """The device will repeat the frame without end."""
         self._metrics.frames_too_long.inc()
         if self._too_long.allow(connection.imei, now):
             log.warning(

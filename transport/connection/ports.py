@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from fsm.registration import RegisterResult
+from fsm.session import Session
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.liveness import Probe
 from transport.connection.newcomers import Place
+from transport.connection.tally import Tally
 from transport.ports import Link
 
 
@@ -47,6 +49,9 @@ class Readable(Protocol):
 class SessionConnection(Link, Readable, Protocol):
     """A connection with its session, for `transport.connection.sessions`."""
 
+    session: Session
+    tally: Tally
+    """What was acknowledged on it."""
     unacked_since: float
     """Since when a frame waits for its acknowledgement, monotonic seconds; 0 for none."""
 

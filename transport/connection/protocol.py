@@ -46,10 +46,11 @@ from transport.connection.liveness import Liveness, Probe, ask
 from transport.connection.newcomers import Place
 from transport.connection.pending import pending_messages, pending_raw, pending_records
 from transport.connection.ports import SessionConnection
+from transport.connection.tally import Tally
 from transport.connection.tcp import close_reason, unacknowledged
 from transport.settings import Address, as_text
 from transport.teltonika.avl import encode_ack
-from transport.teltonika.errors import BadHandshake, FramingLost
+from transport.teltonika.errors import FramingLost
 from transport.teltonika.frame import BadFrame
 from transport.teltonika.handshake import ACCEPT, REJECT
 from transport.teltonika.message_json import CODEC_NAMES
@@ -100,6 +101,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         over_share: not read until its own frames are stored.
         place: what it holds among all connections.
         speaks: known to speak by itself, through a serial port.
+        tally: what was acknowledged.
         unacked_since: since when a frame waits for its acknowledgement, monotonic seconds; 0 for none.
     """
 
@@ -126,6 +128,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "session",
         "session_id",
         "speaks",
+        "tally",
         "unacked_since",
     )
 
@@ -155,6 +158,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
         self.session = Session(self.session_id)
+        self.tally = Tally()
         self.unacked_since = 0.0
         if address is not None:
             self._set_address(address)
@@ -231,6 +235,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._sent += len(data)
         if not self._transport.is_closing():  # uvloop would raise
             self._transport.write(data)
+        if self.imei in self._context.tap:
+            self._context.tap.sent(self, data)
 
     def eof_received(self) -> bool:
         """The device has closed its side; whether the connection stays open for what is left to be written.
@@ -280,7 +286,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         )
         self.session = session.evolve(self.session, event)
         if self.imei:
-            self._context.sessions.share.publish(event, self.host)
+            self._context.sessions.changed(self, event)
 
     def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
         if SESSION.allows(self.session.state, trigger):
@@ -369,7 +375,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
-        self.data_received(bytes(self._context.read_buffer[:nbytes]))
+        self.data_received(data := bytes(self._context.read_buffer[:nbytes]))
+        if self.imei in self._context.tap:
+            self._context.tap.received(self, data)
 
     def data_received(self, data: bytes) -> None:
         """The device has sent `data`."""
@@ -428,14 +436,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif isinstance(item, Identity):
             self._named(item.imei)
         else:
-            self._bad_handshake(item)
+            self._context.peer_log.handshake_refused(self, item.reason, self._context.now)
+            self._reject(PROTOCOL_ERROR)
 
     def _framing_lost(self, fault: FramingLost) -> None:
-        if fault.length:
-            context = self._context
-            context.peer_log.frame_too_long(self, fault.length, context.settings.max_frame, context.now)
-        else:
-            self._context.peer_log.framing_lost(self, fault.reason, self._context.now)
+        context = self._context
+        context.peer_log.framing_lost(self, fault, context.settings.max_frame, context.now)
         self.close(PROTOCOL_ERROR)
 
     def _handle_messages(self, frame: MessagesFrame) -> None:
@@ -469,10 +475,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._check_allowed(imei)
         else:
             self.close(REJECTED)
-
-    def _bad_handshake(self, error: BadHandshake) -> None:
-        self._context.peer_log.handshake_refused(self, error.reason, self._context.now)
-        self._reject(PROTOCOL_ERROR)
 
     def _check_allowed(self, imei: str) -> None:
         """The device has named itself: accept or reject it, or ask the allow-list first."""
@@ -607,10 +609,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _stored(self) -> None:
         """The oldest unacknowledged frame is stored whole."""
         assert self._unacked
-        count, _ = self._unacked.pop(0)
+        count, frame = self._unacked.pop(0)
         self._unacked = self._unacked or None
         context = self._context
         self.unacked_since = context.now if self._unacked else 0.0
+        self.tally.add(count, frame)
         context.records += count
         context.frames += 1
         if self.over_share:

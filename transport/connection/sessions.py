@@ -2,7 +2,7 @@
 
 Owns every connection from its admission until its socket is closed, in three sets: unidentified, by IMEI, and
 closing. A connection reports what has happened to it (`identified`, `ended`, `socket_closed`); the registry,
-the session log and the command side are told from here.
+the session log, the status of devices and the command side are told from here.
 
 Invariants: a device has one session here; a newer one closes the older one `superseded`. A session that was
 identified is unregistered when it ends, unless a newer session of the device has replaced it.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
+from fsm.events import SessionEvent
 from fsm.reasons import NO_PLACE, REJECTED, SHUTDOWN
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
@@ -25,6 +26,7 @@ from transport.connection.places import Places
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
 from transport.connection.source_budgets import NEW_DEVICES, REFUSALS
+from transport.connection.status_board import StatusBoard
 from transport.connection.takeovers import Takeovers
 from transport.ports import CommandsPort, RegistrarPort
 
@@ -40,6 +42,7 @@ class Sessions:
         known: devices that were here before.
         places: of the identified connections.
         share: publishes the events of sessions.
+        status: tells what people want to know of devices.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Sessions:
         commands: CommandsPort,
         registrar: RegistrarPort,
         share: SessionShare,
+        status: StatusBoard,
     ) -> None:
         # The command side uses the same table: each connection of a device is its link.
         self.by_imei = cast("dict[str, SessionConnection]", commands.links)
@@ -67,6 +71,7 @@ class Sessions:
         self._boot_id = boot_id
         self._commands = commands
         self._registrar = registrar
+        self.status = status
         self._serial = 0
 
     def new_session_id(self, secure: bool) -> str:
@@ -159,6 +164,7 @@ class Sessions:
         self._registrar.register(
             connection.imei, connection.session_id, connection.claimant, connection.registered
         )
+        self.status.connected(connection)
         self._commands.arrived(connection)
 
     def proved(self, connection: SessionConnection, now: float) -> None:
@@ -175,6 +181,7 @@ class Sessions:
             self.known.acknowledged(connection.imei, connection.place.source, connection.last_read)
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
+            self.status.left(connection, reason)
         self._takeovers.ended(connection)
         self._commands.left(connection, reason)
 
@@ -184,6 +191,12 @@ class Sessions:
         self.closing.discard(connection)
         self._takeovers.socket_closed(connection)
         self.admission.leave(connection.place)
+
+    def changed(self, connection: SessionConnection, event: SessionEvent) -> None:
+        """The session of an identified device has another state."""
+        self.share.publish(event, connection.host)
+        if self.by_imei.get(connection.imei) is connection:
+            self.status.changed(connection)
 
     def reconciled(self, session_id: str, imei: str, result: RegisterResult) -> None:
         """The result of registering a session again."""

@@ -31,6 +31,7 @@ from transport.clock import Clock
 from transport.commands.verdict_log import log_verdict
 from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
+from transport.daemon.operator_parts import operator_parts
 from transport.daemon.outages import Outages
 from transport.daemon.trim_reports import TrimReports, caps_of
 from transport.metrics import Metrics
@@ -39,7 +40,7 @@ from transport.settings import Settings
 log = structlog.get_logger("telgw.store")
 
 PURPOSES = {
-    **dict.fromkeys(("ledger", "registry", "heartbeat", "sessions", "janitor"), 0.0),
+    **dict.fromkeys(("ledger", "registry", "heartbeat", "sessions", "status", "janitor"), 0.0),
     "telemetry": 2.0,  # longer, because frames in flight are stored again after a time-out
     "reader": BLOCK_MS / 1000,
 }
@@ -150,7 +151,8 @@ class Backend:
                 "" if apart else self.keys.unasked,
                 on_error=partial(self.report, "sessions"),
             )
-
+        parts = operator_parts(self.clients["status"], self.keys, instance_id, self.report)
+        self.device_status, self.trace = parts
         self.allow_list: RedisAllowList | None = None
         if settings.allow_list == REDIS:
             self.clients["allow_list"] = connect(

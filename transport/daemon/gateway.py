@@ -27,7 +27,7 @@ from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
 from transport.daemon.outbound import outbound
 from transport.daemon.presence import Presence
-from transport.daemon.recurring import hand_over, reconcile, sweep, until
+from transport.daemon.recurring import flush_events, hand_over, reconcile, sweep, trace, until
 from transport.metrics import Metrics
 from transport.settings import Settings
 from transport.tasks import Tasks
@@ -53,7 +53,7 @@ class Gateway:
         self.clock = Clock()
         self.metrics = Metrics()
         self.presence = Presence(self.boot_id, self._listeners.exposure)
-        self.backend = Backend(
+        self.backend = backend = Backend(
             settings,
             url,
             self.boot_id,
@@ -67,10 +67,9 @@ class Gateway:
             on_refused=lambda batch: refuse(self.connections, batch),
             on_progress=lambda: self.connections.backpressure.progress(),
         )
-        backend, ledger = self.backend, self.backend.ledger
         self.files = Files(settings, self._listeners, backend.allow_list, backend.families)
         self.dispatcher = Dispatcher(
-            settings, self.boot_id, self.clock, ledger, self.metrics, self.files.policy
+            settings, self.boot_id, self.clock, backend.ledger, self.metrics, self.files.policy
         )
         self.connections = connection_context(
             *(settings, self.boot_id, self.clock, self.metrics, self.dispatcher, backend),
@@ -193,6 +192,7 @@ class Gateway:
         start("heartbeat", backend.heartbeat.run)
         if backend.session_log is not None:
             start("session log", backend.session_log.run)
+        start("device status", backend.device_status.run)
         if backend.allow_list is not None:
             start("allow-list", backend.allow_list.answer)
             start("allow-list copy", backend.allow_list.keep_copy)
@@ -207,6 +207,7 @@ class Gateway:
         start("check", partial(check_up, backend, self._heartbeat_renewed))  # before `reconcile` clears it
         start("sweep", partial(sweep, self.connections, self.timeouts, self.dispatcher))
         start("reconcile", self._reconcile)
+        start("trace", partial(trace, self.connections, self.backend))
         start("handover", partial(hand_over, self.dispatcher, self.backend))
 
     # Recurring work
@@ -270,8 +271,7 @@ class Gateway:
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
         await self._close_sockets(SHUTDOWN)
         self.sessions.share.conclude()
-        if backend.session_log is not None:
-            await backend.session_log.flush(1.0)
+        await flush_events(backend, 1.0)
         if records.result() or moves.result():
             log.warning("unsaved", records=records.result(), moves=moves.result())
 

@@ -22,6 +22,8 @@ CHECK_INTERVAL = 0.02
 RECONCILE = 200
 """Sessions that are registered again in one batch: it bounds memory and the time of one step."""
 RELOCATE_EVERY = 1.0
+TRACED_EVERY = 2.0
+"""Seconds after which a gateway notices that somebody watches a device."""
 
 
 async def until(condition: Callable[[], bool], within: float) -> None:
@@ -53,10 +55,15 @@ async def sweep(connections: ConnectionContext, timeouts: Timeouts, dispatcher: 
 
 
 async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
-    """Register every session again. A session whose device has another holder is closed."""
+    """Register every session again, and tell the status of those that were heard since the last time.
+
+    A session whose device has another holder is closed.
+    """
     imeis = list(sessions.by_imei)
     for start in range(0, len(imeis), RECONCILE):
-        await reconcile_some(sessions, registrar, imeis[start : start + RECONCILE])
+        some = imeis[start : start + RECONCILE]
+        await reconcile_some(sessions, registrar, some)
+        sessions.status.refresh(link for imei in some if (link := sessions.by_imei.get(imei)))
 
 
 async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
@@ -66,6 +73,23 @@ async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[s
     results = await registrar.reconcile(held)
     for (imei, session_id, _), result in zip(held, results, strict=True):
         sessions.reconciled(session_id, imei, result)
+
+
+async def trace(connections: ConnectionContext, backend: Backend) -> None:
+    """Publish the bytes of the devices that somebody watches."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(backend.trace.run())
+        group.create_task(_watch_traced(connections, backend))
+
+
+async def _watch_traced(connections: ConnectionContext, backend: Backend) -> None:
+    """Every few seconds, look which devices those are."""
+    while True:
+        await asyncio.sleep(TRACED_EVERY)
+        try:
+            connections.tap.watch(await backend.trace.traced(connections.clock.now_ms()))
+        except StoreError as error:
+            backend.report("trace", error)
 
 
 async def hand_over(dispatcher: Dispatcher, backend: Backend) -> None:
@@ -86,3 +110,9 @@ async def find_holders(dispatcher: Dispatcher, registry: RegistryPort) -> None:
     imeis = dispatcher.offline.imeis
     if imeis:
         dispatcher.held(await registry.holders(imeis))
+
+
+async def flush_events(backend: Backend, within: float) -> None:
+    """Wait until session events and the status of devices are written, `within` seconds at most."""
+    parts = (backend.device_status, *([backend.session_log] if backend.session_log else ()))
+    await asyncio.gather(*(part.flush(within) for part in parts))

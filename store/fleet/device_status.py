@@ -1,0 +1,123 @@
+"""``devices:status``: what gateways tell of every device, for people.
+
+It is best effort. Nothing waits for a write: the newest status of each device waits in a queue and is written
+when Redis has time. A session that ends does not overwrite a newer one elsewhere: the script compares when
+they began. The hash is bounded: devices that have never reported are not remembered after they leave, others
+until a janitor removes them, and no more than `LIMIT` at all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from fsm.device_status import DeviceStatus
+from fsm.session import CLOSED
+from store.client.batch_queue import BatchQueue
+from store.client.latest import Latest
+from store.client.replies import understood
+from store.client.script import Script
+from store.keys import Keys
+
+LIMIT = 1_000_000
+"""Devices in the hash, at most."""
+BATCH = 200
+QUEUED = 100_000
+"""Devices whose status may wait for Redis; beyond that the oldest are dropped."""
+PAGE = 1000
+"""Devices that a janitor checks in one round."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(DeviceStatus).decode
+
+Item = tuple[str, DeviceStatus]
+"""An IMEI and the status of that device."""
+
+
+def status_json(status: DeviceStatus) -> str:
+    """A status as the hash holds it: without what is empty or not known."""
+    fields: dict[str, Any] = msgspec.to_builtins(status)
+    return _encode({name: value for name, value in fields.items() if value not in (None, "", False)}).decode()
+
+
+def read_status(text: bytes | str) -> DeviceStatus:
+    """The status that the hash holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _decode(text)
+
+
+class DeviceStatusWriter:
+    """Writes the status of devices.
+
+    Args:
+        on_error: called with the error of every failed call.
+    """
+
+    def __init__(
+        self, client: Redis, keys: Keys, *, on_error: Callable[[Exception], None], limit: int = LIMIT
+    ) -> None:
+        self._client = client
+        self._names = [keys.status]
+        self._limit = limit
+        self._script = Script("device_status.lua")
+        buffer: Latest[DeviceStatus] = Latest(BATCH, QUEUED)
+        self._queue: BatchQueue[Item] = BatchQueue(buffer, self._send, on_error=on_error)
+
+    def put(self, imei: str, status: DeviceStatus) -> None:
+        """Queue the status of a device; returns at once."""
+        self._queue.put((imei, status))
+
+    async def run(self) -> None:
+        """Write until `stop`."""
+        await self._queue.run()
+
+    def stop(self) -> None:
+        """Let `run` end after the call in flight."""
+        self._queue.stop()
+
+    async def flush(self, within: float) -> int:
+        """Wait until everything is written, `within` seconds at most; how many devices are not."""
+        return await self._queue.flush(within)
+
+    async def _send(self, batch: deque[Item]) -> Exception | None:
+        devices = [_row(imei, status) for imei, status in batch]
+        argument = _encode({"limit": self._limit, "devices": devices})
+        await self._script(self._client, self._names, [argument])
+        batch.clear()
+        return None
+
+
+def _row(imei: str, status: DeviceStatus) -> tuple[str, str, int, str, str]:
+    """One device as the script takes it."""
+    keep = "no" if status.state == CLOSED and not status.records else "yes"
+    return imei, status.session_id, status.connected_at, keep, status_json(status)
+
+
+class DeviceStatusExpiry:
+    """Removes devices that were last heard too long ago, one page of the hash at each call."""
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._names = [keys.status, keys.registry]
+        self._script = Script("expire_device_status.lua")
+        self._cursor = 0
+
+    async def expire(self, oldest_ms: int) -> None:
+        """Check the next page; remove what nobody holds and was last heard before `oldest_ms`.
+
+        Raises:
+            StoreError: the call failed.
+        """
+        reply = await self._script(self._client, self._names, [self._cursor, PAGE, oldest_ms])
+        self._cursor = await understood(self._client, reply, _read_cursor)
+
+
+def _read_cursor(reply: Any) -> int:
+    return int(reply)

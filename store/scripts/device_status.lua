@@ -1,0 +1,37 @@
+-- Writes what is known of devices, each unless a newer session of the device is known.
+--
+-- KEYS  1 status
+-- ARGV  1 JSON: {limit = most devices, devices = [[imei, session_id, connected_at, keep, text], ...]}
+--       keep: 'no' for a device that has left and of which nothing was stored on this session.
+--       text: the JSON of the status; it always begins with a brace and a field.
+-- Returns the number of devices that were written or removed.
+--
+-- The fields are found by patterns, without decoding: gateways write them, and a value of another form is replaced.
+
+local status = KEYS[1]
+local input = cjson.decode(ARGV[1])
+local room = input.limit - redis.call('HLEN', status)
+local done = 0
+
+local function is_newer(old, session, connected)
+  if old:match('"session_id":"([^"]*)"') == session then return false end
+  return (tonumber(old:match('"connected_at":(%d+)')) or 0) > connected
+end
+
+for _, device in ipairs(input.devices) do
+  local imei, session, connected, keep, text = device[1], device[2], device[3], device[4], device[5]
+  local old = redis.call('HGET', status, imei)
+  local last = old and old:match('"last":(%b{})')
+  if old and is_newer(old, session, connected) then
+    -- The device is elsewhere by now.
+  elseif keep == 'no' and not last then
+    -- Whoever has never reported is not remembered, so that strangers do not fill the hash.
+    done = done + redis.call('HDEL', status, imei)
+  elseif old or room > 0 then
+    if last and not text:find('"last":', 1, true) then text = '{"last":' .. last .. ',' .. text:sub(2) end
+    redis.call('HSET', status, imei, text)
+    if not old then room = room - 1 end
+    done = done + 1
+  end
+end
+return done

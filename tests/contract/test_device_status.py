@@ -1,0 +1,127 @@
+"""What is known of devices, on every backend: whose word counts, what is kept, and what is forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from fsm.device_status import DeviceStatus, LastRecord
+from store.client.errors import StoreError
+from store.fleet.device_status import DeviceStatusExpiry, DeviceStatusWriter, read_status
+from store.keys import Keys
+
+KEYS = Keys()
+IMEI, OTHER = "352093081452251", "352093081452252"
+LAST = LastRecord(
+    timestamp=1_767_225_600_000, latitude=54.6872, longitude=-25.2797001, speed=50, satellites=9
+)
+HERE = DeviceStatus(
+    instance_id="gw-1",
+    session_id="b1-1",
+    state="ready",
+    peer="[::1]:40000",
+    connected_at=1_767_225_600_000,
+    last_seen_at=1_767_225_600_500,
+)
+GONE = replace(HERE, state="closed", disconnected_at=1_767_225_700_000, reason="device_closed")
+ELSEWHERE = replace(HERE, instance_id="gw-2", session_id="b2-1", connected_at=HERE.connected_at + 1)
+
+
+async def write(client: Redis, *told: DeviceStatus, limit: int = 10) -> None:
+    """Write statuses of one device, each in a call of its own."""
+    for status in told:
+        await write_all(client, {IMEI: status}, limit=limit)
+
+
+async def write_all(client: Redis, told: dict[str, DeviceStatus], limit: int = 10) -> None:
+    errors: list[StoreError | Exception] = []
+    writer = DeviceStatusWriter(client, KEYS, on_error=errors.append, limit=limit)
+    for imei, status in told.items():
+        writer.put(imei, status)
+    await writer._queue._attempt()
+    assert errors == []
+
+
+async def known(client: Any) -> dict[str, DeviceStatus]:
+    return {imei.decode(): read_status(text) for imei, text in (await client.hgetall(KEYS.status)).items()}
+
+
+async def test_a_status_is_read_as_it_was_written(any_redis: Redis) -> None:
+    whole = replace(HERE, last=LAST, frames=3, records=7, serial=True)
+    await write_all(any_redis, {IMEI: whole, OTHER: HERE})
+    assert await known(any_redis) == {IMEI: whole, OTHER: HERE}
+
+
+@pytest.mark.parametrize("late", [replace(HERE, last=LAST, records=1), replace(GONE, records=1)])
+async def test_a_session_that_is_over_does_not_replace_a_newer_one(
+    any_redis: Redis, late: DeviceStatus
+) -> None:
+    await write(any_redis, ELSEWHERE, late)
+    assert await known(any_redis) == {IMEI: ELSEWHERE}
+
+
+async def test_a_newer_session_replaces_an_older_one_and_keeps_its_last_record(any_redis: Redis) -> None:
+    await write(any_redis, replace(HERE, last=LAST, records=1), ELSEWHERE)
+    assert await known(any_redis) == {IMEI: replace(ELSEWHERE, last=LAST)}
+    newer = replace(LAST, speed=0)
+    await write(any_redis, replace(ELSEWHERE, last=newer))
+    assert (await known(any_redis))[IMEI].last == newer
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ((HERE, GONE), False),
+        ((HERE, replace(GONE, records=1, last=LAST)), True),
+        ((replace(HERE, records=1, last=LAST), ELSEWHERE, replace(ELSEWHERE, state="closed")), True),
+    ],
+    ids=["never reported", "reported", "reported on an earlier session"],
+)
+async def test_a_device_that_never_reported_is_forgotten_when_it_leaves(
+    any_redis: Redis, told: tuple[DeviceStatus, ...], kept: bool
+) -> None:
+    await write(any_redis, *told)
+    assert bool(await known(any_redis)) is kept
+
+
+async def test_no_more_devices_are_kept_than_the_limit(any_redis: Redis) -> None:
+    many = {str(number): HERE for number in range(5)}
+    await write_all(any_redis, many, limit=3)
+    assert set(await known(any_redis)) == {"0", "1", "2"}
+    await write_all(any_redis, {"0": ELSEWHERE, "7": HERE}, limit=3)
+    assert (await known(any_redis))["0"] == ELSEWHERE
+    assert len(await known(any_redis)) == 3
+
+
+async def test_a_value_of_another_form_is_replaced(any_redis: Redis) -> None:
+    await any_redis.hset(KEYS.status, IMEI, "{")
+    await write(any_redis, HERE)
+    assert await known(any_redis) == {IMEI: HERE}
+
+
+async def test_what_was_last_heard_long_ago_is_forgotten_unless_somebody_holds_it(any_redis: Redis) -> None:
+    old = replace(HERE, records=1, last=LAST)
+    recent = replace(old, last_seen_at=old.last_seen_at + 1000)
+    await write_all(any_redis, {"old": old, "held": old, "recent": recent})
+    await any_redis.hset(KEYS.registry, "held", "gw-1")
+    expiry = DeviceStatusExpiry(any_redis, KEYS)
+    await expiry.expire(old.last_seen_at + 1)
+    assert set(await known(any_redis)) == {"held", "recent"}
+
+
+async def test_a_large_hash_is_gone_through_in_pages(
+    any_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.fleet.device_status.PAGE", 50)
+    old = replace(HERE, records=1, last=LAST)
+    await write_all(any_redis, {str(number): old for number in range(200)}, limit=1000)
+    expiry = DeviceStatusExpiry(any_redis, KEYS)
+    rounds = 0
+    while await known(any_redis):
+        await expiry.expire(old.last_seen_at + 1)
+        rounds += 1
+        assert rounds < 200
+    await expiry.expire(old.last_seen_at + 1)

@@ -1,0 +1,243 @@
+"""``telgw commands``: what is in flight and what it waits for, and what has ended and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import click
+from rich.text import Text
+
+from fsm.command import COMMAND, FAILED, TIMEOUT
+from fsm.reasons import REASONS
+from store.fleet.commands import CommandEnded, CommandInFlight, CommandReader
+from store.fleet.waits import Wait
+from store.keys import Keys
+from store.ledger.open_commands import UNREAD, OpenCommand
+from store.streams.messages import CommandEvent
+from store.streams.producer import Producer
+
+from . import render
+from .ending import complete
+from .listing import Column, Row, print_listing
+from .parameters import InstanceId, Moment
+from .stream_options import Where, with_streams
+from .streams import server
+from .times import Times, duration
+from .wait_texts import WAITS
+
+FOUND, NONE = 0, 4
+TABLE_LIMIT = 50
+"""Commands that a table shows without --limit."""
+
+STATES = tuple(state for state in COMMAND.states if state != COMMAND.initial)
+OPEN_STATES = (UNREAD, *(state for state in STATES if state not in COMMAND.terminal))
+COLUMNS = (
+    *(Column("age", right=True), Column("state"), Column("IMEI"), Column("command")),
+    *(Column("delivery", extra=True), Column("gateway", extra=True), Column("at", extra=True)),
+)
+
+
+class Wanted(NamedTuple):
+    """Which commands are shown. Empty means any."""
+
+    states: tuple[str, ...]
+    reasons: tuple[str, ...]
+    imei: str
+    instance_id: str
+    since_ms: int
+    limit: int | None
+
+    def takes(self, one: OpenCommand) -> bool:
+        """Whether a command that has not ended is shown."""
+        return (
+            (not self.states or one.state in self.states)
+            and self.imei in ("", one.imei)
+            and self.instance_id in ("", one.instance_id)
+            and one.accepted_at >= self.since_ms
+        )
+
+
+@click.command(short_help="Show the commands in flight and what they wait for, or those that have ended.")
+@click.option("--in-flight", is_flag=True, help="Those that have not ended, the oldest first.  [the default]")
+@click.option("--ended", is_flag=True, help="Those that have ended, the newest first.")
+@click.option("--failed", is_flag=True, help="Those that ended as failed or timeout.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([UNREAD, *STATES]),
+    help="Only those in this state; may be given more than once.",
+)
+@click.option(
+    "--reason",
+    "reasons",
+    multiple=True,
+    type=click.Choice(sorted(REASONS)),
+    help="Only those that ended for this reason; may be given more than once.",
+)
+@click.option("--imei", default="", help="Only commands for this device.")
+@click.option("--instance", type=InstanceId(), help="Only commands of this gateway.")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="Only what was accepted, or ended, since: 1h, 2026-11-29T10:00.  [default: 1d for ended ones]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"The most commands.  [default: {TABLE_LIMIT}; with --json all]"
+)
+@click.option("--utc", is_flag=True, help="Show times in UTC instead of local time.")
+@click.option("--json", "raw", is_flag=True, help="One JSON object per command.")
+@with_streams
+def command(
+    where: Where,
+    in_flight: bool,
+    ended: bool,
+    failed: bool,
+    states: tuple[str, ...],
+    reasons: tuple[str, ...],
+    imei: str,
+    instance: str | None,
+    since: int | None,
+    limit: int | None,
+    utc: bool,
+    raw: bool,
+) -> int:
+    """Show the commands that have not ended, with what each waits for; or those that have, and why.
+
+    The text of a command is never shown. `telgw history COMMAND_ID` shows all events of one.
+
+    Exit status: 0 found; 2 wrong use, or Redis cannot be used; 4 there is no such command.
+    """
+    states = tuple(dict.fromkeys((*states, *((FAILED, TIMEOUT) if failed else ()))))
+    ended = ended or bool(reasons) or any(state in COMMAND.terminal for state in states)
+    if ended and (in_flight or any(state in OPEN_STATES for state in states)):
+        raise click.UsageError("Ask for commands that have ended or for those in flight, not for both.")
+    if since is None:
+        since = Moment().convert("1d", None, None) if ended else 0
+    limit = TABLE_LIMIT if limit is None and not raw else limit
+    wanted = Wanted(states, reasons, imei, instance or "", since, limit)
+    return complete(_commands(where, wanted, ended, Times(utc), raw))
+
+
+async def _commands(where: Where, wanted: Wanted, ended: bool, times: Times, raw: bool) -> int:
+    shown: Ended | InFlight = Ended(wanted, times) if ended else InFlight(wanted, times)
+    async with server(where, "commands") as client:
+        keys = Keys(where.key_prefix)
+        await shown.read(CommandReader(client, keys), await Producer(client, keys).now_ms())
+    if raw:
+        for line in shown.dicts():
+            click.echo(json.dumps(line))
+    elif shown.found:
+        print_listing(render.Output(), COLUMNS, shown.rows(), shown.tail)
+        click.echo(shown.summary())
+    if not shown.found:
+        click.echo(f"telgw: {shown.nothing}", err=True)
+    return FOUND if shown.found else NONE
+
+
+class InFlight:
+    """The commands that have not ended, the oldest first."""
+
+    tail = "waits for"
+    nothing = "No such command is in flight."
+
+    def __init__(self, wanted: Wanted, times: Times) -> None:
+        self._wanted = wanted
+        self._times = times
+        self.found: list[CommandInFlight] = []
+        self._left = 0
+        self._now_ms = 0
+
+    async def read(self, reader: CommandReader, now_ms: int) -> None:
+        """Read them; `now_ms` is the time of Redis."""
+        self._now_ms, wanted = now_ms, self._wanted
+        chosen = [one for one in await reader.in_flight() if wanted.takes(one.command)]
+        self.found = chosen[: wanted.limit]
+        self._left = len(chosen) - len(self.found)
+
+    def summary(self) -> str:
+        """How many there are."""
+        more = f"; {self._left} more: --limit" if self._left else ""
+        return f"{len(self.found) + self._left} in flight{more}"
+
+    def rows(self) -> list[Row]:
+        """A row for each."""
+        return [self._row(one.command, one.wait) for one in self.found]
+
+    def _row(self, one: OpenCommand, wait: Wait) -> Row:
+        cells = (
+            Text(duration(self._now_ms - one.accepted_at)),
+            render.styled(one.state),
+            Text(render.printable(one.imei, 64)),
+            Text(render.printable(one.command_id, 64)),
+            Text(one.delivery),
+            Text(render.printable(one.instance_id, 64)),
+            Text(self._times.show(one.accepted_at)),
+        )
+        return Row(cells, Text(WAITS[wait], "yellow" if wait is Wait.LATE_ANSWER else ""))
+
+    def dicts(self) -> Iterable[dict[str, Any]]:
+        """Each as JSON."""
+        for one in self.found:
+            age_ms = max(0, self._now_ms - one.command.accepted_at)
+            more = {"delivery": one.command.delivery, "age_ms": age_ms, "waits_for": one.wait.value}
+            yield asdict(one.command) | more
+
+
+class Ended:
+    """The commands that have ended, the newest first."""
+
+    tail = "reason, answer or detail"
+    nothing = "No such command has ended in that time."
+
+    def __init__(self, wanted: Wanted, times: Times) -> None:
+        self._wanted = wanted
+        self._times = times
+        self.found: list[CommandEnded] = []
+        self._now_ms = 0
+
+    async def read(self, reader: CommandReader, now_ms: int) -> None:
+        """Read them; `now_ms` is the time of Redis."""
+        self._now_ms, wanted = now_ms, self._wanted
+        chosen = {
+            name: getattr(wanted, name) for name in ("states", "reasons", "imei", "instance_id", "since_ms")
+        }
+        async for one in reader.ended(**chosen):
+            self.found.append(one)
+            if len(self.found) == wanted.limit:
+                return
+
+    def summary(self) -> str:
+        """How many are shown."""
+        more = "; there may be more: --limit" if len(self.found) == self._wanted.limit else ""
+        return f"{len(self.found)} ended{more}"
+
+    def rows(self) -> list[Row]:
+        """A row for each."""
+        return [self._row(one.event, one.at_ms) for one in self.found]
+
+    def _row(self, event: CommandEvent, at_ms: int) -> Row:
+        cells = (
+            Text(duration(self._now_ms - at_ms)),
+            render.styled(event.state),
+            *(Text(render.printable(text, 64)) for text in (event.imei, event.command_id)),
+            *(Text(render.printable(text, 64)) for text in (event.delivery, event.instance_id)),
+            Text(self._times.show(at_ms)),
+        )
+        return Row(cells, _outcome(event))
+
+    def dicts(self) -> Iterable[dict[str, Any]]:
+        """Each as JSON: its terminal event, with its id in the log."""
+        return ({"id": one.entry_id, **one.fields} for one in self.found)
+
+
+def _outcome(event: CommandEvent) -> Text:
+    """Why a command ended, and what the device said."""
+    words = [event.reason, event.delivery if event.reason else "", event.detail]
+    texts = [Text(render.printable(word, render.WHOLE)) for word in words if word]
+    if answer := render.answer_text(event):
+        texts.append(Text(answer, "italic"))
+    return Text("  ").join(texts)

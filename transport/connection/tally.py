@@ -1,0 +1,68 @@
+"""What was acknowledged on one session, counted on the read path."""
+
+from __future__ import annotations
+
+from fsm.device_status import LastRecord
+from fsm.record_data import read_record
+from fsm.telemetry import FRAME, RECORD, PendingFrame
+from transport.teltonika.avl import decode_avl
+from transport.teltonika.errors import Undecodable
+from transport.teltonika.record_json import record_data
+
+
+class Tally:
+    """The counts of one session.
+
+    A frame costs two additions and a reference to its last record, which is read only when somebody asks.
+
+    Attributes:
+        connected_at: when the device was identified, epoch ms.
+        frames, records: that were acknowledged.
+        told: `last_read` of the connection when its status was last told.
+    """
+
+    __slots__ = ("_frame", "_last", "connected_at", "frames", "records", "told")
+
+    def __init__(self) -> None:
+        self.connected_at = self.frames = self.records = 0
+        self.told = -1.0
+        self._frame: tuple[str, bytes] | None = None  # kind and last body, until it is read
+        self._last: LastRecord | None = None
+
+    def add(self, count: int, frame: PendingFrame) -> None:
+        """A frame of `count` records is stored and acknowledged."""
+        self.frames += 1
+        self.records += count
+        self._frame = frame.kind, frame.bodies[-1]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a frame was added since the last record was read."""
+        return self._frame is not None
+
+    @property
+    def last(self) -> LastRecord | None:
+        """The last record of the last frame that could be decoded."""
+        frame, self._frame = self._frame, None
+        if frame is not None:
+            self._last = _last_record(*frame) or self._last
+        return self._last
+
+
+def _last_record(kind: str, body: bytes) -> LastRecord | None:
+    try:
+        if kind == RECORD:
+            data = read_record(body)
+        elif kind == FRAME:
+            data = record_data(decode_avl(body)[-1])
+        else:
+            return None
+    except Undecodable:  # frames that are stored as they come are not decoded before
+        return None
+    return LastRecord(
+        timestamp=data.timestamp,
+        latitude=data.latitude,
+        longitude=data.longitude,
+        speed=data.speed,
+        satellites=data.satellites,
+    )
