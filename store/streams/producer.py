@@ -112,6 +112,14 @@ class Producer:
                     from_id = _text(entry_id)
                     yield from_id, _flat(fields, errors)
 
+    async def after(self, from_id: str, stream: str = "") -> list[LogEntry]:
+        """The next `PAGE` entries of the log, or of another `stream`, behind `from_id`, without waiting."""
+        with _reaching():
+            entries = await self._client.xrange(
+                stream or self._keys.responses, f"({from_id}", "+", count=PAGE
+            )
+        return [(_text(entry_id), _flat(fields)) for entry_id, fields in entries]
+
     async def newest(
         self, stream: str, since_ms: int = 0, wanted: Wanted | None = None
     ) -> AsyncIterator[LogEntry]:

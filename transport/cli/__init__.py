@@ -32,6 +32,7 @@ VERBS = {
     "simulate": "Connect simulated trackers to a gateway.",
     "send": "Send a command to a device and follow it to its end.",
     "cancel": "Cancel a command that is not sent yet.",
+    "top": "Show a live view of gateways, devices, commands and events.",
     "devices": "Show who is online, where, since when, and what is known of a device.",
     "commands": "Show the commands in flight and what they wait for, or those that have ended.",
     "watch": "Print the events of commands and sessions, from some time on and as they arrive.",

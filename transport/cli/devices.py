@@ -196,7 +196,7 @@ def as_dict(device: Device, reader: DeviceReader, now_ms: int) -> dict[str, Any]
 def _print_one(device: Device, reader: DeviceReader, times: Times, now_ms: int) -> None:
     """All that is known of a device, a line for each thing."""
     console = render.Output()
-    for name, text in _facts(device, times, now_ms):
+    for name, text in facts(device, times, now_ms):
         if text:
             console.print(Text.assemble((f"{name:<12}", "bold"), text), soft_wrap=True)
     for one in device.commands:
@@ -205,7 +205,8 @@ def _print_one(device: Device, reader: DeviceReader, times: Times, now_ms: int) 
         )
 
 
-def _facts(device: Device, times: Times, now_ms: int) -> list[tuple[str, Text | str]]:
+def facts(device: Device, times: Times, now_ms: int) -> list[tuple[str, Text | str]]:
+    """All that is known of a device, as names and texts; a text may be empty."""
     status = device.status
 
     def moment(epoch_ms: int | None) -> str:
