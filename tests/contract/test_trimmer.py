@@ -93,6 +93,16 @@ async def test_what_another_process_appended_counts(any_redis: Redis) -> None:
     assert 0.5 * CAP < one.held["telemetry"] < 1.2 * CAP
 
 
+async def test_it_is_due_at_first_and_after_each_quantum(any_redis: Redis) -> None:
+    writer, due = Writer(any_redis), []
+    for size in (0, CAP // 512, CAP // 256):
+        writer.trimmer.add(KEY, 1, size)
+        due.append(writer.trimmer.due)
+        if size == 0:
+            await writer.trimmer.settle()
+    assert due == [True, False, True]
+
+
 async def test_the_ledger_of_sizes_is_short(any_redis: Redis) -> None:
     writer = Writer(any_redis)
     await writer.append(2000)
