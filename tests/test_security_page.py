@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.password import PASSWORD
-from store.diagnosis.server import CLIENTS, OK, PERMISSIONS, REPLICAS, Server, evaluate
+from store.diagnosis.server import CLIENTS, OK, PERMISSIONS, REPLICAS, Report, Server, evaluate
+from store.fleet.exposure import Exposure
 from transport.cli.check import descriptors
 
 PAGE = (Path(__file__).parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
 CHECKLIST = re.findall(
-    r"^\| `([\w -]+)` \|",
+    r"^\| `([\w {}-]+)` \|",
     PAGE.partition("<!-- checklist:begin -->")[2].partition("<!-- checklist:end -->")[0],
     re.MULTILINE,
 )
@@ -38,8 +40,13 @@ BAD = Server(
 """A server on which nothing is right but its role."""
 
 
-def test_the_checklist_has_each_finding_about_a_server_and_this_host() -> None:
-    findings = [*evaluate(BAD), descriptors(10, 10, 10_000)]
+EXPOSED = Exposure("0.0.0.0:5027", "/etc/telgw.key", certificate_until_ms=1, authority_until_ms=1)
+
+
+def test_the_checklist_has_each_finding_about_servers_hosts_and_gateways() -> None:
+    report = Report()
+    diagnose_exposure(report, "{instance_id}", EXPOSED, now_ms=2)
+    findings = [*evaluate(BAD), descriptors(10, 10, 10_000), *report.findings]
     assert {finding.subject for finding in findings if finding.level == OK} == {"role"}
     assert all(finding.mend for finding in findings if finding.level != OK)
     assert {REPLICAS, CLIENTS, PERMISSIONS} <= {finding.subject for finding in findings}
