@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
+from fsm.device_terms import Absence, Listed, Terms
 from fsm.registration import Registered, RegisterResult
 from tests.transport.connection_rig import FRAME, ConnectionRig
 from transport.connection import source_budgets
-from transport.connection.allow_list import AccessControl
+from transport.connection.access import AccessControl
 from transport.connection.protocol import DeviceConnection
 from transport.connection.rate_limit import RateLimit
 from transport.connection.source_budgets import CONNECTIONS, NEW_DEVICES, REFUSALS
@@ -125,21 +128,25 @@ async def test_ever_new_devices_of_one_address_are_closed_without_an_answer(
 async def test_known_and_listed_devices_are_not_new(connections: ConnectionRig) -> None:
     connections.sessions.known.registered([imei(number) for number in range(3 * AT_ONCE)])
     assert not any(named(connections, number).closed for number in range(3 * AT_ONCE))
-    connections.context.access = AccessControl(Listed(), connections.commands.metrics)
+    connections.context.access = AccessControl(Devices(), connections.commands.metrics)
     assert not any(named(connections, 100 + number).closed for number in range(3 * AT_ONCE))
 
 
 # Refusals
 
 
-class Listed:
+class Devices:
     """An allow-list that names the devices below 1000, and counts how often it is asked."""
 
     asked = 0
+    is_copy = False
 
-    def allows(self, imei: str) -> bool:
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    def look_up(self, imei: str) -> Listed:
         self.asked += 1
-        return int(imei) < 1000
+        return Terms() if int(imei) < 1000 else Absence.NOT_LISTED
 
     def ask(self, imei: str, done: object) -> None:
         """It always knows."""
@@ -149,7 +156,7 @@ class Listed:
 
 
 async def test_after_many_refusals_an_address_learns_nothing_more(connections: ConnectionRig) -> None:
-    listed = Listed()
+    listed = Devices()
     connections.context.access = AccessControl(listed, connections.commands.metrics)
     refused = [named(connections, 1000 + number) for number in range(AT_ONCE)]
     assert all(one._transport.written == [REJECT] for one in refused)  # type: ignore[attr-defined]
@@ -164,7 +171,7 @@ async def test_after_many_refusals_an_address_learns_nothing_more(connections: C
 
 
 async def test_a_device_that_is_known_there_is_heard_after_many_refusals(connections: ConnectionRig) -> None:
-    connections.context.access = AccessControl(Listed(), connections.commands.metrics)
+    connections.context.access = AccessControl(Devices(), connections.commands.metrics)
     connections.sessions.known.registered([imei(1), imei(2)])
     connections.sessions.known.acknowledged(imei(1), HERE, 0.0)
     for number in range(AT_ONCE):

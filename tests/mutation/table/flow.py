@@ -291,7 +291,7 @@ MECHANISMS = (
         what="A connection that negotiates TLS takes its room.",
         file="transport/connection/listener.py",
         where="Listener._admits",
-        code="self._context.sessions.admission.enter(address[0], now)",
+        code="self._context.sessions.admission.enter(address[0], now, secure=bool(self._tls))",
         mutant="Place(self._context.now)",
         without="a flood of unfinished handshakes passes every limit",
         tests=("transport/test_tls_floods.py::test_connections_before_tls_count_against_the_limits",),
