@@ -17,9 +17,9 @@ from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 NOW = 1_767_225_600_000
-REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE", b"", 0]
+REFUSED = [b"ERROR", b"", 0, b"", 0, b"", b"WRONGTYPE", b"", 0, b""]
 OUT_OF_MEMORY = b"OOM command not allowed when used memory > 'maxmemory'."
-NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", OUT_OF_MEMORY, b"", 0]
+NO_MEMORY = [b"ERROR", b"", 0, b"", 0, b"", OUT_OF_MEMORY, b"", 0, b""]
 
 
 class LedgerRig:

@@ -42,7 +42,7 @@ def test_a_certificate_is_named_by_its_hash(
 ) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "clients.pem")
-    issued = authority.issue_cert("tracker.example")
+    issued = authority.issue_cert(IMEI)
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "device.pem")
     der = ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
     context = trusting(files)
