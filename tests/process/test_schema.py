@@ -76,6 +76,7 @@ def test_every_entry_of_a_running_gateway_fulfils_its_schema(
     until(lambda: bus.client.xlen(KEYS.undecodable) == 2)
     bus.empty()
     device.socket.close()
+    until(lambda: '"closed"' in (bus.client.hget(KEYS.status, IMEI) or ""), "the status of the device")
     until(lambda: bus.log("session")[-1]["state"] == "closed")
 
     with Redis.from_url(redis_url, protocol=2, decode_responses=True, encoding="latin-1") as client:
@@ -88,5 +89,8 @@ def test_every_entry_of_a_running_gateway_fulfils_its_schema(
         "delivered",
         "failed",
     }
+    status = json.loads((SCHEMAS / "devices-status.json").read_text(encoding="utf-8"))
+    told = json.loads(bus.client.hget(KEYS.status, IMEI) or "")
+    assert list(Draft202012Validator(status).iter_errors(told)) == []
     wrong = [(stream, fields, list(found_wrong(stream, fields))) for stream, fields in entries]
     assert [one for one in wrong if one[2]] == []

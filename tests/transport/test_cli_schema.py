@@ -14,7 +14,7 @@ from fsm.command import COMMAND
 from fsm.outbound import Limits, parse_entry
 from fsm.reasons import RULES
 from tests.transport.command_line import Telgw
-from transport.cli.schema import CHANNELS, asyncapi, files, json_schema
+from transport.cli.schema import CHANNELS, asyncapi, files, json_schema, status_schema
 from transport.cli.schema_examples import entry_examples
 from transport.cli.schemas import entry_schemas, record_schemas
 from transport.cli.send import entry
@@ -79,6 +79,15 @@ def test_no_required_field_may_be_missing_and_all_are_text(name: str, example: d
         assert errors(name, {key: value for key, value in example.items() if key != field}), field
     for field in example:
         assert errors(name, example | {field: 1}), field
+
+
+def test_the_example_of_a_status_fulfils_its_schema() -> None:
+    schema = status_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    (example,) = schema["examples"]
+    assert list(validator.iter_errors(example)) == []
+    assert list(validator.iter_errors({name: example[name] for name in ("peer", "last")}))
 
 
 def test_an_unknown_field_is_allowed() -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from fsm.device_status import DeviceStatus
+from store.fleet.device_status import status_json
 from store.keys import Keys
 
-from .schema_examples import entry_examples
+from .schema_examples import STATUS, entry_examples
 from .schemas import entry_schemas, record_schemas
 
 Document = dict[str, Any]
@@ -47,8 +50,9 @@ def command(as_asyncapi: bool, directory: Path | None) -> None:
 
 def files() -> dict[str, str]:
     """Every document, by the name of its file."""
-    streams = {_file(address): json_schema(channel) for channel, (address, _) in CHANNELS.items()}
-    return {name: _text(document) for name, document in (streams | {"asyncapi.json": asyncapi()}).items()}
+    documents = {_file(address): json_schema(channel) for channel, (address, _) in CHANNELS.items()}
+    documents |= {_file(Keys().status): status_schema(), "asyncapi.json": asyncapi()}
+    return {name: _text(document) for name, document in documents.items()}
 
 
 def _file(address: str) -> str:
@@ -71,6 +75,18 @@ def json_schema(*channels: str) -> Document:
         "title": f"Entries of {', '.join(CHANNELS[channel][0] for channel in channels)}",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in names],
         "$defs": schemas,
+    }
+
+
+def status_schema() -> Document:
+    """The JSON Schema of a value of the hash ``devices:status``, which is JSON."""
+    _, schemas = msgspec.json.schema_components([DeviceStatus], ref_template="#/$defs/{name}")
+    return {
+        "$schema": DIALECT,
+        "title": f"Values of {Keys().status}",
+        "$ref": "#/$defs/DeviceStatus",
+        "$defs": schemas,
+        "examples": [json.loads(status_json(STATUS))],
     }
 
 

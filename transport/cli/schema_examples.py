@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from fsm import command, session
 from fsm.command import Answer, Command, CommandRequest
+from fsm.device_status import DeviceStatus, LastRecord
 from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import Note
@@ -39,6 +40,19 @@ _COMMAND = {
     **{"command_id": COMMAND_ID, "imei": IMEI, "payload": "getinfo"},
     **{"expires_at": "2026-01-01T00:05:00Z", "correlation_id": "order-17"},
 }
+STATUS = DeviceStatus(
+    instance_id=INSTANCE,
+    session_id=SESSION,
+    state="ready",
+    peer="203.0.113.7:41234",
+    auth="imei",
+    connected_at=AT,
+    last_seen_at=AT + 5000,
+    frames=1,
+    records=1,
+    last=LastRecord(timestamp=AT, latitude=54.6867, longitude=25.2797, speed=50, satellites=9),
+)
+"""A value of the hash ``devices:status``."""
 _LIFE: tuple[SessionTrigger, ...] = ("accept", "identify", "open", "close")
 
 
