@@ -32,7 +32,9 @@ async def url(client: Redis, redis_url: str) -> AsyncIterator[str]:
 async def check(url: str) -> None:
     client = connect(url, purpose="test")
     try:
-        await check_rights(client, Keys(), "gw-1", "b00t", "commands:responses", allow_list=True)
+        await check_rights(
+            client, Keys(), "gw-1", "b00t", "commands:responses", allow_list=True, families=True
+        )
     finally:
         await client.aclose()
 
