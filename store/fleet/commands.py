@@ -52,12 +52,16 @@ class CommandReader:
             StoreError: a call failed.
         """
         reader = DeviceReader(self._client, self._keys)
-        found = [
-            CommandInFlight(command, device, wait_of(command, device, reader.alive))
-            for device in await reader.waited_for()
-            for command in device.commands
-        ]
-        return sorted(found, key=lambda one: (one.command.accepted_at, one.command.order))
+        return _waiting(await reader.waited_for(), reader)
+
+    async def parked(self) -> list[CommandInFlight]:
+        """The commands that are parked for devices that sleep, the oldest first.
+
+        Raises:
+            StoreError: a call failed.
+        """
+        reader = DeviceReader(self._client, self._keys)
+        return _waiting(await reader.parked_for(), reader)
 
     async def ended(
         self,
@@ -89,3 +93,13 @@ class CommandReader:
                 continue  # not an entry of a gateway
             if isinstance(event, CommandEvent):
                 yield CommandEnded(entry_id, fields, event)
+
+
+def _waiting(devices: list[Device], reader: DeviceReader) -> list[CommandInFlight]:
+    """The commands of these devices, the oldest first."""
+    found = [
+        CommandInFlight(command, device, wait_of(command, device, reader.alive))
+        for device in devices
+        for command in device.commands
+    ]
+    return sorted(found, key=lambda one: (one.command.accepted_at, one.command.order))

@@ -28,6 +28,8 @@ class Wait(StrEnum):
     """The connection owes the answer to a command that has ended."""
     EARLIER_COMMAND = "earlier_command"
     """An earlier command for the device has not ended."""
+    PARKED = "parked"
+    """The device is connected nowhere, and the command is to wait for it."""
     FIRST_RECORDS = "first_records"
     """The device has connected and not reported yet."""
     TURN = "turn"
@@ -36,6 +38,8 @@ class Wait(StrEnum):
 
 def wait_of(command: OpenCommand, device: Device, alive: Collection[str]) -> Wait:
     """What `command` of `device` waits for; `alive` are the instances with a heartbeat."""
+    if not command.instance_id:
+        return Wait.PARKED
     if command.instance_id not in alive:
         return Wait.GATEWAY
     if command.state == UNREAD:

@@ -34,7 +34,7 @@ class OpenCommand:
     """A command that has not ended.
 
     Attributes:
-        instance_id: the gateway whose stream has it.
+        instance_id: the gateway whose stream has it; empty for one that is parked.
         outbound_id: its entry.
         state: ``queued``, ``sent`` or `UNREAD`.
         accepted_at: when a gateway accepted it, else when it was published; epoch ms.
@@ -74,6 +74,19 @@ async def open_commands(client: Redis, keys: Keys, instance_ids: Iterable[str]) 
     for instance_id in instance_ids:
         async for page in _pages(client, keys.outbound(instance_id)):
             found += await _commands(client, keys, instance_id, page)
+    return sorted(found, key=lambda command: (command.accepted_at, command.order))
+
+
+async def parked_commands(client: Redis, keys: Keys) -> list[OpenCommand]:
+    """The commands that are parked for devices that are connected nowhere, the oldest first.
+
+    Raises:
+        StoreError: a call failed.
+    """
+    found: list[OpenCommand] = []
+    for imei in await cast(Any, client).zrange(keys.parked_devices, 0, -1):
+        async for page in _pages(client, keys.parked(_text(imei))):
+            found += await _commands(client, keys, "", page)
     return sorted(found, key=lambda command: (command.accepted_at, command.order))
 
 

@@ -148,3 +148,16 @@ def test_wrong_use_and_nothing_found(commands: Telgw, redis: Any) -> None:
 def test_the_text_of_a_command_is_never_shown(commands: Telgw, redis: Any) -> None:
     ask(redis, "c-1", IMEI)
     assert "setdigout" not in commands(columns=200).output + commands("--json").output
+
+
+def test_parked_commands_are_shown_apart(commands: Telgw, redis: Any) -> None:
+    ask(redis, "now", IMEI)
+    entry = redis.xadd(KEYS.parked(OTHER), {"command_id": "later", "imei": OTHER, "payload": "setdigout 1"})
+    ledger = {"state": "queued", "instance_id": "", "outbound_id": entry, "accepted_at": NOON}
+    redis.hset(KEYS.ledger("later"), mapping=ledger)
+    redis.zadd(KEYS.parked_devices, {OTHER: NOON})
+    assert waits(commands("--json")) == {"now": "device"}
+    assert waits(commands("--json", "--parked")) == {"later": "parked"}
+    assert "1 parked" in commands("--parked").stdout
+    assert commands("--parked", "--imei", IMEI).exit_code == 4
+    assert commands("--parked", "--failed").exit_code == 2

@@ -62,6 +62,7 @@ class Wanted(NamedTuple):
 
 @click.command(short_help="Show the commands in flight and what they wait for, or those that have ended.")
 @click.option("--in-flight", is_flag=True, help="Those that have not ended, the oldest first.  [the default]")
+@click.option("--parked", is_flag=True, help="Those that wait for a device that sleeps, the oldest first.")
 @click.option("--ended", is_flag=True, help="Those that have ended, the newest first.")
 @click.option("--failed", is_flag=True, help="Those that ended as failed or timeout.")
 @click.option(
@@ -94,6 +95,7 @@ class Wanted(NamedTuple):
 def command(
     where: Where,
     in_flight: bool,
+    parked: bool,
     ended: bool,
     failed: bool,
     states: tuple[str, ...],
@@ -113,17 +115,18 @@ def command(
     """
     states = tuple(dict.fromkeys((*states, *((FAILED, TIMEOUT) if failed else ()))))
     ended = ended or bool(reasons) or any(state in COMMAND.terminal for state in states)
-    if ended and (in_flight or any(state in OPEN_STATES for state in states)):
+    if ended and (in_flight or parked or any(state in OPEN_STATES for state in states)):
         raise click.UsageError("Ask for commands that have ended or for those in flight, not for both.")
     if since is None:
         since = Moment().convert("1d", None, None) if ended else 0
     limit = TABLE_LIMIT if limit is None and not raw else limit
     wanted = Wanted(states, reasons, imei, instance or "", since, limit)
-    return complete(_commands(where, wanted, ended, Times(utc), raw))
+    return complete(
+        _commands(where, Ended(wanted, Times(utc)) if ended else InFlight(wanted, Times(utc), parked), raw)
+    )
 
 
-async def _commands(where: Where, wanted: Wanted, ended: bool, times: Times, raw: bool) -> int:
-    shown: Ended | InFlight = Ended(wanted, times) if ended else InFlight(wanted, times)
+async def _commands(where: Where, shown: Ended | InFlight, raw: bool) -> int:
     async with server(where, "commands") as client:
         keys = Keys(where.key_prefix)
         await shown.read(CommandReader(client, keys), await Producer(client, keys).now_ms())
@@ -139,12 +142,13 @@ async def _commands(where: Where, wanted: Wanted, ended: bool, times: Times, raw
 
 
 class InFlight:
-    """The commands that have not ended, the oldest first."""
+    """The commands that have not ended, the oldest first: those on the streams of gateways, or the parked."""
 
     tail = "waits for"
-    nothing = "No such command is in flight."
 
-    def __init__(self, wanted: Wanted, times: Times) -> None:
+    def __init__(self, wanted: Wanted, times: Times, parked: bool) -> None:
+        self._parked = parked
+        self.nothing = f"No such command is {'parked' if parked else 'in flight'}."
         self._wanted = wanted
         self._times = times
         self.found: list[CommandInFlight] = []
@@ -154,14 +158,15 @@ class InFlight:
     async def read(self, reader: CommandReader, now_ms: int) -> None:
         """Read them; `now_ms` is the time of Redis."""
         self._now_ms, wanted = now_ms, self._wanted
-        chosen = [one for one in await reader.in_flight() if wanted.takes(one.command)]
+        commands = await (reader.parked() if self._parked else reader.in_flight())
+        chosen = [one for one in commands if wanted.takes(one.command)]
         self.found = chosen[: wanted.limit]
         self._left = len(chosen) - len(self.found)
 
     def summary(self) -> str:
         """How many there are."""
         more = f"; {self._left} more: --limit" if self._left else ""
-        return f"{len(self.found) + self._left} in flight{more}"
+        return f"{len(self.found) + self._left} {'parked' if self._parked else 'in flight'}{more}"
 
     def rows(self) -> list[Row]:
         """A row for each."""

@@ -12,6 +12,7 @@ WAITS = {
     Wait.ANSWER: "sent, waits for the answer",
     Wait.LATE_ANSWER: "the connection owes the answer to an earlier command",
     Wait.EARLIER_COMMAND: "an earlier command for the device has not ended",
+    Wait.PARKED: "parked until the device connects",
     Wait.FIRST_RECORDS: "the device has not reported yet",
     Wait.TURN: "is next, between two frames of the device",
 }
