@@ -9,9 +9,9 @@ MECHANISMS = (
         promise="registry",
         name="the newest connection wins",
         what="A device that connects again takes the place of its older connection, which is closed.",
-        file="transport/connection/sessions.py",
-        where="Sessions.identified",
-        code="if older is not None: ...",
+        file="transport/connection/takeovers.py",
+        where="Takeovers.superseded",
+        code="older.close(SUPERSEDED, linger=takeover.asked)",
         mutant="",
         without="both stay open, and commands go to one of them",
         tests=("transport/test_sessions_deadlines.py::test_the_line_moves_to_a_newer_connection_in_order",),
@@ -55,7 +55,7 @@ MECHANISMS = (
         what="After 60 s without an acknowledgement the connection is closed `store_unavailable`.",
         file="transport/connection/timeouts.py",
         where="Timeouts._check_sessions",
-        code="connection.unacked_since and now - connection.unacked_since >= STORE_TIMEOUT",
+        code="now - connection.unacked_since >= STORE_TIMEOUT",
         mutant="False",
         without="a device waits for an acknowledgement that does not come",
         tests=("transport/test_sessions_deadlines.py::test_a_device_whose_frame_is_not_stored_is_closed",),
@@ -79,11 +79,8 @@ MECHANISMS = (
         what="A connection is ready after its first acknowledged frame.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code=(
-            "self.session.state == READY and not self.closed and not self._unacked and "
-            "not self._stream.partial"
-        ),
-        mutant="not self.closed and not self._unacked and not self._stream.partial",
+        code="self.session.state == READY and not self.held and not self.closed",
+        mutant="not self.held and not self.closed",
         without="a command stands before the first acknowledgement",
         tests=("transport/test_protocol.py::test_no_command_comes_before_the_first_acknowledgement",),
     ),
@@ -93,11 +90,8 @@ MECHANISMS = (
         what="No command is written while a frame waits for its acknowledgement.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code=(
-            "self.session.state == READY and not self.closed and not self._unacked and "
-            "not self._stream.partial"
-        ),
-        mutant="self.session.state == READY and not self.closed and not self._stream.partial",
+        code="ready and not self._unacked and not self._stream.partial",
+        mutant="ready and not self._stream.partial",
         without="the device reads it as the acknowledgement",
         tests=(
             "transport/test_sessions_deadlines.py::test_no_command_between_a_frame_and_its_acknowledgement",
@@ -109,11 +103,8 @@ MECHANISMS = (
         what="No command is written while a frame is arriving.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code=(
-            "self.session.state == READY and not self.closed and not self._unacked and "
-            "not self._stream.partial"
-        ),
-        mutant="self.session.state == READY and not self.closed and not self._unacked",
+        code="ready and not self._unacked and not self._stream.partial",
+        mutant="ready and not self._unacked",
         without="the device reads it as the acknowledgement of the frame it is sending",
         tests=("transport/test_protocol.py::test_a_command_is_not_written_into_a_frame_that_has_begun",),
     ),

@@ -11,11 +11,11 @@ MECHANISMS = (
         what="`sent` is in the log before the command is written.",
         file="transport/commands/device_queue.py",
         where="DeviceQueue.advance",
-        code='return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})',
+        code="codec = codec_for(in_flight.request.codec, self.link.speaks)",
         mutant="""
+            codec = codec_for(in_flight.request.codec, self.link.speaks)
             request = in_flight.request
             self.link.send(encode_command(CODEC_IDS[codec], request.imei, request.payload))
-            return Proposal(in_flight, "send", {"session_id": self.link.session_id, "codec": codec})
         """,
         without="it is written first, and a crash in between sends it again",
         tests=("transport/test_device_queue.py::test_of_twenty_commands_one_is_out_at_any_time",),
@@ -33,13 +33,14 @@ MECHANISMS = (
                 request=in_flight.request,
                 session_id=link.session_id,
                 codec=codec_for(in_flight.request.codec, link.speaks),
+                origin=link.origin,
             )
         """,
         mutant="""
             in_flight.pending = None
-            in_flight.command = replace(in_flight.command, codec="12")
+            in_flight.command = __import__("dataclasses").replace(in_flight.command, codec="12")
             self._commands.follow(queue, queue._write())
-            send = decide(evolve(in_flight.command, accepted), 'send', request=in_flight.request, session_id=link.session_id, codec=codec_for(in_flight.request.codec, link.speaks))
+            send = decide(evolve(in_flight.command, accepted), 'send', request=in_flight.request, session_id=link.session_id, codec=codec_for(in_flight.request.codec, link.speaks), origin=link.origin)
         """,
         without="it is written before anything is stored",
         tests=("transport/test_dispatcher.py::test_nothing_is_written_before_sent_is_committed",),
