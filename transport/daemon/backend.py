@@ -83,7 +83,7 @@ class Backend:
         apart = settings.session_events != "off" and sessions != self.keys.responses
         reports = TrimReports(metrics, clock.monotonic)
         self.trimmer = Trimmer(
-            self.clients["janitor"],
+            self.clients["telemetry"],  # which waits for it, and for no other client
             self.keys,
             caps_of(self.keys, settings, sessions if apart else ""),
             retention=settings.retention,
