@@ -162,13 +162,14 @@ _is_pending = _either(_is_summary, _each(_row(_is_id, _is_text, _is_number, _is_
 
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("DEL", "EXISTS", "HDEL", "HSET", "HSETNX", "PEXPIRE", "SADD", "SISMEMBER"), _is_number),
-    **dict.fromkeys(("XACK", "XDEL", "XLEN", "XTRIM"), _is_number),
+    **dict.fromkeys(("HLEN", "XACK", "XDEL", "XLEN", "XTRIM", "ZADD", "ZCARD", "ZREM"), _is_number),
     **dict.fromkeys(("GET", "HGET"), _or_nil(_is_text)),
     **dict.fromkeys(("INFO", "XGROUP CREATE"), _is_text),
     **dict.fromkeys(("SCAN", "SSCAN"), _row(_is_digits, _each(_is_text))),
     **dict.fromkeys(("HGETALL", "CONFIG GET"), _is_flat_map),
     **dict.fromkeys(("XRANGE", "XREVRANGE"), _each(_is_entry)),
     **dict.fromkeys(("XREAD", "XREADGROUP"), _or_nil(_each(_row(_is_text, _each(_is_entry))))),
+    **dict.fromkeys(("HKEYS", "ZRANGEBYSCORE"), _each(_is_text)),
     "HMGET": _each(_or_nil(_is_text)),
     "HSCAN": _row(_is_digits, _is_flat_map),
     "SMISMEMBER": _each(_is_number),

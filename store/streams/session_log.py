@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -83,18 +84,24 @@ class SessionLog:
             fields = _fields(event, at_ms)
             arguments += (len(fields), *fields)
         reply = await self._script(self._client, self._keys, arguments)
-        stored, error = await understood(self._client, reply, _read)
+        stored, error = await understood(self._client, reply, partial(_read, len(batch)))
         for _ in range(stored):
             batch.popleft()
         return error
 
 
-def _read(reply: Any) -> tuple[int, StoreRefused | None]:
-    """How many entries were appended, and what stopped the next."""
-    if isinstance(reply, int):
-        return reply, None
+def _read(asked: int, reply: Any) -> tuple[int, StoreRefused | None]:
+    """How many entries of those that were asked for were appended, and what stopped the next.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is no such reply.
+    """
+    if reply == asked:
+        return asked, None
     stored, text = reply
-    return int(stored), StoreRefused(text.decode(errors="replace"))
+    if type(stored) is not int or not 0 <= stored < asked:
+        raise ValueError("not a number of entries")
+    return stored, StoreRefused(text.decode(errors="replace"))
 
 
 def _fields(event: SessionEvent | Note, at_ms: int) -> list[str]:
