@@ -22,6 +22,7 @@ from store.diagnosis.log import diagnose_log
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, diagnose_server
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
+from tests.rig.rights import rules
 from transport.cli import cli
 from transport.clock import Clock
 from transport.daemon import gateway as gateway_module
@@ -169,17 +170,16 @@ async def test_keys_that_a_user_may_not_read_are_findings(
     assert bad(await diagnose_log(user, KEYS)) == {KEYS.responses: WARNING}
 
 
-RIGHTS_OF_A_GATEWAY = """-@all +evalsha +eval +get +set +del +exists +pexpire +time
-+hget +hset +hsetnx +hdel +hmget +hgetall +hscan +sismember +sscan +sadd
-+xadd +xack +xdel +xrange +xlen +xtrim +xreadgroup +xautoclaim +xpending +xgroup|create +xinfo|groups
-+info +ping +select +client|setname"""
+RIGHTS_OF_A_GATEWAY = [
+    word for word in rules()["gateway"] if word.startswith(("-@", "+")) and word != "+xinfo|stream"
+]
 
 
 async def test_gateway_rights_suffice_but_for_config_and_stream_names(
     client: Redis, limited: Callable[..., Awaitable[Redis]]
 ) -> None:
     await live(client, "c1", "c2")
-    user = await limited("~*", *RIGHTS_OF_A_GATEWAY.split())
+    user = await limited("~*", *RIGHTS_OF_A_GATEWAY)
     assert bad(await server_of(user)) == {"permissions": WARNING}
     assert bad(await diagnose_fleet(user, KEYS, Bounds())) == {"streams": WARNING}
     assert bad(await diagnose_log(user, KEYS)) == {}
@@ -258,7 +258,7 @@ async def test_a_stream_to_which_nothing_can_be_appended_is_found(
     if deleted:
         await client.xdel(key, HIGHEST)
     else:
-        limited_to = await limited("~*", *RIGHTS_OF_A_GATEWAY.split())  # which leave out XINFO STREAM
+        limited_to = await limited("~*", *RIGHTS_OF_A_GATEWAY)  # which leave out XINFO STREAM
         assert bad(await diagnose_fleet(limited_to, KEYS, Bounds()))[key] == CRITICAL
     assert bad(await diagnose_fleet(client, KEYS, Bounds()))[key] == CRITICAL
     with pytest.raises(StoreRefused, match="last possible ID"):
