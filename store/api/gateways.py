@@ -168,11 +168,16 @@ class Gateways:
                 yield message
 
     async def entries(
-        self, command_id: str, *, after: str = ""
+        self, command_id: str, *, after: str = "", sent_after: str = ""
     ) -> AsyncIterator[tuple[LogEntry, CommandEvent | Note | None]]:
-        """As `follow`, with the entry of each message; the message is None if the entry cannot be read."""
+        """As `follow`, with the entry of each message; the message is None if the entry cannot be read.
+
+        Args:
+            sent_after: a position from before the command was sent, to begin there if it has no ledger. With
+                it, an outage right after the sending hides no event.
+        """
         seen = Seen()
-        async for entry in self._log(command_id, after):
+        async for entry in self._log(command_id, after, sent_after):
             if entry[1].get("command_id") != command_id:
                 continue
             message = _message_of(entry[1])
@@ -180,8 +185,8 @@ class Gateways:
                 continue
             seen.add(message)
             yield entry, message
-            if isinstance(message, CommandEvent) and message.terminal:
-                return
+            if entry[1].get("kind") == "command" and entry[1].get("terminal") == "1":
+                return  # also of a version that writes it in another form
 
     async def outcome(self, command_id: str) -> CommandEvent:
         """The terminal event of a command, which is waited for."""
@@ -190,11 +195,11 @@ class Gateways:
                 return message
         raise AssertionError("the events of a command end with its terminal event")
 
-    async def _log(self, command_id: str, position: str) -> AsyncIterator[LogEntry]:
+    async def _log(self, command_id: str, position: str, sent_after: str) -> AsyncIterator[LogEntry]:
         """The entries of the log that may be of a command."""
         while True:
             try:
-                position = position or await self._begin(command_id)
+                position = position or await self._begin(command_id, sent_after)
                 async for entry in self._producer.follow(position, BLOCK):
                     position = entry[0]
                     yield entry
@@ -204,10 +209,10 @@ class Gateways:
                 self._on_error(error)
                 await asyncio.sleep(RETRY)
 
-    async def _begin(self, command_id: str) -> str:
+    async def _begin(self, command_id: str, sent_after: str) -> str:
         """The id behind which the first event of a command is. The tail is asked first: a command that is
         accepted after that has all of its events behind it."""
-        tail = await self._producer.tail()
+        tail = sent_after or await self._producer.tail()
         first = await self._producer.ledger_field(command_id, "first")
         return before(first) if first else tail
 

@@ -96,6 +96,7 @@ async def test_an_outcome_after_a_stream_id_ahead_is_published_once(nodes: Shard
         for name in (run.keys.deadletter, run.keys.undecodable):
             owner.client.xadd(name, {"any": "entry, for the key to be there"})
         owner.client.sadd(run.keys.serial, "a member, for the key to be there")
+        owner.client.zadd(run.keys.parked_devices, {"a member, for the key to be there": 10**15})
         command_id = await run.producer.ask(run.imeis[0], response_timeout="30", codec="12")
         await until(lambda: run.history.received, "a command that is out")
         moving = nodes.moving(PREFIX, nodes.other(PREFIX))

@@ -103,6 +103,7 @@ async def _send(where: Where, wait: bool, raw: bool, options: dict[str, Any]) ->
         options["timeout"] or Limits().response_timeout
     )
     async with gateways(where, "send") as found:
+        before = await found.position() if wait else ""
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
             try:
                 await found.send(**_given(**options), patience=0)
@@ -112,15 +113,15 @@ async def _send(where: Where, wait: bool, raw: bool, options: dict[str, Any]) ->
             if not wait:
                 click.echo(command_id)
                 return DONE
-            return await _follow(found, command_id, limit + SLACK, raw)
+            return await _follow(found, command_id, before, limit + SLACK, raw)
 
 
-async def _follow(found: Gateways, command_id: str, time_limit: float, raw: bool) -> int:
+async def _follow(found: Gateways, command_id: str, before: str, time_limit: float, raw: bool) -> int:
     console = render.Output()
     last: dict[str, str] = {}
     try:
         async with asyncio.timeout(time_limit):
-            async for (entry_id, last), _ in found.entries(command_id):
+            async for (entry_id, last), _ in found.entries(command_id, sent_after=before):
                 render.show(console, entry_id, last, raw=raw)
                 if last.get("note") == PARKED:
                     return WAITS
