@@ -150,25 +150,6 @@ MECHANISMS = (
         ),
     ),
     Mechanism(
-        promise="registry",
-        name="no connection is accepted during a shutdown",
-        what="A gateway that stops takes no new connection.",
-        file="transport/connection/admission.py",
-        where="Admission.enter",
-        code="""
-            if self.refusing:
-                ...
-        """,
-        mutant="""
-            if False:
-                ...
-        """,
-        without="a device that names itself stays in the registry",
-        tests=(
-            "transport/test_sessions_deadlines.py::test_no_device_can_name_itself_to_a_gateway_that_stops",
-        ),
-    ),
-    Mechanism(
         promise="P7",
         name="a shutdown does not resume reading",
         what="Nothing that resumes reading makes a gateway read that stops.",
