@@ -29,6 +29,8 @@ LASTS = 1.0
 ROOMY: dict[str, Any] = {
     "responses_maxlen": 10_000_000,
     "telemetry_maxlen": 10_000_000,
+    "telemetry_maxbytes": "40GiB",  # of which a quarter stays while Redis is full
+    "responses_maxbytes": "40GiB",
     "max_connections_per_ip": 5000,
     "heartbeat_interval": 10,
     "heartbeat_ttl": 30,
