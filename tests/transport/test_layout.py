@@ -71,6 +71,7 @@ def test_a_record_is_the_same_with_and_without_a_layout(io: Io, timestamp: int) 
     assert json.loads(record_json(first)) == json.loads(record_json(later(frame)))
     assert first == later(frame)
     assert (first.io, first.io_width) == (later(frame).io, later(frame).io_width)
+    assert first.layout.size == later(frame).layout.size
     assert encode_avl(CODEC_8E, [first]) == frame
 
 

@@ -44,7 +44,7 @@ def read_undrawn(codec: int, body: bytes, at: int, end: int) -> Read:
     check_room(at + head.size, end)
     *numbers, total = head.unpack_from(body, at)
     first = len(numbers)
-    at += head.size
+    begin, at = at, at + head.size
     ids: list[int] = []
     widths: tuple[int, ...] = ()
     plain = numbers[0] <= SAFE_INTEGER
@@ -75,7 +75,7 @@ def read_undrawn(codec: int, body: bytes, at: int, end: int) -> Read:
         generation=shape.generation,
         codec=UNDRAWN,
         struct=_NOTHING,
-        size=0,
+        size=at - begin,
         mask=0,
         skeleton=0,
         first=first,
