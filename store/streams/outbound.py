@@ -23,6 +23,8 @@ from store.keys import GROUP, Keys
 from store.streams.entry_ids import after
 
 RawEntry = tuple[str, dict[bytes, bytes]]
+Batch = list[tuple[bytes, dict[bytes, bytes] | None]]
+"""The entries of one read; those that were deleted while they were pending have no fields."""
 
 COUNT = 64
 BLOCK_MS = 250
@@ -37,13 +39,13 @@ _PAUSE = 0.1
 class NextBatch(Protocol):
     """Where entries come from: a port, so that a simulation can run it on a virtual clock."""
 
-    async def __call__(self, cursor: str, block: bool) -> list[tuple[bytes, dict[bytes, bytes] | None]]: ...
+    async def __call__(self, cursor: str, block: bool) -> Batch: ...
 
 
 def read_group(client: Redis, stream: str, consumer: str) -> NextBatch:
     """XREADGROUP on a real server."""
 
-    async def next_batch(cursor: str, block: bool) -> list[tuple[bytes, dict[bytes, bytes] | None]]:
+    async def next_batch(cursor: str, block: bool) -> Batch:
         reply: Any = await client.xreadgroup(
             GROUP, consumer, {stream: cursor}, count=COUNT, block=BLOCK_MS if block else None
         )
@@ -69,6 +71,7 @@ class OutboundReader:
             that its successor would then find out of order.
         on_lost: told how many entries were deleted while they were pending: their commands go on in this
             process, and are unknown to the next one.
+        on_caught_up: told once, when all is handed over that was on the stream when the reader started.
         shared_for: asked at the start for how many seconds a replaced process may still read. Meanwhile all
             entries are taken from the pending list, to keep stream order.
     """
@@ -84,6 +87,7 @@ class OutboundReader:
         on_error: Callable[[Exception], None],
         owns: Callable[[], Awaitable[bool]] | None = None,
         on_lost: Callable[[int], None] = lambda _: None,
+        on_caught_up: Callable[[], None] = lambda: None,
         shared_for: Callable[[], float] = float,
         next_batch: NextBatch | None = None,
     ) -> None:
@@ -96,10 +100,13 @@ class OutboundReader:
         self._next_batch = next_batch or read_group(client, self._stream, instance_id)
         self._owns = owns
         self._on_lost = on_lost
+        self._on_caught_up = on_caught_up
         self._shared_for = shared_for
         self._shared_until = 0.0
         self._cursor = "0"
         self._last = "0"  # the entry up to which all that is pending has been handed over
+        self._was_at_end = self._caught_up = False
+        self._read_new: set[bytes] = set()  # until it has caught up
         self._reclaim_at = 0.0
         self._look_at = float("inf")
         self._look_in = _FIRST_LOOK
@@ -161,22 +168,34 @@ class OutboundReader:
         if not draining and not await self._may_take():
             await self._pause(_PAUSE)
             return
-        entries = await self._next_batch(self._cursor, not draining)
+        entries = await self._next_batch(self._cursor, not draining and self._caught_up)
         if entries and not draining and now < self._shared_until:
             self._cursor = self._last
             return
-        await self._hand_over(entries, fresh=not draining)
+        unknown = [entry for entry in entries if entry[0] not in self._read_new]
+        await self._hand_over(unknown, fresh=not draining)
         if entries:
             self._last = entries[-1][0].decode()
         if draining:
             self._cursor = self._last if entries else ">"
+        if not self._caught_up:
+            self._catch_up(draining, entries)
+
+    def _catch_up(self, draining: bool, entries: Batch) -> None:
+        """Find the end of the stream, and then what an earlier process has still read before it."""
+        if draining and self._was_at_end and not entries:
+            self._caught_up = True
+            self._read_new.clear()
+            self._on_caught_up()
+        elif not draining:
+            self._read_new.update(entry_id for entry_id, _ in entries)
+            if len(entries) < COUNT:
+                self._was_at_end, self._cursor = True, "0"
 
     async def _may_take(self) -> bool:
         return self._may_read() and (self._owns is None or await self._owns())
 
-    async def _hand_over(
-        self, entries: list[tuple[bytes, dict[bytes, bytes] | None]], fresh: bool = False
-    ) -> None:
+    async def _hand_over(self, entries: Batch, fresh: bool = False) -> None:
         """Deliver entries. One without fields was deleted while pending, and is acknowledged."""
         gone = [entry_id for entry_id, fields in entries if entry_id and not fields]
         if gone:

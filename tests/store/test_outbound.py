@@ -14,6 +14,7 @@ from store.streams import outbound
 from store.streams.outbound import OutboundReader, RawEntry
 
 Raw = list[tuple[bytes, dict[bytes, bytes] | None]]
+CAUGHT_UP = ("caught up", True)
 ENTRY: Raw = [(b"1-0", {b"command_id": b"c"})]
 
 
@@ -23,6 +24,8 @@ class Server:
     Attributes:
         answers: what the next reads get: entries, or an error.
         cursors: from where each read began.
+        taken: the entries that were handed over, and whether each was new; `CAUGHT_UP` in their midst.
+        blocks: for each read whether it waited for entries.
         claims: how many reads there had been at each look at all that is pending.
     """
 
@@ -33,6 +36,7 @@ class Server:
         self.claims: list[int] = []
         self.acknowledged: list[bytes] = []
         self.taken: list[tuple[str, bool]] = []
+        self.blocks: list[bool] = []
         self.errors: list[Exception] = []
         self.room = True
         self.reader = OutboundReader(
@@ -42,6 +46,7 @@ class Server:
             on_entries=self._take,
             may_read=self._may_read,
             on_error=self.errors.append,
+            on_caught_up=lambda: self.taken.append(CAUGHT_UP),
             next_batch=self._next_batch,
             shared_for=lambda: shared_for,
         )
@@ -56,6 +61,7 @@ class Server:
 
     async def _next_batch(self, cursor: str, block: bool) -> Raw:
         self.cursors.append(cursor)
+        self.blocks.append(block)
         answer = self.answers.pop(0) if self.answers else []
         if not self.answers:
             self.reader.stop()
@@ -91,6 +97,31 @@ async def test_it_begins_with_what_is_pending_under_any_name() -> None:
     assert server.cursors == ["0", "1-0", ">"]
     assert server.taken == [("1-0", False), ("1-0", True)]
     assert len(server.claims) == 1
+
+
+async def test_it_has_caught_up_when_nothing_is_left_that_was_there_at_the_start() -> None:
+    """An earlier process has read "3-0" just before the end was found; what comes later is not waited for."""
+    page: Raw = [(f"2-{number}".encode(), {b"command_id": b"c"}) for number in range(outbound.COUNT)]
+    stray, last, later = ([(entry_id, {b"command_id": b"c"})] for entry_id in (b"3-0", b"4-0", b"5-0"))
+    server = Server(ENTRY, [], page, last, [*ENTRY, *page], [*stray, *last], [], later)
+    await server.reader.run()
+    new = [(entry_id.decode(), True) for entry_id, _ in page]
+    assert server.taken[1:] == [
+        *new,
+        ("4-0", True),
+        ("1-0", False),
+        ("3-0", False),
+        CAUGHT_UP,
+        ("5-0", True),
+    ]
+    assert server.blocks == [False] * 7 + [True]
+
+
+async def test_without_room_it_has_not_caught_up() -> None:
+    server = Server([], ENTRY)
+    server.room = False
+    await server.reader.run()
+    assert server.taken == []
 
 
 @pytest.mark.parametrize("error", [CallFailed("reply lost"), StoreRefused("NOGROUP No such key")])
@@ -133,7 +164,8 @@ async def test_the_pending_list_is_read_less_and_less_often(
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: float(len(server.cursors)))
     await server.reader.run()
     looks = [number for number, cursor in enumerate(server.cursors) if cursor == "0"]
-    assert looks == [0, 1, 3, 7, 15, 31, 101, 102, 104, 108, 116, 132]
+    catching_up = 3
+    assert looks == [0, 1, catching_up, 4, 8, 16, 32, 101, 102, 104, 108, 116, 132]
     assert server.claims == [0, 30, 60, 90, 120, 150, 180]
 
 
@@ -192,7 +224,8 @@ async def test_with_a_replaced_process_pending_is_read_each_second(
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: len(server.cursors) / 2)
     await server.reader.run()
     looks = [number / 2 for number, cursor in enumerate(server.cursors) if cursor == "0"]
-    assert looks == [float(second) for second in range(10)]
+    catching_up = 1.0
+    assert looks == [0.0, catching_up, *(second + 0.5 for second in range(1, 10))]
 
 
 async def test_a_process_that_was_replaced_takes_nothing_new() -> None:

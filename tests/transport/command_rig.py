@@ -118,10 +118,14 @@ class AskedRegistry:
 
 
 class CommandRig:
-    """Dispatcher, command consumer and handover of one instance, on the frozen clock."""
+    """Dispatcher, command consumer and handover of one instance, on the frozen clock.
+
+    Unless it is `starting`, the reader has delivered what was on the stream at the start.
+    """
 
     def __init__(self, frozen: FrozenDateTimeFactory, ledger: FakeLedger | None = None, **given: Any) -> None:
         limits = Limits(**{name: given.pop(name) for name in Limits.__slots__ if name in given})
+        starting = given.pop("starting", False)
         rules, families = given.pop("rules", None), given.pop("families", ())
         self.settings = Settings(instance_id=US, limits=limits, **given)
         self.ledger = ledger or FakeLedger()
@@ -134,6 +138,8 @@ class CommandRig:
             self.clock.monotonic,
         )
         self.dispatcher = Dispatcher(self.settings, BOOT, self.clock, self.ledger, self.metrics, self.policy)
+        if not starting:
+            self.dispatcher.caught_up()
         self.registry = AskedRegistry(self.ledger)
         self.links: list[FakeLink] = []
         self._frozen = frozen

@@ -234,6 +234,51 @@ async def test_they_keep_their_place_after_a_restart(commands: CommandRig, make_
     assert again.texts == ["a", "b", "new"]
 
 
+async def test_the_order_holds_when_a_restart_comes_before_they_are_read(
+    commands: CommandRig, make_commands: Make
+) -> None:
+    """The earlier process had taken "a" up behind "new", and its reader had delivered "new" only."""
+    park(commands, "a")
+    commands.at(1)
+    new = commands.add("new", imei=IMEI, payload="new")
+    link = commands.connect(ready=False)
+    commands.read(new)
+    commands.registered(link)
+    for _ in range(3):
+        commands.ledger.commit()
+        await asyncio.sleep(0)
+    _, taken_up = commands.ledger.stream
+    after = make_commands(ledger=commands.ledger, starting=True)
+    again = after.connect()
+    after.read(new, fresh=False)
+    after.ledger.commit()
+    after.read(taken_up)
+    after.dispatcher.caught_up()
+    after.sweep()
+    after.ledger.commit()
+    assert again.texts == []
+    for _ in range(2):
+        after.sweep()
+        await after.settle()
+        after.answer(again)
+    assert again.texts == ["a", "new"]
+
+
+async def test_a_start_does_not_wait_for_what_is_not_read(make_commands: Make) -> None:
+    """The reader delivers nothing while too many commands are held."""
+    commands = make_commands(commands_limit=2, starting=True)
+    link = commands.connect()
+    commands.ask("a")
+    commands.ledger.commit()
+    commands.sweep()
+    assert link.texts == []
+    commands.ask("b")
+    commands.ledger.commit()
+    commands.sweep()
+    commands.ledger.commit()
+    assert link.texts == ["a"]
+
+
 async def test_a_device_that_leaves_at_once_finds_them_next_time(commands: CommandRig) -> None:
     park(commands, "a")
     link = commands.connect(ready=False)

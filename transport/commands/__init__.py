@@ -13,6 +13,8 @@ parts call each other in one direction only:
                -> parking -> handover                  -> in_flight
                -> endings                              -> in_flight
 
+`backlog` holds all queues after a start until the order of what lay on the stream is known.
+
 A command's life is told in four files: `consumer` (its entry, its first event), `in_flight` (its further
 events and what the ledger answers), `device_queue` (its turn, its frame, its answer), and `dispatcher` (what
 comes in and what goes out).

@@ -75,6 +75,17 @@ class CommandConsumer:
         self._paused = held >= limit or (self._paused and held >= limit * RESUME_BELOW)
         return self._paused
 
+    def look_at_backlog(self) -> None:
+        """When the backlog of the start has its order, the queues may go on."""
+        if self._queues.backlog.look(full=self.full):
+            for queue in self._queues.all():
+                self._commands.go_on(queue)
+
+    def backlog_read(self) -> None:
+        """All entries are handed over that were on the stream at the start."""
+        self._queues.backlog.read()
+        self.look_at_backlog()
+
     def take(self, outbound_id: str, fields: dict[bytes, bytes], fresh: bool) -> None:
         """Handle an entry, unless it is being handled already."""
         if outbound_id in self._entries:
@@ -146,6 +157,7 @@ class CommandConsumer:
         in_flight = InFlightCommand(request, Command(request.command_id), fresh)
         event = in_flight.pending = self._first_event(in_flight)
         self._commands.hold(in_flight)
+        self._queues.backlog.opening(request.outbound_id)
         first = Open(event, in_flight.entry, ignore, request)
         opening = Opening(in_flight, event)
         self._effects.submit(first, opening)
@@ -210,6 +222,7 @@ class CommandConsumer:
         the command has ended there, the answer to that `sent` changes nothing and is not waited for.
         """
         in_flight, event = opening.in_flight, opening.event
+        self._queues.backlog.opened(in_flight.request.outbound_id)
         if len(opening.moves) == 1:
             in_flight.pending = None
         self._commands.heard(in_flight, result)

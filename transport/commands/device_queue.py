@@ -19,6 +19,7 @@ from fsm.reasons import NACK
 from fsm.serial import CERTAIN, UNCERTAIN, attribution, codec_for
 from fsm.write_queue import WriteQueue
 from transport.clock import Clock
+from transport.commands.backlog import Backlog
 from transport.commands.effects import Write
 from transport.commands.in_flight_command import InFlightCommand, Proposal, insert
 from transport.ports import Link
@@ -70,17 +71,27 @@ class DeviceQueue:
         writes: the commands that wait, and the one that is out or was out last.
         unwritten: the `sent` of the command in the slot is committed, and it is not written yet.
         tainted_at: monotonic second at which an answer became overdue.
-        held: no command begins, because parked ones are being taken up, which come first.
+        taking_up: parked commands of the device are being taken up, which come first.
     """
 
-    __slots__ = ("_clock", "_close_reason", "held", "link", "tainted_at", "unwritten", "writes")
+    __slots__ = (
+        "_backlog",
+        "_clock",
+        "_close_reason",
+        "link",
+        "tainted_at",
+        "taking_up",
+        "unwritten",
+        "writes",
+    )
 
-    def __init__(self, link: Link, clock: Clock) -> None:
+    def __init__(self, link: Link, clock: Clock, backlog: Backlog) -> None:
         self.link = link
         self.writes: WriteQueue[InFlightCommand] = WriteQueue()
         self.unwritten = False
-        self.held = False
+        self.taking_up = False
         self.tainted_at = 0.0
+        self._backlog = backlog
         self._clock = clock
         self._close_reason = ""
 
@@ -88,6 +99,11 @@ class DeviceQueue:
     def idle(self) -> bool:
         """Whether no command waits or is out, and no answer is owed."""
         return self.writes.free and not self.writes.waiting
+
+    @property
+    def held(self) -> bool:
+        """Whether no command begins, because others may come that are written first."""
+        return self.taking_up or not self._backlog.ordered
 
     @property
     def has_next(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fsm.command import CommandRequest
 from fsm.deadlines import Deadlines
 from transport.clock import Clock
+from transport.commands.backlog import Backlog
 from transport.commands.device_queue import DeviceQueue
 from transport.commands.in_flight_command import InFlightCommand
 from transport.commands.offline import OfflineCommands
@@ -22,6 +23,7 @@ class DeviceQueues:
         links: the newest connection of each device, by IMEI.
         active: by session id, the queues with a command out or an answer owed.
         graces: until when a command waits for its device, monotonic seconds.
+        backlog: what the stream held at the start; before it has its order no queue begins a command.
     """
 
     def __init__(self, clock: Clock, grace: float) -> None:
@@ -31,6 +33,7 @@ class DeviceQueues:
         self.links: dict[str, Link] = {}
         self.active: dict[str, DeviceQueue] = {}
         self.graces: Deadlines[InFlightCommand] = Deadlines()
+        self.backlog = Backlog()
         self._by_session: dict[str, DeviceQueue] = {}
         self._queue_of: dict[InFlightCommand, DeviceQueue] = {}
 
@@ -64,8 +67,12 @@ class DeviceQueues:
         """The connection's queue, made when its first command comes."""
         queue = self._by_session.get(link.session_id)
         if queue is None:
-            queue = self._by_session[link.session_id] = DeviceQueue(link, self._clock)
+            queue = self._by_session[link.session_id] = DeviceQueue(link, self._clock, self.backlog)
         return queue
+
+    def all(self) -> list[DeviceQueue]:
+        """The queue of each session that had a command."""
+        return list(self._by_session.values())
 
     # Places
 

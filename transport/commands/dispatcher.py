@@ -194,6 +194,10 @@ class Dispatcher:
             if outbound_id in self._parked.expected:
                 self._take(self._parked.delivered, outbound_id)
 
+    def caught_up(self) -> None:
+        """All entries were handed over that were on the stream at the start: commands may be written."""
+        self._take(self._consumer.backlog_read)
+
     def may_read(self) -> bool:
         """Whether new entries may be read: not while Redis refuses writes, nor while too many are held."""
         return not self._consumer.full and self._ledger.healthy
@@ -274,6 +278,7 @@ class Dispatcher:
         """Give every command that is due by `now` (monotonic seconds) its verdict."""
         self._take(self._endings.sweep, now)
         self._take(self._parked.sweep, now)
+        self._take(self._consumer.look_at_backlog)
         self._notes.sweep(now)
 
     def registry_read(self) -> None:

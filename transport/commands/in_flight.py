@@ -310,7 +310,7 @@ class InFlightCommands:
         """Commands are parked for the device, and come first: the command waits until they are taken up."""
         queue = self._queues.queue_with(in_flight)
         if queue is not None:
-            queue.held = True
+            queue.taking_up = True
             self._effects.add(TakeUp(queue.link))
         self._returned(in_flight)
 

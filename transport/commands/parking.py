@@ -5,6 +5,7 @@ registry tells with the registration of a device that commands are parked for it
 and moved to the stream of this instance one after the other. Until the reader has delivered them, the queue
 of the connection is held: they go before newer commands, by `InFlightCommand.place`. That does not depend on
 what the registry told: the script that commits `sent` refuses it while commands are parked for the device.
+A process that starts learns from the ledger which entries of its stream were parked (`backlog`).
 
 A step that fails, or a process that dies between two steps, leaves the rest parked. It is tried again after
 `AGAIN_AFTER`, and with each registration. Newer commands are not held for that time: if they must not go
@@ -137,14 +138,14 @@ class ParkedCommands:
     def arrived(self, link: Link) -> None:
         """The device of `link` has connected, perhaps once more while its parked commands are taken up."""
         if link.imei in self._taking:
-            self._queues.queue_of(link).held = True
+            self._queues.queue_of(link).taking_up = True
 
     def found(self, link: Link) -> None:
         """Commands are parked for the device of `link`."""
         imei = link.imei
         if self._commands.stopping or self._queues.link_of(imei) is not link:
             return
-        self._queues.queue_of(link).held = True
+        self._queues.queue_of(link).taking_up = True
         if imei not in self._taking and imei not in self._again:
             self._taking[imei] = 0
             self._effects.add(ReadParked(imei))
@@ -237,7 +238,7 @@ class ParkedCommands:
         link = self._queues.link_of(imei)
         if link is not None:
             queue = self._queues.queue_of(link)
-            queue.held = False
+            queue.taking_up = False
             self._commands.go_on(queue)
 
 

@@ -41,6 +41,7 @@ def outbound(
         on_error=lambda error: backend.report("reader", error),
         owns=owns,
         on_lost=lost,
+        on_caught_up=dispatcher.caught_up,
         shared_for=backend.heartbeat.shared_for,
     )
     faults = OutboundFaults(client, keys, settings.instance_id, now_ms=clock.now_ms, on_lost=lost)
