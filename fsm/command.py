@@ -81,6 +81,8 @@ class CommandRequest:
         expect_response: False if the TCP acknowledgement of the device is the success.
         instance_id: the instance whose stream holds the entry; ``outbound_id`` is the id of the entry there.
         confirmed: the producer has sent ``confirm=1``, which a policy may require.
+        two_persons: the producer names two persons in ``requested_by`` and ``confirmed_by``, which a policy
+            may require.
         hops: how often the command was handed over between instances, by the ledger.
         waits: its producer wants it to wait for its device until it expires, wherever that connects next.
         parked_id: the id of the entry by which it was parked last, if it was taken up from there; by the
@@ -103,6 +105,7 @@ class CommandRequest:
     parked_id: str = ""
     echo: tuple[tuple[str, str], ...] = ()
     confirmed: bool = False
+    two_persons: bool = False
 
 
 @dataclass(slots=True, frozen=True)

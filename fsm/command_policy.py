@@ -37,7 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RATE = re.compile(r"([1-9]\d{0,3})/([smhd])")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_KEYS = {"name", "allow", "deny", "families", "devices", "confirm", "rate"}
+_CONDITIONS = ("confirm", "two_persons", "rate")
+_KEYS = {"name", "allow", "deny", "families", "devices", *_CONDITIONS}
 
 
 class PolicyFault(GatewayFault):
@@ -78,6 +79,7 @@ class Rule:
         allows: whether it allows or denies them.
         families, devices: it holds for these; without both for every device.
         confirm: the producer has to send ``confirm=1``.
+        two_persons: it has to name in ``confirmed_by`` another person than in ``requested_by``.
         rate: commands of one device in so many seconds, at most; None for any number.
     """
 
@@ -87,6 +89,7 @@ class Rule:
     families: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
     confirm: bool = False
+    two_persons: bool = False
     rate: tuple[int, float] | None = None
 
     def decides(self, text: str, imei: str, families: tuple[str, ...]) -> bool:
@@ -154,13 +157,11 @@ def _rule(number: str, given: Any) -> Rule:
     if ("allow" in given) is ("deny" in given):
         raise PolicyFault(name, "needs either allow or deny")
     allows = "allow" in given
-    if not allows and ("confirm" in given or "rate" in given):
-        raise PolicyFault(name, "confirm and rate are for allow")
+    if not allows and not given.keys().isdisjoint(_CONDITIONS):
+        raise PolicyFault(name, f"{', '.join(_CONDITIONS)} are for allow")
     devices = _texts(name, given, "devices")
     if wrong := [imei for imei in devices if not IMEI.fullmatch(imei)]:
         raise PolicyFault(name, f"devices: {wrong[0][:32]!r} is not 15 digits")
-    if not isinstance(confirm := given.get("confirm", False), bool):
-        raise PolicyFault(name, "confirm is neither true nor false")
     patterns = _texts(name, given, "allow" if allows else "deny")
     return Rule(
         name=name,
@@ -168,9 +169,16 @@ def _rule(number: str, given: Any) -> Rule:
         allows=allows,
         families=frozenset(_texts(name, given, "families")),
         devices=frozenset(devices),
-        confirm=confirm,
+        confirm=_flag(name, given, "confirm"),
+        two_persons=_flag(name, given, "two_persons"),
         rate=_rate(name, given["rate"]) if "rate" in given else None,
     )
+
+
+def _flag(name: str, given: Mapping[str, Any], key: str) -> bool:
+    if not isinstance(found := given.get(key, False), bool):
+        raise PolicyFault(name, f"{key} is neither true nor false")
+    return found
 
 
 def _texts(name: str, given: Mapping[str, Any], key: str) -> list[str]:

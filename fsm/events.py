@@ -37,7 +37,7 @@ class CommandEvent:
     the time from the write to the answer. With an answer, ``attribution`` says whether it certainly belongs
     to this command. ``peer``, ``auth`` and ``session_age_ms`` are the `Origin` of the session, in ``sent``
     and with an answer. ``recovered`` marks an event that was written although the ledger was lost. ``echo``
-    holds fields of the producer (``requested_by``, ``correlation_id``, ``traceparent``, ``retry_of``), which
+    holds fields of the producer (`fsm.outbound.ECHOED`), which
     every event repeats.
     """
 

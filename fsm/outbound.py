@@ -10,6 +10,7 @@ a command was accepted, and how often it was handed over, is in its ledger, whic
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ SUPERSEDED = "superseded"
 ABSENT = frozenset({"", "undefined", "null"})
 TRUE, FALSE = ("1", "true"), ("0", "false")
 WAIT, FAIL = "wait", "fail"
-ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
+ECHOED = ("requested_by", "confirmed_by", "correlation_id", "traceparent", "retry_of")
 ECHO_LIMIT = 256
 FIELD_LIMIT = 65_536
 _HOUR_MS = 3600 * 1000
@@ -178,6 +179,7 @@ def _command(
     payload = _payload(fields, raw, limits.max_payload)
     entry_ms = _entry_time(outbound_id, now_ms)
     waits = fields.choice("offline", (FAIL, WAIT), FAIL) == WAIT
+    echo = _echo(raw)
     return CommandRequest(
         command_id=command_id,
         imei=imei,
@@ -190,8 +192,9 @@ def _command(
         instance_id=instance_id,
         outbound_id=outbound_id,
         confirmed=fields.choice("confirm", (*TRUE, *FALSE), "0") in TRUE,
+        two_persons=_are_two(dict(echo).get("requested_by", ""), _confirmed_by(fields)),
         waits=waits,
-        echo=_echo(raw),
+        echo=echo,
     )
 
 
@@ -243,6 +246,20 @@ def _seconds(fields: _Fields, field: str, default: float) -> float:
     if not DECIMAL.fullmatch(text) or not 0.1 <= float(text) <= 3600:
         raise fields.fault(field, "is not a number of seconds from 0.1 to 3600")
     return float(text)
+
+
+def _confirmed_by(fields: _Fields) -> str:
+    """Who has confirmed the command; empty for nobody. A name that would be cut could hide who it is."""
+    name = fields.get("confirmed_by") or ""
+    if not name.isprintable() or len(name.encode()) > ECHO_LIMIT:
+        raise fields.fault("confirmed_by", f"is not a name of at most {ECHO_LIMIT} printable bytes")
+    return name
+
+
+def _are_two(*names: str) -> bool:
+    """Whether these are two names. Case, blanks around a name and its form in Unicode do not count."""
+    bare = {unicodedata.normalize("NFKC", name).strip().casefold() for name in names}
+    return len(bare) == 2 and "" not in bare
 
 
 def _echo(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:

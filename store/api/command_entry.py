@@ -14,8 +14,9 @@ class CommandOptions(TypedDict, total=False):
 
     ``command_id`` is a new UUID by default. ``codec`` is ``12`` or ``14``. ``response_timeout`` and
     ``expires_in`` are in seconds, from the write and from now. With ``expect_response=False`` no answer is
-    awaited. ``confirm`` is what a policy of the gateway may require. With ``offline="wait"`` a device that is
-    connected nowhere is waited for until the command expires. The other fields are repeated in every event.
+    awaited. A policy of the gateway may require ``confirm``, and a ``confirmed_by`` that names another person
+    than ``requested_by``. With ``offline="wait"`` a device that is connected nowhere is waited for until the
+    command expires. The other fields, ``confirmed_by`` included, are repeated in every event.
     """
 
     command_id: str | None
@@ -26,6 +27,7 @@ class CommandOptions(TypedDict, total=False):
     confirm: bool
     offline: str | None
     requested_by: str | None
+    confirmed_by: str | None
     correlation_id: str | None
     traceparent: str | None
     retry_of: str | None

@@ -27,6 +27,7 @@ KNOWN = st.sampled_from(
         b"response_timeout",
         b"expect_response",
         b"requested_by",
+        b"confirmed_by",
         b"hops",
         b"accepted_at",
     ]

@@ -122,6 +122,8 @@ RULE = '[[rule]]\nname = "r"\n'
         (f"{RULE}allow = ['{'a' * 513}']", "one blank"),
         (f"{RULE}allow = ['\u00e9']", "one blank"),
         (f"{RULE}allow = ['a']\nconfirm = 1", "confirm is neither"),
+        (f"{RULE}allow = ['a']\ntwo_persons = 'yes'", "two_persons is neither"),
+        (f"{RULE}deny = ['a']\ntwo_persons = true", "are for allow"),
         (f"{RULE}allow = ['a']\nrate = '0/h'", "rate is not like"),
         (f"{RULE}allow = ['a']\nrate = '1001/h'", "rate is not like"),
         (f"{RULE}allow = ['a']\ndevices = ['1']", "is not 15 digits"),
@@ -145,9 +147,42 @@ def test_a_file_that_is_no_policy_is_refused(text: str, problem: str) -> None:
         ("setdigout 1? 60 0 50 0", "default"),
         ("setparam 1:2;2004:example.net", "no-other-server"),
         ("setparam 1000:5", "dangerous"),
-        ("defaultcfg", "default"),
+        ("lvcanblockengine", "two-persons"),
+        ("sdformat", "default"),
     ],
 )
 def test_the_example_does_what_it_says(text: str, rule: str) -> None:
     policy = read_policy(EXAMPLE.read_text(encoding="utf-8"), "policy.toml")
     assert policy.rule_for(text.encode(), "352093081452259", ("FMB120", "FMB")).name == rule
+
+
+DANGEROUS = (
+    *(
+        "setparam 1:2",
+        "flush 1,a,b,c,d,5,0",
+        "cpureset",
+        "deleterecords",
+        "setigndigout 111 1 1 1",
+        "defaultcfg",
+    ),
+    *("cleardigoutprio 11", "setkey a b", "delkey a", "sdformat", "web_connect", "odoset:1", "fc_reset"),
+    *(
+        "go2sleep",
+        "btvisible 1",
+        "cleardtc",
+        "lvcansetprog 1",
+        "lvcanclear 1",
+        "lvcansetting:1,2",
+        "resetprof",
+    ),
+    *("lvcanopenalldoors", "lvcanopentrunk", "lvcanhorn", "lvcanblockengine", "lvcanunblockengine"),
+    *("mcan_cmd: 1", "resetlimits", "setdigout 11 5 5"),
+)
+
+
+@pytest.mark.parametrize("text", DANGEROUS)
+def test_the_example_lets_nothing_dangerous_pass_unconfirmed(text: str) -> None:
+    policy = read_policy(EXAMPLE.read_text(encoding="utf-8"), "policy.toml")
+    for imei in ("352093081452259", "352093081452251"):
+        rule = policy.rule_for(text.encode(), imei, ("FMB120", "FMB"))
+        assert not rule.allows or rule.confirm or rule.two_persons

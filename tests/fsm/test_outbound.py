@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsm.command import CommandRequest
+from fsm.entries import entry_fields
 from fsm.errors import InvalidCommand
 from fsm.outbound import CancelRequest, Limits, parse_entry
 
@@ -68,6 +69,7 @@ def test_the_operators_limits_are_the_defaults() -> None:
         "response_timeout",
         "expect_response",
         "requested_by",
+        "confirmed_by",
     ],
 )
 def test_undefined_null_and_empty_mean_absent_in_optional_fields(field: str, missing: bytes) -> None:
@@ -219,6 +221,36 @@ def test_an_echoed_field_is_cut_between_characters() -> None:
     assert pair == ("requested_by", "é" * 128)
     (pair,) = command(requested_by=b"x" + "é".encode() * 200).echo
     assert pair == ("requested_by", "x" + "é" * 127)
+
+
+@pytest.mark.parametrize(
+    ("requested_by", "confirmed_by", "two"),
+    [
+        ("ann", "bob", True),
+        ("ann", "ann", False),
+        ("ann", " Ann ", False),
+        ("Zo\u00eb", "zoe\u0308", False),
+        ("", "bob", False),
+        ("  ", "bob", False),
+        ("ann", "", False),
+        ("ann", "  ", False),
+        ("ann", "null", False),
+        ("undefined", "bob", False),
+    ],
+)
+def test_two_persons_are_two_names(requested_by: str, confirmed_by: str, two: bool) -> None:
+    request = command(requested_by=requested_by.encode(), confirmed_by=confirmed_by.encode())
+    assert request.two_persons is two
+    assert command(**{name: value.encode() for name, value in entry_fields(request)}).two_persons is two
+
+
+@pytest.mark.parametrize("name", [b"x" * 257, b"a\nb", "a\u200bnn".encode()])
+def test_a_second_person_has_a_name_that_can_be_read(name: bytes) -> None:
+    error = fault(requested_by=b"ann", confirmed_by=name)
+    assert (error.field, error.problem) == (
+        "confirmed_by",
+        "is not a name of at most 256 printable bytes",
+    )
 
 
 @pytest.mark.parametrize("value", [b"3", b"1000", b"-1", b"x", b"9" * 400])

@@ -109,6 +109,7 @@ def _compare(found: CommandRequest, expected: dict[str, Any]) -> None:
     for name in ("command_id", "imei", "codec", "expires_at", "response_timeout", "echo"):
         assert getattr(found, name) == expected[name], name
     assert found.expect_response == (expected["expect_response"] in ("1", "true"))
+    assert found.confirmed == (expected["confirm"] in ("1", "true"))
 
 
 def _stored(request: CommandRequest) -> None:

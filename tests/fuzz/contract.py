@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange, timegm
 from typing import Any
+from unicodedata import category
 
 ENTRY_MS = 1_900_000_000_000
 NOW_MS = ENTRY_MS + 5
@@ -25,9 +26,10 @@ KNOWN = (
     "expires_at",
     "response_timeout",
     "expect_response",
+    "confirm",
     "offline",
 )
-ECHOED = ("requested_by", "correlation_id", "traceparent", "retry_of")
+ECHOED = ("requested_by", "confirmed_by", "correlation_id", "traceparent", "retry_of")
 ABSENT = (b"", b"undefined", b"null")
 TOO_LONG = 65_536
 
@@ -48,6 +50,7 @@ PROBLEMS = frozenset(
         "is more than 24 h ahead",
         "is more than 30 days ahead",
         "is not one of fail, wait",
+        "is not a name of at most 256 printable bytes",
         "is not a number of seconds from 0.1 to 3600",
         "is not a whole number",
     }
@@ -192,6 +195,13 @@ def _moment(value: bytes) -> int:
     return (timegm((year, month, day, hour, minute, second)) - offset) * 1000 + milliseconds
 
 
+def _name(value: bytes | None) -> str:
+    name = (value or b"").decode()
+    _check(len(value or b"") <= 256)
+    _check(all(letter == " " or category(letter)[0] not in "CZ" for letter in name))
+    return name
+
+
 _READERS: dict[str, Any] = {
     "imei": _imei,
     "payload": _payload,
@@ -199,5 +209,7 @@ _READERS: dict[str, Any] = {
     "expires_at": _expires,
     "response_timeout": _timeout,
     "expect_response": _one_of(b"1", b"true", b"0", b"false"),
+    "confirm": _one_of(b"0", b"false", b"1", b"true"),
+    "confirmed_by": _name,
     "offline": _one_of(b"fail", b"wait"),
 }

@@ -93,6 +93,9 @@ def test_eight_bad_checksums_in_a_row_end_a_connection() -> None:
         ("response_timeout", b"3600", b"3600.000001"),
         ("expect_response", b"0", b"no"),
         ("expect_response", b"false", b"False"),
+        ("confirm", b"true", b"yes"),
+        ("confirmed_by", "Zoë O'Neil".encode(), b"a\nb"),
+        ("confirmed_by", b"x" * 256, b"x" * 257),
     ],
 )
 def test_the_oracle_of_entries_knows_right_from_wrong(field: str, right: bytes, wrong: bytes) -> None:

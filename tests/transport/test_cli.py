@@ -294,6 +294,14 @@ def test_an_entry_is_flat_and_expires_by_the_redis_clock() -> None:
     }
 
 
+def test_a_second_person_needs_a_first_one(telgw: Telgw) -> None:
+    refused(telgw("send", IMEI, "defaultcfg", "--confirmed-by", "bob"), "--confirmed-by needs --requested-by")
+    assert entry(0, imei=IMEI, text="getinfo", requested_by="ann", confirmed_by="bob").items() >= {
+        ("requested_by", "ann"),
+        ("confirmed_by", "bob"),
+    }
+
+
 @pytest.mark.parametrize(
     ("state", "expected"), [("responded", 0), ("delivered", 0), ("failed", 1), ("timeout", 3), ("", 1)]
 )

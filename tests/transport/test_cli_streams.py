@@ -96,7 +96,7 @@ def test_send_of_a_command_that_waits_ends_when_it_is_parked(
     telgw_on_redis: Telgw, gateway: Script, redis: Any
 ) -> None:
     redis.hdel(KEYS.registry, IMEI)
-    words = ("send", IMEI, "getinfo", "--offline", "wait", "--expires-in", "7d")
+    words = ("send", IMEI, "getinfo", "--offline", "wait", "--expires", "7d")
     assert telgw_on_redis(*words).exit_code == 4
     redis.hset(KEYS.instances, "gw-2", "1")
     redis.set(KEYS.heartbeat("gw-2"), "1")
@@ -157,12 +157,13 @@ def test_an_unknown_command_is_reported_as_unknown(telgw_on_redis: Telgw, verb: 
 
 
 def test_history_shows_events_and_the_way(telgw_on_redis: Telgw, redis: Any) -> None:
-    event = {"kind": "command", "command_id": "c1", "at": AT, "imei": IMEI}
+    event = {"kind": "command", "command_id": "c1", "at": AT, "imei": IMEI, "confirmed_by": "bob\x1b"}
     first = redis.xadd(KEYS.responses, {**event, **QUEUED, "delivery": "not_sent", "age_ms": "0"})
     last = redis.xadd(KEYS.responses, {**event, **ending("failed"), "trigger": "fail", "reason": "cancelled"})
     redis.hset(KEYS.ledger("c1"), mapping={"first": first, "last": last})
     shown = telgw_on_redis("history", "c1").stdout
     assert all(word in shown for word in ("not_sent", "cancelled", "03:04:05.678", "fail → failed  (2)"))
+    assert "confirmed by bob\\x1b\n" in shown
     lines = telgw_on_redis("history", "c1", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [first, last]
 

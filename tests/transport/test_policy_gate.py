@@ -18,6 +18,10 @@ name = "risky"
 allow = ["cpureset"]
 confirm = true
 [[rule]]
+name = "grave"
+allow = ["defaultcfg"]
+two_persons = true
+[[rule]]
 name = "often"
 allow = ["getinfo"]
 rate = "2/m"
@@ -43,6 +47,7 @@ def told(commands: CommandRig, command_id: str = "c-1") -> tuple[str, str]:
     [
         ("setparam 2004:evil.example", "rule never"),
         ("defaultcfg evil", "rule default"),
+        ("defaultcfg", "rule grave: requested_by and confirmed_by do not name two persons"),
         ("cpureset", "rule risky: confirm=1 is missing"),
         ("getver", "rule trucks"),
     ],
@@ -62,6 +67,16 @@ def test_a_confirmed_command_is_written(make_commands: MakeCommands) -> None:
     commands.ask(payload="cpureset", confirm="1")
     commands.ledger.commit()
     assert link.texts == ["cpureset"]
+
+
+def test_a_command_of_two_persons_is_written_and_its_events_name_both(make_commands: MakeCommands) -> None:
+    commands = make_commands(rules=RULES)
+    link = commands.connect()
+    names = {"requested_by": "ann", "confirmed_by": "bob"}
+    commands.ask(payload="defaultcfg", **names)
+    commands.ledger.commit()
+    assert link.texts == ["defaultcfg"]
+    assert [dict(event.echo) for event in commands.ledger.events("c-1")] == [names, names]
 
 
 def test_a_rule_is_for_devices_of_its_families(make_commands: MakeCommands) -> None:
@@ -114,11 +129,14 @@ def test_a_policy_can_be_tried_without_sending(telgw: Telgw, tmp_path: Path) -> 
     assert telgw("policy", "check", "cpureset", "--file", path).stdout == (
         "allowed by rule risky, with confirm=1\n"
     )
+    assert telgw("policy", "check", "defaultcfg", "--file", path).stdout == (
+        "allowed by rule grave, with two persons in requested_by and confirmed_by\n"
+    )
     result = telgw("policy", "check", "-", "--file", path, input="setparam 5003:secret\n")
     assert (result.exit_code, result.stdout) == (1, "not allowed by rule never\n")
     assert telgw("policy", "check", "getver", "--file", path).exit_code == 1
     assert telgw("policy", "check", "getver", "--family", "FMC650", "--file", path).exit_code == 0
-    assert "4 rules; any other text is not allowed" in telgw("policy", "check", "--file", path).stdout
+    assert "5 rules; any other text is not allowed" in telgw("policy", "check", "--file", path).stdout
     path.write_text("[[rule]]")
     result = telgw("policy", "check", "--file", path)
     assert result.exit_code == 2

@@ -125,6 +125,9 @@ def print_events(console: Console, entries: list[LogEntry], times: Times) -> Non
     first = entries[0][1]
     title = "  ".join(render.printable(first.get(name, ""), 64) for name in ("command_id", "imei"))
     console.print(Text(title, "bold"), soft_wrap=True)
+    for name in ("requested_by", "confirmed_by"):
+        if first.get(name):
+            console.print(Text(f"{name.replace('_', ' ')} {render.printable(first[name])}"))
     print_listing(console, COLUMNS, [row(fields, times) for _, fields in entries], "answer or detail")
 
 

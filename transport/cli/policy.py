@@ -61,6 +61,8 @@ def _word(rule: Rule) -> str:
 
 def _conditions(rule: Rule) -> str:
     parts = ["with confirm=1"] if rule.confirm else []
+    if rule.two_persons:
+        parts.append("with two persons in requested_by and confirmed_by")
     if rule.rate is not None:
         parts.append(f"at most {rule.rate[0]} in {rule.rate[1]:g} s for each device")
     return "".join(f", {part}" for part in parts)

@@ -85,13 +85,22 @@ def _command() -> Schema:
         | {"description": "RFC 3339, or epoch ms; at most 24 h ahead, 30 days if it waits."},
         "response_timeout": _matching(DECIMAL) | {"description": "Seconds from the write, 0.1 to 3600."},
         "expect_response": {"enum": [*FALSE, *TRUE], "default": "1"},
-        "confirm": {"enum": [*FALSE, *TRUE], "default": "0"},
+        "confirm": {
+            "enum": [*FALSE, *TRUE],
+            "default": "0",
+            "description": "1: confirms a command that a policy allows only then.",
+        },
         "offline": {
             "enum": [FAIL, WAIT],
             "default": FAIL,
             "description": "wait: a device that is connected nowhere is waited for until expires_at.",
         },
         **_echo(),
+        "confirmed_by": {
+            "type": "string",
+            "maxLength": ECHO_LIMIT,
+            "description": "A person other than requested_by, whom a policy may require.",
+        },
     }
     return _object("A command for a device.", properties, ("command_id", "imei", "payload"))
 

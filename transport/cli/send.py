@@ -44,6 +44,8 @@ SLACK = 60.0
 )
 @click.option(
     "--expires-in",
+    "--expires",
+    "expires_in",
     type=Duration(0.1, 30 * 86400),
     help="Not sent later than this from now.  [default: --command-ttl of the gateway]",
 )
@@ -58,6 +60,14 @@ SLACK = 60.0
     "--no-answer", is_flag=True, help="Await no answer: delivered once the device's TCP has acknowledged it."
 )
 @click.option("--confirm", is_flag=True, help="Send it although a policy asks for a confirmation.")
+@click.option(
+    "--requested-by", help="Who asks for it; repeated in its events.  [default: telgw send]", metavar="NAME"
+)
+@click.option(
+    "--confirmed-by",
+    help="Another person, who has confirmed it: a policy may ask for one. Needs --requested-by.",
+    metavar="NAME",
+)
 @click.option("--command-id", help="Its id; one id is never sent twice.  [default: a new UUID]")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it to its end.")
 @click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
@@ -76,6 +86,8 @@ def command(where: Where, wait: bool, raw: bool, **options: Any) -> int:
     """
     if options["text"] == STDIN:
         options["text"] = read_line(sys.stdin.buffer if sys.stdin else BytesIO())
+    if options["confirmed_by"] and not options["requested_by"]:
+        raise click.UsageError("--confirmed-by needs --requested-by: two persons have to be named.")
     entry(0, **options)  # to report what is wrong before Redis is needed
     return complete(_send(where, wait, raw, options))
 
@@ -159,6 +171,8 @@ def _given(
     expires_in: float | None = None,
     no_answer: bool = False,
     confirm: bool = False,
+    requested_by: str | None = None,
+    confirmed_by: str | None = None,
     offline: str = FAIL,
     command_id: str | None = None,
 ) -> dict[str, Any]:
@@ -166,7 +180,8 @@ def _given(
     return {
         "imei": imei,
         "payload": text,
-        "requested_by": "telgw send",
+        "requested_by": requested_by or "telgw send",
+        "confirmed_by": confirmed_by,
         "codec": codec,
         "response_timeout": timeout,
         "expires_in": expires_in,
@@ -177,4 +192,10 @@ def _given(
     }
 
 
-_NAMES = {"imei": "IMEI", "payload": "TEXT", "command_id": "--command-id", "expires_at": "--expires-in"}
+_NAMES = {
+    "imei": "IMEI",
+    "payload": "TEXT",
+    "command_id": "--command-id",
+    "expires_at": "--expires-in",
+    "confirmed_by": "--confirmed-by",
+}

@@ -1,4 +1,4 @@
-"""Whether a command may be sent: the list of verbs, the policy, the confirmation, the rate of its device."""
+"""Whether a command may be sent: the list of verbs, the policy, the confirmations, the rate of its device."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ class PolicyGate:
             return f"rule {rule.name}"
         if rule.confirm and not request.confirmed:
             return f"rule {rule.name}: confirm=1 is missing"
+        if rule.two_persons and not request.two_persons:
+            return f"rule {rule.name}: requested_by and confirmed_by do not name two persons"
         return None
 
     def excess(self, request: CommandRequest) -> str | None:

@@ -535,6 +535,17 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="security",
+        name="a grave command has two persons",
+        what="A command of a rule with `two_persons` names two persons.",
+        file="transport/commands/policy_gate.py",
+        where="PolicyGate.refusal",
+        code="rule.two_persons and not request.two_persons",
+        mutant="False",
+        without="one person alone sends what needs the consent of another",
+        tests=("transport/test_policy_gate.py::test_a_command_against_the_rules_is_refused",),
+    ),
+    Mechanism(
+        promise="security",
         name="the rate of a device",
         what="A device gets no more commands than the rate of the rule.",
         file="transport/commands/policy_gate.py",
