@@ -53,6 +53,7 @@ class KeptConnection:
     def __init__(self, client: Redis) -> None:
         self._pool: Any = client.connection_pool
         self._connection: LossyConnection | None = None
+        self._owes = ""
 
     async def call(
         self,
@@ -74,14 +75,26 @@ class KeptConnection:
                 reply = await self._exchange("EVAL", script.source, *rest)
             return await self._understood("a script", reply, read)
 
-    async def ask(self, *command: str | bytes | int, read: Callable[[Any], T]) -> T:
-        """What `read` makes of the reply to a command, which redis-py does not touch.
+    async def post(self, *command: str | bytes | int) -> None:
+        """Send a command; `answer` reads its reply, before any other call.
 
         Raises:
             StoreError: as `call` does.
         """
         with translated():
-            return await self._understood(str(command[0]), await self._exchange(*command), read)
+            await self._write(*command)
+            self._owes = str(command[0])
+
+    async def answer(self, read: Callable[[Any], T]) -> T:
+        """What `read` makes of the reply to the command of `post`, which redis-py does not touch.
+
+        Raises:
+            StoreError: as `call` does.
+        """
+        with translated():
+            reply = await cast(Any, self._connection).read_response()
+            what, self._owes = self._owes, ""
+            return await self._understood(what, reply, read)
 
     async def _understood(self, what: str, reply: Any, read: Callable[[Any], T]) -> T:
         try:
@@ -91,15 +104,22 @@ class KeptConnection:
             raise StrangeReply(what) from error
 
     async def _exchange(self, *command: Any) -> Any:
+        await self._write(*command)
+        return await cast(Any, self._connection).read_response()
+
+    async def _write(self, *command: Any) -> None:
         if self._connection is None:
             self._connection = await self._pool.get_connection()
         connection = cast(Any, self._connection)
         await connection.drop_if_stale()
         await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
-        return await connection.read_response()
 
     async def release(self) -> None:
-        """Give the connection back."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await self._pool.release(connection)
+        """Give the connection back; one with an unread reply is closed first."""
+        if self._connection is None:
+            return
+        connection, self._connection = self._connection, None
+        if self._owes:
+            self._owes = ""
+            await cast(Any, connection).disconnect(nowait=True)
+        await self._pool.release(connection)

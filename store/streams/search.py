@@ -1,13 +1,15 @@
 """The entries of a stream that have certain values, found without decoding the others.
 
 A log has a hundred thousand entries a day, and an operator waits for the answer. So entries are compared as
-bytes, page by page, and only those that are wanted become text.
+bytes, page by page, and only those that are wanted become text. Redis collects the next page while one is
+searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -23,6 +25,7 @@ Found = tuple[str, dict[str, str]]
 """The id of an entry, and its fields. Bytes that are not UTF-8 are surrogates."""
 
 _Raw = tuple[bytes, list[bytes]]
+_Conditions = Mapping[bytes, frozenset[bytes]]
 _Ask = Callable[[bytes | None, int], tuple[str | bytes | int, ...]]
 
 
@@ -75,26 +78,35 @@ async def _search(client: Redis, wanted: Wanted, ask: _Ask) -> AsyncIterator[Fou
     }
     kept = KeptConnection(client)
     try:
-        async for entry_id, flat in _entries(kept, ask):
-            # Most entries do not even have the value in any field.
-            if any(values.isdisjoint(flat) for values in conditions.values()):
-                continue
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            if all(fields.get(name) in values for name, values in conditions.items()):
+        async for page in _pages(kept, ask, partial(_read, conditions)):
+            for entry_id, fields in page:
                 yield entry_id.decode(), {_text(name): _text(value) for name, value in fields.items()}
     finally:
         await kept.release()
 
 
-async def _entries(kept: KeptConnection, ask: _Ask) -> AsyncIterator[_Raw]:
-    last: bytes | None = None
-    for count in _page_sizes():
-        page = await kept.ask(*ask(last, count), read=_read)
-        for entry in page:
-            yield entry
-        if len(page) < count:
+class _Page(NamedTuple):
+    """How many entries a page has, the id of the last, and those that are wanted."""
+
+    length: int
+    last: bytes
+    found: list[tuple[bytes, dict[bytes, bytes]]]
+
+
+async def _pages(
+    kept: KeptConnection, ask: _Ask, read: Callable[[Any], _Page]
+) -> AsyncIterator[list[tuple[bytes, dict[bytes, bytes]]]]:
+    sizes = _page_sizes()
+    count = next(sizes)
+    await kept.post(*ask(None, count))
+    while True:
+        page = await kept.answer(read)
+        if page.length < count:
+            yield page.found
             return
-        last = page[-1][0]
+        count = next(sizes)
+        await kept.post(*ask(page.last, count))
+        yield page.found
 
 
 def _page_sizes() -> Iterator[int]:
@@ -103,11 +115,24 @@ def _page_sizes() -> Iterator[int]:
         yield PAGES[-1]
 
 
-def _read(reply: Any) -> list[_Raw]:
-    found = [(entry_id, flat) for entry_id, flat in reply]
-    if any(len(flat) % 2 for _, flat in found):
-        raise ValueError("not names and values in turn")
-    return found
+def _read(conditions: _Conditions, reply: Any) -> _Page:
+    """Raises any error for what is no page."""
+    found = []
+    for entry_id, flat in _likely(conditions, reply):
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if all(fields.get(name) in values for name, values in conditions.items()):
+            found.append((entry_id, fields))
+    return _Page(len(reply), reply[-1][0] if reply else b"", found)
+
+
+def _likely(conditions: _Conditions, reply: list[_Raw]) -> Iterable[_Raw]:
+    """The entries that have a value of the first condition in any field: few, and cheaply found."""
+    for values in conditions.values():
+        if len(values) == 1:
+            [value] = values
+            return [entry for entry in reply if value in entry[1]]
+        return [entry for entry in reply if not values.isdisjoint(entry[1])]
+    return reply
 
 
 def _text(value: bytes) -> str:

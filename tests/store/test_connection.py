@@ -131,6 +131,20 @@ def test_unread_bytes_are_not_taken_for_the_reply_to_a_later_call(loop: str) -> 
 
 
 @both
+def test_a_connection_is_not_given_back_while_it_owes_a_reply(loop: str) -> None:
+    async def work(peer: Peer, client: Any) -> None:
+        assert await client.ping()
+        kept, peer.reply = KeptConnection(client), b""
+        await kept.post("PING")
+        await kept.release()
+        peer.reply = PONG
+        assert await client.ping()
+        assert len(peer.accepted) == 2
+
+    on(loop, work)
+
+
+@both
 def test_a_reset_leaves_the_outcome_unknown_for_one_call_only(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
+from msgspec import to_builtins
 from rich.text import Text
 
 from store.fleet.devices import OFFLINE, ONLINE, Device, DeviceReader
@@ -123,8 +123,7 @@ async def _devices(where: Where, imeis: tuple[str, ...], choice: Choice, times: 
         now_ms = await Producer(client, keys).now_ms()
     shown = choice.first(found)
     if raw:
-        for device in shown:
-            click.echo(json.dumps(as_dict(device, reader, now_ms)))
+        click.echo("\n".join(json.dumps(as_dict(device, reader, now_ms)) for device in shown), nl=bool(shown))
     elif len(imeis) == 1 and found:
         _print_one(found[0], reader, times, now_ms)
     elif found:
@@ -173,7 +172,7 @@ def _since(moment_ms: int | None, now_ms: int) -> str:
 
 def as_dict(device: Device, reader: DeviceReader, now_ms: int) -> dict[str, Any]:
     """A device as JSON: what is known of it, and the commands that have not ended."""
-    status = asdict(device.status) if device.status else {}
+    status = to_builtins(device.status) if device.status else {}
     fields = {
         "imei": device.imei,
         "online": device.online,
