@@ -1,6 +1,6 @@
 """What is known of a device, for people: where it is connected, when it was last heard, where it was.
 
-No decision reads it.
+Gateways read it only at their start, to know which devices have reported for some time.
 """
 
 from __future__ import annotations
@@ -23,6 +23,27 @@ class LastRecord:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class HoldStatus:
+    """Why a connected device gets no commands: it has changed hands, see `fsm.takeover`.
+
+    Attributes:
+        disputed: it has changed hands again within the hold: its commands end.
+        since, until: epoch ms; `since` is the first change that is remembered.
+        changes: how often it has changed hands.
+        before, before_auth: address and authentication of the peer that had the device before.
+        before_instance: the gateway of that peer, if it was connected until then.
+    """
+
+    disputed: bool
+    since: int
+    until: int
+    changes: int
+    before: str
+    before_auth: str
+    before_instance: str = ""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class DeviceStatus:
     """The newest session of a device, as it was last told.
 
@@ -34,7 +55,10 @@ class DeviceStatus:
         connected_at, disconnected_at, last_seen_at: epoch ms by the clock of Redis. A session whose gateway
             died has no end here.
         frames, records: that were acknowledged on this session.
+        first_reported_at: epoch ms, kept by Redis from one session to the next; None for a device that has
+            never reported.
         serial: whether the device is known to send data of a serial port.
+        hold: while commands are held back after a take-over.
         last: of this session or an earlier one; None for a device that has never reported.
     """
 
@@ -49,5 +73,7 @@ class DeviceStatus:
     last_seen_at: int = 0
     frames: int = 0
     records: int = 0
+    first_reported_at: int | None = None
     serial: bool = False
+    hold: HoldStatus | None = None
     last: LastRecord | None = None

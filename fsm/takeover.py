@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 CERTIFICATE: Final = "cert:"
@@ -83,7 +84,7 @@ class Hold:
     """Until when no command is written to the present holder of a device.
 
     Attributes:
-        until: epoch ms.
+        since, until: epoch ms; `since` is the first change of hands that is remembered.
         disputed: the device has changed hands within the hold before: commands end.
         changes: how often it has changed hands, as far as is remembered.
     """
@@ -91,6 +92,7 @@ class Hold:
     until: int
     disputed: bool
     changes: int
+    since: int
 
 
 def hold_of(claims: Sequence[Claim], hold_ms: int) -> Hold | None:
@@ -111,9 +113,14 @@ def hold_of(claims: Sequence[Claim], hold_ms: int) -> Hold | None:
     return hold
 
 
+def changes_of(claims: Sequence[Claim]) -> list[tuple[Claim, Claim]]:
+    """By which claims of a device it has changed hands, each with the claim before it; the newest first."""
+    return [(newer, older) for newer, older in pairwise(claims) if not newer.claimant.follows(older.claimant)]
+
+
 def _next(before: Hold | None, at: int, hold_ms: int) -> Hold:
     """The hold after one more change at `at`."""
     if before is None:
-        return Hold(at + hold_ms, disputed=False, changes=1)
+        return Hold(at + hold_ms, disputed=False, changes=1, since=at)
     times = min(2**before.changes, LONGEST)
-    return Hold(at + times * hold_ms, at < before.until, before.changes + 1)
+    return Hold(at + times * hold_ms, at < before.until, before.changes + 1, before.since)

@@ -67,9 +67,6 @@ class Metrics:
             "takeovers_total", "Devices that connected while another session of them was registered", "kind"
         )
         self.disputes = counter("disputes_total", "Devices that two peers have claimed by turns")
-        self.takeovers_suspicious = counter(
-            "takeovers_suspicious_total", "Devices whose address changed too often"
-        )
         self.session_events_left_out = counter(
             "session_events_left_out_total", "Session events that were not published, because of their number"
         )

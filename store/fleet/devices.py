@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from fsm.device_status import DeviceStatus
+from fsm.device_status import DeviceStatus, HoldStatus
 from fsm.registration import token_of
+from fsm.takeover import Claim
+from store.fleet.claims import read_claims
 from store.fleet.device_status import read_status
 from store.fleet.living import known_instances, living
 from store.keys import Keys
@@ -23,6 +25,7 @@ from store.ledger.open_commands import OpenCommand, open_commands, parked_comman
 
 PAGE = 5000
 ONLINE, OFFLINE = "online", "offline"
+HELD, DISPUTED = "held", "disputed"
 
 Texts = dict[str, str]
 
@@ -37,6 +40,8 @@ class Device:
         online: whether it is connected to a live gateway.
         status: of its newest known session; None if nothing is known.
         commands: that wait for it or for its answer, the oldest first.
+        claims: who has said to be the device, the newest first, if it has changed hands lately; only where
+            they were asked for.
     """
 
     imei: str
@@ -45,6 +50,7 @@ class Device:
     online: bool
     status: DeviceStatus | None
     commands: tuple[OpenCommand, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def current(self) -> DeviceStatus | None:
@@ -53,10 +59,22 @@ class Device:
         return self.status if known else None
 
     @property
+    def hold(self) -> HoldStatus | None:
+        """Why its commands are held back, if they are."""
+        return self.current.hold if self.current else None
+
+    @property
+    def doubt(self) -> str:
+        """``held`` or ``disputed`` while its commands are held back, else empty."""
+        return "" if self.hold is None else DISPUTED if self.hold.disputed else HELD
+
+    @property
     def state(self) -> str:
         """``offline``, ``online``, or for a connected device a state in which it gets no commands."""
         if not self.online:
             return OFFLINE
+        if self.doubt:
+            return self.doubt
         return ONLINE if self.current is None or self.current.state == "ready" else self.current.state
 
     @property
@@ -84,13 +102,17 @@ class DeviceReader:
         self._keys = keys
         self.alive: dict[str, str] = {}
 
-    async def read(self, imeis: Collection[str] = ()) -> list[Device]:
+    async def read(self, imeis: Collection[str] = (), *, claims: bool = False) -> list[Device]:
         """All devices that are connected or of which something is known, or only `imeis`, in their order.
+
+        Args:
+            claims: with who has said to be the devices.
 
         Raises:
             StoreError: a call failed.
         """
-        return await self._read(imeis, await self._open())
+        devices = await self._read(imeis, await self._open())
+        return await self._with_claims(devices) if claims else devices
 
     async def waited_for(self) -> list[Device]:
         """The devices for which commands wait, known or not.
@@ -149,6 +171,15 @@ class DeviceReader:
         last = holder or (status.instance_id if status else "")
         return Device(imei, last, token if online else "", online, status, tuple(commands))
 
+    async def _with_claims(self, devices: list[Device]) -> list[Device]:
+        client: Any = cast(Any, self._client)
+        found: list[Device] = []
+        for start in range(0, len(devices), PAGE):
+            page = devices[start : start + PAGE]
+            texts = await client.mget([self._keys.claims(device.imei) for device in page])
+            found += (replace(device, claims=_claims(text)) for device, text in zip(page, texts, strict=True))
+        return found
+
     async def _hash(self, key: str, names: Collection[str]) -> Texts:
         """The fields of a hash, or some of them."""
         client: Any = cast(Any, self._client)
@@ -168,6 +199,14 @@ def _status(text: str | None) -> DeviceStatus | None:
         return read_status(text)
     except ValueError:
         return None
+
+
+def _claims(text: bytes | None) -> tuple[Claim, ...]:
+    """Claims from Redis, where any client may have written anything."""
+    try:
+        return read_claims(_text(text or b""))
+    except ValueError:
+        return ()
 
 
 def _text(value: bytes) -> str:

@@ -22,12 +22,13 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult, value_of
-from fsm.takeover import MEMORY, Claim, Claimant
+from fsm.takeover import MEMORY, Claimant
 from store.client.batch_queue import BatchQueue
 from store.client.errors import NotOwnerYet, StoreError
 from store.client.fifo import Fifo
 from store.client.replies import one_each, understood
 from store.client.script import Script
+from store.fleet.claims import read_claims
 from store.keys import Keys
 
 BATCH = 500
@@ -78,14 +79,9 @@ def _read_result(
         holder.decode(errors="replace"),
         bool(speaks),
         Claimant(*former.decode().split(" ")) if former else None,
-        tuple(_read_claim(line) for line in claims.decode().splitlines()),
+        read_claims(claims.decode()),
         bool(parked),
     )
-
-
-def _read_claim(line: str) -> Claim:
-    at, host, auth = line.split(" ")
-    return Claim(int(at), Claimant(host, auth))
 
 
 class _Fenced(Exception):

@@ -24,6 +24,8 @@ class Wait(StrEnum):
     """Another gateway holds the device."""
     ANSWER = "answer"
     """It was sent, and the device has not answered."""
+    IDENTITY = "identity"
+    """It is doubtful who the device is, since it has changed hands."""
     LATE_ANSWER = "late_answer"
     """The connection owes the answer to a command that has ended."""
     EARLIER_COMMAND = "earlier_command"
@@ -56,6 +58,8 @@ def wait_of(command: OpenCommand, device: Device, alive: Collection[str]) -> Wai
 def _wait_on(device: Device, command: OpenCommand) -> Wait:
     """What a queued command waits for whose device is connected to its gateway."""
     state = device.current.state if device.current else ""
+    if device.hold is not None:
+        return Wait.IDENTITY
     if state == TAINTED:
         return Wait.LATE_ANSWER
     if ahead(command, device.commands):

@@ -3,7 +3,8 @@
 -- KEYS  1 status
 -- ARGV  1 JSON: {limit = most devices, devices = [[imei, session_id, connected_at, keep, text], ...]}
 --       keep: 'no' for a device that has left and of which nothing was stored on this session.
---       text: the JSON of the status; it always begins with a brace and a field.
+--       text: the JSON of the status; it always begins with a brace and a field. The last record and the time of the first
+--       one are added from what was known before.
 -- Returns the number of devices that were written or removed.
 --
 -- The fields are found by patterns, without decoding: gateways write them, and a value of another form is replaced.
@@ -18,6 +19,13 @@ local function is_newer(old, session, connected)
   return (tonumber(old:match('"connected_at":(%d+)')) or 0) > connected
 end
 
+-- When the device reported first, as JSON. Gateways of earlier versions have not kept it.
+local function first_reported(old, last, text)
+  local first = last and (old:match('"first_reported_at":(%d+)') or old:match('"connected_at":(%d+)'))
+  if not last and text:find('"last":', 1, true) then first = text:match('"last_seen_at":(%d+)') end
+  return first and '"first_reported_at":' .. first .. ',' or ''
+end
+
 for _, device in ipairs(input.devices) do
   local imei, session, connected, keep, text = device[1], device[2], device[3], device[4], device[5]
   local old = redis.call('HGET', status, imei)
@@ -28,8 +36,9 @@ for _, device in ipairs(input.devices) do
     -- Whoever has never reported is not remembered, so that strangers do not fill the hash.
     done = done + redis.call('HDEL', status, imei)
   elseif old or room > 0 then
-    if last and not text:find('"last":', 1, true) then text = '{"last":' .. last .. ',' .. text:sub(2) end
-    redis.call('HSET', status, imei, text)
+    local kept = first_reported(old, last, text)
+    if last and not text:find('"last":', 1, true) then kept = kept .. '"last":' .. last .. ',' end
+    redis.call('HSET', status, imei, '{' .. kept .. text:sub(2))
     if not old then room = room - 1 end
     done = done + 1
   end

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from fsm.device_status import DeviceStatus, LastRecord
+from fsm.device_status import DeviceStatus, HoldStatus, LastRecord
 from store.client.errors import StoreError
-from store.fleet.device_status import DeviceStatusExpiry, DeviceStatusWriter, read_status
+from store.fleet.device_status import DeviceStatusExpiry, DeviceStatusWriter, read_status, status_json
 from store.keys import Keys
 
 KEYS = Keys()
@@ -50,9 +50,11 @@ async def known(client: Any) -> dict[str, DeviceStatus]:
 
 
 async def test_a_status_is_read_as_it_was_written(any_redis: Redis) -> None:
-    whole = replace(HERE, last=LAST, frames=3, records=7, serial=True)
+    doubt = HoldStatus(disputed=True, since=1, until=2, changes=2, before="::1", before_auth="tls")
+    whole = replace(HERE, last=LAST, frames=3, records=7, serial=True, hold=doubt)
     await write_all(any_redis, {IMEI: whole, OTHER: HERE})
-    assert await known(any_redis) == {IMEI: whole, OTHER: HERE}
+    reported = replace(whole, first_reported_at=HERE.last_seen_at)
+    assert await known(any_redis) == {IMEI: reported, OTHER: HERE}
 
 
 @pytest.mark.parametrize("late", [replace(HERE, last=LAST, records=1), replace(GONE, records=1)])
@@ -65,10 +67,26 @@ async def test_a_session_that_is_over_does_not_replace_a_newer_one(
 
 async def test_a_newer_session_replaces_an_older_one_and_keeps_its_last_record(any_redis: Redis) -> None:
     await write(any_redis, replace(HERE, last=LAST, records=1), ELSEWHERE)
-    assert await known(any_redis) == {IMEI: replace(ELSEWHERE, last=LAST)}
+    first = HERE.last_seen_at
+    assert await known(any_redis) == {IMEI: replace(ELSEWHERE, last=LAST, first_reported_at=first)}
     newer = replace(LAST, speed=0)
     await write(any_redis, replace(ELSEWHERE, last=newer))
     assert (await known(any_redis))[IMEI].last == newer
+
+
+async def test_since_when_a_device_reports_is_kept(any_redis: Redis) -> None:
+    seen = [replace(HERE, last_seen_at=HERE.last_seen_at + number) for number in range(4)]
+    silent, first, again = seen[0], replace(seen[1], last=LAST), replace(ELSEWHERE, last=LAST)
+    await write(any_redis, silent)
+    assert (await known(any_redis))[IMEI].first_reported_at is None
+    await write(any_redis, first, seen[2], again)
+    assert (await known(any_redis))[IMEI].first_reported_at == first.last_seen_at
+
+
+async def test_of_a_gateway_that_did_not_keep_it_the_session_counts(any_redis: Redis) -> None:
+    await any_redis.hset(KEYS.status, IMEI, status_json(replace(HERE, last=LAST)))
+    await write(any_redis, ELSEWHERE)
+    assert (await known(any_redis))[IMEI].first_reported_at == HERE.connected_at
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsm.takeover import LONGEST, MEMORY, Claim, Claimant, Hold, hold_of
+from fsm.takeover import LONGEST, MEMORY, Claim, Claimant, Hold, changes_of, hold_of
 
 HOLD = 60_000
 A = Claimant("10.0.0.1", "plain")
@@ -44,7 +44,7 @@ def test_no_change_is_no_hold() -> None:
 
 
 def test_a_change_holds_commands_from_its_time_on() -> None:
-    assert held((0, A), (100, B)) == Hold(160_000, disputed=False, changes=1)
+    assert held((0, A), (100, B)) == Hold(160_000, disputed=False, changes=1, since=100_000)
 
 
 def test_the_same_peer_again_makes_the_hold_no_longer() -> None:
@@ -57,14 +57,20 @@ def test_a_change_within_the_hold_is_a_dispute_and_each_doubles_the_hold(
 ) -> None:
     at = round(back_at * 1000)
     claims = [Claim(at, A), Claim(100_000, B), Claim(0, A)]
-    assert hold_of(claims, HOLD) == Hold(at + 2 * HOLD, disputed, changes=2)
+    assert hold_of(claims, HOLD) == Hold(at + 2 * HOLD, disputed, changes=2, since=100_000)
 
 
 def test_the_hold_has_a_limit() -> None:
     hold = held(*((at, (A, B)[at % 2]) for at in range(9)))
-    assert hold == Hold(8000 + LONGEST * HOLD, disputed=True, changes=8)
+    assert hold == Hold(8000 + LONGEST * HOLD, disputed=True, changes=8, since=1000)
 
 
 def test_after_a_quiet_time_a_change_is_the_first_again() -> None:
     quiet = 100 + MEMORY * HOLD // 1000
-    assert held((0, A), (90, B), (100, A), (quiet, B)) == Hold(1000 * quiet + HOLD, disputed=False, changes=1)
+    expected = Hold(1000 * quiet + HOLD, disputed=False, changes=1, since=1000 * quiet)
+    assert held((0, A), (90, B), (100, A), (quiet, B)) == expected
+
+
+def test_only_a_claim_of_another_device_is_a_change() -> None:
+    claims = [Claim(3, A), Claim(2, B), Claim(1, Claimant(A.host, "tls")), Claim(0, A)]
+    assert changes_of(claims) == [(claims[0], claims[1]), (claims[1], claims[2])]

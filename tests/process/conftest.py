@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
-from tests.process.gateway import IMEI, Bus, Device, Gateway
+from tests.process.gateway import IMEI, MAIN, Bus, Device, Gateway, clean_environment
 from tests.rig.local import LocalServer
 from tests.rig.namespace import Namespace, NotPossible, namespace
 from tests.rig.rights import least_privilege
@@ -50,6 +54,18 @@ def start(gateway_url: str, stack: ExitStack) -> Callable[..., Gateway]:
         return stack.enter_context(Gateway(gateway_url, instance_id, **options))  # type: ignore[arg-type]
 
     return start
+
+
+@pytest.fixture
+def ask(redis_url: str) -> Callable[..., tuple[int, list[dict[str, Any]]]]:
+    """Runs a verb: its exit status, and the objects that it prints."""
+
+    def run(*words: str) -> tuple[int, list[dict[str, Any]]]:
+        command = [sys.executable, "-c", MAIN, *words, "--json", "--redis", redis_url]
+        ran = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=30)
+        return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()]
+
+    return run
 
 
 @pytest.fixture

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from tests.process.gateway import IMEI, MAIN, Bus, Device, Gateway, clean_environment, until
+from tests.process.gateway import IMEI, Bus, Device, Gateway, until
 
 Start = Callable[..., Gateway]
 PlugIn = Callable[..., Device]
 Ask = Callable[..., tuple[int, list[dict[str, Any]]]]
-
-
-@pytest.fixture
-def ask(redis_url: str) -> Ask:
-    """Runs a verb: its exit status, and the objects that it prints."""
-
-    def run(*words: str) -> tuple[int, list[dict[str, Any]]]:
-        command = [sys.executable, "-c", MAIN, *words, "--json", "--redis", redis_url]
-        ran = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=30)
-        return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()]
-
-    return run
 
 
 def test_an_operator_sees_devices_commands_and_what_became_of_them(

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.rig.namespace import Namespace
 
 Start = Callable[..., Gateway]
 From = Callable[..., Device]
+Ask = Callable[..., tuple[int, list[dict[str, Any]]]]
 HERE, THERE = "127.0.0.1", "127.0.0.2"
 TCP_REPAIR = 19
 SOON = 5.0
@@ -89,6 +91,27 @@ def test_a_stranger_gets_no_command_and_turns_end_them(
     assert bus.ended("new") == ["queued not_sent", "failed identity_disputed not_sent"]
     told = gateways["gw-1"].said("takeover_disputed", imei=IMEI)
     assert told["peer"].startswith(HERE)
+
+
+@pytest.mark.parametrize("second", ["gw-1", "gw-2"])
+def test_an_operator_sees_who_disputes_a_device(
+    start: Start, plug_in_from: From, bus: Bus, ask: Ask, second: str
+) -> None:
+    gateways = {name: start(name) for name in {"gw-1", second}}
+    device = plug_in_from(gateways["gw-1"], HERE)
+    assert ask("devices", "--disputed") == (4, [])
+    plug_in_from(gateways[second], THERE)
+    [held] = until(lambda: ask("devices", "--disputed")[1], "the hold")
+    assert (held["state"], held["peer"].partition(":")[0]) == ("held", THERE)
+    assert (held["hold"]["before"], held["hold"]["before_auth"]) == (HERE, "plain")
+    device.socket.close()
+    plug_in_from(gateways["gw-1"], HERE)
+    [disputed] = until(
+        lambda: [one for one in ask("devices", "--disputed")[1] if one["state"] == "disputed"], "the dispute"
+    )
+    assert disputed["hold"]["since"] == held["hold"]["since"]
+    assert [claim["address"] for claim in disputed["claims"]] == [HERE, THERE, HERE]
+    assert ask("devices", IMEI)[1][0]["claims"] == disputed["claims"]
 
 
 def test_a_stranger_that_comes_back_has_not_cleared_itself(

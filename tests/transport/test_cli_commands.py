@@ -10,6 +10,7 @@ import fakeredis
 import pytest
 from click.testing import Result
 
+from fsm.device_status import HoldStatus
 from store.fleet.waits import Wait
 from store.keys import Keys
 from tests.transport.command_line import Telgw
@@ -59,6 +60,9 @@ def test_what_a_command_waits_for(commands: Telgw, redis: Any) -> None:
     for imei, state in states.items():
         held(redis, imei, replace(STATUS, state=state))
         ask(redis, f"on-{state}", imei)
+    doubt = HoldStatus(disputed=False, since=1, until=2, changes=1, before="10.0.0.2", before_auth="plain")
+    held(redis, "8", replace(STATUS, hold=doubt))
+    ask(redis, "held", "8")
     ask(redis, "behind", "1")
     ask(redis, "sent", "4", "sent")
     ask(redis, "offline", "5")
@@ -70,6 +74,7 @@ def test_what_a_command_waits_for(commands: Telgw, redis: Any) -> None:
     redis.xadd(KEYS.outbound("gw-1"), {"command_id": "new", "imei": "1", "payload": "x"})
     assert waits(commands("--json")) == {
         "on-ready": "turn",
+        "held": "identity",
         "on-tainted": "late_answer",
         "on-identified": "first_records",
         "behind": "earlier_command",

@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 from click.testing import Result
 
-from fsm.device_status import DeviceStatus, LastRecord
+from fsm.device_status import DeviceStatus, HoldStatus, LastRecord
 from store.fleet.device_status import status_json
 from store.keys import Keys
 from tests.transport.command_line import Telgw
@@ -141,6 +141,56 @@ def test_a_sheet_shows_all_that_is_known_of_one_device(devices: Telgw, redis: An
     assert "c-2  queued  for" in shown
     assert "an earlier command for the device has not ended" in shown
     assert "setdigout" not in shown
+
+
+DOUBT = HoldStatus(
+    disputed=True,
+    since=NOON,
+    until=NOON + 10**12,
+    changes=2,
+    before="10.0.0.2",
+    before_auth="plain",
+    before_instance="gw-2",
+)
+CLAIMS = f"{NOON + 1000} 10.0.0.1 plain\n{NOON} 10.0.0.2 plain\n0 10.0.0.1 plain"
+
+
+def test_devices_that_have_changed_hands_are_shown_with_both_peers(devices: Telgw, redis: Any) -> None:
+    held(redis, IMEI, replace(STATUS, hold=DOUBT))
+    redis.set(KEYS.claims(IMEI), CLAIMS)
+    redis.hset(KEYS.status, OTHER, status_json(replace(STATUS, state="closed")))
+    redis.set(KEYS.claims(OTHER), f"{NOON} 2001:db8::1 cert:{'ab' * 32}\n0 10.0.0.3 plain")
+    held(redis, THIRD, STATUS)
+    shown = devices("--disputed").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    [_, first, second, count] = shown.splitlines()
+    for part in (IMEI, "disputed", "10.0.0.1 plain", "10.0.0.2 plain"):
+        assert part in first
+    for part in (OTHER, "before", "2001:db8::1 cert:abababab ", "10.0.0.3 plain"):
+        assert part in second
+    assert count == "2 have changed hands"
+    found = lines(devices("--disputed", "--json"))
+    assert set(found) == {IMEI, OTHER}
+    assert found[IMEI]["hold"]["before_instance"] == "gw-2"
+    assert found[IMEI]["claims"][0] == {"at": NOON + 1000, "address": "10.0.0.1", "auth": "plain"}
+    assert "disputed" in devices("--online").stdout
+
+
+def test_a_sheet_tells_who_has_claimed_the_device(devices: Telgw, redis: Any) -> None:
+    held(redis, IMEI, replace(STATUS, hold=DOUBT))
+    redis.set(KEYS.claims(IMEI), CLAIMS)
+    shown = devices(IMEI, "--utc").stdout
+    assert "disputed: commands end as identity_disputed until 20" in shown
+    assert "claimed by  10.0.0.1 plain, 2026-01-01 12:00:01+0000" in shown
+    assert "10.0.0.2 plain, 2026-01-01 12:00:00+0000" in shown
+
+
+def test_claims_that_cannot_be_read_hide_no_device(devices: Telgw, redis: Any) -> None:
+    held(redis, IMEI, STATUS)
+    redis.set(KEYS.claims(IMEI), "\x1b[2J")
+    assert "claims" not in lines(devices("--json", IMEI))[IMEI]
+    result = devices("--disputed")
+    assert (result.exit_code, result.stderr) == (4, "telgw: No device has changed hands lately.\n")
 
 
 def test_devices_are_chosen_sorted_and_limited(devices: Telgw, redis: Any) -> None:

@@ -14,10 +14,7 @@ from transport.commands import offline as absent
 from transport.commands import recent_outcomes as verdicts
 from transport.commands.offline import OfflineCommands
 from transport.commands.recent_outcomes import RecentOutcomes
-from transport.connection import address_changes as address_changes
-from transport.connection.address_changes import AddressChangeMonitor
 from transport.log_throttle import AGAIN_AFTER, LogThrottle
-from transport.metrics import Metrics
 
 
 def test_a_device_is_expected_from_its_last_disconnect() -> None:
@@ -58,14 +55,6 @@ def test_the_limit_of_notes_recovers_with_time(monkeypatch: pytest.MonkeyPatch) 
     lines = LogThrottle()
     assert [lines.allow(what, 0.0) for what in "aabc"] == [True, False, True, False]
     assert [lines.allow(what, AGAIN_AFTER) for what in "ca"] == [True, True]
-
-
-def test_of_the_devices_that_were_seen_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address_changes, "REMEMBERED", 3)
-    seen = AddressChangeMonitor(Metrics())
-    for number in range(10):
-        seen.note(str(number), "10.0.0.1", 0.0)
-    assert list(seen._seen) == ["7", "8", "9"]
 
 
 def test_of_the_devices_that_left_so_many_are_expected_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
+from fsm.device_status import HoldStatus
 from fsm.registration import Registered, RegisterResult
 from fsm.takeover import Claim, Claimant
 from tests.transport.command_rig import IMEI
@@ -169,6 +170,30 @@ async def test_what_is_held_expires_by_its_own_time(rig: Rig) -> None:
     rig.life()
     rig.at(6)
     assert rig.life() == [*HELD, "timeout expired not_sent"]
+
+
+async def test_the_status_of_the_device_tells_of_the_hold_and_of_its_end(rig: Rig) -> None:
+    rig.take(HERE)
+    rig.at(10)
+    rig.take(THERE)
+    held = rig.device_status[IMEI].hold
+    began = rig.commands.clock.now_ms()
+    assert held == HoldStatus(
+        disputed=False,
+        since=began,
+        until=began + 60_000,
+        changes=1,
+        before=HERE,
+        before_auth="plain",
+        before_instance="gw-1",
+    )
+    rig.at(20)
+    rig.take(HERE)
+    disputed = rig.device_status[IMEI].hold
+    assert disputed is not None
+    assert (disputed.disputed, disputed.since, disputed.changes, disputed.before) == (True, began, 2, THERE)
+    rig.at(20 + 121)
+    assert rig.device_status[IMEI].hold is None
 
 
 # The older session is asked

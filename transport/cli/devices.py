@@ -10,13 +10,13 @@ import click
 from msgspec import to_builtins
 from rich.text import Text
 
-from store.fleet.devices import OFFLINE, ONLINE, Device, DeviceReader
+from store.fleet.devices import DISPUTED, HELD, OFFLINE, ONLINE, Device, DeviceReader
 from store.fleet.waits import wait_of
 from store.keys import Keys
 from store.ledger.open_commands import OpenCommand
 from store.streams.producer import Producer
 
-from . import render
+from . import disputes, render
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .parameters import InstanceId
@@ -29,7 +29,7 @@ FOUND, NONE = 0, 4
 TABLE_LIMIT = 50
 """Devices that a table shows without --limit."""
 
-STYLES = {ONLINE: "green", OFFLINE: "dim", "tainted": "yellow"}
+STYLES = {ONLINE: "green", OFFLINE: "dim", "tainted": "yellow", HELD: "yellow", DISPUTED: "red"}
 COLUMNS = (
     *(Column("IMEI"), Column("state"), Column("for", right=True), Column("heard", right=True)),
     *(Column("position"), Column("cmds", right=True), Column("gateway")),
@@ -52,6 +52,11 @@ SORTS: dict[str, Key] = {
 @click.argument("imeis", metavar="[IMEI]...", nargs=-1)
 @click.option("--online", "wanted", flag_value=ONLINE, help="Only devices that are connected.")
 @click.option("--offline", "wanted", flag_value=OFFLINE, help="Only devices that are not.")
+@click.option(
+    "--disputed",
+    is_flag=True,
+    help="Only devices that have changed hands lately: by whom they are claimed, and who had them before.",
+)
 @click.option("--instance", type=InstanceId(), help="Only devices of this gateway.")
 @click.option(
     "--sort",
@@ -72,6 +77,7 @@ def command(
     where: Where,
     imeis: tuple[str, ...],
     wanted: str | None,
+    disputed: bool,
     instance: str | None,
     sort: str,
     limit: int | None,
@@ -81,21 +87,28 @@ def command(
     """Show every device that is connected or has ever reported; with one IMEI all that is known of it.
 
     A device is online while a gateway with a heartbeat holds it. A state such as tainted means that it is
-    connected and gets no command now. The time under for is that of its state; heard says when its last bytes
-    came.
+    connected and gets no command now: held and disputed, because it has changed hands. The time under for is
+    that of its state; heard says when its last bytes came.
+
+    With --disputed: held means that its commands wait, disputed that they end, before that neither is so any
+    more. The time under for runs from the first change. Changes are remembered for 20 times --takeover-hold.
 
     Exit status: 0 found; 2 wrong use, or Redis cannot be used; 4 there is no such device.
     """
     if limit is None and not raw and not imeis:
         limit = TABLE_LIMIT
-    return complete(_devices(where, imeis, Choice(wanted, instance, sort, limit), Times(utc), raw))
+    choice = Choice(wanted, disputed, instance, sort, limit)
+    return complete(_devices(where, imeis, choice, Times(utc), raw))
 
 
 class Choice:
     """Which devices are shown, and in which order."""
 
-    def __init__(self, state: str | None, instance: str | None, sort: str, limit: int | None) -> None:
+    def __init__(
+        self, state: str | None, disputed: bool, instance: str | None, sort: str, limit: int | None
+    ) -> None:
         self._state = state
+        self.disputed = disputed
         self._instance = instance
         self._sort = SORTS[sort]
         self._limit = limit
@@ -106,6 +119,7 @@ class Choice:
             device
             for device in devices
             if (self._state is None or device.online == (self._state == ONLINE))
+            and (not self.disputed or disputes.is_doubtful(device))
             and (self._instance is None or device.instance_id == self._instance)
         ]
         return sorted(found, key=self._sort)
@@ -119,28 +133,36 @@ async def _devices(where: Where, imeis: tuple[str, ...], choice: Choice, times: 
     async with server(where, "devices") as client:
         keys = Keys(where.key_prefix)
         reader = DeviceReader(client, keys)
-        found = choice.of(await reader.read(imeis))
+        known = await reader.read(imeis, claims=choice.disputed or bool(imeis))
         now_ms = await Producer(client, keys).now_ms()
+    found = choice.of(known)
     shown = choice.first(found)
     if raw:
         click.echo("\n".join(json.dumps(as_dict(device, reader, now_ms)) for device in shown), nl=bool(shown))
     elif len(imeis) == 1 and found:
         _print_one(found[0], reader, times, now_ms)
+    elif found and choice.disputed:
+        print_listing(render.Output(), disputes.COLUMNS, [disputes.row(device, now_ms) for device in shown])
+        click.echo(f"{len(found)} have changed hands{_more(found, shown)}")
     elif found:
         print_listing(render.Output(), COLUMNS, [row(device, times, now_ms) for device in shown])
         _print_counts(found, shown)
-    missing = [imei for imei in imeis if imei not in {device.imei for device in found}]
+    missing = [imei for imei in imeis if imei not in {device.imei for device in known}]
     for imei in missing:
         click.echo(f"telgw: Nothing is known of the device {render.printable(imei, 32)}.", err=True)
     if not found and not missing:
-        click.echo("telgw: There is no such device.", err=True)
+        what = "No device has changed hands lately." if choice.disputed else "There is no such device."
+        click.echo(f"telgw: {what}", err=True)
     return FOUND if found and not missing else NONE
 
 
 def _print_counts(found: Sequence[Device], shown: Sequence[Device]) -> None:
     online = sum(device.online for device in found)
-    more = f"; {len(found) - len(shown)} more: --limit" if len(shown) < len(found) else ""
-    click.echo(f"{online} online, {len(found) - online} offline{more}")
+    click.echo(f"{online} online, {len(found) - online} offline{_more(found, shown)}")
+
+
+def _more(found: Sequence[Device], shown: Sequence[Device]) -> str:
+    return f"; {len(found) - len(shown)} more: --limit" if len(shown) < len(found) else ""
 
 
 def row(device: Device, times: Times, now_ms: int) -> Row:
@@ -189,7 +211,8 @@ def as_dict(device: Device, reader: DeviceReader, now_ms: int) -> dict[str, Any]
         }
         for one in device.commands
     ]
-    return fields | {"commands": commands}
+    claims = {"claims": disputes.claims_json(device)} if device.claims else {}
+    return fields | claims | {"commands": commands}
 
 
 def _print_one(device: Device, reader: DeviceReader, times: Times, now_ms: int) -> None:
@@ -215,6 +238,7 @@ def facts(device: Device, times: Times, now_ms: int) -> list[tuple[str, Text | s
         ("IMEI", render.printable(device.imei, 64)),
         ("state", _state(device)),
         ("gateway", render.printable(device.instance_id, 64)),
+        *disputes.facts(device, times, now_ms),
     ]
     if status is None:
         return facts

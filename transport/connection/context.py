@@ -8,7 +8,6 @@ from fsm.backlog import Backlog
 from fsm.deadlines import Deadlines
 from transport.clock import Clock
 from transport.connection.access import AccessControl
-from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
@@ -83,14 +82,12 @@ def connection_context(
     io_names: IoNames | None = None,
 ) -> ConnectionContext:
     """The context of a process that has no connections yet."""
-    admission, changes = Admission(settings, metrics), AddressChangeMonitor(metrics)
+    admission = Admission(settings, metrics)
     device_rate = DeviceRate(settings.device_rate, metrics)
     share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
-    takeovers = Takeovers(settings, clock, metrics, commands, store.registrar)
     board = StatusBoard(settings.instance_id, clock, store.device_status)
-    sessions = Sessions(
-        boot_id, admission, changes, takeovers, device_rate, commands, store.registrar, share, board
-    )
+    takeovers = Takeovers(settings, clock, metrics, commands, store.registrar, board)
+    sessions = Sessions(boot_id, admission, takeovers, device_rate, commands, store.registrar, share, board)
     return ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fsm.device_status import HoldStatus
 from fsm.registration import RegisterResult
 from fsm.session import Session
 from fsm.takeover import Claimant
@@ -57,6 +58,8 @@ class SessionConnection(Link, Readable, Protocol):
 
     held: bool
     """No command is written to it: it is not known yet whether it may have taken the device from another."""
+    hold: HoldStatus | None
+    """What is told of that, once it is known that it has."""
 
     @property
     def closed(self) -> bool:

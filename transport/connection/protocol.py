@@ -23,6 +23,7 @@ from typing import Any, cast
 import structlog
 
 from fsm import session
+from fsm.device_status import HoldStatus
 from fsm.events import Origin
 from fsm.reasons import (
     DEVICE_CLOSED,
@@ -93,7 +94,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     Attributes:
         auth: how the device proves who it is, as in `fsm.events.Origin`.
         closed: closed or closing, for `close_reason`.
-        disputed, held: as `transport.connection.ports.SessionConnection` has them.
+        disputed, held, hold: as `transport.connection.ports.SessionConnection` has them.
         half_closed: the device sends no more, and still has acknowledgements to get.
         host: the device's address.
         imei: empty until the device is identified and accepted.
@@ -120,6 +121,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "disputed",
         "half_closed",
         "held",
+        "hold",
         "host",
         "imei",
         "last_read",
@@ -155,6 +157,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.speaks = self.over_share = False
         self.place = place or Place(now)
         self.held = self.disputed = False
+        self.hold: HoldStatus | None = None
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
         self.session = Session(self.session_id)

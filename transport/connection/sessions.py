@@ -17,7 +17,6 @@ from fsm.events import SessionEvent
 from fsm.reasons import NO_PLACE, REJECTED, SHUTDOWN
 from fsm.registration import SECURE, Registered, RegisterResult
 from fsm.telemetry import PendingFrame
-from transport.connection.address_changes import AddressChangeMonitor
 from transport.connection.admission import Admission
 from transport.connection.device_rate import DeviceRate
 from transport.connection.known_devices import KnownDevices
@@ -49,7 +48,6 @@ class Sessions:
         self,
         boot_id: str,
         admission: Admission,
-        address_changes: AddressChangeMonitor,
         takeovers: Takeovers,
         device_rate: DeviceRate,
         commands: CommandsPort,
@@ -65,7 +63,6 @@ class Sessions:
         self.known = KnownDevices()
         self.places = Places(admission.room, self.by_imei, admission.no_place)
         self.share = share
-        self._address_changes = address_changes
         self._takeovers = takeovers
         self._device_rate = device_rate
         self._boot_id = boot_id
@@ -155,7 +152,6 @@ class Sessions:
         self.unidentified.discard(connection)
         self.admission.release(connection.place)
         connection.place.since = now
-        self._address_changes.note(connection.imei, connection.host, now)
         older = self.by_imei.get(connection.imei)
         self.by_imei[connection.imei] = connection
         self.places.enter(connection)

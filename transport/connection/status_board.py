@@ -64,6 +64,7 @@ class StatusBoard:
             frames=tally.frames,
             records=tally.records,
             serial=connection.speaks,
+            hold=connection.hold if state != CLOSED else None,
             last=tally.last,
         )
         self._port.put(connection.imei, status)

@@ -19,12 +19,14 @@ from functools import partial
 import structlog
 
 from fsm.deadlines import Deadlines
+from fsm.device_status import HoldStatus
 from fsm.reasons import SUPERSEDED, TAKEOVER, TAKEOVER_DISPUTED, TAKEOVER_REFUSED
 from fsm.registration import RegisterResult
 from fsm.takeover import Claim, Claimant, Hold, hold_of
 from transport.clock import Clock
 from transport.connection.liveness import Liveness, Probe
 from transport.connection.ports import SessionConnection
+from transport.connection.status_board import StatusBoard
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, RegistrarPort
@@ -72,6 +74,7 @@ class Takeovers:
         metrics: Metrics,
         commands: CommandsPort,
         registrar: RegistrarPort,
+        status: StatusBoard,
     ) -> None:
         self._policy = settings.takeover_policy
         self._hold_ms = round(settings.takeover_hold * 1000)
@@ -79,6 +82,7 @@ class Takeovers:
         self._metrics = metrics
         self._commands = commands
         self._registrar = registrar
+        self._status = status
         self._takeovers: dict[SessionConnection, _Takeover] = {}
         self._ends: Deadlines[SessionConnection] = Deadlines()
         self._questions: dict[SessionConnection, tuple[Probe, list[Heard]]] = {}
@@ -178,7 +182,9 @@ class Takeovers:
         else:
             self._takeovers[connection] = takeover
             if hold != takeover.hold:
-                self._announce(connection, takeover, hold, former or claims[1].claimant, result.holder)
+                before = former or claims[1].claimant
+                self._announce(connection, takeover, hold, before, result.holder)
+                connection.hold = _told(hold, before, result.holder)
             self._weigh(connection, takeover, hold)
 
     @staticmethod
@@ -196,6 +202,7 @@ class Takeovers:
             self._release(connection)
             return
         connection.held, connection.disputed = True, hold.disputed
+        self._status.changed(connection)
         self._ends.set(connection, self._clock.at(hold.until))
         if hold.disputed:
             self._commands.quiet(connection)
@@ -204,6 +211,9 @@ class Takeovers:
         """Commands may be written to `connection`."""
         self._ends.cancel(connection)
         connection.held = connection.disputed = False
+        if connection.hold is not None:
+            connection.hold = None
+            self._status.changed(connection)
         self._commands.quiet(connection)
 
     def _announce(
@@ -273,3 +283,16 @@ class Takeovers:
         for older in list(self._questions):
             if older.closed:
                 older.abort()
+
+
+def _told(hold: Hold, before: Claimant, instance_id: str) -> HoldStatus:
+    """A hold as people are told of it."""
+    return HoldStatus(
+        disputed=hold.disputed,
+        since=hold.since,
+        until=hold.until,
+        changes=hold.changes,
+        before=before.host,
+        before_auth=before.auth,
+        before_instance=instance_id,
+    )

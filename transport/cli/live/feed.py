@@ -126,7 +126,7 @@ class Feed:
 
     async def device(self, imei: str) -> Device | None:
         """One device; None if nothing is known of it."""
-        found = await DeviceReader(self._client, self._keys).read([imei])
+        found = await DeviceReader(self._client, self._keys).read([imei], claims=True)
         return found[0] if found else None
 
     async def history(self, command_id: str) -> Sequence[LogEntry]:
