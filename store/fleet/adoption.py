@@ -224,28 +224,24 @@ class Adoption:
             return False
         note = self._note(MOVED, request, command, holder)
         move = Transfer(note, entry, command.seq, holder, entry_fields(request), _nothing)
-        try:
-            result = await self._move(move)
-        except StoreRefused as refusal:
-            if is_transient(refusal):
-                raise
-            return False
-        if result.status is Status.OK:
-            self._on_adopted()
-        return result.status is not Status.HELD_ELSEWHERE
+        return await self._moved(move) not in (None, Status.HELD_ELSEWHERE)
 
     async def _park(self, request: CommandRequest, command: Command, entry: Entry) -> bool:
         """Park a command; False if that cannot be. If its device is back, it stays for the next round."""
         move = ParkMove(self._note(PARKED, request, command), entry, command.seq, request, _nothing)
+        return await self._moved(move) is not None
+
+    async def _moved(self, move: Transfer | ParkMove) -> Status | None:
+        """Make a move that changes the place of a command; None if Redis refuses it for good."""
         try:
             result = await self._move(move)
         except StoreRefused as refusal:
             if is_transient(refusal):
                 raise
-            return False
+            return None
         if result.status is Status.OK:
             self._on_adopted()
-        return True
+        return result.status
 
     def _note(self, name: str, request: CommandRequest, command: Command, detail: str = "") -> Note:
         return Note(

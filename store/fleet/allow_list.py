@@ -1,8 +1,7 @@
 """The list of allowed devices in Redis: a set of IMEIs, and a hash of what single devices have to show.
 
-A copy answers at once and is refreshed in the background. A device that is not in the copy may have been
-added since, so it is looked up: it waits in a `store.client.batch_queue`, and many devices are looked up in
-one call.
+A `store.client.kept_copy` answers at once. A device that is not in the copy may have been added since, so it
+is looked up: it waits in a `store.client.batch_queue`, and many devices are looked up in one call.
 
 The set is read before the hash, always: an operator writes the terms of a new device before its IMEI, so a
 device is never found in the set without its terms.
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -22,12 +21,11 @@ from fsm.device_terms import Absence, Listed, terms_of
 from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError
 from store.client.fifo import Fifo
+from store.client.kept_copy import PAGE, KeptCopy, pages
 from store.client.replies import one_each, understood
 from store.keys import Keys
 
 BATCH = 500
-PAGE = 1000
-"""Devices that are copied in one call."""
 ANSWER_TIMEOUT = 1.0
 """Seconds that a device waits for its answer."""
 
@@ -40,7 +38,7 @@ class _Question(NamedTuple):
     done: Done
 
 
-class RedisAllowList:
+class RedisAllowList(KeptCopy):
     """The set ``devices:allowed`` and the hash ``devices:terms``.
 
     The last copy counts, whether Redis answers or not. Nothing is known of other devices while Redis cannot
@@ -57,14 +55,12 @@ class RedisAllowList:
     is_copy = True
 
     def __init__(self, client: Redis, keys: Keys, *, on_error: Callable[[Exception], None]) -> None:
+        super().__init__(on_error)
         self._client = cast(Any, client)
         self._keys = keys
-        self._on_error = on_error
         self._copy: dict[str, str] = {}
         self.changed = asyncio.Event()
         self._asked: BatchQueue[_Question] = BatchQueue(Fifo(BATCH), self._answer)
-        self._stale = asyncio.Event()
-        self._stale.set()
 
     def look_up(self, imei: str) -> Listed | None:
         """What the copy says of the device; None if it is not in the copy."""
@@ -84,20 +80,6 @@ class RedisAllowList:
         await self.copy()
         return len(self._copy)
 
-    def refresh(self) -> None:
-        """Read the list into the copy, in the background."""
-        self._stale.set()
-
-    async def keep_copy(self) -> None:
-        """Read the list into the copy whenever `refresh` was called, until cancelled."""
-        while True:
-            await self._stale.wait()
-            self._stale.clear()
-            try:
-                await self.copy()
-            except StoreError as error:
-                self._on_error(error)
-
     async def copy(self) -> None:
         """Read the list into the copy now.
 
@@ -105,9 +87,9 @@ class RedisAllowList:
             StoreError: a call failed; the copy stays as it was.
         """
         found: dict[str, str] = {}
-        async for page in self._pages(self._client.sscan, self._keys.allowed):
+        async for page in pages(self._client.sscan, self._keys.allowed):
             found.update((member.decode(errors="replace"), "") for member in page)
-        async for page in self._pages(self._client.hscan, self._keys.terms):
+        async for page in pages(self._client.hscan, self._keys.terms):
             for imei, terms in page.items():
                 if (name := imei.decode(errors="replace")) in found:
                     found[name] = terms.decode(errors="replace")
@@ -117,15 +99,6 @@ class RedisAllowList:
             for _ in range(min(PAGE, len(former))):
                 former.popitem()
             await asyncio.sleep(0)
-
-    @staticmethod
-    async def _pages(scan: Callable[..., Awaitable[tuple[int, Any]]], key: str) -> AsyncIterator[Any]:
-        cursor = 0
-        while True:
-            cursor, page = await scan(key, cursor, count=PAGE)
-            yield page
-            if not cursor:
-                return
 
     async def answer(self) -> None:
         """Answer those who ask, and who have asked before it began, until cancelled."""

@@ -1,27 +1,20 @@
-"""The families of devices, as a hash in Redis that an operator writes.
-
-A copy answers at once and is refreshed in the background, so nothing that reads from a device waits for
-Redis.
-"""
+"""The families of devices, as a hash in Redis that an operator writes, in a `store.client.kept_copy`."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from store.client.errors import StoreError
+from store.client.kept_copy import KeptCopy, pages
 from store.keys import Keys
 
-PAGE = 1000
-"""Fields that are read at a time."""
 LONGEST = 32
 """Characters of a family, or of the name of a model."""
 
 
-class DeviceFamilies:
+class DeviceFamilies(KeptCopy):
     """A copy of the hash ``devices:family``: IMEI -> family or model.
 
     Args:
@@ -32,31 +25,15 @@ class DeviceFamilies:
     def __init__(
         self, client: Redis, keys: Keys, default: str, *, on_error: Callable[[Exception], None]
     ) -> None:
+        super().__init__(on_error)
         self._client = cast(Any, client)
         self._key = keys.families
         self._default = default
-        self._on_error = on_error
         self._copy: dict[str, str] = {}
-        self._stale = asyncio.Event()
-        self._stale.set()
 
     def of(self, imei: str) -> str:
         """The family or model of a device, by the last copy."""
         return self._copy.get(imei, self._default)
-
-    def refresh(self) -> None:
-        """Read the hash again, in the background."""
-        self._stale.set()
-
-    async def keep_copy(self) -> None:
-        """Read the hash whenever `refresh` was called, until cancelled."""
-        while True:
-            await self._stale.wait()
-            self._stale.clear()
-            try:
-                await self.copy()
-            except StoreError as error:
-                self._on_error(error)
 
     async def copy(self) -> None:
         """Read the hash now.
@@ -65,13 +42,9 @@ class DeviceFamilies:
             StoreError: a call failed; the copy stays as it was.
         """
         found: dict[str, str] = {}
-        cursor = 0
-        while True:
-            cursor, fields = await self._client.hscan(self._key, cursor, count=PAGE)
-            for imei, family in fields.items():
+        async for page in pages(self._client.hscan, self._key):
+            for imei, family in page.items():
                 found[_text(imei)] = _text(family)[:LONGEST]
-            if not cursor:
-                break
         self._copy = found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,15 @@ EXAMPLES = [
 
 def errors(name: str, fields: dict[str, Any]) -> list[str]:
     """What the schema of a kind of entry finds wrong."""
+    return [error.message for error in validator(name).iter_errors(fields)]
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    """It is built once for each kind of entry."""
     schema = {"$ref": f"#/$defs/{name}", "$defs": json_schema(*CHANNELS)["$defs"]}
     Draft202012Validator.check_schema(schema)
-    return [error.message for error in Draft202012Validator(schema).iter_errors(fields)]
+    return Draft202012Validator(schema)
 
 
 def test_the_documents_of_the_repository_are_those_of_the_code() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -35,6 +37,19 @@ async def test_a_worker_that_dies_too_often_ends_all(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("status", supervisor.FINAL)
 async def test_a_worker_that_cannot_start_is_not_started_again(status: int) -> None:
     assert await supervised(f"import sys; sys.exit({status})") == status
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["died too often", "not watched"])
+async def test_a_lost_embedded_server_is_a_failure(monkeypatch: pytest.MonkeyPatch, raises: bool) -> None:
+    async def watch(server: object, on_failure: Callable[[], None]) -> None:
+        if raises:
+            raise OSError("no more descriptors")
+        on_failure()
+
+    monkeypatch.setattr(supervisor, "watch", watch)
+    keeper = supervisor.Supervisor([], asyncio.Event())
+    server = cast(Any, object())
+    assert await asyncio.wait_for(keeper.run(Settings(instance_id="gw"), server), 30) == 1
 
 
 def test_each_worker_gets_its_own_id_and_the_same_port(tmp_path: Path) -> None:

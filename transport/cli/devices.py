@@ -169,8 +169,8 @@ def row(device: Device, times: Times, now_ms: int) -> Row:
     """A device as a row of the table."""
     status, last = device.status, device.status.last if device.status else None
     texts = (
-        *(render.printable(device.imei, 64), "", _since(device.since_ms, now_ms)),
-        _since(device.last_seen_ms, now_ms),
+        *(render.printable(device.imei, 64), "", since(device.since_ms, now_ms)),
+        since(device.last_seen_ms, now_ms),
         f"{last.latitude:.5f} {last.longitude:.5f}" if last else "",
         str(len(device.commands) or ""),
         render.printable(device.instance_id, 64),
@@ -188,7 +188,8 @@ def _state(device: Device) -> Text:
     return Text(render.printable(device.state, 32), STYLES.get(device.state, ""))
 
 
-def _since(moment_ms: int | None, now_ms: int) -> str:
+def since(moment_ms: int | None, now_ms: int) -> str:
+    """How long ago a moment was; empty for None."""
     return "" if moment_ms is None else duration(now_ms - moment_ms)
 
 
@@ -232,7 +233,7 @@ def facts(device: Device, times: Times, now_ms: int) -> list[tuple[str, Text | s
     status = device.status
 
     def moment(epoch_ms: int | None) -> str:
-        return f"{times.show(epoch_ms)}, {_since(epoch_ms, now_ms)} ago" if epoch_ms else ""
+        return f"{times.show(epoch_ms)}, {since(epoch_ms, now_ms)} ago" if epoch_ms else ""
 
     facts: list[tuple[str, Text | str]] = [
         ("IMEI", render.printable(device.imei, 64)),

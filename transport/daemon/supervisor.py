@@ -17,7 +17,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,6 @@ from store.embedded import EmbeddedServer
 from transport.connection.tcp import bind
 from transport.daemon.embedded_watch import watch
 from transport.daemon.gateway import EXIT_CRASHED
-from transport.daemon.http_pages import PageServer
 from transport.daemon.listeners import CannotListen, shares_port
 from transport.daemon.process import until_up
 from transport.daemon.signals import Signals
@@ -81,13 +80,9 @@ async def supervise(settings: Settings, program: Sequence[str]) -> int:
         signals.on(signal.SIGHUP, partial(supervisor.send, signal.SIGHUP))
         signals.last = partial(supervisor.send, signal.SIGKILL)
         pages = await serve_pages(settings.metrics, WorkerPages(workers))
-        stack.callback(_stop, pages)
+        if pages:
+            stack.callback(pages.stop)
         return await supervisor.run(settings, embedded)
-
-
-def _stop(pages: PageServer | None) -> None:
-    if pages:
-        pages.stop()
 
 
 def worker_settings(settings: Settings, number: int, directory: Path) -> Settings:
@@ -164,32 +159,37 @@ class Supervisor:
         """Keep the workers alive until stopped, then stop them in order; the exit status."""
         listen = [as_text(address) for address in settings.listeners]
         log.info("supervising", workers=len(self._workers), listen=listen)
-        tasks = [
+        keepers = [
             asyncio.create_task(self._keep(worker), name=f"worker {worker.number}")
             for worker in self._workers
         ]
-        watcher = asyncio.create_task(self._watch(embedded), name="embedded server")
+        watchers = [asyncio.create_task(self._watch(embedded), name="embedded server")] if embedded else []
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        await asyncio.wait([*tasks, watcher, stop], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*keepers, *watchers, stop], return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         log.info("stopping", workers=sum(worker.running for worker in self._workers))
         self.send(signal.SIGTERM)
-        failed = [result for result in await asyncio.gather(*tasks, return_exceptions=True) if result]
-        watcher.cancel()
-        for error in failed:
-            log.critical("task_failed", exc_info=error)
-        status = self._exit_status or (EXIT_CRASHED if failed else 0)
-        log.info("stopped", exit_status=status)
-        return status
+        await self._ended(keepers)
+        for watcher in watchers:  # the workers need the server until they have ended
+            watcher.cancel()
+        await self._ended(watchers)
+        log.info("stopped", exit_status=self._exit_status)
+        return self._exit_status
 
-    async def _watch(self, embedded: EmbeddedServer | None) -> None:
-        """Return when the embedded server has died too often."""
-        failed = asyncio.Event()
-        if embedded is not None:
-            await watch(embedded, failed.set)
+    async def _ended(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait for the end of tasks. One that failed gives a failure as the exit status."""
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.critical("task_failed", exc_info=result)
+                self._exit_status = self._exit_status or EXIT_CRASHED
+
+    async def _watch(self, embedded: EmbeddedServer) -> None:
+        """Keep the embedded server alive; return when it has died too often."""
+
+        def failed() -> None:
             self._exit_status = EXIT_CRASHED
-        else:
-            await failed.wait()
+
+        await watch(embedded, failed)
 
     async def _keep(self, worker: Worker) -> None:
         """Run a worker, and run it again when it ends; return when all have to end."""
@@ -215,6 +215,6 @@ class Supervisor:
             self._exit_status = self._exit_status or EXIT_CRASHED
 
     async def _sleep(self, pause: float) -> None:
-        with_stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({with_stop}, timeout=pause)
-        with_stop.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._stop.wait()

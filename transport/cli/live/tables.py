@@ -13,7 +13,7 @@ from store.fleet.devices import Device
 from store.fleet.overview import Consumer, Instance
 
 from .. import render
-from ..devices import STYLES
+from ..devices import STYLES, since
 from ..times import duration
 from ..wait_texts import WAITS
 
@@ -91,8 +91,8 @@ def device(one: Device, now_ms: int) -> Line:
     cells = (
         render.printable(one.imei, 64),
         Text(render.printable(one.state, 32), STYLES.get(one.state, "")),
-        _since(one.since_ms, now_ms),
-        _since(one.last_seen_ms, now_ms),
+        since(one.since_ms, now_ms),
+        since(one.last_seen_ms, now_ms),
         str(len(one.commands) or ""),
         str(last.speed) if last else "",
         f"{last.latitude:.5f} {last.longitude:.5f}" if last else "",
@@ -129,7 +129,3 @@ def failed(one: CommandEnded, now_ms: int) -> Line:
         render.printable(event.detail or "", render.LONGEST),
     )
     return Line(event.command_id, cells)
-
-
-def _since(moment_ms: int | None, now_ms: int) -> str:
-    return "" if moment_ms is None else duration(now_ms - moment_ms)
