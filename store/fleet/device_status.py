@@ -9,8 +9,8 @@ until a janitor removes them, and no more than `LIMIT` at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -29,7 +29,7 @@ BATCH = 200
 QUEUED = 100_000
 """Devices whose status may wait for Redis; beyond that the oldest are dropped."""
 PAGE = 1000
-"""Devices that a janitor checks in one round."""
+"""Devices that a janitor checks in one round, and that one call reads."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeviceStatus).decode
@@ -98,6 +98,29 @@ def _row(imei: str, status: DeviceStatus) -> tuple[str, str, int, str, str]:
     """One device as the script takes it."""
     keep = "no" if status.state == CLOSED and not status.records else "yes"
     return imei, status.session_id, status.connected_at, keep, status_json(status)
+
+
+async def reporting(client: Redis, keys: Keys, span: float) -> AsyncIterator[list[str]]:
+    """The devices that have reported over a time of `span` seconds or more, in pages.
+
+    Raises:
+        StoreError: a call failed.
+    """
+    cursor = 0
+    while True:
+        cursor, found = await cast(Any, client).hscan(keys.status, cursor, count=PAGE)
+        yield [imei.decode(errors="replace") for imei, text in found.items() if _spans(text, span * 1000)]
+        if not cursor:
+            return
+
+
+def _spans(text: bytes, span_ms: float) -> bool:
+    try:
+        status = read_status(text)
+    except ValueError:
+        return False
+    first = status.first_reported_at
+    return first is not None and status.last_seen_at - first >= span_ms
 
 
 class DeviceStatusExpiry:

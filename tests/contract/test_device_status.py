@@ -10,7 +10,13 @@ from redis.asyncio import Redis
 
 from fsm.device_status import DeviceStatus, HoldStatus, LastRecord
 from store.client.errors import StoreError
-from store.fleet.device_status import DeviceStatusExpiry, DeviceStatusWriter, read_status, status_json
+from store.fleet.device_status import (
+    DeviceStatusExpiry,
+    DeviceStatusWriter,
+    read_status,
+    reporting,
+    status_json,
+)
 from store.keys import Keys
 
 KEYS = Keys()
@@ -43,6 +49,11 @@ async def write_all(client: Redis, told: dict[str, DeviceStatus], limit: int = 1
         writer.put(imei, status)
     await writer._queue._attempt()
     assert errors == []
+
+
+async def recalled(client: Redis) -> set[str]:
+    """Who is known to have reported for ten minutes."""
+    return {imei async for page in reporting(client, KEYS, 600.0) for imei in page}
 
 
 async def known(client: Any) -> dict[str, DeviceStatus]:
@@ -128,6 +139,25 @@ async def test_what_was_last_heard_long_ago_is_forgotten_unless_somebody_holds_i
     expiry = DeviceStatusExpiry(any_redis, KEYS)
     await expiry.expire(old.last_seen_at + 1)
     assert set(await known(any_redis)) == {"held", "recent"}
+
+
+async def test_devices_that_have_reported_for_so_long_are_found(any_redis: Redis) -> None:
+    first = replace(HERE, records=1, last=LAST)
+    later = replace(first, last_seen_at=first.last_seen_at + 600_000)
+    for status in (first, later):
+        await write_all(any_redis, {str(number): status for number in range(3)}, limit=1000)
+    short = replace(later, last_seen_at=later.last_seen_at - 1)
+    await write_all(any_redis, {"new": later, "2": short, "silent": replace(later, last=None)}, limit=1000)
+    await any_redis.hset(KEYS.status, "broken", "{")
+    assert sorted(await recalled(any_redis)) == ["0", "1"]
+
+
+async def test_they_are_read_in_pages(any_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.fleet.device_status.PAGE", 50)
+    reports = replace(HERE, records=1, last=LAST, first_reported_at=HERE.last_seen_at - 600_000)
+    many = {str(number): status_json(reports) for number in range(700)}
+    await any_redis.hset(KEYS.status, mapping=many)
+    assert sorted(await recalled(any_redis)) == sorted(many)
 
 
 async def test_a_large_hash_is_gone_through_in_pages(

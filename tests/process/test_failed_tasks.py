@@ -39,6 +39,7 @@ TASKS = {
         "trace",
         "handover",
         "expected devices",
+        "known devices",
         "allow-list",
         "allow-list copy",
     ),

@@ -141,6 +141,29 @@ async def read_registry(
     return reported
 
 
+async def test_who_is_known_is_read_again_until_redis_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expected_devices, "AGAIN_AFTER", 0.0)
+    pages: list[Any] = [["1"], CallFailed("refused"), ["2"], ["3"], ["4"]]
+    recalled: list[str] = []
+    owns = asyncio.Event()
+    owns.set()
+
+    async def reporting(span: float) -> AsyncIterator[list[str]]:
+        while pages:
+            page = pages.pop(0)
+            if isinstance(page, Exception):
+                raise page
+            yield page
+
+    def recall(imeis: list[str]) -> bool:
+        recalled.extend(imeis)
+        return "3" not in imeis
+
+    backend = SimpleNamespace(reporting=reporting, report=lambda part, error: recalled.append(part))
+    await expected_devices.read_known(owns, cast(Any, SimpleNamespace(recall=recall)), cast(Any, backend))
+    assert (recalled, pages) == (["1", "known devices", "2", "3"], [["4"]])
+
+
 async def test_a_registry_that_cannot_be_read_is_read_again(
     commands: CommandRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

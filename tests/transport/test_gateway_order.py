@@ -57,6 +57,7 @@ async def test_all_tasks_are_started_with_the_ledger_first(
             "removed devices",
             "files",
             "expected devices",
+            "known devices",
             "reader",
         ),
         *("janitor", "stale registrations", "check", "sweep", "reconcile", "trace", "handover"),

@@ -186,6 +186,27 @@ def test_invented_devices_push_out_none_that_is_known(monkeypatch: pytest.Monkey
     assert [imei in known for imei in "abcd"] == [True, False, True, True]
 
 
+def test_what_is_recalled_pushes_out_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_devices, "REMEMBERED", 3)
+    known = KnownDevices()
+    known.registered(["a", "b"])
+    assert known.recall(["a", "c"])
+    assert not known.recall(["d"])
+    known.registered(["e"])
+    assert [imei for imei in "abcde" if imei in known] == ["a", "b", "e"]
+
+
+async def test_a_device_that_was_here_first_is_known_once_it_is_recalled(full: ConnectionRig) -> None:
+    [first, *_] = strangers = crowd(full, reports=True)
+    assert full.sessions.recall([first.imei])
+    full.at(PATIENCE[_STRANGER, False])
+    assert not named(full, KNOWN)[0].closed
+    assert [one.closed for one in strangers] == [False, True] + [False] * (DEVICES - 2)
+    for one in strangers[2:]:
+        one.close("idle")
+    assert set(full.sessions.places._strangers) == set()
+
+
 async def test_a_session_of_minutes_makes_its_device_known(connections: ConnectionRig) -> None:
     device = proven(connections, KNOWN)
     connections.at(SETTLED)

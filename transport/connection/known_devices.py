@@ -2,7 +2,8 @@
 
 Anybody can invent an IMEI and have a record acknowledged for it. What cannot be had at once is a past. So a
 device that was acknowledged for the first time is only noted, and becomes known when it is acknowledged
-again after `SETTLED` seconds, or when its session ends after having been used for so long.
+again after `SETTLED` seconds, or when its session ends after having been used for so long. After a start
+Redis tells which devices have such a past (`devices:status`); they are recalled as far as there is room.
 
 Both memories are bounded, and apart. Invented devices push out devices that were noted, never one that is
 known: for that they would have to come back, each of them. A device that was known and was pushed out is a
@@ -63,6 +64,16 @@ class KnownDevices:
         """The registry names these devices: they were connected before."""
         for imei in imeis:
             self._remember(imei, "")
+
+    def recall(self, imeis: Iterable[str]) -> bool:
+        """These devices were known before the start; whether there is room for more. They push out none."""
+        for imei in imeis:
+            if len(self._known) >= REMEMBERED:
+                return False
+            if imei not in self._known:
+                self._known[imei] = ""
+                self._known.move_to_end(imei, last=False)
+        return True
 
     def _remember(self, imei: str, source: str) -> None:
         self._known[imei] = source

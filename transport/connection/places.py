@@ -87,6 +87,11 @@ class Places:
             if not self._strangers[connection.place.source]:
                 del self._strangers[connection.place.source]
 
+    def vouch(self, connection: SessionConnection) -> None:
+        """The device of a connection turns out to be known."""
+        self.leave(connection)
+        connection.place.known = True
+
     def make(self, newcomer: SessionConnection, imei: str, now: float) -> bool:
         """Whether there is a place for a device; another may have given way, with the reason `no_place`.
 

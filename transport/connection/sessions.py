@@ -10,6 +10,7 @@ identified is unregistered when it ends, unless a newer session of the device ha
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import cast
 
@@ -97,6 +98,15 @@ class Sessions:
         """The connection whose device waits for the acknowledgement of `frame`."""
         connection = self.by_imei.get(frame.imei.decode("ascii"))
         return connection if connection is not None and connection.awaits(frame) else None
+
+    def recall(self, imeis: Collection[str]) -> bool:
+        """Redis says that these devices were known before; whether more can be remembered."""
+        wants_more = self.known.recall(imeis)
+        for imei in imeis:
+            connection = self.by_imei.get(imei)
+            if connection is not None and imei in self.known:
+                self.places.vouch(connection)
+        return wants_more
 
     # The life of a connection
 

@@ -15,6 +15,7 @@ from store.diagnosis.rights import check_rights
 from store.fleet.adoption import Adoption
 from store.fleet.allow_list import RedisAllowList
 from store.fleet.device_families import DeviceFamilies
+from store.fleet.device_status import reporting
 from store.fleet.heartbeat import Heartbeat
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
@@ -241,6 +242,10 @@ class Backend:
     def ours(self) -> AsyncIterator[list[bytes]]:
         """The devices that are registered for this instance, in pages."""
         return held_by(self.clients["janitor"], self.keys, self._settings.instance_id)
+
+    def reporting(self, span: float) -> AsyncIterator[list[str]]:
+        """The devices that have reported over a time of `span` seconds or more, in pages."""
+        return reporting(self.clients["janitor"], self.keys, span)
 
     def _owns(self) -> bool:
         return self.heartbeat.taken

@@ -1,4 +1,4 @@
-"""Reads from the registry, once after the start, the devices that a gateway expects back."""
+"""Reads from Redis, once after the start, which devices a gateway expects back, and which it knows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import asyncio
 from store.client.errors import StoreError
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
-from transport.connection.known_devices import KnownDevices
+from transport.connection.known_devices import SETTLED, KnownDevices
+from transport.connection.sessions import Sessions
 from transport.daemon.backend import Backend
 
 AGAIN_AFTER = 1.0
@@ -36,3 +37,21 @@ async def read_expected(
         else:
             break
     dispatcher.registry_read()
+
+
+async def read_known(owns: asyncio.Event, sessions: Sessions, backend: Backend) -> None:
+    """Recall the devices that were known before the start, wherever in the fleet, while devices connect.
+
+    Without them every device is a stranger after a restart, when the whole fleet connects at once.
+    """
+    await owns.wait()
+    while True:
+        try:
+            async for imeis in backend.reporting(SETTLED):
+                if not sessions.recall(imeis):
+                    return
+        except StoreError as error:
+            backend.report("known devices", error)
+            await asyncio.sleep(AGAIN_AFTER)
+        else:
+            return

@@ -22,7 +22,7 @@ from transport.connection.timeouts import Timeouts
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
-from transport.daemon.expected_devices import read_expected
+from transport.daemon.expected_devices import read_expected, read_known
 from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
 from transport.daemon.outbound import outbound
@@ -201,6 +201,7 @@ class Gateway:
         start("removed devices", partial(self.connections.access.close_removed, self.sessions, self.clock))
         start("files", self.files.run)
         start("expected devices", partial(read_expected, owns, self.dispatcher, known, backend, self.clock))
+        start("known devices", partial(read_known, owns, self.sessions, backend))
         start("reader", self._read)
         start("janitor", backend.janitor.run)
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
