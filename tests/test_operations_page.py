@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
+from tests.rig.code_calls import ROOT, SOURCES, calls, exposed_metrics
 from transport.cli.schemas import entry_schemas
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-SOURCES = sorted(path for package in ("transport", "store", "fsm") for path in (ROOT / package).rglob("*.py"))
 LOUD = {"warning", "error", "critical"}
-FAMILIES = {"Gauge", "Histogram", "GaugeMetricFamily", "CounterMetricFamily"}
-METRICS = {"counter", "gauge", "reading"}
 
 
 def rows(table: str) -> list[str]:
@@ -23,24 +17,13 @@ def rows(table: str) -> list[str]:
     return re.findall(r"^\| `(\w+)", text, re.MULTILINE)
 
 
-def calls() -> Iterator[tuple[str, str]]:
-    """(method, first argument) of every method call of the code whose first argument is a text."""
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
-                if isinstance(node.args[0].value, str):
-                    yield name, node.args[0].value
-
-
 def reasons(kind: str) -> set[str]:
     """The reasons that an event of this kind may have, as `telgw schema` prints them."""
     return set(entry_schemas("{name}")[kind]["properties"]["reason"]["enum"]) - {""}
 
 
 def test_each_metric_is_explained() -> None:
-    exposed = {f"teltonika_{name}" for method, name in calls() if method in METRICS}
-    exposed |= {name for method, name in calls() if method in FAMILIES}
+    exposed = exposed_metrics()
     assert len(exposed) > 40
     assert exposed == set(rows("metrics"))
 

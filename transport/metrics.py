@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fsm.events import CommandEvent
+from fsm.moves import Status
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each counter, which nobody reads
 
@@ -101,6 +102,13 @@ class Metrics:
         )
         self.registry_failures = counter("registry_failures_total", "Registrations that failed")
         self.store_errors = counter("store_errors_total", "Failed calls to Redis", "part", "error")
+        self.redis_calls = Histogram(
+            "teltonika_redis_call_seconds",
+            "From a call to Redis to its reply, of calls that do not wait there for anything",
+            ("part",),
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+            registry=self.registry,
+        )
         self.task_failures = counter("task_failures_total", "Unexpected errors of tasks", "task")
         self.adoptions = counter("adoptions_total", "Commands of dead instances that were ended or moved")
         self.trimmed_unread = counter(
@@ -114,6 +122,8 @@ class Metrics:
             "telemetry_trimmed_unread_total", "Telemetry entries trimmed before every group had read them"
         )
         self.overruled = counter("ledger_refusals_total", "Moves that the ledger refused", "status")
+        for status in (Status.CONFLICT, Status.FENCED):
+            self.overruled.labels(status)  # from 0 on, because a rate begins with a second sample
         self.taints = counter("taints_total", "Connections that owe an answer to a command that has ended")
         self.stream_bytes = Gauge(
             "teltonika_stream_bytes", "Bytes of a stream, about", ("stream",), registry=self.registry

@@ -42,6 +42,11 @@ class Tasks:
         """Run `work()` as the task `name`; after a failure `work` is called again."""
         self._tasks[name] = asyncio.create_task(self._keep_running(name, work), name=name)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all tasks that were started."""
+        return list(self._tasks)
+
     async def _keep_running(self, name: str, work: Work) -> None:
         restarts = Restarts(RESTARTS, WITHIN, PAUSES)
         while True:

@@ -6,7 +6,9 @@ call: a caller does so itself, where it can prove that a repetition is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -42,8 +44,26 @@ MAX_CONNECTIONS = 16
 _locators: WeakValueDictionary[tuple[str, str], Locator] = WeakValueDictionary()
 
 
+def _untimed(_: float) -> None:
+    """Nobody wants to know how long calls take."""
+
+
 class Calls:
-    """What every client of ours adds to one of redis-py: its errors are a `StoreError`."""
+    """What every client of ours adds to one of redis-py: its errors are a `StoreError`.
+
+    Attributes:
+        on_answer: told of every call that was answered how many seconds that took.
+    """
+
+    on_answer: Callable[[float], None] = staticmethod(_untimed)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """A call: within the block it is made and answered."""
+        time = asyncio.get_running_loop().time
+        begun = time()
+        yield
+        self.on_answer(time() - begun)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """One call.
@@ -51,7 +71,7 @@ class Calls:
         Raises:
             StoreError: it failed.
         """
-        with translated():
+        with translated(), self.timed():
             return await super().execute_command(*args, **options)  # type: ignore[misc]
 
     async def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
@@ -72,7 +92,7 @@ class Calls:
         Raises:
             CallFailed: the replies did not come.
         """
-        with translated():
+        with translated(), self.timed():
             async with cast(Any, self).pipeline(transaction=False) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)

@@ -11,6 +11,7 @@ import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from store.client.client import Calls
 from store.client.connection import LossyConnection
 from store.client.errors import StoreRefused, translated
 from store.client.replies import StrangeReply
@@ -51,6 +52,7 @@ class KeptConnection:
     """
 
     def __init__(self, client: Redis) -> None:
+        self._client = cast(Calls, client)
         self._pool: Any = client.connection_pool
         self._connection: LossyConnection | None = None
         self._owes = ""
@@ -104,8 +106,9 @@ class KeptConnection:
             raise StrangeReply(what) from error
 
     async def _exchange(self, *command: Any) -> Any:
-        await self._write(*command)
-        return await cast(Any, self._connection).read_response()
+        with self._client.timed():
+            await self._write(*command)
+            return await cast(Any, self._connection).read_response()
 
     async def _write(self, *command: Any) -> None:
         if self._connection is None:

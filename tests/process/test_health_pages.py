@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
+from tests.rig.code_calls import ROOT
 from tests.rig.fleet import fleet, until
 from tests.rig.redis import redis_server
 
+RULES = ROOT / "deploy" / "prometheus" / "telgw.rules.yaml"
 
-def get(port: int, path: str) -> tuple[int, str]:
+
+def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     """The status and the text of a page."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as page:
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", method=method), timeout=10) as page:
             return page.status, page.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
+
+
+def counted() -> set[str]:
+    """The counters that raise an alarm at their first step: a rate needs a sample before it."""
+    return set(re.findall(r"increase\((\w+)[^)]*\) > 0", RULES.read_text(encoding="utf-8")))
 
 
 async def test_the_pages_tell_whether_the_gateway_and_redis_serve(
@@ -40,7 +49,12 @@ async def test_the_pages_tell_whether_the_gateway_and_redis_serve(
         assert "\nprocess_open_fds " in metrics
         assert "\nteltonika_build_info{version=" in metrics
         assert "_created" not in metrics
+        assert re.search(r'\nteltonika_redis_call_seconds_count\{part="heartbeat"\} [1-9]', metrics)
+        assert [
+            name for name in counted() if re.search(rf"^{name}[ {{]", metrics, re.MULTILINE) is None
+        ] == []
         assert (await page("/"))[0] == 404
+        assert await asyncio.to_thread(get, unused_tcp_port, "/readyz", "HEAD") == (200, "")
 
         server.kill()
         await until(without_redis, "a gateway that misses Redis")

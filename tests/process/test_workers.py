@@ -150,6 +150,8 @@ def test_one_page_of_metrics_speaks_for_all_workers(
         assert {sample.labels["worker"] for sample in records} == {"1", "2"}
         assert sum(sample.value for sample in records) == len(FLEET)
         assert [sample.value for sample in families["teltonika_worker_up"].samples] == [1, 1]
+        for name in ("process_open_fds", "teltonika_build_info", "teltonika_redis_up"):
+            assert [sample.labels["worker"] for sample in families[name].samples] == ["1", "2"]
         assert page(port, "readyz") == (200, "ready\n")
         os.kill(pids(gateway)[2], signal.SIGSTOP)
         try:

@@ -44,6 +44,8 @@ class SourceBudgets:
         }
         self._limits = {name: RateLimit(rate, AHEAD[name]) for name, rate in rates.items()}
         self._metrics = metrics
+        for name in rates:
+            metrics.over_budget.labels(name)  # from 0 on, because a rate begins with a second sample
         self._over: CountingThrottle[tuple[str, str]] = CountingThrottle()
 
     def covers(self, name: str, source: str, now: float) -> bool:

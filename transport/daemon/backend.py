@@ -80,6 +80,8 @@ class Backend:
             name: connect(url, purpose=f"{instance_id}:{name}", key_prefix=settings.key_prefix, block=block)
             for name, block in PURPOSES.items()
         }
+        for name in PURPOSES.keys() - {"reader"}:  # whose calls wait for entries
+            self.clients[name].on_answer = metrics.redis_calls.labels(name).observe
         sessions = f"{settings.key_prefix}{settings.session_events}"
         apart = settings.session_events != "off" and sessions != self.keys.responses
         reports = TrimReports(metrics, clock.monotonic)

@@ -210,6 +210,8 @@ class Gateway:
         start("reconcile", self._reconcile)
         start("trace", partial(trace, self.connections, self.backend))
         start("handover", partial(hand_over, self.dispatcher, self.backend))
+        for name in self._tasks.names:
+            self.metrics.task_failures.labels(name)  # from 0 on, because a rate begins with a second sample
 
     # Recurring work
 
