@@ -26,6 +26,7 @@ READING = {
     "devices": ("--json",),
     "commands": ("--ended", "--json"),
     "dead-letters": ("--json",),
+    "report": ("--json",),
 }
 """The verbs that read what is in Redis, and arguments with which they find something."""
 ENDLESS = {"watch"}

@@ -39,6 +39,7 @@ VERBS = {
     "history": "Show the events of a command and its path, or all events of a device.",
     "dead-letters": "Show entries that were no commands, and why.",
     "records": "Show the records of a device, or its track on a map.",
+    "report": "Write a page about commands, devices and outages of the last day or any time.",
     "trace": "Show the bytes of a device as they come and go, decoded frame by frame.",
     "avl": "Look up an AVL id, by its number or a part of its name.",
     "policy": "Say what a policy decides about a command.",
