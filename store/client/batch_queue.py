@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from store.client.delays import Backoff
 from store.client.errors import StoreError
+from store.client.gathering import Gathering
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class BatchQueue(Generic[T]):
         on_error: called with the error of each failed call, after its items are back in the buffer.
         backoff: the delays between calls that fail.
         finishes: after `stop` what waits is sent all the same, until a call fails.
+        gathering: when a call waits for more items; without it none does.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class BatchQueue(Generic[T]):
         on_error: Callable[[Exception], None] = _ignore,
         backoff: Backoff | None = None,
         finishes: bool = False,
+        gathering: Gathering | None = None,
     ) -> None:
         self._buffer = buffer
         self._add = buffer.put
@@ -84,6 +87,7 @@ class BatchQueue(Generic[T]):
         self._on_error = on_error
         self._backoff = backoff or Backoff()
         self._finishes = finishes
+        self._gathering = gathering
         self._batch: deque[T] = deque()
         self._delayed = 0
         self._resting = False
@@ -173,6 +177,7 @@ class BatchQueue(Generic[T]):
 
     async def _attempt(self) -> Exception | None:
         """Send one batch; the error after which a delay follows."""
+        await self._gather()
         if not self._batch:  # or a task that failed could not even give it back
             self._batch.extend(self._buffer.take())
         try:
@@ -186,6 +191,12 @@ class BatchQueue(Generic[T]):
             self.healthy = True
             self._backoff.reset()
         return error
+
+    async def _gather(self) -> None:
+        """Wait for more items, if that pays."""
+        if self._gathering and (delay := self._gathering.delay(waiting := len(self._buffer))):
+            await asyncio.sleep(delay)
+            self._gathering.waited(len(self._buffer) - waiting)
 
     def _give_back(self) -> None:
         """What is left of the batch in flight waits again."""

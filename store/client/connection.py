@@ -42,6 +42,11 @@ else:
 _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 # redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
 
+SHORT = 32 * 1024
+"""Bytes of a call that is written at once. The loop keeps what the socket does not take, and would not make
+anybody wait for so little; redis-py has a task of its own wait all the same, which costs more than the rest
+of the call."""
+
 
 @contextmanager
 def _before_the_write() -> Iterator[None]:
@@ -117,7 +122,7 @@ class LossyConnection(_Base):
         async with _Losses(self):
             return bool(await getattr(super(), _CAN_READ)())
 
-    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Write a call, on a new connection when this one has ended.
 
         Raises:
@@ -125,7 +130,13 @@ class LossyConnection(_Base):
         """
         await self._drop_unusable()
         async with _Losses(self):
-            await super().send_packed_command(*args, **options)
+            packed = command if isinstance(command, bytes) else b"".join(command)
+            if not self.is_connected or len(packed) > SHORT:
+                await super().send_packed_command(packed, check_health)
+                return
+            if check_health:
+                await self.check_health()
+            self._writer.write(packed)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Read the response to a call.
