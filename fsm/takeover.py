@@ -36,7 +36,10 @@ LONGEST: Final = 16
 """The longest hold, in times of the first one."""
 MEMORY: Final = 20
 """How long claims are remembered after a change, in times of the first hold."""
-
+KEPT: Final = 8
+"""The most claims of a device that are remembered, ..."""
+FIRST: Final = 2
+"""... of which so many are the first ones, which tell since when it changes hands; the rest are the last."""
 
 _CERTIFIED = 2
 """The strength of an authentication with a certificate; that of ``tls`` is 1, that of ``plain`` 0."""
@@ -104,10 +107,12 @@ def hold_of(claims: Sequence[Claim], hold_ms: int) -> Hold | None:
     hold: Hold | None = None
     held_by: Claimant | None = None
     changed_at = 0
-    for claim in reversed(claims):
+    for number, claim in enumerate(reversed(claims)):
         if held_by is not None and not claim.claimant.follows(held_by):
-            forgotten = hold is None or claim.at - changed_at >= MEMORY * hold_ms
-            hold = _next(None if forgotten else hold, claim.at, hold_ms)
+            # Before this one others may have been left out: how long it was quiet is not known.
+            unknown = number == FIRST and len(claims) >= KEPT
+            quiet = claim.at - changed_at >= MEMORY * hold_ms and not unknown
+            hold = _next(None if quiet else hold, claim.at, hold_ms)
             changed_at = claim.at
         held_by = claim.claimant
     return hold

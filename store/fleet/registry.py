@@ -22,7 +22,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.registration import Registered, RegisterResult, value_of
-from fsm.takeover import MEMORY, Claimant
+from fsm.takeover import FIRST, KEPT, MEMORY, Claimant
 from store.client.batch_queue import BatchQueue
 from store.client.errors import NotOwnerYet, StoreError
 from store.client.fifo import Fifo
@@ -125,6 +125,8 @@ class Registrar:
             "claims": keys.claims(""),
             "outbound": keys.outbound(""),
             "memory": round(MEMORY * hold * 1000),
+            "kept": KEPT,
+            "first": FIRST,
         }
         self._names = [
             *(keys.registry, keys.sessions, keys.boot(instance_id)),

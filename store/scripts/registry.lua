@@ -3,7 +3,7 @@
 -- KEYS  1 registry  2 sessions  3 our boot  4 instances  5 devices that send serial-port data  6 devices that
 --       were seen with a certificate  7 devices for which commands are parked
 -- ARGV  1 JSON: {boot, instance, heartbeat, boots, claims and outbound = prefixes of such keys, memory = ms for which
---       claims are kept, calls = [[act, imei, session_id, value, claimant], ...]}; a value is a token, with the claimant
+--       claims are kept, kept = the most claims of a device, first = of these, how many are the oldest ones, calls = [[act, imei, session_id, value, claimant], ...]}; a value is a token, with the claimant
 --       behind it; a claimant is address and authentication
 -- Returns {{status, instance_id, 'speaks' or '', former, claims, 'parked' or ''}, ...}, one per call, or 'FENCED' when another process
 -- owns our instance id. `former` is the claimant of the open session that held the device until now, `claims` has a line
@@ -78,10 +78,9 @@ local function claim(imei, claimant, former)
   if not newest then return '' end
   if newest == claimant then return told:find('\n') and told or '' end
   local clock = redis.call('TIME')
-  local lines, count = {string.format('%d %s', clock[1] * 1000 + math.floor(clock[2] / 1000), claimant)}, 1
-  for line in told:gmatch('[^\n]+') do
-    if count < 8 then count = count + 1; lines[count] = line end
-  end
+  local lines = {string.format('%d %s', clock[1] * 1000 + math.floor(clock[2] / 1000), claimant)}
+  for line in told:gmatch('[^\n]+') do lines[#lines + 1] = line end
+  while #lines > input.kept do table.remove(lines, #lines - input.first) end
   told = table.concat(lines, '\n')
   redis.pcall('SET', key, told, 'PX', input.memory)
   return told

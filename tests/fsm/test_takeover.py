@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsm.takeover import LONGEST, MEMORY, Claim, Claimant, Hold, changes_of, hold_of
+from fsm.takeover import FIRST, KEPT, LONGEST, MEMORY, Claim, Claimant, Hold, changes_of, hold_of
 
 HOLD = 60_000
 A = Claimant("10.0.0.1", "plain")
@@ -69,6 +69,14 @@ def test_after_a_quiet_time_a_change_is_the_first_again() -> None:
     quiet = 100 + MEMORY * HOLD // 1000
     expected = Hold(1000 * quiet + HOLD, disputed=False, changes=1, since=1000 * quiet)
     assert held((0, A), (90, B), (100, A), (quiet, B)) == expected
+
+
+def test_a_dispute_that_lasts_is_told_since_its_first_change() -> None:
+    later = 10 * MEMORY * HOLD // 1000
+    turns = [(later + at, (A, B)[at % 2]) for at in range(KEPT - FIRST)]
+    hold = held((0, A), (100, B), *turns)
+    assert hold is not None
+    assert (hold.disputed, hold.since) == (True, 100_000)
 
 
 def test_only_a_claim_of_another_device_is_a_change() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fsm.takeover import CERTIFICATE, Claimant, changes_of
+from fsm.takeover import CERTIFICATE, KEPT, Claimant, changes_of
 from store.fleet.devices import DISPUTED, HELD, Device
 
 from . import render
@@ -42,7 +42,7 @@ def row(device: Device, now_ms: int) -> Row:
         Text("" if since is None else duration(now_ms - since)),
         Text(_short(now)),
         Text(_short(before)),
-        Text(str(count)),
+        Text(f"{count}+" if len(device.claims) >= KEPT else str(count)),
         Text(render.printable(device.instance_id, 64)),
     ]
     return Row(cells, Text())
