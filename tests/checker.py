@@ -175,9 +175,9 @@ class Checker(Evidence):
                     yield Violation("peer", f"{event['command_id']} was sent to {told}")
 
     def held_gets_nothing(self) -> Iterator[Violation]:
-        """After a take-over nothing is sent on the newer session for the hold, counted from its handshake."""
+        """After a take-over nothing is sent on the newer session for the hold, counted from its claim."""
         named: set[str] = set()
-        since = {data.connection: data.at for data in reversed(self.history.traffic) if data.up}
+        since = self._claimed_at()
         for entry, event in self.history.responses if self.history.hold else ():
             session = event.get("session_id", "")
             if event.get("note") in ("takeover", "takeover_disputed"):
@@ -186,6 +186,26 @@ class Checker(Evidence):
                 until = since.get(session, 0.0) + self.history.hold - self.history.clock_error
                 if time_of(entry) < until:
                     yield Violation("hold", f"{event['command_id']} was sent on {session} while it was held")
+
+    def _claimed_at(self) -> dict[str, float]:
+        """When the peer of each session began to be the device (epoch ms).
+
+        That is its handshake, or the one of an earlier session of the same address, with none of another
+        address between them: a peer that closes its connection and comes back is held no longer.
+        """
+        began = {data.connection: data.at for data in reversed(self.history.traffic) if data.up}
+        hosts = {
+            event["session_id"]: (event["imei"], event["peer"].rpartition(":")[0])
+            for _, event in self.history.responses
+            if event["kind"] == "session" and event.get("peer")
+        }
+        claims: dict[str, tuple[str, float]] = {}
+        for session in sorted(hosts.keys() & began.keys(), key=began.__getitem__):
+            imei, host = hosts[session]
+            before, at = claims.get(imei, ("", 0.0))
+            claims[imei] = host, at if host == before else began[session]
+            began[session] = claims[imei][1]
+        return began
 
     def answers_are_own(self) -> Iterator[Violation]:
         """I6, notes about late answers included."""

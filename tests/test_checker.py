@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests import wire_format
-from tests.checker import check
+from tests.checker import Checker, check
 from tests.history import Bytes, Fields, History, Produced
 
 IMEI = "356900000000001"
@@ -287,6 +287,22 @@ def test_a_spoilt_history_is_reported_by_the_rule_it_breaks(
 ) -> None:
     spoil(good)
     assert rule in {violation.rule for violation in check(good, at_rest=True)}
+
+
+@pytest.mark.parametrize(
+    ("peers", "broken"), [(["10.0.0.1:1"], False), (["10.0.0.1:1", "10.0.0.2:1"], True), ([], True)]
+)
+def test_a_hold_is_counted_from_the_first_of_a_peers_sessions(
+    good: History, peers: list[str], broken: bool
+) -> None:
+    sent_while_held(good)
+    sessions = {f"before-{number}": peer for number, peer in enumerate(peers)}
+    good.traffic[:0] = [Bytes(AT - 60_000 + at, session, True, b"") for at, session in enumerate(sessions)]
+    for session, peer in (sessions | {SESSION: PEER["peer"]}).items():
+        fields = {"kind": "session", "session_id": session, "imei": IMEI, "peer": peer}
+        good.responses.append((f"{AT}-0", fields))
+    found = [violation.rule for violation in Checker(good).held_gets_nothing()]
+    assert found == ["hold"] * broken
 
 
 def test_what_is_unfinished_is_no_violation_before_rest(good: History) -> None:
