@@ -17,7 +17,7 @@ from redis.exceptions import AuthenticationError
 from tests.rig.rights import rules
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-UNIT = DEPLOY / "telgw.service"
+UNITS = [DEPLOY / "telgw.service", DEPLOY / "telgw@.service"]
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -33,26 +33,54 @@ def version(program: str) -> int:
     return int(words[1])
 
 
-def test_the_unit_leaves_the_service_few_rights() -> None:
+def analyzer() -> str:
+    """The program that verifies units without installing them."""
     program = shutil.which("systemd-analyze")
     if program is None or version(program) < OFFLINE:
         pytest.skip("there is no systemd-analyze that verifies files")
-    words = [program, "security", "--offline=true", f"--threshold={WORST}", str(UNIT)]
+    return program
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_leaves_the_service_few_rights(unit: Path) -> None:
+    words = [analyzer(), "security", "--offline=true", f"--threshold={WORST}", str(unit)]
     verified = subprocess.run(words, capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stdout
 
 
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_understands_each_line_of_a_unit(unit: Path, tmp_path: Path) -> None:
+    here = tmp_path / unit.name
+    here.write_text(unit.read_text(encoding="utf-8").replace("/opt/telgw/.venv/bin/telgw", "/bin/true"))
+    words = [analyzer(), "verify", "--man=no", str(here)]
+    verified = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize(
     "line",
     [
-        "LoadCredential=redis:/etc/telgw.redis",
+        "Type=notify",
+        "WatchdogSec=30",
         "Environment=TELGW_REDIS_FILE=%d/redis",
         "UMask=0077",
         "LimitCORE=0",
     ],
 )
-def test_the_unit_keeps_secrets_from_others(line: str) -> None:
-    assert line in UNIT.read_text(encoding="utf-8").splitlines()
+def test_a_unit_watches_the_gateway_and_keeps_secrets_from_others(unit: Path, line: str) -> None:
+    assert line in unit.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_template_is_the_unit_with_names_of_instances() -> None:
+    def lines(unit: Path) -> list[str]:
+        text = re.sub(r"[/-]%i\b|@%i|@| %i", "", unit.read_text(encoding="utf-8"))
+        return [line for line in text.splitlines() if not line.startswith("#")]
+
+    assert lines(UNITS[1]) == lines(UNITS[0])
+    files = re.findall(r"^(?!#).*(/(?:etc|var)/\S*)", UNITS[1].read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(files) >= 4
+    assert [file for file in files if "%i" not in file] == []
 
 
 # Containers

@@ -13,6 +13,7 @@ import pytest
 
 from tests.transport.command_line import Telgw
 from transport.daemon import supervisor
+from transport.daemon.service_manager import ServiceManager
 from transport.settings import AllowFrom, Settings
 
 
@@ -47,7 +48,7 @@ async def test_a_lost_embedded_server_is_a_failure(monkeypatch: pytest.MonkeyPat
         on_failure()
 
     monkeypatch.setattr(supervisor, "watch", watch)
-    keeper = supervisor.Supervisor([], asyncio.Event())
+    keeper = supervisor.Supervisor([], asyncio.Event(), ServiceManager({}))
     server = cast(Any, object())
     assert await asyncio.wait_for(keeper.run(Settings(instance_id="gw"), server), 30) == 1
 

@@ -16,6 +16,9 @@ from transport.settings import as_text
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+NOT_LISTENING = "Devices cannot connect yet."
+
+
 class CannotServeMetrics(GatewayFault):
     """The address of the metrics cannot be bound."""
 
@@ -63,11 +66,17 @@ def obstacles(gateway: Gateway) -> list[str]:
     """What keeps the gateway from serving devices and commands, as sentences; empty if it is ready."""
     found = {
         "The gateway is stopping.": gateway.stopping,
-        "Devices cannot connect yet.": not gateway.listening,
+        NOT_LISTENING: not gateway.listening,
         "The instance id is not taken yet.": not gateway.backend.heartbeat.taken,
         "Redis does not answer.": not gateway.backend.redis_up,
     }
     return [sentence for sentence, true in found.items() if true]
+
+
+def state(gateway: Gateway) -> str:
+    """What the gateway does, in one line."""
+    devices, commands = len(gateway.sessions.by_imei), len(gateway.dispatcher.entries)
+    return " ".join([*obstacles(gateway), f"Devices: {devices}. Commands in progress: {commands}."])
 
 
 def readiness(obstacles: Sequence[str]) -> Page:

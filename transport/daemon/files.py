@@ -72,14 +72,16 @@ class Files:
         self._list_in_file = file_list(settings)
         self.allow_list: AllowListPort | None = list_in_redis or self._list_in_file
         self._asked = asyncio.Event()
+        self._done: Callable[[], None] = lambda: None
 
     def tls_ends(self) -> float | None:
         """Epoch seconds when the first of certificate, CA and revocation lists expires; None without TLS."""
         until = self._listeners.tls_until
         return until.timestamp() if until else None
 
-    def reload(self) -> None:
-        """Read everything again, in the background."""
+    def reload(self, done: Callable[[], None] = lambda: None) -> None:
+        """Read everything again, in the background; `done` is called when that is over."""
+        self._done = done
         self._asked.set()
 
     async def run(self) -> None:
@@ -90,7 +92,10 @@ class Files:
                     await self._asked.wait()
             if self._asked.is_set():
                 self._asked.clear()
-                await self._reload()
+                try:
+                    await self._reload()
+                finally:
+                    self._done()
             elif self._list_in_file:
                 await self._list_in_file.reload_if_changed()
 

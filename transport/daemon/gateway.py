@@ -135,8 +135,12 @@ class Gateway:
 
     # The whole run
 
-    async def run(self, on_ready: OnReady | None = None) -> int:
+    async def run(self, on_ready: OnReady | None = None, on_stop: Callable[[], None] = lambda: None) -> int:
         """Serve until stopped; the exit status.
+
+        Args:
+            on_ready: called with the addresses when devices can connect.
+            on_stop: called when the shutdown begins.
 
         Raises:
             CannotListen: an address cannot be bound.
@@ -145,20 +149,21 @@ class Gateway:
         self._listeners.bind()
         self.presence.open()
         try:
-            return await self._live(on_ready)
+            return await self._live(on_ready, on_stop)
         except Exception:
             await self._abandon()  # tasks may run already
             raise
         finally:
             self.presence.close()
 
-    async def _live(self, on_ready: OnReady | None) -> int:
+    async def _live(self, on_ready: OnReady | None, on_stop: Callable[[], None]) -> int:
         await self._claim.make()
         if self._stop.is_set() and not self.backend.heartbeat.taken:
             await self._abandon()  # stopped while it waited for the instance id
             return self.exit_status
         await self._open(on_ready)
         await self._stop.wait()
+        on_stop()
         try:
             await (self._give_way() if self._fenced else self._shut_down())
         except Exception:  # an error that leaves here would mean that the gateway could not start

@@ -15,8 +15,9 @@ import structlog
 from fsm.errors import GatewayFault
 from store.embedded import EmbeddedServer
 from transport.daemon.embedded_watch import watch
-from transport.daemon.exposition import expose
+from transport.daemon.exposition import expose, state
 from transport.daemon.gateway import EXIT_CRASHED, Gateway, OnReady
+from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
 from transport.settings import Settings
 
@@ -42,6 +43,7 @@ async def serve(
     """
     asyncio.get_running_loop().set_exception_handler(_on_loop_error)
     stop = stop or asyncio.Event()
+    manager = ServiceManager()
     signals = Signals(stop.set)  # first, because a signal may come while the server loads its data
     embedded: EmbeddedServer | None = None
     try:
@@ -52,10 +54,10 @@ async def serve(
             log.info("stopped", exit_status=0)
             return 0
         gateway = Gateway(settings, embedded.url if embedded else settings.redis)
-        signals.on(signal.SIGHUP, gateway.files.reload)
+        signals.on(signal.SIGHUP, partial(_reload, gateway, manager))
         _make_full_collections_rare()
-        async with _watched(embedded, gateway):
-            return await _serve(gateway, on_ready, stop)
+        async with _watched(embedded, gateway), manager.told(partial(state, gateway)):
+            return await _serve(gateway, on_ready, stop, manager)
     finally:
         if embedded:
             embedded.stop()
@@ -109,16 +111,29 @@ def _make_full_collections_rare() -> None:
     gc.set_threshold(youngest, young, OLD_OBJECTS_EVERY)
 
 
-async def _serve(gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event) -> int:
+def _reload(gateway: Gateway, manager: ServiceManager) -> None:
+    manager.reloading()
+    gateway.files.reload(manager.ready)
+
+
+async def _serve(
+    gateway: Gateway, on_ready: OnReady | None, stop: asyncio.Event, manager: ServiceManager
+) -> int:
     pages = await expose(gateway)
     watcher = asyncio.create_task(_forward(stop, gateway), name="stop")
     try:
         await _prepare(gateway)
-        return await gateway.run(on_ready)
+        return await gateway.run(partial(_begun, manager, on_ready), manager.stopping)
     finally:
         watcher.cancel()
         if pages:
             pages.stop()
+
+
+def _begun(manager: ServiceManager, on_ready: OnReady | None, bound: list[tuple[str, int]]) -> None:
+    manager.ready()
+    if on_ready:
+        on_ready(bound)
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from transport.daemon.embedded_watch import watch
 from transport.daemon.gateway import EXIT_CRASHED
 from transport.daemon.listeners import CannotListen, shares_port
 from transport.daemon.process import until_up
+from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
 from transport.daemon.worker import Worker
 from transport.daemon.worker_pages import WorkerPages, serve_pages
@@ -59,6 +60,7 @@ async def supervise(settings: Settings, program: Sequence[str]) -> int:
         GatewayFault: an address cannot be bound, or the embedded server does not start.
     """
     stop = asyncio.Event()
+    manager = ServiceManager()
     signals = Signals(stop.set)
     with ExitStack() as stack:
         stack.callback(signals.restore)
@@ -76,13 +78,15 @@ async def supervise(settings: Settings, program: Sequence[str]) -> int:
             Worker(number, worker_settings(settings, number, directory), program)
             for number in range(1, settings.workers + 1)
         ]
-        supervisor = Supervisor(workers, stop)
-        signals.on(signal.SIGHUP, partial(supervisor.send, signal.SIGHUP))
+        supervisor = Supervisor(workers, stop, manager)
+        signals.on(signal.SIGHUP, supervisor.reload)
         signals.last = partial(supervisor.send, signal.SIGKILL)
-        pages = await serve_pages(settings.metrics, WorkerPages(workers))
-        if pages:
-            stack.callback(pages.stop)
-        return await supervisor.run(settings, embedded)
+        pages = WorkerPages(workers)
+        server = await serve_pages(settings.metrics, pages)
+        if server:
+            stack.callback(server.stop)
+        async with manager.told(supervisor.state, pages.listening):
+            return await supervisor.run(settings, embedded)
 
 
 def worker_settings(settings: Settings, number: int, directory: Path) -> Settings:
@@ -145,15 +149,26 @@ def _reserve(settings: Settings, host: str, port: int, reserved: list[socket.soc
 class Supervisor:
     """Keeps workers alive until `stop` is set."""
 
-    def __init__(self, workers: Sequence[Worker], stop: asyncio.Event) -> None:
+    def __init__(self, workers: Sequence[Worker], stop: asyncio.Event, manager: ServiceManager) -> None:
         self._workers = workers
         self._stop = stop
+        self._manager = manager
         self._exit_status = 0
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to each worker that runs."""
         for worker in self._workers:
             worker.send(number)
+
+    def reload(self) -> None:
+        """Let each worker read its files again; nobody hears when that is over."""
+        self._manager.reloading()
+        self.send(signal.SIGHUP)
+        self._manager.ready()
+
+    def state(self) -> str:
+        """What the workers do, in one line."""
+        return f"Workers: {sum(worker.running for worker in self._workers)} of {len(self._workers)} run."
 
     async def run(self, settings: Settings, embedded: EmbeddedServer | None) -> int:
         """Keep the workers alive until stopped, then stop them in order; the exit status."""
@@ -167,6 +182,7 @@ class Supervisor:
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([*keepers, *watchers, stop], return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
+        self._manager.stopping()
         log.info("stopping", workers=sum(worker.running for worker in self._workers))
         self.send(signal.SIGTERM)
         await self._ended(keepers)

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from transport.daemon.exposition import CONTENT_TYPE, CannotServeMetrics
+from transport.daemon.exposition import CONTENT_TYPE, NOT_LISTENING, CannotServeMetrics
 from transport.daemon.http_pages import Page, PageServer
 from transport.daemon.worker import Worker
 from transport.settings import Address
@@ -79,6 +79,11 @@ class WorkerPages:
             for worker in self._workers
             for line in answers.get(worker.number, (0, "It does not answer."))[1].splitlines()
         )
+
+    async def listening(self) -> bool:
+        """Whether devices can connect to any worker."""
+        answers = await self._ask("/readyz")
+        return any(NOT_LISTENING not in text for _, text in answers.values())
 
     async def _ask(self, path: str) -> dict[int, Answer]:
         """The answers of the workers that answer, by their numbers."""
