@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import pytest
 
+from tests.rig.waiting import until
 from transport.daemon import http_pages
 from transport.daemon.http_pages import HEAD_LIMIT, OPEN_AT_ONCE, Page, PageServer
 
@@ -97,13 +98,37 @@ async def test_a_silent_peer_is_cut_off(port: int, monkeypatch: pytest.MonkeyPat
         assert await everything(reader) == b""
 
 
-async def test_there_are_few_connections_at_once(port: int) -> None:
+async def test_of_many_silent_connections_the_oldest_gives_way(port: int) -> None:
     async with AsyncExitStack() as stack:
-        for _ in range(OPEN_AT_ONCE):
-            await stack.enter_async_context(connected(port))
-        reader, _ = await stack.enter_async_context(connected(port))
-        assert await everything(reader) == b""
-    assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n"))[0] == 200
+        silent = [await stack.enter_async_context(connected(port)) for _ in range(OPEN_AT_ONCE)]
+        assert (await exchange(port, b"GET /metrics HTTP/1.1\r\n\r\n"))[0] == 200
+        assert await everything(silent[0][0]) == b""
+        silent[1][1].write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert BODY in await everything(silent[1][0])
+
+
+async def test_who_waits_for_an_answer_keeps_its_place() -> None:
+    ready = asyncio.Event()
+    asked = 0
+
+    async def later() -> Page:
+        nonlocal asked
+        asked += 1
+        await ready.wait()
+        return Page(HTTPStatus.OK, BODY)
+
+    server = PageServer({"/metrics": later})
+    await server.start("127.0.0.1", 0)
+    async with AsyncExitStack() as stack:
+        waiting = [await stack.enter_async_context(connected(server.port)) for _ in range(OPEN_AT_ONCE)]
+        for _, writer in waiting:
+            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        await until(lambda: asked == OPEN_AT_ONCE, "all have asked")
+        further, _ = await stack.enter_async_context(connected(server.port))
+        assert await everything(further) == b""
+        ready.set()
+        assert all([BODY in await everything(reader) for reader, _ in waiting])
+    server.stop()
 
 
 async def test_a_stopped_server_closes_its_connections() -> None:

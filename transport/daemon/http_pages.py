@@ -1,8 +1,9 @@
 """A few pages over HTTP, served from the event loop: GET and HEAD, one request for each connection.
 
 A peer is not trusted. A request has `TIMEOUT` seconds and `HEAD_LIMIT` bytes, and there are at most
-`OPEN_AT_ONCE` connections. A peer that does not read its answer is cut off by the same time-out. So nobody
-can take a thread, a descriptor or memory for long.
+`OPEN_AT_ONCE` connections: a further one takes the place of the oldest that has not asked for anything. A
+peer that does not read its answer is cut off by the same time-out. So nobody can take a thread, a descriptor
+or memory for long, and silent peers keep nobody out.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class PageServer:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._open: set[_Request] = set()
+        self._open: dict[_Request, None] = {}  # the oldest first
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -83,7 +84,7 @@ class PageServer:
 class _Request(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, opened: set[_Request], pages: Pages) -> None:
+    def __init__(self, opened: dict[_Request, None], pages: Pages) -> None:
         self._opened = opened
         self._pages = pages
         self._head = b""
@@ -94,15 +95,23 @@ class _Request(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(TIMEOUT, self.abort)
         if len(self._opened) >= OPEN_AT_ONCE:
-            self.abort()
+            self._make_room()
+        if len(self._opened) < OPEN_AT_ONCE:
+            self._opened[self] = None
         else:
-            self._opened.add(self)
+            self.abort()
+
+    def _make_room(self) -> None:
+        idle = next((other for other in self._opened if not other._answered), None)
+        if idle is not None:
+            del self._opened[idle]
+            idle.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         if self._making:
             self._making.cancel()
-        self._opened.discard(self)
+        self._opened.pop(self, None)
 
     def abort(self) -> None:
         """Close at once."""
