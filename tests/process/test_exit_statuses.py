@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,10 +138,31 @@ def test_a_text_from_a_standard_input_that_is_closed_is_wrong_use(redis_url: str
     assert (status, said) == (2, "telgw: TEXT is empty: with - it is read from standard input.\n")
 
 
-def test_a_demo_that_cannot_be_printed_has_no_outcome() -> None:
+def test_a_demo_that_cannot_be_printed_does_not_start() -> None:
     with full_disk() as out:
         status, said = ended(telgw("demo", out=out))
+    assert (status, "Traceback" in said) == (2, False)
+
+
+def test_a_demo_that_nobody_reads_to_its_end_has_no_outcome() -> None:
+    process = telgw("demo")
+    assert process.stdout is not None
+    while "8 are handed over" not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()
+    process.stdout = None
+    status, said = ended(process)
     assert (status, "Traceback" in said) == (UNDECIDED, False)
+
+
+def test_a_demo_tells_its_story_to_a_file(tmp_path: Path) -> None:
+    with (tmp_path / "demo.txt").open("w+", encoding="utf-8") as out:
+        assert ended(telgw("demo", out=out)) == (0, "")
+        lines = (tmp_path / "demo.txt").read_text(encoding="utf-8").splitlines()
+    assert "8 of 8 commands ended as they should." in lines
+    assert any(re.search('late +late response +"', line) for line in lines)
+    assert any(re.search("telemetry +.* are stored$", line) for line in lines)
+    assert "\x1b" not in "".join(lines)
 
 
 def test_other_verbs_distinguish_a_closed_pipe_from_a_failure(start: Start, redis_url: str) -> None:

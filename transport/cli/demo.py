@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from fsm.errors import GatewayFault
 from fsm.session import READY
@@ -29,8 +25,8 @@ from transport.simulator import Tracker
 
 from . import render, scenes
 from .ending import awaiting, complete
-from .render import STYLES
 from .send import entry
+from .story import Story
 from .stream_options import Where
 from .streams import producer
 
@@ -39,33 +35,21 @@ READY_WITHIN = 10.0
 """Seconds until the gateway and its trackers have to be ready."""
 PLAY_FOR = 15.0
 """Seconds after which a command that has not ended counts as failed."""
-
-COLUMNS = (
-    ("command", 14),
-    ("text", 9),
-    ("the device", 13),
-    ("ended", 20),
-    ("right", 5),
-    ("expected", 24),
-    ("events", 14),
-)
-"""Headings and their widths; a narrow terminal gets the first five."""
-WIDE = 124
-"""Columns that a terminal needs for all headings."""
+RECORDS_EVERY = 2.0
 
 INTERRUPTED = 130
 
 
 @click.command(short_help="Run a gateway, five simulated trackers and eight commands for a few seconds.")
 def command() -> int:
-    """Start a gateway with its own Redis and five simulated trackers, and send the trackers eight commands.
+    """Start a gateway with its own Redis and five simulated trackers, send the trackers eight commands, tell
+    what happens as it happens, and what it means.
 
     All data is deleted at the end. Exit status: 0 each command ended as it should; 1 one did not; 2 it could
     not start; 3 unknown, because the output could not be written; 130 interrupted.
     """
-    console = render.Output()
-    if not console.is_terminal:
-        console.width = WIDE
+    story = Story(render.Output())
+    story.begin()
     with (
         logging_to_stderr("error", "auto"),
         tempfile.TemporaryDirectory(prefix="telgw-demo-") as directory,
@@ -73,26 +57,29 @@ def command() -> int:
     ):
         acts = [scenes.Act(scene) for scene in scenes.scenes()]
         try:
-            status = complete(_demo(server.url, acts, console))
+            status = complete(_demo(server.url, acts, story))
         except TimeoutError:
             raise GatewayFault(f"Gateway and trackers were not ready in {READY_WITHIN:.0f} s.") from None
     if status != INTERRUPTED:
-        console.print(report(acts, console.width))
+        story.end(acts)
     return status
 
 
-async def _demo(url: str, acts: list[scenes.Act], console: Console) -> int:
-    async with _gateway(url) as (gateway, port), _trackers(port), producer(_where(url), "demo") as streams:
-        await _all_ready(streams)
-        with awaiting("the commands of the demonstration", unless=NotPublished):
-            return await _outcome(streams, acts, console, gateway)
+async def _demo(url: str, acts: list[scenes.Act], story: Story) -> int:
+    async with _gateway(url) as (gateway, port):
+        story.tell("gateway", f"listens on 127.0.0.1:{port}, with a Redis of its own")
+        async with _trackers(port) as trackers, producer(_where(url), "demo") as streams:
+            await _all_ready(streams)
+            story.tell("trackers", f"{len(trackers)} are connected and have sent their first records")
+            with awaiting("the commands of the demonstration", unless=NotPublished):
+                return await _outcome(streams, acts, story, gateway)
 
 
 async def _outcome(
-    streams: Producer, acts: list[scenes.Act], console: Console, gateway: asyncio.Task[int]
+    streams: Producer, acts: list[scenes.Act], story: Story, gateway: asyncio.Task[int]
 ) -> int:
     """The exit status of the demonstration, or of its interruption."""
-    playing = asyncio.ensure_future(_play(streams, acts, console))
+    playing = asyncio.ensure_future(_play(streams, acts, story))
     ends: list[asyncio.Future[Any]] = [playing, gateway, _interruption()]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not playing.done():
@@ -169,9 +156,9 @@ async def _all_ready(streams: Producer) -> None:
                 return
 
 
-async def _play(streams: Producer, acts: list[scenes.Act], console: Console) -> None:
-    """Send every command, and show their events until the last command has ended."""
-    tail = await streams.tail()
+async def _play(streams: Producer, acts: list[scenes.Act], story: Story) -> None:
+    """Send every command, and tell what happens until the last command has ended."""
+    tail, records = await streams.tail(), await streams.tail(streams.telemetry)
     now_ms = await streams.now_ms()
     for act in acts:
         scene = act.scene
@@ -182,59 +169,38 @@ async def _play(streams: Producer, acts: list[scenes.Act], console: Console) -> 
             **scene.options,
         }
         await streams.publish(INSTANCE, entry(now_ms, **arguments))
-    with Live(report(acts, console.width), console=console, transient=True, auto_refresh=False) as live:
-        try:
-            async with asyncio.timeout(PLAY_FOR):
-                await _follow(streams, tail, acts, console, live if console.is_terminal else None)
-        except TimeoutError:
-            return
+    story.tell("commands", f"{len(acts)} are handed over, for these trackers and one that is not connected")
+    telling = asyncio.ensure_future(_tell_records(streams, records, story))
+    try:
+        async with asyncio.timeout(PLAY_FOR):
+            await _follow(streams, tail, acts, story)
+    except TimeoutError:
+        return
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _follow(
-    streams: Producer, tail: str, acts: list[scenes.Act], console: Console, live: Live | None
-) -> None:
+async def _follow(streams: Producer, tail: str, acts: list[scenes.Act], story: Story) -> None:
     by_id = {act.scene.name: act for act in acts}
-    async for entry_id, fields in streams.follow(tail):
+    async for _, fields in streams.follow(tail):
         act = by_id.get(fields.get("command_id", ""))
         if act is None:
             continue
         act.entries.append(fields)
-        if live is None:
-            render.show(console, entry_id, fields, raw=False)
-        else:
-            live.update(report(acts, console.width), refresh=True)
+        story.event(act, fields)
         if all(act.over for act in acts):
             return
 
 
-def report(acts: list[scenes.Act], width: int = WIDE) -> Table:
-    """What was sent, what the device does with it, the outcome that was expected, and the real one."""
-    table = Table(title="telgw demo", title_justify="left", expand=False)
-    for heading, room in COLUMNS if width >= WIDE else COLUMNS[:5]:
-        table.add_column(heading, width=room)
-    for act in acts:
-        cells = _cells(act)
-        table.add_row(*cells[: len(table.columns)], style="bold red" if act.over and not act.right else "")
-    return table
-
-
-def _cells(act: scenes.Act) -> list[str | Text]:
-    scene, end = act.scene, act.ending
-    outcome = _lines(end.get("state", ""), end.get("reason", ""), end.get("delivery", ""))
-    return [
-        f"{scene.name}\n…{scene.imei[-4:]}",
-        f"{scene.text}\ncodec {scene.options.get('codec', '12')}",
-        scene.device,
-        Text(outcome or "…", STYLES.get(end.get("state", ""), "dim")),
-        Text("yes", "green") if act.right else Text("NO" if act.over else "…"),
-        _lines(scene.state, scene.reason, " or ".join(sorted(scene.delivery))),
-        " ".join(entry.get("note") or entry.get("state", "") for entry in act.entries),
-    ]
-
-
-def _lines(state: str, reason: str, delivery: str) -> str:
-    """Each on its own line, for narrow terminals."""
-    return "\n".join(part for part in (state, reason, delivery) if part)
+async def _tell_records(streams: Producer, position: str, story: Story) -> None:
+    """Tell how many records were stored, every `RECORDS_EVERY` seconds."""
+    while True:
+        await asyncio.sleep(RECORDS_EVERY)
+        if found := await streams.after(position, streams.telemetry):
+            position = found[-1][0]
+            devices = {fields.get("imei", "") for _, fields in found}
+            story.tell("telemetry", f"{len(found)} more records of {len(devices)} trackers are stored")
 
 
 def _where(url: str) -> Where:

@@ -35,18 +35,18 @@ class Scene:
 
     Attributes:
         name: what the scene shows; also the command's id.
-        device: what the device does with the command.
         state, reason: how the command has to end. ``delivery`` lists the values that its last event may have.
+        means: what that end tells, in one sentence.
         note: a note that has to follow; empty for none.
         options: arguments of `transport.cli.send.entry` besides imei, text and id.
     """
 
     name: str
     imei: str
-    device: str
     text: str
     state: str
     delivery: frozenset[str]
+    means: str
     reason: str = ""
     note: str = ""
     options: dict[str, str | float | bool] = field(default_factory=dict)
@@ -84,65 +84,51 @@ def scenes() -> list[Scene]:
     """The commands, in the order in which they are sent."""
     answered, not_sent = frozenset({reasons.ANSWERED}), frozenset({reasons.NOT_SENT})
     return [
-        Scene("answered", WELL, "answers", "getinfo", RESPONDED, answered),
+        Scene("answered", WELL, "getinfo", RESPONDED, answered, "The tracker has answered: the usual case."),
         Scene(
-            "codec-14", BROKEN, "answers in pieces", "getver", RESPONDED, answered, options={"codec": "14"}
+            *("codec-14", BROKEN, "getver", RESPONDED, answered),
+            "The answer came in pieces, between records, and was put together.",
+            options={"codec": "14"},
         ),
         Scene(
-            "refused",
-            REFUSING,
-            "says it is another",
-            "getgps",
-            FAILED,
-            answered,
+            *("refused", REFUSING, "getgps", FAILED, answered),
+            "With codec 14 a tracker looks at the IMEI: this one says that it is another.",
             reasons.NACK,
             options={"codec": "14"},
         ),
         Scene(
-            "late",
-            LATE,
-            f"answers {LATE_BY:g} s late",
-            "getstatus",
-            TIMEOUT,
-            _UNANSWERED,
+            *("late", LATE, "getstatus", TIMEOUT, _UNANSWERED),
+            "No answer in time; it came later, as a note, which changes no outcome.",
             reasons.RESPONSE_TIMEOUT,
             note=reasons.LATE_RESPONSE,
             options={"timeout": 1.0},
         ),
         Scene(
-            "never-answered",
-            SILENT,
-            "never answers",
-            "readio 66",
-            TIMEOUT,
-            _UNANSWERED,
+            *("never-answered", SILENT, "readio 66", TIMEOUT, _UNANSWERED),
+            "The tracker may have obeyed: do not send it again without asking.",
             reasons.RESPONSE_TIMEOUT,
             options={"timeout": 4.0},
         ),
         _no_answer_expected(),
         Scene(
-            "expired",
-            SILENT,
-            "still owes an answer",
-            "getio",
-            TIMEOUT,
-            not_sent,
+            *("expired", SILENT, "getio", TIMEOUT, not_sent),
+            "It waited behind never-answered for too long. It may be sent again.",
             reasons.EXPIRED,
             options={"expires_in": 2.0},
         ),
         Scene(
-            "offline", ABSENT, "is not connected", "getinfo", FAILED, not_sent, reasons.DEVICE_NOT_CONNECTED
+            *("offline", ABSENT, "getinfo", FAILED, not_sent),
+            "No gateway holds this tracker. With --offline wait the command would wait.",
+            reasons.DEVICE_NOT_CONNECTED,
         ),
     ]
 
 
 def _no_answer_expected() -> Scene:
     options: dict[str, str | float | bool] = {"no_answer": True, "timeout": 3.0}
-    device, text = "says nothing", "cpureset"
+    name, text = "no-answer", "cpureset"
     if sys.platform == "linux":
-        return Scene(
-            "no-answer", WELL, device, text, DELIVERED, frozenset({reasons.RECEIVED}), options=options
-        )
-    return Scene(
-        "no-answer", WELL, device, text, TIMEOUT, _UNANSWERED, reasons.DELIVERY_TIMEOUT, options=options
-    )
+        means = "No answer was asked for: the TCP of the tracker has every byte."
+        return Scene(name, WELL, text, DELIVERED, frozenset({reasons.RECEIVED}), means, options=options)
+    means = "No answer was asked for, and this system does not tell whether every byte has arrived."
+    return Scene(name, WELL, text, TIMEOUT, _UNANSWERED, means, reasons.DELIVERY_TIMEOUT, options=options)
