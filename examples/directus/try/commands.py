@@ -7,9 +7,10 @@ import urllib.error
 from typing import Any
 
 from rows import UNKNOWN, Row, ended, events, insert, insert_silent, proof, read
-from stack import DISPATCHER, LATE, NORMAL, Stack, eventually
+from stack import DISPATCHER, LATE, NORMAL, SECOND, SLEEPER, Stack, eventually
 
 CANCEL = "6f0c1b1e-5e0a-4d0e-9f4b-7d3f6a2c9202"
+CONFIRM = "6f0c1b1e-5e0a-4d0e-9f4b-7d3f6a2c9204"
 SEND_AGAIN = "6f0c1b1e-5e0a-4d0e-9f4b-7d3f6a2c9203"
 
 
@@ -68,13 +69,20 @@ def unknown(stack: Stack) -> None:
     assert events(stack, command_id=key) == []
 
 
-@proof("offline=wait: the row stays queued while its device is connected nowhere, and can be cancelled")
+@proof(
+    "offline=wait: rows stay queued while their device sleeps, can be cancelled, and are sent when it wakes"
+)
 def offline(stack: Stack) -> None:
-    key = insert(stack, "getinfo", UNKNOWN, offline="wait")
-    eventually("it is parked", lambda: "parked" in notes(stack, key))
-    assert read(stack, key)["state"] == "queued"
-    stack.api("PATCH", f"/items/commands/{key}", {"cancel_requested": True}, DISPATCHER)
-    ended(stack, key, "failed", reason="cancelled", delivery="not_sent", offline="wait")
+    keys = [insert(stack, text, SLEEPER, offline="wait") for text in ("getver", "getinfo", "getparam 7")]
+    eventually("all are parked", lambda: all("parked" in notes(stack, key) for key in keys))
+    assert [read(stack, key)["state"] for key in keys] == ["queued"] * 3
+    stack.api("PATCH", f"/items/commands/{keys[0]}", {"cancel_requested": True}, DISPATCHER)
+    ended(stack, keys[0], "failed", reason="cancelled", delivery="not_sent", offline="wait")
+    stack.wake()
+    for key in keys[1:]:
+        ended(stack, key, "responded")
+    sent = [event["command_id"] for event in events(stack, imei=str(SLEEPER), state="sent")]
+    assert sent == keys[1:]
 
 
 def notes(stack: Stack, key: str) -> list[str]:
@@ -93,10 +101,40 @@ def refused(stack: Stack) -> None:
     assert status(stack, "PATCH", f"/items/commands/{key}", {"cancel_requested": False}) == 403
 
 
-def status(stack: Stack, method: str, path: str, body: Any) -> int:
-    """The status of a request of the dispatcher that should be refused."""
+@proof("a dangerous command needs a confirmation")
+def confirmed(stack: Stack) -> None:
+    refused = ended(
+        stack, insert(stack, "deleterecords"), "failed", reason="not_allowed", delivery="not_sent"
+    )
+    assert refused["detail"] == "rule dangerous: confirm=1 is missing"
+    ended(stack, insert(stack, "deleterecords", confirm=True, expect_response=False), "delivered")
+
+
+@proof("a command of two persons waits for the second one, who is not the first")
+def two_persons(stack: Stack) -> None:
+    ended(stack, insert(stack, "defaultcfg"), "failed", reason="not_allowed")
+    key = insert(stack, "defaultcfg", two_persons=True, expect_response=False)
+    cancelled = insert(stack, "defaultcfg", two_persons=True)
+    ended(stack, insert(stack, "getinfo"), "responded")
+    assert read(stack, key)["summary"] == "Waits until a second person has confirmed it."
+    path = f"/items/commands/{key}"
+    for body in ({"confirmed": True}, {"confirmed_by": None}, {"two_persons": False}):
+        assert status(stack, "PATCH", path, body) == 403, body
+    stack.api("PATCH", f"/items/commands/{cancelled}", {"cancel_requested": True}, DISPATCHER)
+    ended(stack, cancelled, "failed", reason="cancelled", delivery="not_sent")
+    assert events(stack, command_id=key) == []
+    stack.api("POST", f"/flows/trigger/{CONFIRM}", {"collection": "commands", "keys": [key]}, SECOND)
+    row = ended(stack, key, "delivered")
+    [sent] = events(stack, command_id=key, state="sent")
+    assert (sent["requested_by"], sent["confirmed_by"]) == (row["user_created"], row["confirmed_by"])
+    assert row["user_created"] != row["confirmed_by"]
+    assert status(stack, "PATCH", path, {"confirmed": True}, SECOND) == 403
+
+
+def status(stack: Stack, method: str, path: str, body: Any, who: dict[str, str] = DISPATCHER) -> int:
+    """The status of a request that should be refused."""
     try:
-        stack.api(method, path, body, DISPATCHER)
+        stack.api(method, path, body, who)
     except urllib.error.HTTPError as error:
         return error.code
     return 200

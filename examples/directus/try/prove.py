@@ -13,15 +13,15 @@ from pathlib import Path
 import commands  # noqa: F401  (adds its proofs)
 import faults
 from rows import PROOFS
-from stack import DISPATCHER, Stack
+from stack import DISPATCHER, SECOND, Stack
 
 
-def dispatcher(stack: Stack) -> None:
-    """A person with the role that the set-up script makes."""
+def dispatchers(stack: Stack) -> None:
+    """Two persons with the role that the set-up script makes."""
     [role] = [role for role in stack.api("GET", "/roles") if role["name"] == "Dispatchers"]
-    stack.api(
-        "POST", "/users", DISPATCHER | {"role": role["id"], "first_name": "Dina", "last_name": "Dispatcher"}
-    )
+    for person, name in ((DISPATCHER, "Dina"), (SECOND, "Sam")):
+        names = {"role": role["id"], "first_name": name, "last_name": "Dispatcher"}
+        stack.api("POST", "/users", person | names)
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
         stack = Stack(Path(directory), chosen.directus, chosen.node)
         try:
             stack.start()
-            dispatcher(stack)
+            dispatchers(stack)
             faults.insert_past_directus(stack)
             proofs = [(title, run) for title, run in PROOFS if chosen.only in title]
             for title, run in proofs:

@@ -25,10 +25,24 @@ HERE = Path(__file__).resolve().parents[1]
 TELGW = [sys.executable, "-c", "from transport.cli import main; main()"]
 ADMIN = {"email": "admin@example.com", "password": "the-administrator"}
 DISPATCHER = {"email": "dispatcher@example.com", "password": "the-dispatcher"}
+SECOND = {"email": "second@example.com", "password": "the-second-person"}
 NORMAL, SILENT, LATE = 352094080000000, 352094080000003, 352094080000900
 """IMEI of the first of three trackers that answer at once, of a fourth for commands that have no answer,
 and of one that answers late."""
 LATE_BY = 4.0
+SLEEPER = 352094080000500
+"""IMEI of a tracker that is connected only after `Stack.wake`."""
+POLICY = """
+default = "allow"
+[[rule]]
+name = "dangerous"
+allow = ["deleterecords"]
+confirm = true
+[[rule]]
+name = "grave"
+allow = ["defaultcfg"]
+two_persons = true
+"""
 
 
 def free_port() -> int:
@@ -56,6 +70,7 @@ class Stack:
         self.log = directory / "directus.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._tokens: dict[str, str] = {}
+        self._connect: list[str] = []
         self.scheduled = ""
         """A row that only the schedule can send."""
 
@@ -83,24 +98,30 @@ class Stack:
 
     def _start_gateway(self, redis: str) -> None:
         devices = free_port()
-        options = ["--listen", f"127.0.0.1:{devices}", "--metrics", "off", "--ready-grace", "1"]
-        options += [
-            "--session-events",
+        policy = self.directory / "policy.toml"
+        policy.write_text(POLICY)
+        options = [
+            "--listen",
+            f"127.0.0.1:{devices}",
+            "--metrics",
             "off",
-            "--reconnect-grace",
-            "5",
-            "--drain-timeout",
+            "--ready-grace",
             "1",
             "--redis",
             redis,
         ]
-        self._spawn("gateway", [*TELGW, "run", *options])
-        connect = ["simulate", "--connect", f"127.0.0.1:{devices}", "--interval", "1"]
+        options += ["--session-events", "off", "--reconnect-grace", "5", "--drain-timeout", "1"]
+        self._spawn("gateway", [*TELGW, "run", *options, "--policy", str(policy)])
+        connect = self._connect = ["simulate", "--connect", f"127.0.0.1:{devices}", "--interval", "1"]
         normal = ["--trackers", "4", "--imei-base", str(NORMAL), "--answer-delay", "0.05"]
         late = ["--trackers", "1", "--imei-base", str(LATE), "--answer", "late", "--late-by", str(LATE_BY)]
         self._spawn("trackers", [*TELGW, *connect, *normal])
         self._spawn("late tracker", [*TELGW, *connect, *late])
         eventually("five trackers connected", lambda: self.redis.hlen("connections:registry") == 5, 60)
+
+    def wake(self) -> None:
+        """Connect the tracker that sleeps."""
+        self._spawn("sleeper", [*TELGW, *self._connect, "--trackers", "1", "--imei-base", str(SLEEPER)])
 
     def _lay_out(self) -> None:
         extension = self.directory / "extensions" / "telgw"

@@ -20,6 +20,12 @@ export type Row = {
 	user_created: string | null;
 	state: string;
 	cancel_requested: boolean | number | null;
+	/** Whoever asks confirms a command for which the gateway requires it. */
+	confirm: boolean | number | null;
+	/** The row waits until another person has confirmed it. */
+	two_persons: boolean | number | null;
+	/** That other person. */
+	confirmed_by: string | null;
 	/** Order of the rows of one device. */
 	position: number | string | null;
 	/** The Directus process that sends the row. */
@@ -33,24 +39,39 @@ export type Row = {
 };
 
 /** What a person who is no administrator may say in a new row. */
-const ASKED = ['imei', 'payload', 'codec', 'expires_at', 'response_timeout', 'expect_response', 'offline', 'retry_of', 'cancel_requested'];
+const ASKED = [
+	'imei', 'payload', 'codec', 'expires_at', 'response_timeout', 'expect_response', 'offline', 'confirm', 'two_persons',
+	'retry_of', 'cancel_requested',
+];
 
 /** The fields that such a person may not set in a new row. */
 export function forbiddenInNew(payload: Record<string, unknown>): string[] {
 	return Object.keys(payload).filter((name) => !ASKED.includes(name));
 }
 
-/** The fields that such a person may not change: a row can only be cancelled, for good. */
+/** What such a person may say of a row that is there, for good. */
+const SAID_LATER = ['cancel_requested', 'confirmed'];
+
+/** The fields that such a person may not change. */
 export function forbiddenInChange(payload: Record<string, unknown>): string[] {
-	return Object.keys(payload).filter((name) => name !== 'cancel_requested' || payload[name] !== true);
+	return Object.keys(payload).filter((name) => !SAID_LATER.includes(name) || payload[name] !== true);
 }
+
+/** Whether `user` may be the second person of this row: another one than the first, while the row waits for one. */
+export function mayConfirm(row: Pick<Row, 'state' | 'two_persons' | 'confirmed_by' | 'user_created'>, user: string | null): boolean {
+	if (!user || !row.user_created || row.user_created === user) return false;
+	return row.state === 'pending' && Boolean(row.two_persons) && row.confirmed_by === null;
+}
+
+/** What a row says that waits for a second person. */
+export const WAITS = 'Waits until a second person has confirmed it.';
 
 export type Event = Record<string, string>;
 
 /** The fields that the sender reads. */
 export const ROW_FIELDS = [
 	'id', 'imei', 'payload', 'codec', 'expires_at', 'response_timeout', 'expect_response', 'offline', 'retry_of',
-	'user_created', 'state', 'cancel_requested', 'position', 'sender', 'attempted_at', 'instance_id', 'outbound_id',
+	'confirm', 'two_persons', 'confirmed_by', 'user_created', 'state', 'cancel_requested', 'position', 'sender', 'attempted_at', 'instance_id', 'outbound_id',
 ];
 
 /** The states of a command that has no verdict yet; `pending` is Directus' own, before any event. */
@@ -68,7 +89,9 @@ export function entryOf(row: Row): string[] {
 		expect_response: row.expect_response === null ? null : row.expect_response ? '1' : '0',
 		// The gateway's own default is `fail`; a gateway that does not know the field ignores it.
 		offline: row.offline === 'wait' ? 'wait' : null,
+		confirm: row.confirm ? '1' : null,
 		requested_by: row.user_created,
+		confirmed_by: row.confirmed_by,
 		retry_of: row.retry_of,
 	};
 	return Object.entries(fields).flatMap(([name, value]) => (value === null || value === '' ? [] : [name, value]));

@@ -65,12 +65,12 @@ export class DirectusRows implements Rows {
 	) {}
 
 	async devicesToSend(): Promise<string[]> {
-		const query = { filter: TO_SEND, group: ['imei'], aggregate: { count: ['id'] }, limit: -1 };
+		const query = { filter: toSend(), group: ['imei'], aggregate: { count: ['id'] }, limit: -1 };
 		return (await this.#read(query)).map((group) => String(group['imei']));
 	}
 
 	async next(imei: string): Promise<Row | undefined> {
-		const filter = { _and: [{ imei: { _eq: imei } }, TO_SEND] };
+		const filter = { _and: [{ imei: { _eq: imei } }, toSend()] };
 		const [row] = await this.#read({ filter, sort: ['position', 'id'], limit: 1, fields: ROW_FIELDS });
 		return row as Row | undefined;
 	}
@@ -257,14 +257,28 @@ function guardedBy(database: Database, check: (trx: Database) => Promise<void>):
 	});
 }
 
-/** Not published. A row with a cancel is left to the cancel once it was offered to a gateway. */
-const TO_SEND = {
-	_and: [
-		{ state: { _eq: 'pending' } },
-		{ outbound_id: { _null: true } },
-		{ _or: [{ cancel_requested: { _null: true } }, { cancel_requested: { _eq: false } }, { instance_id: { _null: true } }] },
-	],
-};
+/**
+ * Not published. A row with a cancel is left to the cancel once it was offered to a gateway. A row that waits for a
+ * second person is left alone until it is confirmed, cancelled or too old.
+ */
+function toSend(): object {
+	return {
+		_and: [
+			{ state: { _eq: 'pending' } },
+			{ outbound_id: { _null: true } },
+			{ _or: [{ cancel_requested: { _null: true } }, { cancel_requested: { _eq: false } }, { instance_id: { _null: true } }] },
+			{
+				_or: [
+					{ two_persons: { _null: true } },
+					{ two_persons: { _eq: false } },
+					{ confirmed_by: { _nnull: true } },
+					{ cancel_requested: { _eq: true } },
+					{ expires_at: { _lte: iso(0) } },
+				],
+			},
+		],
+	};
+}
 
 /** The time `ms` from now, as Directus takes it. */
 function iso(ms: number): string {

@@ -7,7 +7,8 @@ import type { Rows } from '../src/rows.ts';
 export function row(id: string, changes: Partial<Row> = {}): Row {
 	return {
 		id, imei: '352094080000000', payload: 'getinfo', codec: null, expires_at: null, response_timeout: null,
-		expect_response: true, offline: 'fail', retry_of: null, user_created: null, state: 'pending',
+		expect_response: true, offline: 'fail', retry_of: null, confirm: false, two_persons: false,
+		confirmed_by: null, user_created: null, state: 'pending',
 		cancel_requested: false, position: 1, sender: null, attempted_at: null, instance_id: null, outbound_id: null,
 		...changes,
 	};

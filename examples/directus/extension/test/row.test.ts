@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changesOf, entryOf, forbiddenInChange, forbiddenInNew, summary } from '../src/row.ts';
+import { changesOf, entryOf, forbiddenInChange, forbiddenInNew, mayConfirm, summary } from '../src/row.ts';
 import { row } from './fakes.ts';
 
 test('an entry has the text as it is, and no field without a value', () => {
@@ -12,11 +12,12 @@ test('an entry has the text as it is, and no field without a value', () => {
 test('an entry has every option of the row', () => {
 	const given = row('c1', {
 		codec: '14', expires_at: '2030-01-01T00:00:00Z', response_timeout: 7.5, expect_response: 0, offline: 'wait',
-		user_created: 'u1', retry_of: 'c0',
+		confirm: true, two_persons: true, confirmed_by: 'u2', user_created: 'u1', retry_of: 'c0',
 	});
 	assert.equal(
 		entryOf(given).slice(6).join(' '),
-		'codec 14 expires_at 2030-01-01T00:00:00Z response_timeout 7.5 expect_response 0 offline wait requested_by u1 retry_of c0',
+		'codec 14 expires_at 2030-01-01T00:00:00Z response_timeout 7.5 expect_response 0 offline wait confirm 1 requested_by u1 ' +
+			'confirmed_by u2 retry_of c0',
 	);
 });
 
@@ -56,5 +57,16 @@ test('only what was not sent is called safe to repeat', () => {
 test('people may ask and cancel, and nothing else', () => {
 	assert.deepEqual(forbiddenInNew({ imei: '1', payload: 'x', state: 'responded', position: 0 }), ['state', 'position']);
 	assert.deepEqual(forbiddenInChange({ cancel_requested: true }), []);
+	assert.deepEqual(forbiddenInChange({ confirmed: true }), []);
+	assert.deepEqual(forbiddenInChange({ confirmed: false, confirmed_by: 'u2' }), ['confirmed', 'confirmed_by']);
 	assert.deepEqual(forbiddenInChange({ cancel_requested: false, response: 'forged' }), ['cancel_requested', 'response']);
+});
+
+test('a row that waits for a second person is confirmed once, by somebody else', () => {
+	const waiting = row('c1', { two_persons: 1, user_created: 'u1' });
+	assert.ok(mayConfirm(waiting, 'u2'));
+	for (const user of ['u1', null]) assert.ok(!mayConfirm(waiting, user));
+	for (const other of [{ state: 'queued' }, { two_persons: 0 }, { confirmed_by: 'u3' }, { user_created: null }]) {
+		assert.ok(!mayConfirm({ ...waiting, ...other }, 'u2'));
+	}
 });

@@ -4,7 +4,7 @@ import { COLLECTION, UNFINISHED } from '../../row.ts';
 type Options = { keys: string[]; also_obeyed?: boolean | string | null };
 type Command = Record<string, unknown> & { id: string; state: string; delivery: string | null };
 
-const COPIED = ['imei', 'payload', 'codec', 'response_timeout', 'expect_response', 'offline'];
+const COPIED = ['imei', 'payload', 'codec', 'response_timeout', 'expect_response', 'offline', 'confirm', 'two_persons'];
 
 /**
  * Create a new row for each command that was not sent, and with `also_obeyed` for each other one that has failed.
