@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from store.fleet.devices import Device, DeviceReader
 from store.fleet.waits import Wait, wait_of
 from store.keys import Keys
-from store.ledger.open_commands import OpenCommand
+from store.ledger.open_commands import OpenCommand, parked_commands
 from store.streams.messages import CommandEvent, read_message
 from store.streams.search import newest
 
 
 @dataclass(slots=True, frozen=True)
 class CommandInFlight:
-    """A command that has not ended, its device as far as it is known, and what it waits for."""
+    """A command that has not ended, and what it waits for."""
 
     command: OpenCommand
-    device: Device
     wait: Wait
 
 
@@ -54,14 +54,21 @@ class CommandReader:
         reader = DeviceReader(self._client, self._keys)
         return _waiting(await reader.waited_for(), reader)
 
-    async def parked(self) -> list[CommandInFlight]:
-        """The commands that are parked for devices that sleep, the oldest first.
+    def parked(self, imei: str = "") -> AsyncIterator[OpenCommand]:
+        """The commands that are parked for devices that sleep, or for one, as they are read, by device.
 
         Raises:
             StoreError: a call failed.
         """
-        reader = DeviceReader(self._client, self._keys)
-        return _waiting(await reader.parked_for(), reader)
+        return parked_commands(self._client, self._keys, imei)
+
+    async def devices_that_sleep(self) -> int:
+        """For how many devices commands are parked.
+
+        Raises:
+            StoreError: a call failed.
+        """
+        return int(await cast(Any, self._client).zcard(self._keys.parked_devices))
 
     async def ended(
         self,
@@ -98,7 +105,7 @@ class CommandReader:
 def _waiting(devices: list[Device], reader: DeviceReader) -> list[CommandInFlight]:
     """The commands of these devices, the oldest first."""
     found = [
-        CommandInFlight(command, device, wait_of(command, device, reader.alive))
+        CommandInFlight(command, wait_of(command, device, reader.alive))
         for device in devices
         for command in device.commands
     ]

@@ -21,7 +21,7 @@ from store.fleet.claims import read_claims
 from store.fleet.device_status import read_status
 from store.fleet.living import known_instances, living
 from store.keys import Keys
-from store.ledger.open_commands import OpenCommand, open_commands, parked_commands
+from store.ledger.open_commands import OpenCommand, open_commands
 
 PAGE = 5000
 ONLINE, OFFLINE = "online", "offline"
@@ -122,17 +122,6 @@ class DeviceReader:
         """
         commands = await self._open()
         return await self._read(list(commands), commands) if commands else []
-
-    async def parked_for(self) -> list[Device]:
-        """The devices for which commands are parked, known or not, with these commands.
-
-        Raises:
-            StoreError: a call failed.
-        """
-        parked: dict[str, list[OpenCommand]] = defaultdict(list)
-        for command in await parked_commands(self._client, self._keys):
-            parked[command.imei].append(command)
-        return await self._read(list(parked), parked) if parked else []
 
     async def _open(self) -> dict[str, list[OpenCommand]]:
         """By IMEI, the commands that have not ended, the oldest first."""

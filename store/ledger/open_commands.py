@@ -77,17 +77,37 @@ async def open_commands(client: Redis, keys: Keys, instance_ids: Iterable[str]) 
     return sorted(found, key=lambda command: (command.accepted_at, command.order))
 
 
-async def parked_commands(client: Redis, keys: Keys) -> list[OpenCommand]:
-    """The commands that are parked for devices that are connected nowhere, the oldest first.
+async def parked_commands(client: Redis, keys: Keys, imei: str = "") -> AsyncIterator[OpenCommand]:
+    """The commands that are parked for devices that are connected nowhere, or for the device `imei`.
+
+    They come by device, the one first whose commands may expire first, and as they are read: there may be a
+    million. What is parked or leaves meanwhile may be missed.
 
     Raises:
         StoreError: a call failed.
     """
-    found: list[OpenCommand] = []
-    for imei in await cast(Any, client).zrange(keys.parked_devices, 0, -1):
-        async for page in _pages(client, keys.parked(_text(imei))):
-            found += await _commands(client, keys, "", page)
-    return sorted(found, key=lambda command: (command.accepted_at, command.order))
+    start = 0
+    while imeis := [imei] if imei else await _parked_devices(client, keys, start):
+        streams = [["XRANGE", keys.parked(one), "-", "+"] for one in imeis]
+        entries = [
+            entry for reply in await cast(Calls, client).batch(streams) for entry in _without_error(reply)
+        ]
+        for command in await _commands(client, keys, "", entries):
+            yield command
+        if imei:
+            return
+        start += len(imeis)
+
+
+async def _parked_devices(client: Redis, keys: Keys, start: int) -> list[str]:
+    page: Any = await cast(Any, client).zrange(keys.parked_devices, start, start + PAGE - 1)
+    return [_text(imei) for imei in page]
+
+
+def _without_error(reply: Any) -> Any:
+    if isinstance(reply, StoreError):
+        raise reply
+    return reply
 
 
 async def _pages(client: Redis, stream: str) -> AsyncIterator[list[RawEntry]]:
@@ -108,8 +128,7 @@ async def _commands(client: Redis, keys: Keys, instance_id: str, page: list[RawE
     for (entry_id, (command_id, imei)), values in zip(
         entries, await cast(Calls, client).batch(calls), strict=True
     ):
-        if isinstance(values, StoreError):
-            raise values
+        values = _without_error(values)
         ledger = {
             name: _text(value) for name, value in zip(_LEDGER, values, strict=True) if value is not None
         }

@@ -13,6 +13,7 @@ from click.testing import Result
 from fsm.device_status import HoldStatus
 from store.fleet.waits import Wait
 from store.keys import Keys
+from store.ledger.open_commands import PAGE
 from tests.transport.command_line import Telgw
 from tests.transport.test_cli_devices import IMEI, NOON, OTHER, STATUS, alive, ask, held
 from transport.cli.wait_texts import WAITS
@@ -155,14 +156,35 @@ def test_the_text_of_a_command_is_never_shown(commands: Telgw, redis: Any) -> No
     assert "setdigout" not in commands(columns=200).output + commands("--json").output
 
 
+def park(redis: Any, command_id: str, imei: str, expires_at: int) -> None:
+    entry = redis.xadd(KEYS.parked(imei), {"command_id": command_id, "imei": imei, "payload": "setdigout 1"})
+    ledger = {"state": "queued", "instance_id": "", "outbound_id": entry, "accepted_at": NOON}
+    redis.hset(KEYS.ledger(command_id), mapping=ledger)
+    redis.zadd(KEYS.parked_devices, {imei: expires_at})
+
+
 def test_parked_commands_are_shown_apart(commands: Telgw, redis: Any) -> None:
     ask(redis, "now", IMEI)
-    entry = redis.xadd(KEYS.parked(OTHER), {"command_id": "later", "imei": OTHER, "payload": "setdigout 1"})
-    ledger = {"state": "queued", "instance_id": "", "outbound_id": entry, "accepted_at": NOON}
-    redis.hset(KEYS.ledger("later"), mapping=ledger)
-    redis.zadd(KEYS.parked_devices, {OTHER: NOON})
+    park(redis, "later", OTHER, NOON)
     assert waits(commands("--json")) == {"now": "device"}
     assert waits(commands("--json", "--parked")) == {"later": "parked"}
-    assert "1 parked" in commands("--parked").stdout
+    assert "1 parked; commands are parked for 1 device\n" in commands("--parked").stdout
     assert commands("--parked", "--imei", IMEI).exit_code == 4
     assert commands("--parked", "--failed").exit_code == 2
+
+
+def test_of_many_parked_commands_no_more_are_read_than_are_shown(commands: Telgw, redis: Any) -> None:
+    many = range(PAGE + 2)
+    for number in many:
+        park(redis, f"c-{number}", f"{number:015d}", NOON + number)
+    redis.set(KEYS.parked(f"{PAGE:015d}"), "of another type")  # on the second page
+    shown = commands("--parked", "--limit", "2").stdout
+    assert ["c-0" in shown, "c-1" in shown, "c-2" in shown] == [True, True, False]
+    assert f"2 parked; there may be more: --limit; commands are parked for {len(many)} devices" in shown
+    assert commands("--parked").exit_code == 0
+    assert commands("--parked", "--json").exit_code == 2
+    redis.delete(KEYS.parked(f"{PAGE:015d}"))
+    found = [one["command_id"] for one in lines(commands("--parked", "--json"))]
+    assert found == [f"c-{number}" for number in many if number != PAGE]
+    last = f"{PAGE + 1:015d}"
+    assert list(waits(commands("--parked", "--json", "--imei", last))) == [f"c-{PAGE + 1}"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import click
 from rich.text import Text
@@ -62,7 +63,7 @@ class Wanted(NamedTuple):
 
 @click.command(short_help="Show the commands in flight and what they wait for, or those that have ended.")
 @click.option("--in-flight", is_flag=True, help="Those that have not ended, the oldest first.  [the default]")
-@click.option("--parked", is_flag=True, help="Those that wait for a device that sleeps, the oldest first.")
+@click.option("--parked", is_flag=True, help="Those that wait for a device that sleeps, by device.")
 @click.option("--ended", is_flag=True, help="Those that have ended, the newest first.")
 @click.option("--failed", is_flag=True, help="Those that ended as failed or timeout.")
 @click.option(
@@ -121,75 +122,128 @@ def command(
         since = Moment().convert("1d", None, None) if ended else 0
     limit = TABLE_LIMIT if limit is None and not raw else limit
     wanted = Wanted(states, reasons, imei, instance or "", since, limit)
-    return complete(
-        _commands(where, Ended(wanted, Times(utc)) if ended else InFlight(wanted, Times(utc), parked), raw)
-    )
+    kind = Ended if ended else Parked if parked else InFlight
+    return complete(_commands(where, kind(wanted, Times(utc)), limit, raw))
 
 
-async def _commands(where: Where, shown: Ended | InFlight, raw: bool) -> int:
+async def _commands(where: Where, shown: Shown, limit: int | None, raw: bool) -> int:
     async with server(where, "commands") as client:
         keys = Keys(where.key_prefix)
-        await shown.read(CommandReader(client, keys), await Producer(client, keys).now_ms())
-    if raw:
-        for line in shown.dicts():
-            click.echo(json.dumps(line))
-    elif shown.found:
-        print_listing(render.Output(), COLUMNS, shown.rows(), shown.tail)
-        click.echo(shown.summary())
-    if not shown.found:
+        found = shown.read(CommandReader(client, keys), await Producer(client, keys).now_ms())
+        async with aclosing(found):
+            count = await (_print_lines if raw else _print_table)(found, shown, limit)
+    if not count:
         click.echo(f"telgw: {shown.nothing}", err=True)
-    return FOUND if shown.found else NONE
+    return FOUND if count else NONE
+
+
+async def _print_lines(found: AsyncIterator[Any], shown: Shown, limit: int | None) -> int:
+    """Print each as it is read; how many."""
+    count = 0
+    async for one in found:
+        click.echo(json.dumps(shown.as_dict(one)))
+        count += 1
+        if count == limit:
+            break
+    return count
+
+
+async def _print_table(found: AsyncIterator[Any], shown: Shown, limit: int | None) -> int:
+    """Print the first `limit` in a table; how many."""
+    rows: list[Row] = []
+    async for one in found:
+        rows.append(shown.row(one))
+        if len(rows) == limit:
+            break
+    if rows:
+        print_listing(render.Output(), COLUMNS, rows, shown.tail)
+        click.echo(shown.summary(len(rows)))
+    return len(rows)
+
+
+class Shown(Protocol):
+    """Commands of one kind, and how they are shown."""
+
+    tail: str
+    nothing: str
+
+    def read(self, reader: CommandReader, now_ms: int) -> AsyncGenerator[Any]:
+        """The commands; `now_ms` is the time of Redis."""
+
+    def row(self, one: Any) -> Row:
+        """One in the table."""
+
+    def as_dict(self, one: Any) -> dict[str, Any]:
+        """One as JSON."""
+
+    def summary(self, count: int) -> str:
+        """How many there are, `count` of them in the table."""
 
 
 class InFlight:
-    """The commands that have not ended, the oldest first: those on the streams of gateways, or the parked."""
+    """The commands that have not ended, the oldest first: those on the streams of gateways."""
 
     tail = "waits for"
+    nothing = "No such command is in flight."
 
-    def __init__(self, wanted: Wanted, times: Times, parked: bool) -> None:
-        self._parked = parked
-        self.nothing = f"No such command is {'parked' if parked else 'in flight'}."
+    def __init__(self, wanted: Wanted, times: Times) -> None:
         self._wanted = wanted
         self._times = times
-        self.found: list[CommandInFlight] = []
-        self._left = 0
+        self._total = 0
         self._now_ms = 0
 
-    async def read(self, reader: CommandReader, now_ms: int) -> None:
-        """Read them; `now_ms` is the time of Redis."""
-        self._now_ms, wanted = now_ms, self._wanted
-        commands = await (reader.parked() if self._parked else reader.in_flight())
-        chosen = [one for one in commands if wanted.takes(one.command)]
-        self.found = chosen[: wanted.limit]
-        self._left = len(chosen) - len(self.found)
+    async def read(self, reader: CommandReader, now_ms: int) -> AsyncGenerator[CommandInFlight]:
+        """See `Shown`."""
+        self._now_ms = now_ms
+        chosen = [one for one in await reader.in_flight() if self._wanted.takes(one.command)]
+        self._total = len(chosen)
+        for one in chosen:
+            yield one
 
-    def summary(self) -> str:
-        """How many there are."""
-        more = f"; {self._left} more: --limit" if self._left else ""
-        return f"{len(self.found) + self._left} {'parked' if self._parked else 'in flight'}{more}"
+    def summary(self, count: int) -> str:
+        """See `Shown`."""
+        left = self._total - count
+        return f"{self._total} in flight{f'; {left} more: --limit' if left else ''}"
 
-    def rows(self) -> list[Row]:
-        """A row for each."""
-        return [self._row(one.command, one.wait) for one in self.found]
-
-    def _row(self, one: OpenCommand, wait: Wait) -> Row:
+    def row(self, one: CommandInFlight) -> Row:
+        """See `Shown`."""
+        command = one.command
         cells = (
-            Text(duration(self._now_ms - one.accepted_at)),
-            render.styled(one.state),
-            Text(render.printable(one.imei, 64)),
-            Text(render.printable(one.command_id, 64)),
-            Text(one.delivery),
-            Text(render.printable(one.instance_id, 64)),
-            Text(self._times.show(one.accepted_at)),
+            Text(duration(self._now_ms - command.accepted_at)),
+            render.styled(command.state),
+            Text(render.printable(command.imei, 64)),
+            Text(render.printable(command.command_id, 64)),
+            Text(command.delivery),
+            Text(render.printable(command.instance_id, 64)),
+            Text(self._times.show(command.accepted_at)),
         )
-        return Row(cells, Text(WAITS[wait], "yellow" if wait is Wait.LATE_ANSWER else ""))
+        return Row(cells, Text(WAITS[one.wait], "yellow" if one.wait is Wait.LATE_ANSWER else ""))
 
-    def dicts(self) -> Iterable[dict[str, Any]]:
-        """Each as JSON."""
-        for one in self.found:
-            age_ms = max(0, self._now_ms - one.command.accepted_at)
-            more = {"delivery": one.command.delivery, "age_ms": age_ms, "waits_for": one.wait.value}
-            yield asdict(one.command) | more
+    def as_dict(self, one: CommandInFlight) -> dict[str, Any]:
+        """See `Shown`."""
+        age_ms = max(0, self._now_ms - one.command.accepted_at)
+        more = {"delivery": one.command.delivery, "age_ms": age_ms, "waits_for": one.wait.value}
+        return asdict(one.command) | more
+
+
+class Parked(InFlight):
+    """The commands that are parked, by device. There may be a million: no more are read than are shown."""
+
+    nothing = "No such command is parked."
+
+    async def read(self, reader: CommandReader, now_ms: int) -> AsyncGenerator[CommandInFlight]:
+        """See `Shown`."""
+        self._now_ms = now_ms
+        self._total = await reader.devices_that_sleep()
+        async for one in reader.parked(self._wanted.imei):
+            if self._wanted.takes(one):
+                yield CommandInFlight(one, Wait.PARKED)
+
+    def summary(self, count: int) -> str:
+        """See `Shown`."""
+        more = "; there may be more: --limit" if count == self._wanted.limit else ""
+        devices = f"{self._total} device{'' if self._total == 1 else 's'}"
+        return f"{count} parked{more}; commands are parked for {devices}"
 
 
 class Ended:
@@ -201,42 +255,37 @@ class Ended:
     def __init__(self, wanted: Wanted, times: Times) -> None:
         self._wanted = wanted
         self._times = times
-        self.found: list[CommandEnded] = []
         self._now_ms = 0
 
-    async def read(self, reader: CommandReader, now_ms: int) -> None:
-        """Read them; `now_ms` is the time of Redis."""
+    async def read(self, reader: CommandReader, now_ms: int) -> AsyncGenerator[CommandEnded]:
+        """See `Shown`."""
         self._now_ms, wanted = now_ms, self._wanted
         chosen = {
             name: getattr(wanted, name) for name in ("states", "reasons", "imei", "instance_id", "since_ms")
         }
         async for one in reader.ended(**chosen):
-            self.found.append(one)
-            if len(self.found) == wanted.limit:
-                return
+            yield one
 
-    def summary(self) -> str:
-        """How many are shown."""
-        more = "; there may be more: --limit" if len(self.found) == self._wanted.limit else ""
-        return f"{len(self.found)} ended{more}"
+    def summary(self, count: int) -> str:
+        """See `Shown`."""
+        more = "; there may be more: --limit" if count == self._wanted.limit else ""
+        return f"{count} ended{more}"
 
-    def rows(self) -> list[Row]:
-        """A row for each."""
-        return [self._row(one.event, one.at_ms) for one in self.found]
-
-    def _row(self, event: CommandEvent, at_ms: int) -> Row:
+    def row(self, one: CommandEnded) -> Row:
+        """See `Shown`."""
+        event = one.event
         cells = (
-            Text(duration(self._now_ms - at_ms)),
+            Text(duration(self._now_ms - one.at_ms)),
             render.styled(event.state),
             *(Text(render.printable(text, 64)) for text in (event.imei, event.command_id)),
             *(Text(render.printable(text, 64)) for text in (event.delivery, event.instance_id)),
-            Text(self._times.show(at_ms)),
+            Text(self._times.show(one.at_ms)),
         )
         return Row(cells, _outcome(event))
 
-    def dicts(self) -> Iterable[dict[str, Any]]:
-        """Each as JSON: its terminal event, with its id in the log."""
-        return ({"id": one.entry_id, **one.fields} for one in self.found)
+    def as_dict(self, one: CommandEnded) -> dict[str, Any]:
+        """See `Shown`. Its terminal event, with its id in the log."""
+        return {"id": one.entry_id, **one.fields}
 
 
 def _outcome(event: CommandEvent) -> Text:
