@@ -7,13 +7,16 @@ from freezegun.api import FrozenDateTimeFactory
 from structlog.testing import capture_logs
 
 from fsm.backlog import LIMIT
+from tests.serial_port import SENSOR
 from tests.transport.command_rig import IMEI, OTHER_IMEI
-from tests.transport.connection_rig import FRAME, ConnectionRig, FakeTransport
+from tests.transport.connection_rig import FRAME, RECORD, ConnectionRig, FakeTransport
 from transport.connection import device_rate
-from transport.connection.device_rate import AHEAD
+from transport.connection.device_rate import AHEAD, ENTRY
 from transport.connection.protocol import DeviceConnection
+from transport.teltonika.avl import encode_avl
+from transport.teltonika.frame import CODEC_8
 
-RATE = len(FRAME)
+RATE = len(FRAME) + ENTRY
 """A frame a second, and 60 at once."""
 
 
@@ -22,11 +25,12 @@ async def limited(frozen: FrozenDateTimeFactory) -> ConnectionRig:
     return ConnectionRig(frozen, device_rate=RATE)
 
 
-def send(connections: ConnectionRig, connection: DeviceConnection, frames: int) -> None:
+def send(connections: ConnectionRig, connection: DeviceConnection, frames: int, frame: bytes = FRAME) -> None:
     """The device sends frames, and each is stored."""
     for _ in range(frames):
-        connection.data_received(FRAME)
-        connections.telemetry.confirm()
+        connection.data_received(frame)
+        while connections.telemetry.batches:
+            connections.telemetry.confirm()
 
 
 def too_fast(connections: ConnectionRig, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
@@ -46,6 +50,20 @@ async def test_a_device_that_sends_too_fast_is_read_when_that_is_paid_for(limite
     limited.at(2)
     assert not transport.paused
     assert (connection.closed, limited.context.records) == (False, AHEAD + 2)
+
+
+@pytest.mark.parametrize(
+    "frame", [encode_avl(CODEC_8, [RECORD] * 10), SENSOR * 10], ids=["records", "messages"]
+)
+async def test_small_entries_count_more_than_their_bytes(frozen: FrozenDateTimeFactory, frame: bytes) -> None:
+    """A device would fill a stream that is capped by entries."""
+    cost = len(frame) + 10 * ENTRY
+    connections = ConnectionRig(frozen, device_rate=cost)
+    connection, transport = connections.welcome()
+    send(connections, connection, round(AHEAD), frame)
+    assert not transport.paused
+    send(connections, connection, 1, frame)
+    assert transport.paused
 
 
 async def test_who_is_slowed_is_logged_and_counted(limited: ConnectionRig) -> None:

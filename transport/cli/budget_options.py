@@ -41,8 +41,8 @@ BUDGETS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "Network",
         "--device-rate",
         COUNT,
-        "Bytes a second that one device may send, 60 times as many at once; beyond that it is read later. "
-        "0: no limit.",
+        "Bytes a second that one device may send, 60 times as many at once; beyond that it is read later. A "
+        "record counts 200 bytes more than it has. 0: no limit.",
     ),
 )
 """Decorators in the order of the help."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fsm.backlog import Backlog
 from fsm.telemetry import PendingFrame
-from transport.connection.device_rate import AHEAD, DeviceRate
+from transport.connection.device_rate import AHEAD, ENTRY, DeviceRate
 from transport.connection.fair_queue import FairQueue
 from transport.connection.long_frames import LongFrames
 from transport.connection.ports import Readable
@@ -89,6 +89,12 @@ class Backpressure:
             # There may be more. The others have their turn first, also where a loop would read on.
             connection.pause()
             asyncio.get_running_loop().call_soon(connection.resume)
+
+    def to_store(self, connection: Readable, entries: int) -> None:
+        """What was read of a connection becomes so many entries in Redis."""
+        place, now = connection.place, connection.last_read
+        paid_at = place.paid_at
+        place.paid_at = (paid_at if paid_at > now else now) + entries * ENTRY * self._interval
 
     def arriving(self, connection: Readable, size: int, *, ended: bool) -> None:
         """What was read of a connection begins, continues or ends a frame that did not come in one read.

@@ -1,4 +1,8 @@
-"""How many bytes a second a device may send: beyond that it is read later, and nothing of it is dropped.
+"""How much a second a device may send: beyond that it is read later, and nothing of it is dropped.
+
+It is counted in bytes, and each entry that follows from them, a record or a message, counts `ENTRY` bytes
+more: that is about what it takes in Redis beside its own. Otherwise the smallest records of one device would
+fill a stream that is capped by entries.
 
 The rule is the generic cell rate algorithm (ITU-T I.371): each byte moves the time at which all that the
 device has sent is paid for. That time may be `AHEAD` seconds ahead of now. Beyond that the connection is
@@ -22,6 +26,7 @@ from transport.metrics import Metrics
 log = structlog.get_logger("telgw.sessions")
 
 AHEAD = 60.0
+ENTRY = 200
 REMEMBERED = 100_000
 """Devices that have left and had sent much; they are forgotten when it is paid for."""
 

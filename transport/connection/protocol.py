@@ -590,6 +590,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Store a frame without an acknowledgement; commands may be written meanwhile."""
         self._unstored = self._unstored or []
         self._unstored.append(frame)
+        self._context.backpressure.to_store(self, len(frame.bodies))
         self._context.telemetry.store(frame)
 
     def _kept(self) -> None:
@@ -607,6 +608,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._unacked = []
             self.unacked_since = context.now
         self._unacked.append((count, frame))
+        context.backpressure.to_store(self, len(frame.bodies))
         context.telemetry.store(frame)
 
     def _stored(self) -> None:
