@@ -3,21 +3,43 @@
 A script that learns from Redis which instance it deals with is given the name without the instance id
 (``keys.heartbeat("")``), and appends the id.
 
-With a `key_prefix` that holds a hash tag (``{fleet}:``) all keys of a fleet lie in one cluster slot.
+With a `key_prefix` that holds a hash tag (``{fleet}:``) all keys of a fleet lie in one cluster slot. Shards
+of telemetry have a tag of their own each (``{fleet.0}:``), so that a cluster can spread them over its nodes.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 GROUP = "ingestion"
+_HASH_TAG = re.compile(r"([^{]*\{[^}]+)\}")
 
 
 @dataclass(slots=True, frozen=True)
 class Keys:
-    """The names, each behind `prefix`."""
+    """The names, each behind `prefix`.
+
+    Attributes:
+        shard: the number of the shard of telemetry whose streams these are; None where there is only one.
+    """
 
     prefix: str = ""
+    shard: int | None = None
+
+    def shards(self, count: int) -> list[Keys]:
+        """The names of each shard of telemetry, in their order; of a single one these names."""
+        if count == 1:
+            return [self]
+        return [Keys(_HASH_TAG.sub(rf"\1.{n}}}", self.prefix, count=1), n) for n in range(count)]
+
+    def all_shards(self, counts: Iterable[int]) -> list[Keys]:
+        """The names of each shard that a fleet has where it has, or had, so many shards."""
+        return list(dict.fromkeys(keys for count in sorted(counts) for keys in self.shards(count)))
+
+    def _of_shard(self, name: str) -> str:
+        return f"{self.prefix}{name}" if self.shard is None else f"{self.prefix}{name}:{self.shard}"
 
     @property
     def registry(self) -> str:
@@ -83,7 +105,7 @@ class Keys:
         return {
             **dict.fromkeys((self.registry, self.sessions, self.instances), "hash"),
             **dict.fromkeys((self.terms, self.auth, self.families), "hash"),
-            **dict.fromkeys((self.status, self.traced), "hash"),
+            **dict.fromkeys((self.status, self.traced, self.shard_counts), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
             self.parked_devices: "zset",
             **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
@@ -141,7 +163,7 @@ class Keys:
     @property
     def telemetry(self) -> str:
         """Stream: one entry per AVL record."""
-        return f"{self.prefix}telemetry:records"
+        return self._of_shard("telemetry:records")
 
     @property
     def messages(self) -> str:
@@ -151,4 +173,9 @@ class Keys:
     @property
     def undecodable(self) -> str:
         """Stream, capped: CRC-valid frames that could not be decoded."""
-        return f"{self.prefix}telemetry:undecodable"
+        return self._of_shard("telemetry:undecodable")
+
+    @property
+    def shard_counts(self) -> str:
+        """Hash: number of shards -> epoch ms when a gateway had so many, see `store.streams.shard_counts`."""
+        return f"{self.prefix}telemetry:shards"

@@ -128,6 +128,15 @@ class Metrics:
         self.stream_bytes = Gauge(
             "teltonika_stream_bytes", "Bytes of a stream, about", ("stream",), registry=self.registry
         )
+        self.shard_up = Gauge(
+            "teltonika_shard_up", "Whether a shard stores records: 1 or 0", ("shard",), registry=self.registry
+        )
+        self.shard_pending = Gauge(
+            "teltonika_shard_pending_bytes",
+            "Telemetry of a shard not confirmed",
+            ("shard",),
+            registry=self.registry,
+        )
         self.loop_stall = Gauge(
             "teltonika_loop_stall_seconds", "Delay of the last sweep", registry=self.registry
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from fsm.backlog import Backlog
@@ -187,7 +187,11 @@ class StorePorts(Protocol):
 
     @property
     def telemetry(self) -> TelemetryPort:
-        """Stores frames."""
+        """Stores frames; where there are shards, only those that are not acknowledged."""
+
+    @property
+    def shards(self) -> Sequence[TelemetryPort]:
+        """The stores of the shards of telemetry, in their order; none where there is one shard."""
 
     @property
     def registrar(self) -> RegistrarPort:

@@ -50,6 +50,7 @@ class Settings:
     io_names: str = "off"
     avl_family: str = DEFAULT_FAMILY
     avl_ids: Path | None = None
+    telemetry_shards: int = 1
     telemetry_maxlen: int = 1_000_000
     messages_maxlen: int = 1_000_000
     responses_maxlen: int = 1_000_000

@@ -3,6 +3,8 @@
     gateways        `Gateways`: send, cancel, follow, events, records, messages
     blocking        `BlockingGateways`: the same for programs without asyncio
     subscription    reading a stream with a consumer group, by the rules for consumers
+    sharded         the same for the records of a fleet, whose streams may be several and change
+    deliveries      giving messages one by one
     seen            the guard against events that were handled already
     command_entry   the entry of a command, validated as a gateway validates it
     hand_over       appending it to the stream of a gateway, again after errors that may pass
@@ -26,6 +28,7 @@ from .blocking import BlockingGateways, BlockingSubscription
 from .command_entry import CommandOptions
 from .gateways import Gateways
 from .hand_over import DeviceNotConnected, NoGateway, Sent, UnknownCommand
+from .sharded import ShardedSubscription
 from .subscription import EntryNotHandled, EntryUnreadable, Subscription, SubscriptionOptions
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "RecordData",
     "Sent",
     "SessionEvent",
+    "ShardedSubscription",
     "StoreUnreachable",
     "Subscription",
     "SubscriptionOptions",

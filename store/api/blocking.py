@@ -13,6 +13,7 @@ from store.streams.messages import CommandEvent, DeviceMessage, Message, Note, T
 from .command_entry import CommandOptions
 from .gateways import Gateways, log_error
 from .hand_over import Sent
+from .sharded import ShardedSubscription
 from .subscription import Subscription, SubscriptionOptions
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ async def _close(items: Any) -> None:
 class BlockingSubscription(Generic[M]):
     """A `Subscription` for a thread: iterate over it, or give `run` a function."""
 
-    def __init__(self, loop: _Loop, subscription: Subscription[M]) -> None:
+    def __init__(self, loop: _Loop, subscription: Subscription[M] | ShardedSubscription[M]) -> None:
         self._loop = loop
         self._subscription = subscription
 

@@ -31,10 +31,12 @@ from store.streams.messages import (
     read_telemetry,
 )
 from store.streams.producer import LogEntry, Producer, StoreUnreachable
+from store.streams.shard_counts import ShardClient, shard_clients
 
 from .command_entry import CommandOptions, command_entry
 from .hand_over import DeviceNotConnected, NoGateway, Sent, UnknownCommand, hand_over
 from .seen import Seen
+from .sharded import ShardedSubscription
 from .subscription import BLOCK, RETRY, Subscription, SubscriptionOptions, may_pass
 
 M = TypeVar("M")
@@ -52,10 +54,19 @@ class Gateways:
         client: of Redis; its ``socket_timeout`` has to be longer than a second.
         on_error: called with each error that is survived and not raised: an outage of Redis, a handler that
             failed, an entry that is no message.
+        shard_client: makes a client for a shard of telemetry; by default `client` reads all.
     """
 
-    def __init__(self, client: Redis, keys: Keys, on_error: Callable[[Exception], None] = log_error) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        keys: Keys,
+        on_error: Callable[[Exception], None] = log_error,
+        shard_client: ShardClient | None = None,
+    ) -> None:
         self._client = client
+        self._shard_client = shard_client
+        self._shard_clients: dict[Keys, Redis] = {}
         self._keys = keys
         self._producer = Producer(client, keys)
         self._on_error = on_error
@@ -71,7 +82,7 @@ class Gateways:
             BadRedisUrl: the URL cannot be used.
         """
         client = connect(url, purpose="client", block=BLOCK, key_prefix=key_prefix)
-        return cls(client, Keys(key_prefix), on_error)
+        return cls(client, Keys(key_prefix), on_error, shard_clients(url, "client", key_prefix, BLOCK))
 
     async def __aenter__(self) -> Gateways:
         return self
@@ -86,7 +97,16 @@ class Gateways:
         for subscription in self._subscriptions:
             with suppress(StoreError):
                 await subscription.acknowledge()
-        await self._client.aclose()
+        for client in (*self._shard_clients.values(), self._client):
+            await client.aclose()
+
+    def _client_of(self, shard: Keys) -> Redis:
+        """The client that reads a shard."""
+        if self._shard_client is None:
+            return self._client
+        if shard not in self._shard_clients:
+            self._shard_clients[shard] = self._shard_client(shard)
+        return self._shard_clients[shard]
 
     async def send(
         self, imei: str, payload: str, *, patience: float = 10.0, **options: Unpack[CommandOptions]
@@ -231,9 +251,14 @@ class Gateways:
 
     def records(
         self, *, group: str, consumer: str = "", **options: Unpack[SubscriptionOptions]
-    ) -> Subscription[TelemetryRecord]:
-        """The records of all devices, each at least once; arguments as of `events`."""
-        return self._subscribe(self._keys.telemetry, read_telemetry, group, consumer, **options)
+    ) -> ShardedSubscription[TelemetryRecord]:
+        """The records of all devices, of all shards, each at least once; arguments as of `events`."""
+
+        def read_shard(shard: Keys, **given: Unpack[SubscriptionOptions]) -> Subscription[TelemetryRecord]:
+            client = self._client_of(shard)
+            return self._subscribe(shard.telemetry, read_telemetry, group, consumer, client, **given)
+
+        return ShardedSubscription(self._client, self._keys, read_shard, self._on_error, **options)
 
     def messages(
         self, *, group: str, consumer: str = "", **options: Unpack[SubscriptionOptions]
@@ -247,10 +272,11 @@ class Gateways:
         read: Callable[[RawEntry], M | None],
         group: str,
         consumer: str,
+        client: Redis | None = None,
         **options: Unpack[SubscriptionOptions],
     ) -> Subscription[M]:
-        name = consumer or socket.gethostname()
-        made = Subscription(self._client, stream, group, name, read, self._on_error, **options)
+        name, where = consumer or socket.gethostname(), client or self._client
+        made = Subscription(where, stream, group, name, read, self._on_error, **options)
         self._subscriptions.append(made)
         return made
 

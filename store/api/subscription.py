@@ -18,9 +18,7 @@ raised.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from redis.asyncio import Redis
@@ -29,6 +27,7 @@ from fsm.errors import GatewayFault
 from store.client.errors import NotLetIn, StoreError, StoreRefused, is_transient
 from store.streams.messages import RawEntry
 
+from .deliveries import Delivery, Handler, handle_all, messages_of
 from .seen import Seen
 
 M = TypeVar("M")
@@ -80,14 +79,6 @@ class SubscriptionOptions(TypedDict, total=False):
     attempts: int
 
 
-@dataclass(slots=True, frozen=True)
-class Delivery(Generic[M]):
-    """A message, and the entry that holds it."""
-
-    entry_id: bytes
-    message: M
-
-
 class Subscription(Generic[M]):
     """The messages of a stream for one consumer of a group; made by `Gateways.events` and its like.
 
@@ -135,34 +126,42 @@ class Subscription(Generic[M]):
         self._stopped = True
 
     async def __aiter__(self) -> AsyncIterator[M]:
-        async for delivery in self.deliveries():
-            yield delivery.message
-            self.done(delivery)
+        async for message in messages_of(self):
+            yield message
 
-    async def run(self, handle: Callable[[M], Awaitable[None] | None]) -> None:
+    async def run(self, handle: Handler[M]) -> None:
         """Give each message to `handle`, a function or a coroutine function, until `stop`.
 
         Raises:
             StoreError: Redis refuses to be read, and waiting would not help.
         """
-        async for delivery in self.deliveries():
-            try:
-                result = handle(delivery.message)
-                if inspect.isawaitable(result):
-                    await result
-            except Exception as error:
-                self.failed(delivery, error)
-            else:
-                self.done(delivery)
+        await handle_all(self, handle)
 
     async def deliveries(self) -> AsyncIterator[Delivery[M]]:
         """The messages one by one; call `done` or `failed` for each before the next one is asked for."""
         while not self._stopped:
-            for entry_id, fields in await self._surviving(self._next):
-                if (delivery := self._judge(entry_id, fields or {})) is not None:
-                    yield delivery
-                if asyncio.get_running_loop().time() >= self._acknowledge_at:
-                    await self._surviving(self.acknowledge)
+            async for delivery in self.judged(await self.page()):
+                yield delivery
+        await self.finish()
+
+    async def page(self) -> RawEntries:
+        """The next entries; none if there are none for a while, or Redis is away.
+
+        Raises:
+            StoreError: Redis refuses to be read, and waiting would not help.
+        """
+        return await self._surviving(self._next)
+
+    async def judged(self, page: RawEntries) -> AsyncIterator[Delivery[M]]:
+        """The messages of a page, as `deliveries` gives them."""
+        for entry_id, fields in page:
+            if (delivery := self._judge(entry_id, fields or {})) is not None:
+                yield delivery
+            if asyncio.get_running_loop().time() >= self._acknowledge_at:
+                await self.finish()
+
+    async def finish(self) -> None:
+        """Acknowledge what was handled, unless Redis is away."""
         await self._surviving(self.acknowledge)
 
     def done(self, delivery: Delivery[M]) -> None:

@@ -105,14 +105,15 @@ class Client(Calls, Redis):  # type: ignore[misc]  # two mixins of redis-py disa
     """A client of one server, or of the one that takes the writes."""
 
 
-def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> Client:
+def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "", near: str = "") -> Client:
     """A client for one purpose, not connected yet.
 
     Args:
         url: as `store.client.url` has it; of options it may hold logins and ``ssl_*`` only.
         purpose: shown by ``CLIENT LIST`` as ``telgw:{purpose}``.
         block: seconds that a read of this client may block on the server; its socket waits longer than that.
-        key_prefix: of the keys that will be used: in a cluster it decides which server that is.
+        key_prefix: of the keys that will be used.
+        near: one of these keys: in a cluster the server is the one that has it; by default the registry.
 
     Raises:
         BadRedisUrl: the URL names no server, or a cluster would scatter such keys.
@@ -136,8 +137,9 @@ def connect(url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "")
         if not where.kind:
             return _client(pool_of(url, options))
         given, over_tls = _manners(where)
-        locator = _locators.get((url, key_prefix)) or _locate(where, given, over_tls, key_prefix)
-        _locators[url, key_prefix] = locator
+        key = near or Keys(key_prefix).registry
+        locator = _locators.get((url, key)) or _locate(where, given, over_tls, key)
+        _locators[url, key] = locator
         connection_class = LocatedSSLConnection if over_tls else LocatedConnection
         options |= {"locator": locator, "resolver": Resolver()}
         return _client(LocatedPool(connection_class=connection_class, **options | given))
@@ -161,7 +163,7 @@ def _manners(where: RedisUrl) -> tuple[dict[str, Any], bool]:
     return given, given.pop("connection_class", None) is SSLConnection
 
 
-def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key_prefix: str) -> Locator:
+def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key: str) -> Locator:
     in_cluster = where.kind == CLUSTER
     login = given if in_cluster else where.login
     options: dict[str, Any] = {
@@ -178,5 +180,5 @@ def _locate(where: RedisUrl, given: dict[str, Any], over_tls: bool, key_prefix: 
         return (TlsConnection if over_tls else TcpConnection)(host=node[0], port=node[1], **options)
 
     if in_cluster:
-        return Cluster(where.nodes, dial, Keys(key_prefix).registry)
+        return Cluster(where.nodes, dial, key)
     return Sentinels(where.nodes, dial, where.service)

@@ -1,8 +1,9 @@
 """The locator: finds the primary server where its address is not fixed, behind sentinels or in a cluster.
 
-All keys of a fleet are on one server at a time, so the client is an ordinary one. Only its connections ask
-for the address each time they connect, and they are closed when the primary moves. A command is never
-repeated here: a call that a former primary refuses ends in a transient error, and its caller decides.
+All keys of a fleet, or of a shard of telemetry, are on one server at a time, so the client is an ordinary
+one. Only its connections ask for the address each time they connect, and they are closed when the primary
+moves. A command is never repeated here: a call that a former primary refuses ends in a transient error, and
+its caller decides.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class Sentinels(Locator):
 
 
 class Cluster(Locator):
-    """Asks nodes of a cluster for `key`, a hash, in whose slot all keys of the fleet lie.
+    """Asks nodes of a cluster for `key`, in whose slot all keys lie that will be used.
 
     A node that serves the slot says so by answering, and is believed before one that names another. There is
     no need to ask again without cause: every command is judged by the node that it reaches.
@@ -198,7 +199,9 @@ class Cluster(Locator):
         except ClusterDownError:
             raise
         except ResponseError:
-            pass  # ASK too: until a slot has moved as a whole, its keys are looked for where it was
+            # It may be no hash, but it is here. ASK, too: until a slot has moved as a whole, its keys are
+            # looked for where it was.
+            pass
         return Answer(1, here)
 
 

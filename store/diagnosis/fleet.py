@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,6 +16,7 @@ from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.overdue import Backlog, find_overdue
 from store.diagnosis.parked import diagnose_parked
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.diagnosis.shards import ShardServers, diagnose_shards, known_shards
 from store.diagnosis.shared_keys import Bounds, diagnose_shared
 from store.diagnosis.stream_ids import check_last_id, last_id
 from store.fleet.ownership import Holder
@@ -68,14 +69,23 @@ def _literal(text: str) -> str:
     return re.sub(r"([\\*?[])", r"\\\1", text)
 
 
-async def diagnose_fleet(client: Redis, keys: Keys, bounds: Bounds) -> list[Finding]:
+async def diagnose_fleet(
+    client: Redis, keys: Keys, bounds: Bounds, shard_servers: ShardServers | None = None
+) -> list[Finding]:
     """Check every instance that is known, holds a device or has a stream, and the keys that all share.
+
+    Args:
+        shard_servers: those of the shards of telemetry; by default `client` reads all shards.
 
     Raises:
         StoreError: the server cannot be reached, or refuses all calls now.
     """
     seconds, micros = await client.time()
-    examination = _FleetCheck(client, keys, bounds, int(seconds) * 1000 + int(micros) // 1000)
+    now_ms, servers = (
+        int(seconds) * 1000 + int(micros) // 1000,
+        shard_servers or ShardServers(lambda _: client),
+    )
+    examination = _FleetCheck(client, keys, bounds, now_ms, servers)
     await examination.run()
     return examination.report.findings
 
@@ -83,13 +93,14 @@ async def diagnose_fleet(client: Redis, keys: Keys, bounds: Bounds) -> list[Find
 class _FleetCheck:
     """One check of a fleet."""
 
-    def __init__(self, client: Redis, keys: Keys, bounds: Bounds, now_ms: int) -> None:
+    def __init__(self, client: Redis, keys: Keys, bounds: Bounds, now_ms: int, servers: ShardServers) -> None:
         self.report = Report()
         self._client: Any = client
         self._keys = keys
         self._bounds = bounds
         self._now_ms = now_ms
         self._heirs = False
+        self._servers = servers
 
     async def run(self) -> None:
         instances = await self._instances()
@@ -103,7 +114,11 @@ class _FleetCheck:
             if instance.alive and instance.holder is not None:
                 diagnose_exposure(self.report, instance.instance_id, instance.holder.exposure, self._now_ms)
             await self.report.attempt(self._keys.outbound(instance.instance_id), self._stream(instance), None)
-        await diagnose_shared(self.report, self._client, self._keys, self._bounds, self._now_ms)
+        live = {one.instance_id: one.holder.shards for one in instances if one.alive and one.holder}
+        known = await known_shards(self.report, self._client, self._keys, live)
+        bounds = replace(self._bounds, telemetry_shards=known.count)
+        await diagnose_shared(self.report, self._client, self._keys, bounds, self._now_ms)
+        await diagnose_shards(self.report, self._keys, bounds, known, self._now_ms, self._servers)
         await diagnose_parked(self.report, self._client, self._keys, self._now_ms)
 
     # The instances

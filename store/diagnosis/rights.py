@@ -136,9 +136,15 @@ async def check_rights(
     if allow_list:
         calls += [(keys.allowed, ("sismember", KEY, "x")), (keys.terms, ("hget", KEY, "x"))]
     calls += [(keys.families, ("hget", KEY, "x"))] * families
+    if await _try(client, own, calls, keys.ledger("*")) and allow_list:
+        await _check_list(client, keys)
+
+
+async def _try(client: Redis, own: str, calls: Sequence[tuple[str, Call]], shown: str) -> bool:
+    """Make calls in a script; whether all of them could be tried. An error names the key `own` as `shown`."""
     words = [[key if word is KEY else word for word in call] for key, call in calls]
     try:
-        # Only the script's own key is declared, because a declared key needs all rights. All are in one slot.
+        # Only one key is declared, because a declared key needs all rights. All are in one slot.
         found = await Script("rights.lua")(client, [own], [json.dumps(words)])
     except NotLetIn as error:
         if error.code == "NOPERM":
@@ -149,16 +155,27 @@ async def check_rights(
         raise ServerUnfit(error, "name a server with --redis that takes this connection") from None
     except StoreRefused as error:
         if error.code == "NOPERM":
-            raise RightsMissing([f"evalsha or eval on {keys.ledger('*')} ({error})"]) from None
+            raise RightsMissing([f"evalsha or eval on {shown} ({error})"]) from None
         _raise_if_unfit(client, str(error))
-        return
+        return False
     except StoreError:
-        return
+        return False
     refused = [calls[number - 1] for number in found]
     if refused:
-        raise RightsMissing([_said(keys.ledger("*") if key == own else key, call) for key, call in refused])
-    if allow_list:
-        await _check_list(client, keys)
+        raise RightsMissing([_said(shown if key == own else key, call) for key, call in refused])
+    return True
+
+
+async def check_shard_rights(client: Redis, shard: Keys) -> None:
+    """Try the rights to the streams of a shard of telemetry, which may be on a server of its own.
+
+    Raises:
+        LoginRefused, ServerUnfit, RightsMissing: as `check_rights` does.
+    """
+    streams = (shard.telemetry, shard.undecodable)
+    names = (*streams, *map(shard.sizes, streams))
+    calls: list[tuple[str, Call]] = [(name, ("xadd", KEY, "0-0", "f", "v")) for name in names]
+    await _try(client, shard.telemetry, calls, shard.telemetry)
 
 
 async def _check_list(client: Any, keys: Keys) -> None:
@@ -190,7 +207,7 @@ def _said(key: str, call: Call) -> str:
 
 def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[str, Call]]:
     """Calls on the keys that a gateway shares with others, or with its earlier processes."""
-    hashes = (keys.registry, keys.sessions, keys.instances, keys.auth, keys.status)
+    hashes = (keys.registry, keys.sessions, keys.instances, keys.auth, keys.status, keys.shard_counts)
     strings = (
         *(keys.heartbeat(instance_id), keys.boot(instance_id), keys.holder(instance_id)),
         *(keys.serial, keys.claims("0")),

@@ -45,8 +45,7 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     asked: Any = client
     limit = (await read_memory(client)).limit
     for caps in stream_caps(keys, bounds):
-        await report.attempt(caps.key, _bytes(report, client, keys, caps, limit), None)
-        await report.attempt(caps.key, _stream(report, client, caps.key, caps.maxlen, now_ms), None)
+        await check_caps(report, client, keys, caps, limit, now_ms)
     for stream, cap in (
         (keys.unasked, int(bounds.responses_maxlen * PART)),
         (keys.deadletter, DEADLETTER_MAXLEN),
@@ -62,6 +61,18 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     for key in (keys.auth, keys.families, keys.status, keys.traced):
         await report.attempt(key, asked.hget(key, ""), None)
     await diagnose_allow_list(report, client, keys)
+
+
+async def check_caps(
+    report: Report, client: Redis, keys: Keys, caps: StreamCaps, limit: int, now_ms: int
+) -> None:
+    """Check the bytes and the entries of a stream, its groups and its ids; `limit` is ``maxmemory``.
+
+    Raises:
+        StoreError: the server cannot be reached, or refuses all calls now.
+    """
+    await report.attempt(caps.key, _bytes(report, client, keys, caps, limit), None)
+    await report.attempt(caps.key, _stream(report, client, caps.key, caps.maxlen, now_ms), None)
 
 
 async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: int) -> None:

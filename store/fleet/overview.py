@@ -1,16 +1,17 @@
 """A fleet at a glance: its gateways, its server, how far its consumers are, and how much flows.
 
-All of it comes in two round trips. A user who may not ask for something, such as ``INFO``, gets the rest.
+All of it comes in a few round trips. A user who may not ask for something, such as ``INFO``, gets the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from fsm.shards import MOST
 from store.client.client import Calls
 from store.client.errors import StoreError
 from store.client.numbers import whole
@@ -33,7 +34,7 @@ class Instance:
 
 @dataclass(slots=True, frozen=True)
 class Consumer:
-    """A consumer group on a stream.
+    """A consumer group on a stream; on all shards of telemetry together, which count as one stream.
 
     Attributes:
         lag: entries that it has not read; None where the server does not say (before Redis 7).
@@ -69,7 +70,7 @@ class Overview:
     Attributes:
         now_ms: epoch ms by the clock of Redis.
         devices: in the registry.
-        records, events: entries that were ever appended to the stream of records and to the log; None where
+        records, events: entries that were ever appended to the streams of records and to the log; None where
             the server does not say (before Redis 7).
     """
 
@@ -83,11 +84,16 @@ class Overview:
 
 
 class OverviewReader:
-    """Reads the overview. It needs no right to write."""
+    """Reads the overview. It needs no right to write.
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
+    Args:
+        client_of: the client of the server that has the streams of a shard.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, client_of: Callable[[Keys], Redis] | None = None) -> None:
         self._client = cast(Calls, client)
         self._keys = keys
+        self._client_of = client_of or (lambda _: client)
 
     async def read(self) -> Overview:
         """What is true now.
@@ -95,28 +101,42 @@ class OverviewReader:
         Raises:
             StoreError: the server does not answer, or refuses what every reader needs.
         """
-        keys, streams = self._keys, (self._keys.responses, self._keys.telemetry)
-        time, known, devices, info, *facts = await self._client.batch(
+        keys = self._keys
+        time, known, devices, info, counts, log, log_groups = await self._client.batch(
             [
                 *(["TIME"], ["HKEYS", keys.instances], ["HLEN", keys.registry], ["INFO"]),
-                *(["XINFO", kind, stream] for stream in streams for kind in ("STREAM", "GROUPS")),
+                *(["HKEYS", keys.shard_counts], *_facts_of(keys.responses)),
             ]
         )
         for reply in (time, known, devices):
             if isinstance(reply, StoreError):
                 raise reply
         now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
-        log, log_groups, records, record_groups = facts
-        groups = zip(streams, (log_groups, record_groups), strict=True)
+        shards = await self._shards(counts)
+        added = [found for found in (_added(stream) for stream, _ in shards) if found is not None]
+        readers = [one for _, groups in shards for one in _consumers(keys.telemetry, groups)]
         return Overview(
             now_ms=now_ms,
             instances=await self._instances(sorted(_text(name) for name in known), now_ms),
-            consumers=tuple(one for stream, reply in groups for one in _consumers(stream, reply)),
+            consumers=(*_consumers(keys.responses, log_groups), *_together(readers)),
             server=_server(info),
             devices=int(devices),
-            records=_added(records),
+            records=sum(added) if added else None,
             events=_added(log),
         )
+
+    async def _shards(self, counts: Any) -> list[tuple[Any, Any]]:
+        """The facts about the stream of each shard, and about its groups; errors where there are none."""
+        noted = [] if isinstance(counts, StoreError) else [whole(_text(count), 0) for count in counts]
+        found = []
+        for shard in self._keys.all_shards([count for count in noted if 0 < count <= MOST] or [1]):
+            client = cast(Calls, self._client_of(shard))
+            try:
+                stream, groups = await client.batch(_facts_of(shard.telemetry))
+            except StoreError as error:
+                stream = groups = error
+            found.append((stream, groups))
+        return found
 
     async def _instances(self, names: Sequence[str], now_ms: int) -> tuple[Instance, ...]:
         keys = self._keys
@@ -147,6 +167,20 @@ def _consumers(stream: str, reply: Any) -> list[Consumer]:
         for row in sorted(rows, key=lambda row: bytes(row["name"]))
         if row["name"] != GROUP.encode()
     ]
+
+
+def _together(readers: Iterable[Consumer]) -> list[Consumer]:
+    """One consumer for each group: what it has not read of all of the streams."""
+    groups: dict[str, Consumer] = {}
+    for one in readers:
+        known = groups.get(one.group, Consumer(one.stream, one.group, 0, 0))
+        lag = None if one.lag is None or known.lag is None else one.lag + known.lag
+        groups[one.group] = Consumer(one.stream, one.group, lag, one.pending + known.pending)
+    return [groups[name] for name in sorted(groups)]
+
+
+def _facts_of(stream: str) -> list[list[str]]:
+    return [["XINFO", "STREAM", stream], ["XINFO", "GROUPS", stream]]
 
 
 def _added(reply: Any) -> int | None:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from fsm.errors import GatewayFault
 from store.client.errors import NotOwnerYet
+from store.client.numbers import whole
 from store.fleet.exposure import UNEXPOSED, Exposure
 
 MARGIN = 2.0
@@ -53,6 +54,7 @@ class Holder:
         interval: seconds between its heartbeats.
         since_ms: when it took the id, epoch ms of Redis; 0 if unknown.
         exposure: what of it is open to others.
+        shards: how many shards of telemetry it knows; all gateways of a fleet should know as many.
     """
 
     boot_id: str
@@ -62,6 +64,7 @@ class Holder:
     interval: float = 0.0
     since_ms: int = 0
     exposure: Exposure = UNEXPOSED
+    shards: int = 1
 
     def __str__(self) -> str:
         if not self.host:
@@ -73,7 +76,7 @@ class Holder:
         """Names and values for the hash in Redis; the script adds ``since``."""
         return [
             *("boot", self.boot_id, "host", self.host, "pid", str(self.pid)),
-            *("place", self.place, "interval", str(self.interval)),
+            *("place", self.place, "interval", str(self.interval), "shards", str(self.shards)),
             *self.exposure.fields(),
         ]
 
@@ -91,6 +94,7 @@ class Holder:
             min(_number(text.get("interval", "")), LONGEST_INTERVAL),
             int(min(_number(text.get("since", "")), 2.0**47)),
             Exposure.read(text),
+            whole(text.get("shards", ""), 1),
         )
 
 

@@ -2,14 +2,14 @@
 
 A cap in bytes is set by the operator, or a share of ``maxmemory``, or, without that, a number of bytes for
 each entry of the cap in entries. The shares add up to less than the whole, because ledgers, registry and
-consumer groups take memory, too. When more than `HIGH` of ``maxmemory`` is used all the same, streams of
-telemetry give way by what is above that, down to a part of their cap. Never more: another program may have
-filled Redis.
+consumer groups take memory, too. What is set for a kind of stream is for all of its shards together. When
+more than `HIGH` of ``maxmemory`` is used all the same, streams of telemetry give way by what is above that,
+down to a part of their cap. Never more: another program may have filled Redis.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from store.keys import Keys
 
@@ -34,7 +34,7 @@ class Memory:
 class CapSettings:
     """The caps that an operator sets: entries, and bytes, where 0 means that they are chosen.
 
-    `session_events` is a separate stream, or empty.
+    `session_events` is a separate stream, or empty; `telemetry_shards` is how many shards share a cap.
     """
 
     responses_maxlen: int = 1_000_000
@@ -44,6 +44,7 @@ class CapSettings:
     telemetry_maxbytes: int = 0
     messages_maxbytes: int = 0
     session_events: str = ""
+    telemetry_shards: int = 1
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class StreamCaps:
         each: bytes for each entry of `maxlen`, if there is none.
         yields: whether it gives way when memory runs short.
         expires: whether entries older than the retention are removed.
+        parts: how many streams give way together, each by its part.
     """
 
     name: str
@@ -68,6 +70,7 @@ class StreamCaps:
     each: int
     yields: bool = False
     expires: bool = True
+    parts: int = 1
 
     def bytes(self, limit: int) -> int:
         """The cap in bytes, on a server whose ``maxmemory`` is `limit`."""
@@ -81,20 +84,12 @@ class StreamCaps:
         excess = memory.used - round(memory.limit * HIGH)
         if not self.yields or not memory.limit or excess <= 0:
             return cap
-        return min(cap, max(round(cap * KEPT), held - excess))
+        return min(cap, max(round(cap * KEPT), held - excess // self.parts))
 
 
 def stream_caps(keys: Keys, given: CapSettings) -> list[StreamCaps]:
-    """The caps of every stream that all gateways append to."""
-    telemetry = StreamCaps(
-        name="telemetry",
-        key=keys.telemetry,
-        maxlen=given.telemetry_maxlen,
-        maxbytes=given.telemetry_maxbytes,
-        share=0.5,
-        each=2048,
-        yields=True,
-    )
+    """The caps of every stream that all gateways append to, but those of several shards."""
+    telemetry = [] if given.telemetry_shards > 1 else [_telemetry(keys, given)]
     messages = StreamCaps(
         name="messages",
         key=keys.messages,
@@ -104,7 +99,40 @@ def stream_caps(keys: Keys, given: CapSettings) -> list[StreamCaps]:
         each=512,
         yields=True,
     )
-    undecodable = StreamCaps(
+    caps = [_log("responses", keys.responses, given), *telemetry, messages, _undecodable(keys)]
+    return [*caps, _log("sessions", given.session_events, given)] if given.session_events else caps
+
+
+def shard_caps(shard: Keys, given: CapSettings) -> list[StreamCaps]:
+    """The caps of the streams of one of several shards: its part of what all of them may have."""
+    count = given.telemetry_shards
+    return [
+        replace(
+            caps,
+            name=f"{caps.name}:{shard.shard}",
+            maxlen=-(-caps.maxlen // count),
+            maxbytes=-(-caps.maxbytes // count),
+            share=caps.share / count,
+            parts=count,
+        )
+        for caps in (_telemetry(shard, given), _undecodable(shard))
+    ]
+
+
+def _telemetry(keys: Keys, given: CapSettings) -> StreamCaps:
+    return StreamCaps(
+        name="telemetry",
+        key=keys.telemetry,
+        maxlen=given.telemetry_maxlen,
+        maxbytes=given.telemetry_maxbytes,
+        share=0.5,
+        each=2048,
+        yields=True,
+    )
+
+
+def _undecodable(keys: Keys) -> StreamCaps:
+    return StreamCaps(
         name="undecodable",
         key=keys.undecodable,
         maxlen=UNDECODABLE_MAXLEN,
@@ -114,8 +142,6 @@ def stream_caps(keys: Keys, given: CapSettings) -> list[StreamCaps]:
         yields=True,
         expires=False,
     )
-    caps = [_log("responses", keys.responses, given), telemetry, messages, undecodable]
-    return [*caps, _log("sessions", given.session_events, given)] if given.session_events else caps
 
 
 def _log(name: str, key: str, given: CapSettings) -> StreamCaps:

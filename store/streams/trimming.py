@@ -85,6 +85,20 @@ async def trim_stream(
     return Trimmed(removed + capped, max(0, capped - len(read)), lost)
 
 
+async def empty_stream(client: Redis, key: str, retention_ms: int, now_ms: int) -> bool:
+    """Remove, to the entry, what is older than the retention and read by all groups; whether nothing is left.
+
+    For a stream that nobody appends to: `trim_stream` would leave its last entries for ever.
+
+    Raises:
+        StoreError: a call failed.
+    """
+    floor = await _unread_from(client, key)
+    oldest = min((max(0, now_ms - retention_ms), 0), floor)
+    await client.xtrim(key, minid=spell(oldest), approximate=False)
+    return int(await client.xlen(key)) == 0
+
+
 async def _unread_from(client: Redis, key: str) -> EntryId:
     """The id below which every group has acknowledged everything; above all ids when there is no group."""
     try:

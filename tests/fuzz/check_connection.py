@@ -57,6 +57,7 @@ class _Meeting:
         self.allow_list = FakeAllowList(self.weather.choice((True,) * 9 + (None,) * 3 + (False,)))
         self.connections.context.access._list = self.allow_list
         self.store = self.connections.context.telemetry = self.connections.telemetry = Store()
+        self.connections.context.messages = self.store
         self.socket = Socket(self._written)
         self.device = DeviceConnection(self.connections.context)
         self.acks: list[int] = []

@@ -167,9 +167,10 @@ class FakeTrace(list[Chunk]):
 class ConnectionRig:
     """The connections of one instance without sockets, and the command side behind them."""
 
-    def __init__(self, frozen: FrozenDateTimeFactory, **given: Any) -> None:
+    def __init__(self, frozen: FrozenDateTimeFactory, shards: int = 0, **given: Any) -> None:
         self.commands = CommandRig(frozen, **given)
         self.telemetry = FakeTelemetry()
+        self.shards = [FakeTelemetry() for _ in range(shards)]
         self.registrar = FakeRegistrar()
         self.session_log = SessionLog()
         self.device_status = FakeDeviceStatus()

@@ -60,7 +60,7 @@ async def test_all_tasks_are_started_with_the_ledger_first(
             "known devices",
             "reader",
         ),
-        *("janitor", "stale registrations", "check", "sweep", "reconcile", "trace", "handover"),
+        *("shards", "janitor", "stale registrations", "check", "sweep", "reconcile", "trace", "handover"),
     ]
 
 
@@ -90,7 +90,7 @@ async def test_no_device_is_registered_after_all_were_unregistered(
     gateway: Gateway, calls: CallRecorder
 ) -> None:
     record_the_end(gateway, calls)
-    recurring = ("reconcile", "handover", "janitor", "stale registrations")
+    recurring = ("reconcile", "handover", "janitor", "shards", "stale registrations")
     for name in recurring:
         gateway._tasks.start(name, asyncio.Event().wait)  # type: ignore[arg-type]
     running: list[str] = []

@@ -15,6 +15,7 @@ from store.diagnosis.fleet import Bounds, diagnose_fleet
 from store.diagnosis.log import diagnose_log
 from store.diagnosis.password import diagnose_password
 from store.diagnosis.server import CRITICAL, LEVELS, OK, WARNING, Finding, diagnose_server
+from store.diagnosis.shards import ShardServers
 from store.keys import Keys
 from transport.clock import Clock
 from transport.connection.tcp import RESERVED_DESCRIPTORS
@@ -25,7 +26,7 @@ from .ending import complete
 from .options import setting
 from .parameters import Duration, StreamName
 from .stream_options import Where, with_streams
-from .streams import server, url
+from .streams import servers, url
 
 STATUS = {OK: 0, WARNING: 1, CRITICAL: 3}
 STYLES = {OK: "green", WARNING: "yellow", CRITICAL: "bold red"}
@@ -74,10 +75,12 @@ def command(
 
 async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, raw: bool) -> int:
     keys = Keys(where.key_prefix)
-    async with server(where, "check") as client:
-        findings = await diagnose_server(client, Clock().now_ms)
+    async with servers(where, "check") as (client, client_of):
+        clock = Clock()
+        findings = await diagnose_server(client, clock.now_ms)
         findings += await diagnose_password(url(where), keys)
-        findings += await diagnose_fleet(client, keys, bounds)
+        shard_servers = ShardServers(client_of, clock.now_ms if client_of.several else None)
+        findings += await diagnose_fleet(client, keys, bounds, shard_servers)
         if replay:
             findings += await diagnose_log(client, keys)
     findings.append(descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE), connections))

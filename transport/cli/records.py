@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fsm.record_data import NamedValue, RecordData, read_record
-from store.streams.producer import LogEntry, Producer, as_bytes
+from store.streams.producer import LogEntry, as_bytes
 from transport.teltonika.avl import decode_avl
 from transport.teltonika.avl_ids import DEFAULT_FAMILY
 from transport.teltonika.errors import Undecodable
@@ -25,8 +25,8 @@ from . import render, track
 from .avl import dictionary_with
 from .ending import complete
 from .parameters import Moment
+from .record_streams import RecordStreams, record_streams
 from .stream_options import Where, with_streams
-from .streams import producer
 
 FOUND, NONE = 0, 4
 
@@ -94,17 +94,16 @@ def command(
 
 
 async def _records(where: Where, imei: str, since: int, limit: int, follow: bool, shown: Shown) -> int:
-    async with producer(where, "records") as streams:
+    async with record_streams(where, imei) as streams:
         newest: list[Report] = []
-        tail = await streams.tail(streams.telemetry) if follow else ""
+        tails = await streams.tails() if follow else []
         async for report in _newest(streams, imei, since):
             newest.append(report)
             if len(newest) == limit:
                 break
         shown.print(newest[::-1] if follow else newest)
         if follow:
-            start = newest[0][0][0] if newest else tail
-            async for entry in streams.follow(start, stream=streams.telemetry, errors="surrogateescape"):
+            async for entry in streams.follow(newest[0][0][0] if newest else "", tails):
                 shown.print(reports(entry, imei))
     if not newest:
         click.echo(f"telgw: There is no record of {render.printable(imei, 32)} in that time.", err=True)
@@ -112,7 +111,7 @@ async def _records(where: Where, imei: str, since: int, limit: int, follow: bool
 
 
 async def _collect(where: Where, imei: str, since: int, positions: list[track.Position]) -> int:
-    async with producer(where, "records") as streams:
+    async with record_streams(where, imei) as streams:
         async for _, record in _newest(streams, imei, since):
             if record.satellites:
                 positions.append(track.Position.of(record))
@@ -128,8 +127,8 @@ def _write(imei: str, positions: list[track.Position], path: Path) -> int:
     return FOUND
 
 
-async def _newest(streams: Producer, imei: str, since: int) -> AsyncIterator[Report]:
-    async for entry in streams.newest(streams.telemetry, since, {"imei": [imei]}):
+async def _newest(streams: RecordStreams, imei: str, since: int) -> AsyncIterator[Report]:
+    async for entry in streams.newest(since, imei):
         for report in reversed(reports(entry, imei)):
             yield report
 

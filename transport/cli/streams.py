@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ import click
 from store.api import Gateways
 from store.client.client import connect
 from store.client.errors import StoreError
+from store.client.url import CLUSTER, read_url
 from store.embedded import default_url
 from store.keys import Keys
 from store.streams.producer import Producer, StoreUnreachable
@@ -49,6 +50,48 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
         raise _explained(where, f"Redis cannot be used: {error or type(error).__name__}") from error
     finally:
         await client.aclose()
+
+
+class ShardClients:
+    """A client for each shard that is asked for, kept until `aclose`; where there is one server, `client`."""
+
+    def __init__(self, where: Where, purpose: str, client: Any) -> None:
+        self._where = where
+        self._purpose = purpose
+        self._client = client
+        self._of: dict[Keys, Any] = {}
+        self.several = read_url(url(where)).kind == CLUSTER
+        """Whether shards may be on servers of their own."""
+
+    def __call__(self, shard: Keys) -> Any:
+        """The client of the server that has the streams of a shard."""
+        if not self.several:
+            return self._client
+        if shard not in self._of:
+            self._of[shard] = connect(
+                url(self._where),
+                purpose=f"{self._purpose}:{shard.shard}",
+                block=BLOCK,
+                key_prefix=self._where.key_prefix,
+                near=shard.telemetry,
+            )
+        return self._of[shard]
+
+    async def aclose(self) -> None:
+        """Close the clients that were made for shards."""
+        for client in self._of.values():
+            await client.aclose()
+
+
+@asynccontextmanager
+async def servers(where: Where, purpose: str) -> AsyncIterator[tuple[Any, ShardClients]]:
+    """As `server`, with the clients of the shards of telemetry.
+
+    Raises:
+        BadRedisUrl, StoreUnreachable: as `server` does.
+    """
+    async with server(where, purpose) as client, aclosing(ShardClients(where, purpose, client)) as shards:
+        yield client, shards
 
 
 def _explained(where: Where, error: object) -> StoreUnreachable:

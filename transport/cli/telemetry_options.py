@@ -8,8 +8,12 @@ from typing import Any
 
 import click
 
+from fsm.shards import MOST
+
 from .options import setting
 from .parameters import AvlFamily
+
+_SHARDS = click.IntRange(1, MOST)
 
 TELEMETRY: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     setting(
@@ -17,6 +21,12 @@ TELEMETRY: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         "--payload",
         click.Choice(["json", "raw"]),
         "`json`: one entry per record; `raw`: one entry per frame, with its bytes.",
+    ),
+    setting(
+        "Telemetry",
+        "--telemetry-shards",
+        _SHARDS,
+        "Streams that records are spread over, by the IMEI; the same number for all gateways of a fleet.",
     ),
     setting(
         "Telemetry",

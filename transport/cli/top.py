@@ -17,7 +17,7 @@ from . import render
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .stream_options import Where, with_streams
-from .streams import server
+from .streams import servers
 from .times import Times
 
 DONE = 0
@@ -68,8 +68,8 @@ async def _live(where: Where, times: Times, tab: str, svg: Path | None) -> int:
     from .live.app import Top
     from .live.feed import Feed
 
-    async with server(where, "top") as client:
-        feed = Feed(client, Keys(where.key_prefix))
+    async with servers(where, "top") as (client, client_of):
+        feed = Feed(client, Keys(where.key_prefix), client_of)
         await feed.read_overview()  # a Redis that cannot be used is an error before the screen is taken
         top = Top(feed, where.key_prefix, times, tab)
         if svg is None:
@@ -86,8 +86,8 @@ async def _once(where: Where) -> int:
     from .live import tables
     from .live.feed import Feed
 
-    async with server(where, "top") as client:
-        feed = Feed(client, Keys(where.key_prefix))
+    async with servers(where, "top") as (client, client_of):
+        feed = Feed(client, Keys(where.key_prefix), client_of)
         await feed.read_overview()
         await feed.read_commands()
         await feed.read_failed()

@@ -1,7 +1,7 @@
 """Back-pressure: which connections are read while data waits for the store.
 
-Owns every pause of a connection that the backlog requires. Invariant: what is read from devices and not
-stored yet exceeds the limit of the backlog by no more than one read for each connection.
+Owns every pause of a connection that the backlog of its shard requires. Invariant: what is read from devices
+and not stored yet exceeds the limit of the backlog by no more than one read for each connection.
 
 While the backlog is full, no connection is read, not even a new one. From then on connections are read in
 turn, as many at a time as there is room for, and one that was read waits again. Whose turn it is is decided
@@ -26,7 +26,7 @@ from fsm.backlog import Backlog
 from fsm.telemetry import PendingFrame
 from transport.connection.device_rate import AHEAD, ENTRY, DeviceRate
 from transport.connection.fair_queue import FairQueue
-from transport.connection.long_frames import LongFrames
+from transport.connection.long_frames import LIMIT, LongFrames
 from transport.connection.ports import Readable
 
 READ_SIZE = 4096
@@ -45,6 +45,7 @@ class Backpressure:
 
     Args:
         everyone: the connections that may be read.
+        long_frames: bytes of long frames that may arrive at the same time.
 
     Attributes:
         device_rate: which devices send too fast.
@@ -52,14 +53,18 @@ class Backpressure:
     """
 
     def __init__(
-        self, backlog: Backlog, everyone: Callable[[], Iterable[Readable]], device_rate: DeviceRate
+        self,
+        backlog: Backlog,
+        everyone: Callable[[], Iterable[Readable]],
+        device_rate: DeviceRate,
+        long_frames: int = LIMIT,
     ) -> None:
         self.in_turns = False
         self.device_rate = device_rate
         self._interval = device_rate.interval
         self._backlog = backlog
         self._everyone = everyone
-        self._long_frames: LongFrames[Readable] = LongFrames()
+        self._long_frames: LongFrames[Readable] = LongFrames(long_frames)
         self._proven: FairQueue[Readable] = FairQueue()
         self._others: FairQueue[Readable] = FairQueue()
         self._turn = 0
@@ -82,7 +87,7 @@ class Backpressure:
             connection.over_share = True
             connection.pause()
         elif too_fast:
-            pass  # it is read again by `resume_slowed`
+            pass  # it is read again by `read_again`
         elif self.in_turns:
             self.wait(connection)
         elif size >= READ_SIZE:
@@ -167,13 +172,12 @@ class Backpressure:
         """Connections that wait for their turn."""
         return len(self._proven) + len(self._others)
 
-    def resume_slowed(self, now: float) -> None:
-        """Read the devices again that sent too fast and have waited."""
-        for connection in self.device_rate.due(now):
-            if self.in_turns:
-                self.wait(connection)
-            else:
-                connection.resume()
+    def read_again(self, connection: Readable) -> None:
+        """A connection whose device sent too fast has waited: it is read again, or waits for its turn."""
+        if self.in_turns:
+            self.wait(connection)
+        else:
+            connection.resume()
 
     def stop(self) -> None:
         """Stop reading all connections."""

@@ -1,17 +1,26 @@
-"""What all connections of one process use: settings, the clock, limits, and the ports to the rest."""
+"""What connections of one process use: settings, the clock, limits, and the ports to the rest.
+
+Where telemetry has shards there is a context for each of them, with its own store, backlog and back-pressure,
+so that a shard that is away pauses its own devices only. All else is shared. A connection begins with the
+first context, which reads handshakes whatever the stores do, and gets that of its shard with its IMEI.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fsm.backlog import Backlog
 from fsm.deadlines import Deadlines
+from fsm.shards import shard_of
 from transport.clock import Clock
 from transport.connection.access import AccessControl
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AllowListPort
 from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.device_rate import DeviceRate
+from transport.connection.long_frames import LIMIT as LONG_FRAMES
 from transport.connection.peer_log import PeerLog
 from transport.connection.ports import SessionConnection
 from transport.connection.session_share import SessionShare
@@ -25,6 +34,9 @@ from transport.settings import Settings
 from transport.teltonika.io_names import IoNames
 from transport.teltonika.stream import StreamSettings
 
+LEAST_ROOM = 1024 * 1024
+"""Bytes of long frames that may arrive at the same time from the devices of a shard, at least."""
+
 
 def _read_buffer() -> memoryview:
     return memoryview(bytearray(READ_SIZE))
@@ -32,7 +44,7 @@ def _read_buffer() -> memoryview:
 
 @dataclass(slots=True, eq=False)
 class ConnectionContext:
-    """One object for all connections, so that each of them keeps one reference.
+    """One object for all connections of a shard, so that each of them keeps one reference.
 
     Attributes:
         stream_settings: of the streams of all devices.
@@ -40,6 +52,9 @@ class ConnectionContext:
         takeovers: which sessions are held back.
         access: the allow-list.
         io_names: names IO values; None without ``--io-names``.
+        telemetry: stores what is acknowledged.
+        messages: stores what is not; the same where there is one shard.
+        shards: the contexts of the shards; none where there is one.
         backlog: how much is read and not stored.
         backpressure: which connections are read.
         tap: the devices of which somebody watches the bytes.
@@ -59,6 +74,7 @@ class ConnectionContext:
     takeovers: Takeovers
     commands: CommandsPort
     telemetry: TelemetryPort
+    messages: TelemetryPort
     access: AccessControl
     backlog: Backlog
     backpressure: Backpressure
@@ -69,6 +85,43 @@ class ConnectionContext:
     read_buffer: memoryview = field(default_factory=_read_buffer)
     frames: int = 0
     records: int = 0
+    shards: tuple[ConnectionContext, ...] = ()
+
+    @property
+    def serving(self) -> tuple[ConnectionContext, ...]:
+        """The contexts of identified devices."""
+        return self.shards or (self,)
+
+    def of(self, imei: str) -> ConnectionContext:
+        """The context of a device."""
+        return self.shards[shard_of(imei.encode(), len(self.shards))] if self.shards else self
+
+    def set_time(self, now: float) -> None:
+        """It is `now`, for this context and those of the shards."""
+        self.now = now
+        for shard in self.shards:
+            shard.now = now
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last call to each store of records succeeded."""
+        return all(one.telemetry.healthy for one in self.serving)
+
+    def holds(self, connection: SessionConnection) -> bool:
+        """Whether the connection is not to be read for now."""
+        return self.of(connection.imei).backpressure.holds(connection)
+
+    def resume_reading(self, now: float) -> None:
+        """Read connections again that sent too fast and have waited, and those for which there is room."""
+        for connection in self.backpressure.device_rate.due(now):
+            self.of(connection.imei).backpressure.read_again(connection)
+        for one in self.serving:
+            one.backpressure.progress()
+
+    def stop_reading(self) -> None:
+        """Stop reading all connections."""
+        for one in {id(one): one for one in (*self.serving, self)}.values():
+            one.backpressure.stop()
 
 
 def connection_context(
@@ -85,10 +138,12 @@ def connection_context(
     admission = Admission(settings, metrics)
     device_rate = DeviceRate(settings.device_rate, metrics)
     share = SessionShare(settings, boot_id, clock, metrics, store.session_log)
+    # Before a device has said who it is nothing of it is stored: then no backlog concerns it.
+    backlog = Backlog() if store.shards else store.telemetry.backlog
     board = StatusBoard(settings.instance_id, clock, store.device_status)
     takeovers = Takeovers(settings, clock, metrics, commands, store.registrar, board)
     sessions = Sessions(boot_id, admission, takeovers, device_rate, commands, store.registrar, share, board)
-    return ConnectionContext(
+    context = ConnectionContext(
         settings=settings,
         stream_settings=StreamSettings(
             handshake_timeout=settings.handshake_timeout,
@@ -103,15 +158,38 @@ def connection_context(
         takeovers=takeovers,
         commands=commands,
         telemetry=store.telemetry,
+        messages=store.telemetry,
         access=AccessControl(
             allow_list,
             metrics,
             when_unavailable=settings.allow_list_when_unavailable == "open",
             binding=settings.tls_bind_imei,
         ),
-        backlog=store.telemetry.backlog,
-        backpressure=Backpressure(store.telemetry.backlog, sessions.all_open, device_rate),
+        backlog=backlog,
+        backpressure=Backpressure(backlog, sessions.all_open, device_rate),
         tap=Tap(clock, store.trace),
         now=clock.monotonic(),
         io_names=io_names,
     )
+    context.shards = tuple(
+        _of_shard(context, number, len(store.shards), telemetry)
+        for number, telemetry in enumerate(store.shards)
+    )
+    return context
+
+
+def _of_shard(
+    context: ConnectionContext, number: int, shards: int, telemetry: TelemetryPort
+) -> ConnectionContext:
+    """The context of one of several shards."""
+    everyone = partial(_devices_of, context, number)
+    device_rate, room = context.backpressure.device_rate, max(LEAST_ROOM, LONG_FRAMES // shards)
+    backpressure = Backpressure(telemetry.backlog, everyone, device_rate, room)
+    return replace(context, telemetry=telemetry, backlog=telemetry.backlog, backpressure=backpressure)
+
+
+def _devices_of(context: ConnectionContext, number: int) -> Iterator[SessionConnection]:
+    """The connections of the devices of a shard."""
+    for connection in context.sessions.all_open():
+        if connection.imei and context.of(connection.imei) is context.shards[number]:
+            yield connection

@@ -538,11 +538,18 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _identify(self, imei: str) -> None:
         self.imei = imei
+        self._join(self._context.of(imei))
         self.advance("identify")
         self._stream.admit(self._context.clock.monotonic())
         self._schedule()
         self._context.sessions.identified(self, self._context.now)
         asyncio.get_running_loop().call_later(ACCEPT_DELAY, self._accept)
+
+    def _join(self, context: ConnectionContext) -> None:
+        """From now on the store and the back-pressure are those of the device's shard."""
+        if context is not self._context and context.backpressure.in_turns:
+            context.backpressure.wait(self)
+        self._context = context
 
     def registered(self, result: RegisterResult) -> None:
         """The registry answered this session's registration."""
@@ -591,7 +598,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._unstored = self._unstored or []
         self._unstored.append(frame)
         self._context.backpressure.to_store(self, len(frame.bodies))
-        self._context.telemetry.store(frame)
+        self._context.messages.store(frame)
 
     def _kept(self) -> None:
         assert self._unstored
@@ -655,9 +662,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         unacked, unstored = self._unacked, self._unstored
         if unstored is None and (unacked is None or len(unacked) == 1):
             return False  # the common case, kept cheap
-        return self._context.backpressure.is_too_much(
-            [frame for _, frame in unacked or ()] + (unstored or [])
-        )
+        context = self._context
+        if unstored and context.messages is not context.telemetry and context.messages.backlog.full:
+            return True
+        return context.backpressure.is_too_much([frame for _, frame in unacked or ()] + (unstored or []))
 
     # Commands
 

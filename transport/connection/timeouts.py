@@ -32,18 +32,17 @@ class Timeouts:
     def sweep(self, now: float) -> bool:
         """Handle what is due by `now`, monotonic seconds; whether more has to wait for the next turn."""
         context = self._context
-        context.now = now
+        context.set_time(now)
         due = context.deadlines.due(now, at_most=DUE_AT_ONCE)
         for connection in due:
             connection.overdue()
-        context.backpressure.resume_slowed(now)
-        context.backpressure.progress()
+        context.resume_reading(now)
         context.takeovers.sweep(now)
         context.sessions.share.sweep(now)
         if now >= self._check_at:
             self._check_at = now + 1.0
             context.sessions.admission.log_refused(now)
-            if now >= self._check_sessions_at or not context.telemetry.healthy:
+            if now >= self._check_sessions_at or not context.healthy:
                 self._check_sessions_at = now + self._every
                 self._check_sessions(now)
         return len(due) == DUE_AT_ONCE
@@ -60,7 +59,7 @@ class Timeouts:
             if connection.unacked_since:
                 if now - connection.unacked_since >= STORE_TIMEOUT:
                     connection.close(STORE_UNAVAILABLE)
-            elif idle and _is_idle(connection, now, idle) and not context.backpressure.holds(connection):
+            elif idle and _is_idle(connection, now, idle) and not context.holds(connection):
                 connection.close(IDLE)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from fsm.backlog import Backlog
 from fsm.events import CommandEvent, SessionEvent
 from fsm.telemetry import PendingFrame
 from store.client.client import connect
@@ -24,6 +25,7 @@ from store.fleet.registry import Registrar
 from store.fleet.stale_registrations import StaleRegistrations, held_by
 from store.keys import Keys
 from store.ledger.ledger import Ledger
+from store.streams.caps import stream_caps
 from store.streams.outbound import BLOCK_MS
 from store.streams.session_log import SessionLog
 from store.streams.telemetry import Telemetry
@@ -34,7 +36,8 @@ from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
 from transport.daemon.operator_parts import operator_parts
 from transport.daemon.outages import Outages
-from transport.daemon.trim_reports import TrimReports, caps_of
+from transport.daemon.telemetry_shards import TelemetryShards, backlog_limit
+from transport.daemon.trim_reports import TrimReports, cap_settings
 from transport.metrics import Metrics
 from transport.settings import Settings
 
@@ -65,7 +68,7 @@ class Backend:
         on_watched: Callable[[HolderWatched], None],
         on_held: Callable[[InstanceHeld], None],
         on_refused: Callable[[PendingFrame], None],
-        on_progress: Callable[[], None],
+        on_progress: Callable[[int], None],
     ) -> None:
         self._settings = settings
         self._boot_id = boot_id
@@ -88,7 +91,7 @@ class Backend:
         self.trimmer = Trimmer(
             self.clients["telemetry"],  # which waits for it, and for no other client
             self.keys,
-            caps_of(self.keys, settings, sessions if apart else ""),
+            stream_caps(self.keys, cap_settings(settings, sessions if apart else "")),
             retention=settings.retention,
             now_ms=clock.now_ms,
             on_trimmed=reports.trimmed,
@@ -143,9 +146,17 @@ class Backend:
             instance_id,
             on_error=partial(self.report, "telemetry"),
             on_refused=on_refused,
-            on_progress=on_progress,
+            on_progress=partial(on_progress, 0) if settings.telemetry_shards == 1 else None,
+            backlog=Backlog(backlog_limit(settings.telemetry_shards)),
             meter=self.trimmer,
         )
+        self.telemetry_shards = TelemetryShards(
+            *(settings, url, self.keys, clock, metrics, reports, self.clients["janitor"]),
+            on_refused=on_refused,
+            on_progress=on_progress,
+            on_error=partial(self.report, "shards"),
+        )
+        self.shards = [shard.store for shard in self.telemetry_shards.shards]
         self.session_log: SessionLog | None = None
         if settings.session_events != "off":
             self.session_log = SessionLog(
@@ -219,6 +230,7 @@ class Backend:
             allow_list=self.allow_list is not None,
             families=self.families is not None,
         )
+        await self.telemetry_shards.check_rights()
 
     def refresh_copies(self) -> None:
         """Read again what the operator keeps in Redis, in the background."""
@@ -306,7 +318,7 @@ class Backend:
 
     def _heartbeat_renewed(self, redis_ms: int) -> None:
         """Log the end of an outage as soon as it is certain, now that the heartbeat was renewed."""
-        if not self._outages.heartbeat_renewed():
+        if not self._outages.succeeded():
             self.heartbeat.renew_soon()
         self._on_renewed(redis_ms)
 
@@ -320,3 +332,4 @@ class Backend:
         """Close every client."""
         for client in self.clients.values():
             await client.aclose()
+        await self.telemetry_shards.close()

@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fsm.errors import GatewayFault
+from store.streams.telemetry import Telemetry
 from transport.daemon.gateway import Gateway
 from transport.daemon.http_pages import Page, PageServer
 from transport.logs import lines_dropped
+from transport.metrics import Metrics
 from transport.settings import as_text
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -91,6 +93,7 @@ def _read(gateway: Gateway) -> None:
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
     connections, sessions, backend = gateway.connections, gateway.sessions, gateway.backend
     commands, clock = gateway.dispatcher.entries, gateway.clock
+    stores = (backend.telemetry, *backend.shards)
     gateway.metrics.build(version("teltonika-gateway"))
     gauge("redis_up", "Whether Redis answers: 1 or 0", lambda: float(backend.redis_up))
     gauge("ready", "Whether devices and commands are served: 1 or 0", lambda: float(not obstacles(gateway)))
@@ -107,7 +110,11 @@ def _read(gateway: Gateway) -> None:
     gauge("commands_pending", "Outbound entries pending at the last heartbeat", lambda: gateway.pending)
     gauge("parked_devices", "Devices that parked commands wait for", lambda: backend.parked.devices)
     gauge("ledger_depth", "Moves waiting for Redis", lambda: backend.ledger.depth)
-    gauge("telemetry_pending_bytes", "Telemetry not confirmed", lambda: connections.backlog.bytes)
+    gauge(
+        "telemetry_pending_bytes", "Telemetry not confirmed", lambda: sum(one.backlog.bytes for one in stores)
+    )
+    for number, shard in enumerate(backend.shards):
+        _read_shard(gateway.metrics, str(number), shard)
     gauge(
         "heartbeat_age_seconds", "Since the last heartbeat", lambda: clock.monotonic() - gateway.heartbeat_at
     )
@@ -115,12 +122,14 @@ def _read(gateway: Gateway) -> None:
     if gateway.files.tls_ends() is not None:
         text = "Epoch seconds when the first of certificate, CA and revocation lists expires"
         gauge("tls_expiry_timestamp_seconds", text, lambda: gateway.files.tls_ends() or 0.0)
-    reading("frames_total", "AVL frames acknowledged", lambda: connections.frames)
-    reading("records_total", "AVL records acknowledged", lambda: connections.records)
+    reading("frames_total", "AVL frames acknowledged", lambda: sum(one.frames for one in connections.serving))
+    reading(
+        "records_total", "AVL records acknowledged", lambda: sum(one.records for one in connections.serving)
+    )
     reading(
         "telemetry_dropped_frames_total",
         "Frames not stored because their connection closed first",
-        lambda: backend.telemetry.dropped,
+        lambda: sum(one.dropped for one in stores),
     )
     reading("log_lines_dropped_total", "Log lines that could not be written", lines_dropped)
     gauge(
@@ -130,6 +139,11 @@ def _read(gateway: Gateway) -> None:
     )
     log_ = backend.session_log
     reading("session_events_dropped_total", "Session events lost", lambda: log_.dropped if log_ else 0)
+
+
+def _read_shard(metrics: Metrics, number: str, shard: Telemetry) -> None:
+    metrics.shard_up.labels(number).set_function(lambda: float(shard.healthy))
+    metrics.shard_pending.labels(number).set_function(lambda: shard.backlog.bytes)
 
 
 def _age(gateway: Gateway) -> float:

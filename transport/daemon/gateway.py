@@ -52,7 +52,7 @@ class Gateway:
         self.boot_id = uuid.uuid4().hex[:12]
         self.clock = Clock()
         self.metrics = Metrics()
-        self.presence = Presence(self.boot_id, self._listeners.exposure)
+        self.presence = Presence(self.boot_id, self._listeners.exposure, settings.telemetry_shards)
         self.backend = backend = Backend(
             settings,
             url,
@@ -65,7 +65,7 @@ class Gateway:
             on_watched=lambda watched: self._claim.watched(watched),
             on_held=self._on_held,
             on_refused=lambda batch: refuse(self.connections, batch),
-            on_progress=lambda: self.connections.backpressure.progress(),
+            on_progress=lambda shard: self.connections.serving[shard].backpressure.progress(),
         )
         self.files = Files(settings, self._listeners, backend.allow_list, backend.families)
         self.dispatcher = Dispatcher(
@@ -194,6 +194,8 @@ class Gateway:
         start("ledger", backend.ledger.run)
         start("registrar", backend.registrar.run)
         start("telemetry", backend.telemetry.run)
+        for number, shard in enumerate(backend.shards):
+            start(f"telemetry {number}", shard.run)
         start("heartbeat", backend.heartbeat.run)
         if backend.session_log is not None:
             start("session log", backend.session_log.run)
@@ -208,6 +210,7 @@ class Gateway:
         start("expected devices", partial(read_expected, owns, self.dispatcher, known, backend, self.clock))
         start("known devices", partial(read_known, owns, self.sessions, backend))
         start("reader", self._read)
+        start("shards", backend.telemetry_shards.run)
         start("janitor", backend.janitor.run)
         start("stale registrations", backend.stale_registrations(self.sessions.by_imei.__contains__).run)
         start("check", partial(check_up, backend, self._heartbeat_renewed))  # before `reconcile` clears it
@@ -244,7 +247,7 @@ class Gateway:
         self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:
             self.backend.heartbeat.stop()  # it must not take the instance id from the next process
-        for name in ("reconcile", "handover", "janitor", "stale registrations"):
+        for name in ("reconcile", "handover", "janitor", "shards", "stale registrations"):
             await self._tasks.ended(name, 0.0)
         held = [(imei, link.session_id) for imei, link in self.sessions.by_imei.items()]
         await self.backend.registrar.unregister_all(held, within=FLUSH_TIMEOUT)
@@ -273,15 +276,17 @@ class Gateway:
     async def _flush(self) -> None:
         """Store and acknowledge records, save terminal events, and close the sockets, in `FLUSH_TIMEOUT`."""
         backend = self.backend
-        self.connections.backpressure.stop()
+        self.connections.stop_reading()
         async with asyncio.TaskGroup() as group:
-            records = group.create_task(backend.telemetry.flush(FLUSH_TIMEOUT))
+            stores = (backend.telemetry, *backend.shards)
+            flushes = [group.create_task(store.flush(FLUSH_TIMEOUT)) for store in stores]
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
         await self._close_sockets(SHUTDOWN)
         self.sessions.share.conclude()
         await flush_events(backend, 1.0)
-        if records.result() or moves.result():
-            log.warning("unsaved", records=records.result(), moves=moves.result())
+        records = sum(flush.result() for flush in flushes)
+        if records or moves.result():
+            log.warning("unsaved", records=records, moves=moves.result())
 
     async def _close_sockets(self, reason: str) -> None:
         self.sessions.close_all(reason)

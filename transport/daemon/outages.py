@@ -32,10 +32,12 @@ class Outages:
 
     Args:
         monotonic: the clock, in seconds.
+        facts: what each line says besides.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], **facts: object) -> None:
         self._monotonic = monotonic
+        self._facts = facts
         self._logged: dict[tuple[str, str], float] = {}
         self._suppressed: dict[tuple[str, str], int] = {}
         self._since: float | None = None
@@ -45,7 +47,7 @@ class Outages:
 
     @property
     def redis_up(self) -> bool:
-        """Whether Redis answers, as far as is known: the heartbeat was renewed after the last failed call."""
+        """Whether Redis answers, as far as is known: such a call succeeded after the last failed one."""
         return self._since is None or self._over_at is not None
 
     def failed(self, part: str, error: Exception, *, transient: bool) -> None:
@@ -74,10 +76,13 @@ class Outages:
         self._logged[what] = now
         if more := self._suppressed.pop(what, 0):
             facts["suppressed"] = more
-        log.warning(event, **facts)
+        log.warning(event, **self._facts, **facts)
 
-    def heartbeat_renewed(self) -> bool:
-        """The heartbeat was renewed: log the end of an outage; False if it is too early to say so."""
+    def succeeded(self) -> bool:
+        """A call has succeeded that shows that Redis is back, such as a heartbeat: log the end of an outage.
+
+        False if it is too early to say so.
+        """
         if self._since is None:
             return True
         now = self._monotonic()
@@ -86,7 +91,7 @@ class Outages:
             return False
         if len(self._ends) == ENDS_A_MINUTE and now - self._ends[0] < AGAIN_AFTER:
             return True
-        log.info("redis_back", after_s=round(self._over_at - self._since, 1))
+        log.info("redis_back", **self._facts, after_s=round(self._over_at - self._since, 1))
         self._since = None
         self._ends.append(now)
         self._logged.clear()

@@ -34,10 +34,12 @@ class Presence:
 
     Args:
         exposure: what of this process is open to others, asked at each heartbeat.
+        shards: how many shards of telemetry it knows.
     """
 
-    def __init__(self, boot_id: str, exposure: Callable[[], Exposure] = Exposure) -> None:
+    def __init__(self, boot_id: str, exposure: Callable[[], Exposure] = Exposure, shards: int = 1) -> None:
         self._boot_id = boot_id
+        self._shards = shards
         self._exposure = exposure
         self._socket: socket.socket | None = None
 
@@ -63,7 +65,9 @@ class Presence:
         """A description of this process; `interval` is the time between its heartbeats in seconds."""
         where = place() if self._socket is not None else ""
         host, exposure = socket.gethostname(), self._exposure()
-        return Holder(self._boot_id, host, os.getpid(), where, interval, exposure=exposure)
+        return Holder(
+            self._boot_id, host, os.getpid(), where, interval, exposure=exposure, shards=self._shards
+        )
 
 
 def place() -> str:

@@ -44,7 +44,7 @@ async def sweep(connections: ConnectionContext, timeouts: Timeouts, dispatcher: 
         metrics.loop_stall.set(stall)
         if stall > STALL:
             # First read what arrived during the delay: such an answer is not late, such a device not idle.
-            connections.now = clock.monotonic()
+            connections.set_time(clock.monotonic())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         now = clock.monotonic()

@@ -9,8 +9,7 @@ from dataclasses import fields
 import structlog
 
 from store.diagnosis.server import MEMORY_ALARM
-from store.keys import Keys
-from store.streams.caps import CapSettings, Memory, StreamCaps, stream_caps
+from store.streams.caps import CapSettings, Memory
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -18,11 +17,10 @@ from transport.settings import Settings
 log = structlog.get_logger("telgw.store")
 
 
-def caps_of(keys: Keys, settings: Settings, session_events: str) -> list[StreamCaps]:
-    """The caps of the streams; `session_events` is a separate stream, or empty."""
+def cap_settings(settings: Settings, session_events: str = "") -> CapSettings:
+    """What the operator has set of caps; `session_events` is a separate stream, or empty."""
     names = {field.name for field in fields(CapSettings)} - {"session_events"}
-    given = {name: getattr(settings, name) for name in names}
-    return stream_caps(keys, CapSettings(session_events=session_events, **given))
+    return CapSettings(session_events=session_events, **{name: getattr(settings, name) for name in names})
 
 
 class TrimReports:
@@ -44,8 +42,8 @@ class TrimReports:
         }
 
     def trimmed(self, stream: str, unread: int) -> None:
-        """A cap has removed unread entries."""
-        self._counters[stream].inc(unread)
+        """A cap has removed unread entries of a stream; of a shard the name ends with its number."""
+        self._counters[stream.partition(":")[0]].inc(unread)
         self._unlogged[stream] += unread
         if self._lines.allow(stream, self._monotonic()):
             log.warning("trimmed_unread", stream=stream, entries=self._unlogged.pop(stream))
@@ -54,12 +52,13 @@ class TrimReports:
         """A stream holds so many bytes."""
         self._metrics.stream_bytes.labels(stream).set(held)
 
-    def memory_read(self, memory: Memory) -> None:
-        """The memory of Redis was looked at: it may be nearly full."""
+    def memory_read(self, memory: Memory, **facts: object) -> None:
+        """The memory of Redis was looked at: it may be nearly full. `facts` say which server that is."""
         short = memory.limit and memory.used > MEMORY_ALARM * memory.limit
-        if short and self._lines.allow("memory", self._monotonic()):
+        if short and self._lines.allow(f"memory {facts}", self._monotonic()):
             log.warning(
                 "redis_memory_short",
+                **facts,
                 used=memory.used,
                 maxmemory=memory.limit,
                 advice="raise maxmemory, or keep less; above 80 % telemetry is trimmed, read or not",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fsm.command import FAILED, TIMEOUT
@@ -42,10 +42,14 @@ class Feed:
         events: the newest entries of the log, the oldest first.
         records, answers: records and ended commands a second.
         latency: ms from the write of a command to its answer.
+
+    Args:
+        shard_client: the client of the server that has the streams of a shard; by default `client`.
     """
 
-    def __init__(self, client: Any, keys: Keys) -> None:
+    def __init__(self, client: Any, keys: Keys, shard_client: Callable[[Keys], Any] | None = None) -> None:
         self._client = client
+        self._overviews = OverviewReader(client, keys, shard_client)
         self._keys = keys
         self._producer = Producer(client, keys)
         self._gateways = Gateways(client, keys)
@@ -67,7 +71,7 @@ class Feed:
 
     async def read_overview(self) -> None:
         """Read gateways, server and consumers, and what the log has got since the last call."""
-        self.overview = found = await OverviewReader(self._client, self._keys).read()
+        self.overview = found = await self._overviews.read()
         self.records.total(found.records, found.now_ms)
         await self._read_log()
         self.answers.total(self._ended, found.now_ms)
