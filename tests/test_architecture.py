@@ -26,7 +26,8 @@ ONE_CLASS = {
     "transport/commands/in_flight.py": 360,
     "transport/commands/dispatcher.py": 350,
     "fsm/policies.py": 330,
-    "transport/daemon/backend.py": 330,
+    "transport/daemon/backend.py": 350,
+    "transport/daemon/gateway.py": 320,
 }
 """Files that are longer, because they hold one class or one table that cannot be divided; and their
 lengths at most."""

@@ -157,6 +157,7 @@ class Backend:
             on_error=partial(self.report, "shards"),
         )
         self.shards = [shard.store for shard in self.telemetry_shards.shards]
+        self.stores = (self.telemetry, *self.shards)
         self.session_log: SessionLog | None = None
         if settings.session_events != "off":
             self.session_log = SessionLog(

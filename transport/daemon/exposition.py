@@ -93,7 +93,7 @@ def _read(gateway: Gateway) -> None:
     gauge, reading = gateway.metrics.gauge, gateway.metrics.reading
     connections, sessions, backend = gateway.connections, gateway.sessions, gateway.backend
     commands, clock = gateway.dispatcher.entries, gateway.clock
-    stores = (backend.telemetry, *backend.shards)
+    stores = backend.stores
     gateway.metrics.build(version("teltonika-gateway"))
     gauge("redis_up", "Whether Redis answers: 1 or 0", lambda: float(backend.redis_up))
     gauge("ready", "Whether devices and commands are served: 1 or 0", lambda: float(not obstacles(gateway)))

@@ -278,8 +278,7 @@ class Gateway:
         backend = self.backend
         self.connections.stop_reading()
         async with asyncio.TaskGroup() as group:
-            stores = (backend.telemetry, *backend.shards)
-            flushes = [group.create_task(store.flush(FLUSH_TIMEOUT)) for store in stores]
+            flushes = [group.create_task(store.flush(FLUSH_TIMEOUT)) for store in backend.stores]
             moves = group.create_task(backend.ledger.flush(FLUSH_TIMEOUT))
         await self._close_sockets(SHUTDOWN)
         self.sessions.share.conclude()

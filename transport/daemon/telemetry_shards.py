@@ -74,6 +74,7 @@ class TelemetryShard:
             near=keys.telemetry,
             block=BLOCK,
         )
+        self.client.on_answer = metrics.redis_calls.labels("telemetry").observe
         alone = read_url(url).kind == CLUSTER  # or the store of the fleet tells of the same memory
         self.trimmer = Trimmer(
             self.client,
