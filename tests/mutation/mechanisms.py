@@ -29,6 +29,7 @@ from tests.mutation.table import (
     security,
     session_share,
     sessions,
+    shards,
     stale_registrations,
     tap,
     telemetry,
@@ -43,7 +44,7 @@ AREAS = (
     *(moves, trace, ledger, reader),
     *(device_queue, turns, answers, in_flight, commands, consumer, followers),
     *(registry, device_status, stale_registrations, janitor, adoption, parked, lost, places, daemon, wiring),
-    *(telemetry, trimming, connections, sessions, session_share, flow, framing, tap, security),
+    *(telemetry, shards, trimming, connections, sessions, session_share, flow, framing, tap, security),
 )
 MECHANISMS: tuple[Mechanism, ...] = tuple(
     sorted(
