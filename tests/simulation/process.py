@@ -172,7 +172,7 @@ class Process:
 class Presence:
     """Stands in for `transport.daemon.presence.Presence`."""
 
-    def __init__(self, boot_id: str, exposure: object = None) -> None:
+    def __init__(self, boot_id: str, exposure: object = None, shards: int = 1) -> None:
         self._boot_id = boot_id
 
     def open(self) -> None:
