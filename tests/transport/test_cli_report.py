@@ -176,6 +176,26 @@ def test_devices_count_as_online_from_their_first_event_to_their_last(
     assert at(20) == (2, 1)
 
 
+def test_a_session_whose_begin_was_left_out_is_no_other_device(
+    redis: Any, numbers: Callable[..., dict[str, Any]]
+) -> None:
+    session(redis, 50 * MINUTE, "b1-1", "identified")
+    session(redis, 40 * MINUTE, "b1-1", "closed", "device_closed")
+    for number in range(2, 9):  # it connects so often that only the ends are told
+        session(redis, (40 - number) * MINUTE, f"b1-{number}", "closed", "instance_lost")
+    online = numbers("--since", "1h")["over_time"]["online"]
+    assert (online["last"][0], max(online["last"]), online["last"][-1]) == (0, 1, 0)
+
+
+def test_a_connection_from_before_that_is_replaced_was_online(
+    redis: Any, numbers: Callable[..., dict[str, Any]]
+) -> None:
+    session(redis, 30 * MINUTE, "b1-2", "identified")
+    session(redis, 30 * MINUTE, "b1-1", "closed", "superseded")
+    held(redis, IMEI, token="b1-2")
+    assert set(numbers("--since", "1h")["over_time"]["online"]["last"]) == {1}
+
+
 def test_a_gateway_is_away_between_the_events_of_two_processes(
     redis: Any, numbers: Callable[..., dict[str, Any]]
 ) -> None:
@@ -195,15 +215,16 @@ def test_redis_was_away_where_events_waited_and_nothing_was_stored(
     redis: Any, numbers: Callable[..., dict[str, Any]]
 ) -> None:
     session(redis, 50 * MINUTE, "b1-1", "identified")
-    session(redis, 40 * MINUTE, "b1-1", "ready", late=5 * MINUTE)
-    session(redis, 20 * MINUTE, "b1-1", "tainted")  # nothing was stored before it, but it did not wait
+    session(redis, 40 * MINUTE, "b1-1", "closed", "idle", late=5 * MINUTE)
+    session(redis, 30 * MINUTE, "b1-2", "identified", late=MINUTE)  # held back, as gateways do
+    session(redis, 20 * MINUTE, "b1-2", "closed", "idle")  # nothing was stored before it, but it did not wait
     [one] = numbers("--since", "1h")["outages"]
     assert (one["who"], one["since_ms"], one["until_ms"]) == ("Redis", NOW - 50 * MINUTE, NOW - 40 * MINUTE)
 
 
 def test_a_clock_that_is_behind_is_no_outage(redis: Any, numbers: Callable[..., dict[str, Any]]) -> None:
     for ago in (50, 40, 30):
-        session(redis, ago * MINUTE, "b1-1", "ready", late=MINUTE)
+        session(redis, ago * MINUTE, f"b1-{ago}", "closed", "idle", late=MINUTE)
     assert numbers("--since", "1h")["outages"] == []
 
 

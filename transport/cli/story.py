@@ -119,7 +119,7 @@ def _row(act: Act) -> Row:
         Text(_outcome(end.get("state", "not ended"), end.get("reason", "")), "" if act.right else style),
         Text(end.get("delivery", "")),
     )
-    return Row(cells, Text(means, "dim" if act.right else style))
+    return Row(cells, Text(means, "" if act.right else style))
 
 
 def _outcome(state: str, reason: str) -> str:

@@ -31,6 +31,8 @@ LONGEST = 18
 OTHERS = "others"
 OUTCOMES = ("responded", "delivered", "timeout", "failed")
 PARTS_OF_A_DECADE = 8
+DECADES = 8
+"""From 1 ms to more than an hour, the longest time to answer."""
 DATES = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"]
 """Formats of the first of a unit: the year, a month, a day, an hour, a minute, a second."""
 
@@ -161,14 +163,14 @@ def distribution(answers: Latency, by_codec: Mapping[str, Latency]) -> Figure:
         axes.set_xlim(first - 0.5, slowest + 1.5)
         _decades(axes, first, slowest + 1)
         [middle, late] = answers.quantiles((0.5, 0.95))
-        for ms, name in ((middle, "half"), (late, "95 %")):
+        for ms, name, side in ((middle, "half", "right"), (late, "95 %", "left")):
             axes.axvline(_exact(ms), color=COLOURS["ink"], linewidth=0.9, linestyle=(0, (3, 2)))
             axes.annotate(
                 name,
                 (_exact(ms), 1),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, 2),
-                ha="center",
+                ha=side,
                 textcoords="offset points",
                 fontsize=8.5,
             )
@@ -249,10 +251,14 @@ def _by_place(times: Latency, last: int) -> list[int]:
 
 
 def _decades(axes: Axes, first: int, last: int) -> None:
-    names = {0: "1 ms", 1: "10 ms", 2: "0.1 s", 3: "1 s", 4: "10 s", 5: "100 s", 6: "17 min", 7: "2.8 h"}
-    shown = {
-        decade * PARTS_OF_A_DECADE: name
-        for decade, name in names.items()
-        if first - 1 <= decade * PARTS_OF_A_DECADE <= last + 1
-    }
+    """Ticks at 1, 10, 100 ms and so on; at 2 and 5 too if there would be few."""
+    steps = (1, 2, 5) if last - first < 2.5 * PARTS_OF_A_DECADE else (1,)
+    times = [step * 10**decade for decade in range(DECADES) for step in steps]
+    shown = {_exact(ms): _rounded(ms) for ms in times if first <= _exact(ms) <= last}
     axes.set_xticks(list(shown), list(shown.values()))
+
+
+def _rounded(ms: int) -> str:
+    if ms < 1000:
+        return f"{ms} ms"
+    return f"{ms // 1000} s" if ms < 1_000_000 else f"{ms / 60_000:.0f} min"

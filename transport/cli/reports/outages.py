@@ -5,8 +5,8 @@ of one process to the first of the next one, or to now, it was away at most. Wha
 closed for says whether it was stopped or died.
 
 Redis: while it is away nothing is appended, and session events wait in the gateways. So a time in which
-nothing was appended, followed by session events that had happened within it, was an outage. One during which
-no session changed is not seen.
+nothing was appended, followed by the ends of sessions that had ended within it, was an outage. One during
+which no session ended is not seen. Other events do not count: gateways hold them back when there are many.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fsm.reasons import FENCED, GATEWAY_RESTART, INSTANCE_LOST, SHUTDOWN
+from fsm.session import CLOSED
 from store.streams.messages import CommandEvent, Message, SessionEvent
 
 from ..times import epoch_ms_of
@@ -26,7 +27,7 @@ REDIS = "Redis"
 SILENCE_MS = 3000
 """The shortest time without entries that may be an outage of Redis."""
 DELAY_MS = 2000
-"""How much later than usual a session event has to be appended to tell of an outage."""
+"""How much later than usual the end of a session has to be appended to tell of an outage."""
 KEPT = 1000
 """Late events that are kept to be judged at the end."""
 
@@ -111,7 +112,7 @@ class Lives:
 
 
 class Silences:
-    """The times in which nothing was appended to a stream, and the session events that came after."""
+    """The times in which nothing was appended to a stream, and the ends of sessions that came after."""
 
     def __init__(self) -> None:
         self._last: int | None = None
@@ -124,8 +125,10 @@ class Silences:
         if self._last is not None and at_ms - self._last >= SILENCE_MS:
             self._silence = (self._last, at_ms)
         self._last = at_ms
-        if isinstance(message, SessionEvent) and (happened := epoch_ms_of(message.at)) is not None:
-            self._judge(at_ms, happened, message.instance_id)
+        if isinstance(message, SessionEvent) and message.state == CLOSED:
+            happened = epoch_ms_of(message.at)
+            if happened is not None:
+                self._judge(at_ms, happened, message.instance_id)
 
     def _judge(self, at_ms: int, happened: int, instance_id: str) -> None:
         delay = at_ms - happened

@@ -125,7 +125,7 @@ class _Page:
     def _now(self) -> Iterator[Element]:
         facts = self._facts
         if facts.tally.endings:
-            yield _card("How commands ended", [], tables.endings(facts))
+            yield _card("How commands ended", [], tables.endings(facts), class_="card ended")
         found = [tables.server(facts)]
         if facts.overview.consumers:
             found.append(tables.consumers(facts.overview))
@@ -155,7 +155,7 @@ class _Page:
         unreadable = f" {facts.unreadable:,} of them could not be read." if facts.unreadable else ""
         notes = (
             f"From {facts.entries:,} entries of the log.{unreadable} {log} What was trimmed is not here.",
-            "An outage of Redis in which no device connected or left is not seen. A gateway that was killed "
+            "An outage of Redis in which no connection ended is not seen. A gateway that was killed "
             "may have worked on after its last event.",
             "telgw history --imei IMEI tells all of one device; docs/operations.md explains the reasons.",
         )

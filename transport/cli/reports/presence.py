@@ -2,7 +2,10 @@
 
 A session is open from its first event to ``closed``. One that was open before the time began is known by a
 later event, or because it is still in the registry. So the count at the begin is known only at the end, and
-counts are kept relative to it. An event may be missing (docs/contract.md, "Sessions"); where the log leaves a
+counts are kept relative to it.
+
+Events may be left out (docs/contract.md, "Sessions"). A session of which only ``closed`` is told was open
+before only if the device had none since; else it began meanwhile, and is not counted. Where the log leaves a
 session open that the registry does not have, it counts as ended with the last sign of its gateway.
 """
 
@@ -40,6 +43,7 @@ class Presence:
         self._now = 0
         self._part = 0
         self._open: dict[str, tuple[str, str]] = {}
+        self._first: dict[str, str] = {}
         self._sessions: Counter[str] = Counter()
         self._last = span.counts()
         self._least = span.counts()
@@ -54,6 +58,7 @@ class Presence:
             self._close(event, known)
         elif not known:
             self._begin(event)
+        self._first.setdefault(event.imei, event.session_id)
         self._last[self._part] = self._now
         self._least[self._part] = min(self._least[self._part], self._now)
 
@@ -75,13 +80,18 @@ class Presence:
 
     def _close(self, event: SessionEvent, known: bool) -> None:
         if not known:
-            self._before += 1
-            self._now -= 1
+            self._close_unseen(event)
             return
         imei, _ = self._open.pop(event.session_id)
         self._sessions[imei] -= 1
         if not self._sessions[imei]:
             del self._sessions[imei]
+            self._now -= 1
+
+    def _close_unseen(self, event: SessionEvent) -> None:
+        first = self._first.get(event.imei)
+        if first is None or first in self._open:  # the first one is a newer connection, which replaces it
+            self._before += 1
             self._now -= 1
 
     def online(self, devices: Iterable[Device], last_sign: Callable[[str], int | None]) -> Online:

@@ -26,10 +26,10 @@ def endings(facts: Facts) -> Element:
     """How many commands ended with which state, reason and delivery."""
     tally = facts.tally
     rows = (
-        (state, reason, named(delivery), f"{count:,}", share(count, tally.ended))
+        (state, reason, f"{count:,}", share(count, tally.ended), named(delivery))
         for (state, reason, delivery), count in tally.endings.most_common()
     )
-    return table(("state", "reason", "delivery", "commands", "share"), rows, frozenset({3, 4}))
+    return table(("state", "reason", "commands", "share", "delivery"), rows, frozenset({2, 3}))
 
 
 def gateways(facts: Facts) -> Element:
