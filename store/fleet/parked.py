@@ -23,6 +23,8 @@ from store.ledger.ledger import BATCH, Ledger
 
 PAGE = 100
 """Devices that are handled together."""
+ROUND = 10_000
+"""Commands that are ended, about, before other work of the janitor has its turn."""
 
 
 def _nothing(result: MoveResult) -> None:
@@ -57,26 +59,37 @@ class ParkedExpiry:
         self._set_times = Script("parked.lua")
         self.devices = 0
 
-    async def end_due(self) -> None:
-        """End what is due now; safe to repeat, and beside other gateways.
+    async def end_due(self) -> bool:
+        """End what is due now, about `ROUND` commands at most; safe to repeat, and beside other gateways.
+
+        Returns:
+            Whether there may be more that is due.
 
         Raises:
             StoreError: a call failed.
         """
         seen: set[str] = set()
-        while imeis := [imei for imei in await self._due(len(seen)) if imei not in seen]:
+        stuck: set[str] = set()
+        ended = 0
+        while ended < ROUND and (page := await self._due(len(stuck))):
+            imeis = [imei for imei in page if imei not in seen]
+            if not imeis and stuck.issuperset(page):
+                break
+            stuck.update(seen.intersection(page))
             seen.update(imeis)
-            await self._end(imeis)
+            ended += await self._end(imeis) if imeis else 0
         self.devices = int(await self._client.zcard(self._keys.parked_devices))
+        return ended >= ROUND
 
-    async def _due(self, more: int) -> list[str]:
-        """Devices with a command that may be due. Those that were seen may still be among them."""
+    async def _due(self, start: int) -> list[str]:
+        """A page of devices with commands that may be due, behind `start` that cannot be handled."""
         found: Any = await self._client.zrangebyscore(
-            self._keys.parked_devices, "-inf", self._now_ms(), start=0, num=PAGE + min(more, PAGE)
+            self._keys.parked_devices, "-inf", self._now_ms(), start=start, num=PAGE
         )
         return [imei.decode(errors="replace") for imei in found]
 
-    async def _end(self, imeis: list[str]) -> None:
+    async def _end(self, imeis: list[str]) -> int:
+        """End what is due for these devices; how many commands."""
         streams = [self._keys.parked(imei) for imei in imeis]
         replies = await self._client.batch([("XRANGE", stream, "-", "+") for stream in streams])
         readable = [
@@ -89,12 +102,15 @@ class ParkedExpiry:
         for imei, _, entries in readable:
             for entry_id, fields in entries:
                 self._judge(imei, entry_id.decode(), fields, due, letters)
+        ended = 0
         for letter in letters:
-            await self._ledger.execute(letter)
+            (result,) = await self._ledger.execute(letter)
+            ended += result.applied
         for start in range(0, len(due), BATCH):
-            await self._expire(due[start : start + BATCH])
+            ended += await self._expire(due[start : start + BATCH])
         names = [self._keys.parked_devices, *(stream for _, stream, _ in readable)]
         await self._set_times(self._client, names, [imei for imei, _, _ in readable])
+        return ended
 
     def _judge(
         self,
@@ -114,15 +130,20 @@ class ParkedExpiry:
         if now_ms >= request.expires_at:
             due.append(request)
 
-    async def _expire(self, due: list[CommandRequest]) -> None:
+    async def _expire(self, due: list[CommandRequest]) -> int:
+        """End these commands; how many there are no longer."""
+        ended = 0
         steps = [expire(request, _nothing) for request in due]
         for request, step, result in zip(due, steps, await self._ledger.execute(*steps), strict=True):
             if result.applied:
                 self._on_ended(step.event)
+                ended += 1
                 continue
             rest = left_over(request, step, result, _nothing)
             if rest is None:
                 continue
             (after,) = await self._ledger.execute(rest)
+            ended += after.applied
             if after.applied and isinstance(rest, Step):
                 self._on_ended(rest.event)
+        return ended

@@ -33,7 +33,7 @@ class JanitorRig:
         self.client: Any = client
         self.run_id, self.uptime = "run 1", 1000.0
         self.rounds = 0
-        self.parked_rounds = 0
+        self.parked_rounds = self.parked_pages = 0
         self.adopted: list[str] = []
         self.errors: list[Exception] = []
         self.trimmed: list[tuple[str, int]] = []
@@ -76,8 +76,11 @@ class JanitorRig:
         self.changed.set()
         self.on_adopt(instance_id)
 
-    async def _end_parked(self) -> None:
+    async def _end_parked(self) -> bool:
         self.parked_rounds += 1
+        self.parked_pages -= 1
+        self.changed.set()
+        return self.parked_pages > 0
 
     def _on_error(self, error: Exception) -> None:
         self.errors.append(error)

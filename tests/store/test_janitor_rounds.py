@@ -63,6 +63,14 @@ async def test_it_ends_parked_commands_every_interval(fake_redis: Redis) -> None
     assert rig.parked_rounds > 1
 
 
+async def test_between_many_parked_commands_it_checks_and_does_not_wait(fake_redis: Redis) -> None:
+    rig = await start(fake_redis, interval=0.2)
+    rig.parked_pages = 50  # which would take 10 s of intervals
+    async with asyncio.timeout(5), running(rig):
+        await rig.until(lambda: rig.parked_pages == 0)
+    assert rig.rounds >= rig.parked_rounds
+
+
 async def test_it_stops_at_once(fake_redis: Redis) -> None:
     rig = await start(fake_redis, interval=NEVER)
     async with running(rig):

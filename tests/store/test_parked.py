@@ -86,6 +86,19 @@ async def test_many_devices_are_handled_in_pages(parked: Parked) -> None:
     assert await parked.awaited() == {}
 
 
+async def test_a_round_ends_about_so_many_and_says_whether_there_are_more(
+    parked: Parked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.fleet.parked.ROUND", PAGE + 1)
+    for number in range(2 * PAGE + 1):
+        await parked.park(f"c-{number}", imei=f"{number:015d}")
+    parked.now_ms = LATER
+    assert await parked.expiry.end_due()
+    assert (len(parked.ended), len(await parked.awaited())) == (2 * PAGE, 1)
+    assert not await parked.expiry.end_due()
+    assert await parked.awaited() == {}
+
+
 async def test_a_command_without_its_ledger_expires_all_the_same(parked: Parked) -> None:
     await parked.park()
     await parked.client.delete(KEYS.ledger("c-1"))
@@ -117,11 +130,11 @@ async def test_an_unreadable_entry_is_a_dead_letter_and_the_others_go_on(parked:
     assert b"payload" not in letter
 
 
-async def test_a_device_whose_stream_is_of_another_type_stops_no_other(parked: Parked) -> None:
+async def test_devices_whose_streams_are_of_another_type_stop_no_other(parked: Parked) -> None:
     await parked.park("c-1")
-    other = "352093081452259"
-    await parked.client.set(KEYS.parked(other), "x")
-    await parked.client.zadd(KEYS.parked_devices, {other: NOW - 1})
+    for number in range(2 * PAGE + 1):
+        await parked.client.set(KEYS.parked(f"{number:015d}"), "x")
+        await parked.client.zadd(KEYS.parked_devices, {f"{number:015d}": NOW - 1})
     parked.now_ms = LATER
-    await parked.expiry.end_due()
+    assert not await parked.expiry.end_due()
     assert parked.verdicts() == [("c-1", "timeout", "expired")]

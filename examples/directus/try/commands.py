@@ -107,13 +107,13 @@ def confirmed(stack: Stack) -> None:
         stack, insert(stack, "deleterecords"), "failed", reason="not_allowed", delivery="not_sent"
     )
     assert refused["detail"] == "rule dangerous: confirm=1 is missing"
-    ended(stack, insert(stack, "deleterecords", confirm=True, expect_response=False), "delivered")
+    ended(stack, insert(stack, "deleterecords", confirm=True), "responded")
 
 
 @proof("a command of two persons waits for the second one, who is not the first")
 def two_persons(stack: Stack) -> None:
     ended(stack, insert(stack, "defaultcfg"), "failed", reason="not_allowed")
-    key = insert(stack, "defaultcfg", two_persons=True, expect_response=False)
+    key = insert(stack, "defaultcfg", two_persons=True)
     cancelled = insert(stack, "defaultcfg", two_persons=True)
     ended(stack, insert(stack, "getinfo"), "responded")
     assert read(stack, key)["summary"] == "Waits until a second person has confirmed it."
@@ -124,7 +124,7 @@ def two_persons(stack: Stack) -> None:
     ended(stack, cancelled, "failed", reason="cancelled", delivery="not_sent")
     assert events(stack, command_id=key) == []
     stack.api("POST", f"/flows/trigger/{CONFIRM}", {"collection": "commands", "keys": [key]}, SECOND)
-    row = ended(stack, key, "delivered")
+    row = ended(stack, key, "responded")
     [sent] = events(stack, command_id=key, state="sent")
     assert (sent["requested_by"], sent["confirmed_by"]) == (row["user_created"], row["confirmed_by"])
     assert row["user_created"] != row["confirmed_by"]

@@ -81,7 +81,7 @@ MECHANISMS = (
         file="store/fleet/janitor.py",
         where="Janitor.run",
         code="await self._attempt(self._end_parked)",
-        mutant="",
+        mutant="False",
         without="a command for a device that never comes back has no verdict",
         tests=("store/test_janitor_rounds.py::test_it_ends_parked_commands_every_interval",),
     ),
