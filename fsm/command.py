@@ -13,6 +13,7 @@ from typing import Final, Literal, TypedDict
 from fsm.errors import SequenceGap, UnknownReason, WrongReason
 from fsm.events import CommandEvent, Origin
 from fsm.machine import Edge, StateMachine, Table, reason_is
+from fsm.quick_values import quick
 from fsm.reasons import EXPIRED, NOT_SENT, REASONS, RULES, CommandReason
 from fsm.serial import CERTAIN, codec_for
 from fsm.states import CommandTrigger
@@ -55,6 +56,7 @@ OUTCOMES = {RESPONDED: "responded", DELIVERED: "delivered", FAILED: "failed", TI
 _machine = StateMachine(COMMAND)
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class Entry:
     """An entry of an instance's outbound stream, or of the parked stream of a device.
@@ -68,6 +70,7 @@ class Entry:
     imei: str = ""
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class CommandRequest:
     """A request of a producer: the validated content of one outbound entry, and what the ledger adds to it.
@@ -108,6 +111,7 @@ class CommandRequest:
     two_persons: bool = False
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class Command:
     """A command: the fold of its events.
@@ -129,6 +133,7 @@ class Command:
         return self.state in COMMAND.terminal
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class Answer:
     """The answer of a device as it is published: text if it is printable ASCII, else hex.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fsm.quick_values import quick
 from fsm.reasons import NOT_SENT
 
 SCHEMA_VERSION = 1
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class Origin:
     """Evidence of the session that a command was sent on or answered on.
@@ -29,6 +31,7 @@ class Origin:
     age_ms: int
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class CommandEvent:
     """One transition of one command.
@@ -68,6 +71,7 @@ class CommandEvent:
     echo: tuple[tuple[str, str], ...] = ()
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class Note:
     """A note, about a command or about none, which changes no state; ``note`` is its name.

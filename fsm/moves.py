@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from fsm.command import Command, CommandRequest, Entry
 from fsm.events import CommandEvent, Note
+from fsm.quick_values import quick
 
 
 class Status(StrEnum):
@@ -33,6 +34,7 @@ class Status(StrEnum):
     ALIVE = "ALIVE"
 
 
+@quick
 @dataclass(slots=True, frozen=True)
 class MoveResult:
     """The result of one move, with what the script found.

@@ -13,6 +13,8 @@ from store.client.replies import read_time
 from store.streams.events import command_fields, note_fields
 
 BASE_WEIGHT = 1000
+_DONE = ("OK", "detail", "accepted_at")
+"""The parts of the result of a step or an opening that was carried out."""
 
 
 def encode_move(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
@@ -72,22 +74,31 @@ def read_results(reply: Any, moves: int) -> list[MoveResult]:
 
 
 def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
+    if len(row) == len(_DONE):
+        word, detail, accepted = row
+        return MoveResult(
+            Status(word.decode()), now_ms, detail=detail.decode(), accepted_at=_number(accepted)
+        )
     status, state, seq, session, accepted, token, detail, codec, hops, parked = row
-    if not all(type(number) is int for number in (seq, accepted, hops)):
-        raise ValueError("not a number")
     return MoveResult(
         status=Status(status.decode()),
         now_ms=now_ms,
         state=state.decode(),
-        seq=seq,
+        seq=_number(seq),
         session_id=session.decode(),
-        accepted_at=accepted,
+        accepted_at=_number(accepted),
         token=token.decode(),
         detail=detail.decode(errors="replace"),
         codec=codec.decode(errors="replace"),
-        hops=hops,
+        hops=_number(hops),
         parked_id=parked.decode(),
     )
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("not a number")
+    return value
 
 
 def _index(ledgers: dict[str, int], command_id: str) -> int:
@@ -225,4 +236,7 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
 
 def appended_bytes(encoded: dict[str, Any]) -> int:
     """The bytes that an encoded move appends to the log."""
-    return sum(sum(map(len, fields)) for fields in (*encoded.get("events", ()), encoded.get("event", ())))
+    size = sum(map(len, encoded.get("event", ())))
+    for fields in encoded.get("events", ()):
+        size += sum(map(len, fields))
+    return size

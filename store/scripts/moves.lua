@@ -5,8 +5,8 @@
 -- ARGV  1 JSON: {boot, dead, outbound, parked and heartbeat = prefixes of such keys, group, retention, maxlen,
 --       moves = [...]}. An entry is {instance, id, device}: on the stream of an instance, or, if that is empty, on the
 --       parked stream of a device.
--- Returns {now_ms, {result, ...}} with result = {status, state, seq, session_id, accepted_at, token, detail,
--- codec, hops, parked_id}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
+-- Returns {now_ms, {result, ...}} with result = {'OK', detail, accepted_at} for an opening or a step, or {status, state,
+-- seq, session_id, accepted_at, token, detail, codec, hops, parked_id}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
 -- whose commands are being adopted has a heartbeat again.
 --
 -- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
@@ -39,6 +39,10 @@ local function rfc3339(ms)
 end
 
 local at = rfc3339(now)
+
+-- Most fleets have no devices of these kinds: then none is looked for.
+local any_serial = redis.call('EXISTS', serial) == 1
+local any_waiting = redis.call('EXISTS', waiting) == 1
 
 local function outbound(instance) return input.outbound .. instance end
 
@@ -139,18 +143,18 @@ function act.open(move, ledger)
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
     whole(now), 'first', id, 'last', id, unpack(move.ledger))
   finish(ledger, move)
-  return {'OK', move.state, move.seq, '', now, move.token, '', '', 0, ''}
+  return {'OK', '', now}
 end
 
 -- A set that cannot be read (a key of another type) must not keep a command from being sent.
 local function speaks(imei)
-  return redis.pcall('SISMEMBER', serial, imei) == 1 and 'speaks' or nil
+  return any_serial and redis.pcall('SISMEMBER', serial, imei) == 1 and 'speaks' or nil
 end
 
 -- Whether commands are parked for the device, which come before the others. A stream that cannot be read (a key of
 -- another type) must not keep them from being sent.
 local function is_awaited(imei)
-  if not tonumber(redis.pcall('ZSCORE', waiting, imei)) then return false end
+  if not any_waiting or not tonumber(redis.pcall('ZSCORE', waiting, imei)) then return false end
   local length = redis.pcall('XLEN', parked(imei))
   return type(length) == 'number' and length > 0
 end
@@ -175,10 +179,9 @@ function act.step(move, ledger)
     keep(id, ledger, 'accepted_at', whole(move.accepted), 'first', id, unpack(move.ledger))
   end
   keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
-    move.session, 'last', id)
-  if move.codec then redis.call('HSET', ledger, 'codec', move.codec) end
+    move.session, 'last', id, unpack(move.codec and {'codec', move.codec} or {}))
   finish(ledger, move)
-  return {'OK', move.state, move.seq, move.session, 0, move.token, known or '', '', 0, ''}
+  return {'OK', known or '', 0}
 end
 
 function act.remark(move, ledger)
@@ -229,6 +232,7 @@ function act.park(move, ledger)
   if move.limit > 0 and redis.call('XLEN', stream) >= move.limit then return report('FULL', seen) end
   local first = redis.call('ZSCORE', waiting, move.imei)
   if not first or move.expires < tonumber(first) then redis.call('ZADD', waiting, whole(move.expires), move.imei) end
+  any_waiting = true
   local id = append(move.event)
   local entry = unless_refused(id, redis.pcall('XADD', stream, '*', unpack(move.fields)))
   keep(id, ledger, 'instance_id', '', 'outbound_id', entry, 'token', move.token, 'last', id,

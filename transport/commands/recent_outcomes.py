@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cachetools import TTLCache
-
 from fsm.events import CommandEvent
 
 REMEMBERED = 2000
@@ -21,12 +19,19 @@ class RecentOutcomes:
     """
 
     def __init__(self, retention: float, monotonic: Callable[[], float]) -> None:
-        self._outcomes: TTLCache[str, CommandEvent] = TTLCache(REMEMBERED, retention, monotonic)
+        self._retention = retention
+        self._monotonic = monotonic
+        # A dict keeps the order in which they came, and costs a tenth of a cache of `cachetools`.
+        self._outcomes: dict[str, tuple[float, CommandEvent]] = {}
 
     def add(self, outcome: CommandEvent) -> None:
         """Remember a terminal event."""
-        self._outcomes[outcome.command_id] = outcome
+        self._outcomes.pop(outcome.command_id, None)
+        self._outcomes[outcome.command_id] = self._monotonic(), outcome
+        if len(self._outcomes) > REMEMBERED:
+            del self._outcomes[next(iter(self._outcomes))]
 
     def find(self, command_id: str) -> CommandEvent | None:
         """The terminal event that this process has given to a command."""
-        return self._outcomes.get(command_id)
+        since, outcome = self._outcomes.get(command_id, (0.0, None))
+        return outcome if outcome and self._monotonic() - since < self._retention else None
