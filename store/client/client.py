@@ -6,7 +6,7 @@ call: a caller does so itself, where it can prove that a repetition is harmless.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -60,10 +60,9 @@ class Calls:
     @contextmanager
     def timed(self) -> Iterator[None]:
         """A call: within the block it is made and answered."""
-        time = asyncio.get_running_loop().time
-        begun = time()
+        begun = time.monotonic()
         yield
-        self.on_answer(time() - begun)
+        self.on_answer(time.monotonic() - begun)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """One call.
