@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -197,7 +197,7 @@ class Gateways:
                 it, an outage right after the sending hides no event.
         """
         seen = Seen()
-        async for entry in self._log(command_id, after, sent_after):
+        async for entry in self._log(after, partial(self._begin, command_id, sent_after)):
             if entry[1].get("command_id") != command_id:
                 continue
             message = _message_of(entry[1])
@@ -215,11 +215,15 @@ class Gateways:
                 return message
         raise AssertionError("the events of a command end with its terminal event")
 
-    async def _log(self, command_id: str, position: str, sent_after: str) -> AsyncIterator[LogEntry]:
-        """The entries of the log that may be of a command."""
+    def log(self, after: str) -> AsyncIterator[LogEntry]:
+        """All entries of the log behind `after`, as they come, for ever; an outage of Redis delays them."""
+        return self._log(after, self.position)
+
+    async def _log(self, position: str, begin: Callable[[], Awaitable[str]]) -> AsyncIterator[LogEntry]:
+        """The entries of the log behind `position`, or if it is empty, behind what `begin` finds."""
         while True:
             try:
-                position = position or await self._begin(command_id, sent_after)
+                position = position or await begin()
                 async for entry in self._producer.follow(position, BLOCK):
                     position = entry[0]
                     yield entry

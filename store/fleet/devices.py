@@ -114,14 +114,15 @@ class DeviceReader:
         devices = await self._read(imeis, await self._open())
         return await self._with_claims(devices) if claims else devices
 
-    async def waited_for(self) -> list[Device]:
-        """The devices for which commands wait, known or not.
+    async def waited_for(self, imeis: Collection[str] = ()) -> list[Device]:
+        """The devices for which commands wait, known or not; all of them, or those of `imeis`.
 
         Raises:
             StoreError: a call failed.
         """
         commands = await self._open()
-        return await self._read(list(commands), commands) if commands else []
+        wanted = [imei for imei in imeis or commands if imei in commands]
+        return await self._read(wanted, commands) if wanted else []
 
     async def _open(self) -> dict[str, list[OpenCommand]]:
         """By IMEI, the commands that have not ended, the oldest first."""

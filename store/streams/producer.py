@@ -7,7 +7,7 @@ This is what the business plane does, in a few lines, and what the command line 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,10 +62,15 @@ class Producer:
         """A gateway that is alive, any of them; None if there is none."""
         with _reaching():
             known = [_text(name) for name in await self._client.hkeys(self._keys.instances)]
-            for name in random.sample(known, len(known)):
-                if await self._client.exists(self._keys.heartbeat(name)):
-                    return name
+        for name in random.sample(known, len(known)):
+            if await self.is_alive(name):
+                return name
         return None
+
+    async def is_alive(self, instance_id: str) -> bool:
+        """Whether a gateway has a heartbeat."""
+        with _reaching():
+            return bool(await self._client.exists(self._keys.heartbeat(instance_id)))
 
     async def publish(self, instance_id: str, fields: Mapping[str, str]) -> str:
         """Append an entry to the stream of `instance_id`; its id. What it says is judged by the gateway.
@@ -142,6 +147,22 @@ class Producer:
         with _reaching():
             value = await self._client.hget(self._keys.ledger(command_id), field)
         return None if value is None else _text(value)
+
+    async def states(self, command_ids: Sequence[str]) -> dict[str, str]:
+        """The states of those of the commands that have a ledger."""
+        found: dict[str, str] = {}
+        for start in range(0, len(command_ids), PAGE):
+            names = command_ids[start : start + PAGE]
+            with _reaching():
+                values = await self._client.batch(
+                    [["HGET", self._keys.ledger(name), "state"] for name in names]
+                )
+                for name, value in zip(names, values, strict=True):
+                    if isinstance(value, StoreError):
+                        raise value
+                    if value is not None:
+                        found[name] = _text(value)
+        return found
 
     async def history(self, command_id: str) -> list[LogEntry]:
         """The events and notes of a command, oldest first; empty when it has no ledger (any more)."""

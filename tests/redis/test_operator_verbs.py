@@ -16,6 +16,7 @@ from store.fleet.devices import DeviceReader
 from store.fleet.waits import Wait
 from store.keys import Keys
 from tests.redis.live_gateway import IMEI, Device, running, told
+from transport.cli import waiting
 
 pytestmark = pytest.mark.redis
 
@@ -76,3 +77,28 @@ async def test_a_device_and_its_commands_are_seen_as_they_change(
         assert gone.status is not None
         assert gone.status.reason in ("device_closed", "connection_reset")
     await known(operator, lambda one: one.status is not None and one.status.last is not None)
+
+
+@pytest.mark.timeout(60)
+async def test_who_sends_is_told_what_the_command_waits_for(
+    client: Redis, redis_url: str, operator: Redis, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_LOOK", 0.01)
+    async with (
+        running(redis_url, heartbeat_interval=0.2, drain_timeout=60) as (_, address),
+        Device.at(*address) as device,
+    ):
+        await device.name_itself()
+        assert await device.report() == 1
+        entry: Any = {"imei": IMEI, "payload": "getinfo", "response_timeout": "0.1"}
+        await client.xadd(KEYS.outbound("gw-1"), {"command_id": "c-1", **entry})
+        await device.command()
+        await told(client, ("command_id", "c-1"), ("state", "timeout"))
+        await client.xadd(KEYS.outbound("gw-1"), {"command_id": "c-2", **entry})
+        said = ""
+        async with waiting.saying_why(operator, KEYS, IMEI, "c-2"):
+            while "owes the answer to an earlier command; that comes within" not in said:
+                await asyncio.sleep(0.01)
+                said += capsys.readouterr().err
+        device.answer(b"late")
+        await device.command()

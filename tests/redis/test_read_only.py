@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,7 +83,9 @@ async def test_a_reading_verb_needs_no_other_right(client: Redis, operator: str,
     assert refused(log) == set()
 
 
-async def test_whoever_also_sends_has_the_rights_of_the_producer_too(client: Redis, operator: str) -> None:
+async def test_whoever_also_sends_has_the_rights_of_the_producer_too(
+    client: Redis, operator: str, tmp_path: Path
+) -> None:
     ask: Any = client.execute_command
     producer = rules()["producer"]
     await ask(*rules()["operator"], *producer[producer.index("-@all") + 1 :])
@@ -90,5 +93,9 @@ async def test_whoever_also_sends_has_the_rights_of_the_producer_too(client: Red
     assert (line, status) == ("", 4)  # no gateway holds the device
     line, status = await run(operator, "send", IMEI, "getinfo", "--json", "--timeout", "0.1")
     assert ('"state": "queued"' in line, status) == (True, 3)
+    file = tmp_path / "imeis"
+    file.write_text(IMEI)
+    line, status = await run(operator, "send", "getinfo", "--imei-file", str(file), "--no-wait", "--json")
+    assert ('"state": "handed over"' in line, status) == (True, 0)
     log: Any = await client.acl_log()
     assert refused(log) == set()

@@ -17,8 +17,9 @@ from fsm.command import COMMAND
 from store.streams import messages
 from tests.transport.command_line import Telgw
 from transport.cli import VERBS, cli, config, path_drawing, render, run
+from transport.cli.command_options import entry
 from transport.cli.scenes import Act, Scene, scenes
-from transport.cli.send import entry, status
+from transport.cli.send import status
 from transport.settings import Settings
 from transport.simulator.fleet import Fleet
 

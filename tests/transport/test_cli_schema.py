@@ -15,10 +15,10 @@ from fsm.command import COMMAND
 from fsm.outbound import Limits, parse_entry
 from fsm.reasons import RULES
 from tests.transport.command_line import Telgw
+from transport.cli.command_options import entry
 from transport.cli.schema import CHANNELS, asyncapi, files, json_schema, status_schema
 from transport.cli.schema_examples import entry_examples
 from transport.cli.schemas import entry_schemas, record_schemas
-from transport.cli.send import entry
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schema"
 IMEI = "352093081452251"

@@ -25,6 +25,7 @@ from fsm.errors import GatewayError
 from store.client.url import redacted
 
 from .ending import complain, leave, undecided
+from .stderr import JSON
 
 VERBS = {
     "run": "Run a gateway.",
@@ -94,14 +95,14 @@ class Telgw(click.Group):
         try:
             status = self._run(args, **extra)
         except Exception:
-            if not (what := undecided()):
+            if not (unknown := undecided()):
                 raise
             with suppress(OSError, AttributeError):
                 print_exc()
         else:
-            if not (what := undecided()):
+            if not (unknown := undecided()):
                 return status
-        complain(f"The outcome of {what} is unknown.")
+        complain(unknown, as_json=_wants_json(args))
         return UNDECIDED
 
     def _run(self, args: Sequence[str] | None, **extra: Any) -> int:
@@ -114,19 +115,24 @@ class Telgw(click.Group):
             click.echo(error.format_message(), err=True)
             return 2
         except click.ClickException as error:
-            return _complain(_describe(error))
+            return _complain(_describe(error), args)
         except (BrokenPipeError, SystemExit):  # click turns the first into the second
             # Nobody reads our output any more. What is left in the buffers must not raise again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (GatewayError, OSError) as error:
-            return _complain(str(error) or type(error).__name__)
+            return _complain(str(error) or type(error).__name__, args)
         return result if isinstance(result, int) else 0
 
 
-def _complain(sentence: str) -> int:
-    complain(_without_urls(sentence))
+def _complain(sentence: str, args: Sequence[str] | None) -> int:
+    complain(_without_urls(sentence), as_json=_wants_json(args))
     return 2
+
+
+def _wants_json(args: Sequence[str] | None) -> bool:
+    """Whether the line asks for JSON; known also when it cannot be read."""
+    return JSON in (sys.argv[1:] if args is None else args)
 
 
 def _without_urls(sentence: str) -> str:

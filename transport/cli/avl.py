@@ -12,7 +12,7 @@ from rich.text import Text
 
 from transport.teltonika.avl_ids import VARIABLE, AvlDictionary, AvlId, dictionary, families_of
 
-from . import render
+from . import render, stderr
 
 FOUND, UNKNOWN = 0, 4
 VALUES_SHOWN = 160
@@ -44,7 +44,7 @@ def command(what: str, family: str | None, own: Path | None, raw: bool) -> int:
         wanted = set(families_of(family))
         found = [row for row in found if not row.families or wanted & set(row.families)]
     if not found:
-        click.echo(f"telgw: No AVL id {render.printable(what, 64)} is known.", err=True)
+        stderr.fault(f"No AVL id {render.printable(what, 64)} is known.")
         return UNKNOWN
     if raw:
         for row in found:

@@ -10,11 +10,12 @@ from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
 from store.api import Gateways, NoGateway, NotPublished, UnknownCommand
 
-from . import render
+from . import render, stderr
 from .ending import awaiting, complete
 from .parameters import Duration
 from .stream_options import Where, with_streams
 from .streams import gateways
+from .times import Times
 
 DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 
@@ -24,9 +25,10 @@ DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 @click.option(
     "--patience", type=Duration(0.1), default=30.0, show_default=True, help="Time to wait for the outcome."
 )
+@click.option("--utc", is_flag=True, help="Show times in UTC instead of local time.")
 @click.option("--json", "raw", is_flag=True, help="One JSON object per event.")
 @with_streams
-def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
+def command(where: Where, command_id: str, patience: float, utc: bool, raw: bool) -> int:
     """Cancel the command COMMAND_ID if no byte of it was sent.
 
     Exit status: 0 cancelled; 1 too late, it is sent or ended; 2 no cancel was requested: wrong use, or Redis
@@ -36,30 +38,30 @@ def command(where: Where, command_id: str, patience: float, raw: bool) -> int:
     """
     if not COMMAND_ID.fullmatch(command_id):
         raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
-    return complete(_cancel(where, command_id, patience, raw))
+    return complete(_cancel(where, command_id, patience, Times(utc), raw))
 
 
-async def _cancel(where: Where, command_id: str, patience: float, raw: bool) -> int:
+async def _cancel(where: Where, command_id: str, patience: float, times: Times, raw: bool) -> int:
     async with gateways(where, "cancel") as found:
         after = await found.position()
         with awaiting(f"the command {command_id} (telgw history {command_id})", unless=NotPublished):
             try:
                 await found.cancel(command_id, patience=0)
             except (UnknownCommand, NoGateway) as error:
-                click.echo(f"telgw: {error}", err=True)
+                stderr.fault(str(error))
                 return UNKNOWN
             try:
                 async with asyncio.timeout(patience):
-                    return await _verdict(found, command_id, after, raw)
+                    return await _verdict(found, command_id, after, times, raw)
             except TimeoutError:
-                click.echo(f"telgw: No verdict on {command_id} after {patience:.0f} s.", err=True)
+                stderr.fault(f"No verdict on {command_id} after {patience:.0f} s.")
                 return NO_VERDICT
 
 
-async def _verdict(found: Gateways, command_id: str, after: str, raw: bool) -> int:
+async def _verdict(found: Gateways, command_id: str, after: str, times: Times, raw: bool) -> int:
     console = render.Output()
     async for (entry_id, fields), _ in found.entries(command_id, after=after):
-        render.show(console, entry_id, fields, raw=raw)
+        render.show(console, entry_id, fields, raw=raw, times=times)
         if fields.get("note") == CANCEL_REJECTED:
             return TOO_LATE
         if fields.get("terminal") == "1":

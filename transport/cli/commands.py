@@ -20,7 +20,7 @@ from store.ledger.open_commands import UNREAD, OpenCommand
 from store.streams.messages import CommandEvent
 from store.streams.producer import Producer
 
-from . import render
+from . import render, stderr
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .parameters import InstanceId, Moment
@@ -133,7 +133,7 @@ async def _commands(where: Where, shown: Shown, limit: int | None, raw: bool) ->
         async with aclosing(found):
             count = await (_print_lines if raw else _print_table)(found, shown, limit)
     if not count:
-        click.echo(f"telgw: {shown.nothing}", err=True)
+        stderr.fault(shown.nothing)
     return FOUND if count else NONE
 
 

@@ -13,7 +13,7 @@ from store.keys import Keys
 from store.streams.producer import LogEntry, Producer
 from store.streams.search import newest
 
-from . import render
+from . import render, stderr
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .parameters import ENTRY_ID, Moment
@@ -71,7 +71,7 @@ async def _letters(where: Where, show: str | None, since: int, limit: int, times
             if len(found) == limit:
                 break
     if not found:
-        click.echo("telgw: There is no such dead letter.", err=True)
+        stderr.fault("There is no such dead letter.")
         return NONE
     _print(found, show is not None, times, raw, now_ms)
     return FOUND
@@ -114,5 +114,5 @@ async def _drop(where: Where, dropped: Sequence[str]) -> int:
         if entry_id in gone:
             click.echo(f"Deleted {entry_id}.")
         else:
-            click.echo(f"telgw: There is no dead letter {entry_id}.", err=True)
+            stderr.fault(f"There is no dead letter {entry_id}.")
     return FOUND if len(gone) == len(dropped) else NONE

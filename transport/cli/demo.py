@@ -24,8 +24,8 @@ from transport.settings import Settings
 from transport.simulator import Tracker
 
 from . import render, scenes
+from .command_options import entry
 from .ending import awaiting, complete
-from .send import entry
 from .story import Story
 from .stream_options import Where
 from .streams import producer

@@ -16,7 +16,7 @@ from store.keys import Keys
 from store.ledger.open_commands import OpenCommand
 from store.streams.producer import Producer
 
-from . import disputes, render
+from . import disputes, render, stderr
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .parameters import InstanceId
@@ -149,10 +149,10 @@ async def _devices(where: Where, imeis: tuple[str, ...], choice: Choice, times: 
         _print_counts(found, shown)
     missing = [imei for imei in imeis if imei not in {device.imei for device in known}]
     for imei in missing:
-        click.echo(f"telgw: Nothing is known of the device {render.printable(imei, 32)}.", err=True)
+        stderr.fault(f"Nothing is known of the device {render.printable(imei, 32)}.")
     if not found and not missing:
         what = "No device has changed hands lately." if choice.disputed else "There is no such device."
-        click.echo(f"telgw: {what}", err=True)
+        stderr.fault(what)
     return FOUND if found and not missing else NONE
 
 

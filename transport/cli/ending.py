@@ -21,6 +21,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
+from .stderr import line
+
 CANCELLATIONS = 20
 WRITE_TIMEOUT = 1.0
 """Seconds that the last message waits for room on standard error."""
@@ -30,14 +32,15 @@ _awaited = ""
 
 
 @contextmanager
-def awaiting(what: str, unless: type[Exception]) -> Iterator[None]:
+def awaiting(what: str, unless: type[Exception], *, advice: str = "") -> Iterator[None]:
     """Within the block, and after an error in it, the outcome of `what` is unknown.
 
     Args:
         unless: the error which means that nothing was handed over.
+        advice: a sentence on what to do then.
     """
     global _awaited
-    _awaited = what
+    _awaited = f"The outcome of {what} is unknown. {advice}".rstrip()
     try:
         yield
     except unless:
@@ -47,10 +50,10 @@ def awaiting(what: str, unless: type[Exception]) -> Iterator[None]:
 
 
 def undecided() -> str:
-    """What the verb was waiting for when it ended, and forget it; empty if nothing."""
+    """What to say of the outcome that the verb was waiting for when it ended; empty if it was for none."""
     global _awaited
-    what, _awaited = _awaited, ""
-    return what
+    sentence, _awaited = _awaited, ""
+    return sentence
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -84,7 +87,8 @@ def complete(work: Coroutine[Any, Any, int], *, fast: bool = False) -> int:
         return runner.run(_interruptible(work))
 
 
-async def _cancel(task: asyncio.Future[int]) -> None:
+async def cancel(task: asyncio.Future[Any]) -> None:
+    """Cancel a task repeatedly until it ends: Python 3.11 can lose a cancellation in a socket call."""
     for _ in range(CANCELLATIONS):
         task.cancel()
         done, _ = await asyncio.wait({task}, timeout=0.1)
@@ -95,21 +99,21 @@ async def _cancel(task: asyncio.Future[int]) -> None:
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Run `work`. At Ctrl-C cancel it, repeatedly: Python 3.11 can lose a cancellation in a socket call."""
+    """Run `work`. At Ctrl-C cancel it."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
-        await _cancel(task)
+        await cancel(task)
         raise
     return task.result()
 
 
-def complain(sentence: str) -> None:
+def complain(sentence: str, *, as_json: bool = False) -> None:
     """Print `sentence` on standard error, if there is room for it within `WRITE_TIMEOUT`."""
     with suppress(OSError, ValueError, AttributeError):
         if _has_room(sys.stderr):
-            sys.stderr.write(f"telgw: {' '.join(sentence.split())}\n")
+            sys.stderr.write(line(sentence, "error", as_json=as_json) + "\n")
             sys.stderr.flush()
 
 

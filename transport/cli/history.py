@@ -20,7 +20,7 @@ from store.streams.messages import CommandEvent, Message, Note
 from store.streams.producer import LogEntry
 from store.streams.search import newest
 
-from . import path_drawing, pictures, render
+from . import path_drawing, pictures, render, stderr
 from .ending import complete
 from .listing import Column, Row, print_listing
 from .options import setting
@@ -107,7 +107,7 @@ async def _history(where: Where, command_id: str, form: Form) -> int:
     async with producer(where, "history") as streams:
         entries = await streams.history(command_id)
     if not entries:
-        click.echo(f"telgw: The command {render.printable(command_id)} is unknown.", err=True)
+        stderr.fault(f"The command {render.printable(command_id)} is unknown.")
         return UNKNOWN
     if form.raw:
         return _print_raw(entries)
@@ -148,7 +148,7 @@ async def _time_line(where: Where, imei: str, since: int, limit: int, session_ev
                     break
     found = sorted(found, key=_place)[-limit:]
     if not found:
-        click.echo(f"telgw: There is no event of {render.printable(imei, 32)} in that time.", err=True)
+        stderr.fault(f"There is no event of {render.printable(imei, 32)} in that time.")
         return UNKNOWN
     console = render.Output()
     for entry in found:

@@ -12,7 +12,7 @@ from fsm.command_policy import Policy, Rule, read_policy
 from fsm.outbound import PRINTABLE
 from transport.teltonika.avl_ids import DEFAULT_FAMILY, families_of
 
-from .send import STDIN, read_line
+from .command_options import STDIN, read_line
 
 ALLOWED, DENIED = 0, 1
 

@@ -21,7 +21,7 @@ from transport.teltonika.errors import Undecodable
 from transport.teltonika.io_names import IoNames
 from transport.teltonika.record_json import record_json
 
-from . import render, track
+from . import render, stderr, track
 from .avl import dictionary_with
 from .ending import complete
 from .parameters import Moment
@@ -106,7 +106,7 @@ async def _records(where: Where, imei: str, since: int, limit: int, follow: bool
             async for entry in streams.follow(newest[0][0][0] if newest else "", tails):
                 shown.print(reports(entry, imei))
     if not newest:
-        click.echo(f"telgw: There is no record of {render.printable(imei, 32)} in that time.", err=True)
+        stderr.fault(f"There is no record of {render.printable(imei, 32)} in that time.")
     return FOUND if newest else NONE
 
 
@@ -120,7 +120,7 @@ async def _collect(where: Where, imei: str, since: int, positions: list[track.Po
 
 def _write(imei: str, positions: list[track.Position], path: Path) -> int:
     if not positions:
-        click.echo(f"telgw: There is no position of {render.printable(imei, 32)} in that time.", err=True)
+        stderr.fault(f"There is no position of {render.printable(imei, 32)} in that time.")
         return NONE
     path.write_text(track.WRITERS[path.suffix](imei, positions), encoding="utf-8")
     click.echo(f"{len(positions)} positions written to {path}.")

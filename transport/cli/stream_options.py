@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from . import stderr
 from .config_file import with_config
 from .options import EXPOSED, with_redis
 
@@ -27,10 +28,7 @@ def with_streams(verb: Callable[..., int]) -> Callable[..., int]:
     @wraps(verb)
     def called(redis: str, key_prefix: str, state_dir: Path | None, **rest: Any) -> int:
         if path := click.get_current_context().meta.get(EXPOSED):
-            click.echo(
-                f"telgw: Other users may read {path}, which holds the URL of Redis: chmod 600 {path}",
-                err=True,
-            )
+            stderr.remark(f"Other users may read {path}, which holds the URL of Redis: chmod 600 {path}")
         return verb(where=Where(redis, key_prefix, state_dir), **rest)
 
     return with_config(with_redis(called))

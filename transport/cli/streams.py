@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-import click
-
 from store.api import Gateways
 from store.client.client import connect
 from store.client.errors import StoreError
@@ -17,6 +15,7 @@ from store.embedded import default_url
 from store.keys import Keys
 from store.streams.producer import Producer, StoreUnreachable
 
+from . import stderr
 from .stream_options import Where
 
 BLOCK = 1.0
@@ -137,7 +136,7 @@ class Outage:
         now = time.monotonic()
         if now - self._last > NEW_AFTER:
             self._since = now
-            click.echo(f"telgw: {error}; waiting until it answers", err=True)
+            stderr.remark(f"{error}; waiting until it answers")
         self._last = now
         if now - self._since > PATIENCE:
             raise error

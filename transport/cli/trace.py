@@ -20,7 +20,7 @@ from store.fleet.trace import LEASE, ask, leave
 from store.keys import Keys
 from store.streams.producer import Producer
 
-from . import render
+from . import render, stderr
 from .ending import complete
 from .parameters import Duration
 from .stream_options import Where, with_streams
@@ -106,7 +106,7 @@ class _Trace:
         found = await DeviceReader(client, self._keys).read([self._imei])
         online = bool(found) and found[0].online
         holder = f"at {render.printable(found[0].instance_id, 64)}" if online else "that is not connected now"
-        click.echo(f"telgw: Tracing the device {self._imei} {holder}; Ctrl-C ends it.", err=True)
+        stderr.remark(f"Tracing the device {self._imei} {holder}; Ctrl-C ends it.")
 
     def _print(self, fields: dict[str, str]) -> None:
         try:

@@ -15,7 +15,7 @@ from store.keys import Keys
 from store.streams.producer import Producer, StoreUnreachable
 from store.streams.search import Wanted, matches, newest, oldest
 
-from . import render
+from . import render, stderr
 from .ending import complete
 from .parameters import ENTRY_ID, Moment
 from .stream_options import Where, with_streams
@@ -184,7 +184,7 @@ class _Watch:
         render.show(self._console, entry_id, fields, raw=self._raw, times=self._times)
 
     def _nothing(self) -> int:
-        click.echo("telgw: There is no such event in that time.", err=True)
+        stderr.fault("There is no such event in that time.")
         return NONE
 
     async def _hint(self, client: Any, keys: Keys) -> None:
@@ -192,12 +192,12 @@ class _Watch:
         for imei in self._choice.wanted["imei"]:
             if not self._printed and not await DeviceReader(client, keys).read([imei]):
                 shown = render.printable(imei, 32)
-                click.echo(f"telgw: Nothing is known of the device {shown} yet; waiting for it.", err=True)
+                stderr.remark(f"Nothing is known of the device {shown} yet; waiting for it.")
 
 
 async def _pause(streams: Producer, error: StoreUnreachable) -> None:
     """Wait until Redis answers again, so that a watch survives a restart of Redis."""
-    click.echo(f"telgw: {error}; waiting until it answers", err=True)
+    stderr.remark(f"{error}; waiting until it answers")
     while True:
         await asyncio.sleep(RETRY)
         try:
