@@ -10,7 +10,7 @@ WAITS = {
     Wait.DEVICE: "the device is not connected",
     Wait.HANDOVER: "another gateway holds the device and gets it next",
     Wait.ANSWER: "sent, waits for the answer",
-    Wait.IDENTITY: "the device has changed hands, and it is doubtful who it is",
+    Wait.IDENTITY: "it is doubtful who the device is",
     Wait.LATE_ANSWER: "the connection owes the answer to an earlier command",
     Wait.EARLIER_COMMAND: "an earlier command for the device has not ended",
     Wait.PARKED: "parked until the device connects",
