@@ -137,9 +137,17 @@ def test_what_was_before_the_time_does_not_count(redis: Any, numbers: Callable[.
     assert numbers("--since", "3h")["commands"]["ended"] == 2
 
 
+def test_a_report_begins_with_the_log(redis: Any, numbers: Callable[..., dict[str, Any]]) -> None:
+    command(redis, 2 * HOUR, "c-1", "failed", reason="nack")
+    found = numbers("--since", "30d")
+    assert (found["since"], found["log_begins"], found["until"]) == (NOW - 2 * HOUR, NOW - 2 * HOUR, NOW)
+    assert len(found["over_time"]["begins"]) > 50
+
+
 def test_devices_count_as_online_from_their_first_event_to_their_last(
     redis: Any, numbers: Callable[..., dict[str, Any]]
 ) -> None:
+    command(redis, 2 * HOUR, "c-1", "queued", seq=1)  # the log is older than what is asked for
     session(redis, 50 * MINUTE, "b1-1", "closed", "device_closed", imei="1")  # open before the time began
     session(redis, 40 * MINUTE, "b1-2", "identified", imei="2")
     session(redis, 39 * MINUTE, "b1-2", "ready", imei="2", prev="identified", seq=2)
@@ -179,6 +187,7 @@ def test_devices_count_as_online_from_their_first_event_to_their_last(
 def test_a_session_whose_begin_was_left_out_is_no_other_device(
     redis: Any, numbers: Callable[..., dict[str, Any]]
 ) -> None:
+    command(redis, 2 * HOUR, "c-1", "queued", seq=1)
     session(redis, 50 * MINUTE, "b1-1", "identified")
     session(redis, 40 * MINUTE, "b1-1", "closed", "device_closed")
     for number in range(2, 9):  # it connects so often that only the ends are told
@@ -304,7 +313,7 @@ def test_the_page_tells_the_numbers_and_loads_nothing(redis: Any, page: Callable
     assert "1 of 1,201 commands failed or timed out, most often as connection_lost (1)." in words
     for number in ("1,201", "1,200", "99.9%", "250 ms", "network_timeout", "directus"):
         assert number in words
-    assert "2025-12-31 23:00:00+0000 to 2026-01-01 00:00:00+0000" in words
+    assert "2025-12-31 23:57:00+0000 to 2026-01-01 00:00:00+0000" in words
 
 
 def test_a_page_follows_light_and_dark_in_every_colour(redis: Any, page: Callable[..., str]) -> None:

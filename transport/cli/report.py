@@ -47,7 +47,7 @@ def command(where: Where, since: int, out: Path, utc: bool, raw: bool, session_e
     took to answer, how many were online, which had the most trouble, when Redis or gateways were away, and
     how far consumers are.
 
-    It is made from the log, so it knows what the log still has, and needs no right to write.
+    It is made from the log, and begins with it if that is later. It needs no right to write.
 
     Exit status: 0 written; 2 wrong use, Redis cannot be used, or the file cannot be written.
     """
@@ -77,5 +77,6 @@ async def _report(where: Where, since: int, out: Path, utc: bool, raw: bool, ses
 
     drawn = page(facts, Times(utc), zone_of(utc))
     await asyncio.to_thread(out.write_text, drawn, encoding="utf-8")
-    click.echo(f"Written to {out}: {facts.tally.ended:,} commands, {facts.connected:,} devices connected.")
+    counts = f"commands ended: {facts.tally.ended:,}, devices connected: {facts.connected:,}"
+    click.echo(f"Written to {out}; {counts}.")
     return DONE

@@ -77,20 +77,20 @@ class Charts:
 
     def away(self) -> Figure:
         """A row for Redis and for each gateway that was away."""
-        names = list(dict.fromkeys(one.who for one in self._outages if one.who != REDIS))[: ROWS - 1]
-        rows = [REDIS, *names]
+        gateways = dict.fromkeys((False, one.who) for one in self._outages if not one.of_redis)
+        rows = [(True, REDIS), *gateways][:ROWS]
         with rc_context(STYLE):
             figure, axes = self._over_time(bands=False)
             axes.grid(visible=False)
-            for place, who in enumerate(rows):
+            for place, row in enumerate(rows):
                 axes.axhline(place, color=COLOURS["grid"], linewidth=0.8)
-                for one in (one for one in self._outages if one.who == who):
+                for one in (one for one in self._outages if (one.of_redis, one.who) == row):
                     begin, end = self._moments([one.since_ms, one.until_ms])
-                    colour = COLOURS["band-redis" if who == REDIS else "band-gateway"]
+                    colour = COLOURS["band-redis" if one.of_redis else "band-gateway"]
                     # A short outage must not be too thin to be seen.
                     axes.plot([begin, end], [place, place], color=colour, linewidth=9, solid_capstyle="butt")
                     axes.plot([begin], [place], color=colour, marker="|", markersize=9, markeredgewidth=1.5)
-            axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+            axes.set_yticks(range(len(rows)), [_short(name) for _, name in rows])
             axes.set_ylim(len(rows) - 0.4, -0.6)
             return figure
 
@@ -122,7 +122,7 @@ class Charts:
             *self._moments([self._span.since_ms, max(self._span.until_ms, self._span.since_ms + 1)])
         )
         for one in self._outages if bands else ():
-            colour = COLOURS["band-redis" if one.who == REDIS else "band-gateway"]
+            colour = COLOURS["band-redis" if one.of_redis else "band-gateway"]
             begin, end = self._moments([one.since_ms, one.until_ms])
             axes.axvspan(begin, end, color=colour, alpha=0.25, linewidth=0, zorder=0)
         return figure, axes

@@ -44,6 +44,11 @@ class Outage(NamedTuple):
     what: str
     over: bool = True
 
+    @property
+    def of_redis(self) -> bool:
+        """Whether Redis was away; a gateway may have its name."""
+        return self.what == AWAY
+
 
 @dataclass(slots=True)
 class _Life:

@@ -33,13 +33,14 @@ class Reading:
         self._entries = self._unreadable = 0
 
     async def read(self, since_ms: int) -> Facts:
-        """What happened since `since_ms`, epoch ms.
+        """What happened since `since_ms`, epoch ms, or since the log begins.
 
         Raises:
             StoreError: a call failed.
         """
         overview = await OverviewReader(self._client, self._keys).read()
-        span = Span(since_ms, overview.now_ms)
+        begins_at = await self._begin()
+        span = Span(max(since_ms, begins_at or 0), overview.now_ms)
         tally, presence, lives = Tally(span), Presence(span), Lives()
         outages = []
         for stream in self._streams:
@@ -54,7 +55,7 @@ class Reading:
             span=span,
             entries=self._entries,
             unreadable=self._unreadable,
-            begins_at=await self._begin(),
+            begins_at=begins_at,
             tally=tally,
             online=online,
             connected=sum(device.online for device in devices),
@@ -83,6 +84,6 @@ class Reading:
                 presence.add(at_ms, message)
 
     async def _begin(self) -> int | None:
-        """When the oldest entry of the log was appended."""
-        first = await self._client.xrange(self._keys.responses, count=1)
-        return read_id(first[0][0])[0] if first else None
+        """When the oldest entry of these streams was appended; None if they are empty."""
+        pages = [await self._client.xrange(stream, count=1) for stream in self._streams]
+        return min((read_id(page[0][0])[0] for page in pages if page), default=None)

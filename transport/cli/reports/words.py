@@ -8,7 +8,6 @@ from typing import Literal
 from ..times import duration
 from .facts import Facts
 from .markup import named
-from .outages import REDIS
 
 Kind = Literal["good", "warning", "bad"]
 BAD_SHARE = 0.1
@@ -50,7 +49,7 @@ def _of_outages(facts: Facts) -> Iterator[tuple[Kind, str]]:
     if going_on := [named(one.who) for one in facts.outages if not one.over]:
         yield "bad", f"Away now: {', '.join(going_on[:NAMES])}{' and others' * (len(going_on) > NAMES)}."
     for redis in (True, False):
-        spans = [one.until_ms - one.since_ms for one in facts.outages if (one.who == REDIS) is redis]
+        spans = [one.until_ms - one.since_ms for one in facts.outages if one.of_redis is redis]
         if spans:
             who = "Redis was" if redis else "A gateway was"
             often = "once, for" if len(spans) == 1 else f"{len(spans):,} times, the longest time for"
