@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from store.keys import Keys
 from store.streams.producer import Producer
-from tests.rig.waiting import until
+from tests.rig.waiting import each, until
 from transport.simulator import Behaviour, Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,7 @@ async def test_commands_of_a_killed_gateway_end_or_follow_the_device(
             await business.ask(f"{name}-waits", imei, "getver")
         out = {"follows_out": "sent", "stays_out": "sent", "follows_waits": "queued", "stays_waits": "queued"}
         await business.reach(**{name.replace("_", "-"): state for name, state in out.items()})
+        await each((follows, stays), lambda one: bool(one.counters.commands), "`sent` is followed by a write")
 
         stays.behaviour.reconnect = False
         follows.address = ("127.0.0.1", port_b)
