@@ -137,7 +137,8 @@ def test_a_device_has_one_time_line_of_sessions_and_commands(run: Telgw, redis: 
     assert "c-2" not in shown.stdout
     last = run("history", "--imei", IMEI, *BEFORE, "--limit", 1, "--json")
     assert [json.loads(line)["note"] for line in last.stdout.splitlines()] == ["late_response"]
-    assert run("history", "--imei", "1", *BEFORE).exit_code == 4
+    assert run("history", "--imei", "3" * 15, *BEFORE).exit_code == 4
+    assert run("history", "--imei", "1").exit_code == run("history", "a b").exit_code == 2
     for wrong in (("c-1", "--imei", IMEI), (), ("--imei", IMEI, "--sequence")):
         assert run("history", *wrong).exit_code == 2
 

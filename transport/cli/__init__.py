@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from fsm.errors import GatewayError
 from store.client.url import redacted
@@ -53,6 +54,8 @@ VERBS = {
 """Every verb and what it does. The help reads it from here and imports no verb."""
 
 UNDECIDED, INTERRUPTED = 3, 130
+COMPLETING = "_TELGW_COMPLETE"
+"""Set by the shell that completes a line."""
 
 _URL = re.compile(r"(?:rediss?(?:\+\w+)?|unix)://(?![,.]?(?:\s|$))\S*|[^\s'\"(]*:[^\s@]*@\S*", re.IGNORECASE)
 """A URL of Redis, or what may be a mistyped one: a user and a password before an ``@``."""
@@ -75,9 +78,17 @@ class Telgw(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and (near := get_close_matches(args[0].lower(), VERBS, 1)):
+        known = not args or args[0] in VERBS or ctx.resilient_parsing  # the last while a shell completes
+        if not known and (near := get_close_matches(args[0].lower(), VERBS, 1)):
             raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs with what they do, without an import of one, and the options of all."""
+        verbs = [
+            CompletionItem(name, help=text) for name, text in VERBS.items() if name.startswith(incomplete)
+        ]
+        return verbs or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -91,6 +102,8 @@ class Telgw(click.Group):
         sys.exit(self._status(args, **extra))
 
     def _status(self, args: Sequence[str] | None, **extra: Any) -> int:
+        if COMPLETING in os.environ:
+            return self._complete(args, **extra)
         undecided()
         try:
             status = self._run(args, **extra)
@@ -104,6 +117,16 @@ class Telgw(click.Group):
                 return status
         complain(unknown, as_json=_wants_json(args))
         return UNDECIDED
+
+    def _complete(self, args: Sequence[str] | None, **extra: Any) -> int:
+        """Answer a shell that completes a line; it gets no error, whatever is wrong."""
+        try:
+            super().main(args, "telgw", **extra)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        except Exception:
+            return 1
+        return 0
 
     def _run(self, args: Sequence[str] | None, **extra: Any) -> int:
         """Run the verb and report its errors; its exit status."""

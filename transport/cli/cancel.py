@@ -6,12 +6,12 @@ import asyncio
 
 import click
 
-from fsm.outbound import COMMAND_ID
 from fsm.reasons import CANCEL_REJECTED, CANCELLED
 from store.api import Gateways, NoGateway, NotPublished, UnknownCommand
 
 from . import render, stderr
 from .ending import awaiting, complete
+from .ids import CommandId
 from .parameters import Duration
 from .stream_options import Where, with_streams
 from .streams import gateways
@@ -21,7 +21,7 @@ DONE, TOO_LATE, NO_VERDICT, UNKNOWN = 0, 1, 3, 4
 
 
 @click.command(short_help="Cancel a command that is not sent yet.")
-@click.argument("command_id")
+@click.argument("command_id", type=CommandId())
 @click.option(
     "--patience", type=Duration(0.1), default=30.0, show_default=True, help="Time to wait for the outcome."
 )
@@ -36,8 +36,6 @@ def command(where: Where, command_id: str, patience: float, utc: bool, raw: bool
     output could not be written, or Ctrl-C; 4 the command is unknown, or it is
     parked and no gateway is alive.
     """
-    if not COMMAND_ID.fullmatch(command_id):
-        raise click.UsageError("COMMAND_ID is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     return complete(_cancel(where, command_id, patience, Times(utc), raw))
 
 

@@ -22,8 +22,9 @@ from store.streams.producer import Producer
 
 from . import render, stderr
 from .ending import complete
+from .ids import Imei, InstanceId
 from .listing import Column, Row, print_listing
-from .parameters import InstanceId, Moment
+from .parameters import Moment
 from .stream_options import Where, with_streams
 from .streams import server
 from .times import Times, duration
@@ -80,7 +81,7 @@ class Wanted(NamedTuple):
     type=click.Choice(sorted(REASONS)),
     help="Only those that ended for this reason; may be given more than once.",
 )
-@click.option("--imei", default="", help="Only commands for this device.")
+@click.option("--imei", type=Imei(), help="Only commands for this device.")
 @click.option("--instance", type=InstanceId(), help="Only commands of this gateway.")
 @click.option(
     "--since",
@@ -101,7 +102,7 @@ def command(
     failed: bool,
     states: tuple[str, ...],
     reasons: tuple[str, ...],
-    imei: str,
+    imei: str | None,
     instance: str | None,
     since: int | None,
     limit: int | None,
@@ -121,7 +122,7 @@ def command(
     if since is None:
         since = Moment().convert("1d", None, None) if ended else 0
     limit = TABLE_LIMIT if limit is None and not raw else limit
-    wanted = Wanted(states, reasons, imei, instance or "", since, limit)
+    wanted = Wanted(states, reasons, imei or "", instance or "", since, limit)
     kind = Ended if ended else Parked if parked else InFlight
     return complete(_commands(where, kind(wanted, Times(utc)), limit, raw))
 

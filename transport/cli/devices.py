@@ -18,8 +18,8 @@ from store.streams.producer import Producer
 
 from . import disputes, render, stderr
 from .ending import complete
+from .ids import Imei, InstanceId
 from .listing import Column, Row, print_listing
-from .parameters import InstanceId
 from .stream_options import Where, with_streams
 from .streams import server
 from .times import Times, duration
@@ -49,7 +49,7 @@ SORTS: dict[str, Key] = {
 
 
 @click.command(short_help="Show who is online, where, since when, and what is known of a device.")
-@click.argument("imeis", metavar="[IMEI]...", nargs=-1)
+@click.argument("imeis", metavar="[IMEI]...", nargs=-1, type=Imei())
 @click.option("--online", "wanted", flag_value=ONLINE, help="Only devices that are connected.")
 @click.option("--offline", "wanted", flag_value=OFFLINE, help="Only devices that are not.")
 @click.option(

@@ -22,6 +22,7 @@ from store.streams.search import newest
 
 from . import path_drawing, pictures, render, stderr
 from .ending import complete
+from .ids import CommandId, Imei
 from .listing import Column, Row, print_listing
 from .options import setting
 from .parameters import Moment, StreamName
@@ -52,8 +53,10 @@ class Form(NamedTuple):
 
 
 @click.command(short_help="Show the events of a command and its path, or all events of a device.")
-@click.argument("command_id", required=False)
-@click.option("--imei", help="Show the sessions and commands of this device on one time line instead.")
+@click.argument("command_id", required=False, type=CommandId())
+@click.option(
+    "--imei", type=Imei(), help="Show the sessions and commands of this device on one time line instead."
+)
 @click.option("--since", type=Moment(), default="1d", show_default=True, help="With --imei: what came since.")
 @click.option(
     "--limit",

@@ -24,6 +24,7 @@ from transport.teltonika.record_json import record_json
 from . import render, stderr, track
 from .avl import dictionary_with
 from .ending import complete
+from .ids import Imei
 from .parameters import Moment
 from .record_streams import RecordStreams, record_streams
 from .stream_options import Where, with_streams
@@ -35,7 +36,7 @@ Report = tuple[LogEntry, RecordData]
 
 
 @click.command(short_help="Show the records of a device, or its track on a map.")
-@click.argument("imei")
+@click.argument("imei", type=Imei())
 @click.option("--since", type=Moment(), default="1d", show_default=True, help="The earliest time of arrival.")
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="The most records; newest first."

@@ -24,6 +24,7 @@ from . import render, stderr
 from .batch import Batch, BatchName
 from .command_options import STDIN, entry, given, read_line, time_limit, with_command_options
 from .ending import awaiting, complete
+from .ids import complete_words
 from .imei_file import read_imeis
 from .stream_options import Where, with_streams
 from .streams import Outage, server
@@ -41,7 +42,7 @@ class Form(NamedTuple):
 
 
 @click.command(short_help="Send a command to a device and follow it to its end.")
-@click.argument("words", metavar="IMEI TEXT", nargs=-1)
+@click.argument("words", metavar="IMEI TEXT", nargs=-1, shell_complete=complete_words)
 @click.option(
     "--imei-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -22,6 +22,7 @@ from store.streams.producer import Producer
 
 from . import render, stderr
 from .ending import complete
+from .ids import Imei
 from .parameters import Duration
 from .stream_options import Where, with_streams
 from .streams import server
@@ -33,7 +34,7 @@ INDENT = 4
 
 
 @click.command(short_help="Show the bytes of a device as they come and go, decoded frame by frame.")
-@click.argument("imei")
+@click.argument("imei", type=Imei())
 @click.option(
     "--for", "within", type=Duration(1.0, 86400.0), help="End after this time.  [default: at Ctrl-C]"
 )
@@ -52,8 +53,6 @@ def command(where: Where, imei: str, within: float | None, shows_hex: bool, utc:
 
     Exit status: 0 the time of --for is over; 2 wrong use, or Redis cannot be used; 130 ended by Ctrl-C.
     """
-    if not (imei.isascii() and imei.isdigit() and len(imei) == 15):
-        raise click.UsageError(f"IMEI {imei!r} is not 15 digits.")
     return complete(_Trace(where, imei, Times(utc), shows_hex, raw).run(within))
 
 

@@ -17,6 +17,7 @@ from store.streams.search import Wanted, matches, newest, oldest
 
 from . import render, stderr
 from .ending import complete
+from .ids import CommandId, Imei
 from .parameters import ENTRY_ID, Moment
 from .stream_options import Where, with_streams
 from .streams import server
@@ -62,8 +63,10 @@ class Choice(NamedTuple):
     type=click.IntRange(1),
     help="Of what is there already only so many, the newest.  [default: all]",
 )
-@click.option("--imei", help="Only events of this device.")
-@click.option("--command", "command_id", metavar="COMMAND_ID", help="Only events of this command.")
+@click.option("--imei", type=Imei(), help="Only events of this device.")
+@click.option(
+    "--command", "command_id", type=CommandId(), metavar="COMMAND_ID", help="Only events of this command."
+)
 @click.option(
     "--state",
     "states",
