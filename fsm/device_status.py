@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fsm.takeover import Claimant, Hold
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class LastRecord:
@@ -41,6 +43,19 @@ class HoldStatus:
     before: str
     before_auth: str
     before_instance: str = ""
+
+    @classmethod
+    def of(cls, hold: Hold, before: Claimant, instance_id: str) -> HoldStatus:
+        """A hold as people are told of it; `before` had the device before, at `instance_id`."""
+        return cls(
+            disputed=hold.disputed,
+            since=hold.since,
+            until=hold.until,
+            changes=hold.changes,
+            before=before.host,
+            before_auth=before.auth,
+            before_instance=instance_id,
+        )
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

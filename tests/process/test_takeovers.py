@@ -12,6 +12,7 @@ import pytest
 
 from tests.process.gateway import IMEI, KEYS, Bus, Device, Gateway, until
 from tests.rig.namespace import Namespace
+from transport.connection.repeated_takeovers import MANY
 
 Start = Callable[..., Gateway]
 From = Callable[..., Device]
@@ -112,6 +113,16 @@ def test_an_operator_sees_who_disputes_a_device(
     assert disputed["hold"]["since"] == held["hold"]["since"]
     assert [claim["address"] for claim in disputed["claims"]] == [HERE, THERE, HERE]
     assert ask("devices", IMEI)[1][0]["claims"] == disputed["claims"]
+
+
+def test_two_peers_at_one_address_that_take_turns_are_told_of(
+    start: Start, plug_in_from: From, bus: Bus
+) -> None:
+    gateway = start()
+    for _ in range(MANY + 1):
+        plug_in_from(gateway, HERE)
+    told = gateway.said("takeovers_repeated", imei=IMEI)
+    assert (told["peer"].partition(":")[0], told["count"]) == (HERE, MANY)
 
 
 def test_a_stranger_that_comes_back_has_not_cleared_itself(

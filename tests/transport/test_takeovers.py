@@ -14,9 +14,10 @@ from fsm.registration import Registered, RegisterResult
 from fsm.takeover import Claim, Claimant
 from tests.transport.command_rig import IMEI
 from tests.transport.connection_rig import FRAME, ConnectionRig, FakeTransport
-from transport.connection import protocol
+from transport.connection import protocol, repeated_takeovers
 from transport.connection.liveness import Liveness
 from transport.connection.protocol import DeviceConnection
+from transport.connection.repeated_takeovers import MANY, WINDOW
 from transport.teltonika.handshake import ACCEPT, REJECT, encode_handshake
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
@@ -194,6 +195,48 @@ async def test_the_status_of_the_device_tells_of_the_hold_and_of_its_end(rig: Ri
     assert (disputed.disputed, disputed.since, disputed.changes, disputed.before) == (True, began, 2, THERE)
     rig.at(20 + 121)
     assert rig.device_status[IMEI].hold is None
+
+
+# The same peer again and again
+
+
+def repeated(logs: list[Any]) -> list[tuple[str, int]]:
+    return [(line["imei"], line["count"]) for line in logs if line["event"] == "takeovers_repeated"]
+
+
+async def test_a_device_that_takes_from_itself_without_end_is_told_once_a_minute(rig: Rig) -> None:
+    with capture_logs() as logs:
+        for number in range(3 * MANY):
+            rig.at(number)
+            rig.take(HERE)
+        rig.commands.ask()
+        assert (repeated(logs), rig.life()) == ([(IMEI, MANY)], SENT)
+        rig.at(70 + MANY)
+        rig.take(HERE)
+    assert repeated(logs) == [(IMEI, MANY), (IMEI, 3 * MANY)]
+
+
+async def test_reconnects_that_lie_apart_are_not_repeated_take_overs(rig: Rig) -> None:
+    with capture_logs() as logs:
+        for number in range(MANY):
+            rig.at(number)
+            rig.take(HERE)
+        rig.at(MANY + WINDOW)
+        rig.take(HERE)
+    assert repeated(logs) == []
+
+
+async def test_of_the_devices_that_take_from_themselves_so_many_are_remembered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeated_takeovers, "REMEMBERED", 3)
+    memory = repeated_takeovers.RepeatedTakeovers()
+    device, _ = rig.name(HERE)
+    with capture_logs() as logs:
+        for number in [*range(4), *[1] * (MANY - 1), *[0] * (MANY - 1)]:
+            device.imei = str(number)
+            memory.note(device, 1.0)
+    assert (repeated(logs), len(memory._counts)) == ([("1", MANY)], 3)
 
 
 # The older session is asked

@@ -26,6 +26,7 @@ from fsm.takeover import Claim, Claimant, Hold, hold_of
 from transport.clock import Clock
 from transport.connection.liveness import Liveness, Probe
 from transport.connection.ports import SessionConnection
+from transport.connection.repeated_takeovers import RepeatedTakeovers
 from transport.connection.status_board import StatusBoard
 from transport.log_throttle import LogThrottle
 from transport.metrics import Metrics
@@ -87,6 +88,7 @@ class Takeovers:
         self._ends: Deadlines[SessionConnection] = Deadlines()
         self._questions: dict[SessionConnection, tuple[Probe, list[Heard]]] = {}
         self._told = LogThrottle()
+        self._repeated = RepeatedTakeovers()
 
     # An older session
 
@@ -176,6 +178,8 @@ class Takeovers:
             same = connection.claimant.follows(former)
             kind = "same" if same else "disputed" if hold and hold.disputed else "changed"
             self._metrics.takeovers.labels(kind).inc()
+            if same:
+                self._repeated.note(connection, self._clock.monotonic())
         if hold is None or self._clock.now_ms() >= hold.until:
             self._takeovers.pop(connection, None)
             self._release(connection)
@@ -184,7 +188,7 @@ class Takeovers:
             if hold != takeover.hold:
                 before = former or claims[1].claimant
                 self._announce(connection, takeover, hold, before, result.holder)
-                connection.hold = _told(hold, before, result.holder)
+                connection.hold = HoldStatus.of(hold, before, result.holder)
             self._weigh(connection, takeover, hold)
 
     @staticmethod
@@ -283,16 +287,3 @@ class Takeovers:
         for older in list(self._questions):
             if older.closed:
                 older.abort()
-
-
-def _told(hold: Hold, before: Claimant, instance_id: str) -> HoldStatus:
-    """A hold as people are told of it."""
-    return HoldStatus(
-        disputed=hold.disputed,
-        since=hold.since,
-        until=hold.until,
-        changes=hold.changes,
-        before=before.host,
-        before_auth=before.auth,
-        before_instance=instance_id,
-    )

@@ -35,7 +35,7 @@ MECHANISMS = (
         what="The status of a device says that its commands are held back, and who had it before.",
         file="transport/connection/takeovers.py",
         where="Takeovers.registered",
-        code="connection.hold = _told(hold, before, result.holder)",
+        code="connection.hold = HoldStatus.of(hold, before, result.holder)",
         mutant="",
         without="nobody sees which devices two peers claim",
         tests=(
