@@ -132,7 +132,7 @@ function same(there, wanted) {
 async function extension() {
 	const all = await api('GET', '/extensions');
 	const bundle = all.find((one) => one.schema?.name === EXTENSION);
-	if (!bundle) console.error(`The extension ${EXTENSION} is not loaded: copy it to the extensions folder and restart Directus.`);
+	if (!bundle) console.error(`The extension ${EXTENSION} is not loaded: copy it to the extensions folder, restart Directus, and read its log.`);
 	else if (bundle.meta?.enabled === false) console.error(`The extension ${EXTENSION} is switched off in the settings.`);
 	else return say('extension', EXTENSION, 'loaded');
 	process.exitCode = 1;
