@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fsm.command import Command, Entry, decide
 from fsm.errors import UnknownState
 from fsm.events import CommandEvent
-from fsm.outbound import CancelRequest
+from fsm.outbound import ECHOED, CancelRequest
 from fsm.policies import Fire, Reject, policy_for
 
 
@@ -44,7 +44,8 @@ def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelle
     """The event that cancels the command, or why there is none: it is ``unknown``, ``sent`` or ``terminal``.
 
     Args:
-        ledger: the command's ledger; empty when there is none.
+        ledger: the command's ledger, with the fields of its producer if they are known; empty when there is
+            none.
 
     Raises:
         KeyError, ValueError: the ledger lacks a field or holds nonsense in one.
@@ -58,4 +59,5 @@ def decide_cancel(request: CancelRequest, ledger: Mapping[str, str]) -> Cancelle
         return policy.detail
     event = decide(command, policy.trigger, reason=policy.reason, entry=held)
     imei, codec = ledger.get("imei", ""), ledger.get("codec", "")
-    return Cancelled(replace(event, imei=imei, codec=codec, echo=request.echo), held)
+    said = tuple((name, ledger[name]) for name in ECHOED if ledger.get(name))
+    return Cancelled(replace(event, imei=imei, codec=codec, echo=said or request.echo), held)

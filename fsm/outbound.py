@@ -147,7 +147,7 @@ def parse_entry(
         raise fields.fault("command_id", "is not 1 to 64 of A-Z a-z 0-9 . _ : -")
     kind = fields.choice("type", ("command", "cancel"), "command")
     if kind == "cancel":
-        return CancelRequest(command_id, instance_id, outbound_id, _echo(raw))
+        return CancelRequest(command_id, instance_id, outbound_id, echo_of(raw))
     return _command(fields, raw, command_id, instance_id, outbound_id, now_ms, limits)
 
 
@@ -179,7 +179,7 @@ def _command(
     payload = _payload(fields, raw, limits.max_payload)
     entry_ms = _entry_time(outbound_id, now_ms)
     waits = fields.choice("offline", (FAIL, WAIT), FAIL) == WAIT
-    echo = _echo(raw)
+    echo = echo_of(raw)
     return CommandRequest(
         command_id=command_id,
         imei=imei,
@@ -262,8 +262,8 @@ def _are_two(*names: str) -> bool:
     return len(bare) == 2 and "" not in bare
 
 
-def _echo(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
-    """Fields of the producer that are only repeated, cut; they are not validated."""
+def echo_of(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
+    """The fields of an entry that are repeated in every event, cut."""
     pairs = []
     for name in ECHOED:
         text = raw.get(name.encode(), b"")[:ECHO_LIMIT].decode(errors="ignore")

@@ -7,6 +7,7 @@ for a reason of its own is tried again later, so that others go on meanwhile.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
@@ -17,6 +18,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
+from fsm.outbound import echo_of
 from store.client.batch_queue import BatchQueue
 from store.client.delays import Backoff
 from store.client.errors import NotOwnerYet, StoreRefused, is_transient
@@ -32,6 +34,7 @@ BATCH_BYTES = 256 * 1024
 TRIES = 5
 DEADLETTER_MAXLEN = 10_000
 _RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0)
+_ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 _WITHOUT_TOKEN = (Remark, Discard)
 
 _encode = msgspec.json.Encoder().encode
@@ -135,15 +138,26 @@ class Ledger:
         return await self._queue.flush(within)
 
     async def read(self, command_id: str) -> dict[str, str]:
-        """The ledger of a command; empty when there is none.
+        """The ledger of a command, and what its producer wants repeated; empty when there is none.
 
         Raises:
-            StoreError: the call failed.
+            StoreError: a call failed.
         """
         found: Any = await cast(Any, self._client).hgetall(self._keys.ledger(command_id))
-        return {
+        ledger = {
             name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()
         }
+        return ledger | await self._said(ledger)
+
+    async def _said(self, ledger: dict[str, str]) -> dict[str, str]:
+        """What the entry that a ledger names wants repeated in every event; empty if it is not there."""
+        instance_id, outbound_id = ledger.get("instance_id", ""), ledger.get("outbound_id", "")
+        if not _ENTRY_ID.fullmatch(outbound_id):
+            return {}
+        keys = self._keys
+        stream = keys.outbound(instance_id) if instance_id else keys.parked(ledger.get("imei", ""))
+        found: Any = await cast(Any, self._client).xrange(stream, outbound_id, outbound_id)
+        return dict(echo_of(found[0][1])) if found else {}
 
     async def parked(self, imei: str) -> list[tuple[str, dict[bytes, bytes]]]:
         """The entries that are parked for a device, in their order.

@@ -160,9 +160,13 @@ async def test_a_command_whose_ledger_is_lost_is_not_parked(commands: CommandRig
 
 
 async def test_a_parked_command_is_called_off(commands: CommandRig) -> None:
-    park(commands, "a")
+    nobody_is_expected(commands)
+    commands.ask("a", offline="wait", expires_at=LATER, requested_by="ann", correlation_id="42")
+    commands.ledger.commit()
     commands.cancel("a")
     await commands.settle()
+    said = {"requested_by": "ann", "correlation_id": "42"}
+    assert [dict(event.echo) for event in commands.ledger.events("a")] == [said, said]
     assert commands.life("a") == ["queued not_sent", "failed cancelled not_sent"]
     assert (commands.ledger.parked_entries, commands.ledger.awaited) == ({}, {})
     link = await wake(commands)
