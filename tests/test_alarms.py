@@ -95,7 +95,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "TelgwWorkerDown": reads("teltonika_worker_up", 0),
     "TelgwRestarts": reads("process_start_time_seconds", 2e9, 60),
     "TelgwTaskFailed": counts("task_failures", task="reader"),
-    "TelgwDied": counts("adoptions"),
+    "TelgwDied": counts("instances_lost"),
     "TelgwBusy": {f"process_cpu_seconds_total{{{GATEWAY}}}": then(0, 0, 58)},
     "TelgwFewFilesLeft": reads("process_open_fds", 65000),
     "TelgwLogLinesDropped": counts("log_lines_dropped"),

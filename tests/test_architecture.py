@@ -31,7 +31,18 @@ ONE_CLASS = {
 }
 """Files that are longer, because they hold one class or one table that cannot be divided; and their
 lengths at most."""
-SHARED = {"clock", "log_throttle", "log_writer", "logs", "metrics", "ports", "restarts", "settings", "tasks"}
+SHARED = {
+    "clock",
+    "log_throttle",
+    "console_lines",
+    "log_writer",
+    "logs",
+    "metrics",
+    "ports",
+    "restarts",
+    "settings",
+    "tasks",
+}
 """The modules of `transport` that all of its packages may import."""
 TRANSPORT: dict[str, tuple[str, ...]] = {
     "teltonika": (),

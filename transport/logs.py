@@ -10,16 +10,19 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
+from transport.console_lines import ConsoleLines
 from transport.log_writer import CHUNK, LINE, LogWriter
 
 LAST_LINES = 2.0
@@ -92,6 +95,7 @@ class _Rendering:
 
 
 _writer: LogWriter | None = None
+_urgent: Callable[[str, dict[str, Any]], None] | None = None
 
 
 def lines_dropped() -> int:
@@ -116,7 +120,10 @@ def configure(
     out = stream or sys.stderr  # None if it was closed before the process started
     terminal = out is not None and out.isatty()
     rendering = _rendering(
-        console=format == "console" or (format == "auto" and terminal), colors=terminal, worker=worker
+        console=format == "console" or (format == "auto" and terminal),
+        colors=terminal,
+        columns=partial(_columns, out if terminal else None),
+        worker=worker,
     )
     structlog.configure(
         processors=[rendering],
@@ -126,7 +133,15 @@ def configure(
     )
 
 
-def _rendering(*, console: bool, colors: bool, worker: int) -> _Rendering:
+def _columns(terminal: TextIO | None) -> int:
+    """The width of a terminal; 0 if it is none, or does not tell."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns if terminal is not None else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _rendering(*, console: bool, colors: bool, columns: Callable[[], int], worker: int) -> _Rendering:
     processors: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -136,7 +151,7 @@ def _rendering(*, console: bool, colors: bool, worker: int) -> _Rendering:
         processors.append(partial(_named, worker))
     if console:
         processors.append(_harmless)
-        return _Rendering([*processors, structlog.dev.ConsoleRenderer(colors=colors)])
+        return _Rendering([*processors, ConsoleLines(colors=colors, columns=columns)])
     return _Rendering([*processors, structlog.processors.JSONRenderer(serializer=_json)])
 
 
@@ -151,7 +166,7 @@ def _factory(put: Callable[[str], object]) -> Callable[..., _Lines]:
 
 def _put(out: TextIO | None, rendering: _Rendering, *, shared: bool) -> Callable[[str], object]:
     """The function that writes lines to `out`."""
-    global _writer
+    global _writer, _urgent
     try:
         descriptor = out.fileno() if out is not None else None
     except (OSError, ValueError):  # a stream in memory
@@ -161,9 +176,31 @@ def _put(out: TextIO | None, rendering: _Rendering, *, shared: bool) -> Callable
     def notice(count: int) -> bytes:
         return f"{rendering(None, 'warning', {'event': 'log_lines_dropped', 'count': count})}\n".encode()
 
+    _urgent = None if descriptor is None else _urgent_to(descriptor, rendering)
     writer = _writer = LogWriter(descriptor, notice, chunk=LINE if shared else CHUNK)
     encoding = getattr(out, "encoding", None) or "utf-8"
     return lambda line: writer.write(line.encode(encoding, errors="backslashreplace"))
+
+
+def say_at_once(event: str, **facts: Any) -> None:
+    """Log a warning from a signal handler, right before the process ends: the thread will write no more.
+
+    Nothing is written if the descriptor would make the caller wait.
+    """
+    if _urgent is not None:
+        _urgent(event, facts)
+
+
+def _urgent_to(descriptor: int, rendering: _Rendering) -> Callable[[str, dict[str, Any]], None]:
+    def write(event: str, facts: dict[str, Any]) -> None:
+        line = f"{rendering(None, 'warning', {'event': event, **facts})}\n".encode(errors="backslashreplace")
+        with suppress(OSError):
+            ready = select.poll()
+            ready.register(descriptor, select.POLLOUT)
+            if ready.poll(0):
+                os.write(descriptor, line)
+
+    return write
 
 
 @contextmanager

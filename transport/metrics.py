@@ -111,6 +111,9 @@ class Metrics:
         )
         self.task_failures = counter("task_failures_total", "Unexpected errors of tasks", "task")
         self.adoptions = counter("adoptions_total", "Commands of dead instances that were ended or moved")
+        self.instances_lost = counter(
+            "instances_lost_total", "Gateways that were found dead and had not been stopped in order"
+        )
         self.trimmed_unread = counter(
             "responses_trimmed_unread_total", "Entries of the log trimmed before every group had read them"
         )

@@ -22,6 +22,8 @@ RETRY = 1.0
 """Seconds between attempts to take over, and between renewals while calls to Redis fail."""
 TRIES = 3
 NOBODY = Seen()
+STOPPED = "stopped"
+"""Field of the holder after an orderly stop: epoch ms."""
 
 
 def expiry(ttl: float) -> tuple[str, int]:
@@ -41,6 +43,7 @@ class Heartbeat:
         on_watched: called by `run` as long as another process owns the instance id and may be alive.
         on_held: called by `run` when a live process owns the instance id, which this one never had.
         watch: decides when the instance id may be taken.
+        remembered: seconds for which others know that this instance was stopped in order.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Heartbeat:
         on_watched: Callable[[HolderWatched], None] = lambda _: None,
         on_held: Callable[[InstanceHeld], None] = lambda _: None,
         watch: Watch | None = None,
+        remembered: float = 7 * 86400.0,
     ) -> None:
         self._client = client
         self._names = [
@@ -68,6 +72,7 @@ class Heartbeat:
         self._identity = (instance_id, boot_id)
         self._interval = interval
         self._expiry = expiry(ttl)
+        self._remembered_ms = round(remembered * 1000)
         self._on_renewed = on_renewed
         self._on_failure = on_failure
         self._on_fenced = on_fenced
@@ -200,8 +205,11 @@ class Heartbeat:
         await self._call("release")
 
     async def _call(self, act: str, seen: Seen = NOBODY) -> int | None:
-        arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry, *seen[:2]]
-        arguments += self._watch.own.fields()
+        arguments: list[str | bytes | int] = [act, *self._identity, *self._expiry]
+        if act == "release":
+            arguments.append(self._remembered_ms)
+        else:
+            arguments += [*seen[:2], *self._watch.own.fields()]
         async with self._calling:  # a renewal that is overtaken by the release would bring the key back
             reply = await self._script(self._client, self._names, arguments)
         return None if reply in (b"FENCED", b"CHANGED") else await understood(self._client, reply, read_time)

@@ -4,6 +4,7 @@
 -- ARGV  1 act (take_over, renew, release)  2 instance_id  3 boot_id  4 EX or PX  5 time to live in that unit
 --       6, 7 for take_over: boot id and last heartbeat of the owner as they were read before; '' for none
 --       8.. names and values for the holder: the description of this process
+--       6 for release: milliseconds for which others know that this instance was stopped in order
 -- Returns the time in epoch ms; or 'FENCED' if another process owns the instance id; or 'CHANGED' if the owner is not
 -- the one that was read, or has renewed its heartbeat since: a delayed call must not undo later ones, and a live
 -- process is not displaced.
@@ -22,7 +23,11 @@ if act == 'take_over' and theirs and (redis.call('GET', heartbeat) or '') ~= ARG
 if act ~= 'take_over' and theirs then return 'FENCED' end
 
 if act == 'release' then
-  if owner then redis.call('DEL', heartbeat, boot, holder) end
+  if owner then
+    redis.call('DEL', heartbeat, boot, holder)
+    redis.call('HSET', holder, 'stopped', stamp)
+    redis.call('PEXPIRE', holder, ARGV[6])
+  end
   return now
 end
 
@@ -31,7 +36,7 @@ end
 redis.call('HSET', instances, instance_id, stamp)
 redis.call('SET', boot, boot_id, unit, ttl)
 redis.call('SET', heartbeat, stamp, unit, ttl)
-if theirs then redis.call('DEL', holder) end
+if owner ~= boot_id then redis.call('DEL', holder) end
 redis.call('HSET', holder, unpack(ARGV, 8))
 redis.call('HSETNX', holder, 'since', stamp)
 redis.call('PEXPIRE', holder, unit == 'EX' and ttl * 1000 or ttl)

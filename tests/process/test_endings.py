@@ -86,9 +86,11 @@ def test_a_second_signal_ends_it_at_once(start: Start, plug_in: PlugIn, bus: Bus
     bus.ask("out")
     device.command()
     gateway.terminate()
-    gateway.said("stopping")
+    stopping = gateway.said("stopping")
+    assert (stopping["waits_for"], stopping["at_most_s"]) == ("the answer to 1 command", 20)
     gateway.process.send_signal(signal.SIGINT)
     assert gateway.exit_status() == 130
+    assert gateway.said_before("ended")
 
 
 def failing(place: str) -> type[Gateway]:

@@ -172,7 +172,11 @@ async def test_a_release_marks_the_instance_as_stopped(fake_redis: Redis) -> Non
     pulse = Pulse(fake_redis)
     await pulse.heartbeat.take_over()
     await pulse.heartbeat.release()
-    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1"), KEYS.holder("gw-1")) == 0
+    assert await fake_redis.exists(KEYS.heartbeat("gw-1"), KEYS.boot("gw-1")) == 0
+    assert set(await fake_redis.hgetall(KEYS.holder("gw-1"))) == {b"stopped"}
+    assert 0 < await fake_redis.ttl(KEYS.holder("gw-1")) <= 7 * 86400
+    await Pulse(fake_redis, "boot 2").heartbeat.take_over()
+    assert not await fake_redis.hexists(KEYS.holder("gw-1"), "stopped")
     assert await fake_redis.hexists(KEYS.instances, "gw-1")
 
 

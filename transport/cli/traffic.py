@@ -9,11 +9,10 @@ from fsm.trace import SENT
 from transport.teltonika.avl import Record, decode_avl
 from transport.teltonika.command import TYPE_COMMAND, Message, decode_messages
 from transport.teltonika.errors import BadHandshake, Undecodable
-from transport.teltonika.frame import AVL_CODECS, MESSAGE_LIMIT, BadFrame, FrameReader
+from transport.teltonika.frame import AVL_CODEC_NAMES, AVL_CODECS, MESSAGE_LIMIT, BadFrame, FrameReader
 from transport.teltonika.handshake import ACCEPT, REJECT, HandshakeReader
 from transport.teltonika.message_json import CODEC_NAMES, as_text
 
-_AVL_NAMES = {0x08: "8", 0x8E: "8E", 0x10: "16"}
 _ACK_SIZE = 4
 _BODY_AT = 8
 _TAIL = 4
@@ -86,7 +85,7 @@ def _records(codec: int, records: list[Record]) -> str:
     except (ValueError, OverflowError, OSError):
         at = str(last.timestamp)
     place = f"{last.latitude:.6f} {last.longitude:.6f}, {last.speed} km/h, {last.satellites} satellites"
-    return f"codec {_AVL_NAMES[codec]}, {_counted(len(records), 'record')}; the last: {at}, {place}"
+    return f"codec {AVL_CODEC_NAMES[codec]}, {_counted(len(records), 'record')}; the last: {at}, {place}"
 
 
 def _message(message: Message) -> str:

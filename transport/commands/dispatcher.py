@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
+import structlog
+
 from fsm.moves import Move, MoveResult
 from transport.clock import Clock
 from transport.commands.cancellation import Cancellation, Cancelling
@@ -52,6 +54,8 @@ from transport.ports import LedgerPort, Link
 from transport.settings import Settings
 from transport.teltonika.command import Message
 from transport.teltonika.message_json import CODEC_NAMES
+
+log = structlog.get_logger("telgw.commands")
 
 
 class Dispatcher:
@@ -264,6 +268,7 @@ class Dispatcher:
         return False
 
     def _device_answered(self, queue: DeviceQueue, message: Message) -> None:
+        log.debug("answer_received", imei=queue.link.imei, bytes=len(message.payload))
         found = queue.answered(message)
         if isinstance(found, LateAnswer):
             self._effects.add(Clear(queue.link))
@@ -327,4 +332,6 @@ class Dispatcher:
 
     def _write(self, effect: Write) -> None:
         """May close the connection, when the device does not read."""
+        request = effect.in_flight.request
+        log.debug("command_written", command_id=request.command_id, imei=request.imei)
         effect.in_flight.offset = effect.link.send(effect.frame)

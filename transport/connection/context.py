@@ -28,6 +28,7 @@ from transport.connection.sessions import Sessions
 from transport.connection.status_board import StatusBoard
 from transport.connection.takeovers import Takeovers
 from transport.connection.tap import Tap
+from transport.connection.traffic_log import TrafficLog
 from transport.metrics import Metrics
 from transport.ports import CommandsPort, StorePorts, TelemetryPort
 from transport.settings import Settings
@@ -57,6 +58,7 @@ class ConnectionContext:
         shards: the contexts of the shards; none where there is one.
         backlog: how much is read and not stored.
         backpressure: which connections are read.
+        traffic: logs each frame; None unless lines at debug are wanted.
         tap: the devices of which somebody watches the bytes.
         deadlines: one for each connection that waits for something; `Timeouts` handles them.
         now: the monotonic second of the last sweep, or of the end of a stall: precise enough for idle times
@@ -81,6 +83,7 @@ class ConnectionContext:
     tap: Tap
     now: float
     io_names: IoNames | None = None
+    traffic: TrafficLog | None = None
     deadlines: Deadlines[SessionConnection] = field(default_factory=Deadlines)
     read_buffer: memoryview = field(default_factory=_read_buffer)
     frames: int = 0
@@ -170,6 +173,7 @@ def connection_context(
         tap=Tap(clock, store.trace),
         now=clock.monotonic(),
         io_names=io_names,
+        traffic=TrafficLog() if settings.log_level == "debug" else None,
     )
     context.shards = tuple(
         _of_shard(context, number, len(store.shards), telemetry)

@@ -11,7 +11,7 @@ from fsm.reasons import STORE_UNAVAILABLE
 from fsm.telemetry import FRAME, MESSAGE, RECORD, SERIAL, UNDECODABLE, PendingFrame
 from transport.connection.context import ConnectionContext
 from transport.teltonika.command import Message
-from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
+from transport.teltonika.frame import AVL_CODEC_NAMES
 from transport.teltonika.io_names import IoNames
 from transport.teltonika.message_json import CODEC_NAMES, message_bodies
 from transport.teltonika.record_json import record_json
@@ -21,10 +21,7 @@ log = structlog.get_logger("telgw.sessions")
 
 Done = Callable[[], None]
 
-_NAMES = {
-    **{CODEC_8: b"8", CODEC_8E: b"8E", CODEC_16: b"16"},
-    **{codec: name.encode() for codec, name in CODEC_NAMES.items()},
-}
+_NAMES = {codec: name.encode() for codec, name in (AVL_CODEC_NAMES | CODEC_NAMES).items()}
 
 
 class Sender(Protocol):

@@ -238,6 +238,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._sent += len(data)
         if not self._transport.is_closing():  # uvloop would raise
             self._transport.write(data)
+        if self._context.traffic is not None:
+            self._context.traffic.sent(self, data)
         if self.imei in self._context.tap:
             self._context.tap.sent(self, data)
 
@@ -424,6 +426,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         context.backpressure.after_read(self, len(data))
 
     def _handle(self, item: Item) -> None:
+        if self._context.traffic is not None:
+            self._context.traffic.received(self, item)
         if isinstance(item, RecordsFrame):
             now_ms, names = self._context.clock.now_ms(), self._context.io_names
             self._store(len(item.records), pending_records(item, self, now_ms, self._stored, names))
@@ -433,7 +437,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._handle_raw(item)
         elif isinstance(item, BadFrame):
             self._context.metrics.bad_frames.inc()
-            log.debug("bad_frame", imei=self.imei, reason=item.reason, length=item.length)
         elif isinstance(item, FramingLost):
             self._framing_lost(item)
         elif isinstance(item, Identity):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any, cast
 
 import structlog
 
@@ -17,7 +18,7 @@ from store.fleet.adoption import Adoption
 from store.fleet.allow_list import RedisAllowList
 from store.fleet.device_families import DeviceFamilies
 from store.fleet.device_status import reporting
-from store.fleet.heartbeat import Heartbeat
+from store.fleet.heartbeat import STOPPED, Heartbeat
 from store.fleet.janitor import Janitor, JanitorSettings
 from store.fleet.ownership import HolderWatched, InstanceHeld, Watch
 from store.fleet.parked import ParkedExpiry
@@ -132,6 +133,7 @@ class Backend:
             on_fenced=on_fenced,
             on_watched=on_watched,
             on_held=on_held,
+            remembered=settings.retention,
             watch=Watch(
                 instance_id,
                 partial(presence.describe, settings.heartbeat_interval),
@@ -284,7 +286,11 @@ class Backend:
 
     async def _adopt(self, dead: str) -> None:
         """Adopt the work of the instance `dead`."""
-        log.warning("instance_lost", dead=dead)
+        if await cast(Any, self.clients["janitor"]).hget(self.keys.holder(dead), STOPPED):
+            log.debug("instance_stopped", stopped=dead)
+        else:
+            self._metrics.instances_lost.inc()
+            log.warning("instance_lost", dead=dead)
         ledger = self._janitors_ledger(dead)
         adoption = Adoption(
             self.clients["janitor"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
@@ -21,12 +22,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NOT_LISTENING = "Devices cannot connect yet."
 
 
+def reason(error: OSError) -> str:
+    """Why an address cannot be bound, without what asyncio adds."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
 class CannotServeMetrics(GatewayFault):
     """The address of the metrics cannot be bound."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(
-            f"Cannot serve metrics on {as_text((host, port))}: {error.strerror or error}."
+            f"Cannot serve metrics on {as_text((host, port))}: {reason(error)}."
             " Set --metrics to another address, or to off."
         )
         self.host = host
@@ -56,11 +62,13 @@ async def expose(gateway: Gateway) -> PageServer | None:
     )
     if isinstance(address, Path):
         await server.start_unix(address)
+        gateway.pages_at = ""  # they are on the page of the supervisor
         return server
     try:
         await server.start(*address)
     except OSError as error:
         raise CannotServeMetrics(*address, error) from error
+    gateway.pages_at = server.address
     return server
 
 

@@ -12,7 +12,6 @@ import structlog
 
 from fsm.reasons import FENCED, SHUTDOWN
 from store.client.errors import StoreError
-from store.client.url import redacted
 from store.fleet.ownership import InstanceHeld
 from transport.clock import Clock
 from transport.commands.dispatcher import Dispatcher
@@ -25,6 +24,7 @@ from transport.daemon.claim import Claim
 from transport.daemon.expected_devices import read_expected, read_known
 from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
+from transport.daemon.milestones import FLUSH_TIMEOUT, log_stop, whereabouts
 from transport.daemon.outbound import outbound
 from transport.daemon.presence import Presence
 from transport.daemon.recurring import flush_events, hand_over, reconcile, sweep, trace, until
@@ -34,7 +34,6 @@ from transport.tasks import Tasks
 
 log = structlog.get_logger("telgw")
 
-FLUSH_TIMEOUT = 5.0
 LAST_READ_TIMEOUT = 1.5
 """Seconds for the read in flight to end, and again for the last read."""
 EXIT_CRASHED, EXIT_FENCED = 1, 3
@@ -83,6 +82,7 @@ class Gateway:
         self.exit_status = 0
         self._fenced = False
         self.listening = False
+        self.pages_at = "off"
         self.heartbeat_at = self.clock.monotonic()
         self.pending = 0
         self._tasks = Tasks(self._on_crash, lambda name: self.metrics.task_failures.labels(name).inc())
@@ -183,8 +183,7 @@ class Gateway:
         self._begin()
         bound = await self._listeners.open(self.connections)
         self.listening = True
-        where = {"instance_id": self.settings.instance_id, "redis": redacted(self.url)}
-        self._listeners.announce(bound, **where)
+        self._listeners.announce(bound, **whereabouts(self.settings, self.url, self.pages_at))
         if on_ready:
             on_ready(bound.all)
 
@@ -242,7 +241,7 @@ class Gateway:
 
     async def _shut_down(self) -> None:
         """Stop in order: accept nothing new, end commands, store records, release the heartbeat."""
-        log.info("stopping", sessions=len(self.sessions.by_imei), commands=len(self.dispatcher.entries))
+        log_stop(self.settings, len(self.sessions.by_imei), self.dispatcher)
         self._listeners.close()
         self.sessions.refuse_unidentified()
         if not self.backend.heartbeat.taken:

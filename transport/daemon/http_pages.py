@@ -15,6 +15,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from transport.settings import Address, as_text
+
 TIMEOUT = 10.0
 """Seconds from the connection to its end."""
 HEAD_LIMIT = 8192
@@ -70,8 +72,18 @@ class PageServer:
     @property
     def port(self) -> int:
         """The port that it listens on."""
+        return self._bound[1]
+
+    @property
+    def address(self) -> str:
+        """The address that it listens on, as ``HOST:PORT``."""
+        return as_text(self._bound)
+
+    @property
+    def _bound(self) -> Address:
         assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, int(port)
 
     def stop(self) -> None:
         """Listen no more, and close what is open."""

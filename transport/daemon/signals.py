@@ -20,6 +20,8 @@ from typing import Any
 
 import structlog
 
+from transport.logs import say_at_once
+
 log = structlog.get_logger("telgw")
 
 EXIT_SECOND_SIGNAL = 130
@@ -64,6 +66,7 @@ class Signals:
             self._seen += 1
             if self._seen > 1:
                 self.last()
+                say_at_once("ended", because="a second signal", exit_status=EXIT_SECOND_SIGNAL)
                 os._exit(EXIT_SECOND_SIGNAL)
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._actions[number])

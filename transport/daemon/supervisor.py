@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ from transport.connection.tcp import bind
 from transport.daemon.embedded_watch import watch
 from transport.daemon.gateway import EXIT_CRASHED
 from transport.daemon.listeners import CannotListen, shares_port
+from transport.daemon.milestones import IMPATIENT
 from transport.daemon.process import until_up
 from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
@@ -86,7 +88,7 @@ async def supervise(settings: Settings, program: Sequence[str]) -> int:
         if server:
             stack.callback(server.stop)
         async with manager.told(supervisor.state, pages.listening):
-            return await supervisor.run(settings, embedded)
+            return await supervisor.run(settings, embedded, server.address if server else "off")
 
 
 def worker_settings(settings: Settings, number: int, directory: Path) -> Settings:
@@ -170,10 +172,16 @@ class Supervisor:
         """What the workers do, in one line."""
         return f"Workers: {sum(worker.running for worker in self._workers)} of {len(self._workers)} run."
 
-    async def run(self, settings: Settings, embedded: EmbeddedServer | None) -> int:
+    async def run(self, settings: Settings, embedded: EmbeddedServer | None, metrics: str = "off") -> int:
         """Keep the workers alive until stopped, then stop them in order; the exit status."""
         listen = [as_text(address) for address in settings.listeners]
-        log.info("supervising", workers=len(self._workers), listen=listen)
+        log.info(
+            "supervising",
+            workers=len(self._workers),
+            listen=listen,
+            metrics=metrics,
+            version=version("teltonika-gateway"),
+        )
         keepers = [
             asyncio.create_task(self._keep(worker), name=f"worker {worker.number}")
             for worker in self._workers
@@ -183,7 +191,13 @@ class Supervisor:
         await asyncio.wait([*keepers, *watchers, stop], return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         self._manager.stopping()
-        log.info("stopping", workers=sum(worker.running for worker in self._workers))
+        running = sum(worker.running for worker in self._workers)
+        log.info(
+            "stopping",
+            workers=running,
+            waits_for="the workers, which say what they wait for",
+            meaning=IMPATIENT,
+        )
         self.send(signal.SIGTERM)
         await self._ended(keepers)
         for watcher in watchers:  # the workers need the server until they have ended
