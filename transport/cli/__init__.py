@@ -45,6 +45,7 @@ VERBS = {
     "trace": "Show the bytes of a device as they come and go, decoded frame by frame.",
     "avl": "Look up an AVL id, by its number or a part of its name.",
     "policy": "Say what a policy decides about a command.",
+    "bench": "Measure what a gateway costs on this machine.",
     "check": "Check Redis, the gateways on it and this host.",
     "diagrams": "Draw the state machines as Mermaid text and SVG.",
     "schema": "Print the JSON Schema or the AsyncAPI document of the streams.",
