@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
 
-from tests.rig.code_calls import ROOT, exposed_metrics
-from transport.metrics import Metrics
+from tests.rig.code_calls import ROOT
+from tests.rig.promql import is_exposed, known_labels, labels_in, names_in
 
 RULES = ROOT / "deploy" / "prometheus" / "telgw.rules.yaml"
 ALARMS: dict[str, dict[str, Any]] = {
@@ -21,10 +20,6 @@ ALARMS: dict[str, dict[str, Any]] = {
     for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     for rule in group["rules"]
 }
-OF_LIBRARIES = re.compile(r"up|process_\w+")
-"""Metrics of Prometheus and of its client library."""
-EVERYWHERE = {"job", "instance", "worker", "le"}
-"""Labels that Prometheus, the page of several workers and histograms add."""
 FAULT = 60
 """The minute of a test in which something goes wrong."""
 TO_THE_END = 75
@@ -172,37 +167,6 @@ def test_a_fault_raises_its_alarm_and_no_other(alarm: str, tmp_path: Path) -> No
 
 
 # What the alarms name
-
-
-def names_in(expression: str) -> set[str]:
-    """The metrics of an expression of PromQL."""
-    plain = re.sub(r'"[^"]*"|\{[^}]*\}|\b(by|on)\s*\([^)]*\)', " ", expression)
-    return set(re.findall(r"\b(?:teltonika|process)_\w+|\bup\b", plain))
-
-
-def labels_in(expression: str) -> set[str]:
-    """The labels that an expression chooses or groups by."""
-    chosen = re.findall(r"(\w+)\s*=~?\s*\"", expression)
-    groups = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression)
-    return {*chosen, *(label.strip() for group in groups for label in group.split(","))}
-
-
-def known_labels() -> set[str]:
-    """The labels that the metrics of the code have."""
-    metrics = Metrics()
-    metrics.build("1.0")
-    families = [
-        family
-        for family in metrics.registry._collector_to_names
-        if isinstance(family, Counter | Gauge | Histogram)
-    ]
-    return EVERYWHERE | {label for family in families for label in family._labelnames}
-
-
-def is_exposed(name: str) -> bool:
-    """Whether the code has this metric, or the histogram that it is a part of."""
-    part = re.sub(r"_(bucket|sum|count)$", "", name)
-    return bool({name, part} & exposed_metrics() or OF_LIBRARIES.fullmatch(name))
 
 
 @pytest.mark.parametrize("alarm", ALARMS)

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 
 from store.keys import Keys
 from store.streams.producer import Producer
-from tests.rig.waiting import each, until
+from tests.process.gateway import Bus, Gateway
+from tests.rig.waiting import until
 from transport.simulator import Behaviour, Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +130,6 @@ async def test_commands_of_a_killed_gateway_end_or_follow_the_device(
             await business.ask(f"{name}-waits", imei, "getver")
         out = {"follows_out": "sent", "stays_out": "sent", "follows_waits": "queued", "stays_waits": "queued"}
         await business.reach(**{name.replace("_", "-"): state for name, state in out.items()})
-        await each((follows, stays), lambda one: bool(one.counters.commands), "`sent` is followed by a write")
 
         stays.behaviour.reconnect = False
         follows.address = ("127.0.0.1", port_b)
@@ -168,3 +168,16 @@ async def test_commands_of_a_killed_gateway_end_or_follow_the_device(
         assert (await client.xpending(KEYS.outbound("a"), "ingestion"))["pending"] == 0
         for task in tasks:
             task.cancel()
+
+
+def test_a_gateway_that_was_stopped_in_order_is_not_called_lost(gateway_url: str, bus: Bus) -> None:
+    options = {name.replace("-", "_"): value for name, value in OPTIONS.items()}
+    with Gateway(gateway_url, "peer", **options) as peer:
+        for stop, lost in ((signal.SIGTERM, False), (signal.SIGKILL, True)):
+            with Gateway(gateway_url, "other", **options) as other:
+                other.process.send_signal(stop)
+                other.process.wait(TIME_LIMIT)
+            name = f"after-{stop.name}"
+            bus.ask(name, to="other")  # the peer ends it: it has found out that nobody else will
+            assert bus.ended(name)[-1] == "failed instance_lost not_sent"
+            assert peer.said_before("instance_lost") == lost

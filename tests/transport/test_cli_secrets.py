@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.transport.command_line import Telgw
+from transport.cli.redis_file import exposed
 
 IMEI = "352093081452251"
 SECRET = "S3cret"
@@ -113,6 +114,17 @@ def test_the_setting_nearer_to_the_command_line_wins(telgw: Telgw, url_file: Pat
     assert "127.0.0.2" in telgw("check", "--redis", other, env={"TELGW_REDIS_FILE": str(url_file)}).stderr
     both = telgw("check", "--redis", other, "--redis-file", url_file)
     assert both.stderr == "telgw: --redis and --redis-file contradict each other: give one of them.\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_exposed"), [(0o440, False), (0o640, False), (0o660, True), (0o444, True)]
+)
+def test_a_file_of_another_owner_may_be_readable_for_a_group(
+    url_file: Path, monkeypatch: pytest.MonkeyPatch, mode: int, is_exposed: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: url_file.stat().st_uid + 1)
+    url_file.chmod(mode)
+    assert exposed(url_file) == is_exposed
 
 
 def test_a_file_that_others_may_read_is_warned_of(telgw: Telgw, url_file: Path) -> None:

@@ -66,9 +66,14 @@ def read(path: Path) -> str:
 
 
 def exposed(path: Path) -> bool:
-    """Whether other users may read or write the file. A file that systemd hands over counts as protected."""
+    """Whether other users may read or write the file. A file that systemd hands over counts as protected.
+
+    A file of another owner may be readable for a group, because only so this process can read it: a Secret of
+    Kubernetes is root's.
+    """
     handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
     if handed_over and path.is_relative_to(handed_over):
         return False
     found = path.stat()
-    return stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o077)
+    others = 0o077 if found.st_uid == os.geteuid() else 0o037
+    return stat.S_ISREG(found.st_mode) and bool(found.st_mode & others)
