@@ -3,7 +3,7 @@
 A frozen dataclass sets each attribute with a call, because its own assignments are forbidden to it as well.
 So an event of 28 fields takes three times as long as one that could be changed, and a gateway makes several
 values for each command. Here a new value is of a class that allows assignments, until it is complete.
-`tests/bench` has the measurement.
+`tests/load/test_costs.py` has the measurement.
 """
 
 from __future__ import annotations
