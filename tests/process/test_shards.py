@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from fsm.shards import shard_of
 from store.api import Gateways, TelemetryRecord
 from tests.process.gateway import KEYS, MAIN, TELEMETRY, Bus, Device, Gateway, clean_environment, until
+from tests.process.test_workers import pids, several
 from transport.teltonika.frame import encode_frame
 
 SHARDS = 3
@@ -108,6 +112,26 @@ def test_gateways_that_do_not_agree_are_named(start: Start, verb: Verb) -> None:
     assert (
         wrong(verb("check"))["telemetry shards"] == "gateways do not agree on their number: 1: gw-2; 2: gw-1"
     )
+
+
+def test_a_killed_worker_leaves_every_acknowledged_record_in_its_shard(gateway_url: str, bus: Bus) -> None:
+    with several(gateway_url, telemetry_shards=SHARDS) as gateway, ExitStack() as stack:
+        devices = [stack.enter_context(Device(gateway, imei)).ready() for imei in IMEIS]
+        holders = until(
+            lambda: (held := bus.client.hgetall(KEYS.registry)) and len(held) == len(IMEIS) and held
+        )
+        os.kill(pids(gateway)[1], signal.SIGKILL)
+        gateway.said("worker_ended", worker=1, exit_status=-9, started_again=True)
+        for device in devices:
+            if holders[device.imei] == "gw-1":
+                device = stack.enter_context(Device(gateway, device.imei)).hello()
+            device.report()
+        found = [reported(bus, stream) for stream in names(SHARDS)]
+        for number, shard in enumerate(found):
+            mine = [imei for imei in IMEIS if shard_of(imei.encode(), SHARDS) == number]
+            assert sorted(shard) == sorted(mine * 2)
+        gateway.terminate()
+        assert gateway.exit_status() == 0
 
 
 async def read(url: str, count: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""A cluster of three nodes, whose slots can be moved and whose nodes can have a replica."""
+"""A cluster of three nodes, whose slots can be moved and whose nodes can have replicas."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import REDIS_SERVER
 from tests.redis.nodes import HOST, Node, until
 from tests.rig.ports import free_port
 
@@ -15,11 +16,17 @@ SLOTS = 16384
 
 
 class Sharded:
-    """A cluster of three nodes without replicas; each serves a third of the slots."""
+    """A cluster of three nodes without replicas; each serves a third of the slots.
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    Attributes:
+        replicas: of each node, once it has one.
+    """
+
+    def __init__(self, directory: Path, stack: ExitStack, server: Path) -> None:
         self._directory = directory
         self._stack = stack
+        self._server = server
+        self.replicas: dict[Node, Node] = {}
         self.nodes = [self._start(f"node-{number}") for number in range(3)]
         self.ids = {node: node.client.execute_command("CLUSTER MYID").decode() for node in self.nodes}
         third = -(-SLOTS // 3)
@@ -36,6 +43,8 @@ class Sharded:
             *("--cluster-enabled", "yes", "--cluster-port", str(free_port())),
             *("--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
             *("--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0"),
+            *("--cluster-require-full-coverage", "no"),
+            server=self._server,
         )
         self._stack.callback(node.end)
         return node.start()
@@ -61,14 +70,18 @@ class Sharded:
 
     def slot(self, key: str) -> int:
         """Where a key lies."""
-        found: int = self.nodes[0].client.execute_command("CLUSTER KEYSLOT", key)
+        found: int = next(node for node in self.nodes if node.alive).client.execute_command(
+            "CLUSTER KEYSLOT", key
+        )
         return found
 
     def owner(self, key: str) -> Node:
         """The node that serves `key`."""
         slot = self.slot(key)
-        port = next(port for first, last, port in self._slots(self.nodes[0]) if first <= slot <= last)
-        return next(node for node in self.nodes if node.port == port)
+        everyone = (*self.nodes, *self.replicas.values())
+        slots = self._slots(next(node for node in everyone if node.alive))
+        port = next(port for first, last, port in slots if first <= slot <= last)
+        return next(node for node in everyone if node.port == port)
 
     def other(self, key: str) -> Node:
         """A node that does not."""
@@ -81,7 +94,7 @@ class Sharded:
 
     def replicate(self, node: Node) -> Node:
         """A new node that follows another, and takes its place when that dies."""
-        replica = self._start("replica")
+        replica = self.replicas[node] = self._start(f"replica-{len(self.replicas)}")
         self._meet(replica)
         until(lambda: self.ids[node] in str(replica.client.execute_command("CLUSTER NODES")), "a meeting")
         replica.client.execute_command("CLUSTER REPLICATE", self.ids[node])
@@ -134,7 +147,11 @@ class Moving:
 
 
 @contextmanager
-def sharded(directory: Path) -> Iterator[Sharded]:
-    """A cluster."""
+def sharded(directory: Path, *, server: Path = REDIS_SERVER, replicated: bool = False) -> Iterator[Sharded]:
+    """A cluster; if it is replicated, of six nodes."""
     with ExitStack() as stack:
-        yield Sharded(directory, stack)
+        nodes = Sharded(directory, stack, server)
+        if replicated:
+            for node in nodes.nodes:
+                nodes.in_step(node, nodes.replicate(node))
+        yield nodes

@@ -35,15 +35,20 @@ def until(condition: Callable[[], T | None], what: str, within: float = 20.0) ->
 
 
 class Node:
-    """A ``redis-server`` process with a directory and a port of its own, which it keeps."""
+    """A process of a server with a directory and a port of its own, which it keeps."""
 
     def __init__(
-        self, directory: Path, *options: str, config: Callable[[int, Path], str] | None = None
+        self,
+        directory: Path,
+        *options: str,
+        config: Callable[[int, Path], str] | None = None,
+        server: Path = REDIS_SERVER,
     ) -> None:
         directory.mkdir()
         self.directory = directory
         self.port = free_port()
         self.client: Any = Redis(host=HOST, port=self.port, protocol=2, socket_timeout=5)
+        self._server = server
         self._options = options
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,7 +62,7 @@ class Node:
             arguments = [str(file), "--sentinel"]
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(REDIS_SERVER), *arguments],
+                [str(self._server), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

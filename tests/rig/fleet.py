@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -56,6 +57,7 @@ class Fleet:
         gateways: the living processes by instance id.
         history: what the checker reads.
         client: of Redis, with a longer time-out than those of the gateways.
+        shards: the shards of telemetry, and a client for each.
         memory: what Redis has lost in the course of the run.
         process: what a gateway is started as.
     """
@@ -77,6 +79,13 @@ class Fleet:
         self.trackers: list[Tracker] = []
         self.producer = Producer(url, self.history, self.random, keys=self.keys)
         self.client: Any = connect(url, purpose="checker", block=2.0, key_prefix=prefix)
+        count = self.options.get("telemetry_shards", 1)
+        self.shards: dict[Keys, Any] = {
+            shard: self.client
+            if count == 1
+            else connect(url, purpose="checker", block=2.0, key_prefix=prefix, near=shard.telemetry)
+            for shard in self.keys.shards(count)
+        }
         self.tasks: list[asyncio.Task[Any]] = []
         self._thawed_at = -math.inf
         self.memory = Memory()
@@ -237,10 +246,10 @@ class Fleet:
         self.history.acked.clear()
         self._read_to = "-"
 
-    async def stream(self, key: str, start: str = "-") -> Log:
-        """The entries of a stream."""
+    async def stream(self, key: str, start: str = "-", client: Any = None) -> Log:
+        """The entries of a stream; of a shard with its own client."""
         log: Log = []
-        while page := await self.client.xrange(key, start, count=PAGE):
+        while page := await (client or self.client).xrange(key, start, count=PAGE):
             log += [(entry.decode(), _text(fields)) for entry, fields in page]
             start = f"({log[-1][0]}"
         return log
@@ -251,7 +260,10 @@ class Fleet:
         # Trackers go on reporting: what is acknowledged from here on may be younger than what is read.
         self.history = history = replace(self.history, acked=list(self.history.acked))
         history.responses = self.memory.lost + await self.stream(keys.responses)
-        history.telemetry = [fields for _, fields in await self.stream(keys.telemetry)]
+        history.telemetry = []
+        for shard, reader in self.shards.items():
+            await until(partial(_found, reader, shard), "the server of a shard, which may have moved")
+            history.telemetry += [fields for _, fields in await self.stream(shard.telemetry, client=reader)]
         history.messages = [fields for _, fields in await self.stream(keys.messages)]
         history.registry = _text(await client.hgetall(keys.registry))
         history.tokens = _text(await client.hgetall(keys.sessions))
@@ -290,7 +302,8 @@ class Fleet:
         dying = [asyncio.to_thread(one.kill) for one in everyone]
         killed = await asyncio.gather(*dying, return_exceptions=True)
         await self.producer.aclose()
-        await self.client.aclose()
+        for client in {self.client, *self.shards.values()}:
+            await client.aclose()
         for outcome in (*outcomes, *killed[: len(self.gateways)]):  # of the others `start` has told
             if isinstance(outcome, Exception):
                 raise outcome
@@ -298,6 +311,12 @@ class Fleet:
 
 def _imei(number: int) -> str:
     return f"3567{number:011d}"
+
+
+async def _found(reader: Any, shard: Keys) -> bool:
+    """Whether the server that has a shard answers."""
+    await reader.exists(shard.telemetry)
+    return True
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
