@@ -14,6 +14,11 @@ from store.keys import Keys
 _PAGE = 1000
 
 
+def devices(count: int) -> str:
+    """A number of devices in words."""
+    return f"{count} device{'s' * (count != 1)}"
+
+
 async def diagnose_allow_list(report: Report, client: Redis, keys: Keys) -> None:
     """Add the findings to `report`; none if there is no list.
 
@@ -45,7 +50,7 @@ def _check_members(report: Report, key: str, members: set[str]) -> None:
         found = f"{len(wrong)} members are not an IMEI of 15 digits: {examples(wrong)}"
         report.add(WARNING, key, found, f"SREM {key} them: no device has such a name.")
     else:
-        report.add(OK, key, f"{len(members)} devices")
+        report.add(OK, key, devices(len(members)))
 
 
 def _check_terms(report: Report, key: str, members: set[str], terms: dict[str, str]) -> None:

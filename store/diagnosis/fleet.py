@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused
 from store.client.numbers import whole
+from store.diagnosis.allow_list import devices
 from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.overdue import Backlog, find_overdue
 from store.diagnosis.parked import diagnose_parked
@@ -70,22 +71,26 @@ def _literal(text: str) -> str:
 
 
 async def diagnose_fleet(
-    client: Redis, keys: Keys, bounds: Bounds, shard_servers: ShardServers | None = None
+    client: Redis,
+    keys: Keys,
+    bounds: Bounds,
+    shard_servers: ShardServers | None = None,
+    is_gone: Callable[[Holder], bool] = lambda _: False,
 ) -> list[Finding]:
     """Check every instance that is known, holds a device or has a stream, and the keys that all share.
 
     Args:
         shard_servers: those of the shards of telemetry; by default `client` reads all shards.
+        is_gone: whether it is proved that a process has ended.
 
     Raises:
         StoreError: the server cannot be reached, or refuses all calls now.
     """
     seconds, micros = await client.time()
-    now_ms, servers = (
-        int(seconds) * 1000 + int(micros) // 1000,
-        shard_servers or ShardServers(lambda _: client),
-    )
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    servers = shard_servers or ShardServers(lambda _: client)
     examination = _FleetCheck(client, keys, bounds, now_ms, servers)
+    examination.is_gone = is_gone
     await examination.run()
     return examination.report.findings
 
@@ -96,11 +101,9 @@ class _FleetCheck:
     def __init__(self, client: Redis, keys: Keys, bounds: Bounds, now_ms: int, servers: ShardServers) -> None:
         self.report = Report()
         self._client: Any = client
-        self._keys = keys
-        self._bounds = bounds
-        self._now_ms = now_ms
-        self._heirs = False
-        self._servers = servers
+        self._keys, self._bounds, self._servers = keys, bounds, servers
+        self._now_ms, self._heirs = now_ms, False
+        self.is_gone: Callable[[Holder], bool] = lambda _: False
 
     async def run(self) -> None:
         instances = await self._instances()
@@ -126,7 +129,7 @@ class _FleetCheck:
     async def _instances(self) -> list[Instance]:
         attempt, keys = self.report.attempt, self._keys
         known: Any = await attempt(keys.instances, self._client.hgetall(keys.instances), {})
-        devices = await attempt(keys.registry, self._devices(), {})
+        held = await attempt(keys.registry, self._devices(), {})
         addressed = await attempt("streams", self._addressed(), set())
         await attempt(keys.sessions, self._client.hget(keys.sessions, ""), None)  # checks only its type
         listed = {name.decode(errors="replace") for name in known}
@@ -135,10 +138,10 @@ class _FleetCheck:
                 name,
                 name in listed,
                 await self._heartbeat_ms(name),
-                devices.get(name, 0),
+                held.get(name, 0),
                 await self._holder(name),
             )
-            for name in sorted(listed | devices.keys() | addressed)
+            for name in sorted(listed | held.keys() | addressed)
         ]
 
     async def _addressed(self) -> set[str]:
@@ -174,19 +177,23 @@ class _FleetCheck:
 
     def _status(self, instance: Instance) -> None:
         """Check that the registry and the list of instances agree with the heartbeat."""
-        devices = f"{instance.devices} devices"
+        held = devices(instance.devices)
         if instance.alive and instance.known:
             seconds = max(0, self._now_ms - (instance.heartbeat_ms or 0)) / 1000
-            found = f"alive, last heartbeat {seconds:.1f} s ago, {devices}"
+            found = f"alive, last heartbeat {seconds:.1f} s ago, {held}"
+            level, mend = OK, ""
             if instance.holder is not None:
                 found += f"; {instance.holder}"
-            self.report.add(OK, instance.subject, found)
+                if self.is_gone(instance.holder):
+                    found = found.replace("alive", "its process has ended", 1)
+                    level, mend = WARNING, "Start it, or another gateway adopts its work."
+            self.report.add(level, instance.subject, found, mend)
         elif instance.alive:
-            found = f"alive, {devices}, but not in {self._keys.instances}: no gateway would notice its death"
+            found = f"alive, {held}, but not in {self._keys.instances}: no gateway would notice its death"
             mend = "Restart it; if it is not a telgw, add it there."
             self.report.add(WARNING, instance.subject, found, mend)
         elif instance.devices:
-            found = f"no heartbeat, but {devices} are registered to it: their commands wait there"
+            found = f"no heartbeat, but {held} are registered to it: their commands wait there"
             self.report.add(self._left(instance), instance.subject, found, self._advice(instance))
         elif instance.known:
             self.report.add(OK, instance.subject, "stopped, no devices")

@@ -146,3 +146,11 @@ def test_an_unlisted_gateway_is_listed_and_adopted(start: Start, bus: Bus, check
     assert bus.ended("c-1")[-1] == "failed instance_lost not_sent"
     until(lambda: bus.holder() is None, "an empty registry")
     until(lambda: check() == {}, "a check without findings")
+
+
+def test_a_gateway_that_was_killed_is_not_called_alive(start: Start, check: Any) -> None:
+    gateway = start()
+    assert check() == {}
+    gateway.kill()
+    (finding,) = check()["instance gw-1"]
+    assert finding["found"].startswith("its process has ended, last heartbeat ")

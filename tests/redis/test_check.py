@@ -146,7 +146,7 @@ async def test_lines_of_the_allow_list_that_cannot_be_read_are_findings(client: 
     await client.sadd(KEYS.allowed, DEVICE)
     await client.hset(KEYS.terms, DEVICE, "10.0.0.0/8")
     found = {one.subject: (one.level, one.found) for one in await diagnose_fleet(client, KEYS, Bounds())}
-    assert found[KEYS.allowed] == (OK, "1 devices")
+    assert found[KEYS.allowed] == (OK, "1 device")
     assert found[KEYS.terms] == (OK, "1 devices have to show more than their IMEI")
     await client.sadd(KEYS.allowed, f"{DEVICE} 10.0.0.0/8")
     await client.hset(KEYS.terms, mapping={DEVICE: "10.0.0.0/33", "1": ""})

@@ -238,7 +238,7 @@ async def test_a_fleet_at_work_is_right(site: Site) -> None:
     await site.entry(command_id="c2")
     findings = await site.findings()
     assert bad(findings) == {}
-    assert about(findings, "instance gw-1").endswith("s ago, 1 devices")
+    assert about(findings, "instance gw-1").endswith("s ago, 1 device")
     assert about(findings, STREAM).startswith("1 pending, the oldest for 3.")
     assert about(findings, STREAM).endswith("; 1 unread")
 

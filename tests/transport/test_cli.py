@@ -138,6 +138,18 @@ def test_a_file_that_says_nonsense_is_named(telgw: Telgw, tmp_path: Path, text: 
     refused(telgw("run", "--config", file), str(file))
 
 
+def test_an_error_names_the_place_that_the_value_came_from(
+    telgw: Telgw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "telgw.toml"
+    file.write_text('listen = "127.0.0.1:99999"\n')
+    for result in (telgw("run", "--listen", "127.0.0.1:99999"), telgw("run", "--config", file)):
+        refused(result, "'--listen'", "a port above 65535")
+        assert "TELGW_LISTEN" not in result.stderr
+    monkeypatch.setenv("TELGW_LISTEN", "127.0.0.1:99999")
+    refused(telgw("run"), "TELGW_LISTEN: ")
+
+
 def test_a_gateway_to_which_no_device_could_connect_is_not_started(telgw: Telgw, tmp_path: Path) -> None:
     file = tmp_path / "telgw.toml"
     file.write_text("listen = []\n")

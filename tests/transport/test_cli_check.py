@@ -107,3 +107,15 @@ def test_an_unreachable_redis_is_one_line(check_fleet: Telgw, fake_server: faker
     assert result.stderr.startswith("telgw: Redis cannot be used: ")
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+def test_a_subject_has_one_row_which_is_as_bad_as_the_worst() -> None:
+    findings = [
+        Finding(OK, "stream", "2 pending"),
+        Finding(OK, "memory", "enough"),
+        Finding(CRITICAL, "stream", "no gateway reads it", "Start one."),
+    ]
+    assert check.by_subject(findings) == [
+        Finding(CRITICAL, "stream", "2 pending; no gateway reads it", "Start one."),
+        Finding(OK, "memory", "enough"),
+    ]

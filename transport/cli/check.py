@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
@@ -19,6 +20,7 @@ from store.diagnosis.shards import ShardServers
 from store.keys import Keys
 from transport.clock import Clock
 from transport.connection.tcp import RESERVED_DESCRIPTORS
+from transport.daemon.presence import is_gone
 
 from . import render
 from .cap_options import with_caps
@@ -80,10 +82,11 @@ async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, r
         findings = await diagnose_server(client, clock.now_ms)
         findings += await diagnose_password(url(where), keys)
         shard_servers = ShardServers(client_of, clock.now_ms if client_of.several else None)
-        findings += await diagnose_fleet(client, keys, bounds, shard_servers)
+        findings += await diagnose_fleet(client, keys, bounds, shard_servers, is_gone)
         if replay:
             findings += await diagnose_log(client, keys)
     findings.append(descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE), connections))
+    findings = by_subject(findings)
     _show(findings, raw)
     return status(findings)
 
@@ -103,6 +106,22 @@ def descriptors(soft: int, hard: int, connections: int) -> Finding:
 
 def _limit(number: int) -> str:
     return "unlimited" if number == resource.RLIM_INFINITY else str(number)
+
+
+def by_subject(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding about each subject, which is as bad as the worst."""
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.subject, []).append(finding)
+    return [
+        Finding(
+            max((one.level for one in same), key=STATUS.__getitem__),
+            subject,
+            "; ".join(one.found for one in same),
+            " ".join(one.mend for one in same if one.mend),
+        )
+        for subject, same in found.items()
+    ]
 
 
 def status(findings: list[Finding]) -> int:

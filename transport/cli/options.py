@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from fsm.outbound import Limits
 from transport.settings import Settings
@@ -35,6 +36,12 @@ class Setting(click.Option):
         super().__init__(*args, **attributes)
         self.section = section
         self.envvar = f"TELGW_{(self.name or '').upper()}"
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What an error names: the variable if the value came from it, else the option."""
+        if ctx is not None and ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT:
+            return f"{self.envvar}"
+        return click.Parameter.get_error_hint(self, ctx)
 
     @property
     def key(self) -> str:

@@ -124,8 +124,10 @@ class HostPort(Kind):
         if self.off and text == "off":
             return None
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):(\d{1,5})", text)
-        if match is None or int(match[3]) > 65535:
+        if match is None:
             self.fail(f"{text!r} is not HOST:PORT{' or off' * self.off}.", param, ctx)
+        if int(match[3]) > 65535:
+            self.fail(f"{text!r} has a port above 65535.", param, ctx)
         return (match[1] or match[2], int(match[3]))
 
 
