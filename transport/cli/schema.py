@@ -111,7 +111,9 @@ def asyncapi() -> Document:
             "description": "Redis streams between a Teltonika gateway and the business plane. "
             "An entry is flat; every value is a string. Every stream name may begin with the key prefix. "
             "The value of the field IMEI of the hash connections:registry is the instance_id of the gateway "
-            "that holds the device.",
+            "that holds the device. With several shards of telemetry the stream telemetry:records is "
+            "telemetry:records:{shard} for each of them, and telemetry:undecodable likewise for AVL frames; "
+            "the fields of the hash telemetry:shards are the numbers of shards whose streams are to be read.",
         },
         "servers": {"redis": {"host": "127.0.0.1:6379", "protocol": "redis"}},
         "defaultContentType": "application/json",
