@@ -126,6 +126,7 @@ def test_a_second_signal_ends_all_workers_at_once(gateway_url: str, bus: Bus) ->
             gateway.said("stopping", worker=number)
         gateway.terminate()
         assert gateway.exit_status() == 130
+        assert gateway.said_before("ended")
         until(lambda: not any(map(alive, pids(gateway).values())))
 
 
