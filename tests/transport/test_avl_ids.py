@@ -100,6 +100,8 @@ def test_own_rows_add_and_replace() -> None:
     ("text", "line", "problem"),
     [
         ("id,name\n1,x\n", 1, "the column family is missing"),
+        ("id,family,name,sign\n1,,x,signed\n", 1, "the column 'sign' is not known; there are id, family"),
+        ("id,family,name,unit\n1,,x,m,s\n", 2, "there are more values than columns"),
         (HEAD + "1,FMB,x\nx,FMB,y\n", 3, "id is not a whole number up to 65535"),
         (HEAD + "65536,FMB,x\n", 2, "id is not a whole number up to 65535"),
         (HEAD + "1,FMB,\n", 2, "the name is missing"),

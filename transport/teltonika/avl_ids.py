@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -33,6 +33,7 @@ VARIABLE = -1
 
 _MASK = "bitmask:"
 _REQUIRED = ("id", "family", "name")
+_COLUMNS = (*_REQUIRED, "bytes", "type", "multiplier", "unit", "values", "source", "checked", "group")
 _WIDTHS = {"": 0, "1": 1, "2": 2, "4": 4, "8": 8, "var": VARIABLE}
 _TYPES = ("", "unsigned", "signed", "hex", "ascii")
 
@@ -216,17 +217,27 @@ def read_rows(text: str, source: str) -> Iterator[AvlId]:
     """The rows of a CSV text.
 
     Raises:
-        DictionaryFault: the head line lacks a column, or a row cannot be understood.
+        DictionaryFault: the head line lacks a column or has an unknown one, or a row cannot be understood.
     """
     reader = csv.DictReader(text.splitlines(), restval="")
-    missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
-    if missing and text.strip():
-        raise DictionaryFault(source, 1, f"the column {missing[0]} is missing")
+    if text.strip():
+        _check_head(reader.fieldnames or (), source)
     for row in reader:
         try:
+            if None in row:
+                raise ValueError("there are more values than columns")
             yield _row(row)
         except ValueError as error:
             raise DictionaryFault(source, reader.line_num, str(error)) from None
+
+
+def _check_head(columns: Sequence[str], source: str) -> None:
+    """A misspelt column would be a default for all rows, and their values would be wrong."""
+    if missing := [name for name in _REQUIRED if name not in columns]:
+        raise DictionaryFault(source, 1, f"the column {missing[0]} is missing")
+    if unknown := [name for name in columns if name not in _COLUMNS]:
+        known = ", ".join(_COLUMNS)
+        raise DictionaryFault(source, 1, f"the column {unknown[0][:32]!r} is not known; there are {known}")
 
 
 def _row(row: Mapping[str, str]) -> AvlId:
