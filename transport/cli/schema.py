@@ -126,13 +126,20 @@ def asyncapi() -> Document:
     }
 
 
+_INSTANCE = (
+    "The gateway that holds the device. A command with offline=wait for a device that no gateway holds, and "
+    "its cancel, may go to any one that is alive: a field of the hash instances:known for which the key "
+    "instance:heartbeat:{instance_id} exists."
+)
+
+
 def _channel(address: str, names: tuple[str, ...]) -> Document:
     channel: Document = {
         "address": address,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
     }
     if "{instance_id}" in address:
-        channel["parameters"] = {"instance_id": {"description": "The gateway that holds the device."}}
+        channel["parameters"] = {"instance_id": {"description": _INSTANCE}}
     return channel
 
 
