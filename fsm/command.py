@@ -91,6 +91,7 @@ class CommandRequest:
         parked_id: the id of the entry by which it was parked last, if it was taken up from there; by the
             ledger.
         echo: fields of the producer that are repeated in every event, as (name, value) pairs.
+        verb: the first word of the text, if it is a known one (`fsm.verbs`).
     """
 
     command_id: str
@@ -109,6 +110,7 @@ class CommandRequest:
     echo: tuple[tuple[str, str], ...] = ()
     confirmed: bool = False
     two_persons: bool = False
+    verb: str = ""
 
 
 @quick
@@ -191,7 +193,7 @@ def decide(
     Args:
         codec: the codec chosen for the command; without it the event has the codec of the history.
         acknowledged: whether the TCP of the device has acknowledged every byte of the command.
-        request: gives the event its imei, codec, entry and echoed fields.
+        request: gives the event its imei, codec, verb, entry and echoed fields.
         entry: replaces the entry of the request, if that was invalid or is not known.
         origin: the session that the command goes to, or that has answered it.
 
@@ -235,6 +237,7 @@ def decide(
         session_age_ms=origin.age_ms if origin else None,
         recovered=recovered,
         echo=request.echo if request else (),
+        verb=request.verb if request else "",
     )
 
 

@@ -40,8 +40,8 @@ class CommandEvent:
     the time from the write to the answer. With an answer, ``attribution`` says whether it certainly belongs
     to this command. ``peer``, ``auth`` and ``session_age_ms`` are the `Origin` of the session, in ``sent``
     and with an answer. ``recovered`` marks an event that was written although the ledger was lost. ``echo``
-    holds fields of the producer (`fsm.outbound.ECHOED`), which
-    every event repeats.
+    holds fields of the producer (`fsm.outbound.ECHOED`), which every event repeats. ``verb`` is the first
+    word of the text, if it is a known one (`fsm.verbs`).
     """
 
     command_id: str
@@ -69,6 +69,7 @@ class CommandEvent:
     session_age_ms: int | None = None
     recovered: bool = False
     echo: tuple[tuple[str, str], ...] = ()
+    verb: str = ""
 
 
 @quick

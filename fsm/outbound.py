@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from fsm.command import CommandRequest, Entry
 from fsm.errors import InvalidCommand
 from fsm.serial import CODEC_12, CODEC_14
+from fsm.verbs import verb_of
 
 COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 IMEI = re.compile(r"[0-9]{15}")
@@ -195,6 +196,7 @@ def _command(
         two_persons=_are_two(dict(echo).get("requested_by", ""), _confirmed_by(fields)),
         waits=waits,
         echo=echo,
+        verb=verb_of(payload),
     )
 
 

@@ -30,6 +30,8 @@ def _extras(event: CommandEvent | Note) -> Fields:
     if event.attribution:
         fields += ("attribution", event.attribution)
     fields += _origin(event)
+    if isinstance(event, CommandEvent) and event.verb:
+        fields += ("verb", event.verb)
     for name, value in event.echo:
         fields += (name, value)
     return fields

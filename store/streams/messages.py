@@ -108,6 +108,7 @@ class CommandEvent(DataClassJsonMixin):
     peer: str = _text_if_any()
     auth: str = _text_if_any()
     session_age_ms: int | None = _optional_number()
+    verb: str = _text_if_any()
     requested_by: str = _text_if_any()
     confirmed_by: str = _text_if_any()
     correlation_id: str = _text_if_any()

@@ -51,6 +51,7 @@ def test_the_least_a_producer_must_say_gets_the_defaults() -> None:
         outbound_id=f"{ENTRY_MS}-0",
         hops=0,
         echo=(),
+        verb="getinfo",
     )
 
 

@@ -122,6 +122,7 @@ def _event() -> Schema:
         "reason": {"enum": ["", *known]},
         "delivery": {"enum": list(DELIVERIES)},
         "attribution": {"enum": list(ATTRIBUTIONS)},
+        "verb": TEXT | {"pattern": "^[a-z0-9_]{2,24}$"},
         "at": MOMENT,
     }
     event = _object("One transition of a command.", properties, (*command_fields(sample)[::2], "at"))

@@ -136,13 +136,11 @@ class Charts:
         return [ms / DAY for ms in times]
 
 
-def distribution(answers: Latency, by_codec: Mapping[str, Latency]) -> Figure:
-    """How often an answer took how long, by codec."""
+def distribution(answers: Latency, by_verb: Mapping[str, Latency]) -> Figure:
+    """How often an answer took how long, by verb."""
     quickest, slowest = min(_place(ms) for ms, _ in answers), max(_place(ms) for ms, _ in answers)
     first, parts = min(quickest, slowest - PARTS_OF_A_DECADE), range(slowest + 1)
-    counts = {
-        f"codec {_short(codec)}": _by_place(times, slowest) for codec, times in sorted(by_codec.items())
-    }
+    counts = {verb: _by_place(times, slowest) for verb, times in sorted(by_verb.items())}
     with rc_context(STYLE):
         figure, axes = _figure()
         below = [0] * len(parts)

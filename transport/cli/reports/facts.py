@@ -60,7 +60,7 @@ class Facts:
                 ],
             },
             "answer_ms": _quantiles(tally.answers),
-            "answer_ms_by_codec": _each(tally.by_codec),
+            "answer_ms_by_verb": _each(tally.by_verb),
             "answer_ms_by_gateway": _each(tally.by_gateway),
             "wait_ms_by_gateway": _each(tally.waits),
             "notes": dict(tally.notes),

@@ -117,8 +117,8 @@ class _Page:
             about = f"Commands that failed or timed out, by reason, for each {part}."
             yield _drawing("Why commands failed", [about], self._charts.kinds(tally.reasons))
         if tally.answers.count:
-            about = "From the write to the answer. Not by verb: the text of a command is never published."
-            yield _drawing("Time to answer", [about], charts.distribution(tally.answers, tally.by_codec))
+            about = "From the write to the answer, by the command's first word where it is a known one."
+            yield _drawing("Time to answer", [about], charts.distribution(tally.answers, tally.by_verb))
             about = "Line: 5 to 95 % of the answers. Bar: 25 to 75 %. Mark: the median."
             yield _drawing("Time to answer by gateway", [about], charts.spread(tally.by_gateway))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fsm.command import COMMAND, FAILED, TIMEOUT
 from fsm.reasons import CLOSE_REASONS, FENCED, INSTANCE_LOST, NOTES, REASONS, SHUTDOWN
 from fsm.session import CLOSED
+from fsm.verbs import VERBS
 from store.streams.messages import CommandEvent, Message, Note, SessionEvent
 
 from .latency import Latency
@@ -51,7 +52,7 @@ class Tally:
         accepted: commands whose first event is in the span.
         endings: how many commands ended with each state, reason and delivery.
         outcomes, reasons, closes: by state, reason, and reason of the close: how many in each part.
-        by_codec, by_gateway: from the write of a command to its answer.
+        by_verb, by_gateway: from the write of a command to its answer.
         waits: by gateway: from the acceptance of a command to its write.
         notes: how many of each.
     """
@@ -64,7 +65,7 @@ class Tally:
         self.reasons: dict[str, list[int]] = defaultdict(span.counts)
         self.closes: dict[str, list[int]] = defaultdict(span.counts)
         self.answers = Latency()
-        self.by_codec: dict[str, Latency] = defaultdict(Latency)
+        self.by_verb: dict[str, Latency] = defaultdict(Latency)
         self.by_gateway: dict[str, Latency] = defaultdict(Latency)
         self.waits: dict[str, Latency] = defaultdict(Latency)
         self.devices: dict[str, DeviceCounts] = defaultdict(DeviceCounts)
@@ -103,7 +104,8 @@ class Tally:
         if reason:
             self.reasons[reason][part] += 1
         if event.rtt_ms is not None:
-            for times in (self.answers, self.by_codec[event.codec], self.by_gateway[event.instance_id]):
+            by_verb = self.by_verb[_known(event.verb, VERBS)]
+            for times in (self.answers, by_verb, self.by_gateway[event.instance_id]):
                 times.add(event.rtt_ms)
         if event.imei:
             self._count(self.devices[event.imei], state, reason)
