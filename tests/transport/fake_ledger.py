@@ -87,6 +87,7 @@ class FakeLedger:
         self._queue: deque[Move] = deque()
         self._refusals: list[_Refusal] = []
         self._tokens = count(1)
+        self._refused: list[Move] = []
 
     # The port
 
@@ -142,10 +143,17 @@ class FakeLedger:
         """The next move takes effect, its reply is lost, and it is sent again."""
         self._carry_out(self._queue[0])
 
+    def arrive(self) -> None:
+        """The first calls of the moves that were refused when they were repeated reach Redis after all."""
+        for move in self._refused:
+            at_once(self._ledger.execute(move))
+        self._refused.clear()
+
     def _carry_out(self, move: Move) -> MoveResult:
         for refusal in self._refusals:
             if refusal.times and refusal.wanted(move):
                 refusal.times -= 1
+                self._refused.append(move)
                 return MoveResult(refusal.status, now_ms() + self._clock.ahead, **refusal.result)
         [result] = at_once(self._ledger.execute(move))
         return result

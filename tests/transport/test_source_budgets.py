@@ -107,7 +107,7 @@ async def test_a_fleet_that_reports_costs_its_address_nothing(connections: Conne
             connection.registered(RegisterResult(Registered.REGISTERED))
             connection.data_received(FRAME)
             connections.telemetry.confirm()
-    assert over(connections, CONNECTIONS) is None
+    assert not over(connections, CONNECTIONS)
 
 
 # New devices

@@ -66,8 +66,10 @@ class Handover:
         """The ledger answered."""
         in_flight = moving.in_flight
         in_flight.moving = False
-        if result.applied or result.status is Status.CONFLICT:
+        if result.applied:
             self._commands.release(in_flight)
+        elif result.status is Status.CONFLICT:
+            self._commands.lost(in_flight, result)
         elif result.status is Status.MISSING:
             self._commands.meet(in_flight, "ledger_lost", recovered=True)
         elif self._commands.stopping:

@@ -6,7 +6,8 @@ an event is uncommitted, further inputs to that command wait in its backlog, so 
 no gap and no repetition.
 
 What the ledger may answer, and what follows: applied: the command moves on. CONFLICT: another process has
-decided, unless Redis has lost events that it had confirmed; those are published again. MISSING: the ledger
+decided, unless Redis has lost events that it had confirmed; those are published again; or an earlier call of
+ours has committed `sent` after its repetition was refused: the command is withdrawn. MISSING: the ledger
 was lost; nothing is sent without one. HELD_ELSEWHERE: the device has moved to another instance. SERIAL: the
 serial port of the device speaks by itself, so codec 14 is needed. PARKED: commands are parked for the device,
 which come first. ERROR: the store refuses this command.
@@ -242,7 +243,9 @@ class InFlightCommands:
         elif result.status is Status.MISSING:
             self._ledger_lost(in_flight, event)
         elif result.status is Status.CONFLICT:
-            if not self._restored(in_flight, event, result):
+            if not (
+                self._withdrawn(in_flight, result, event.reason) or self._restored(in_flight, event, result)
+            ):
                 self._overruled(in_flight, event)
         elif result.status is Status.HELD_ELSEWHERE:
             self._displaced(in_flight)
@@ -273,6 +276,22 @@ class InFlightCommands:
             self._effects.submit(Step(one, in_flight.entry, ignore))
         self.submit_step(in_flight, verdict, in_flight.removing)
         log.warning("events_restored", command_id=event.command_id, found=result.state)
+        return True
+
+    def lost(self, in_flight: InFlightCommand, result: MoveResult) -> None:
+        """A hand-over or a parking found a conflict: another process has decided, or our own late `sent`."""
+        if not self._withdrawn(in_flight, result):
+            self.release(in_flight)
+
+    def _withdrawn(self, in_flight: InFlightCommand, result: MoveResult, reason: str = "") -> bool:
+        """End a command whose `sent` took effect after it was refused; whether that caused the conflict."""
+        found = in_flight.sent_late(result, reason)
+        if found is None:
+            return False
+        sent, verdict = found
+        in_flight.command = evolve(in_flight.command, sent)
+        self.committed(sent)
+        self._commit(in_flight, verdict, in_flight.removing)
         return True
 
     def _ledger_lost(self, in_flight: InFlightCommand, event: CommandEvent) -> None:

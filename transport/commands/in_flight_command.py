@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from fsm.command import NEW, QUEUED, SENT, Command, CommandRequest, Facts
+from fsm.command import NEW, QUEUED, SENT, Command, CommandRequest, Facts, decide, evolve
 from fsm.entries import letter_of
 from fsm.events import CommandEvent
 from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, Entry, MoveResult, Step
 from fsm.policies import LiveOccasion, Park, fire_for, policy_for, stage_of
-from fsm.reasons import INTERNAL_ERROR
+from fsm.reasons import (
+    CONNECTION_LOST,
+    EXPIRED,
+    GATEWAY_SHUTDOWN,
+    IDENTITY_DISPUTED,
+    INTERNAL_ERROR,
+    CommandReason,
+)
 from fsm.redelivery import events_of_refused
 from fsm.serial import CODEC_12
 from fsm.states import CommandTrigger
+
+_KEPT: Final[tuple[CommandReason, ...]] = (EXPIRED, GATEWAY_SHUTDOWN, IDENTITY_DISPUTED)
+"""Reasons of a verdict on a command that waits which one whose `sent` is withdrawn may have, too."""
 
 
 def ignore(result: MoveResult) -> None:
@@ -30,6 +41,7 @@ class InFlightCommand:
         fresh: its entry was delivered for the first time.
         pending: the event proposed to the ledger and not yet committed; at most one.
         removing: entries that leave their stream with `pending`.
+        sends: the moves that proposed `sent`; more than one if it was refused and the command waited again.
         moving: it is being handed to another instance, or parked.
         backlog: inputs that wait for the outcome of `pending`, of the hand-over or of the parking: proposals,
             parkings, and entries of cancels.
@@ -48,6 +60,7 @@ class InFlightCommand:
     fresh: bool = False
     pending: CommandEvent | None = None
     removing: tuple[Entry, ...] = ()
+    sends: tuple[Step, ...] = ()
     moving: bool = False
     backlog: list[Proposal | Parking | Entry] = field(default_factory=list)
     written: bool = False
@@ -111,7 +124,7 @@ class InFlightCommand:
         """The move that commits `event`; the event is pending from now on."""
         self.pending, self.removing = event, remove
         sent = event.state == SENT
-        return Step(
+        step = Step(
             event=event,
             entry=self.entry,
             done=ignore,
@@ -121,6 +134,25 @@ class InFlightCommand:
             by_default=sent and event.codec == CODEC_12 and not self.request.codec,
             accepted_at=self.request.accepted_at,
         )
+        if sent:
+            self.sends += (step,)
+        return step
+
+    def sent_late(self, result: MoveResult, reason: str) -> tuple[CommandEvent, CommandEvent] | None:
+        """The `sent` of ours that caused the conflict `result`, and the event that withdraws it, if one did.
+
+        A call whose connection is lost is repeated. If the repetition is refused and the first call reaches
+        Redis after that, `sent` is committed although it was refused: nothing was written, nor will be.
+
+        Args:
+            reason: of the verdict that found the conflict, if it was one.
+        """
+        made = (step.event for step in self.sends if step.token == result.token)
+        sent = next((event for event in made if event.seq == self.command.seq + 1), None)
+        if sent is None or self.written:
+            return None
+        cause: CommandReason = next((one for one in _KEPT if one == reason), CONNECTION_LOST)
+        return sent, decide(evolve(self.command, sent), "withdraw", reason=cause, request=self.request)
 
     def lost_events(self, verdict: CommandEvent, result: MoveResult) -> list[CommandEvent]:
         """The events up to `verdict` that Redis has confirmed and lost, when that caused its conflict.

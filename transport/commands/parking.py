@@ -109,7 +109,7 @@ class ParkedCommands:
         if result.applied:
             self._parked(in_flight)
         elif result.status is Status.CONFLICT:
-            self._commands.release(in_flight)
+            self._commands.lost(in_flight, result)
         elif result.status is Status.MISSING:
             self._commands.meet(in_flight, "ledger_lost", recovered=True)
         elif result.status is Status.FULL:
