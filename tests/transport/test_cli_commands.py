@@ -136,6 +136,13 @@ def test_what_has_ended_comes_newest_first(commands: Telgw, redis: Any) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 200])
+def test_the_delivery_of_an_ended_command_is_shown_once(commands: Telgw, redis: Any, columns: int) -> None:
+    end(redis, "c-1", "failed", reason="connection_lost", delivery="maybe_sent")
+    shown = commands("--failed", "--since", "2026-01-01T00:00Z", columns=columns).stdout
+    assert shown.count("maybe_sent") == 1
+
+
+@pytest.mark.parametrize("columns", [80, 200])
 def test_nothing_is_cut_at_any_width(commands: Telgw, redis: Any, columns: int) -> None:
     answer = "Ver:03.27.07_00 GPS:AXN_5.10 Hw:FMB120 Mod:13 " * 6
     end(redis, UUID, "responded", response=answer, delivery="answered")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,6 @@ from store.fleet.commands import CommandEnded, CommandInFlight, CommandReader
 from store.fleet.waits import Wait
 from store.keys import Keys
 from store.ledger.open_commands import UNREAD, OpenCommand
-from store.streams.messages import CommandEvent
 from store.streams.producer import Producer
 
 from . import render, stderr
@@ -40,6 +39,8 @@ COLUMNS = (
     *(Column("age", right=True), Column("state"), Column("IMEI"), Column("command")),
     *(Column("delivery", extra=True), Column("gateway", extra=True), Column("at", extra=True)),
 )
+ENDED_COLUMNS = tuple(column for column in COLUMNS if column.heading != "delivery")
+"""Without the delivery: the tail of a command that has ended has it, beside the reason."""
 
 
 class Wanted(NamedTuple):
@@ -157,7 +158,7 @@ async def _print_table(found: AsyncIterator[Any], shown: Shown, limit: int | Non
         if len(rows) == limit:
             break
     if rows:
-        print_listing(render.Output(), COLUMNS, rows, shown.tail)
+        print_listing(render.Output(), shown.columns, rows, shown.tail)
         click.echo(shown.summary(len(rows)))
     return len(rows)
 
@@ -167,6 +168,10 @@ class Shown(Protocol):
 
     tail: str
     nothing: str
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Those of the table."""
 
     def read(self, reader: CommandReader, now_ms: int) -> AsyncGenerator[Any]:
         """The commands; `now_ms` is the time of Redis."""
@@ -184,6 +189,7 @@ class Shown(Protocol):
 class InFlight:
     """The commands that have not ended, the oldest first: those on the streams of gateways."""
 
+    columns = COLUMNS
     tail = "waits for"
     nothing = "No such command is in flight."
 
@@ -250,7 +256,8 @@ class Parked(InFlight):
 class Ended:
     """The commands that have ended, the newest first."""
 
-    tail = "reason, answer or detail"
+    columns = ENDED_COLUMNS
+    tail = "reason, delivery, answer or detail"
     nothing = "No such command has ended in that time."
 
     def __init__(self, wanted: Wanted, times: Times) -> None:
@@ -279,20 +286,11 @@ class Ended:
             Text(duration(self._now_ms - one.at_ms)),
             render.styled(event.state),
             *(Text(render.printable(text, 64)) for text in (event.imei, event.command_id)),
-            *(Text(render.printable(text, 64)) for text in (event.delivery, event.instance_id)),
+            Text(render.printable(event.instance_id, 64)),
             Text(self._times.show(one.at_ms)),
         )
-        return Row(cells, _outcome(event))
+        return Row(cells, render.outcome(event))
 
     def as_dict(self, one: CommandEnded) -> dict[str, Any]:
         """See `Shown`. Its terminal event, with its id in the log."""
         return {"id": one.entry_id, **one.fields}
-
-
-def _outcome(event: CommandEvent) -> Text:
-    """Why a command ended, and what the device said."""
-    words = [event.reason, event.delivery if event.reason else "", event.detail]
-    texts = [Text(render.printable(word, render.WHOLE)) for word in words if word]
-    if answer := render.answer_text(event):
-        texts.append(Text(answer, "italic"))
-    return Text("  ").join(texts)

@@ -86,12 +86,13 @@ def command(
 ) -> int:
     """Show every device that is connected or has ever reported; with one IMEI all that is known of it.
 
-    A device is online while a gateway with a heartbeat holds it. A state such as tainted means that it is
-    connected and gets no command now: held and disputed, because it has changed hands. The time under for is
-    that of its state; heard says when its last bytes came.
+    A device is online while a gateway with a heartbeat holds it. A state such as `tainted` means that it is
+    connected and gets no command now; `held` and `disputed`: because it has changed hands. `for` is how long
+    it has been connected or away, and `heard` how long ago its last bytes came.
 
-    With --disputed: held means that its commands wait, disputed that they end, before that neither is so any
-    more. The time under for runs from the first change. Changes are remembered for 20 times --takeover-hold.
+    With --disputed `held` means that its commands wait, `disputed` that they end, and `before` that neither
+    is so any more. Here `for` begins with the first change. Changes are remembered for 20 times
+    --takeover-hold.
 
     Exit status: 0 found; 2 wrong use, or Redis cannot be used; 4 there is no such device.
     """

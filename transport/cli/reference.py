@@ -55,15 +55,16 @@ def _section(ctx: click.Context) -> str:
 
 
 def _text(ctx: click.Context) -> str:
-    """The help of a verb; its exit statuses as a list."""
+    """The help of a verb; its exit statuses as a list, and below it what is said of them."""
     text, _, statuses = cleandoc(ctx.command.help or "").partition("Exit status: ")
     if not statuses:
         return _escaped(text) + "\n"
-    items = re.split(r";\s+(?=\d)", statuses.replace("\n", " "))
+    statuses, _, remarks = " ".join(statuses.split()).partition(". ")
+    items = re.split(r";\s+(?=\d)", statuses)
     listed = "".join(
         f"* `{status}`: {_escaped(why)}\n" for status, _, why in (i.partition(" ") for i in items)
     )
-    return f"{_escaped(text)}\n\nExit status:\n\n{listed}"
+    return f"{_escaped(text)}\n\nExit status:\n\n{listed}" + (f"\n{_escaped(remarks)}\n" if remarks else "")
 
 
 def _tables(ctx: click.Context) -> Iterable[str]:

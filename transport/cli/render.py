@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from store.streams.events import rfc3339
@@ -34,6 +35,8 @@ STYLES = {
     "ready": "green",
     "closed": "magenta",
 }
+INDENT = 4
+"""Blanks before what a line has no room for."""
 LONGEST = 160
 """Characters that a line shows of a text that is not known to have a limit."""
 WHOLE = 1 << 16
@@ -156,6 +159,15 @@ def answer_text(message: CommandEvent | Note) -> str:
     return quoted + " (cut)" * message.truncated
 
 
+def outcome(event: CommandEvent) -> Text:
+    """Why a command ended, and what the device said."""
+    words = [event.reason, event.delivery if event.reason else "", event.detail]
+    texts = [Text(printable(word, WHOLE)) for word in words if word]
+    if answer := answer_text(event):
+        texts.append(Text(answer, "italic"))
+    return Text("  ").join(texts)
+
+
 def as_json(entry_id: str, fields: Fields) -> str:
     """An entry as one line of ASCII JSON: its fields, and its id in the stream as ``id``."""
     return json.dumps({"id": entry_id, **fields})
@@ -166,8 +178,18 @@ def show(console: Console, entry_id: str, fields: Fields, *, raw: bool, times: T
     if raw:
         console.file.write(as_json(entry_id, fields) + "\n")
     else:
-        console.print(line(fields, times), soft_wrap=True)
+        print_line(console, line(fields, times))
     console.file.flush()
+
+
+def print_line(console: Console, text: Text) -> None:
+    """Print `text`, folded between words; what a terminal has no room for stands below, indented."""
+    first, *more = text.wrap(console, console.width) if text.cell_len > console.width else [text]
+    console.print(first, soft_wrap=True)
+    if more:
+        rest = text[len(first) :]
+        rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+        console.print(Padding(rest, (0, 0, 0, INDENT), expand=False), overflow="fold")
 
 
 def time_of(at: str, times: Times | None = None) -> str:

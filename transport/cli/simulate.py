@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
 from transport.clock import Clock
 from transport.settings import Address
@@ -159,7 +161,7 @@ async def _simulate(fleet: Fleet, duration: float | None) -> int:
             async with asyncio.timeout(duration):
                 await _run(fleet, console)
     finally:
-        console.print(summary(fleet.totals()), soft_wrap=True)
+        render.print_line(console, Text(summary(fleet.totals())))
     return 0 if fleet.totals().acked else 1
 
 
@@ -167,17 +169,15 @@ async def _run(fleet: Fleet, console: Console) -> None:
     if not console.is_terminal:
         await fleet.run()
         return
-    progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    )
+    text = TextColumn("{task.description}", table_column=Column(overflow="fold"))
+    progress = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=console)
     task = progress.add_task("")
     with Live(progress, console=console, transient=True, auto_refresh=False) as live:
         running = asyncio.ensure_future(fleet.run())
         try:
             while not running.done():
                 totals = fleet.totals()
-                connected = f"{totals.connected} of {totals.trackers} connected; "
-                progress.update(task, description=connected + summary(totals))
+                progress.update(task, description=present(totals))
                 live.refresh()
                 await asyncio.wait([running], timeout=REFRESH)
         finally:
@@ -186,12 +186,24 @@ async def _run(fleet: Fleet, console: Console) -> None:
     await running
 
 
+def present(totals: Totals) -> str:
+    """What the fleet does now, short enough for 80 columns with a thousand trackers."""
+    return (
+        f"{totals.connected} of {totals.trackers} connected, {_count(totals.acked, 'record')} acknowledged, "
+        f"{_count(totals.commands, 'command')} read"
+    )
+
+
 def summary(totals: Totals) -> str:
     """What the fleet has done, on one line."""
+    serial = f", {_count(totals.serial, 'message')} of serial ports" if totals.serial else ""
     return (
-        f"{totals.trackers} trackers made {totals.connections} connections ({totals.rejected} refused), "
-        f"{totals.acked} records acknowledged in {totals.frames} frames, "
-        f"{totals.commands} commands read, {totals.answers} answered"
-        + f", {totals.serial} messages of serial ports"
-        * bool(totals.serial)
+        f"{_count(totals.trackers, 'tracker')} made {_count(totals.connections, 'connection')} "
+        f"({totals.rejected} refused), "
+        f"{_count(totals.acked, 'record')} acknowledged in {_count(totals.frames, 'frame')}, "
+        f"{_count(totals.commands, 'command')} read, {totals.answers} answered{serial}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -130,7 +130,7 @@ class _Trace:
         arrow, style = ("<-", "green") if direction == RECEIVED else ("->", "cyan")
         said = "; ".join(render.printable(sentence, render.WHOLE) for sentence in sentences)
         line = Text.assemble((at, "dim"), f"  {arrow} ", (said or f"{len(data)} bytes", style))
-        self._console.print(line, soft_wrap=True)
+        render.print_line(self._console, line)
         if self._shows_hex:
             shown = Padding(Text(data.hex(), "dim"), (0, 0, 0, INDENT), expand=False)
             self._console.print(shown, overflow="fold")
