@@ -35,6 +35,7 @@ OTHERS = {
     *("run", "demo", "send", "cancel", "trace"),  # they write
     "top",  # a screen of its own
     *("simulate", "avl", "diagrams", "schema", "config", "policy", "version"),  # they do not use Redis
+    "bench",  # a server of its own
 }
 
 

@@ -158,8 +158,8 @@ async def test_without_redis_the_last_picture_stays_under_the_error(
     client: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, device: Device
 ) -> None:
     async with shown(redis_url) as pilot:
-        feed: Any = top(pilot)._feed
-        monkeypatch.setattr(feed, "_client", connect("redis://127.0.0.1:1", purpose="nobody"))
+        reader: Any = top(pilot)._feed._overviews
+        monkeypatch.setattr(reader, "_client", connect("redis://127.0.0.1:1", purpose="nobody"))
         await until(pilot, lambda: "last known below" in text(pilot, "summary"))
         assert [row[0] for row in rows(pilot, "instances")] == ["gw-1"]
 

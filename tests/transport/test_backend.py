@@ -33,6 +33,10 @@ def test_no_move_is_made_before_the_id_is_owned(gateway: Gateway) -> None:
         assert (backend.ledger._owns(), backend.registrar._owns()) == (taken, taken)
 
 
+async def nothing(*_: object) -> None:
+    """A call that finds nothing."""
+
+
 async def test_an_adopter_moves_only_while_it_owns_its_own_id(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +55,7 @@ async def test_an_adopter_moves_only_while_it_owns_its_own_id(
 
     monkeypatch.setattr(backends, "Ledger", ledger)
     monkeypatch.setattr(backends, "Adoption", Adoption)
+    monkeypatch.setitem(gateway.backend.clients, "janitor", SimpleNamespace(hget=nothing))
     await gateway.backend._adopt("gw-2")
     given, adopted = made
     assert (given["dead"], given["owns"](), adopted) == ("gw-2", False, {"adopted": True})
