@@ -17,6 +17,7 @@ from store.diagnosis.exposure import diagnose_exposure
 from store.diagnosis.overdue import Backlog, find_overdue
 from store.diagnosis.parked import diagnose_parked
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
+from store.diagnosis.server_facts import time_ms
 from store.diagnosis.shards import ShardServers, diagnose_shards, known_shards
 from store.diagnosis.shared_keys import Bounds, diagnose_shared
 from store.diagnosis.stream_ids import check_last_id, last_id
@@ -76,20 +77,20 @@ async def diagnose_fleet(
     bounds: Bounds,
     shard_servers: ShardServers | None = None,
     is_gone: Callable[[Holder], bool] = lambda _: False,
+    host_ms: Callable[[], int] = lambda: 0,
 ) -> list[Finding]:
     """Check every instance that is known, holds a device or has a stream, and the keys that all share.
 
     Args:
         shard_servers: those of the shards of telemetry; by default `client` reads all shards.
         is_gone: whether it is proved that a process has ended.
+        host_ms: epoch ms by the clock of this host, for a server that does not tell its own.
 
     Raises:
         StoreError: the server cannot be reached, or refuses all calls now.
     """
-    seconds, micros = await client.time()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    servers = shard_servers or ShardServers(lambda _: client)
-    examination = _FleetCheck(client, keys, bounds, now_ms, servers)
+    now_ms = await time_ms(client) or host_ms()
+    examination = _FleetCheck(client, keys, bounds, now_ms, shard_servers or ShardServers(lambda _: client))
     examination.is_gone = is_gone
     await examination.run()
     return examination.report.findings
@@ -99,10 +100,9 @@ class _FleetCheck:
     """One check of a fleet."""
 
     def __init__(self, client: Redis, keys: Keys, bounds: Bounds, now_ms: int, servers: ShardServers) -> None:
-        self.report = Report()
+        self.report, self._heirs = Report(), False
         self._client: Any = client
-        self._keys, self._bounds, self._servers = keys, bounds, servers
-        self._now_ms, self._heirs = now_ms, False
+        self._keys, self._bounds, self._now_ms, self._servers = keys, bounds, now_ms, servers
         self.is_gone: Callable[[Holder], bool] = lambda _: False
 
     async def run(self) -> None:

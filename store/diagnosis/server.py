@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from redis.asyncio import Redis
 
 from store.client.errors import StoreRefused, is_transient
+from store.diagnosis.server_facts import Server, ask, text_of
 
 Level = Literal["ok", "warning", "critical"]
 OK: Level = "ok"
@@ -91,19 +92,6 @@ def _refused(subject: str, error: StoreRefused) -> Finding:
     return Finding(WARNING, subject, f"Could not be read: {error}", mend)
 
 
-@dataclass(slots=True, frozen=True)
-class Server:
-    """What a server reported. The part of a refused command is empty, and the command is in `refused`.
-
-    ``skew_ms`` is how far its clock is ahead of the clock of this host.
-    """
-
-    info: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, str] = field(default_factory=dict)
-    skew_ms: int = 0
-    refused: tuple[str, ...] = ()
-
-
 async def diagnose_server(client: Redis, host_ms: Callable[[], int]) -> list[Finding]:
     """Check a server.
 
@@ -114,37 +102,6 @@ async def diagnose_server(client: Redis, host_ms: Callable[[], int]) -> list[Fin
         StoreError: the server cannot be reached, or refuses all calls now.
     """
     return evaluate(await ask(client, host_ms))
-
-
-async def ask(client: Redis, host_ms: Callable[[], int]) -> Server:
-    """What a server reports.
-
-    Raises:
-        StoreError: the server cannot be reached, or refuses all calls now.
-    """
-    before, (seconds, micros) = host_ms(), await client.time()
-    skew_ms = int(seconds) * 1000 + int(micros) // 1000 - (before + host_ms()) // 2
-    info = await _unless_refused(client.info())
-    config: dict[str, str] = {}
-    for pattern in ("append*", "maxmemory*", "min-replicas*"):  # not `*`, which would return passwords
-        part = await _unless_refused(client.config_get(pattern))
-        config |= {_text(name): _text(value) for name, value in (part or {}).items()}
-    refused = [name for name, answer in (("INFO", info), ("CONFIG", config)) if not answer]
-    return Server(info or {}, config, skew_ms, tuple(refused))
-
-
-async def _unless_refused(answer: Any) -> Any:
-    """The answer; None if this user may not ask, or no user may, as with many hosted servers."""
-    try:
-        return await answer
-    except StoreRefused as error:
-        if error.code == "NOPERM" or "unknown command" in str(error).lower():
-            return None
-        raise
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def evaluate(server: Server) -> list[Finding]:
@@ -170,7 +127,7 @@ def _unseen(refused: tuple[str, ...], subjects: list[str]) -> Finding:
 
 
 def _version(server: Server) -> Finding | None:
-    match = re.match(r"(\d+)\.(\d+)", _text(server.info.get("redis_version", "")))
+    match = re.match(r"(\d+)\.(\d+)", text_of(server.info.get("redis_version", "")))
     if match is None:
         return None
     found = f"Redis {server.info['redis_version']}"
@@ -277,7 +234,9 @@ def _clients(server: Server) -> Finding | None:
     return Finding(level, CLIENTS, f"{count} connections of {most}", mend)
 
 
-def _clock(server: Server) -> Finding:
+def _clock(server: Server) -> Finding | None:
+    if server.skew_ms is None:
+        return None
     ahead, seconds = server.skew_ms > 0, abs(server.skew_ms) / 1000
     if abs(server.skew_ms) <= MOST_SKEW_MS:
         return Finding(OK, "clock", f"within {seconds:.1f} s of the clock of this host")

@@ -11,7 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from store.client.errors import StoreError
-from store.diagnosis.server import CRITICAL, OK, WARNING, Report, ask, evaluate
+from store.diagnosis.server import CRITICAL, OK, WARNING, Report, evaluate
+from store.diagnosis.server_facts import ask
 from store.diagnosis.shared_keys import Bounds, check_caps
 from store.keys import Keys
 from store.streams.caps import shard_caps

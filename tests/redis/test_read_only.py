@@ -84,6 +84,14 @@ async def test_a_reading_verb_needs_no_other_right(client: Redis, operator: str,
     assert refused(log) == set()
 
 
+async def test_a_check_without_rights_says_what_it_could_not_see(client: Redis, operator: str) -> None:
+    ask: Any = client.execute_command
+    await ask(*rules()["operator"], "-time", "-info")
+    line, status = await run(operator, "check", "--json", "--connections", "1")
+    assert ('"permissions"' in line, "INFO and CONFIG and TIME refused" in line) == (True, True)
+    assert status == 3
+
+
 async def test_whoever_also_sends_has_the_rights_of_the_producer_too(
     client: Redis, operator: str, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ async def test_the_tabs_show_gateways_devices_commands_and_events(
 ) -> None:
     await client.xgroup_create(KEYS.responses, "directus", mkstream=True)
     async with shown(redis_url, size) as pilot:
-        assert "1 gateways" in text(pilot, "summary")
+        assert "1 gateway " in text(pilot, "summary")
         assert [row[0] for row in rows(pilot, "instances")] == ["gw-1"]
         assert rows(pilot, "consumers")[0][:2] == ["commands:responses", "directus"]
         await pilot.press("2")

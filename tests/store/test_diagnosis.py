@@ -15,7 +15,8 @@ from store.diagnosis import log as audit_module
 from store.diagnosis import overdue
 from store.diagnosis.fleet import Bounds, diagnose_fleet
 from store.diagnosis.log import diagnose_log
-from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Server, ask, diagnose_server, evaluate
+from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, diagnose_server, evaluate
+from store.diagnosis.server_facts import Server, ask
 from store.keys import GROUP, Keys
 from store.streams.events import command_fields
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from fsm.command import COMMAND
 from store.streams import messages
 from tests.transport.command_line import Telgw
-from transport.cli import VERBS, cli, config, path_drawing, render, run
+from transport.cli import VERBS, cli, config, path_drawing, render, run, simulate
 from transport.cli.command_options import entry
 from transport.cli.scenes import Act, Scene, scenes
 from transport.cli.send import status
@@ -390,6 +390,14 @@ def test_the_way_of_a_command_is_drawn_in_the_whole_table() -> None:
         assert f"{edge}  ({place})" in drawn
     assert drawn.count(" → ") == len(COMMAND.edges)
     assert "│ queued │" in drawn
+
+
+def test_a_simulation_that_reaches_nobody_says_so(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate, "FIRST_LINE", 0.1)
+    result = telgw("simulate", "--connect", "127.0.0.1:1", "--trackers", "2", "--duration", "0.3")
+    assert result.exit_code == 1
+    assert "0 of 2 connected" in result.stderr
+    assert "127.0.0.1" in result.stderr.splitlines()[0]
 
 
 def test_a_simulation_without_a_connection_fails(telgw: Telgw, monkeypatch: pytest.MonkeyPatch) -> None:

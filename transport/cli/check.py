@@ -82,7 +82,7 @@ async def _check(where: Where, bounds: Bounds, connections: int, replay: bool, r
         findings = await diagnose_server(client, clock.now_ms)
         findings += await diagnose_password(url(where), keys)
         shard_servers = ShardServers(client_of, clock.now_ms if client_of.several else None)
-        findings += await diagnose_fleet(client, keys, bounds, shard_servers, is_gone)
+        findings += await diagnose_fleet(client, keys, bounds, shard_servers, is_gone, clock.now_ms)
         if replay:
             findings += await diagnose_log(client, keys)
     findings.append(descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE), connections))

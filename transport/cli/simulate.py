@@ -19,13 +19,15 @@ from transport.simulator.behaviour import ANSWERS, Behaviour
 from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_12, CODEC_13, CODEC_16
 
-from . import render
-from .ending import complete
+from . import render, stderr
+from .ending import cancel, complete
 from .parameters import Duration, HostPort
 
 CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}
 SERIAL_CODECS = {"12": CODEC_12, "13": CODEC_13}
 REFRESH = 0.25
+FIRST_LINE, LINES = 2.0, 10.0
+"""Seconds until the first line about a fleet without a terminal, and between two."""
 """Seconds between two updates of the progress line."""
 SPREAD = 2.0
 """Seconds within which all trackers begin to connect."""
@@ -167,7 +169,7 @@ async def _simulate(fleet: Fleet, duration: float | None) -> int:
 
 async def _run(fleet: Fleet, console: Console) -> None:
     if not console.is_terminal:
-        await fleet.run()
+        await _tell(fleet)
         return
     text = TextColumn("{task.description}", table_column=Column(overflow="fold"))
     progress = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=console)
@@ -176,8 +178,7 @@ async def _run(fleet: Fleet, console: Console) -> None:
         running = asyncio.ensure_future(fleet.run())
         try:
             while not running.done():
-                totals = fleet.totals()
-                progress.update(task, description=present(totals))
+                progress.update(task, description=present(fleet.totals(), fleet.unreachable))
                 live.refresh()
                 await asyncio.wait([running], timeout=REFRESH)
         finally:
@@ -186,11 +187,29 @@ async def _run(fleet: Fleet, console: Console) -> None:
     await running
 
 
-def present(totals: Totals) -> str:
-    """What the fleet does now, short enough for 80 columns with a thousand trackers."""
+async def _tell(fleet: Fleet) -> None:
+    """Run the fleet, with a line on standard error now and then: nobody sees a bar."""
+    running = asyncio.ensure_future(fleet.run())
+    pause = FIRST_LINE
+    try:
+        while not (await asyncio.wait([running], timeout=pause))[0]:
+            pause = LINES
+            stderr.remark(present(fleet.totals(), fleet.unreachable))
+    finally:
+        await cancel(running)
+    await running
+
+
+def present(totals: Totals, unreachable: OSError | None = None) -> str:
+    """What the fleet does now, short enough for 80 columns with a thousand trackers.
+
+    Args:
+        unreachable: why the last connection was not made, which matters while none is.
+    """
+    away = f" ({unreachable})" * (unreachable is not None and not totals.connected)
     return (
-        f"{totals.connected} of {totals.trackers} connected, {_count(totals.acked, 'record')} acknowledged, "
-        f"{_count(totals.commands, 'command')} read"
+        f"{totals.connected} of {totals.trackers} connected{away}, "
+        f"{_count(totals.acked, 'record')} acknowledged, {_count(totals.commands, 'command')} read"
     )
 
 

@@ -65,6 +65,11 @@ class Fleet:
                 group.create_task(tracker.run())
                 await asyncio.sleep(step)
 
+    @property
+    def unreachable(self) -> OSError | None:
+        """Why a tracker could not reach the gateway at its last attempt; None if all could."""
+        return next((tracker.unreachable for tracker in self.trackers if tracker.unreachable), None)
+
     def totals(self) -> Totals:
         """The sums so far."""
         counters = [tracker.counters for tracker in self.trackers]

@@ -56,6 +56,7 @@ class Tracker:
         self.counters = Counters()
         self.vehicle = Vehicle(imei)
         self.connected = False
+        self.unreachable: OSError | None = None
         self._now_ms = now_ms
         self._on_change = on_change
         self._random = Random(int(imei))
@@ -123,7 +124,8 @@ class Tracker:
     async def _connection(self) -> None:
         try:
             reader, writer = await asyncio.open_connection(*self.address)
-        except OSError:
+        except OSError as error:
+            self.unreachable = error
             self._changed()
             return
         try:
@@ -131,8 +133,7 @@ class Tracker:
         except (OSError, EOFError, _Lost, WireFault, DownlinkFault):
             self.counters.lost += 1
         finally:
-            self._writer = None
-            self.connected = False
+            self._writer, self.connected = None, False
             writer.transport.abort()
             self._changed()
 

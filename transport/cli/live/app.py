@@ -134,9 +134,9 @@ class Top(App[None]):
         calls = "" if server.calls is None else f"  {server.calls:,} calls/s"
         return Text.assemble(
             (" telgw top ", "bold reverse"),
-            f"  {alive} gateways",
+            f"  {alive} gateway{'s' * (alive != 1)}",
             (f", {dead} without a heartbeat" if dead else "", "bold red"),
-            f"  {found.devices:,} devices",
+            f"  {found.devices:,} device{'s' * (found.devices != 1)}",
             f"  Redis {server.version or ''}{memory}{limit}{calls}",
             ("  paused" if self._paused else "", "bold yellow"),
         )

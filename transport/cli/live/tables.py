@@ -63,7 +63,7 @@ class Listing(DataTable[Text | str]):
 
 INSTANCES = ("gateway", "heartbeat", "in flight")
 CONSUMERS = ("stream", "group", "not read", "not acknowledged")
-DEVICES = ("IMEI", "state", "for", "heard", "cmds", "km/h", "position", "gateway", "address")
+DEVICES = ("IMEI", "state", "for", "heard", "cmds", "gateway", "position", "km/h", "address")
 IN_FLIGHT = ("age", "state", "IMEI", "command", "waits for", "gateway")
 FAILED = ("ago", "state", "IMEI", "command", "reason", "delivery", "detail")
 
@@ -94,9 +94,9 @@ def device(one: Device, now_ms: int) -> Line:
         since(one.since_ms, now_ms),
         since(one.last_seen_ms, now_ms),
         str(len(one.commands) or ""),
-        str(last.speed) if last else "",
-        f"{last.latitude:.5f} {last.longitude:.5f}" if last else "",
         render.printable(one.instance_id, 64),
+        f"{last.latitude:.5f} {last.longitude:.5f}" if last else "",
+        str(last.speed) if last else "",
         render.printable(status.peer, 64) if status else "",
     )
     return Line(one.imei, cells)
