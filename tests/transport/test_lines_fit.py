@@ -20,12 +20,18 @@ WORDS = (
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 103, 200])
 def test_a_line_is_folded_between_words(columns: int) -> None:
-    console = Console(file=StringIO(), width=columns)
+    console = Console(file=StringIO(), width=columns, force_terminal=True, color_system=None)
     print_line(console, Text(WORDS))
     printed = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO
     assert printed.split() == WORDS.split()
     assert max(map(len, printed.splitlines())) <= columns
     assert all(line.startswith("    ") for line in printed.splitlines()[1:])
+
+
+def test_a_line_stays_whole_in_a_pipe() -> None:
+    console = Console(file=StringIO(), width=40)
+    print_line(console, Text(WORDS))
+    assert console.file.getvalue() == WORDS + "\n"  # type: ignore[attr-defined]
 
 
 def test_simulated_trackers_are_counted_in_a_short_line() -> None:

@@ -183,8 +183,9 @@ def show(console: Console, entry_id: str, fields: Fields, *, raw: bool, times: T
 
 
 def print_line(console: Console, text: Text) -> None:
-    """Print `text`, folded between words; what a terminal has no room for stands below, indented."""
-    first, *more = text.wrap(console, console.width) if text.cell_len > console.width else [text]
+    """Print `text`; what a terminal has no room for stands below, folded between words and indented."""
+    too_long = console.is_terminal and text.cell_len > console.width
+    first, *more = text.wrap(console, console.width) if too_long else [text]
     console.print(first, soft_wrap=True)
     if more:
         rest = text[len(first) :]
