@@ -96,6 +96,13 @@ def test_a_container_has_no_rights_that_it_does_not_need(service: str) -> None:
     assert given["healthcheck"] if service == "redis" else "HEALTHCHECK" in DOCKERFILE
 
 
+def test_images_of_others_are_named_by_their_digest() -> None:
+    built = [service["image"] for service in SERVICES.values() if "build" not in service]
+    bases = re.findall(r"^ARG \w+_IMAGE=(.+)$", DOCKERFILE, re.MULTILINE)
+    assert (len(built), len(bases)) == (1, 1)
+    assert [image for image in built + bases if not re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image)] == []
+
+
 def test_only_containers_reach_redis() -> None:
     assert "ports" not in SERVICES["redis"]
     assert [COMPOSE["networks"][name] for name in SERVICES["redis"]["networks"]] == [{"internal": True}]
