@@ -14,6 +14,7 @@ SHORT = 20
 """In the short tier."""
 FAILED_ONCE: dict[int, str] = {
     121: "a `sent` that was refused took effect later, and was taken for that of an earlier process",
+    277: "a hold ended at once when a gateway with a wrong time learned that of Redis",
     664: "after a restart a newer command was written before one that was parked and taken up behind it",
 }
 """Seeds that have found a fault of the gateway, and which: they are run whatever the number of seeds."""

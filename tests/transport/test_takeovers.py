@@ -123,6 +123,29 @@ async def test_a_peer_from_another_address_gets_no_command_during_the_hold(rig: 
     assert b"c-1" in written(newer)
 
 
+@pytest.mark.parametrize("answered_before", [True, False])
+async def test_the_hold_lasts_when_the_time_of_redis_becomes_known_within_it(
+    rig: Rig, answered_before: bool
+) -> None:
+    """Without the registry the hold is that of this process, whose host may have a wrong time."""
+    untold = RegisterResult(REGISTERED, "gw-1")
+    rig.take(HERE)
+    rig.at(100)
+    newer, _ = device = rig.name(THERE)
+    if answered_before:
+        newer.registered(untold)
+    rig.commands.clock.sync(rig.commands.clock.now_ms() + 100_000)
+    rig.at(101)
+    newer.registered(untold)
+    newer.data_received(FRAME)
+    rig.telemetry.confirm()
+    rig.commands.ask()
+    rig.at(159.9)
+    assert (rig.life(), written(device)) == (HELD, b"")
+    rig.at(160.1)
+    assert rig.life() == SENT
+
+
 async def test_the_same_address_is_no_doubt(rig: Rig) -> None:
     rig.take(HERE)
     rig.take(HERE)

@@ -51,13 +51,13 @@ class _Takeover:
     """What is known of the take-over by a session.
 
     Attributes:
-        at: when it was identified, epoch ms.
+        at: when it was identified, monotonic seconds, because the time of Redis may not be known yet.
         former: the peer of the older session here, and ``peer`` with its port; None for none.
         answer: what the older session has said.
         hold: the hold that was announced last.
     """
 
-    at: int
+    at: float
     former: Claimant | None = None
     peer: str = ""
     asked: bool = False
@@ -114,7 +114,7 @@ class Takeovers:
         newer.held = True
         if older is None:
             return
-        takeover = _Takeover(self._clock.now_ms(), older.claimant, older.peer)
+        takeover = _Takeover(self._clock.monotonic(), older.claimant, older.peer)
         self._takeovers[newer] = takeover
         if self._policy != "newest" and not newer.claimant.follows(older.claimant):
             takeover.asked = self.ask(older, partial(self._heard, older, newer), HOLD_WAITS)
@@ -170,7 +170,9 @@ class Takeovers:
         """The registry has answered, or could not be asked: what follows for the commands of `connection`."""
         if connection.closed:
             return
-        takeover = self._takeovers.get(connection) or _Takeover(self._clock.now_ms())
+        takeover = self._takeovers.get(connection) or _Takeover(self._clock.monotonic())
+        if takeover.hold is not None and takeover.former is not None and not result.claims:
+            return  # nothing but what this process knew before
         former = takeover.former or result.former
         claims = result.claims or self._claims_here(connection, takeover)
         hold = None if self._policy == "newest" else hold_of(claims, self._hold_ms)
@@ -191,12 +193,12 @@ class Takeovers:
                 connection.hold = HoldStatus.of(hold, before, result.holder)
             self._weigh(connection, takeover, hold)
 
-    @staticmethod
-    def _claims_here(connection: SessionConnection, takeover: _Takeover) -> tuple[Claim, ...]:
+    def _claims_here(self, connection: SessionConnection, takeover: _Takeover) -> tuple[Claim, ...]:
         """What this process knows without the registry."""
         if takeover.former is None:
             return ()
-        return Claim(takeover.at, connection.claimant), Claim(0, takeover.former)
+        age_ms = round((self._clock.monotonic() - takeover.at) * 1000)
+        return Claim(self._clock.now_ms() - age_ms, connection.claimant), Claim(0, takeover.former)
 
     def _weigh(self, connection: SessionConnection, takeover: _Takeover, hold: Hold) -> None:
         """Hold `connection`, unless the older session is dead and nobody else claims the device."""
