@@ -65,7 +65,7 @@ class Endurance(Fleet):
             self._cursor = start
         return found
 
-    async def stream(self, key: str, start: str = "-") -> Log:
+    async def stream(self, key: str, start: str = "-", client: Any = None) -> Log:
         return await self.pages(key, start)
 
     async def read_on(self) -> None:
