@@ -97,6 +97,17 @@ MECHANISMS = (
         code="self._commands.release(in_flight)",
         mutant="",
         without="it stays in line here too",
+        tests=("transport/test_handover.py::test_commands_move_to_the_holder_in_order",),
+    ),
+    Mechanism(
+        promise="P1",
+        name="a command taken meanwhile is forgotten",
+        what="A command that another instance has taken before it was handed over is let go of.",
+        file="transport/commands/handover.py",
+        where="Handover.answered",
+        code="self._commands.lost(in_flight, result)",
+        mutant="",
+        without="it stays in line here too",
         tests=("transport/test_handover.py::test_a_command_taken_by_another_instance_is_dropped",),
     ),
     Mechanism(
