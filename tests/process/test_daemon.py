@@ -22,7 +22,9 @@ def test_a_command_goes_down_and_its_answer_comes_up(
     codec: str, start: Start, plug_in: PlugIn, bus: Bus
 ) -> None:
     device = plug_in(start()).ready()
-    entry_id = bus.ask("c-1", payload="  getver s3cret", codec=codec, requested_by="anna", correlation_id="42")
+    entry_id = bus.ask(
+        "c-1", payload="  getver s3cret", codec=codec, requested_by="anna", correlation_id="42"
+    )
     message = device.command()
     number = {"12": CODEC_12, "14": CODEC_14}[codec]
     assert message == Message(number, TYPE_COMMAND, b"  getver s3cret", IMEI if codec == "14" else None)
