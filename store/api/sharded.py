@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Generic, Protocol, TypeVar, Unpack
+from typing import Protocol, TypeVar, Unpack
 
 from redis.asyncio import Redis
 
@@ -20,7 +20,7 @@ from store.client.errors import StoreError, StoreRefused
 from store.keys import Keys
 from store.streams.shard_counts import read_counts
 
-from .deliveries import Delivery, Handler, handle_all, messages_of
+from .deliveries import Deliveries, Delivery
 from .subscription import RETRY, RawEntries, Subscription, SubscriptionOptions, may_pass
 
 M = TypeVar("M")
@@ -35,7 +35,7 @@ class ReadShard(Protocol[M]):
     def __call__(self, shard: Keys, **options: Unpack[SubscriptionOptions]) -> Subscription[M]: ...
 
 
-class ShardedSubscription(Generic[M]):
+class ShardedSubscription(Deliveries[M]):
     """The messages of all shards for one consumer of a group; made by `Gateways.records`.
 
     It is used like a `Subscription`. A batch is read of each shard at a time.
@@ -54,6 +54,7 @@ class ShardedSubscription(Generic[M]):
         on_error: Callable[[Exception], None],
         **options: Unpack[SubscriptionOptions],
     ) -> None:
+        super().__init__()
         self._client = client
         self._keys = keys
         self._read_shard = read_shard
@@ -63,23 +64,6 @@ class ShardedSubscription(Generic[M]):
         self._pages: dict[asyncio.Task[RawEntries], Subscription[M]] = {}
         self._current: Subscription[M] | None = None
         self._look_at = 0.0
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Let the reading end after the entries in hand."""
-        self._stopped = True
-
-    async def __aiter__(self) -> AsyncIterator[M]:
-        async for message in messages_of(self):
-            yield message
-
-    async def run(self, handle: Handler[M]) -> None:
-        """Give each message to `handle`, a function or a coroutine function, until `stop`.
-
-        Raises:
-            StoreError: Redis refuses to be read, and waiting would not help.
-        """
-        await handle_all(self, handle)
 
     def done(self, delivery: Delivery[M]) -> None:
         """The message is handled: its entry is acknowledged with others."""

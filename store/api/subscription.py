@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from redis.asyncio import Redis
 
@@ -27,7 +27,7 @@ from fsm.errors import GatewayFault
 from store.client.errors import NotLetIn, StoreError, StoreRefused, is_transient
 from store.streams.messages import RawEntry
 
-from .deliveries import Delivery, Handler, handle_all, messages_of
+from .deliveries import Deliveries, Delivery
 from .seen import Seen
 
 M = TypeVar("M")
@@ -79,10 +79,8 @@ class SubscriptionOptions(TypedDict, total=False):
     attempts: int
 
 
-class Subscription(Generic[M]):
+class Subscription(Deliveries[M]):
     """The messages of a stream for one consumer of a group; made by `Gateways.events` and its like.
-
-    Either iterate over it: a message is acknowledged when the next one is asked for. Or give `run` a handler.
 
     Args:
         stream, group, consumer: names in Redis.
@@ -101,6 +99,7 @@ class Subscription(Generic[M]):
         on_error: Callable[[Exception], None],
         **options: Unpack[SubscriptionOptions],
     ) -> None:
+        super().__init__()
         self._client: Any = client
         self._stream = stream
         self._group = group
@@ -119,23 +118,6 @@ class Subscription(Generic[M]):
         self._claim_from = b"0-0"
         self._claim_at = 0.0
         self._acknowledge_at = 0.0
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Let the reading end after the entries in hand."""
-        self._stopped = True
-
-    async def __aiter__(self) -> AsyncIterator[M]:
-        async for message in messages_of(self):
-            yield message
-
-    async def run(self, handle: Handler[M]) -> None:
-        """Give each message to `handle`, a function or a coroutine function, until `stop`.
-
-        Raises:
-            StoreError: Redis refuses to be read, and waiting would not help.
-        """
-        await handle_all(self, handle)
 
     async def deliveries(self) -> AsyncIterator[Delivery[M]]:
         """The messages one by one; call `done` or `failed` for each before the next one is asked for."""
