@@ -130,13 +130,13 @@ class LossyConnection(_Base):
         """
         await self._drop_unusable()
         async with _Losses(self):
-            packed = command if isinstance(command, bytes) else b"".join(command)
-            if not self.is_connected or len(packed) > SHORT:
-                await super().send_packed_command(packed, check_health)
+            pieces = (command,) if isinstance(command, bytes) else command
+            if not self.is_connected or sum(map(len, pieces)) > SHORT:
+                await super().send_packed_command(command, check_health)
                 return
             if check_health:
                 await self.check_health()
-            self._writer.write(packed)
+            self._writer.write(b"".join(pieces))
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Read the response to a call.
