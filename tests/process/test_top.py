@@ -54,14 +54,14 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
         one.tmux("kill-server")
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50)])
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50), (250, 80)])
 def test_a_terminal_shows_the_fleet_and_gets_its_screen_back(
     redis_url: str, terminal: Callable[..., Terminal], columns: int, lines: int
 ) -> None:
     with Gateway(redis_url) as gateway, Device(gateway) as device:
         device.ready()
         shown = terminal(*WORDS, "--redis", redis_url, columns=columns, lines=lines)
-        until(lambda: "1 gateways" in shown.screen() and "gw-1" in shown.screen())
+        until(lambda: "1 gateway " in shown.screen() and "gw-1" in shown.screen())
         shown.tmux("send-keys", "2")
         until(lambda: device.imei in shown.screen())
         shown.tmux("send-keys", "?")

@@ -516,13 +516,13 @@ MECHANISMS = (
     Mechanism(
         promise="security",
         name="log lines on a console are inert",
-        what="What would steer a terminal is escaped on a console.",
+        what="What would steer a terminal is escaped on a console, in tracebacks too.",
         file="transport/logs.py",
         where="_rendering",
         code="processors.append(_harmless)",
         mutant="",
-        without="a device writes lines of its own",
-        tests=("transport/test_logs.py::test_text_of_others_makes_no_line_and_steers_no_terminal",),
+        without="an error that quotes a device steers the terminal",
+        tests=("transport/test_logs.py::test_a_traceback_keeps_only_its_lines_on_a_terminal",),
     ),
     Mechanism(
         promise="security",
