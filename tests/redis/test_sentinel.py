@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
 
+from store.client.locator import STALE
 from tests.conftest import REDIS_SERVER
 from tests.process.gateway import Gateway
 from tests.redis.nodes import Node
@@ -70,7 +72,10 @@ async def test_a_frozen_and_replaced_primary_is_not_written_to(servers: Watched)
         await asyncio.to_thread(servers.in_step)
         old.freeze()
         await asyncio.to_thread(servers.failed_over, new)
+        agreed = time.monotonic()
         await until(lambda: _visited(new), "the gateway at the new one")
+        # What a client heard of the sentinels before they agreed is trusted for so long.
+        await until(lambda: time.monotonic() - agreed > STALE, "answers that are too old to be trusted")
         old.thaw()
         run.producer.begin(run.imeis, 20)
         await progress(run, "work after")
