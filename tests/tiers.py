@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 FOLDERS = {
+    "bench": ("slow",),
     "fuzz": ("fuzz",),
     "load": ("load", "process", "redis", "slow"),
     "mutation": ("mutation",),
