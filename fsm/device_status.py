@@ -5,9 +5,24 @@ Gateways read it only at their start, to know which devices have reported for so
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fsm.session import CLOSED
 from fsm.takeover import Claimant, Hold
+
+Span = tuple[int, int]
+"""A time from one moment to another, both included, epoch ms."""
+FOREVER = 1 << 60
+"""Milliseconds, more than any."""
+
+SLACK = 5_000
+"""Milliseconds by which the clock of a gateway may differ from that of Redis."""
+UNTOLD = 7_200_000
+"""Milliseconds within which a connected device that has reported is told of: the longest heartbeat interval,
+twice."""
+UNTOLD_AT_END = 60_000
+"""Milliseconds within which what a device has reported is stored, after the end of its session was told."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -75,6 +90,9 @@ class DeviceStatus:
         serial: whether the device is known to send data of a serial port.
         hold: while commands are held back after a take-over.
         last: of this session or an earlier one; None for a device that has never reported.
+        told_at: epoch ms: when this was told.
+        reported: epoch seconds, in pairs, the oldest first: between the two of each pair records were stored,
+            and since the first pair at no other time. Kept by Redis from one session to the next.
     """
 
     instance_id: str
@@ -92,3 +110,42 @@ class DeviceStatus:
     serial: bool = False
     hold: HoldStatus | None = None
     last: LastRecord | None = None
+    told_at: int = 0
+    reported: tuple[int, ...] = ()
+
+    def may_have_records(self, since: int, session_id: str = "") -> list[Span]:
+        """The times from `since` (epoch ms) on at which records may have been stored, the newest first.
+
+        They are apart from each other. What is not known counts as time with records.
+
+        Args:
+            session_id: of the session on which the device is connected by the registry, if it is.
+        """
+        if not self.told_at:
+            return [(since, FOREVER)]
+        spans = [
+            (start * 1000 - SLACK, end * 1000 + SLACK)
+            for start, end in zip(self.reported[::2], self.reported[1::2], strict=False)
+        ]
+        first = self.reported[0] * 1000 if self.reported else self.told_at
+        if self.first_reported_at is not None and self.first_reported_at < first - SLACK:
+            spans.append((since, first))
+        spans.append((self.told_at - SLACK, self.told_at + self._untold(session_id)))
+        return _joined((max(start, since), end) for start, end in spans)[::-1]
+
+    def _untold(self, session_id: str) -> int:
+        """For how many ms nobody may have told what the device has reported."""
+        if session_id and session_id != self.session_id:
+            return FOREVER
+        return UNTOLD_AT_END if self.state == CLOSED else UNTOLD
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Spans in their order, without empty ones, those that touch each other as one."""
+    joined: list[Span] = []
+    for start, end in sorted((start, end) for start, end in spans if start <= end):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined

@@ -28,11 +28,14 @@ LIMIT = 1_000_000
 BATCH = 200
 QUEUED = 100_000
 """Devices whose status may wait for Redis; beyond that the oldest are dropped."""
+DELAY = 60
+"""Seconds by which the word of a gateway may be late."""
 PAGE = 1000
 """Devices that a janitor checks in one round, and that one call reads."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeviceStatus).decode
+_EMPTY: tuple[Any, ...] = (None, "", False, ())
 
 Item = tuple[str, DeviceStatus]
 """An IMEI and the status of that device."""
@@ -41,7 +44,7 @@ Item = tuple[str, DeviceStatus]
 def status_json(status: DeviceStatus) -> str:
     """A status as the hash holds it: without what is empty or not known."""
     fields: dict[str, Any] = msgspec.to_builtins(status)
-    return _encode({name: value for name, value in fields.items() if value not in (None, "", False)}).decode()
+    return _encode({name: value for name, value in fields.items() if value not in _EMPTY}).decode()
 
 
 def read_status(text: bytes | str) -> DeviceStatus:
@@ -58,12 +61,20 @@ class DeviceStatusWriter:
 
     Args:
         on_error: called with the error of every failed call.
+        interval: seconds between two words of a gateway about a device that reports.
     """
 
     def __init__(
-        self, client: Redis, keys: Keys, *, on_error: Callable[[Exception], None], limit: int = LIMIT
+        self,
+        client: Redis,
+        keys: Keys,
+        *,
+        on_error: Callable[[Exception], None],
+        limit: int = LIMIT,
+        interval: float = 30.0,
     ) -> None:
         self._client = client
+        self._untold = round(2 * interval) + DELAY
         self._names = [keys.status]
         self._limit = limit
         self._script = Script("device_status.lua")
@@ -88,7 +99,7 @@ class DeviceStatusWriter:
 
     async def _send(self, batch: deque[Item]) -> Exception | None:
         devices = [_row(imei, status) for imei, status in batch]
-        argument = _encode({"limit": self._limit, "devices": devices})
+        argument = _encode({"limit": self._limit, "untold": self._untold, "devices": devices})
         await self._script(self._client, self._names, [argument])
         batch.clear()
         return None

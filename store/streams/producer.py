@@ -126,14 +126,19 @@ class Producer:
         return [(_text(entry_id), _flat(fields)) for entry_id, fields in entries]
 
     async def newest(
-        self, stream: str, since_ms: int = 0, wanted: Wanted | None = None
+        self, stream: str, since_ms: int = 0, wanted: Wanted | None = None, *, until_ms: int | None = None
     ) -> AsyncIterator[LogEntry]:
         """The entries of a stream that came at `since_ms` (epoch ms, by Redis) or later, the newest first.
 
-        Bytes that are not UTF-8 are kept as `as_bytes` says. With `wanted`, only entries with these values.
+        Bytes that are not UTF-8 are kept as `as_bytes` says.
+
+        Args:
+            wanted: only entries with these values.
+            until_ms: only entries that came in this millisecond or earlier.
         """
+        start, until = f"{since_ms}-0", "+" if until_ms is None else str(until_ms)
         with _reaching():
-            async for entry in newest(self._client, stream, wanted or {}, start=f"{since_ms}-0"):
+            async for entry in newest(self._client, stream, wanted or {}, start=start, until=until):
                 yield entry
 
     async def ledger(self, command_id: str) -> dict[str, str]:

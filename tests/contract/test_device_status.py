@@ -100,6 +100,63 @@ async def test_of_a_gateway_that_did_not_keep_it_the_session_counts(any_redis: R
     assert (await known(any_redis))[IMEI].first_reported_at == HERE.connected_at
 
 
+AT = 1_767_225_600
+"""Epoch seconds: when the session `HERE` began."""
+
+
+def told(seconds: int, records: int, status: DeviceStatus = HERE) -> DeviceStatus:
+    """A status that was told `seconds` after the beginning of `HERE`, with so many records on its session."""
+    return replace(status, told_at=(AT + seconds) * 1000, records=records)
+
+
+NEXT = replace(ELSEWHERE, connected_at=(AT + 9000) * 1000)
+"""A session that began 9,000 seconds after `HERE`, at another gateway."""
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        ([told(0, 0), told(30, 0)], ()),
+        ([told(0, 1)], (0, 0)),
+        ([told(0, 0), told(30, 2), told(60, 2)], (0, 30)),
+        ([told(0, 0), told(30, 2), told(60, 3)], (0, 60)),
+        ([told(30, 1), told(4000, 1), told(4030, 2)], (0, 30, 4000, 4030)),
+        ([told(30, 1), told(4000, 2, GONE), told(9030, 1, NEXT)], (0, 4000, 9000, 9030)),
+        ([told(30, 1), told(4000, 1, GONE), told(9000, 0, NEXT)], (0, 30)),
+        ([told(30, 1), told(4000, 1), told(9000, 0, NEXT)], (0, 30, 4000, 4120)),
+        ([told(30, 1), told(4000, 1), told(9030, 1, NEXT)], (0, 30, 4000, 4120, 9000, 9030)),
+        ([told(30, 1), told(9020, 0, NEXT), told(9030, 2)], (0, 150)),
+        ([told(30, 1), replace(told(20, 2), told_at=AT * 1000 + 20_500)], (0, 30)),
+    ],
+    ids=[
+        *("never", "at once", "once", "for a while", "and again", "on two sessions", "not on the second"),
+        *("the first was cut off", "cut off, then again", "a late word of the first", "a clock that was set"),
+    ],
+)
+async def test_the_times_at_which_a_device_has_reported_are_kept(
+    any_redis: Redis, words: list[DeviceStatus], times: tuple[int, ...]
+) -> None:
+    await write(any_redis, *words)
+    assert (await known(any_redis))[IMEI].reported == tuple(AT + seconds for seconds in times)
+
+
+async def test_the_oldest_of_many_such_times_are_forgotten(any_redis: Redis) -> None:
+    words = [told(1000 * number, number) for number in range(1, 31)]
+    for number, word in enumerate(words):
+        await write(any_redis, told(1000 * number + 999, number), word)
+    times = (await known(any_redis))[IMEI].reported
+    assert len(times) == 48
+    assert times[-4:] == (AT + 28_999, AT + 29_000, AT + 29_999, AT + 30_000)
+
+
+async def test_of_a_gateway_that_does_not_tell_the_times_none_are_kept(any_redis: Redis) -> None:
+    await write(any_redis, told(30, 1), ELSEWHERE)
+    assert (await known(any_redis))[IMEI].reported == (AT, AT + 30)
+    await any_redis.hset(KEYS.status, IMEI, status_json(ELSEWHERE))
+    await write(any_redis, told(9030, 0, NEXT), told(9060, 1, NEXT))
+    assert (await known(any_redis))[IMEI].reported == (AT + 9030, AT + 9060)
+
+
 @pytest.mark.parametrize(
     ("told", "kept"),
     [

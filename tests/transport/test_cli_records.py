@@ -31,7 +31,10 @@ def record(number: int, **more: Any) -> Record:
 
 @pytest.fixture
 def redis(fake_server: fakeredis.FakeServer) -> fakeredis.FakeRedis:
-    return fakeredis.FakeRedis(server=fake_server)
+    """An imitation where the device is connected, and no gateway tells when it has reported."""
+    client = fakeredis.FakeRedis(server=fake_server)
+    client.hset("connections:registry", IMEI, "gw-1")
+    return client
 
 
 @pytest.fixture
@@ -152,3 +155,90 @@ def test_a_map_of_nothing_is_not_written(records: Telgw, tmp_path: Path) -> None
     assert records(IMEI, "--map", file).exit_code == 4
     assert not file.exists()
     assert records(IMEI, "--map", tmp_path / "track.kml").exit_code == 2
+
+
+def tell(redis: Any, seconds_ago: int, **more: Any) -> None:
+    """What a gateway says: the device reported within ten seconds, and left after them."""
+    then = int(redis.time()[0]) - seconds_ago
+    times = {"told_at": then * 1000, "first_reported_at": then * 1000, "reported": [then - 10, then]}
+    session = {"instance_id": "gw-1", "session_id": "b-1", "state": "closed"}
+    redis.hset("devices:status", IMEI, json.dumps({**session, **times, **more}))
+    redis.hdel("connections:registry", IMEI)
+
+
+def store_ago(redis: Any, seconds: int, number: int) -> None:
+    """A record that was stored so many seconds ago."""
+    at = (int(redis.time()[0]) - seconds) * 1000
+    fields = {"imei": IMEI, "codec": "8E", "data": record_json(record(number))}
+    redis.xadd("telemetry:records", fields, id=f"{at}-*")
+
+
+def test_records_are_looked_for_where_gateways_say_that_the_device_has_reported(
+    records: Telgw, redis: Any
+) -> None:
+    for number, seconds in enumerate((9000, 3605, 3601, 60)):
+        store_ago(redis, seconds, number)
+    tell(redis, 3600)
+    assert [line["timestamp"] for line in lines(records(IMEI, "--json"))] == [NOON + 2000, NOON + 1000]
+    everything = lines(records(IMEI, "--json", "--scan"))
+    assert [line["timestamp"] for line in everything] == [NOON + 1000 * number for number in (3, 2, 1, 0)]
+
+
+def test_so_are_the_positions_of_a_map(records: Telgw, redis: Any, tmp_path: Path) -> None:
+    store_ago(redis, 9000, 0)
+    tell(redis, 3600)
+    file = tmp_path / "track.geojson"
+    assert records(IMEI, "--map", file).exit_code == 4
+    assert records(IMEI, "--map", file, "--scan").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({"state": "ready"}, 60),
+        ({"first_reported_at": 1}, 9000),
+        ({"told_at": 0}, 9000),
+        ({"reported": [], "first_reported_at": None}, 3590),
+    ],
+    ids=["is connected", "reported before what is kept", "an older gateway", "told at the end only"],
+)
+def test_a_time_of_which_nobody_has_told_is_looked_at(
+    records: Telgw, redis: Any, more: dict[str, Any], seconds: int
+) -> None:
+    store_ago(redis, seconds, 0)
+    tell(redis, 3600, **more)
+    assert len(lines(records(IMEI, "--json"))) == 1
+
+
+def test_a_newer_session_of_which_nobody_has_told_counts(records: Telgw, redis: Any) -> None:
+    store_ago(redis, 60, 0)
+    tell(redis, 3600)
+    redis.hset("connections:registry", IMEI, "gw-2")
+    redis.hset("connections:sessions", IMEI, "c-7 10.0.0.1 imei")
+    assert len(lines(records(IMEI, "--json"))) == 1
+
+
+def test_a_status_that_is_none_hides_no_record(records: Telgw, redis: Any) -> None:
+    store_ago(redis, 60, 0)
+    redis.hset("devices:status", IMEI, "{")
+    assert len(lines(records(IMEI, "--json"))) == 1
+
+
+def test_what_was_not_looked_at_is_said(records: Telgw, redis: Any) -> None:
+    tell(redis, 3600)
+    result = records(IMEI)
+    assert (result.exit_code, result.stderr) == (
+        4,
+        f"telgw: There is no record of {IMEI} from the times at which it has reported by devices:status."
+        " With --scan all entries are looked at.\n",
+    )
+    result = records(OTHER)
+    assert (result.exit_code, result.stderr) == (
+        4,
+        f"telgw: Nothing is known of the device {OTHER}. With --scan its records are looked for.\n",
+    )
+    result = records(OTHER, "--scan")
+    assert (result.exit_code, result.stderr) == (
+        4,
+        f"telgw: There is no record of {OTHER} in that time.\n",
+    )

@@ -7,10 +7,13 @@ in one stream for each number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
+from fsm.device_status import Span
 from fsm.shards import shard_of
+from store.fleet.report_times import report_times
 from store.keys import Keys
 from store.streams.producer import LogEntry, Producer
 from store.streams.shard_counts import read_counts
@@ -30,25 +33,43 @@ async def record_streams(where: Where, imei: str) -> AsyncIterator[RecordStreams
     async with servers(where, "records") as (client, client_of):
         counts = await read_counts(client, keys)
         shards = [keys.shards(count)[shard_of(imei.encode(), count)] for count in sorted(counts)]
-        yield RecordStreams([Producer(client_of(shard), shard) for shard in dict.fromkeys(shards)])
+        reported = partial(report_times, client, keys, imei)
+        yield RecordStreams([Producer(client_of(shard), shard) for shard in dict.fromkeys(shards)], reported)
 
 
 class RecordStreams:
     """Several streams.
 
     Every method raises `StoreUnreachable` when Redis does not answer or refuses.
+
+    Args:
+        reported: takes epoch ms; the times from then on at which records may have been stored.
     """
 
-    def __init__(self, producers: Sequence[Producer]) -> None:
+    def __init__(
+        self, producers: Sequence[Producer], reported: Callable[[int], Awaitable[list[Span]]]
+    ) -> None:
         self._producers = producers
+        self.times = reported
 
     async def tails(self) -> list[str]:
         """The id of the last entry of each stream."""
         return [await one.tail(one.telemetry) for one in self._producers]
 
-    async def newest(self, since: int, imei: str) -> AsyncIterator[LogEntry]:
-        """The entries of a device that came at `since` (epoch ms, by Redis) or later, the newest first."""
-        found = [one.newest(one.telemetry, since, {"imei": [imei]}) for one in self._producers]
+    async def newest(self, times: Iterable[Span], imei: str) -> AsyncIterator[LogEntry]:
+        """The entries of a device that came in one of these times, by the clock of Redis, in their order.
+
+        Args:
+            times: the newest first, and apart from each other.
+        """
+        for since, until in times:
+            async for entry in self._within(since, until, imei):
+                yield entry
+
+    async def _within(self, since: int, until: int, imei: str) -> AsyncIterator[LogEntry]:
+        found = [
+            one.newest(one.telemetry, since, {"imei": [imei]}, until_ms=until) for one in self._producers
+        ]
         heads = [await _next(entries) for entries in found]
         while any(heads):
             latest = max((head for head in heads if head), key=lambda entry: _time(entry[0]))

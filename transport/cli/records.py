@@ -6,13 +6,14 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from msgspec import UNSET
 from rich.padding import Padding
 from rich.text import Text
 
+from fsm.device_status import FOREVER, Span
 from fsm.record_data import NamedValue, RecordData, read_record
 from store.streams.producer import LogEntry, as_bytes
 from transport.teltonika.avl import decode_avl
@@ -40,6 +41,11 @@ Report = tuple[LogEntry, RecordData]
 @click.option("--since", type=Moment(), default="1d", show_default=True, help="The earliest time of arrival.")
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="The most records; newest first."
+)
+@click.option(
+    "--scan",
+    is_flag=True,
+    help="Look at all entries, also of times when the device has not reported by devices:status.",
 )
 @click.option("--follow", is_flag=True, help="Go on with new records as they arrive, until Ctrl-C.")
 @click.option("--names", is_flag=True, help="Show IO values with their names and units.")
@@ -69,6 +75,7 @@ def command(
     imei: str,
     since: int,
     limit: int,
+    scan: bool,
     follow: bool,
     names: bool,
     family: str,
@@ -81,55 +88,95 @@ def command(
 
     Times are those of the device's clock. A position with 0 satellites is the last known one.
 
-    Exit status: 0 found; 2 wrong use; 4 there is no record of the device in that time.
+    Gateways tell in devices:status when a device has reported; entries of other times are not looked at.
+
+    Exit status: 0 found; 2 wrong use; 4 no record of the device was found.
     """
     if path is not None and (follow or path.suffix not in track.WRITERS):
         raise click.UsageError("--map writes FILE.geojson or FILE.gpx, and does not follow.")
     named = IoNames(dictionary_with(own), lambda _: family) if names else None
     shown = Shown(named, family, None if utc else datetime.now().astimezone(), raw)
+    wanted = Wanted(imei, since, limit, scan)
     if path is not None:
         positions: list[track.Position] = []
-        complete(_collect(where, imei, since, positions))
-        return _write(imei, sorted(positions), path)
-    return complete(_records(where, imei, since, limit, follow, shown))
+        status = complete(_collect(where, wanted, positions))
+        return _write(wanted, positions, path) if positions else status
+    return complete(_follow(where, wanted, shown) if follow else _records(where, wanted, shown))
 
 
-async def _records(where: Where, imei: str, since: int, limit: int, follow: bool, shown: Shown) -> int:
-    async with record_streams(where, imei) as streams:
-        newest: list[Report] = []
-        tails = await streams.tails() if follow else []
-        async for report in _newest(streams, imei, since):
-            newest.append(report)
-            if len(newest) == limit:
+class Wanted(NamedTuple):
+    """Which records; `since` is epoch ms. With `scan` entries of all times since then are looked at."""
+
+    imei: str
+    since: int
+    limit: int
+    scan: bool
+
+
+async def _records(where: Where, wanted: Wanted, shown: Shown) -> int:
+    found = 0
+    async with record_streams(where, wanted.imei) as streams:
+        times = await _times(streams, wanted)
+        async for report in _newest(streams, times, wanted.imei):
+            shown.print([report])
+            found += 1
+            if found == wanted.limit:
                 break
-        shown.print(newest[::-1] if follow else newest)
-        if follow:
-            async for entry in streams.follow(newest[0][0][0] if newest else "", tails):
-                shown.print(reports(entry, imei))
-    if not newest:
-        stderr.fault(f"There is no record of {render.printable(imei, 32)} in that time.")
-    return FOUND if newest else NONE
+    return FOUND if found else _none("record", wanted, times)
 
 
-async def _collect(where: Where, imei: str, since: int, positions: list[track.Position]) -> int:
-    async with record_streams(where, imei) as streams:
-        async for _, record in _newest(streams, imei, since):
-            if record.satellites:
-                positions.append(track.Position.of(record))
+async def _follow(where: Where, wanted: Wanted, shown: Shown) -> int:
+    async with record_streams(where, wanted.imei) as streams:
+        newest: list[Report] = []
+        tails = await streams.tails()
+        async for report in _newest(streams, await _times(streams, wanted), wanted.imei):
+            newest.append(report)
+            if len(newest) == wanted.limit:
+                break
+        shown.print(newest[::-1])
+        async for entry in streams.follow(newest[0][0][0] if newest else "", tails):
+            shown.print(reports(entry, wanted.imei))
     return FOUND
 
 
-def _write(imei: str, positions: list[track.Position], path: Path) -> int:
-    if not positions:
-        stderr.fault(f"There is no position of {render.printable(imei, 32)} in that time.")
-        return NONE
-    path.write_text(track.WRITERS[path.suffix](imei, positions), encoding="utf-8")
+async def _collect(where: Where, wanted: Wanted, positions: list[track.Position]) -> int:
+    async with record_streams(where, wanted.imei) as streams:
+        times = await _times(streams, wanted)
+        async for _, record in _newest(streams, times, wanted.imei):
+            if record.satellites:
+                positions.append(track.Position.of(record))
+    return FOUND if positions else _none("position", wanted, times)
+
+
+def _write(wanted: Wanted, positions: list[track.Position], path: Path) -> int:
+    path.write_text(track.WRITERS[path.suffix](wanted.imei, sorted(positions)), encoding="utf-8")
     click.echo(f"{len(positions)} positions written to {path}.")
     return FOUND
 
 
-async def _newest(streams: RecordStreams, imei: str, since: int) -> AsyncIterator[Report]:
-    async for entry in streams.newest(since, imei):
+async def _times(streams: RecordStreams, wanted: Wanted) -> list[Span]:
+    """The times whose entries are looked at."""
+    everything = [(wanted.since, FOREVER)]
+    return everything if wanted.scan else await streams.times(wanted.since)
+
+
+def _none(what: str, wanted: Wanted, times: list[Span]) -> int:
+    """Say what is known when nothing was found in `times`."""
+    imei = render.printable(wanted.imei, 32)
+    if not times:
+        stderr.fault(f"Nothing is known of the device {imei}. With --scan its records are looked for.")
+    elif times == [(wanted.since, FOREVER)]:
+        stderr.fault(f"There is no {what} of {imei} in that time.")
+    else:
+        stderr.fault(
+            f"There is no {what} of {imei} from the times at which it has reported by devices:status."
+            " With --scan all entries are looked at."
+        )
+    return NONE
+
+
+async def _newest(streams: RecordStreams, times: list[Span], imei: str) -> AsyncIterator[Report]:
+    async for entry in streams.newest(times, imei):
         for report in reversed(reports(entry, imei)):
             yield report
 

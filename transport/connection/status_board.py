@@ -66,5 +66,6 @@ class StatusBoard:
             serial=connection.speaks,
             hold=connection.hold if state != CLOSED else None,
             last=tally.last,
+            told_at=now_ms,
         )
         self._port.put(connection.imei, status)

@@ -168,7 +168,9 @@ class Backend:
                 "" if apart else self.keys.unasked,
                 on_error=partial(self.report, "sessions"),
             )
-        parts = operator_parts(self.clients["status"], self.keys, instance_id, self.report)
+        parts = operator_parts(
+            self.clients["status"], self.keys, instance_id, settings.heartbeat_interval, self.report
+        )
         self.device_status, self.trace = parts
         self.allow_list: RedisAllowList | None = None
         if settings.allow_list == REDIS:

@@ -21,7 +21,14 @@ class OperatorParts(NamedTuple):
     trace: TraceLog
 
 
-def operator_parts(client: Client, keys: Keys, instance_id: str, report: Report) -> OperatorParts:
-    """The parts of one gateway; `report` takes the name of a part and the error of a failed call."""
-    status = DeviceStatusWriter(client, keys, on_error=partial(report, "device_status"))
+def operator_parts(
+    client: Client, keys: Keys, instance_id: str, interval: float, report: Report
+) -> OperatorParts:
+    """The parts of one gateway.
+
+    Args:
+        interval: between two heartbeats, in seconds.
+        report: takes the name of a part and the error of a failed call.
+    """
+    status = DeviceStatusWriter(client, keys, on_error=partial(report, "device_status"), interval=interval)
     return OperatorParts(status, TraceLog(client, keys, instance_id, on_error=partial(report, "trace")))
