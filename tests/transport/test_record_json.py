@@ -15,7 +15,7 @@ from transport.teltonika.avl import Record, decode_avl, encode_avl
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_16
 from transport.teltonika.layout_cache import SIGHTINGS
 from transport.teltonika.record_encoder import FREQUENT
-from transport.teltonika.record_json import record_json
+from transport.teltonika.record_json import record_json, records_json
 
 
 @given(st.integers(-(2**31), 2**31 - 1))
@@ -54,9 +54,11 @@ def test_the_json_of_a_record_has_exactly_these_keys() -> None:
 
 def read_back(codec: int, record: Record) -> dict[str, Any]:
     """The JSON of a record that came over the wire often: its layout is known, its encoder compiled."""
-    body = encode_avl(codec, [record] * (FREQUENT + 2))[8:-4]
-    first, *others = (record_json(read) for read in decode_avl(body))
+    body = encode_avl(codec, [record] * (SIGHTINGS + FREQUENT + 2))[8:-4]
+    records = decode_avl(body)
+    first, *others = records_json(records)
     assert set(others) == {first}
+    assert record.variable or records[-1].layout.encoding.encode
     found: dict[str, Any] = json.loads(first)
     assert found == json.loads(record_json(record))
     return found
@@ -135,7 +137,7 @@ def test_values_are_examined_only_if_bits_require_it() -> None:
         assert [decode_avl(body)[0].layout.plain for body in bodies] == [True, False, False]
 
 
-def test_an_encoder_is_made_of_frequent_shapes_only() -> None:
+def test_an_encoder_is_made_for_frequent_layouts_only() -> None:
     record = Record.of(timestamp=1, io={9001: (1, 1)})
     for _ in range(SIGHTINGS + 1):
         [read] = decode_avl(encode_avl(CODEC_8E, [record])[8:-4])
@@ -144,6 +146,14 @@ def test_an_encoder_is_made_of_frequent_shapes_only() -> None:
     assert read.layout.encoding.encode is None
     record_json(read)
     assert read.layout.encoding.encode is not None
+
+
+def test_a_value_of_eight_bytes_has_a_sign_and_is_text_as_its_bits_say() -> None:
+    """Values of one id whose high bits differ, so that each needs an encoder of its own."""
+    for value in (0, 2**53, 2**62, 2**63, 2**64 - 2**53, 2**64 - 1):
+        data = read_back(CODEC_8E, Record.of(timestamp=3, io={9002: (8, value), 9003: (1, 200)}))
+        assert int(data["io"]["9002"]) == value
+        assert int(data["signed"].get("9002", value)) == (value - 2**64 if value >= 2**63 else value)
 
 
 def test_a_shape_of_very_many_ids_gets_no_encoder() -> None:
@@ -156,7 +166,7 @@ def test_a_shape_of_very_many_ids_gets_no_encoder() -> None:
 
 def test_ever_new_shapes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_encoder, "FREQUENT", 1)
-    monkeypatch.setattr(record_encoder, "SHAPES_LIMIT", 3)
+    monkeypatch.setattr(record_encoder, "IDS_LIMIT", 6)
     monkeypatch.setattr(record_encoder, "_compiled", compiled := [])
     records = [Record.of(timestamp=1, io={number: (1, 1)}) for number in range(9100, 9110)]
     for record in records:
@@ -164,4 +174,4 @@ def test_ever_new_shapes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch)
         assert record_json(record) == plain
         assert len(compiled) <= 3
     with_encoder = [record for record in records if record.layout.encoding.encode]
-    assert [record.layout.encoding for record in with_encoder] == compiled
+    assert [record.layout for record in with_encoder] == compiled

@@ -14,7 +14,7 @@ from transport.teltonika.command import Message
 from transport.teltonika.frame import AVL_CODEC_NAMES
 from transport.teltonika.io_names import IoNames
 from transport.teltonika.message_json import CODEC_NAMES, message_bodies
-from transport.teltonika.record_json import record_json
+from transport.teltonika.record_json import records_json
 from transport.teltonika.stream import RawFrame, RecordsFrame
 
 log = structlog.get_logger("telgw.sessions")
@@ -43,7 +43,7 @@ def pending_records(
 ) -> PendingFrame:
     """Records, each as JSON; with `names`, IO values have their names, too."""
     if names is None:
-        bodies = [record_json(record) for record in frame.records]
+        bodies = records_json(frame.records)
     else:
         bodies = [names.record_json(record, sender.imei) for record in frame.records]
     return _pending(sender, _NAMES[frame.codec], now_ms, bodies, done, RECORD)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from .errors import Undecodable
 from .frame import CODEC_8E, CODEC_16, encode_frame
@@ -26,8 +27,7 @@ _caches = {codec: LayoutCache(codec) for codec in SHAPES}
 _draw = lru_cache(maxsize=1024)(draw_layout)
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct, gc=False):
     """One AVL record. It is immutable; ``Record.of`` builds one.
 
     It keeps the result of one ``unpack_from`` and the layout that gives each number its meaning; records of

@@ -70,13 +70,18 @@ class Element(NamedTuple):
     limit: int
     modulus: int
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the value has more bits than the numbers of JavaScript."""
+        return self.modulus > 2 * self.limit
+
 
 class Encoding:
-    """What `record_encoder` keeps of a shape, for all its variants.
+    """What `record_encoder` keeps of a layout.
 
     Attributes:
         uses: records that were encoded without an encoder.
-        encode: makes the JSON of a record; None until the shape has occurred often.
+        encode: makes the JSON of a record; None until the layout has occurred often.
     """
 
     __slots__ = ("encode", "uses")
@@ -85,7 +90,7 @@ class Encoding:
         self.forget()
 
     def forget(self) -> None:
-        """As if no record of the shape had been seen."""
+        """As if no record of the layout had been seen."""
         self.uses = 0
         self.encode: Callable[[Any], bytes] | None = None
 
@@ -119,6 +124,14 @@ class Layout:
     encoding: Encoding = field(compare=False, repr=False)
     plain: bool = field(default=False, compare=False)
     """Whether the record is known to be plain. If false, it may be plain or not."""
+    exact: bool = field(default=False, compare=False)
+    """Whether it is known how each number is published: each large value to check is text, any other value to
+    check has its sign bit set, and all other numbers are plain."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers a record has."""
+        return self.first + len(self.ids)
 
 
 class _Drawing:
@@ -161,7 +174,7 @@ def draw_layout(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], varia
     Raises ``OverflowError`` if an id or a count is too large for the codec.
     """
     plain = draw_plain(codec, ids, widths, variable)
-    return replace(plain, plain=False, to_check=elements_of(plain))
+    return replace(plain, plain=False, exact=False, to_check=elements_of(plain), encoding=Encoding())
 
 
 def draw_plain(codec: int, ids: tuple[int, ...], widths: tuple[int, ...], variable: int) -> Layout:
@@ -201,6 +214,7 @@ def _layout(
         plain_mask=int.from_bytes(drawing.mask, "big") | int.from_bytes(drawing.notable, "big"),
         encoding=Encoding(),
         plain=True,
+        exact=True,
     )
 
 

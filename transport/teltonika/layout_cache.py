@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from .layout import SHAPES, Element, Ids, Layout, draw_plain, elements_of
+from fsm.record_data import SAFE_INTEGER
+
+from .layout import SHAPES, Element, Encoding, Ids, Layout, draw_plain, elements_of
 from .undrawn import Read, read_undrawn
 
 SIGHTINGS = 8
@@ -106,18 +108,22 @@ class LayoutCache:
     def _vary(self, drawn: Drawn, odd: int, body: bytes, at: int) -> Layout:
         """The layout of records with the shape of the one at ``at`` and the bits ``odd`` set."""
         plain, variants = drawn
-        layout = variants.get(ANY) or self._remember(plain, variants, ANY, elements_of(plain))
+        layout = variants.get(ANY) or self._remember(drawn, ANY, elements_of(plain))
         if len(variants) > VARIANTS:
             return layout
         values = plain.struct.unpack_from(body, at)
         few = tuple(element for element in layout.to_check if values[element.at] >= element.limit)
-        return self._remember(plain, variants, odd, few)
+        exact = values[0] <= SAFE_INTEGER and not any(
+            element.is_large and 2 * values[element.at] >= element.modulus for element in few
+        )
+        return self._remember(drawn, odd, few, exact=exact)
 
     def _remember(
-        self, plain: Layout, variants: dict[int, Layout], odd: int, to_check: tuple[Element, ...]
+        self, drawn: Drawn, odd: int, to_check: tuple[Element, ...], *, exact: bool = False
     ) -> Layout:
+        plain, variants = drawn
         self._count(len(plain.ids) + VARIANT_COST)
-        variants[odd] = replace(plain, plain=False, to_check=to_check)
+        variants[odd] = replace(plain, plain=False, exact=exact, to_check=to_check, encoding=Encoding())
         return variants[odd]
 
     def _draw(self, key: Ids) -> Drawn:

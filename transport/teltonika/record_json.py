@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -62,7 +62,21 @@ def record_json(record: Record) -> bytes:
     if encode is not None:
         return encode(record)
     count(record.layout)
+    return plain_json(record)
+
+
+def plain_json(record: Record) -> bytes:
+    """The same without a compiled encoder."""
     return _encode(record_data(record))
+
+
+def records_json(records: Iterable[Record]) -> list[bytes]:
+    """Return the JSON of each of the records."""
+    found = []
+    for record in records:
+        encode = record.layout.encoding.encode
+        found.append(record_json(record) if encode is None else encode(record))
+    return found
 
 
 def _undrawn_json(record: Record) -> bytes:

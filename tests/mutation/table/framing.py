@@ -68,6 +68,17 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="bounds",
+        name="encoders are bounded",
+        what="So many encoders of records are remembered.",
+        file="transport/teltonika/record_encoder.py",
+        where="count",
+        code="sum(1 + len(each.ids) for each in _compiled) > IDS_LIMIT",
+        mutant="False",
+        without="a device that repeats ever new layouts fills the memory",
+        tests=("transport/test_record_json.py::test_ever_new_shapes_do_not_fill_the_memory",),
+    ),
+    Mechanism(
+        promise="bounds",
         name="keepalive",
         what="The kernel asks an idle connection whether its peer is still there.",
         file="transport/connection/tcp.py",

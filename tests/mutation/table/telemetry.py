@@ -241,6 +241,21 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
+        name="an encoder knows each number",
+        what="A record is encoded without a look at its values only if its bits say how each is published.",
+        file="transport/teltonika/layout_cache.py",
+        where="LayoutCache._vary",
+        code="exact=exact",
+        mutant="exact=True",
+        without="a number that JavaScript would round is published",
+        tests=(
+            "transport/test_record_json.py::test_a_number_that_javascript_would_round_is_text",
+            "transport/test_record_json.py"
+            "::test_a_value_of_eight_bytes_has_a_sign_and_is_text_as_its_bits_say",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
         name="a store that fails is not healthy",
         what="While frames are not stored, devices that wait for theirs are checked.",
         file="store/client/batch_queue.py",
