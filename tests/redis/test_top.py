@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -144,6 +145,25 @@ async def test_a_filter_finds_a_device_and_escape_shows_all_again(client: Redis,
         await until(pilot, lambda: [row[0] for row in rows(pilot, "devices-table")] == ["352093081450599"])
         await pilot.press("escape")
         await until(pilot, lambda: len(rows(pilot, "devices-table")) == 500)
+
+
+async def test_what_is_typed_before_the_filter_is_shown_belongs_to_it(client: Redis, redis_url: str) -> None:
+    await client.hset(KEYS.registry, mapping={f"35209308145{number:04}": "gw-9" for number in range(20)})
+    async with shown(redis_url) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: len(rows(pilot, "devices-table")) == 20)
+        for key, character in (("slash", "/"), *((digit, digit) for digit in "0013")):
+            pilot.app.post_message(Key(key, character))
+        await until(pilot, lambda: [row[0] for row in rows(pilot, "devices-table")] == ["352093081450013"])
+        assert "1 pass the filter" in text(pilot, "devices-count")
+
+
+async def test_a_narrow_terminal_shows_that_it_is_paused(client: Redis, redis_url: str) -> None:
+    await client.hset(KEYS.instances, mapping={"gw-1": "1", "gw-2": "1"})
+    async with shown(redis_url) as pilot:
+        await pilot.press("p")
+        line = pilot.app.query_one("#summary").render_line(0).text
+        assert "paused" in line and "2 without a heartbeat" in line
 
 
 async def test_text_from_outside_is_neither_markup_nor_a_control_sequence(

@@ -41,7 +41,8 @@ class Top(App[None]):
     TITLE = "telgw top"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(number), f"tab('{name}')", name, show=False) for number, name in enumerate(TABS, 1)),
-        Binding("slash", "filter", "filter"),
+        # Before any widget sees the key: what is typed next may wait already while devices are read.
+        Binding("slash", "filter", "filter", priority=True),
         Binding("s", "send", "send"),
         Binding("c", "cancel", "cancel"),
         Binding("y", "copy", "copy"),
@@ -134,11 +135,13 @@ class Top(App[None]):
         calls = "" if server.calls is None else f"  {server.calls:,} calls/s"
         return Text.assemble(
             (" telgw top ", "bold reverse"),
+            ("  paused" if self._paused else "", "bold yellow"),
             f"  {alive} gateway{'s' * (alive != 1)}",
             (f", {dead} without a heartbeat" if dead else "", "bold red"),
             f"  {found.devices:,} device{'s' * (found.devices != 1)}",
             f"  Redis {server.version or ''}{memory}{limit}{calls}",
-            ("  paused" if self._paused else "", "bold yellow"),
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
     @property
@@ -155,14 +158,18 @@ class Top(App[None]):
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Read what is shown now, and give its table the keys."""
-        self._pane.target.focus()
+        self.set_focus(self._pane.target)
         self._refresh()
 
     def action_filter(self) -> None:
         """Ask for a filter."""
         line = self.query_one("#filter", Input)
         line.display = True
-        line.focus()
+        self.set_focus(line)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """Whether a key has its meaning now: a slash may also be a character of a text."""
+        return action != "filter" or not (self._is_covered or isinstance(self.focused, Input))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while it is typed."""
@@ -238,7 +245,7 @@ class Top(App[None]):
     async def action_send(self) -> None:
         """Send a command to the device under the cursor, after a confirmation."""
         imei = self._vehicle()
-        if not imei or self._is_covered:
+        if not imei or isinstance(self.screen, Details):
             self.notify("Put the cursor on a device or a command first.")
             return
         if text := await self.push_screen_wait(SendDialog(imei)):
@@ -267,7 +274,8 @@ class Top(App[None]):
 
     @property
     def _is_covered(self) -> bool:
-        return isinstance(self.screen, Details)
+        """Whether something lies on the tabs: details, a dialog, the help."""
+        return len(self.screen_stack) > 1
 
     def _vehicle(self) -> str:
         """The IMEI of the device or the command under the cursor; empty if there is none."""

@@ -75,8 +75,8 @@ class Details(ModalScreen[None]):
             if sentence is None:
                 raise
             drawn = Text(sentence, "red")
-        if self.is_attached:
-            self.query_one("#body", Static).update(drawn)
+        for body in self.query("#body").results(Static):  # there is none if it was left meanwhile
+            body.update(drawn)
 
 
 def device_body(device: Device | None, events: list[LogEntry], times: Times, now_ms: int) -> RenderableType:

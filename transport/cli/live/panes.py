@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -17,6 +18,8 @@ from ..times import Times
 from . import tables
 from .feed import EVENTS, Feed
 from .tables import Line, Listing
+
+T = TypeVar("T")
 
 
 class Pane(TabPane):
@@ -48,11 +51,14 @@ class Pane(TabPane):
         """Whether the filter lets it through."""
         return self.wanted in text.lower()
 
-    def fill(self, name: str, lines: Iterable[Line]) -> int:
-        """Show the rows that pass the filter, `tables.ROWS` at most; how many pass."""
-        passing = [line for line in lines if self.passes(" ".join(map(str, line.cells)))]
-        self.query_one(f"#{name}", Listing).replace(passing[: tables.ROWS])
-        return len(passing)
+    def fill(self, name: str, found: Collection[T], line: Callable[[T], Line]) -> int:
+        """Show what passes the filter, `tables.ROWS` at most; how many pass."""
+        if self.wanted:
+            lines = [one for one in map(line, found) if self.passes(" ".join(map(str, one.cells)))]
+        else:  # a row costs something, and there may be many that are not shown
+            lines = [line(one) for one in islice(found, tables.ROWS)]
+        self.query_one(f"#{name}", Listing).replace(lines[: tables.ROWS])
+        return len(lines) if self.wanted else len(found)
 
     def count(self, name: str, text: str, passing: int) -> None:
         """Show how many there are, and how many of them are shown."""
@@ -90,8 +96,8 @@ class OverviewPane(Pane):
         self._rate("answers", _amount("commands ended/s", feed.answers.now), feed.answers.past)
         self._rate("latency", answer, feed.latency.past)
         if found := feed.overview:
-            self.fill("instances", map(tables.instance, found.instances))
-            self.fill("consumers", (tables.consumer(one, self._prefix) for one in found.consumers))
+            self.fill("instances", found.instances, tables.instance)
+            self.fill("consumers", found.consumers, lambda one: tables.consumer(one, self._prefix))
 
     def _rate(self, name: str, text: str, past: Iterable[float]) -> None:
         self.query_one(f"#{name}-text", Static).update(text)
@@ -122,7 +128,7 @@ class DevicesPane(Pane):
     def show(self, feed: Feed) -> None:
         """Show what was read."""
         devices, online = feed.devices, sum(one.online for one in feed.devices)
-        passing = self.fill("devices-table", (tables.device(one, feed.now_ms) for one in devices))
+        passing = self.fill("devices-table", devices, lambda one: tables.device(one, feed.now_ms))
         self.count("devices-count", f"{online:,} online, {len(devices) - online:,} offline", passing)
 
 
@@ -144,9 +150,9 @@ class CommandsPane(Pane):
 
     def show(self, feed: Feed) -> None:
         """Show what was read."""
-        passing = self.fill("flight", (tables.in_flight(one, feed.now_ms) for one in feed.in_flight))
+        passing = self.fill("flight", feed.in_flight, lambda one: tables.in_flight(one, feed.now_ms))
         self.count("flight-count", f"{len(feed.in_flight):,} in flight", passing)
-        passing = self.fill("failed", (tables.failed(one, feed.now_ms) for one in feed.failed))
+        passing = self.fill("failed", feed.failed, lambda one: tables.failed(one, feed.now_ms))
         self.count("failed-count", f"{len(feed.failed)} failed lately", passing)
 
 
