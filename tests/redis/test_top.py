@@ -135,6 +135,20 @@ async def test_a_queued_command_can_be_cancelled(client: Redis, redis_url: str, 
         await until(pilot, lambda: isinstance(pilot.app.screen, Details) and "cancelled" in body(pilot))
 
 
+async def test_the_confirmation_of_a_cancellation_names_the_vehicle_however_long_the_id_is(
+    client: Redis, redis_url: str, device: Device
+) -> None:
+    await ask(client, "c" * 64)
+    async with shown(redis_url) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: rows(pilot, "flight"))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CancelDialog))
+        question = pilot.app.screen.query(Static).first()
+        await until(pilot, lambda: question.size.height > 0)
+        assert f"{IMEI}?" in "".join(question.render_line(y).text for y in range(question.size.height))
+
+
 async def test_a_filter_finds_a_device_and_escape_shows_all_again(client: Redis, redis_url: str) -> None:
     await client.hset(KEYS.registry, mapping={f"35209308145{number:04}": "gw-9" for number in range(600)})
     async with shown(redis_url) as pilot:
@@ -163,7 +177,9 @@ async def test_a_narrow_terminal_shows_that_it_is_paused(client: Redis, redis_ur
     async with shown(redis_url) as pilot:
         await pilot.press("p")
         line = pilot.app.query_one("#summary").render_line(0).text
-        assert "paused" in line and "2 without a heartbeat" in line
+        assert "paused" in line
+        assert "2 without a heartbeat" in line
+        assert line.endswith("…")
 
 
 async def test_text_from_outside_is_neither_markup_nor_a_control_sequence(

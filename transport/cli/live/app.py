@@ -140,8 +140,6 @@ class Top(App[None]):
             (f", {dead} without a heartbeat" if dead else "", "bold red"),
             f"  {found.devices:,} device{'s' * (found.devices != 1)}",
             f"  Redis {server.version or ''}{memory}{limit}{calls}",
-            no_wrap=True,
-            overflow="ellipsis",
         )
 
     @property

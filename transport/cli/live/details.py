@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Label, Static
+from textual.widgets import Static
 
 from store.fleet.devices import Device
 from store.streams.producer import LogEntry
@@ -49,7 +49,7 @@ class Details(ModalScreen[None]):
         """A title and a text that scrolls."""
         with VerticalScroll(classes="dialog wide", id="details") as box:
             box.border_subtitle = CLOSES
-            yield Label(Text(self._title, "bold"))
+            yield Static(Text(self._title, "bold"))
             yield Static("", id="body")
 
     def on_mount(self) -> None:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Static
+from textual.widgets import Button, Input, Static
 
 HELP = """\
 [b]Tabs[/b]      1 overview, 2 devices, 3 commands, 4 events; Tab and arrow keys move inside a tab
@@ -58,7 +58,7 @@ class SendDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """A line for the text, and two buttons that are shown when there is one."""
         with Vertical(classes="dialog"):
-            yield Label(Text.assemble("Send a command to the vehicle ", (self._imei, "bold")))
+            yield Static(Text.assemble("Send a command to the vehicle ", (self._imei, "bold")))
             yield Input(placeholder="text of the command, for example getinfo", id="text")
             yield Static("", id="question")
             with Horizontal(id="buttons"):
@@ -102,7 +102,7 @@ class CancelDialog(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question and two buttons."""
         with Vertical(classes="dialog"):
-            yield Label(
+            yield Static(
                 Text.assemble(
                     *("Cancel the command ", (self._command_id, "bold"), " to the vehicle "),
                     *((self._imei, "bold"), "?"),
