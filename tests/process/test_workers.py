@@ -20,6 +20,11 @@ from tests.process.gateway import IMEI, KEYS, MAIN, Bus, Device, Gateway, clean_
 from tests.rig.ports import free_port
 
 WORKERS = 2
+IMPATIENT = (
+    "from transport.daemon import worker_pages as pages, worker_watch as watch;"
+    "watch.ASKED_EVERY, watch.UNANSWERED, watch.UNANSWERED_AT_START, pages.TIMEOUT = 0.1, 3, 1000, 1.0;"
+)
+"""Lets a supervisor notice within seconds that a worker hangs."""
 FLEET = [str(int(IMEI) + number) for number in range(16)]
 """Enough devices for each worker to get one, whatever the kernel's choice: else one test in 32,768 fails."""
 
@@ -101,6 +106,29 @@ def test_a_killed_worker_is_started_again_and_the_others_go_on(
             until(lambda: bus.holder(lost.imei) in ("gw-1", "gw-2"))
             bus.ask("again", lost.imei, bus.holder(lost.imei) or "")
             assert back.obey() == "again"
+        gateway.terminate()
+        assert gateway.exit_status() == 0
+
+
+def test_a_worker_that_hangs_is_killed_and_started_again(
+    gateway_url: str, bus: Bus, fleet: Callable[[Gateway], list[Device]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gateway, "main", IMPATIENT + MAIN)
+    with several(gateway_url) as gateway:
+        devices = fleet(gateway)
+        until(lambda: bus.client.hlen(KEYS.registry) == len(FLEET))
+        kept = next(device for device in devices if bus.holder(device.imei) == "gw-2")
+        lost = next(device for device in devices if bus.holder(device.imei) == "gw-1")
+        before = pids(gateway)
+        os.kill(before[1], signal.SIGSTOP)
+        gateway.said("worker_hangs", worker=1)
+        gateway.said("worker_ended", worker=1, exit_status=-9, started_again=True)
+        assert lost.rest() == b""
+        gateway.said("worker_started", worker=1, instance_id="gw-1")
+        kept.report()
+        with Device(gateway, lost.imei) as back:
+            back.ready()
+        assert pids(gateway)[2] == before[2]
         gateway.terminate()
         assert gateway.exit_status() == 0
 

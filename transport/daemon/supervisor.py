@@ -5,9 +5,9 @@ own: ``{instance_id}-1`` to ``-N``. All bind the same addresses with SO_REUSEPOR
 connections over them. Workers share nothing but Redis, and all rules for gateways on different hosts hold
 between them: a device that comes back on another worker is moved like one that comes back on another host.
 
-The supervisor serves no device. It keeps a worker for each number alive, passes signals on, answers for all
-workers on the address of the metrics, and owns the embedded server. If it is killed, the workers notice that
-their standard input has ended, and stop in order.
+The supervisor serves no device. It keeps a worker for each number alive, kills one that hangs, passes signals
+on, answers for all workers on the address of the metrics, and owns the embedded server. If it is killed, the
+workers notice that their standard input has ended, and stop in order.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
 from transport.daemon.worker import Worker
 from transport.daemon.worker_pages import WorkerPages, serve_pages
+from transport.daemon.worker_watch import kill_if_it_hangs
 from transport.restarts import Restarts
 from transport.settings import Address, Settings, as_text
 
@@ -148,6 +149,15 @@ def _reserve(settings: Settings, host: str, port: int, reserved: list[socket.soc
     return int(sock.getsockname()[1])
 
 
+async def _run(worker: Worker) -> int:
+    """Start the process of a worker, and wait for its end, which comes also if it hangs; its exit status."""
+    watch = asyncio.create_task(kill_if_it_hangs(worker), name=f"watch on worker {worker.number}")
+    try:
+        return await worker.run()
+    finally:
+        watch.cancel()
+
+
 class Supervisor:
     """Keeps workers alive until `stop` is set."""
 
@@ -225,7 +235,7 @@ class Supervisor:
         """Run a worker, and run it again when it ends; return when all have to end."""
         restarts = Restarts(RESTARTS, WITHIN, PAUSES)
         while not self._stop.is_set():
-            status = await worker.run()
+            status = await _run(worker)
             if self._stop.is_set():
                 self._note_end(status)
                 return

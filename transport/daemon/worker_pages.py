@@ -92,6 +92,11 @@ class WorkerPages:
         return {worker.number: answer for worker, answer in pairs if answer is not None}
 
 
+async def answers(worker: Worker) -> bool:
+    """Whether the event loop of a worker turns: it answers on its own page within `TIMEOUT`."""
+    return await _fetch(worker.pages, "/healthz") is not None
+
+
 def _unavailable(sentences: Iterable[str]) -> Page:
     text = "".join(f"{sentence}\n" for sentence in sentences)
     return Page(HTTPStatus.SERVICE_UNAVAILABLE, text.encode("ascii", errors="replace"))

@@ -329,4 +329,15 @@ MECHANISMS = (
         without="a reader that dies, or does not read, stops the gateway",
         tests=("process/test_log_faults.py::test_a_blocked_log_breaks_no_promise_and_delays_no_stop[Full]",),
     ),
+    Mechanism(
+        promise="faults",
+        name="a worker that hangs is killed",
+        what="A worker whose event loop does not answer the supervisor is killed, and so started again.",
+        file="transport/daemon/worker_watch.py",
+        where="kill_if_it_hangs",
+        code="worker.send(signal.SIGKILL)",
+        mutant="",
+        without="the devices of a worker that hangs get no answer until somebody sees an alarm",
+        tests=("process/test_workers.py::test_a_worker_that_hangs_is_killed_and_started_again",),
+    ),
 )
