@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fsm.quick_values import quick
 from fsm.session import CLOSED
 from fsm.takeover import Claimant, Hold
 
@@ -73,6 +74,7 @@ class HoldStatus:
         )
 
 
+@quick
 @dataclass(slots=True, frozen=True, kw_only=True)
 class DeviceStatus:
     """The newest session of a device, as it was last told.

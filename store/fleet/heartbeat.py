@@ -72,6 +72,8 @@ class Heartbeat:
         self._identity = (instance_id, boot_id)
         self._interval = interval
         self._expiry = expiry(ttl)
+        self._ttl_ms = round(ttl * 1000)
+        self._renewed_ms = 0
         self._remembered_ms = round(remembered * 1000)
         self._on_renewed = on_renewed
         self._on_failure = on_failure
@@ -87,6 +89,9 @@ class Heartbeat:
         """Whether this process has taken the instance id."""
         self.displaced: tuple[Holder, str] | None = None
         """The owner from which this process took the instance id, and why it could be taken."""
+        self.lapses = 0
+        """How often others may have taken this instance for dead until a renewal: also before the first one,
+        and when Redis told an earlier time than before."""
 
     async def take_over(self) -> int:
         """Take over the instance id unless its owner is alive, and renew the heartbeat; the time of Redis.
@@ -103,7 +108,7 @@ class Heartbeat:
             now_ms = await self._take(await self.read_owner())
             if now_ms is not None:
                 self.taken = True
-                self._on_renewed(now_ms)
+                self._renewed(now_ms)
                 return now_ms
         raise NotOwnerYet("The owner of the instance id changes all the time.")
 
@@ -157,8 +162,14 @@ class Heartbeat:
             self.stop()
             self._on_fenced()
         else:
-            self._on_renewed(now_ms)
+            self._renewed(now_ms)
         return now_ms
+
+    def _renewed(self, now_ms: int) -> None:
+        if not 0 <= now_ms - self._renewed_ms < self._ttl_ms:
+            self.lapses += 1
+        self._renewed_ms = now_ms
+        self._on_renewed(now_ms)
 
     async def run(self) -> None:
         """Renew every interval until `stop`; the first time one interval from now.

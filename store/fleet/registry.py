@@ -5,18 +5,18 @@ their order, many in one script call.
 
 Registration has two forms. The first one of a session wins, since the device has just connected here. It is
 tried once: if it were repeated after an outage, it could take the device from where it has moved since. A
-deferred one (`reconcile`) repairs what was missed, and yields to a holder that is alive. Removals are
-repeated until Redis has carried them out; the script keeps entries of other instances and newer sessions.
+deferred one (`reconcile`) repairs what was missed (`differing`), and yields to a holder that is alive.
+Removals are repeated until Redis has carried them out. The script keeps entries of others and newer sessions.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -26,9 +26,10 @@ from fsm.takeover import FIRST, KEPT, MEMORY, Claimant
 from store.client.batch_queue import BatchQueue
 from store.client.errors import NotOwnerYet, StoreError
 from store.client.fifo import Fifo
-from store.client.replies import one_each, understood
+from store.client.replies import understood
 from store.client.script import Script
 from store.fleet.claims import read_claims
+from store.fleet.registrations import differing, holders
 from store.keys import Keys
 
 BATCH = 500
@@ -117,6 +118,7 @@ class Registrar:
     ) -> None:
         self._client = client
         self._keys = keys
+        self._instance_id = instance_id
         self._header = {
             "boot": boot_id,
             "instance": instance_id,
@@ -281,18 +283,18 @@ class Registrar:
         await self._queue.finish(within)
         return sum(call.act == _REMOVE for call in self._queue)
 
+    async def differing(self, values: Mapping[str, str]) -> list[str]:
+        """The devices that the registry does not name for this instance and with this value (`value_of`).
+
+        Raises:
+            StoreError: Redis could not be asked.
+        """
+        return await differing(self._client, self._keys, self._instance_id, values)
+
     async def holders(self, imeis: Sequence[str]) -> dict[str, str]:
         """The instance that holds each device, for the devices that an instance holds.
 
         Raises:
             StoreError: Redis could not be asked.
         """
-        if not imeis:
-            return {}
-        found = await cast(Any, self._client.hmget(self._keys.registry, list(imeis)))
-        holders = await understood(self._client, found, partial(one_each, imeis))
-        return {
-            imei: holder.decode(errors="replace")
-            for imei, holder in zip(imeis, holders, strict=True)
-            if holder is not None
-        }
+        return await holders(self._client, self._keys, imeis)

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 status
 -- ARGV  1 JSON: {limit = most devices, untold = seconds within which a gateway tells that a device has reported,
---               devices = [[imei, session_id, connected_at, keep, text], ...]}
+--               apart = seconds without records between two pairs of times, devices = [[imei, session_id, connected_at, keep, text], ...]}
 --       keep: 'no' for a device that has left and of which nothing was stored on this session.
 --       text: the JSON of the status; it always begins with a brace and a field. The last record, the time of the first
 --       one and the times with records are added from what was known before.
@@ -27,8 +27,7 @@ local function first_reported(old, last, text)
   return first and '"first_reported_at":' .. first .. ',' or ''
 end
 
-local MOST = 24     -- pairs of times that are kept of a device
-local APART = 600   -- seconds without records between two pairs
+local MOST = 24  -- pairs of times that are kept of a device
 
 local function number(text, name)
   return text and tonumber(text:match('"' .. name .. '":(%d+)'))
@@ -38,7 +37,7 @@ end
 local function with_pair(list, one, other)
   local from, to = math.floor(math.min(one, other) / 1000), math.ceil(math.max(one, other) / 1000)
   local rest, start, last = list:match('^(.-),?(%d+),(%d+)$')
-  if last and from - tonumber(last) < APART then
+  if last and from - tonumber(last) < input.apart then
     list, from, to = rest, math.min(from, tonumber(start)), math.max(to, tonumber(last))
   end
   list = string.format('%s%s%d,%d', list, list == '' and '' or ',', from, to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +77,57 @@ async def test_a_session_that_is_over_does_not_replace_a_newer_one(
     assert await known(any_redis) == {IMEI: ELSEWHERE}
 
 
+@pytest.fixture
+def unscripted(any_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on the script may not be called."""
+    execute = any_redis.execute_command
+
+    async def plain(*words: Any, **options: Any) -> Any:
+        assert not str(words[0]).startswith("EVAL")
+        return await execute(*words, **options)
+
+    return lambda: monkeypatch.setattr(any_redis, "execute_command", plain)
+
+
+async def test_the_status_of_a_session_that_goes_on_is_written_without_the_script(
+    any_redis: Redis, unscripted: Callable[[], None]
+) -> None:
+    await write(any_redis, replace(HERE, told_at=HERE.connected_at, records=1, last=LAST))
+    unscripted()
+    at = HERE.connected_at + 30_000
+    later = replace(HERE, told_at=at, records=2, last=replace(LAST, speed=0))
+    await write(any_redis, later)
+    times = (HERE.connected_at // 1000, at // 1000)
+    assert await known(any_redis) == {
+        IMEI: replace(later, first_reported_at=HERE.last_seen_at, reported=times)
+    }
+
+
+async def test_a_device_for_which_there_is_no_room_costs_a_read(
+    any_redis: Redis, unscripted: Callable[[], None]
+) -> None:
+    await write_all(any_redis, {"0": HERE}, limit=1)
+    unscripted()
+    await write_all(any_redis, {"1": HERE}, limit=1)
+    assert set(await known(any_redis)) == {"0"}
+
+
+@pytest.mark.parametrize("session_id", ["b1-1", "b2-"])
+async def test_a_late_status_does_not_replace_that_of_a_newer_session_that_reports(
+    any_redis: Redis, session_id: str
+) -> None:
+    newer = replace(ELSEWHERE, told_at=HERE.connected_at, records=1, last=LAST)
+    await write(any_redis, newer, replace(newer, session_id=session_id, connected_at=HERE.connected_at))
+    assert (await known(any_redis))[IMEI].session_id == newer.session_id
+
+
+async def test_a_status_without_a_record_keeps_the_last_one(any_redis: Redis) -> None:
+    here = replace(HERE, told_at=HERE.connected_at, records=1)
+    await write(any_redis, replace(here, last=LAST), here, replace(here, state="closed"))
+    status = (await known(any_redis))[IMEI]
+    assert (status.state, status.last) == ("closed", LAST)
+
+
 async def test_a_newer_session_replaces_an_older_one_and_keeps_its_last_record(any_redis: Redis) -> None:
     await write(any_redis, replace(HERE, last=LAST, records=1), ELSEWHERE)
     first = HERE.last_seen_at
@@ -133,10 +185,11 @@ NEXT = replace(ELSEWHERE, connected_at=(AT + 9000) * 1000)
         *("the first was cut off", "cut off, then again", "a late word of the first", "a clock that was set"),
     ],
 )
+@pytest.mark.parametrize("last", [None, LAST], ids=["without a record", "with one"])
 async def test_the_times_at_which_a_device_has_reported_are_kept(
-    any_redis: Redis, words: list[DeviceStatus], times: tuple[int, ...]
+    any_redis: Redis, words: list[DeviceStatus], times: tuple[int, ...], last: LastRecord | None
 ) -> None:
-    await write(any_redis, *words)
+    await write(any_redis, *(replace(word, last=last if word.records else None) for word in words))
     assert (await known(any_redis))[IMEI].reported == tuple(AT + seconds for seconds in times)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from fsm.registration import Registered, RegisterResult
+from fsm.registration import Registered, RegisterResult, value_of
 from fsm.takeover import MEMORY, Claimant
+from store.client.errors import StoreError
 from tests.store.test_registry import HERE, IMEI, KEYS, Gateway, entry, renew_heartbeat
 
 Make = Callable[[str], Gateway]
@@ -77,6 +78,36 @@ async def test_a_deferred_registration_yields_to_a_live_holder_only(
     assert await reconciled(gateway("gw-1"), "ours") == [(status, holder)]
     won = status is REGISTERED
     assert await entry(any_redis) == ((b"gw-1", b"ours") if won else (b"gw-2", b"theirs"))
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "differs"),
+    [
+        (KEYS.registry, "gw-1", False),
+        (KEYS.registry, "gw-2", True),
+        (KEYS.registry, None, True),
+        (KEYS.sessions, "s1", True),
+        (KEYS.sessions, "s2 10.0.0.1 plain", True),
+        (KEYS.sessions, None, True),
+    ],
+    ids=["as it was", "taken", "lost", "no address", "another session", "a lost session"],
+)
+async def test_a_registration_that_somebody_changed_is_found(
+    gateway: Make, any_redis: Redis, key: str, written: str | None, differs: bool
+) -> None:
+    """Also by a gateway that writes no tokens."""
+    one = gateway("gw-1")
+    await registered(one, "s1")
+    await (any_redis.hset(key, IMEI, written) if written else any_redis.hdel(key, IMEI))
+    values = {IMEI: value_of("s1", HERE), "another": value_of("s2", HERE)}
+    assert await one.registrar.differing(values) == [IMEI] * differs + ["another"]
+    assert await one.registrar.differing({}) == []
+
+
+async def test_a_registry_that_cannot_be_read_is_no_answer(gateway: Make, any_redis: Redis) -> None:
+    await any_redis.set(KEYS.sessions, "not a hash")
+    with pytest.raises(StoreError):
+        await gateway("gw-1").registrar.differing({IMEI: value_of("s1", HERE)})
 
 
 async def test_a_registered_instance_is_known_to_janitors(gateway: Make, any_redis: Redis) -> None:

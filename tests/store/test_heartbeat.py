@@ -113,6 +113,23 @@ async def test_a_heartbeat_lists_a_forgotten_instance_again(fake_redis: Redis) -
     assert await fake_redis.get(KEYS.boot("gw-1")) == b"boot 1"
 
 
+@pytest.mark.parametrize(
+    ("later", "lapses"),
+    [(0, 1), (89.999, 1), (90, 2), (-0.001, 2)],
+    ids=["at once", "in time", "too late", "by another clock"],
+)
+async def test_a_heartbeat_knows_whether_it_was_missed(
+    fake_redis: Redis, frozen: FrozenDateTimeFactory, later: float, lapses: int
+) -> None:
+    """By the clock of Redis, by which it expires."""
+    pulse = Pulse(fake_redis)
+    await pulse.heartbeat.take_over()
+    frozen.tick(timedelta(seconds=later))
+    await pulse.heartbeat.renew()
+    await pulse.heartbeat.renew()
+    assert pulse.heartbeat.lapses == lapses
+
+
 def forced(boot: str) -> Watch:
     """A process that takes the id whoever has it."""
     return Watch("gw-1", lambda: Holder(boot), forced=True)

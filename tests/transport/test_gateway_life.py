@@ -227,11 +227,12 @@ async def test_a_heartbeat_registers_the_connected_devices(
     monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
     monkeypatch.setattr(gateway.sessions.status, "refresh", list)
     monkeypatch.setattr(gateway.reader, "pending", pending)
-    gateway.sessions.by_imei["1"] = cast(
-        Any, SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)
+    device = SimpleNamespace(
+        imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True, held=False
     )
+    gateway.sessions.by_imei["1"] = cast(Any, device)
     spawn(gateway._reconcile())
-    gateway._on_renewed(1_767_225_600_000)
+    gateway.backend.heartbeat._renewed(1_767_225_600_000)
     async with asyncio.timeout(TIME_LIMIT):
         assert await asked.get() == [("1", "s-1", "peer")]
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from fsm.registration import Registered, RegisterResult
 from store.client.errors import CallFailed
 from tests.transport.gateway_rig import CallRecorder
 from transport.daemon import gateway as gateways
@@ -66,7 +65,7 @@ async def test_a_gateway_that_cannot_listen_ends_what_it_started(
 
 
 @pytest.mark.parametrize(("answer", "told"), [(7, 7), (AWAY, 0)])
-async def test_each_heartbeat_registers_devices_without_a_count(
+async def test_each_heartbeat_compares_the_registry_without_a_count(
     gateway: Gateway,
     calls: CallRecorder,
     monkeypatch: pytest.MonkeyPatch,
@@ -74,23 +73,42 @@ async def test_each_heartbeat_registers_devices_without_a_count(
     answer: object,
     told: int,
 ) -> None:
-    asked: asyncio.Queue[list[tuple[str, str, str]]] = asyncio.Queue()
+    asked: asyncio.Queue[bool] = asyncio.Queue()
 
-    async def reconcile(sessions: list[tuple[str, str, str]]) -> list[RegisterResult]:
-        await asked.put(sessions)
-        return [RegisterResult(Registered.REGISTERED) for _ in sessions]
+    async def reconcile(*_: object, everything: bool) -> bool:
+        await asked.put(everything)
+        return True
 
     calls.record_async(gateway.reader, "pending", answer)
-    monkeypatch.setattr(gateway.backend.registrar, "reconcile", reconcile)
-    monkeypatch.setattr(gateway.sessions.status, "refresh", list)
-    device = SimpleNamespace(imei="1", session_id="s-1", claimant="peer", speaks=False, closed=True)
-    gateway.sessions.by_imei["1"] = cast(Any, device)
+    monkeypatch.setattr(gateways, "reconcile", reconcile)
     spawn(gateway._reconcile())
     for _ in range(2):
         gateway._on_renewed(1_767_225_600_000)
         async with asyncio.timeout(TIME_LIMIT):
-            assert await asked.get() == [("1", "s-1", "peer")]
+            await asked.get()
     assert (gateway.pending, gateway._heartbeat_renewed.is_set()) == (told, False)
+
+
+async def test_after_a_lapse_all_devices_are_registered_until_redis_has_answered(
+    gateway: Gateway, calls: CallRecorder, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    asked: asyncio.Queue[bool] = asyncio.Queue()
+    answers = [False, True, True, True]
+
+    async def reconcile(*_: object, everything: bool) -> bool:
+        await asked.put(everything)
+        return answers.pop(0)
+
+    calls.record_async(gateway.reader, "pending", 0)
+    monkeypatch.setattr(gateways, "reconcile", reconcile)
+    spawn(gateway._reconcile())
+    begin, ttl = 1_767_225_600_000, round(gateway.settings.heartbeat_ttl * 1000)
+    seen: list[bool] = []
+    for now_ms in (begin, begin + 1, begin + 2, begin + 2 + ttl):
+        gateway.backend.heartbeat._renewed(now_ms)
+        async with asyncio.timeout(TIME_LIMIT):
+            seen.append(await asked.get())
+    assert seen == [True, True, False, True]
 
 
 async def test_a_registry_that_cannot_be_asked_is_asked_again(

@@ -313,6 +313,32 @@ async def test_newer_commands_wait_also_on_another_connection(commands: CommandR
     assert second.texts == ["a", "new"]
 
 
+async def test_what_is_parked_while_others_are_taken_up_is_looked_for_again(
+    commands: CommandRig, make_commands: Make
+) -> None:
+    """The device was away for a moment. Nothing else tells of that command, because no other one is sent."""
+    nobody_is_expected(commands)
+    commands.ask("a", offline="wait", expires_at="2026-01-01T00:00:02Z")
+    commands.ledger.commit()
+    link = commands.connect(ready=False)
+    commands.registered(link)
+    for _ in range(3):
+        await asyncio.sleep(0)  # the stream is read
+    commands.at(0.1)
+    other = make_commands(ledger=commands.ledger)
+    nobody_is_expected(other)
+    other.ask("b", offline="wait", expires_at=LATER)
+    commands.ledger.commit()
+    commands.registered(link)
+    for seconds in (1, 2, 3):
+        commands.at(seconds)
+        await commands.settle()
+    commands.ready(link)
+    await commands.settle()
+    assert commands.life("a")[-1] == "timeout expired not_sent"
+    assert link.texts == ["b"]
+
+
 async def test_newer_commands_do_not_wait_for_ever(commands: CommandRig) -> None:
     """The reader delivers nothing while too many commands are held."""
     park(commands, "a")

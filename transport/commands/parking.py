@@ -146,7 +146,9 @@ class ParkedCommands:
         if self._commands.stopping or self._queues.link_of(imei) is not link:
             return
         self._queues.queue_of(link).taking_up = True
-        if imei not in self._taking and imei not in self._again:
+        if imei in self._taking:
+            self._try_again(imei)  # they may have been parked after the stream was read
+        elif imei not in self._again:
             self._taking[imei] = 0
             self._effects.add(ReadParked(imei))
 

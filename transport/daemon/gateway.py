@@ -228,14 +228,17 @@ class Gateway:
         await self.reader.run()
 
     async def _reconcile(self) -> None:
-        """After each heartbeat, register the connected devices again."""
+        """After each heartbeat, compare the registry with the connected devices."""
+        heartbeat, lapses = self.backend.heartbeat, 0
         while True:
             await self._heartbeat_renewed.wait()
             self._heartbeat_renewed.clear()
             with suppress(StoreError):
                 self.pending = await self.reader.pending()
                 await self._outbound_faults.look()
-            await reconcile(self.sessions, self.backend.registrar)
+            now = heartbeat.lapses
+            if await reconcile(self.sessions, self.backend.registrar, everything=now != lapses):
+                lapses = now
 
     # The shutdown
 

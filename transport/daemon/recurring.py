@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from fsm.registration import Registered, value_of
 from store.client.errors import StoreError
 from store.fleet.registry import Registrar
 from transport.commands.dispatcher import Dispatcher
@@ -19,8 +20,8 @@ STALL = 0.5
 """Seconds by which a sweep has to be late before sockets are read ahead of deadlines."""
 CHECK_INTERVAL = 0.02
 """Seconds between two checks of a condition."""
-RECONCILE = 200
-"""Sessions that are registered again in one batch: it bounds memory and the time of one step."""
+RECONCILE = 500
+"""Sessions that are compared with the registry in one batch: it bounds memory and the time of one step."""
 RELOCATE_EVERY = 1.0
 TRACED_EVERY = 2.0
 """Seconds after which a gateway notices that somebody watches a device."""
@@ -54,25 +55,49 @@ async def sweep(connections: ConnectionContext, timeouts: Timeouts, dispatcher: 
         dispatcher.sweep(now)
 
 
-async def reconcile(sessions: Sessions, registrar: Registrar) -> None:
-    """Register every session again, and tell the status of those that were heard since the last time.
+async def reconcile(sessions: Sessions, registrar: Registrar, *, everything: bool) -> bool:
+    """Register the sessions again that are not registered as they should be; whether Redis has answered.
 
-    A session whose device has another holder is closed.
+    A session whose device has another holder is closed. The status of the devices that were heard since the
+    last time is told.
+
+    Args:
+        everything: register all of them. This instance may have been taken for dead, and commands parked for
+            devices that it holds.
     """
+    answered = True
     imeis = list(sessions.by_imei)
     for start in range(0, len(imeis), RECONCILE):
         some = imeis[start : start + RECONCILE]
-        await reconcile_some(sessions, registrar, some)
+        doubtful = some if everything else await find_doubtful(sessions, registrar, some)
+        answered = await reconcile_some(sessions, registrar, doubtful) and answered
         sessions.status.refresh(link for imei in some if (link := sessions.by_imei.get(imei)))
+    return answered
 
 
-async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: list[str]) -> None:
-    """Register the devices that are still connected: an ended session must not be registered again."""
+async def find_doubtful(sessions: Sessions, registrar: Registrar, imeis: Sequence[str]) -> Sequence[str]:
+    """The devices that the registry does not name as it should, or that are held because of a take-over."""
+    links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
+    values = {link.imei: value_of(link.session_id, link.claimant) for link in links if not link.held}
+    try:
+        differing = await registrar.differing(values)
+    except StoreError:
+        return imeis
+    return [*differing, *(link.imei for link in links if link.held)]
+
+
+async def reconcile_some(sessions: Sessions, registrar: Registrar, imeis: Sequence[str]) -> bool:
+    """Register the devices that are still connected: an ended session must not be registered again.
+
+    Returns:
+        Whether Redis has answered.
+    """
     links = [link for imei in imeis if (link := sessions.by_imei.get(imei))]
     held = [(link.imei, link.session_id, link.claimant) for link in links]
     results = await registrar.reconcile(held)
     for (imei, session_id, _), result in zip(held, results, strict=True):
         sessions.reconciled(session_id, imei, result)
+    return all(result.status is not Registered.FAILED for result in results)
 
 
 async def trace(connections: ConnectionContext, backend: Backend) -> None:

@@ -98,4 +98,17 @@ MECHANISMS = (
             "transport/test_parking.py::test_the_device_gets_them_in_order_when_it_comes",
         ),
     ),
+    Mechanism(
+        promise="P2",
+        name="what is parked meanwhile",
+        what="Commands that are parked while others of the device are taken up are looked for afterwards.",
+        file="transport/commands/parking.py",
+        where="ParkedCommands.found",
+        code="self._try_again(imei)",
+        mutant="pass",
+        without="they wait for the next connection of the device",
+        tests=(
+            "transport/test_parking.py::test_what_is_parked_while_others_are_taken_up_is_looked_for_again",
+        ),
+    ),
 )
