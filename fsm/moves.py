@@ -166,10 +166,11 @@ class ParkMove:
 
 @dataclass(slots=True)
 class Discard:
-    """Remove an entry from its stream; with ``error``, keep it on the dead-letter stream.
+    """Remove an entry from its stream; with ``error``, write a dead letter of it.
 
     Attributes:
         fields: the fields of the dead letter.
+        kept: an entry with the text, to be kept apart so that an operator can put it back; empty for none.
         events: events to publish for a command whose ledger cannot be written at all.
     """
 
@@ -177,6 +178,7 @@ class Discard:
     done: Done
     error: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
     events: tuple[CommandEvent, ...] = ()
 
 

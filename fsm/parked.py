@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fsm.command import QUEUED, Command, CommandRequest, Entry, decide
-from fsm.entries import entry_fields, letter_fields, letter_of
+from fsm.dead_letters import give_up
+from fsm.entries import entry_fields, letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Done, Move, MoveResult, Status, Step, Transfer
@@ -84,7 +85,7 @@ def left_over(request: CommandRequest, move: Transfer | Step, result: MoveResult
         return step
     if result.status is Status.ERROR:
         events = events_of_refused(command_of(request), request, None)
-        return Discard(entry, done, error=INTERNAL_ERROR, fields=letter_of(request), events=events)
+        return give_up(request, entry, events, done)
     if result.status is Status.CONFLICT and _is_over(result):
         return Discard(entry, done)
     return None

@@ -108,7 +108,7 @@ class Keys:
             **dict.fromkeys((self.status, self.traced, self.shard_counts), "hash"),
             **dict.fromkeys((self.allowed, self.serial), "set"),
             self.parked_devices: "zset",
-            **dict.fromkeys((self.responses, self.unasked, self.deadletter), "stream"),
+            **dict.fromkeys((self.responses, self.unasked, self.deadletter, self.kept), "stream"),
             **dict.fromkeys((self.telemetry, self.messages, self.undecodable), "stream"),
         }
 
@@ -159,6 +159,11 @@ class Keys:
     def deadletter(self) -> str:
         """Stream, capped: entries that could not be read as a command."""
         return f"{self.prefix}commands:deadletter"
+
+    @property
+    def kept(self) -> str:
+        """Stream with expiry, capped: entries of commands that were given up, with their texts."""
+        return f"{self.prefix}commands:deadletter:kept"
 
     @property
     def telemetry(self) -> str:

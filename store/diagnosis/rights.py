@@ -213,7 +213,7 @@ def _shared(keys: Keys, instance_id: str, streams: Sequence[str]) -> list[tuple[
         *(keys.serial, keys.claims("0")),
     )
     logs = (
-        *(keys.outbound(instance_id), keys.responses, keys.unasked, keys.deadletter),
+        *(keys.outbound(instance_id), keys.responses, keys.unasked, keys.deadletter, keys.kept),
         *(keys.telemetry, keys.messages, keys.undecodable, *streams),
         keys.parked("0"),
         keys.trace(""),

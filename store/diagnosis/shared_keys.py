@@ -12,7 +12,7 @@ from store.diagnosis.allow_list import diagnose_allow_list
 from store.diagnosis.server import OK, WARNING, Report
 from store.diagnosis.stream_ids import check_last_id, last_id
 from store.keys import Keys
-from store.ledger.ledger import DEADLETTER_MAXLEN
+from store.ledger.ledger import DEADLETTER_MAXLEN, KEPT_MAXLEN
 from store.streams.caps import CapSettings, StreamCaps, stream_caps
 from store.streams.entry_ids import read_id
 from store.streams.trimmer import read_memory
@@ -49,12 +49,13 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     for stream, cap in (
         (keys.unasked, int(bounds.responses_maxlen * PART)),
         (keys.deadletter, DEADLETTER_MAXLEN),
+        (keys.kept, KEPT_MAXLEN),
     ):
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
     letters = await report.attempt(keys.deadletter, asked.xlen(keys.deadletter), 0)
     if letters:
         found = f"{letters} entries of producers could not be processed as commands"
-        mend = "Read why: telgw dead-letters. Correct the producer, then --drop them."
+        mend = "Read why: telgw dead-letters. Correct the cause, then --requeue or --drop them."
         report.add(WARNING, "dead letters", found, mend)
     # These calls check only the types.
     await report.attempt(keys.serial, asked.sismember(keys.serial, ""), False)

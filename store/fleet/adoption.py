@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 
 from fsm.cancel import Cancelled, decide_cancel
 from fsm.command import Command, CommandRequest, decide
-from fsm.entries import Pairs, entry_fields, letter_fields, letter_of
+from fsm.dead_letters import give_up
+from fsm.entries import entry_fields, letter_fields
 from fsm.errors import GatewayFault, InvalidCommand
 from fsm.events import CommandEvent, Note, SessionEvent
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, ParkMove, Remark, Status, Step, Transfer
@@ -166,7 +167,10 @@ class Adoption:
         try:
             result = await self._move(Open(event, entry, _nothing))
         except StoreRefused as refusal:
-            await self._give_up(entry, letter_fields(fields), (event,), refusal)
+            letter = Discard(
+                entry, _nothing, error=INTERNAL_ERROR, fields=letter_fields(fields), events=(event,)
+            )
+            await self._give_up(letter, refusal)
             return
         if result.status is Status.OK:
             self._on_adopted()
@@ -181,7 +185,7 @@ class Adoption:
             result = await self._move(Open(opening, entry, _nothing, request))
         except StoreRefused as refusal:
             events = events_of_refused(command, request, opening)
-            await self._give_up(entry, letter_of(request), events, refusal)
+            await self._give_up(give_up(request, entry, events, _nothing), refusal)
             return
         known = command_of(opening, result)
         if known is not None:
@@ -208,13 +212,11 @@ class Adoption:
                 event = _located(event, await self._ledger.read(command.command_id))
             await self._step(event, entry)
 
-    async def _give_up(
-        self, entry: Entry, fields: Pairs, events: tuple[CommandEvent, ...], refusal: StoreRefused
-    ) -> None:
+    async def _give_up(self, letter: Discard, refusal: StoreRefused) -> None:
         """The ledger of this command cannot be written: its verdict is published with a dead letter."""
         if is_transient(refusal):
             raise refusal
-        await self._move(Discard(entry, _nothing, error=INTERNAL_ERROR, fields=fields, events=events))
+        await self._move(letter)
         self._on_adopted()
 
     async def _hand_over(self, request: CommandRequest, command: Command, entry: Entry) -> bool:

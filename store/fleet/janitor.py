@@ -24,6 +24,7 @@ from store.client.script import Script
 from store.fleet.adoption import Alive
 from store.fleet.device_status import DeviceStatusExpiry
 from store.keys import Keys
+from store.ledger.ledger import KEPT_FOR
 
 _NOT_YET = -1
 
@@ -215,13 +216,14 @@ class Janitor:
         """
         retention_ms = round(self._settings.retention * 1000)
         await self._trim_streams()
-        await self._expire_dead_letters(retention_ms)
+        await self._expire(self._keys.deadletter, retention_ms)
+        await self._expire(self._keys.kept, min(retention_ms, round(KEPT_FOR * 1000)))
         await self._device_status.expire(self._now_ms() - retention_ms)
 
-    async def _expire_dead_letters(self, retention_ms: int) -> None:
-        """Remove dead letters older than the retention, exactly, whether they were read or not."""
-        oldest = max(0, self._now_ms() - retention_ms)
-        await self._client.xtrim(self._keys.deadletter, minid=f"{oldest}-0", approximate=False)
+    async def _expire(self, stream: str, after_ms: int) -> None:
+        """Remove the entries of a stream that are older, exactly, whether they were read or not."""
+        oldest = max(0, self._now_ms() - after_ms)
+        await self._client.xtrim(stream, minid=f"{oldest}-0", approximate=False)
 
     def _next_interval(self) -> float:
         return jittered(self._settings.interval)

@@ -33,6 +33,10 @@ BATCH_BYTES = 256 * 1024
 """About how much one call carries: a server busy for a second is a server that is away for everybody."""
 TRIES = 5
 DEADLETTER_MAXLEN = 10_000
+KEPT_MAXLEN = 1_000
+"""Entries of commands given up that are kept with their texts, so that they can be put back."""
+KEPT_FOR = 86_400.0
+"""Seconds for which they are kept, or the retention if that is shorter."""
 _RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0)
 _ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 _WITHOUT_TOKEN = (Remark, Discard)
@@ -91,6 +95,9 @@ class Ledger:
             "group": GROUP,
             "retention": round(retention * 1000),
             "maxlen": DEADLETTER_MAXLEN,
+            "kept": keys.kept,
+            "kept_maxlen": KEPT_MAXLEN,
+            "kept_for": round(min(retention, KEPT_FOR) * 1000),
         }
         if dead:
             self._header["dead"] = dead

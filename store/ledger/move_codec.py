@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fsm.command import SENT
@@ -49,7 +50,8 @@ def weight(move: Move) -> int:
     """About the number of bytes of a move in the script's argument, where a byte may be escaped with six."""
     match move:
         case Discard():
-            return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in move.fields)
+            pairs = (*move.fields, *move.kept)
+            return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in pairs)
         case Open() | Step():
             entry: CommandEvent | Note = move.event
         case Transfer() | ParkMove() | Remark():
@@ -230,8 +232,19 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
         last = move.events[-1]
         encoded |= {"key": _index(ledgers, last.command_id), "state": last.state, "seq": last.seq}
     if move.error:
-        encoded["fields"] = ["error", move.error, *(text for pair in move.fields for text in pair)]
+        encoded["fields"] = [text for pair in letter_of_discard(move) for text in pair]
+    if move.kept:
+        encoded["kept"] = [text for pair in move.kept for text in pair]
     return encoded
+
+
+def letter_of_discard(move: Discard) -> Iterator[tuple[str, str]]:
+    """The fields of a dead letter: why, which entry, and whether the command may have been sent."""
+    yield "error", move.error
+    yield from move.fields
+    if move.events:
+        yield "delivery", move.events[-1].delivery
+        yield "outbound_id", move.entry.outbound_id
 
 
 def appended_bytes(encoded: dict[str, Any]) -> int:

@@ -245,21 +245,38 @@ end
 -- A command given up must not leave a ledger that looks alive, nor none, or its id would count as new when it is
 -- asked again; unless its key is not a ledger at all.
 local function bury(move, ledger, last)
-  local kind = redis.call('TYPE', ledger).ok
-  if kind == 'none' then
-    redis.call('HSET', ledger, 'instance_id', move.instance, 'outbound_id', move.entry, 'session_id', '',
-      'accepted_at', whole(now), 'first', last)
-  elseif kind ~= 'hash' then
-    return
+  local found = redis.pcall('HLEN', ledger)
+  if type(found) ~= 'number' then return end
+  if found == 0 then
+    redis.call('HSET', ledger, 'session_id', '', 'accepted_at', whole(now), 'first', last)
   end
-  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', '', 'last', last)
+  redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', '', 'last', last,
+    'instance_id', move.instance, 'outbound_id', move.entry)
   redis.call('PEXPIRE', ledger, input.retention)
+end
+
+-- Keep the entry of a command that can be put back, and say in its letter where and until when. A letter is more
+-- important than this: one whose entry cannot be kept is written all the same.
+local function keep_entry(move)
+  redis.pcall('XTRIM', input.kept, 'MINID', whole(now - input.kept_for))
+  local id = redis.pcall('XADD', input.kept, 'MAXLEN', input.kept_maxlen, '*', unpack(move.kept))
+  if type(id) ~= 'string' then return nil end
+  redis.call('PEXPIRE', input.kept, input.kept_for)
+  for _, text in ipairs({'kept_id', id, 'kept_until', whole(now + input.kept_for)}) do
+    move.fields[#move.fields + 1] = text
+  end
+  return id
 end
 
 function act.discard(move, ledger)
   if not is_listed({move.instance, move.entry, move.device}) then return report('ALREADY') end
+  local kept = move.kept and keep_entry(move)
   if move.fields then
-    redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
+    local letter = redis.pcall('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
+    if type(letter) == 'table' then
+      if kept then redis.call('XDEL', input.kept, kept) end
+      error(letter.err, 0)
+    end
   end
   local last
   for _, event in ipairs(move.events) do last = append(event) end

@@ -48,19 +48,19 @@ class Producer:
 
     async def now_ms(self) -> int:
         """Epoch ms by the clock of Redis, which judges when a command expires."""
-        with _reaching():
+        with reaching():
             seconds, micros = await self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def holder(self, imei: str) -> str | None:
         """The instance that holds the device; None if there is none."""
-        with _reaching():
+        with reaching():
             value = await self._client.hget(self._keys.registry, imei)
         return None if value is None else _text(value)
 
     async def live_instance(self) -> str | None:
         """A gateway that is alive, any of them; None if there is none."""
-        with _reaching():
+        with reaching():
             known = [_text(name) for name in await self._client.hkeys(self._keys.instances)]
         for name in random.sample(known, len(known)):
             if await self.is_alive(name):
@@ -69,7 +69,7 @@ class Producer:
 
     async def is_alive(self, instance_id: str) -> bool:
         """Whether a gateway has a heartbeat."""
-        with _reaching():
+        with reaching():
             return bool(await self._client.exists(self._keys.heartbeat(instance_id)))
 
     async def publish(self, instance_id: str, fields: Mapping[str, str]) -> str:
@@ -79,7 +79,7 @@ class Producer:
             NotPublished: it was not appended.
             StoreUnreachable: it may have been appended, or not.
         """
-        with _reaching(appending=True):
+        with reaching(appending=True):
             return _text(await self._client.xadd(self._keys.outbound(instance_id), dict(fields)))
 
     @property
@@ -94,7 +94,7 @@ class Producer:
 
     async def tail(self, stream: str = "") -> str:
         """The id of the last event in the log, or entry of another `stream`; ``0-0`` when there is none."""
-        with _reaching():
+        with reaching():
             entries = await self._client.xrevrange(stream or self._keys.responses, count=1)
         return _text(entries[0][0]) if entries else "0-0"
 
@@ -108,7 +108,7 @@ class Producer:
             errors: what becomes of bytes that are not UTF-8; ``surrogateescape`` keeps them, for `as_bytes`.
         """
         while True:
-            with _reaching():
+            with reaching():
                 reply = await self._client.xread(
                     {stream or self._keys.responses: from_id}, count=PAGE, block=round(block * 1000) or None
                 )
@@ -119,7 +119,7 @@ class Producer:
 
     async def after(self, from_id: str, stream: str = "") -> list[LogEntry]:
         """The next `PAGE` entries of the log, or of another `stream`, behind `from_id`, without waiting."""
-        with _reaching():
+        with reaching():
             entries = await self._client.xrange(
                 stream or self._keys.responses, f"({from_id}", "+", count=PAGE
             )
@@ -137,19 +137,19 @@ class Producer:
             until_ms: only entries that came in this millisecond or earlier.
         """
         start, until = f"{since_ms}-0", "+" if until_ms is None else str(until_ms)
-        with _reaching():
+        with reaching():
             async for entry in newest(self._client, stream, wanted or {}, start=start, until=until):
                 yield entry
 
     async def ledger(self, command_id: str) -> dict[str, str]:
         """The ledger of a command; empty when there is none (any more)."""
-        with _reaching():
+        with reaching():
             fields = await self._client.hgetall(self._keys.ledger(command_id))
         return _flat(fields)
 
     async def ledger_field(self, command_id: str, field: str) -> str | None:
         """One field of the ledger of a command; None when there is none (any more)."""
-        with _reaching():
+        with reaching():
             value = await self._client.hget(self._keys.ledger(command_id), field)
         return None if value is None else _text(value)
 
@@ -158,7 +158,7 @@ class Producer:
         found: dict[str, str] = {}
         for start in range(0, len(command_ids), PAGE):
             names = command_ids[start : start + PAGE]
-            with _reaching():
+            with reaching():
                 values = await self._client.batch(
                     [["HGET", self._keys.ledger(name), "state"] for name in names]
                 )
@@ -192,7 +192,7 @@ class Producer:
 
     async def _range(self, first: str, last: str) -> AsyncIterator[LogEntry]:
         while True:
-            with _reaching():
+            with reaching():
                 entries = await self._client.xrange(self._keys.responses, first, last, count=PAGE)
             for entry_id, fields in entries:
                 yield _text(entry_id), _flat(fields)
@@ -202,8 +202,12 @@ class Producer:
 
 
 @contextmanager
-def _reaching(*, appending: bool = False) -> Iterator[None]:
-    """An error of a call leaves as a sentence for people."""
+def reaching(*, appending: bool = False) -> Iterator[None]:
+    """An error of a call leaves the block as a `StoreUnreachable`, a sentence for people.
+
+    Args:
+        appending: if the call is known not to have been carried out, as `NotPublished`.
+    """
     try:
         yield
     except StoreError as error:

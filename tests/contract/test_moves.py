@@ -285,7 +285,10 @@ async def test_a_dead_letter_is_written_once(book: Book) -> None:
     assert await book.statuses(letter) == [OK]
     assert await book.statuses(letter) == [ALREADY]
     [(_, fields)] = await book.client.xrange(KEYS.deadletter)
-    assert fields == {b"error": b"imei: is missing", b"payload_hex": b"ff"}
+    assert fields == {
+        **{b"error": b"imei: is missing", b"payload_hex": b"ff"},
+        **{b"delivery": b"not_sent", b"outbound_id": case.entry.outbound_id.encode()},
+    }
     assert await book.states() == ["failed"]
     assert await book.pending() == []
 

@@ -225,6 +225,9 @@ class Keyspace:
     def cmd_hgetall(self, key: bytes) -> Any:
         return [text for pair in (self._find(key, dict) or {}).items() for text in pair]
 
+    def cmd_hkeys(self, key: bytes) -> Any:
+        return list(self._find(key, dict) or {})
+
     def cmd_hscan(self, key: bytes, cursor: bytes, *more: bytes) -> Any:
         return [b"0", self.cmd_hgetall(key)]
 
@@ -251,8 +254,11 @@ class Keyspace:
     # Streams
 
     def cmd_xadd(self, key: bytes, *rest: bytes) -> Any:
-        """XADD key [MAXLEN ~ most] id field value ..."""
-        most, rest = (int(rest[2]), rest[3:]) if rest[0] == b"MAXLEN" else (None, rest)
+        """XADD key [MAXLEN [~] most] id field value ..."""
+        most, about = None, False
+        if rest[0] == b"MAXLEN":
+            about = rest[1] == b"~"
+            most, rest = int(rest[1 + about]), rest[2 + about :]
         if len(rest) < 3 or not len(rest) % 2:
             raise Refusal("ERR wrong number of arguments for 'xadd' command")
         stream = self.stream(key.decode())
@@ -262,7 +268,7 @@ class Keyspace:
         self._values[key] = stream
         stream.add(entry_id, list(rest[1:]))
         if most is not None:
-            stream.trim(most, whole_nodes=True)
+            stream.trim(most, whole_nodes=about)
         return spell_id(entry_id)
 
     def cmd_xlen(self, key: bytes) -> Any:

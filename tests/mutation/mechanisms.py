@@ -10,6 +10,7 @@ from tests.mutation.table import (
     connections,
     consumer,
     daemon,
+    dead_letters,
     device_queue,
     device_status,
     entries,
@@ -41,7 +42,7 @@ from tests.mutation.table import (
 
 AREAS = (
     *(rules, entries),
-    *(moves, trace, ledger, reader),
+    *(moves, trace, ledger, reader, dead_letters),
     *(device_queue, turns, answers, in_flight, commands, consumer, followers),
     *(registry, device_status, stale_registrations, janitor, adoption, parked, lost, places, daemon, wiring),
     *(telemetry, shards, trimming, connections, sessions, session_share, flow, framing, tap, security),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.redis
 REFUSED = r"(?i)no permissions|can't run this command|can't access at least one of the keys|ACL failure"
 
 As = Callable[[str], Redis]
+
+SCRIPTS = Path(__file__).parents[2] / "store" / "scripts"
+CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
+"""A call of a script, and the word after it, which may be a subcommand."""
 
 
 FORMS = {"7": rules, "6.2": rules_of_6_2}
@@ -98,7 +103,9 @@ def errors(gateway: Gateway) -> list[str]:
 
 
 def test_the_page_prints_a_user_for_each_role() -> None:
-    assert set(rules()) == set(rules_of_6_2()) == {"gateway", "producer", "consumer", "operator"}
+    assert (
+        set(rules()) == set(rules_of_6_2()) == {"gateway", "producer", "consumer", "operator", "maintainer"}
+    )
 
 
 def test_the_form_for_redis_6_2_has_no_words_of_redis_7() -> None:
@@ -110,6 +117,14 @@ def test_the_form_for_redis_6_2_has_no_words_of_redis_7() -> None:
 def test_both_forms_have_the_same_commands(role: str) -> None:
     ours, older = rules()[role], rules_of_6_2()[role]
     assert {word.strip("()") for word in ours if "+" in word} == {word for word in older if "+" in word}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda script: script.stem)
+def test_whoever_runs_a_script_may_make_each_call_of_it(script: Path) -> None:
+    role = rules()["maintainer" if script.stem == "requeue" else "gateway"]
+    rights = {word.strip("()") for word in role}
+    for name, word in CALL.findall(script.read_text(encoding="utf-8")):
+        assert {f"+{name}".lower(), f"+{name}|{word}".lower()} & rights, f"{script.name}: {name} {word}"
 
 
 async def test_each_role_works_with_the_printed_rights(
@@ -181,8 +196,15 @@ async def test_rights_include_ping_and_select(log_in: As, role: str) -> None:
 
 
 LAST = f"{2**64 - 1}-{2**64 - 1}"
-OUTBOUND, LEDGER = "commands:outbound:gw-1", "commands:state:c1"
-STREAMS = (OUTBOUND, "commands:responses", "commands:deadletter", "telemetry:records", "telemetry:messages")
+OUTBOUND, LEDGER, KEPT = "commands:outbound:gw-1", "commands:state:c1", "commands:deadletter:kept"
+STREAMS = (
+    OUTBOUND,
+    "commands:responses",
+    "commands:deadletter",
+    "telemetry:records",
+    "telemetry:messages",
+    KEPT,
+)
 
 EVERYBODY = [
     *((word,) for word in ("FLUSHALL", "FLUSHDB", "SHUTDOWN", "SAVE", "BGREWRITEAOF", "MONITOR")),
@@ -258,6 +280,18 @@ DENIED = {
         ("XREADGROUP", "GROUP", "mine", "me", "STREAMS", "commands:deadletter", ">"),
         ("HGET", "connections:registry", IMEI),
     ],
+    "maintainer": [
+        *EVERYBODY,
+        ("XRANGE", "commands:responses", "-", "+"),
+        ("XADD", "commands:responses", "*", "state", "responded"),
+        ("XADD", "telemetry:records", "*", "imei", IMEI),
+        ("XDEL", "commands:responses", "1-1"),
+        ("HSET", LEDGER, "state", "queued"),
+        ("HSET", "connections:registry", IMEI, "mine"),
+        ("XTRIM", KEPT, "MAXLEN", "0"),
+        ("DEL", KEPT),
+        ("XREADGROUP", "GROUP", "ingestion", "me", "STREAMS", OUTBOUND, ">"),
+    ],
     "operator": [
         *EVERYBODY,
         *CHANGES,
@@ -281,6 +315,13 @@ ONLY_IN_7 = {
         ("XADD", LEDGER, "*", "a", "b"),
         ("XADD", LEDGER, LAST, "a", "b"),
         ("HGET", OUTBOUND, "a"),
+    ],
+    "maintainer": [
+        ("XRANGE", OUTBOUND, "-", "+"),
+        ("XDEL", OUTBOUND, "1-1"),
+        ("XADD", KEPT, "*", "payload", "forged"),
+        ("XADD", LEDGER, "*", "a", "b"),
+        ("EVAL", "return redis.call('XDEL', KEYS[1], '1-1')", "1", OUTBOUND),
     ],
 }
 """What Redis 6.2 cannot forbid, as the page says."""

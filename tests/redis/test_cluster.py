@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 PREFIX = "{fleet}:"
+IMEI = "352093081452251"
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,23 @@ def test_verbs_find_the_node_of_the_fleet(nodes: Sharded) -> None:
     result = CliRunner().invoke(cli, ["check", *where, "--json", "--replay"])
     found = {one["subject"]: one["level"] for one in map(json.loads, result.stdout.splitlines())}
     assert (found["role"], found["instance gw-9"], found["replay"]) == ("ok", "ok", "ok")
+
+
+def test_a_dead_letter_is_put_back_on_the_node_of_the_fleet(nodes: Sharded) -> None:
+    keys, client = Keys(PREFIX), nodes.owner(PREFIX).client
+    client.hset(keys.registry, IMEI, "gw-9")
+    client.set(keys.heartbeat("gw-9"), 1)
+    command = {"imei": IMEI, "payload": "getver", "expires_at": "4000000000000", "retry_of": "c-1"}
+    kept = client.xadd(keys.kept, command)
+    letter = client.xadd(
+        keys.deadletter, {"error": "internal_error", "command_id": "c-1", "kept_id": kept}
+    ).decode()
+    where = ("--redis", nodes.url, "--key-prefix", PREFIX)
+    result = CliRunner().invoke(cli, ["dead-letters", "--requeue", letter, *where, "--json"])
+    said = json.loads(result.stdout)
+    [(entry_id, fields)] = client.xrange(keys.outbound("gw-9"))
+    assert (said["outbound_id"], said["command_id"]) == (entry_id.decode(), fields[b"command_id"].decode())
+    assert (fields[b"payload"], client.xlen(keys.deadletter), client.xlen(keys.kept)) == (b"getver", 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,21 @@ async def test_a_dead_letter_is_removed_after_the_retention(
     assert [fields[b"error"] for _, fields in left] == [str(retention_ms - 1000).encode()]
 
 
+@pytest.mark.parametrize(
+    ("retention", "kept"), [(3600.0, 3600), (7 * 86400.0, 86400)], ids=["1 hour", "7 days"]
+)
+async def test_a_kept_entry_is_removed_after_a_day_or_the_retention(
+    fake_redis: Redis, retention: float, kept: int
+) -> None:
+    rig = JanitorRig(fake_redis, replace(SETTINGS, retention=retention))
+    now_ms, kept_ms = round(time.time() * 1000), kept * 1000
+    for age_ms in (kept_ms + 1000, kept_ms - 1000):
+        await rig.client.xadd(KEYS.kept, {"payload": str(age_ms)}, id=f"{now_ms - age_ms}-0")
+    await rig.janitor.trim()
+    left = await rig.client.xrange(KEYS.kept)
+    assert [fields[b"payload"] for _, fields in left] == [str(kept_ms - 1000).encode()]
+
+
 async def test_a_device_that_left_is_forgotten_after_the_retention(rig: JanitorRig) -> None:
     now_ms, retention_ms = round(time.time() * 1000), round(SETTINGS.retention * 1000)
     for age_ms in (retention_ms + 1000, retention_ms - 1000):

@@ -25,6 +25,8 @@ def redis(fake_server: fakeredis.FakeServer) -> Any:
     client.hset(KEYS.instances, "gw-1", "1")
     for command_id in ("c-1", "d-1", "c-2", "c-1"):
         client.xadd(KEYS.responses, {"command_id": command_id})
+    for letter_id in ("1700000000000-0", "1800000000000-0", "1800000000000-1"):
+        client.xadd(KEYS.deadletter, {"error": "imei is missing"}, id=letter_id)
     return client
 
 
@@ -66,6 +68,8 @@ def test_each_shell_gets_verbs_options_and_devices(telgw_on_redis: Telgw, redis:
         ("telgw cancel ", ["c-1", "c-2", "d-1"]),
         ("telgw devices --instance g", ["gw-1"]),
         ("telgw commands --instance x", []),
+        ("telgw dead-letters --requeue 18", ["1800000000000-1", "1800000000000-0"]),
+        ("telgw dead-letters --show 17", ["1700000000000-0"]),
         ("telgw snd 3", []),
     ],
 )

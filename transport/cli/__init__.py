@@ -39,7 +39,7 @@ VERBS = {
     "commands": "Show the commands in flight and what they wait for, or those that have ended.",
     "watch": "Print the events of commands and sessions, from some time on and as they arrive.",
     "history": "Show the events of a command and its path, or all events of a device.",
-    "dead-letters": "Show entries that were no commands, and why.",
+    "dead-letters": "Show entries that became no commands, and put them back.",
     "records": "Show the records of a device, or its track on a map.",
     "report": "Write a page about commands, devices and outages of the last day or any time.",
     "trace": "Show the bytes of a device as they come and go, decoded frame by frame.",

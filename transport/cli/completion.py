@@ -66,6 +66,12 @@ async def command_ids(client: Any, keys: Keys, beginning: str, found: list[str])
             found.append(name)
 
 
+async def dead_letter_ids(client: Any, keys: Keys, beginning: str, found: list[str]) -> None:
+    """Dead letters, the newest first."""
+    names = [entry_id.decode() for entry_id, _ in await client.xrevrange(keys.deadletter, count=EVENTS)]
+    found += [name for name in names if name.startswith(beginning)]
+
+
 async def instance_ids(client: Any, keys: Keys, beginning: str, found: list[str]) -> None:
     """Gateways."""
     names = sorted(name.decode(errors="replace") for name in await client.hkeys(keys.instances))

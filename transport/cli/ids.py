@@ -58,6 +58,23 @@ class InstanceId(parameters.InstanceId):
         return _found(ctx, incomplete, completion.instance_ids)
 
 
+class DeadLetterId(Kind):
+    """The id of an entry of the dead-letter stream."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not parameters.ENTRY_ID.fullmatch(str(value)):
+            self.fail(f"{value!r} is not an entry id such as 1700000000000-0.", param, ctx)
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The newest dead letters."""
+        return _found(ctx, incomplete, completion.dead_letter_ids)
+
+
 def complete_words(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Completes the first of several words as an IMEI."""
     return [] if ctx.params.get(param.name or "") else Imei().shell_complete(ctx, param, incomplete)

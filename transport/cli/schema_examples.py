@@ -9,13 +9,17 @@ from collections.abc import Iterable
 
 from fsm import command, session
 from fsm.command import Answer, Command, CommandRequest
+from fsm.dead_letters import give_up
 from fsm.device_status import DeviceStatus, LastRecord
 from fsm.entries import letter_fields
 from fsm.errors import InvalidCommand
 from fsm.events import Note
 from fsm.outbound import Limits, parse_entry
 from fsm.reasons import CANCEL_REJECTED, LATE_RESPONSE
+from fsm.redelivery import events_of_refused
 from fsm.states import SessionTrigger
+from store.ledger.ledger import KEPT_FOR
+from store.ledger.move_codec import letter_of_discard
 from store.streams.events import command_fields, note_fields, rfc3339, session_fields
 from transport.teltonika.avl import decode_avl
 from transport.teltonika.command import Message
@@ -64,7 +68,7 @@ def entry_examples() -> dict[str, list[Entry]]:
         "CommandEvent": _events(),
         "Note": [_note(LATE_RESPONSE, response="Battery: 12.4 V"), _note(CANCEL_REJECTED, detail="sent")],
         "SessionEvent": _sessions(),
-        "DeadLetter": [_letter()],
+        "DeadLetter": [_letter(), _letter_of_given_up()],
         "TelemetryRecord": [_head("8", data=record_json(decode_avl(FRAME)[0]).decode())],
         "UndecodableFrame": [{"imei": IMEI, "codec": "8", "reason": "count", "frame": "\x08\x01\x02"}],
         "DeviceMessage": [_message(b"$SENSOR,1,23.4\r\n"), _message(bytes.fromhex("00ff"))],
@@ -122,6 +126,14 @@ def _letter() -> Entry:
     except InvalidCommand as error:
         return {"error": str(error), **dict(letter_fields(fields))}
     raise AssertionError("a command without an id is valid")
+
+
+def _letter_of_given_up() -> Entry:
+    events = events_of_refused(Command(COMMAND_ID), _request(), None)
+    letter = give_up(_request(), command.Entry(INSTANCE, f"{AT}-0"), events, lambda _: None)
+    fields = [text for pair in letter_of_discard(letter) for text in pair]
+    kept = ("kept_id", f"{AT}-0", "kept_until", str(AT + round(KEPT_FOR * 1000)))
+    return _entry([*fields, *kept])
 
 
 def _message(text: bytes) -> Entry:

@@ -208,6 +208,10 @@ def _letter() -> Schema:
         **dict.fromkeys(sorted(NAMED), kept),
         "payload_length": NUMBER | {"description": "Bytes of the text, which is not kept."},
         "cut": {"const": "1", "description": "Something is missing."},
+        "delivery": {"enum": list(DELIVERIES), "description": "Of its verdict, if the command has one."},
+        "outbound_id": TEXT | {"description": "The entry, if the command has a verdict."},
+        "kept_id": TEXT | {"description": "Its entry on commands:deadletter:kept, if it can be put back."},
+        "kept_until": NUMBER | {"description": "Epoch ms until which that entry is kept."},
     }
     letter = _object("An entry that could not be processed as a command.", properties, ("error",))
     return letter | {"patternProperties": {"_length$": NUMBER, "_hex$": _matching(HEX)}}

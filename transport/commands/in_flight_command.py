@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fsm.command import NEW, QUEUED, SENT, Command, CommandRequest, Facts, decide, evolve
-from fsm.entries import letter_of
+from fsm.dead_letters import give_up
 from fsm.events import CommandEvent
 from fsm.lost_events import restore_lost_events
 from fsm.moves import Discard, Entry, MoveResult, Step
@@ -17,7 +17,6 @@ from fsm.reasons import (
     EXPIRED,
     GATEWAY_SHUTDOWN,
     IDENTITY_DISPUTED,
-    INTERNAL_ERROR,
     CommandReason,
 )
 from fsm.redelivery import events_of_refused
@@ -169,8 +168,7 @@ class InFlightCommand:
         `refused` is the event that could not be committed; if it is a verdict, it is the one published.
         """
         events = events_of_refused(self.command, self.request, refused)
-        fields = letter_of(self.request)
-        return Discard(self.entry, ignore, error=INTERNAL_ERROR, fields=fields, events=events)
+        return give_up(self.request, self.entry, events, ignore)
 
 
 @dataclass(slots=True)

@@ -234,10 +234,10 @@ MECHANISMS = (
         what="The ledger of a command that was given up expires.",
         file="store/scripts/moves.lua",
         code="""
-            'token', '', 'last', last)
+            'instance_id', move.instance, 'outbound_id', move.entry)
               redis.call('PEXPIRE', ledger, input.retention)
         """,
-        mutant="'token', '', 'last', last)",
+        mutant="'instance_id', move.instance, 'outbound_id', move.entry)",
         without="it stays for ever",
         tests=("store/test_adoption.py::test_the_ledger_of_a_command_that_was_given_up_goes_in_time",),
     ),

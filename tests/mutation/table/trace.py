@@ -153,8 +153,8 @@ MECHANISMS = (
         name="dead letters are capped",
         what="The dead-letter stream keeps so many entries and no more.",
         file="store/scripts/moves.lua",
-        code="redis.call('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))",
-        mutant="redis.call('XADD', deadletter, '*', unpack(move.fields))",
+        code="redis.pcall('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))",
+        mutant="redis.pcall('XADD', deadletter, '*', unpack(move.fields))",
         without="it grows for ever",
         tests=("contract/test_ownership.py::test_dead_letters_are_capped[fake]",),
     ),
@@ -213,10 +213,7 @@ MECHANISMS = (
         name="a key that is no ledger is left alone",
         what="A command that is given up because its key is of another type does not touch that key.",
         file="store/scripts/moves.lua",
-        code="""
-            elseif kind ~= 'hash' then
-              return
-        """,
+        code="if type(found) ~= 'number' then return end",
         mutant="",
         without="it cannot even be given up",
         tests=("contract/test_ownership.py::test_a_key_that_is_no_ledger_ends_its_command_and_stays[fake]",),
@@ -236,9 +233,9 @@ MECHANISMS = (
         name="a command that could not be stored is known",
         what="A command that is given up without a ledger gets one.",
         file="store/scripts/moves.lua",
-        code="if kind == 'none' then",
+        code="if found == 0 then",
         mutant="""
-            if kind == 'none' then
+            if found == 0 then
               return
             elseif false then
         """,
