@@ -24,7 +24,7 @@ words() {
 {
   echo 'user default off'
   echo 'user health on >health -@all +ping'
-  for role in gateway producer consumer operator; do
+  for role in gateway producer consumer operator maintainer; do
     read -r _ _ name reset on _ rest <<<"$(words "$role")"
     password=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
     hash=$(printf %s "$password" | sha256sum | cut -d' ' -f1)
