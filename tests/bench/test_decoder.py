@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.frames import CODECS, IMEI, SIZES, bodies, frames
 from transport.teltonika.avl import decode_avl
-from transport.teltonika.record_json import record_json
+from transport.teltonika.record_json import records_json
 from transport.teltonika.stream import DeviceStream, RawFrame, RecordsFrame, StreamSettings
 
 pytestmark = pytest.mark.parametrize("size", SIZES)
@@ -36,7 +36,7 @@ def test_decode(benchmark: Any, codec: str, size: int) -> None:
 @pytest.mark.benchmark(group="decode the records of a frame and encode them as JSON")
 def test_decode_and_encode(benchmark: Any, codec: str, size: int) -> None:
     each = cycle(bodies(codec, size))
-    found = benchmark(lambda: [record_json(record) for record in decode_avl(next(each))])
+    found = benchmark(lambda: records_json(decode_avl(next(each))))
     assert len(found) == size
 
 

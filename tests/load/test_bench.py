@@ -12,7 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.rig.local import LocalServer
+from transport.cli.benchmark.curves import CURVES
+from transport.cli.benchmark.processes import gateway
+
+pytestmark = pytest.mark.timeout(300)
+
 BENCH = (sys.executable, "-P", "-c", "from transport.cli import main; main()", "bench")
+LOADS = {"1 record", "5 records", "20 records", "250/s", "1,000/s", "4,000/s"}
+OWN_LOADS = {*LOADS, "1 record, raw", "half a core", "command", "heartbeat"}
 BOUNDS = {
     "1 record, times the floor": 10,
     "5 records, times the floor": 18,
@@ -21,49 +29,86 @@ BOUNDS = {
     "4,000/s, times saturated": 7,
 }
 """Twice what a quiet machine shows: other programs disturb CPU times, too."""
+POINTS = {"rate": 5, "records": 5, "workers": 2, "shards": 4, "connections": 3}
+"""Points of each curve, at least."""
 
 
 def bench(*options: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [*BENCH, *map(str, options)], capture_output=True, text=True, timeout=110, check=False
+        [*BENCH, *map(str, options)], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == status, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The directory with the files of a run, and what it has printed."""
+def measured(tmp_path_factory: pytest.TempPathFactory, embedded_server: LocalServer) -> tuple[Path, str, str]:
+    """The files of a run beside another gateway, what it has printed, and the name of the other."""
     directory = tmp_path_factory.mktemp("bench")
     files = ("--json", directory / "new.json", "--svg", directory / "new.svg")
-    return directory, bench("--rounds", 1, "--seconds", 1, *files).stdout
+    with gateway(embedded_server.url, "other", [0]) as (_, port):
+        other = f"127.0.0.1:{port}"
+        printed = bench("--rounds", 3, "--seconds", 0.4, "--against", other, *files).stdout
+    return directory, printed, other
 
 
 def result(directory: Path) -> Any:
     return json.loads((directory / "new.json").read_text())
 
 
-def test_each_load_has_a_cost(measured: tuple[Path, str]) -> None:
-    directory, printed = measured
+def texts(drawing: Path) -> list[str]:
+    root = ElementTree.parse(drawing).getroot()
+    assert root.tag.endswith("svg")
+    return [element.text for element in root.iter() if element.text]
+
+
+def test_each_load_has_a_cost(measured: tuple[Path, str, str]) -> None:
+    directory, printed, _ = measured
     series = {one["load"]: one for one in result(directory)["series"] if one["server"] == "telgw"}
-    assert set(series) == {
-        *("1 record", "5 records", "20 records", "250/s", "1,000/s", "4,000/s"),
-        *("half a core", "command"),
-    }
+    assert set(series) == OWN_LOADS
     assert all(one["server_us"] > 0 and one["redis_us"] > 0 for one in series.values())
     assert series["1 record"]["server_us"] < series["20 records"]["server_us"]
     assert all(load in printed for load in series)
     assert result(directory)["trackers_a_core"] > 10_000
     assert 0 < result(directory)["idle_connection_kib"] < 10
+    assert 100 < result(directory)["redis_record_bytes"] < 1000
 
 
-def test_its_drawing_is_svg(measured: tuple[Path, str]) -> None:
-    root = ElementTree.parse(measured[0] / "new.svg").getroot()
-    assert root.tag.endswith("svg")
-    assert "20 records" in [text.text for text in root.iter() if text.text]
+def test_another_server_is_measured_beside_it(measured: tuple[Path, str, str]) -> None:
+    directory, printed, other = measured
+    series = {one["load"]: one for one in result(directory)["series"] if one["server"] == other}
+    assert set(series) == LOADS
+    assert all(one["server_us"] > 0 and one["each_second"] > 0 for one in series.values())
+    assert other in printed
+    assert other in texts(directory / "new.svg")
+
+
+def test_a_terminal_of_80_columns_is_enough(measured: tuple[Path, str, str]) -> None:
+    table = measured[1].partition("\n\n")[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_its_drawing_is_svg(measured: tuple[Path, str, str]) -> None:
+    assert "20 records" in texts(measured[0] / "new.svg")
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_ratio_is_within_its_bound(measured: tuple[Path, str], name: str) -> None:
+def test_a_ratio_is_within_its_bound(measured: tuple[Path, str, str], name: str) -> None:
     assert result(measured[0])["ratios"][name] < BOUNDS[name]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_has_a_value_at_its_points(tmp_path: Path, name: str) -> None:
+    files = ("--json", tmp_path / "new.json", "--svg", tmp_path / "new.svg")
+    printed = bench("--curve", name, "--rounds", 1, "--seconds", 0.3, *files).stdout
+    curve, drawn = result(tmp_path), texts(tmp_path / "new.svg")
+    first = next(iter(curve["panels"].values()))
+    assert all(value > 0 for line in first.values() for value in line.values())
+    assert {*curve["panels"], curve["title"], curve["axis"]} <= set(drawn)
+    for panel in curve["panels"]:
+        assert panel in printed
+    # A rate that the machine does not reach has no value.
+    points = {point for line in first.values() for point in line}
+    assert len(points) >= POINTS[name] - 2 * (name == "rate")
+    assert points <= set(drawn)

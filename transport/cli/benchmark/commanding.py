@@ -14,7 +14,7 @@ from store.keys import Keys
 from .measuring import WARM, Cost, Server, each, spent, trackers
 from .trackers import Trackers, frames_of
 
-OUTSTANDING = 200
+OUTSTANDING = 1000
 """Commands that wait for their verdict at any time."""
 PAGE = 2000
 GIVE_UP = 10.0

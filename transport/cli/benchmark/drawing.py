@@ -1,18 +1,15 @@
-"""The result of a benchmark as SVG: a bar for each measurement of each server, as long as its cost."""
+"""The table of a benchmark as a drawing: a bar for each measurement of each server, as long as its cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from html import escape
+from collections.abc import Iterator
 
 from .measuring import Series
-from .outcome import FLOOR, GATEWAY, Outcome
+from .outcome import Outcome
+from .page import WIDTH, Colours, legend, page, text
 
-WIDTH, BAR, GAP = 760, 14, 10
-LEFT, RIGHT = 230, 150
-COLOURS = {GATEWAY: "#2563eb", FLOOR: "#9ca3af"}
-OTHER = "#d97706"
-FONT = "font-family='system-ui, sans-serif' font-size='12'"
+BAR, GAP = 14, 10
+LEFT, RIGHT = 150, 80
 
 
 def draw(outcome: Outcome) -> str:
@@ -21,40 +18,24 @@ def draw(outcome: Outcome) -> str:
     for series in outcome.series.values():
         if _cost(series):
             groups.setdefault(series.what, []).append(series)
-    longest = max((_cost(one) for group in groups.values() for one in group), default=1.0)
-    body: list[str] = []
+    every = [one for group in groups.values() for one in group]
+    colours = Colours(one.server for one in every)
+    scale = (WIDTH - LEFT - RIGHT) / max(map(_cost, every), default=1.0)
+    body = [*legend(12, 46, dict.fromkeys(one.server for one in every), colours)]
     height = 64.0
     for what, group in groups.items():
-        body += _group(what, group, height, (WIDTH - LEFT - RIGHT) / longest)
+        body += _group(what, group, height, scale, colours)
         height += len(group) * (BAR + 3) + GAP
-    legend = _legend(dict.fromkeys(one.server for group in groups.values() for one in group))
-    return "\n".join(_page(body, legend, height))
+    return page("CPU time of a frame, a command, a heartbeat of a device, us", height, body)
 
 
-def _page(body: Iterable[str], legend: Iterable[str], height: float) -> Iterator[str]:
-    yield f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height:.0f}' {FONT} fill='#374151'>"
-    yield f"<rect width='{WIDTH}' height='{height:.0f}' fill='white'/>"
-    yield "<text x='12' y='24' font-size='15' fill='#111827'>CPU time for one frame or command, us</text>"
-    yield from legend
-    yield from body
-    yield "</svg>\n"
-
-
-def _legend(servers: Iterable[str]) -> Iterator[str]:
-    at = 12
-    for server in servers:
-        yield f"<rect x='{at}' y='36' width='10' height='10' fill='{COLOURS.get(server, OTHER)}'/>"
-        yield f"<text x='{at + 15}' y='45'>{escape(server)}</text>"
-        at += 40 + 8 * len(server)
-
-
-def _group(what: str, group: Iterable[Series], top: float, scale: float) -> Iterator[str]:
-    yield f"<text x='{LEFT - 8}' y='{top + 11}' text-anchor='end'>{escape(what)}</text>"
+def _group(what: str, group: list[Series], top: float, scale: float, colours: Colours) -> Iterator[str]:
+    yield text(LEFT - 8, top + 11, what, anchor="end")
     for place, series in enumerate(group):
         y, length = top + place * (BAR + 3), max(1.0, _cost(series) * scale)
-        colour = COLOURS.get(series.server, OTHER)
-        yield f"<rect x='{LEFT}' y='{y}' width='{length:.1f}' height='{BAR}' fill='{colour}'/>"
-        yield f"<text x='{LEFT + length + 5:.1f}' y='{y + 11}'>{_cost(series):.1f}</text>"
+        kind = f"f{colours[series.server]}"
+        yield f"<rect class='{kind}' x='{LEFT}' y='{y}' width='{length:.1f}' height='{BAR}'/>"
+        yield text(LEFT + length + 5, y + 11, f"{_cost(series):.1f}")
 
 
 def _cost(series: Series) -> float:

@@ -1,8 +1,9 @@
-"""One measurement of each kind, and the rounds of all of them."""
+"""One measurement of each kind."""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,8 +22,10 @@ IDLE = 1000
 WARM = 0.5
 """Seconds of load before what is measured."""
 TRACKERS = 500
+LOOK, AT_REST, ENOUGH = 0.25, 0.1, 20.0
+"""A server is idle when it uses less than this share of a core for so many seconds; it has so many for it."""
 
-_first_imei = count(350_000_000_000_000, 10_000)
+_first_imei = count(350_000_000_000_000, 1_000_000)
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,14 +33,14 @@ class Server:
     """A server to measure.
 
     Attributes:
-        pid: its process; None if it is not known.
-        redis: the process of the Redis behind it; None without one.
+        pids: its processes; none if they are not known.
+        redis: the process of the Redis behind it; none without one.
     """
 
     name: str
     address: Address
-    pid: int | None = None
-    redis: int | None = None
+    pids: tuple[int, ...] = ()
+    redis: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,12 +75,19 @@ def trackers(server: Server, number: int = TRACKERS) -> Trackers:
 
 def measure_frames(server: Server, records: int, seconds: float, rate: float = 0.0) -> Cost:
     """The cost of a frame with so many records, at a rate of frames a second or (0) at saturation."""
-    frames = frames_of(records)
     with trackers(server) as fleet:
-        fleet.load(frames, WARM, rate)
-        before = spent(server)
-        load = fleet.load(frames, seconds, rate)
-        return _cost(load, before, spent(server))
+        return load(fleet, server, records, seconds, rate)
+
+
+def load(
+    fleet: Trackers, server: Server, records: int, seconds: float, rate: float = 0.0, window: int = 0
+) -> Cost:
+    """The same, with trackers that are connected, of which no more than `window` wait at any time."""
+    frames = frames_of(records)
+    fleet.load(frames, min(WARM, seconds), rate, window)
+    before = spent(server)
+    done = fleet.load(frames, seconds, rate, window)
+    return _cost(done, before, spent(server))
 
 
 Spent = tuple[float | None, float | None]
@@ -85,16 +95,17 @@ Spent = tuple[float | None, float | None]
 
 def spent(server: Server) -> Spent:
     """CPU seconds that the server and its Redis have used so far."""
-    return (
-        None if server.pid is None else cpu_seconds(server.pid),
-        None if server.redis is None else cpu_seconds(server.redis),
-    )
+    return _sum(server.pids), _sum(server.redis)
 
 
-def _cost(load: Load, before: Spent, after: Spent) -> Cost:
-    server, redis = each(load.frames, before, after)
-    rate = load.frames / load.seconds
-    return Cost(server, redis, rate, load.quantile(0.5), load.quantile(0.99))
+def _sum(pids: tuple[int, ...]) -> float | None:
+    return sum(map(cpu_seconds, pids)) if pids else None
+
+
+def _cost(done: Load, before: Spent, after: Spent) -> Cost:
+    server, redis = each(done.frames, before, after)
+    rate = done.frames / done.seconds
+    return Cost(server, redis, rate, done.quantile(0.5), done.quantile(0.99))
 
 
 def each(number: int, before: Spent, after: Spent) -> tuple[float | None, float | None]:
@@ -106,12 +117,39 @@ def _share(number: int, begun: float | None, ended: float | None) -> float | Non
     return None if begun is None or ended is None or not number else (ended - begun) * 1e6 / number
 
 
-def measure_memory(server: Server) -> float | None:
-    """KiB that one idle connection adds to a server."""
-    if server.pid is None:
-        return None
-    with trackers(server, IDLE // 4):
-        pass  # what the first connections add stays when they end
-    before = memory(server.pid)
+def memory_of(server: Server) -> int:
+    """Bytes that the processes of a server hold."""
+    return sum(map(memory, server.pids))
+
+
+def wait_until_idle(server: Server) -> None:
+    """Wait until a server has nothing left to do for devices that have just connected."""
+    until = time.monotonic() + ENOUGH
+    while time.monotonic() < until:
+        before, _ = spent(server)
+        time.sleep(LOOK)
+        after, _ = spent(server)
+        if before is None or after is None or after - before < AT_REST * LOOK:
+            return
+
+
+def measure_memory(server: Server) -> float:
+    """KiB that one idle connection adds to a server: its device has named itself and sent one frame."""
+    with trackers(server, IDLE // 4) as fleet:
+        fleet.report(frames_of(1)[0])  # what the first connections add stays when they end
+    wait_until_idle(server)
+    before = memory_of(server)
+    with trackers(server, IDLE) as fleet:
+        fleet.report(frames_of(1)[0])
+        wait_until_idle(server)
+        return (memory_of(server) - before) / IDLE / 1024
+
+
+def measure_heartbeat(server: Server, interval: float, seconds: float) -> Cost:
+    """The cost of a connected device at each heartbeat of its gateway, which has one every `interval`."""
     with trackers(server, IDLE):
-        return (memory(server.pid) - before) / IDLE / 1024
+        wait_until_idle(server)
+        before, begun = spent(server), time.monotonic()
+        time.sleep(max(seconds, 2 * interval))
+        beats = (time.monotonic() - begun) / interval
+        return Cost(*each(round(IDLE * beats), before, spent(server)))

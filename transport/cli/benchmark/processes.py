@@ -8,23 +8,26 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
 from fsm.errors import GatewayFault
 
+Cores = Collection[int]
 LOOPBACK = "127.0.0.1"
 START_WITHIN, STOP_WITHIN = 20.0, 10.0
 """Seconds."""
 _GATEWAY = (sys.executable, "-P", "-c", "from transport.cli import main; main()", "run")
 _OPEN_TO_ALL = (
     *("--metrics", "off", "--allow-list", "any", "--max-connections-per-ip", "0", "--connection-rate", "0"),
-    *("--new-device-rate", "0", "--device-rate", "0", "--log-level", "error"),
+    *("--handshake-rate", "0", "--new-device-rate", "0", "--device-rate", "0", "--session-events-rate", "0"),
+    *("--telemetry-maxlen", "200000", "--log-level", "error"),
 )
-"""The limits are there for strangers; here all trackers have one address."""
-_TICKS = os.sysconf("SC_CLK_TCK")
+"""The limits are there for strangers; here all trackers have one address. The cap keeps Redis small."""
+_CPU_CLOCK = 2
+"""In a clock id of Linux: the CPU time of a process."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -37,9 +40,11 @@ def free_port() -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """CPU time that a process has used; /proc has it in ticks of 10 ms, which is too coarse."""
+    try:
+        return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+    except OSError:
+        raise GatewayFault("A server that is measured has ended.") from None
 
 
 def memory(pid: int) -> int:
@@ -48,20 +53,22 @@ def memory(pid: int) -> int:
 
 
 @contextmanager
-def gateway(url: str, instance_id: str, core: int | None) -> Iterator[tuple[int, int]]:
-    """A gateway on this Redis, on one core: its process id and its port."""
+def gateway(
+    url: str, instance_id: str, cores: Cores, *options: str, workers: int = 1
+) -> Iterator[tuple[tuple[int, ...], int]]:
+    """A gateway on this Redis: its process ids and its port."""
     port = free_port()
-    options = ("--listen", f"{LOOPBACK}:{port}", "--redis", url, "--instance-id", instance_id)
-    with _running((*_GATEWAY, *options, *_OPEN_TO_ALL), port, core) as pid:
-        yield pid, port
+    own = ("--listen", f"{LOOPBACK}:{port}", "--redis", url, "--instance-id", instance_id, *_OPEN_TO_ALL)
+    with _running((*_GATEWAY, *own, *options, "--workers", str(workers)), port, cores, workers) as pid:
+        yield (pid, *_children(pid)), port
 
 
 @contextmanager
-def floor(program: Path, core: int | None) -> Iterator[tuple[int, int]]:
-    """The server that does the least, on one core: its process id and its port."""
+def floor(program: Path, cores: Cores) -> Iterator[tuple[tuple[int, ...], int]]:
+    """The server that does the least: its process id and its port."""
     port = free_port()
-    with _running((str(program), str(port), "3600"), port, core) as pid:
-        yield pid, port
+    with _running((str(program), str(port), "3600"), port, cores) as pid:
+        yield (pid,), port
 
 
 def build_floor(directory: Path) -> Path | None:
@@ -76,12 +83,15 @@ def build_floor(directory: Path) -> Path | None:
 
 
 @contextmanager
-def _running(program: Sequence[str], port: int, core: int | None) -> Iterator[int]:
+def _running(program: Sequence[str], port: int, cores: Cores, listeners: int = 1) -> Iterator[int]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("TELGW_")}
-    process = subprocess.Popen(program, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # In a process group of its own: Ctrl-C is for whoever measures, who then ends what was started.
+    process = subprocess.Popen(
+        program, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0
+    )
     try:
-        pin(process.pid, core)
-        _wait_for(process, port)
+        os.sched_setaffinity(process.pid, cores)
+        _wait_for(process, port, listeners)
         yield process.pid
     finally:
         process.terminate()
@@ -92,29 +102,31 @@ def _running(program: Sequence[str], port: int, core: int | None) -> Iterator[in
             process.wait()
 
 
-def pin(pid: int, core: int | None) -> None:
-    """Let a process run on one core only; None for all."""
-    if core is not None:
-        os.sched_setaffinity(pid, {core})
-
-
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(process: subprocess.Popen[bytes], port: int, listeners: int) -> None:
     until = time.monotonic() + START_WITHIN
     while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError), socket.create_connection((LOOPBACK, port), 1.0):
+        if len(list(_listening(port))) >= listeners:
             return
         time.sleep(0.05)
     raise GatewayFault("A server that is to be measured did not start.")
 
 
-def listener(port: int) -> int | None:
-    """The process on this machine that listens on a TCP port, as far as we may see it."""
+def _children(pid: int) -> Iterator[int]:
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == pid:
+                yield int(status.parent.name)
+
+
+def listeners(port: int) -> tuple[int, ...]:
+    """The processes on this machine that listen on a TCP port, as far as we may see them."""
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}
+    found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
             if os.readlink(link) in inodes:
-                return int(link.parts[2])
-    return None
+                found.add(int(link.parts[2]))
+    return tuple(sorted(found))
 
 
 def _listening(port: int) -> Iterator[str]:

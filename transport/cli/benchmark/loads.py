@@ -1,0 +1,73 @@
+"""The loads of the table: each on every server in turn, in alternating rounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from store.client.client import connect
+from store.keys import Keys
+from transport.settings import Address
+
+from .commanding import measure_commands
+from .measuring import RATES, RECORDS, Server, measure_frames, measure_heartbeat, measure_memory
+from .outcome import BEAT, BUSY, COMMAND, FLOOR, GATEWAY, HALF, RAW, Outcome, saturated, singly
+from .stage import INSTANCE, Stage
+
+OFTEN = 1.0
+"""Seconds between heartbeats where their cost is measured: the cost of one does not depend on it."""
+
+
+def measure(
+    stage: Stage, outcome: Outcome, against: tuple[Address, ...], rounds: int, seconds: float
+) -> Iterator[str]:
+    """Start the servers and measure; before each step its name."""
+    yield "start"
+    ours = stage.start()
+    raw = stage.start("--payload", "raw")
+    beating = stage.start("--heartbeat-interval", str(OFTEN), "--heartbeat-ttl", str(3 * OFTEN))
+    servers = [ours, *stage.floor(), *stage.others(against)]
+    yield "memory of connections"
+    outcome.idle_kib = measure_memory(ours)
+    for number in range(1, rounds + 1):
+        for name in _round(stage, outcome, servers, raw, beating, seconds):
+            yield f"round {number}: {name}"
+    yield "memory of records"
+    outcome.record_bytes = asyncio.run(_record_bytes(stage.url))
+
+
+def _round(
+    stage: Stage, outcome: Outcome, servers: list[Server], raw: Server, beating: Server, seconds: float
+) -> Iterator[str]:
+    """Measure each load on all servers that have it."""
+    ours = servers[0]
+    for records in RECORDS:
+        for server in servers:
+            yield f"{saturated(records)}, {server.name}"
+            outcome.add(saturated(records), server.name, measure_frames(server, records, seconds))
+    yield RAW
+    outcome.add(RAW, GATEWAY, measure_frames(raw, 1, seconds))
+    for rate in RATES:
+        for server in servers:
+            if server.name != FLOOR:  # its own cost at such rates is too small to divide by
+                yield f"{singly(rate)}, {server.name}"
+                outcome.add(singly(rate), server.name, measure_frames(server, 1, seconds, rate))
+    if full := outcome.of(saturated(1), GATEWAY).median(lambda one: one.server):
+        yield HALF
+        outcome.half_wanted = BUSY * 1e6 / full
+        outcome.add(HALF, GATEWAY, measure_frames(ours, 1, seconds, outcome.half_wanted))
+    yield COMMAND
+    outcome.add(COMMAND, GATEWAY, measure_commands(ours, stage.url, INSTANCE, seconds))
+    yield BEAT
+    outcome.add(BEAT, GATEWAY, measure_heartbeat(beating, OFTEN, seconds))
+
+
+async def _record_bytes(url: str) -> float | None:
+    """Memory that a record takes in Redis, of those of the first gateway; None if there are none."""
+    client: Any = connect(url, purpose="bench")
+    try:
+        records = await client.xlen(Keys().telemetry)
+        return await client.memory_usage(Keys().telemetry, samples=0) / records if records else None
+    finally:
+        await client.aclose()
