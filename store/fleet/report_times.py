@@ -17,10 +17,10 @@ from store.fleet.device_status import read_status
 from store.keys import Keys
 
 
-async def report_times(client: Redis, keys: Keys, imei: str, since: int) -> list[Span]:
+async def report_times(client: Redis, keys: Keys, imei: str, since: int) -> list[Span] | None:
     """The times from `since` (epoch ms) on at which a device may have reported, the newest first.
 
-    There are none if nothing is known of the device. What gateways have not told counts as such a time.
+    What gateways have not told counts as such a time. None if nothing is known of the device.
 
     Raises:
         StoreError: a call failed.
@@ -31,7 +31,7 @@ async def report_times(client: Redis, keys: Keys, imei: str, since: int) -> list
     except ValueError:
         status = None  # any client may have written anything
     if status is None:
-        return [(since, FOREVER)] if told or holder else []
+        return [(since, FOREVER)] if told or holder else None
     return status.may_have_records(since, token_of(registered) if holder else "")
 
 

@@ -224,21 +224,22 @@ def test_a_status_that_is_none_hides_no_record(records: Telgw, redis: Any) -> No
     assert len(lines(records(IMEI, "--json"))) == 1
 
 
-def test_what_was_not_looked_at_is_said(records: Telgw, redis: Any) -> None:
-    tell(redis, 3600)
-    result = records(IMEI)
-    assert (result.exit_code, result.stderr) == (
-        4,
-        f"telgw: There is no record of {IMEI} from the times at which it has reported by devices:status."
-        " With --scan all entries are looked at.\n",
-    )
-    result = records(OTHER)
-    assert (result.exit_code, result.stderr) == (
-        4,
-        f"telgw: Nothing is known of the device {OTHER}. With --scan its records are looked for.\n",
-    )
-    result = records(OTHER, "--scan")
-    assert (result.exit_code, result.stderr) == (
-        4,
-        f"telgw: There is no record of {OTHER} in that time.\n",
-    )
+@pytest.mark.parametrize(
+    ("words", "state", "sentence"),
+    [
+        ((IMEI,), "closed", f"There is no record of {IMEI} in the parts of that time in which, by"),
+        ((IMEI, "--since", "30m"), "closed", f"By devices:status {IMEI} has not reported in that time."),
+        ((IMEI, "--since", "30m"), "ready", f"There is no record of {IMEI} in that time.\n"),
+        ((IMEI, "--scan"), "closed", f"There is no record of {IMEI} in that time.\n"),
+        ((OTHER,), "closed", f"Nothing is known of the device {OTHER}. With --scan"),
+        ((OTHER, "--scan"), "closed", f"There is no record of {OTHER} in that time.\n"),
+    ],
+    ids=["it has reported once", "not in that time", "nobody has told yet", "all", "unknown", "unknown, all"],
+)
+def test_what_was_not_looked_at_is_said(
+    records: Telgw, redis: Any, words: tuple[str, ...], state: str, sentence: str
+) -> None:
+    tell(redis, 3600, state=state)
+    result = records(*words)
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"telgw: {sentence}")

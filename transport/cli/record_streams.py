@@ -33,8 +33,8 @@ async def record_streams(where: Where, imei: str) -> AsyncIterator[RecordStreams
     async with servers(where, "records") as (client, client_of):
         counts = await read_counts(client, keys)
         shards = [keys.shards(count)[shard_of(imei.encode(), count)] for count in sorted(counts)]
-        reported = partial(report_times, client, keys, imei)
-        yield RecordStreams([Producer(client_of(shard), shard) for shard in dict.fromkeys(shards)], reported)
+        times = partial(report_times, client, keys, imei)
+        yield RecordStreams([Producer(client_of(shard), shard) for shard in dict.fromkeys(shards)], times)
 
 
 class RecordStreams:
@@ -43,14 +43,14 @@ class RecordStreams:
     Every method raises `StoreUnreachable` when Redis does not answer or refuses.
 
     Args:
-        reported: takes epoch ms; the times from then on at which records may have been stored.
+        times: as `report_times`, for the device.
     """
 
     def __init__(
-        self, producers: Sequence[Producer], reported: Callable[[int], Awaitable[list[Span]]]
+        self, producers: Sequence[Producer], times: Callable[[int], Awaitable[list[Span] | None]]
     ) -> None:
         self._producers = producers
-        self.times = reported
+        self.times = times
 
     async def tails(self) -> list[str]:
         """The id of the last entry of each stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +117,7 @@ async def _records(where: Where, wanted: Wanted, shown: Shown) -> int:
     found = 0
     async with record_streams(where, wanted.imei) as streams:
         times = await _times(streams, wanted)
-        async for report in _newest(streams, times, wanted.imei):
+        async for report in _newest(streams, times or (), wanted.imei):
             shown.print([report])
             found += 1
             if found == wanted.limit:
@@ -129,7 +129,7 @@ async def _follow(where: Where, wanted: Wanted, shown: Shown) -> int:
     async with record_streams(where, wanted.imei) as streams:
         newest: list[Report] = []
         tails = await streams.tails()
-        async for report in _newest(streams, await _times(streams, wanted), wanted.imei):
+        async for report in _newest(streams, await _times(streams, wanted) or (), wanted.imei):
             newest.append(report)
             if len(newest) == wanted.limit:
                 break
@@ -142,7 +142,7 @@ async def _follow(where: Where, wanted: Wanted, shown: Shown) -> int:
 async def _collect(where: Where, wanted: Wanted, positions: list[track.Position]) -> int:
     async with record_streams(where, wanted.imei) as streams:
         times = await _times(streams, wanted)
-        async for _, record in _newest(streams, times, wanted.imei):
+        async for _, record in _newest(streams, times or (), wanted.imei):
             if record.satellites:
                 positions.append(track.Position.of(record))
     return FOUND if positions else _none("position", wanted, times)
@@ -154,28 +154,32 @@ def _write(wanted: Wanted, positions: list[track.Position], path: Path) -> int:
     return FOUND
 
 
-async def _times(streams: RecordStreams, wanted: Wanted) -> list[Span]:
-    """The times whose entries are looked at."""
-    everything = [(wanted.since, FOREVER)]
-    return everything if wanted.scan else await streams.times(wanted.since)
+async def _times(streams: RecordStreams, wanted: Wanted) -> list[Span] | None:
+    """The times whose entries are looked at; None if nothing is known of the device."""
+    return [(wanted.since, FOREVER)] if wanted.scan else await streams.times(wanted.since)
 
 
-def _none(what: str, wanted: Wanted, times: list[Span]) -> int:
+def _none(what: str, wanted: Wanted, times: list[Span] | None) -> int:
     """Say what is known when nothing was found in `times`."""
-    imei = render.printable(wanted.imei, 32)
-    if not times:
-        stderr.fault(f"Nothing is known of the device {imei}. With --scan its records are looked for.")
-    elif times == [(wanted.since, FOREVER)]:
-        stderr.fault(f"There is no {what} of {imei} in that time.")
-    else:
-        stderr.fault(
-            f"There is no {what} of {imei} from the times at which it has reported by devices:status."
-            " With --scan all entries are looked at."
+    imei, now_ms = render.printable(wanted.imei, 32), datetime.now(UTC).timestamp() * 1000
+    if times is None:
+        text = f"Nothing is known of the device {imei}. With --scan its records are looked for."
+    elif not times:
+        text = (
+            f"By devices:status {imei} has not reported in that time. With --scan its records are looked for."
         )
+    elif len(times) == 1 and times[0][0] == wanted.since and times[0][1] >= now_ms:
+        text = f"There is no {what} of {imei} in that time."
+    else:
+        text = (
+            f"There is no {what} of {imei} in the parts of that time in which, by devices:status, it may have"
+            " reported. With --scan all entries are looked at."
+        )
+    stderr.fault(text)
     return NONE
 
 
-async def _newest(streams: RecordStreams, times: list[Span], imei: str) -> AsyncIterator[Report]:
+async def _newest(streams: RecordStreams, times: Iterable[Span], imei: str) -> AsyncIterator[Report]:
     async for entry in streams.newest(times, imei):
         for report in reversed(reports(entry, imei)):
             yield report
