@@ -28,9 +28,11 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError
+from redis.exceptions import TimeoutError as Unanswered
 
 from store.client.errors import mark_never_sent
+from store.client.reasons import cause, reason
 from store.client.resolver import Resolver
 from store.client.tls_files import read_context
 
@@ -91,6 +93,11 @@ class LossyConnection(_Base):
         with _before_the_write():
             async with _Losses(self):
                 await super().connect_check_health(*args, **options)
+
+    @property
+    def where(self) -> str:
+        """The address of the server, for people: ``HOST:PORT``, or the path of a socket."""
+        return str(cast(Any, self)._host_error())
 
     async def check_health(self) -> None:
         """PING when the connection was idle; a call waits for its reply before it is written."""
@@ -162,7 +169,10 @@ class LossyConnection(_Base):
 
 
 class _Losses:
-    """Closes `connection` when the block fails with an error unknown to redis-py: a ConnectionError then."""
+    """Closes `connection` when the block fails with an error unknown to redis-py: a ConnectionError then.
+
+    An error of redis-py keeps its class, and says why the server was not reached in words for people.
+    """
 
     def __init__(self, connection: LossyConnection) -> None:
         self._connection = connection
@@ -171,11 +181,20 @@ class _Losses:
         pass
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, RedisError) or not isinstance(error, Exception):
-            return
-        await self._connection.disconnect(nowait=True)
-        lost = ConnectionError(f"The connection was lost: {error or type(error).__name__}")
-        raise lost from error
+        if isinstance(error, RedisError):
+            self._explain(error)
+        elif isinstance(error, Exception):
+            await self._connection.disconnect(nowait=True)
+            if isinstance(error, OSError):
+                raise ConnectionError(reason(error, self._connection.where)) from error
+            raise ConnectionError(f"The connection was lost: {error or type(error).__name__}") from error
+
+    def _explain(self, error: RedisError) -> None:
+        where = self._connection.where
+        if isinstance(error, InvalidResponse):
+            error.args = (f"what answers at {where} is not Redis",)
+        elif type(error) in (ConnectionError, Unanswered) and (found := cause(error)) is not None:
+            error.args = (reason(found, where),)
 
 
 class TcpConnection(LossyConnection, Connection):

@@ -119,6 +119,22 @@ def _code(text: str) -> str:
     return first if first.isupper() else "ERR"
 
 
+_REFUSED_LOGIN = {
+    "WRONGPASS": "it refuses the user or the password of the URL",
+    "NOAUTH": "it asks for a password, and the URL has none",
+}
+
+
+def plainly(error: StoreError) -> str:
+    """Why Redis cannot be used, as a clause for people."""
+    code, text = getattr(error, "code", ""), str(error) or type(error).__name__
+    if code == "NOPERM":
+        return f"its user lacks a right ({text.removeprefix('NOPERM ')})"
+    if "DB index is out of range" in text:
+        return "it has no database of the number in the URL"
+    return _REFUSED_LOGIN.get(code, text)
+
+
 def is_transient(error: Exception) -> bool:
     """Whether `error` may pass with time, perhaps after an operator acted: it is not about the call."""
     return isinstance(error, CallFailed) or (

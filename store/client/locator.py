@@ -127,8 +127,8 @@ class Locator(ABC):
         known = [answer for answer in answers if isinstance(answer, Answer)]
         if not known:
             replies = zip(self._nodes, answers, strict=True)
-            errors = "; ".join(f"{host}:{port}: {error}" for (host, port), error in replies)
-            raise NotFound(f"No server names the address of Redis. {errors}")
+            errors = "; ".join(_told(f"{host}:{port}", str(error)) for (host, port), error in replies)
+            raise NotFound(f"No server names the address of Redis: {errors}")
         self._address = max(known, key=lambda answer: answer.weight).address
         return self._address
 
@@ -208,6 +208,10 @@ class Cluster(Locator):
 async def _call(connection: Connection, *command: str) -> Any:
     await connection.send_command(*command)
     return await connection.read_response()
+
+
+def _told(where: str, said: str) -> str:
+    return said if where in said else f"{where}: {said}"
 
 
 def _target(error: MovedError, asked: Address) -> Address:

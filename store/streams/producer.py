@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from fsm.errors import GatewayFault
-from store.client.errors import CallFailed, Outcome, StoreError
+from store.client.errors import CallFailed, Outcome, StoreError, plainly
 from store.keys import Keys
 from store.streams.search import Wanted, newest
 
@@ -213,7 +213,7 @@ def reaching(*, appending: bool = False) -> Iterator[None]:
     except StoreError as error:
         unknown = isinstance(error, CallFailed) and error.outcome is Outcome.UNKNOWN
         kind = NotPublished if appending and not unknown else StoreUnreachable
-        raise kind(f"Redis cannot be used: {error or type(error).__name__}") from error
+        raise kind(f"Redis cannot be used: {plainly(error)}") from error
 
 
 def as_bytes(text: str) -> bytes:

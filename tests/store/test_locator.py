@@ -109,7 +109,7 @@ async def test_the_error_names_the_answer_of_each_sentinel(start: Start, client_
     one = await start(Watcher(None))
     with pytest.raises(CallFailed) as caught:
         await client_of(sentinel_url(one, service="flete").replace("//", "//127.0.0.1:1,")).get("who")
-    assert "127.0.0.1:1: Error 111" in str(caught.value)
+    assert "nothing listens at 127.0.0.1:1" in str(caught.value)
     assert f"{one.place}: No such master with that name" in str(caught.value)
     assert is_transient(caught.value)
 

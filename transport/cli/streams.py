@@ -9,7 +9,7 @@ from typing import Any
 
 from store.api import Gateways
 from store.client.client import connect
-from store.client.errors import StoreError
+from store.client.errors import StoreError, plainly
 from store.client.url import CLUSTER, read_url
 from store.embedded import default_url
 from store.keys import Keys
@@ -46,7 +46,7 @@ async def server(where: Where, purpose: str) -> AsyncIterator[Any]:
     except StoreUnreachable as error:
         raise _explained(where, error) from error
     except StoreError as error:
-        raise _explained(where, f"Redis cannot be used: {error or type(error).__name__}") from error
+        raise _explained(where, f"Redis cannot be used: {plainly(error)}") from error
     finally:
         await client.aclose()
 
