@@ -48,9 +48,10 @@ def _check_members(report: Report, key: str, members: set[str]) -> None:
     wrong = sorted(name for name in members if not IMEI.fullmatch(name))
     if wrong:
         found = f"{len(wrong)} members are not an IMEI of 15 digits: {examples(wrong)}"
-        report.add(WARNING, key, found, f"SREM {key} them: no device has such a name.")
+        counts = {"devices": len(members) - len(wrong), "wrong": len(wrong)}
+        report.add(WARNING, key, found, f"SREM {key} them: no device has such a name.", counts)
     else:
-        report.add(OK, key, devices(len(members)))
+        report.add(OK, key, devices(len(members)), counts={"devices": len(members)})
 
 
 def _check_terms(report: Report, key: str, members: set[str], terms: dict[str, str]) -> None:
@@ -58,14 +59,15 @@ def _check_terms(report: Report, key: str, members: set[str], terms: dict[str, s
     idle = sorted(terms.keys() - members)
     if wrong:
         mend = "Write each as CIDR... cert=SHA256...: until then these devices are refused."
-        report.add(WARNING, key, f"{len(wrong)} rows cannot be read: {examples(wrong)}", mend)
+        found = f"{len(wrong)} rows cannot be read: {examples(wrong)}"
+        report.add(WARNING, key, found, mend, {"unreadable": len(wrong)})
     if idle:
         mend = "SADD them to devices:allowed, or HDEL these rows."
-        report.add(
-            WARNING, key, f"{len(idle)} rows are of devices that may not connect: {examples(idle)}", mend
-        )
+        found = f"{len(idle)} rows are of devices that may not connect: {examples(idle)}"
+        report.add(WARNING, key, found, mend, {"not_allowed": len(idle)})
     if not wrong and not idle:
-        report.add(OK, key, f"{len(terms)} devices have to show more than their IMEI")
+        found = f"{len(terms)} devices have to show more than their IMEI"
+        report.add(OK, key, found, counts={"devices": len(terms)})
 
 
 def _readable(text: str) -> bool:

@@ -35,10 +35,12 @@ def diagnose_exposure(report: Report, instance_id: str, exposure: Exposure, now_
 def _check_end(report: Report, subject: str, until_ms: int, now_ms: int) -> None:
     until = f"{datetime.fromtimestamp(until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
     left = until_ms - now_ms
-    mend = "Replace its file, and send SIGHUP to the gateway."
+    mend, counts = "Replace its file, and send SIGHUP to the gateway.", {"days_left": left // DAY_MS}
     if left <= 0:
-        report.add(CRITICAL, subject, f"expired at {until}: devices that check it cannot connect", mend)
+        report.add(
+            CRITICAL, subject, f"expired at {until}: devices that check it cannot connect", mend, counts
+        )
     elif left <= SOON_MS:
-        report.add(WARNING, subject, f"expires at {until}, in {left // DAY_MS} days", mend)
+        report.add(WARNING, subject, f"expires at {until}, in {counts['days_left']} days", mend, counts)
     else:
-        report.add(OK, subject, f"valid until {until}")
+        report.add(OK, subject, f"valid until {until}", counts=counts)

@@ -177,7 +177,9 @@ class _FleetCheck:
 
     def _status(self, instance: Instance) -> None:
         """Check that the registry and the list of instances agree with the heartbeat."""
-        held = devices(instance.devices)
+        held, counts = devices(instance.devices), {"devices": instance.devices}
+        if instance.heartbeat_ms is not None:
+            counts["heartbeat_age_ms"] = max(0, self._now_ms - instance.heartbeat_ms)
         if instance.alive and instance.known:
             seconds = max(0, self._now_ms - (instance.heartbeat_ms or 0)) / 1000
             found = f"alive, last heartbeat {seconds:.1f} s ago, {held}"
@@ -187,16 +189,16 @@ class _FleetCheck:
                 if self.is_gone(instance.holder):
                     found = found.replace("alive", "its process has ended", 1)
                     level, mend = WARNING, "Start it, or another gateway adopts its work."
-            self.report.add(level, instance.subject, found, mend)
+            self.report.add(level, instance.subject, found, mend, counts)
         elif instance.alive:
             found = f"alive, {held}, but not in {self._keys.instances}: no gateway would notice its death"
             mend = "Restart it; if it is not a telgw, add it there."
-            self.report.add(WARNING, instance.subject, found, mend)
+            self.report.add(WARNING, instance.subject, found, mend, counts)
         elif instance.devices:
             found = f"no heartbeat, but {held} are registered to it: their commands wait there"
-            self.report.add(self._left(instance), instance.subject, found, self._advice(instance))
+            self.report.add(self._left(instance), instance.subject, found, self._advice(instance), counts)
         elif instance.known:
-            self.report.add(OK, instance.subject, "stopped, no devices")
+            self.report.add(OK, instance.subject, "stopped, no devices", counts=counts)
         else:
             self.report.add(OK, instance.subject, "only a stream: no gateway with this name is known")
 
@@ -224,13 +226,15 @@ class _FleetCheck:
         if group is None and (instance.alive or length):
             found = f"{length} entries, and no group {GROUP!r}"
             mend = f"Its gateway creates it within seconds; if not, restart {instance.instance_id}."
-            self.report.add(WARNING, stream, found, mend if instance.alive else self._advice(instance))
+            mend = mend if instance.alive else self._advice(instance)
+            self.report.add(WARNING, stream, found, mend, {"entries": length})
         elif group is not None:
             await self._pending(instance, stream, length, group)
             await self._lost(instance, stream, int(group["pending"]))
         if not instance.alive and length:
             found = f"{length} entries, and no heartbeat of its gateway"
-            self.report.add(self._left(instance), stream, found, self._advice(instance))
+            counts = {"entries": length}
+            self.report.add(self._left(instance), stream, found, self._advice(instance), counts)
         last = await last_id(self._client, stream)
         if finding := check_last_id(stream, last, self._now_ms, _EMPTY):
             self.report.findings.append(finding)
@@ -241,23 +245,29 @@ class _FleetCheck:
 
     async def _pending(self, instance: Instance, stream: str, length: int, group: Mapping[str, Any]) -> None:
         summary = await self._client.xpending(stream, GROUP)
-        other_consumers = [
-            f"{found['name'].decode(errors='replace')} ({found['pending']})"
+        others = {
+            found["name"].decode(errors="replace"): int(found["pending"])
             for found in summary["consumers"] or ()
             if found["name"] != instance.instance_id.encode()
-        ]
-        if other_consumers:
-            found = f"pending under other consumers: {examples(other_consumers)}"
+        }
+        if others:
+            shown = [f"{name} ({pending})" for name, pending in others.items()]
+            found = f"pending under other consumers: {examples(shown)}"
             mend = (
                 "Its gateway claims them within 30 s; if they come back, find out who else reads this group."
             )
-            self.report.add(WARNING, stream, found, mend)
+            of_each = {f"pending:{name}": pending for name, pending in others.items()}
+            self.report.add(WARNING, stream, found, mend, of_each)
         count = int(summary["pending"])
-        oldest = f", the oldest for {self._age(summary['min']) / 1000:.1f} s" if count else ""
-        found = f"{count} pending{oldest}; {max(0, length - count)} unread"
+        counts = {"pending": count, "unread": max(0, length - count)}
+        oldest = ""
+        if count:
+            counts["oldest_pending_ms"] = self._age(summary["min"])
+            oldest = f", the oldest for {counts['oldest_pending_ms'] / 1000:.1f} s"
+        found = f"{count} pending{oldest}; {counts['unread']} unread"
         level: Level = WARNING if instance.alive and await self._is_slow(stream, group) else OK
         mend = "Its reader has stopped, or is at --commands-limit: read its log, then restart it."
-        self.report.add(level, stream, found, mend)
+        self.report.add(level, stream, found, mend, counts)
 
     async def _lost(self, instance: Instance, stream: str, pending: int) -> None:
         """Whether somebody removed entries before their commands ended, if this user may know it."""
@@ -270,7 +280,8 @@ class _FleetCheck:
             return
         if unread or deleted:
             found = f"entries were removed by others: {unread} unread, {deleted} of commands in progress"
-            self.report.add(CRITICAL, stream, found, _TRIMMED)
+            counts = {"removed_unread": unread, "removed_in_progress": deleted}
+            self.report.add(CRITICAL, stream, found, _TRIMMED, counts)
 
     async def _is_slow(self, stream: str, group: Mapping[str, Any]) -> bool:
         """Whether an unread entry has waited too long."""
@@ -293,8 +304,11 @@ class _FleetCheck:
                 f"Its gateway checks for such entries every 30 s; if they stay, read its log and restart "
                 f"{instance.instance_id}."
             )
-            self.report.add(level, stream, found, mend if instance.alive else self._advice(instance))
+            counts = {"overdue": len(backlog.overdue), "checked": backlog.checked}
+            self.report.add(level, stream, found, mend if instance.alive else self._advice(instance), counts)
         if backlog.finished:
             found = f"{len(backlog.finished)} ended, but not removed{checked}: {examples(backlog.finished)}"
             mend = "Its gateway checks for such entries every 30 s and removes them."
-            self.report.add(WARNING, stream, found, mend if instance.alive else self._advice(instance))
+            counts = {"ended": len(backlog.finished), "checked": backlog.checked}
+            mend = mend if instance.alive else self._advice(instance)
+            self.report.add(WARNING, stream, found, mend, counts)

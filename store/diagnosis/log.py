@@ -212,11 +212,13 @@ def _disagreement(history: _History, ledger: dict[str, str]) -> _Flaw | None:
 def _summarise(report: Report, audit: Audit, moving: int) -> None:
     """Add one finding about the whole log, and one for each kind of error."""
     found = f"{audit.events} events of {len(audit.histories)} commands folded"
+    counts = {"events": audit.events, "commands": len(audit.histories)}
+    counts |= {"trimmed": len(audit.trimmed), "changed": moving}
     if audit.trimmed:
         found += f"; the first events of {len(audit.trimmed)} were trimmed"
     if moving:
         found += f"; {moving} changed during the check"
-    report.add(OK, "replay", found)
+    report.add(OK, "replay", found, counts=counts)
     for kind, (level, mend) in _KINDS.items():
         flaws = {
             f"{name} ({flaw.words})" if flaw.words else name
@@ -224,4 +226,5 @@ def _summarise(report: Report, audit: Audit, moving: int) -> None:
             if flaw.kind == kind
         }
         if flaws:
-            report.add(level, f"replay: {kind}", f"{len(flaws)}: {examples(sorted(flaws))}", mend)
+            found = f"{len(flaws)}: {examples(sorted(flaws))}"
+            report.add(level, f"replay: {kind}", found, mend, {"commands": len(flaws)})

@@ -37,7 +37,8 @@ async def _overdue(report: Report, client: Any, keys: Keys, count: int, now_ms: 
     if late:
         found += f"; of {len(late)} they have expired: {examples([imei.decode() for imei in late])}"
     mend = "No janitor ends them: start a gateway of this version, or read the logs."
-    report.add(WARNING if late else OK, keys.parked_devices, found, mend)
+    counts = {"devices": count, "expired": len(late)}
+    report.add(WARNING if late else OK, keys.parked_devices, found, mend, counts)
 
 
 async def _not_taken(report: Report, client: Any, keys: Keys, now_ms: int) -> None:
@@ -54,4 +55,4 @@ async def _not_taken(report: Report, client: Any, keys: Keys, now_ms: int) -> No
     if stuck:
         found = f"not taken up although the device is connected: {examples(stuck)}"
         mend = "Update that gateway if it is of an older version; if not, restart it and read its log."
-        report.add(WARNING, f"{keys.parked('')}*", found, mend)
+        report.add(WARNING, f"{keys.parked('')}*", found, mend, {"devices": len(stuck)})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from redis.asyncio import Redis
@@ -32,6 +32,7 @@ REPLICAS, CLIENTS = MAY_BE_UNTOLD = ("replicas", "clients")
 """The subjects for which a server may have no values."""
 
 Result = TypeVar("Result")
+Counts = Mapping[str, int]
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,12 +45,14 @@ class Finding:
         subject: what was checked.
         found: what was found.
         mend: what to do about it; empty if nothing.
+        counts: the numbers of `found` by name, for programs. A name with a colon is of one group or gateway.
     """
 
     level: Level
     subject: str
     found: str
     mend: str = ""
+    counts: Counts = field(default_factory=dict)
 
 
 def examples(names: Collection[str]) -> str:
@@ -64,9 +67,11 @@ class Report:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
-    def add(self, level: Level, subject: str, found: str, mend: str = "") -> None:
+    def add(
+        self, level: Level, subject: str, found: str, mend: str = "", counts: Counts | None = None
+    ) -> None:
         """Append a finding. For ``ok`` no `mend` is needed."""
-        self.findings.append(Finding(level, subject, found, "" if level == OK else mend))
+        self.findings.append(Finding(level, subject, found, "" if level == OK else mend, counts or {}))
 
     async def attempt(self, subject: str, work: Awaitable[Result], otherwise: Result) -> Result:
         """The result of `work`. If the server refuses it, add a finding about `subject` and return
@@ -152,15 +157,16 @@ def _replicas(server: Server) -> Finding | None:
     count, good = int(server.info.get("connected_slaves", 0)), server.info.get("min_slaves_good_slaves")
     if good is not None:
         needed, found = int(server.config.get("min-replicas-to-write", 1)), f"{count}, {good} in sync"
+        counts = {"replicas": count, "in_sync": int(good), "needed": needed}
         if int(good) >= needed:
-            return Finding(OK, REPLICAS, f"{found}; with too few, writes are refused")
+            return Finding(OK, REPLICAS, f"{found}; with too few, writes are refused", counts=counts)
         mend = "Repair the replicas, or lower min-replicas-to-write: until then nothing is acknowledged."
-        return Finding(CRITICAL, REPLICAS, f"{found}, fewer than {needed}: writes are refused", mend)
+        return Finding(CRITICAL, REPLICAS, f"{found}, fewer than {needed}: writes are refused", mend, counts)
     if not count or server.info.get("role") != "master":
         return None
     found = f"{count}, and no write needs one: a failover may lose acknowledged records"
     mend = "Set min-replicas-to-write 1 and min-replicas-max-lag 2 on every server that may become primary."
-    return Finding(WARNING, REPLICAS, found, mend)
+    return Finding(WARNING, REPLICAS, found, mend, {"replicas": count})
 
 
 def _appendonly(server: Server) -> Finding | None:
@@ -219,11 +225,13 @@ def _memory(server: Server) -> Finding | None:
         return None
     used, limit = int(server.info["used_memory"]), _limit(server)
     if not limit:
-        return Finding(OK, "memory", f"{used / 2**20:.0f} MiB used, no limit set")
+        found = f"{used / 2**20:.0f} MiB used, no limit set"
+        return Finding(OK, "memory", found, counts={"used_bytes": used})
     level = CRITICAL if used >= limit else WARNING if used > limit * MEMORY_ALARM else OK
     mend = "Raise maxmemory, or keep less: above 80 % telemetry is trimmed, read or not (docs/operations.md)."
     found = f"{used / 2**20:.0f} of {limit / 2**20:.0f} MiB used"
-    return Finding(level, "memory", found, mend * (level != OK))
+    counts = {"used_bytes": used, "limit_bytes": limit}
+    return Finding(level, "memory", found, mend * (level != OK), counts)
 
 
 def _clients(server: Server) -> Finding | None:
@@ -231,18 +239,20 @@ def _clients(server: Server) -> Finding | None:
         return None
     count, most = int(server.info["connected_clients"]), int(server.info["maxclients"])
     level, mend = (WARNING, "Raise maxclients.") if count > most * ALARM else (OK, "")
-    return Finding(level, CLIENTS, f"{count} connections of {most}", mend)
+    counts = {"connections": count, "limit": most}
+    return Finding(level, CLIENTS, f"{count} connections of {most}", mend, counts)
 
 
 def _clock(server: Server) -> Finding | None:
     if server.skew_ms is None:
         return None
     ahead, seconds = server.skew_ms > 0, abs(server.skew_ms) / 1000
+    counts = {"ahead_ms": server.skew_ms}
     if abs(server.skew_ms) <= MOST_SKEW_MS:
-        return Finding(OK, "clock", f"within {seconds:.1f} s of the clock of this host")
+        return Finding(OK, "clock", f"within {seconds:.1f} s of the clock of this host", counts=counts)
     found = f"{seconds:.1f} s {'ahead of' if ahead else 'behind'} the clock of this host"
     mend = "Use NTP on both: commands expire by the clock of the server."
-    return Finding(WARNING, "clock", found, mend)
+    return Finding(WARNING, "clock", found, mend, counts)
 
 
 _LOOKS: dict[str, Callable[[Server], Finding | None]] = {

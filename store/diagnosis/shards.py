@@ -119,9 +119,11 @@ def _agreement(report: Report, known: KnownShards) -> None:
             "Start all gateways with the same --telemetry-shards: until then the records of a device may "
             "be in two streams."
         )
-        report.add(WARNING, SUBJECT, f"gateways do not agree on their number: {told}", mend)
+        found = f"gateways do not agree on their number: {told}"
+        of_each = {f"shards:{name}": count for name, count in known.by_gateway.items()}
+        report.add(WARNING, SUBJECT, found, mend, of_each)
     elif known.count > 1:
-        report.add(OK, SUBJECT, f"{known.count}")
+        report.add(OK, SUBJECT, f"{known.count}", counts={"shards": known.count})
 
 
 async def _current(report: Report, client: Redis, shard: Keys, bounds: Bounds, now_ms: int) -> None:
@@ -141,7 +143,7 @@ async def _server(
     for finding in evaluate(server):
         if finding.level != OK:
             subject = f"{finding.subject}, server of shard {shard.shard}"
-            report.add(finding.level, subject, finding.found, finding.mend)
+            report.add(finding.level, subject, finding.found, finding.mend, finding.counts)
 
 
 def _away(report: Report, shard: Keys, error: StoreError) -> None:
@@ -169,9 +171,10 @@ async def _left(report: Report, client: Any, shard: Keys, readers: Collection[by
     if behind:
         names = ", ".join(sorted(name.decode(errors="replace") for name in behind))
         mend = "Let these groups read this stream, too, or XGROUP DESTROY them if nobody uses them."
-        report.add(WARNING, stream, f"{found}, not all read by {names}", mend)
+        report.add(WARNING, stream, f"{found}, not all read by {names}", mend, {"entries": length})
     else:
-        report.add(OK, stream, f"{found}; all read, and removed when they are older than the retention")
+        found += "; all read, and removed when they are older than the retention"
+        report.add(OK, stream, found, counts={"entries": length})
 
 
 async def _is_behind(client: Any, stream: str, group: Mapping[str, Any]) -> bool:

@@ -56,7 +56,7 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
     if letters:
         found = f"{letters} entries of producers could not be processed as commands"
         mend = "Read why: telgw dead-letters. Correct the cause, then --requeue or --drop them."
-        report.add(WARNING, "dead letters", found, mend)
+        report.add(WARNING, "dead letters", found, mend, {"entries": letters})
     # These calls check only the types.
     await report.attempt(keys.serial, asked.sismember(keys.serial, ""), False)
     for key in (keys.auth, keys.families, keys.status, keys.traced):
@@ -79,15 +79,17 @@ async def check_caps(
 async def _stream(report: Report, client: Any, stream: str, cap: int, now_ms: int) -> None:
     length = await client.xlen(stream)
     found, mend = f"{length} entries of {cap}", "No gateway trims it: read their logs."
-    report.add(WARNING if length > OVERGROWN * cap else OK, stream, found, mend)
+    counts = {"entries": length, "cap": cap}
+    report.add(WARNING if length > OVERGROWN * cap else OK, stream, found, mend, counts)
     if finding := check_last_id(stream, await last_id(client, stream), now_ms, _RENAME.format(stream)):
         report.findings.append(finding)
     for group in await client.xinfo_groups(stream) if length else ():
         behind = group.get("lag") or 0  # Redis 6.2 does not report it
         if behind > BEHIND * cap:
-            found = f"group {group['name'].decode(errors='replace')}: {behind} entries behind"
+            name = group["name"].decode(errors="replace")
+            found = f"group {name}: {behind} entries behind"
             mend = f"Let it read, or XGROUP DESTROY it: above {cap} entries, unread entries are trimmed."
-            report.add(WARNING, stream, found, mend)
+            report.add(WARNING, stream, found, mend, {f"behind:{name}": behind})
 
 
 async def _bytes(report: Report, client: Any, keys: Keys, caps: StreamCaps, limit: int) -> None:
@@ -95,7 +97,8 @@ async def _bytes(report: Report, client: Any, keys: Keys, caps: StreamCaps, limi
     sizes = await read_sizes(client, caps.key, keys.sizes(caps.key))
     held, cap = sum(size for _, size in sizes), caps.bytes(limit)
     subject = f"bytes of {caps.key}"
-    report.add(OK, subject, f"{_mebibytes(held)} of {_mebibytes(cap)} MiB ({held / cap:.0%})")
+    found = f"{_mebibytes(held)} of {_mebibytes(cap)} MiB ({held / cap:.0%})"
+    report.add(OK, subject, found, counts={"bytes": held, "cap_bytes": cap})
     for group in await client.xinfo_groups(caps.key) if sizes else ():
         read_to = read_id(group["last-delivered-id"])
         unread = sum(size for entry_id, size in sizes if entry_id > read_to)
@@ -103,7 +106,7 @@ async def _bytes(report: Report, client: Any, keys: Keys, caps: StreamCaps, limi
             name = group["name"].decode(errors="replace")
             found = f"group {name}: {_mebibytes(unread)} of {_mebibytes(cap)} MiB unread"
             mend = "Let it read, or XGROUP DESTROY it: above this cap, unread entries are trimmed."
-            report.add(WARNING, subject, found, mend)
+            report.add(WARNING, subject, found, mend, {f"unread_bytes:{name}": unread})
 
 
 def _mebibytes(number: int) -> str:

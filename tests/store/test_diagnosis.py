@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,8 +43,24 @@ GOOD_CONFIG = {
 }
 
 
+NUMBER = re.compile(r"(?<![\w.:'/(-])\d+(?:\.\d+)?(?![\w:/%-]|\.\d)")
+WITHOUT = re.compile(r"version|maxmemory-policy|certificate of .*|client CA of .*|instance .*")
+"""Subjects with numbers that are no counts: versions, settings, dates, and process ids."""
+
+
+def uncounted(finding: Finding) -> set[str]:
+    """The numbers of the prose that are no fields, in the unit of the prose."""
+    counts = [abs(count) for count in finding.counts.values()]
+    told = {text for n in counts for text in (f"{n}", f"{n / 1000:.1f}", f"{n / 2**20:.0f}")}
+    if WITHOUT.fullmatch(finding.subject):
+        return set()
+    prose = finding.found.partition(": ")[0] if finding.subject.startswith("replay: ") else finding.found
+    return {number for number in NUMBER.findall(prose) if len(number) < len(IMEI)} - told
+
+
 def bad(findings: list[Finding]) -> dict[str, str]:
     """What is not right, and how bad it is; every such finding says what to do."""
+    assert [(one.subject, one.found) for one in findings if uncounted(one)] == []
     assert all(finding.mend for finding in findings if finding.level != OK)
     assert all(finding.found and not finding.mend for finding in findings if finding.level == OK)
     return {finding.subject: finding.level for finding in findings if finding.level != OK}

@@ -128,6 +128,11 @@ def test_avl_finds_an_id_by_number_and_by_name() -> None:
     assert by_number[0]["values"] == {"0": "Ignition Off", "1": "Ignition On"}
 
 
+@pytest.mark.parametrize(("number", "named"), [(239, True), (1, False)])
+def test_values_have_a_column_only_if_there_are_any(number: int, named: bool) -> None:
+    assert ("values" in avl(number, "--family", "FMB").stdout) == named
+
+
 def test_avl_reads_rows_of_the_user(tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("id,family,name\n60000,,mine\n")

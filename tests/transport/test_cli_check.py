@@ -74,8 +74,32 @@ def test_as_json_each_finding_is_a_line(check_fleet: Telgw, redis: Any) -> None:
     result = check_fleet("--json")
     assert result.exit_code == 3
     findings = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {tuple(finding) for finding in findings} == {("level", "subject", "found", "mend")}
+    assert {tuple(finding) for finding in findings} == {("level", "subject", "found", "mend", "counts")}
     assert [finding["subject"] for finding in findings if finding["level"] == CRITICAL] == [KEYS.registry]
+
+
+def test_the_numbers_of_a_finding_are_fields(check_fleet: Telgw, redis: Any) -> None:
+    redis.hset(KEYS.registry, mapping={"352093081452251": "gw-1", "352093081452252": "gw-1"})
+    redis.xadd(KEYS.outbound("gw-1"), {"a": "b"})
+    redis.xgroup_create(KEYS.outbound("gw-1"), "ingestion", "0")
+    found = [
+        json.loads(line) for line in check_fleet("--json", "--telemetry-maxlen", "7").stdout.splitlines()
+    ]
+    counts = {one["subject"]: one["counts"] for one in found}
+    assert counts["instance gw-1"] == {"devices": 2}
+    assert counts[KEYS.telemetry] == {"entries": 0, "cap": 7}
+    assert counts[KEYS.outbound("gw-1")]["unread"] == 1
+    assert counts["nofile"]["needed"] > 1
+    assert counts["version"] == {}
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_what_to_do_has_a_column_only_if_there_is_something(
+    check_fleet: Telgw, redis: Any, wrong: bool
+) -> None:
+    if wrong:
+        redis.xadd(KEYS.deadletter, {"error": "imei is missing"})
+    assert ("what to do" in check_fleet().stdout) == wrong
 
 
 def test_the_log_is_folded_when_it_is_asked_for(check_fleet: Telgw, redis: Any) -> None:
@@ -111,11 +135,14 @@ def test_an_unreachable_redis_is_one_line(check_fleet: Telgw, fake_server: faker
 
 def test_a_subject_has_one_row_which_is_as_bad_as_the_worst() -> None:
     findings = [
-        Finding(OK, "stream", "2 pending"),
+        Finding(OK, "stream", "2 pending", counts={"pending": 2}),
         Finding(OK, "memory", "enough"),
-        Finding(CRITICAL, "stream", "no gateway reads it", "Start one."),
+        Finding(CRITICAL, "stream", "3 entries that no gateway reads", "Start one.", {"entries": 3}),
     ]
     assert check.by_subject(findings) == [
-        Finding(CRITICAL, "stream", "2 pending; no gateway reads it", "Start one."),
+        Finding(
+            *(CRITICAL, "stream", "2 pending; 3 entries that no gateway reads", "Start one."),
+            {"pending": 2, "entries": 3},
+        ),
         Finding(OK, "memory", "enough"),
     ]

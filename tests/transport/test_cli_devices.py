@@ -235,3 +235,8 @@ def test_text_from_redis_cannot_control_the_terminal(devices: Telgw, redis: Any)
 )
 def test_a_time_span_has_two_units(milliseconds: int, shown: str) -> None:
     assert duration(milliseconds) == shown
+
+
+@pytest.mark.parametrize("word", ["x", "35209308145225", "3520930814522512", "--all"])
+def test_a_word_that_is_no_imei_is_wrong_use(telgw_on_redis: Telgw, word: str) -> None:
+    assert telgw_on_redis("devices", word).exit_code == 2

@@ -91,10 +91,13 @@ def table(rows: list[AvlId]) -> Table:
     shown = Table()
     for heading in ("id", "name"):
         shown.add_column(heading, no_wrap=True)
-    for heading in ("number", "families", "values"):
+    with_values = any(row.names for row in rows)
+    for heading in ("number", "families", *(("values",) if with_values else ())):
         shown.add_column(heading)
     for row in rows:
-        cells = (str(row.id), row.name, _number(row), " ".join(row.families) or "all", _values(row))
+        cells = [str(row.id), row.name, _number(row), " ".join(row.families) or "all"]
+        if with_values:
+            cells.append(_values(row))
         shown.add_row(*map(Text, cells))
     return shown
 

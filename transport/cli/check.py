@@ -96,12 +96,14 @@ def descriptors(soft: int, hard: int, connections: int) -> Finding:
     found = f"{_limit(soft)} open files, and up to {_limit(hard)} on request"
     most = soft if hard == resource.RLIM_INFINITY else hard
     needed = connections + RESERVED_DESCRIPTORS
+    limits = {"soft": soft, "hard": hard, "needed": needed}
+    counts = {name: number for name, number in limits.items() if number != resource.RLIM_INFINITY}
     if most == resource.RLIM_INFINITY or most >= needed:
-        return Finding(OK, "nofile", found)
+        return Finding(OK, "nofile", found, counts=counts)
     mend = (
         f"Allow {needed} for {connections} connections: ulimit -n, LimitNOFILE=, or ulimits of the container."
     )
-    return Finding(WARNING, "nofile", found, mend)
+    return Finding(WARNING, "nofile", found, mend, counts)
 
 
 def _limit(number: int) -> str:
@@ -119,6 +121,7 @@ def by_subject(findings: Iterable[Finding]) -> list[Finding]:
             subject,
             "; ".join(one.found for one in same),
             " ".join(one.mend for one in same if one.mend),
+            dict(pair for one in same for pair in one.counts.items()),
         )
         for subject, same in found.items()
     ]
@@ -144,10 +147,11 @@ def table(findings: list[Finding]) -> Table:
     """The findings, one in each row."""
     shown = Table(title="telgw check", title_justify="left")
     shown.add_column("", no_wrap=True)
-    for heading in ("what", "found", "what to do"):
+    to_do = any(finding.mend for finding in findings)
+    for heading in ("what", "found", *(("what to do",) if to_do else ())):
         shown.add_column(heading, overflow="fold")
     for finding in findings:
-        words = (finding.subject, finding.found, finding.mend)
+        words = (finding.subject, finding.found, *((finding.mend,) if to_do else ()))
         cells = [Text(render.printable(word, LONGEST)) for word in words]
         shown.add_row(Text(finding.level, STYLES[finding.level]), *cells)
     return shown
