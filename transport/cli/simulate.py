@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,13 +14,15 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
+from store.client.reasons import reason
 from transport.clock import Clock
-from transport.settings import Address
+from transport.settings import Address, as_text
 from transport.simulator.behaviour import ANSWERS, Behaviour
 from transport.simulator.fleet import IMEI_BASE, Fleet, Totals
 from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_12, CODEC_13, CODEC_16
 
 from . import render, stderr
+from .device_tls import DeviceTls
 from .ending import cancel, complete
 from .parameters import Duration, HostPort
 
@@ -103,17 +106,64 @@ SPREAD = 2.0
     help="Serial-port messages per frame.",
 )
 @click.option("--duration", type=Duration(0.1), help="Stop after this.")
-def command(connect: Address, trackers: int, imei_base: int, duration: float | None, **options: Any) -> int:
+@click.option("--tls", is_flag=True, help="Connect with TLS; the other --tls options imply it.")
+@click.option(
+    "--tls-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CA of the certificate of the gateway, PEM.  [default: those of the system]",
+)
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    default="",
+    help="Certificate of the trackers and its chain, PEM; {imei} in the name stands for the IMEI of each.",
+)
+@click.option(
+    "--tls-key", metavar="FILE", default="", help="Private key of that, PEM.  [default: in the same file]"
+)
+@click.option(
+    "--tls-server-name",
+    metavar="NAME",
+    default="",
+    help="What the certificate of the gateway has to name.  [default: the host of --connect]",
+)
+def command(
+    connect: Address,
+    trackers: int,
+    imei_base: int,
+    duration: float | None,
+    tls: bool,
+    tls_ca: Path | None,
+    tls_cert: str,
+    tls_key: str,
+    tls_server_name: str,
+    **options: Any,
+) -> int:
     """Connect simulated trackers to a gateway. They send records, await acknowledgements and answer commands.
 
-    Exit status: 0 records were acknowledged; 1 no record was acknowledged; 130 interrupted.
+    Exit status: 0 records were acknowledged; 1 no record was acknowledged; 2 wrong use, or a file cannot be
+    used; 130 interrupted.
     """
     if imei_base + trackers > 10**15:
         raise click.UsageError("--imei-base and --trackers lead beyond 15 digits.")
+    if tls_key and not tls_cert:
+        raise click.UsageError("--tls-key needs --tls-cert.")
+    secure = None
+    if tls or tls_ca or tls_cert or tls_server_name:
+        secure = DeviceTls(tls_ca, tls_cert, tls_key, tls_server_name or connect[0])
     fleet = Fleet(
-        connect, trackers, behaviours(**options), now_ms=Clock().now_ms, imei_base=imei_base, spread=SPREAD
+        connect,
+        trackers,
+        behaviours(**options),
+        now_ms=Clock().now_ms,
+        imei_base=imei_base,
+        spread=SPREAD,
+        tls=secure.context if secure else None,
+        server_name=secure.server_name if secure else "",
     )
-    return complete(_simulate(fleet, duration))
+    if secure:
+        secure.check(tracker.imei for tracker in fleet.trackers)
+    return complete(_simulate(fleet, duration, bare=secure is not None and not tls_cert))
 
 
 def behaviours(
@@ -156,20 +206,20 @@ def behaviours(
     ]
 
 
-async def _simulate(fleet: Fleet, duration: float | None) -> int:
+async def _simulate(fleet: Fleet, duration: float | None, bare: bool) -> int:
     console = render.Output()
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(duration):
-                await _run(fleet, console)
+                await _run(fleet, console, bare)
     finally:
         render.print_line(console, Text(summary(fleet.totals())))
     return 0 if fleet.totals().acked else 1
 
 
-async def _run(fleet: Fleet, console: Console) -> None:
+async def _run(fleet: Fleet, console: Console, bare: bool) -> None:
     if not console.is_terminal:
-        await _tell(fleet)
+        await _tell(fleet, bare)
         return
     text = TextColumn("{task.description}", table_column=Column(overflow="fold"))
     progress = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=console)
@@ -178,7 +228,7 @@ async def _run(fleet: Fleet, console: Console) -> None:
         running = asyncio.ensure_future(fleet.run())
         try:
             while not running.done():
-                progress.update(task, description=present(fleet.totals(), fleet.unreachable))
+                progress.update(task, description=present(fleet.totals(), why_away(fleet, bare)))
                 live.refresh()
                 await asyncio.wait([running], timeout=REFRESH)
         finally:
@@ -187,28 +237,43 @@ async def _run(fleet: Fleet, console: Console) -> None:
     await running
 
 
-async def _tell(fleet: Fleet) -> None:
+async def _tell(fleet: Fleet, bare: bool) -> None:
     """Run the fleet, with a line on standard error now and then: nobody sees a bar."""
     running = asyncio.ensure_future(fleet.run())
     pause = FIRST_LINE
     try:
         while not (await asyncio.wait([running], timeout=pause))[0]:
             pause = LINES
-            stderr.remark(present(fleet.totals(), fleet.unreachable))
+            stderr.remark(present(fleet.totals(), why_away(fleet, bare)))
     finally:
         await cancel(running)
     await running
 
 
-def present(totals: Totals, unreachable: OSError | None = None) -> str:
+def why_away(fleet: Fleet, bare: bool = False) -> str:
+    """Why the last connection was not made, in words; empty if one is, or none was tried.
+
+    Args:
+        bare: the trackers connect with TLS and have no certificates.
+    """
+    error = fleet.unreachable
+    if error is None or any(tracker.connected for tracker in fleet.trackers):
+        return ""
+    # A gateway that asyncio serves closes without an alert when it misses a certificate.
+    hint = "; does it want a certificate (--tls-cert)?" if bare and isinstance(error, ConnectionError) else ""
+    return reason(error, as_text(fleet.trackers[0].address)) + hint
+
+
+def present(totals: Totals, away: str = "") -> str:
     """What the fleet does now, short enough for 80 columns with a thousand trackers.
 
     Args:
-        unreachable: why the last connection was not made, which matters while none is.
+        away: why the last connection was not made; empty if one is.
     """
-    away = f" ({unreachable})" * (unreachable is not None and not totals.connected)
+    refused = f"{totals.rejected} refused" * (totals.rejected > 0 and not totals.connected)
+    why = ", ".join(filter(None, (away, refused)))
     return (
-        f"{totals.connected} of {totals.trackers} connected{away}, "
+        f"{totals.connected} of {totals.trackers} connected{f' ({why})' * bool(why)}, "
         f"{_count(totals.acked, 'record')} acknowledged, {_count(totals.commands, 'command')} read"
     )
 

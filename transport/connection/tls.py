@@ -111,7 +111,7 @@ def load(settings: Settings) -> Tls | None:
     context.minimum_version = VERSIONS[settings.tls_min_version]
     if settings.tls_ciphers:
         context.set_ciphers(f"{settings.tls_ciphers}:{NEVER}")
-    _load_certificate(context, settings.tls_cert, settings.tls_key or settings.tls_cert)
+    load_certificate(context, settings.tls_cert, settings.tls_key or settings.tls_cert)
     validity = [(settings.tls_cert, _validities(settings.tls_cert, CERTIFICATE)[0])]
     if settings.tls_client_ca is not None:
         _require_clients_of(context, settings.tls_client_ca)
@@ -124,7 +124,12 @@ def load(settings: Settings) -> Tls | None:
     return Tls(context, _auth(settings.tls_cert), _exposed(key), files, tuple(validity))
 
 
-def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+def load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """Give a context its own certificate.
+
+    Raises:
+        BadTlsFiles: a file is missing or cannot be used.
+    """
     for path in (cert, key):
         _readable(path)
 
@@ -134,7 +139,7 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     try:
         context.load_cert_chain(cert, key, password=protected)
     except _Protected:
-        raise BadTlsFiles(f"{key} has a passphrase; the gateway needs a key without one.") from None
+        raise BadTlsFiles(f"{key} has a passphrase; a key without one is needed.") from None
     except ssl.SSLError as error:
         if "MISMATCH" in str(error.reason):
             raise BadTlsFiles(f"{key} is not the key of the certificate in {cert}.") from None
@@ -156,12 +161,21 @@ def _exposed(key: Path) -> str:
 
 
 def _require_clients_of(context: ssl.SSLContext, authority: Path) -> None:
+    load_authority(context, authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def load_authority(context: ssl.SSLContext, authority: Path) -> None:
+    """Give a context the certificates that those of its peers are checked against.
+
+    Raises:
+        BadTlsFiles: the file is missing or cannot be used.
+    """
     _readable(authority)
     try:
         context.load_verify_locations(authority)
     except ssl.SSLError:
         raise BadTlsFiles(f"{authority} does not hold certificates in PEM.") from None
-    context.verify_mode = ssl.CERT_REQUIRED
 
 
 def _refuse_revoked(context: ssl.SSLContext, revoked: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from ssl import SSLContext
 
 from .behaviour import Behaviour
 from .tracker import Tracker
@@ -34,6 +35,7 @@ class Fleet:
     Args:
         behaviours: the trackers get copies of them in turn.
         spread: seconds within which the trackers start, so that they do not connect all at once.
+        tls, server_name: as of a `Tracker`.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Fleet:
         now_ms: Callable[[], int],
         imei_base: int = IMEI_BASE,
         spread: float = 0.0,
+        tls: Callable[[str], SSLContext] | None = None,
+        server_name: str = "",
     ) -> None:
         self.trackers = [
             Tracker(
@@ -52,6 +56,8 @@ class Fleet:
                 *address,
                 replace(behaviours[number % len(behaviours)]),
                 now_ms=now_ms,
+                tls=tls,
+                server_name=server_name,
             )
             for number in range(count)
         ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -38,6 +40,11 @@ class Tracker:
         host, port: the address of the gateway.
         now_ms: the clock of the device, epoch ms.
         on_change: called after each change of ``counters`` or ``connected``.
+        tls: makes the context for a connection from the IMEI; None for connections without TLS.
+        server_name: what the certificate of the gateway has to name.
+
+    Attributes:
+        unreachable: why the last attempt ended before the gateway had accepted the device; None if it has.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class Tracker:
         *,
         now_ms: Callable[[], int],
         on_change: Callable[[Tracker], None] | None = None,
+        tls: Callable[[str], ssl.SSLContext] | None = None,
+        server_name: str = "",
     ) -> None:
         self.imei = imei
         self.address = (host, port)
@@ -59,6 +68,8 @@ class Tracker:
         self.unreachable: OSError | None = None
         self._now_ms = now_ms
         self._on_change = on_change
+        self._tls = tls
+        self._server_name = server_name
         self._random = Random(int(imei))
         self._unacked: deque[Record] = deque(maxlen=BACKLOG_LIMIT)
         self._hurry = asyncio.Event()
@@ -123,19 +134,28 @@ class Tracker:
 
     async def _connection(self) -> None:
         try:
-            reader, writer = await asyncio.open_connection(*self.address)
+            reader, writer = await self._open()
         except OSError as error:
             self.unreachable = error
             self._changed()
             return
         try:
             await self._session(reader, writer)
-        except (OSError, EOFError, _Lost, WireFault, DownlinkFault):
+        except (OSError, EOFError, _Lost, WireFault, DownlinkFault) as error:
             self.counters.lost += 1
+            if not self.connected:  # with TLS 1.3 a certificate is refused after the client's handshake
+                closed = ConnectionAbortedError(errno.ECONNABORTED, "The connection was closed.")
+                self.unreachable = error if isinstance(error, OSError) else closed
         finally:
             self._writer, self.connected = None, False
             writer.transport.abort()
             self._changed()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._tls is None:
+            return await asyncio.open_connection(*self.address)
+        context, name = self._tls(self.imei), self._server_name or self.address[0]
+        return await asyncio.open_connection(*self.address, ssl=context, server_hostname=name)
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_handshake(self.imei))
@@ -144,7 +164,7 @@ class Tracker:
             return
         self._writer = writer
         self._acks = asyncio.Queue()
-        self.connected = True
+        self.connected, self.unreachable = True, None
         self.counters.connections += 1
         self._changed()
         await self._all_until_first(
