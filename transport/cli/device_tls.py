@@ -1,30 +1,35 @@
-"""TLS of simulated trackers: the files of a device, as a context for each connection."""
+"""Connections with TLS for simulated trackers, with the files of a device."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
 from transport.connection.tls import BadTlsFiles, load_authority, load_certificate
+from transport.simulator.tracker import Streams
 
 IMEI = "{imei}"
 """What stands in the name of a file for the IMEI of a tracker."""
 
 
 class DeviceTls:
-    """The contexts of trackers.
+    """Connects trackers with TLS.
 
     Args:
+        address: of the gateway.
         ca: certificates that the gateway's is checked against; None for those of the system.
         cert, key: files of the certificate of a tracker and of its key, which may have `IMEI` in their names;
             empty for no certificate, and for a key in the same file.
-        server_name: what the certificate of the gateway has to name.
+        server_name: what the certificate of the gateway has to name; empty for the host of `address`.
     """
 
-    def __init__(self, ca: Path | None, cert: str, key: str, server_name: str) -> None:
+    def __init__(
+        self, address: tuple[str, int], ca: Path | None, cert: str, key: str, server_name: str
+    ) -> None:
+        self._address, self._server_name = address, server_name or address[0]
         self._ca, self._cert, self._key = ca, cert, key or cert
-        self.server_name = server_name
         self._one: ssl.SSLContext | None = None
         self._of_each = IMEI in f"{cert}{key}"
 
@@ -39,12 +44,16 @@ class DeviceTls:
             if not self._of_each:
                 return
 
-    def context(self, imei: str) -> ssl.SSLContext:
-        """The context of a tracker.
+    async def connect(self, imei: str) -> Streams:
+        """A connection of a tracker.
 
         Raises:
-            OSError: its files cannot be used any more.
+            OSError: there is none, or its files cannot be used any more.
         """
+        context = self._context(imei)
+        return await asyncio.open_connection(*self._address, ssl=context, server_hostname=self._server_name)
+
+    def _context(self, imei: str) -> ssl.SSLContext:
         try:
             if self._of_each:
                 return self._make(imei)

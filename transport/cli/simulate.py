@@ -150,7 +150,7 @@ def command(
         raise click.UsageError("--tls-key needs --tls-cert.")
     secure = None
     if tls or tls_ca or tls_cert or tls_server_name:
-        secure = DeviceTls(tls_ca, tls_cert, tls_key, tls_server_name or connect[0])
+        secure = DeviceTls(connect, tls_ca, tls_cert, tls_key, tls_server_name)
     fleet = Fleet(
         connect,
         trackers,
@@ -158,8 +158,7 @@ def command(
         now_ms=Clock().now_ms,
         imei_base=imei_base,
         spread=SPREAD,
-        tls=secure.context if secure else None,
-        server_name=secure.server_name if secure else "",
+        connect=secure.connect if secure else None,
     )
     if secure:
         secure.check(tracker.imei for tracker in fleet.trackers)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from ssl import SSLContext
 
 from .behaviour import Behaviour
-from .tracker import Tracker
+from .tracker import Connect, Tracker
 
 IMEI_BASE = 352094080000000
 """Default for the first IMEI of a fleet."""
@@ -35,7 +34,7 @@ class Fleet:
     Args:
         behaviours: the trackers get copies of them in turn.
         spread: seconds within which the trackers start, so that they do not connect all at once.
-        tls, server_name: as of a `Tracker`.
+        connect: as of a `Tracker`.
     """
 
     def __init__(
@@ -47,8 +46,7 @@ class Fleet:
         now_ms: Callable[[], int],
         imei_base: int = IMEI_BASE,
         spread: float = 0.0,
-        tls: Callable[[str], SSLContext] | None = None,
-        server_name: str = "",
+        connect: Connect | None = None,
     ) -> None:
         self.trackers = [
             Tracker(
@@ -56,8 +54,7 @@ class Fleet:
                 *address,
                 replace(behaviours[number % len(behaviours)]),
                 now_ms=now_ms,
-                tls=tls,
-                server_name=server_name,
+                connect=connect,
             )
             for number in range(count)
         ]

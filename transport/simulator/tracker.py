@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -21,11 +20,17 @@ from transport.teltonika.handshake import ACCEPT, encode_handshake
 from .answers import answer_text
 from .behaviour import Behaviour, Counters, Received
 from .downlink import Downlink, DownlinkFault
+from .uplink import Uplink
 from .vehicle import Vehicle
 
 READ_SIZE = 65_536
 BACKLOG_LIMIT = 10_000
 """Records that a device keeps; if it cannot deliver them, it loses the oldest."""
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[str], Awaitable[Streams]]
+"""Opens a connection to the gateway; an OSError if there is none."""
 
 
 class _Lost(Exception):
@@ -39,9 +44,7 @@ class Tracker:
         imei: 15 digits; also the seed of all its random numbers.
         host, port: the address of the gateway.
         now_ms: the clock of the device, epoch ms.
-        on_change: called after each change of ``counters`` or ``connected``.
-        tls: makes the context for a connection from the IMEI; None for connections without TLS.
-        server_name: what the certificate of the gateway has to name.
+        connect: opens a connection from the IMEI; by default one of plain TCP.
 
     Attributes:
         unreachable: why the last attempt ended before the gateway had accepted the device; None if it has.
@@ -55,9 +58,7 @@ class Tracker:
         behaviour: Behaviour | None = None,
         *,
         now_ms: Callable[[], int],
-        on_change: Callable[[Tracker], None] | None = None,
-        tls: Callable[[str], ssl.SSLContext] | None = None,
-        server_name: str = "",
+        connect: Connect | None = None,
     ) -> None:
         self.imei = imei
         self.address = (host, port)
@@ -67,14 +68,11 @@ class Tracker:
         self.connected = False
         self.unreachable: OSError | None = None
         self._now_ms = now_ms
-        self._on_change = on_change
-        self._tls = tls
-        self._server_name = server_name
+        self._connect = connect or self._connect_plainly
         self._random = Random(int(imei))
         self._unacked: deque[Record] = deque(maxlen=BACKLOG_LIMIT)
         self._hurry = asyncio.Event()
-        self._writing = asyncio.Lock()
-        self._writer: asyncio.StreamWriter | None = None
+        self._uplink = Uplink(imei, self.behaviour)
         self._acks: asyncio.Queue[int] = asyncio.Queue()
         self._answering: set[asyncio.Task[None]] = set()
         self._waiters: list[tuple[Callable[[Tracker], bool], asyncio.Future[None]]] = []
@@ -107,8 +105,7 @@ class Tracker:
 
     def drop(self) -> None:
         """Cut the connection, as if the device lost its power."""
-        if self._writer is not None:
-            self._writer.transport.abort()
+        self._uplink.cut()
 
     async def send_raw(self, data: bytes) -> None:
         """Write `data` between two frames.
@@ -116,11 +113,7 @@ class Tracker:
         Raises:
             ConnectionError: the device is not connected.
         """
-        async with self._writing:
-            if self._writer is None:
-                raise ConnectionError(f"The simulated device {self.imei} is not connected.")
-            self._writer.write(data)
-            await self._writer.drain()
+        await self._uplink.send(data)
 
     @property
     def _finished(self) -> bool:
@@ -134,7 +127,7 @@ class Tracker:
 
     async def _connection(self) -> None:
         try:
-            reader, writer = await self._open()
+            reader, writer = await self._connect(self.imei)
         except OSError as error:
             self.unreachable = error
             self._changed()
@@ -147,22 +140,20 @@ class Tracker:
                 closed = ConnectionAbortedError(errno.ECONNABORTED, "The connection was closed.")
                 self.unreachable = error if isinstance(error, OSError) else closed
         finally:
-            self._writer, self.connected = None, False
+            self._uplink.end()
+            self.connected = False
             writer.transport.abort()
             self._changed()
 
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._tls is None:
-            return await asyncio.open_connection(*self.address)
-        context, name = self._tls(self.imei), self._server_name or self.address[0]
-        return await asyncio.open_connection(*self.address, ssl=context, server_hostname=name)
+    async def _connect_plainly(self, _: str) -> Streams:
+        return await asyncio.open_connection(*self.address)
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_handshake(self.imei))
         if await reader.readexactly(1) != ACCEPT:
             self.counters.rejected += 1
             return
-        self._writer = writer
+        self._uplink.begin(writer)
         self._acks = asyncio.Queue()
         self.connected, self.unreachable = True, None
         self.counters.connections += 1
@@ -204,7 +195,7 @@ class Tracker:
     async def _deliver(self) -> None:
         """Send the oldest records and wait for their acknowledgement. A wrong number keeps them."""
         frame, data = self._next_frame()
-        await self._write(data)
+        await self._uplink.send_frame(data)
         self.counters.frames_sent += 1
         self.counters.records_sent += len(frame)
         self._changed()
@@ -261,7 +252,7 @@ class Tracker:
         )
         with suppress(OSError, _Lost):  # the reader notices it, too, and ends the connection
             for _ in range(2 if mode == "twice" else 1):
-                await self._write(frame)
+                await self._uplink.send_frame(frame)
                 self.counters.nacks_sent += refused
                 self.counters.answers_sent += not refused
         self._changed()
@@ -280,7 +271,9 @@ class Tracker:
         while (interval := behaviour.serial_interval) is not None:
             await asyncio.sleep(interval)
             readings = [self.vehicle.reading() for _ in range(behaviour.serial_merge)]
-            await self._write(encode_serial(behaviour.serial_codec, readings, self._now_ms() // 1000))
+            await self._uplink.send_frame(
+                encode_serial(behaviour.serial_codec, readings, self._now_ms() // 1000)
+            )
             self.counters.serial_sent += len(readings)
             self._changed()
         await asyncio.Event().wait()
@@ -292,17 +285,6 @@ class Tracker:
             await asyncio.sleep(self.behaviour.cut_after)
         raise _Lost
 
-    async def _write(self, frame: bytes) -> None:
-        size = self.behaviour.split or len(frame)
-        async with self._writing:
-            for at in range(0, len(frame), size):
-                if self._writer is None:
-                    raise _Lost
-                self._writer.write(frame[at : at + size])
-                await self._writer.drain()
-                if at + size < len(frame):
-                    await asyncio.sleep(self.behaviour.split_pause)
-
     async def _wait(self, seconds: float) -> None:
         """Wait, or return at once if `report` is called."""
         with suppress(TimeoutError):
@@ -311,8 +293,6 @@ class Tracker:
         self._hurry.clear()
 
     def _changed(self) -> None:
-        if self._on_change is not None:
-            self._on_change(self)
         for waiter in [*self._waiters]:
             if waiter[1].done() or waiter[0](self):
                 self._waiters.remove(waiter)
