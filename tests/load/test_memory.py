@@ -23,10 +23,12 @@ DEVICES = 50
 AT_ONCE = 40
 SIZE = 240_000
 """Bytes that each connection of the attack sends before it closes."""
-GROWTH = 60.0
-"""MiB by which the gateway may grow: the backlog as objects of Python, connections, and what is in flight."""
-CONNECTION = 8 / 1024
-"""MiB of an open connection that is not read: its objects, and one read that is kept."""
+GROWTH = 45.0
+"""MiB by which the gateway may grow: the backlog as objects of Python, and what is in flight."""
+CONNECTION = 5 / 1024
+"""MiB of an open connection: its objects, and the part of a frame that has come. How many there are does not
+depend on memory: when the backlog is full turns are short, and all that waits in the queue of the kernel is
+accepted in a moment."""
 TIME_LIMIT = 3000.0
 """Milliseconds within which 99 of 100 honest reports are acknowledged, on a machine that has other work."""
 MARGIN = AT_ONCE * 32 * READ_SIZE
@@ -77,11 +79,9 @@ class Crowd:
         parts = (percentile(latencies, share) for share in (0.5, 0.99, 1.0))
         print("acknowledged within {:.0f} ms (half), {:.0f} ms (99 of 100), {:.0f} ms (all)".format(*parts))
 
-    def check(
-        self, latencies: list[float], closed: int, time_limit: float = TIME_LIMIT, growth: float = GROWTH
-    ) -> None:
+    def check(self, latencies: list[float], closed: int, time_limit: float = TIME_LIMIT) -> None:
         """Memory and backlog within their bounds, and every honest device served."""
-        assert max(self.growth) < growth
+        assert max(self.growth) < GROWTH + CONNECTION * max(self.connections)
         assert max(self.pending) < LIMIT + MARGIN
         assert closed == 0
         assert percentile(latencies, 0.99) < time_limit
@@ -158,7 +158,7 @@ def test_a_flood_without_redis_fills_no_memory(
     crowd.measure(2 * seconds)  # more than one round of reports
     latencies, closed = crowd.honest()
     crowd.tell(flood.ask(), latencies, closed)
-    crowd.check(latencies, closed, growth=GROWTH + CONNECTION * max(crowd.connections))
+    crowd.check(latencies, closed)
 
 
 @pytest.mark.timeout(120)

@@ -206,6 +206,7 @@ class ConnectionRig:
         """A device has named itself, and the registry has answered."""
         connection, transport = self.identify(imei)
         connection.registered(RegisterResult(Registered.REGISTERED))
+        connection.resume()  # as the next turn of the loop does
         transport.written.clear()
         return connection, transport
 

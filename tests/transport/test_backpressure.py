@@ -11,7 +11,7 @@ from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
 from tests.transport.command_rig import IMEI
 from tests.transport.connection_rig import FRAME, RECORD, ConnectionRig, FakeTransport
-from transport.connection.backpressure import READ_COST, READ_SIZE, UNACKED_LIMIT
+from transport.connection.backpressure import FIRST_READ, READ_COST, READ_SIZE, UNACKED_LIMIT
 from transport.connection.protocol import DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.command import encode_answer
@@ -61,6 +61,20 @@ async def test_after_a_full_read_other_connections_are_read(
     assert transport.paused is paused
     await asyncio.sleep(0)
     assert not transport.paused
+
+
+async def test_little_is_read_of_a_device_before_01(connections: ConnectionRig) -> None:
+    connection, transport = connections.accept()
+    hello = encode_handshake(IMEI)
+    buffer = connection.get_buffer(-1)
+    assert len(buffer) == FIRST_READ
+    buffer[: len(hello)] = hello
+    connection.buffer_updated(len(hello))
+    assert transport.paused
+    connection.registered(RegisterResult(Registered.REGISTERED))
+    await asyncio.sleep(0)
+    assert not transport.paused
+    assert len(connection.get_buffer(-1)) == READ_SIZE
 
 
 async def test_a_device_with_many_waiting_frames_is_paused(connections: ConnectionRig) -> None:

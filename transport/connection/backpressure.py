@@ -32,6 +32,10 @@ from transport.connection.ports import Readable
 READ_SIZE = 4096
 """Bytes taken from a connection in one read, and in one turn of the event loop. A device sends frames of at
 most 1280 bytes, one at a time."""
+FIRST_READ = 256
+"""Bytes of one read before a device has named itself: it sends 17 and waits. So a crowd that sends more and
+is not read on costs little, and who is refused may have sent as much and still gets his answer: with more
+bytes unread the kernel would reset the connection."""
 UNACKED_LIMIT = 32
 """Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
 OTHERS_TURN = 4

@@ -41,7 +41,7 @@ from fsm.states import SessionTrigger
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.authentication import PLAIN, TLS, authentication
-from transport.connection.backpressure import READ_SIZE
+from transport.connection.backpressure import FIRST_READ, READ_SIZE
 from transport.connection.context import ConnectionContext
 from transport.connection.liveness import Liveness, Probe, ask
 from transport.connection.newcomers import Place
@@ -376,7 +376,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The buffer of the next read; its size limits what one connection gets of one turn of the loop."""
-        return self._context.read_buffer
+        buffer = self._context.read_buffer
+        return buffer if self.imei else buffer[:FIRST_READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
@@ -406,8 +407,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _read_handshake(self, data: bytes) -> None:
         for item in self._stream.feed(data, self._context.clock.monotonic()):
             self._handle(item)
-        if self._stream.early:
-            self.pause()  # `01` is not written yet
+        if self._stream.held:
+            self.pause()  # until `01` is written
 
     def _read_frames(self, data: bytes) -> None:
         context, stream = self._context, self._stream

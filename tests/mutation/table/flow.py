@@ -91,6 +91,31 @@ MECHANISMS = (
         tests=("transport/test_backpressure.py::test_bytes_received_while_paused_are_read_in_turn",),
     ),
     Mechanism(
+        promise="bounds",
+        name="a first read is small",
+        what="Of a device that has not named itself little is read at a time.",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection.get_buffer",
+        code="buffer if self.imei else buffer[:FIRST_READ]",
+        mutant="buffer",
+        without="a crowd that connects and sends fills a whole read of memory with each connection",
+        tests=("transport/test_backpressure.py::test_little_is_read_of_a_device_before_01",),
+    ),
+    Mechanism(
+        promise="bounds",
+        name="nothing is read before 01",
+        what="A device that has named itself is not read on until `01` is written.",
+        file="transport/connection/protocol.py",
+        where="DeviceConnection._read_handshake",
+        code="""
+            if self._stream.held:
+                self.pause()
+        """,
+        mutant="",
+        without="what it sends meanwhile is kept in memory, and counts for no limit",
+        tests=("transport/test_backpressure.py::test_little_is_read_of_a_device_before_01",),
+    ),
+    Mechanism(
         promise="P6",
         name="paused devices are read again",
         what="When there is room in the backlog, connections that wait are read again.",
