@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 RECORD = "record"
 FRAME = "frame"
@@ -22,8 +23,7 @@ Even a
 small entry takes Redis some time, so this also limits the time to store a full backlog."""
 
 
-@dataclass(slots=True, eq=False)
-class PendingFrame:
+class PendingFrame(Struct, eq=False):
     """One frame that waits to be stored. It is acknowledged to the device after it is stored completely.
 
     Attributes:
@@ -38,8 +38,9 @@ class PendingFrame:
         acknowledgement and sends the frame again without one. Frames that are not
             owed are never sent again.
         cancelled: the connection is closed and the device still has the frame: it may be dropped.
-        size: bytes of all bodies, as the store counted them.
+        size: bytes of all bodies.
         session_id: the connection that it came on.
+        weight: bytes of memory that the frame takes while it waits, with the overhead of its bodies.
     """
 
     imei: bytes
@@ -53,8 +54,9 @@ class PendingFrame:
     cancelled: bool = False
     size: int = 0
     session_id: bytes = b""
+    weight: int = 0
 
-    @property
-    def weight(self) -> int:
-        """Bytes of memory that the frame takes while it waits, with the overhead of its bodies."""
-        return OVERHEAD + BODY_OVERHEAD * len(self.bodies) + self.size
+    def weigh(self) -> None:
+        """Set `size` and `weight`, when the frame begins to wait."""
+        self.size = sum(map(len, self.bodies))
+        self.weight = OVERHEAD + BODY_OVERHEAD * len(self.bodies) + self.size

@@ -17,7 +17,7 @@ Two rules hold here, and only here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,9 +45,14 @@ _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read
 # redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
 
 SHORT = 32 * 1024
-"""Bytes of a call that is written at once. The loop keeps what the socket does not take, and would not make
-anybody wait for so little; redis-py has a task of its own wait all the same, which costs more than the rest
-of the call."""
+"""Bytes of a call in many pieces that is written at once, as one in a single piece is. The loop keeps what
+the socket does not take. redis-py has a task of its own wait for that, which costs more than the rest of the
+call, and whoever waits for the reply waits long enough."""
+
+
+def _one_piece(pieces: Sequence[bytes]) -> bytes | None:
+    """A short call in one piece; None for a long one."""
+    return b"".join(pieces) if sum(map(len, pieces)) <= SHORT else None
 
 
 @contextmanager
@@ -137,13 +142,13 @@ class LossyConnection(_Base):
         """
         await self._drop_unusable()
         async with _Losses(self):
-            pieces = (command,) if isinstance(command, bytes) else command
-            if not self.is_connected or sum(map(len, pieces)) > SHORT:
+            packed = command if isinstance(command, bytes) else _one_piece(command)
+            if packed is None or not self.is_connected:
                 await super().send_packed_command(command, check_health)
                 return
             if check_health:
                 await self.check_health()
-            self._writer.write(b"".join(pieces))
+            self._writer.write(packed)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Read the response to a call.

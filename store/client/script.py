@@ -7,7 +7,6 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any, TypeVar, cast
 
-import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
@@ -15,6 +14,7 @@ from store.client.client import Calls
 from store.client.connection import LossyConnection
 from store.client.errors import StoreRefused, translated
 from store.client.replies import StrangeReply
+from store.client.resp import Arguments, pack
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def _as_it_is(reply: Any) -> Any:
 
 
 class KeptConnection:
-    """A connection that one caller keeps for itself, with arguments packed in C: a quarter of the cost.
+    """A connection that one caller keeps for itself, and whose calls it packs: a quarter of the cost.
 
     It is taken from the client's pool at the first call, and made anew when it is lost.
     """
@@ -61,7 +61,7 @@ class KeptConnection:
         self,
         script: Script,
         keys: Sequence[str],
-        args: Sequence[str | bytes | int],
+        args: Arguments,
         read: Callable[[Any], Any] = _as_it_is,
     ) -> Any:
         """What `read` makes of the reply of a script; the outcome of a call that raises may be unknown.
@@ -69,12 +69,12 @@ class KeptConnection:
         Raises:
             StoreError: the call failed, or `read` raised: that was no reply, and the connection is closed.
         """
-        rest = (len(keys), *keys, *args)
+        names: tuple[str | int, ...] = (len(keys), *keys)
         with translated():
             try:
-                reply = await self._exchange("EVALSHA", script.sha, *rest)
+                reply = await self._exchange(Arguments(("EVALSHA", script.sha, *names)), args)
             except NoScriptError:
-                reply = await self._exchange("EVAL", script.source, *rest)
+                reply = await self._exchange(Arguments(("EVAL", script.source, *names)), args)
             return await self._understood("a script", reply, read)
 
     async def post(self, *command: str | bytes | int) -> None:
@@ -84,7 +84,7 @@ class KeptConnection:
             StoreError: as `call` does.
         """
         with translated():
-            await self._write(*command)
+            await self._write(Arguments(command))
             self._owes = str(command[0])
 
     async def answer(self, read: Callable[[Any], T]) -> T:
@@ -105,17 +105,17 @@ class KeptConnection:
             await cast(Any, self._connection).disconnect(nowait=True)
             raise StrangeReply(what) from error
 
-    async def _exchange(self, *command: Any) -> Any:
+    async def _exchange(self, *call: Arguments) -> Any:
         with self._client.timed():
-            await self._write(*command)
+            await self._write(*call)
             return await cast(Any, self._connection).read_response()
 
-    async def _write(self, *command: Any) -> None:
+    async def _write(self, *call: Arguments) -> None:
         if self._connection is None:
             self._connection = await self._pool.get_connection()
         connection = cast(Any, self._connection)
         await connection.drop_if_stale()
-        await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
+        await connection.send_packed_command(pack(*call), check_health=False)
 
     async def release(self) -> None:
         """Give the connection back; one with an unread reply is closed first."""

@@ -77,6 +77,9 @@ class DeviceRing:
                     break
                 taken.append(line[0])
                 served.append(imei)
+            if len(served) == len(self._lines):
+                self._lines = {imei: line[1:] for imei, line in self._lines.items() if len(line) > 1}
+                continue
             for imei in served:
                 self._shift(imei)
             if entries < 0 or size < 0:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -20,6 +22,7 @@ from fsm.telemetry import FRAME, MESSAGE, MESSAGES, RECORD, SERIAL, UNDECODABLE,
 from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError, StoreRefused, is_transient
 from store.client.gathering import Gathering
+from store.client.resp import Arguments
 from store.client.script import KeptConnection, Script
 from store.keys import Keys
 from store.streams.caps import UNDECODABLE_MAXLEN
@@ -122,7 +125,7 @@ class Telemetry:
 
     def store(self, frame: PendingFrame) -> None:
         """Queue a frame; returns at once."""
-        frame.size = sum(map(len, frame.bodies))
+        frame.weigh()
         self.pending_entries += len(frame.bodies)
         self.backlog.bytes += frame.weight
         self._queue.put(frame)
@@ -209,26 +212,37 @@ class Telemetry:
         )
         return found
 
-    def _arguments(self, frames: Iterable[PendingFrame]) -> list[Any]:
+    def _arguments(self, frames: Iterable[PendingFrame]) -> Arguments:
         """The arguments of one call."""
-        arguments: list[Any] = [self._instance_id, UNDECODABLE_MAXLEN]
+        arguments = Arguments((self._instance_id, UNDECODABLE_MAXLEN))
         for frame in frames:
-            bodies = frame.bodies
-            stamp = frame.reason if frame.kind == UNDECODABLE else frame.received_at
-            arguments += (_FIELDS[frame.kind], frame.imei, frame.codec, frame.session_id, stamp, len(bodies))
-            arguments += bodies
+            kind, bodies = frame.kind, frame.bodies
+            stamp = frame.reason if kind == UNDECODABLE else b"%d" % frame.received_at
+            count = b"%d" % len(bodies)
+            arguments.add((_FIELDS[kind], frame.imei, frame.codec, frame.session_id, stamp, count))
+            arguments.add(bodies)
         return arguments
 
     def _confirm(self, batch: deque[PendingFrame], stored: int) -> None:
         """The first `stored` frames of the batch are stored."""
+        self._measure(islice(batch, stored))
         for _ in range(stored):
             frame = batch.popleft()
             self._release(frame)
-            if self._meter is not None:
-                self._meter.add(self._stream_of[frame.kind], len(frame.bodies), frame.size)
             frame.done()
         if stored and self._on_progress:
             self._on_progress()
+
+    def _measure(self, frames: Iterable[PendingFrame]) -> None:
+        """Tell the meter what was appended to each stream."""
+        if self._meter is None:
+            return
+        for kind, alike in groupby(frames, key=attrgetter("kind")):
+            entries = size = 0
+            for frame in alike:
+                entries += len(frame.bodies)
+                size += frame.size
+            self._meter.add(self._stream_of[kind], entries, size)
 
     def _is_refused(self, batch: deque[PendingFrame], error: StoreError) -> bool:
         """Whether Redis refuses the first frame of the batch for good; then it is reported and dropped."""
@@ -251,7 +265,7 @@ class Telemetry:
 
 
 def _carry_messages(frames: Iterable[PendingFrame]) -> bool:
-    return any(frame.kind in MESSAGES for frame in frames)
+    return not MESSAGES.isdisjoint(map(attrgetter("kind"), frames))
 
 
 def _read(frames: Collection[PendingFrame], reply: Any) -> tuple[int, StoreRefused | None]:

@@ -14,7 +14,7 @@ PLENTY = 1000
 
 def frame(imei: str, bodies: int = 1, kind: str = RECORD) -> PendingFrame:
     made = PendingFrame(imei.encode(), b"8", 0, [b"x"] * bodies, lambda: None, kind)
-    made.size = bodies
+    made.weigh()
     return made
 
 

@@ -82,7 +82,7 @@ class FakeTelemetry:
         self.backlog = Backlog()
 
     def store(self, batch: PendingFrame) -> None:
-        batch.size = sum(map(len, batch.bodies))
+        batch.weigh()
         self.backlog.bytes += batch.weight
         self.batches.append(batch)
 

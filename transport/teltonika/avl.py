@@ -23,6 +23,7 @@ DEGREE = 10_000_000
 """Units of a raw coordinate in one degree."""
 RECORDS_LIMIT = 255
 
+_ACKS = [count.to_bytes(4, "big") for count in range(RECORDS_LIMIT + 1)]
 _caches = {codec: LayoutCache(codec) for codec in SHAPES}
 _draw = lru_cache(maxsize=1024)(draw_layout)
 
@@ -227,7 +228,7 @@ def encode_avl(codec: int, records: Sequence[Record]) -> bytes:
 
 def encode_ack(count: int) -> bytes:
     """Return the acknowledgement of ``count`` records. After another number a device sends them again."""
-    return count.to_bytes(4, "big")
+    return _ACKS[count]
 
 
 def _pack(codec: int, record: Record) -> bytes:

@@ -6,9 +6,9 @@ covers the body: from the codec id to the second quantity.
 
 from __future__ import annotations
 
-from fastcrc import crc16 as _crc16
+from collections.abc import Callable
 
+import fastcrc
 
-def crc16(data: bytes | memoryview) -> int:
-    """Return the CRC-16/ARC of ``data``. For ``b"123456789"`` it is 0xBB3D."""
-    return _crc16.arc(data if isinstance(data, bytes) else bytes(data))
+crc16: Callable[[bytes], int] = fastcrc.crc16.arc
+"""The CRC-16/ARC of some bytes. For ``b"123456789"`` it is 0xBB3D."""
