@@ -225,7 +225,8 @@ class Telemetry:
 
     def _confirm(self, batch: deque[PendingFrame], stored: int) -> None:
         """The first `stored` frames of the batch are stored."""
-        self._measure(islice(batch, stored))
+        if self._meter is not None:
+            self._measure(self._meter, islice(batch, stored))
         for _ in range(stored):
             frame = batch.popleft()
             self._release(frame)
@@ -233,16 +234,14 @@ class Telemetry:
         if stored and self._on_progress:
             self._on_progress()
 
-    def _measure(self, frames: Iterable[PendingFrame]) -> None:
+    def _measure(self, meter: Meter, frames: Iterable[PendingFrame]) -> None:
         """Tell the meter what was appended to each stream."""
-        if self._meter is None:
-            return
         for kind, alike in groupby(frames, key=attrgetter("kind")):
             entries = size = 0
             for frame in alike:
                 entries += len(frame.bodies)
                 size += frame.size
-            self._meter.add(self._stream_of[kind], entries, size)
+            meter.add(self._stream_of[kind], entries, size)
 
     def _is_refused(self, batch: deque[PendingFrame], error: StoreError) -> bool:
         """Whether Redis refuses the first frame of the batch for good; then it is reported and dropped."""

@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from .avl import Record, decode_avl
 from .command import Message, decode_messages
 from .errors import BadHandshake, FramingLost, Undecodable
@@ -72,16 +74,14 @@ class Identity:
     imei: str
 
 
-@dataclass(slots=True)
-class RecordsFrame:
+class RecordsFrame(Struct):
     """A frame of records, which the device keeps until their number is acknowledged."""
 
     codec: int
     records: list[Record]
 
 
-@dataclass(slots=True)
-class RawFrame:
+class RawFrame(Struct):
     """A frame that is not decoded: ``reason`` says why it cannot be, and is empty when it is not to be.
 
     ``owed`` says whether the device expects ``count`` as its acknowledgement.
