@@ -91,7 +91,8 @@ class DeviceStatus:
             never reported.
         serial: whether the device is known to send data of a serial port.
         hold: while commands are held back after a take-over.
-        last: of this session or an earlier one; None for a device that has never reported.
+        last: of this session or an earlier one; None for a device that has never reported. A gateway tells it
+            once, Redis keeps it.
         told_at: epoch ms: when this was told.
         reported: epoch seconds, in pairs, the oldest first: between the two of each pair records were stored,
             and since the first pair at no other time. Kept by Redis from one session to the next.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def _newer(older: T, newer: T) -> T:
+    return newer
 
 
 class Latest(Generic[T]):
@@ -15,11 +19,13 @@ class Latest(Generic[T]):
     Args:
         count: the most pairs of a batch.
         capacity: the most pairs that wait; beyond that the oldest are dropped.
+        merge: what is sent of an older value that was not sent, and a newer one; without it the newer one.
     """
 
-    def __init__(self, count: int, capacity: int) -> None:
+    def __init__(self, count: int, capacity: int, merge: Callable[[T, T], T] = _newer) -> None:
         self._count = count
         self._capacity = capacity
+        self._merge = merge
         self._values: dict[str, T] = {}
 
     def __len__(self) -> int:
@@ -30,7 +36,9 @@ class Latest(Generic[T]):
 
     def put(self, item: tuple[str, T]) -> None:
         """Add a value, in the place of an older one of its key."""
-        self._values[item[0]] = item[1]
+        key, value = item
+        older = self._values.get(key)
+        self._values[key] = value if older is None else self._merge(older, value)
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
@@ -45,8 +53,10 @@ class Latest(Generic[T]):
         return batch
 
     def put_back(self, items: Iterable[tuple[str, T]]) -> None:
-        """Pairs that were taken out wait again, except those whose key has a newer value by now."""
-        self._values = {**dict(items), **self._values}
+        """Pairs that were taken out wait again, in front of those that have come since."""
+        newer, self._values = self._values, dict(items)
+        for item in newer.items():
+            self.put(item)
         self._drop_oldest()
 
     def remove(self, item: tuple[str, T]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -62,6 +62,11 @@ def read_status(text: bytes | str) -> DeviceStatus:
     return _decode(text)
 
 
+def _merged(older: DeviceStatus, newer: DeviceStatus) -> DeviceStatus:
+    """The newer status, with the last record that only the older one tells."""
+    return replace(newer, last=older.last) if newer.last is None else newer
+
+
 class DeviceStatusWriter:
     """Writes the status of devices.
 
@@ -84,7 +89,7 @@ class DeviceStatusWriter:
         self._names = [keys.status]
         self._limit = limit
         self._script = Script("device_status.lua")
-        buffer: Latest[DeviceStatus] = Latest(BATCH, QUEUED)
+        buffer: Latest[DeviceStatus] = Latest(BATCH, QUEUED, _merged)
         self._queue: BatchQueue[Item] = BatchQueue(buffer, self._send, on_error=on_error)
 
     def put(self, imei: str, status: DeviceStatus) -> None:

@@ -128,6 +128,15 @@ async def test_a_status_without_a_record_keeps_the_last_one(any_redis: Redis) ->
     assert (status.state, status.last) == ("closed", LAST)
 
 
+async def test_a_last_record_that_waits_is_not_lost(any_redis: Redis) -> None:
+    writer = DeviceStatusWriter(any_redis, KEYS, on_error=lambda error: None)
+    for status in (replace(HERE, last=LAST, records=1), replace(GONE, records=1)):
+        writer.put(IMEI, status)
+    await writer._queue._attempt()
+    status = (await known(any_redis))[IMEI]
+    assert (status.state, status.last) == ("closed", LAST)
+
+
 async def test_a_newer_session_replaces_an_older_one_and_keeps_its_last_record(any_redis: Redis) -> None:
     await write(any_redis, replace(HERE, last=LAST, records=1), ELSEWHERE)
     first = HERE.last_seen_at

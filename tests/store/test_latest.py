@@ -25,6 +25,16 @@ def test_what_is_put_back_yields_to_what_came_since() -> None:
     assert list(buffer) == [("a", 1), ("b", 3)]
 
 
+def test_a_newer_value_has_what_only_an_older_one_tells() -> None:
+    buffer: Latest[str] = Latest(2, 10, merge=str.__add__)
+    for item in (("a", "1"), ("b", "2"), ("a", "3")):
+        buffer.put(item)
+    batch = buffer.take()
+    buffer.put(("b", "4"))
+    buffer.put_back(batch)
+    assert list(buffer) == [("a", "13"), ("b", "24")]
+
+
 def test_beyond_the_capacity_the_oldest_are_dropped() -> None:
     buffer = filled(("a", 1), ("b", 2), ("c", 3), capacity=2)
     assert list(buffer) == [("b", 2), ("c", 3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -149,11 +150,12 @@ class SessionLog(list[SessionEvent]):
 
 
 class FakeDeviceStatus(dict[str, DeviceStatus]):
-    """`DeviceStatusPort`: the newest status of each device."""
+    """`DeviceStatusPort`: the newest status of each device, with its last record, as Redis keeps them."""
 
     def put(self, imei: str, status: DeviceStatus) -> None:
         """Keep it."""
-        self[imei] = status
+        older = self.get(imei)
+        self[imei] = replace(status, last=status.last or (older.last if older else None))
 
 
 class FakeTrace(list[Chunk]):

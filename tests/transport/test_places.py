@@ -165,11 +165,21 @@ async def test_a_connection_has_a_second_when_no_source_has_more_than_others(
 
 def test_a_device_is_known_after_two_acknowledgements_that_lie_apart() -> None:
     known = KnownDevices()
-    for now in (0.0, SETTLED - 1):
-        known.acknowledged(KNOWN, "10.0.0.1", now)
-        assert KNOWN not in known
+    known.left(KNOWN, "10.0.0.1", 0.0, 1.0)
+    known.left(KNOWN, "10.0.0.1", SETTLED - 1, SETTLED - 1)
+    known.acknowledged(KNOWN, "10.0.0.1", SETTLED - 1)
+    assert KNOWN not in known
     known.acknowledged(KNOWN, "10.0.0.1", SETTLED)
     assert KNOWN in known
+
+
+@pytest.mark.parametrize("since", [None, 0.0])
+def test_a_device_that_has_left_is_not_new(since: float | None) -> None:
+    known = KnownDevices()
+    assert known.is_new(KNOWN)
+    known.left(KNOWN, "10.0.0.1", since, SETTLED - 1)
+    assert not known.is_new(KNOWN)
+    assert KNOWN not in known
 
 
 def test_invented_devices_push_out_none_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +187,8 @@ def test_invented_devices_push_out_none_that_is_known(monkeypatch: pytest.Monkey
     known = KnownDevices()
     known.registered(["a", "b", "c"])
     for number in range(10):
-        known.acknowledged(str(number), "10.0.0.1", float(number))
-        known.meet(str(number))
+        known.left(str(number), "10.0.0.1", float(number), float(number))
+        known.left(f"silent {number}", "10.0.0.1", None, float(number))
     assert [imei in known for imei in "abc"] == [True] * 3
     assert (len(known._noted), len(known._met)) == (3, 3)
     known.acknowledged("a", "10.0.0.1", 11.0)

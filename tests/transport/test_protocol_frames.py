@@ -9,6 +9,7 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.registration import Registered, RegisterResult
 from fsm.session import IDENTIFIED, READY
+from tests.transport.command_rig import IMEI
 from tests.transport.connection_rig import FRAME, ConnectionRig
 from transport.connection.timeouts import STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
@@ -17,6 +18,7 @@ from transport.teltonika.handshake import ACCEPT
 from transport.teltonika.stream import BAD_FRAMES_LIMIT
 
 DAMAGED = FRAME[:-1] + bytes((FRAME[-1] ^ 1,))
+OTHER = "352093081452252"
 SKIPPED = encode_frame(bytes((0x0D, 1, 6, 0, 0, 0, 0, 1)))
 
 
@@ -39,6 +41,17 @@ async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(connection
     assert (transport.written, connections.context.frames) == ([], 2)
 
 
+async def test_frames_of_two_devices_arrive_in_pieces_side_by_side(connections: ConnectionRig) -> None:
+    devices = [connections.ready(imei) for imei in (IMEI, OTHER)]
+    for piece in (FRAME[:20], FRAME[20:], DAMAGED[:20], DAMAGED[20:], FRAME):
+        for connection, _ in devices:
+            connection.data_received(piece)
+    assert [batch.imei.decode() for batch in connections.telemetry.batches] == [IMEI, OTHER] * 2
+    for _ in range(4):
+        connections.telemetry.confirm()
+    assert [transport.written for _, transport in devices] == [[encode_ack(1)] * 2] * 2
+
+
 # When a device gets its commands
 
 
@@ -49,10 +62,10 @@ async def test_a_device_without_records_gets_commands_too(connections: Connectio
     connections.commands.ask()
     connections.commands.ledger.commit()
     connections.at(9.9)
-    assert connection.session.state == IDENTIFIED
+    assert connection.state == IDENTIFIED
     connections.at(10)
     connections.commands.ledger.commit()
-    assert (connection.session.state, len(transport.written)) == (READY, 1)
+    assert (connection.state, len(transport.written)) == (READY, 1)
 
 
 async def test_a_command_is_written_behind_a_frame_of_any_kind(connections: ConnectionRig) -> None:
@@ -74,9 +87,9 @@ async def test_the_grace_of_a_device_without_records_is_its_own(
     connections = ConnectionRig(frozen, ready_grace=grace)
     connection, _ = connections.identify()
     connections.at(grace - 0.1)
-    assert connection.session.state == IDENTIFIED
+    assert connection.state == IDENTIFIED
     connections.at(grace)
-    assert connection.session.state == READY
+    assert connection.state == READY
 
 
 async def test_bytes_after_a_command_do_not_hide_its_arrival(

@@ -185,6 +185,6 @@ async def test_nothing_is_kept_of_sessions_that_are_over(connections: Connection
     connections.at(3 * MINUTE)
     restless(appear, "356307042441021", "192.0.2.2", 1)
     share = connections.sessions.share
-    assert (share.waiting, share._waiting, share._known) == (0, {}, set())
+    assert (share.waiting, share._waiting) == (0, {})
     assert (len(share._device), len(share._address), len(share._process)) == (1, 1, 1)
     assert session_share.AT_ONCE >= 20 + 2 * session_share.PROCESS / 120

@@ -7,7 +7,7 @@ import pytest
 from fsm.session import CLOSED, READY
 from tests.transport.command_rig import IMEI, OTHER_IMEI
 from tests.transport.connection_rig import FRAME, ConnectionRig, MakeConnections
-from transport.connection.protocol import WRITE_LIMIT
+from transport.connection.tcp import WRITE_LIMIT
 from transport.connection.timeouts import FIRST_RECORD, STORE_TIMEOUT
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.command import encode_answer, encode_command
@@ -51,7 +51,7 @@ async def test_a_device_without_records_gets_commands_after_the_grace(
     connections.commands.ledger.commit()
     connections.at(10 + off)
     connections.commands.ledger.commit()
-    assert (connection.session.state == READY) is due
+    assert (connection.state == READY) is due
     assert (command(b"c-1") in transport.written) is due
 
 
@@ -83,7 +83,7 @@ async def test_a_first_frame_has_the_usual_deadline(connections: ConnectionRig) 
     connection, _ = connections.welcome()
     connection.data_received(FRAME + FRAME[:20])
     connections.telemetry.confirm()
-    assert connection.session.state == READY
+    assert connection.state == READY
     connections.at(FRAME_DEADLINE)
     assert connection.close_reason == "protocol_error"
 

@@ -95,10 +95,18 @@ async def test_connections_beyond_the_rate_are_closed_and_logged(connections: Co
     ]
 
 
+async def test_a_device_that_is_connected_or_was_is_new_once(connections: ConnectionRig) -> None:
+    seen = [named(connections, 1) for _ in range(AT_ONCE)]
+    seen[-1].close("idle")
+    seen += [named(connections, 1) for _ in range(AT_ONCE)]
+    assert not seen[-1].closed
+    assert not over(connections, NEW_DEVICES)
+
+
 async def test_a_fleet_that_reports_costs_its_address_nothing(connections: ConnectionRig) -> None:
     connections.sessions.known.registered(map(imei, range(10 * AT_ONCE)))
     for number in range(10 * AT_ONCE, 20 * AT_ONCE):
-        connections.sessions.known.meet(imei(number))
+        connections.sessions.known.left(imei(number), HERE, None, 0.0)
     for number in range(20 * AT_ONCE):  # the first half is known, the second half reports
         connection, transport = connections.accept_from(HERE)
         assert not transport.aborted

@@ -63,6 +63,15 @@ async def test_only_devices_that_were_heard_are_told_again(make_connections: Mak
     assert told.last_seen_at - told.connected_at == 20_000
 
 
+async def test_a_last_record_is_told_once(make_connections: MakeConnections) -> None:
+    rig = make_connections()
+    connection, _ = rig.ready()
+    assert rig.device_status[IMEI].last == LAST
+    rig.device_status.clear()
+    connection.connection_lost(None)
+    assert (rig.device_status[IMEI].records, rig.device_status[IMEI].last) == (1, None)
+
+
 @pytest.mark.parametrize("payload", ["json", "raw"])
 async def test_the_last_record_is_told_in_either_form(
     make_connections: MakeConnections, payload: str

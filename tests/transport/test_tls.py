@@ -35,8 +35,8 @@ from tests.transport.listener_rig import (
 )
 from transport.cli import cli
 from transport.connection import tls
+from transport.connection.backpressure import TLS_BUFFER
 from transport.connection.file_reader import NotRead
-from transport.connection.protocol import TLS_BUFFER
 from transport.connection.tcp import unacknowledged
 from transport.connection.tls import BadTlsFiles, TlsFiles, load
 from transport.daemon.listeners import CannotListen, Listeners

@@ -36,6 +36,8 @@ FIRST_READ = 256
 """Bytes of one read before a device has named itself: it sends 17 and waits. So a crowd that sends more and
 is not read on costs little, and who is refused may have sent as much and still gets his answer: with more
 bytes unread the kernel would reset the connection."""
+TLS_BUFFER = 4 * READ_SIZE
+"""Bytes of TLS that are buffered for a connection that is not read."""
 UNACKED_LIMIT = 32
 """Frames of one connection that may wait for the store; a device sends one and waits for its ack."""
 OTHERS_TURN = 4
@@ -145,12 +147,12 @@ class Backpressure:
         """The connection is not read until there is room and it is its turn."""
         if not connection.closed:
             connection.pause()
-            if connection.place.proven:
+            if connection.place.proven_at is not None:
                 self._others.forget(connection)  # in which it waited until now, or was read before
             self._queue_of(connection).add(connection)
 
     def _queue_of(self, connection: Readable) -> FairQueue[Readable]:
-        return self._proven if connection.place.proven else self._others
+        return self._others if connection.place.proven_at is None else self._proven
 
     def hold_all(self) -> None:
         """The backlog is full: no connection is read."""

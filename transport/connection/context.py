@@ -34,6 +34,7 @@ from transport.ports import CommandsPort, StorePorts, TelemetryPort
 from transport.settings import Settings
 from transport.teltonika.io_names import IoNames
 from transport.teltonika.stream import StreamSettings
+from transport.teltonika.streams import Streams
 
 LEAST_ROOM = 1024 * 1024
 """Bytes of long frames that may arrive at the same time from the devices of a shard, at least."""
@@ -48,7 +49,7 @@ class ConnectionContext:
     """One object for all connections of a shard, so that each of them keeps one reference.
 
     Attributes:
-        stream_settings: of the streams of all devices.
+        streams: of all devices.
         sessions: who is connected.
         takeovers: which sessions are held back.
         access: the allow-list.
@@ -68,7 +69,7 @@ class ConnectionContext:
     """
 
     settings: Settings
-    stream_settings: StreamSettings
+    streams: Streams
     clock: Clock
     metrics: Metrics
     peer_log: PeerLog
@@ -146,14 +147,15 @@ def connection_context(
     board = StatusBoard(settings.instance_id, clock, store.device_status)
     takeovers = Takeovers(settings, clock, metrics, commands, store.registrar, board)
     sessions = Sessions(boot_id, admission, takeovers, device_rate, commands, store.registrar, share, board)
+    stream_settings = StreamSettings(
+        handshake_timeout=settings.handshake_timeout,
+        ready_grace=settings.ready_grace,
+        max_frame=settings.max_frame,
+        decode=settings.payload != "raw",
+    )
     context = ConnectionContext(
         settings=settings,
-        stream_settings=StreamSettings(
-            handshake_timeout=settings.handshake_timeout,
-            ready_grace=settings.ready_grace,
-            max_frame=settings.max_frame,
-            decode=settings.payload != "raw",
-        ),
+        streams=Streams(stream_settings),
         clock=clock,
         metrics=metrics,
         peer_log=PeerLog(metrics),

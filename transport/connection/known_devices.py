@@ -5,9 +5,10 @@ device that was acknowledged for the first time is only noted, and becomes known
 again after `SETTLED` seconds, or when its session ends after having been used for so long. After a start
 Redis tells which devices have such a past (`devices:status`); they are recalled as far as there is room.
 
-Both memories are bounded, and apart. Invented devices push out devices that were noted, never one that is
-known: for that they would have to come back, each of them. A device that was known and was pushed out is a
-stranger until it is known again: it is served all the same.
+While a device is connected its connection is the memory: nothing of it is noted here before it leaves. What
+is noted and what is known is bounded, each apart. Invented devices push out devices that were noted, never
+one that is known: for that they would have to come back, each of them. A device that was known and was pushed
+out is a stranger until it is known again: it is served all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ REMEMBERED = 100_000
 
 
 class KnownDevices:
-    """Devices that are known, those that may become known, and those that named themselves."""
+    """Devices that are known, and of those that have left those that may become known, and all others."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, str] = OrderedDict()  # imei -> the source that it was last seen at
@@ -41,24 +42,33 @@ class KnownDevices:
         return self._known.get(imei) == source
 
     def is_new(self, imei: str) -> bool:
-        """Whether no device of this name was met."""
-        return imei not in self._known and imei not in self._met
-
-    def meet(self, imei: str) -> None:
-        """A device has named itself."""
-        self._met[imei] = None
-        if len(self._met) > REMEMBERED:
-            self._met.popitem(last=False)
+        """Whether no device of this name was here before."""
+        return imei not in self._known and imei not in self._noted and imei not in self._met
 
     def acknowledged(self, imei: str, source: str, now: float) -> None:
-        """The device at `source` has had records acknowledged, and was heard at `now`, monotonic seconds."""
-        if imei in self._known:
+        """The device at `source` has had records acknowledged, for the first time in its session."""
+        if imei in self._known or now - self._noted.get(imei, now) >= SETTLED:
             self._remember(imei, source)
-        elif now - self._noted.setdefault(imei, now) >= SETTLED:
-            del self._noted[imei]
+
+    def left(self, imei: str, source: str, since: float | None, now: float) -> None:
+        """The session of a device at `source` is over.
+
+        Args:
+            since: when it had records acknowledged first, monotonic seconds; None if it had none.
+            now: when it was heard last.
+        """
+        if since is None:
+            self._meet(imei)
+        elif imei in self._known or now - self._noted.setdefault(imei, since) >= SETTLED:
             self._remember(imei, source)
         elif len(self._noted) > REMEMBERED:
             self._noted.popitem(last=False)
+
+    def _meet(self, imei: str) -> None:
+        if self.is_new(imei):
+            self._met[imei] = None
+            if len(self._met) > REMEMBERED:
+                self._met.popitem(last=False)
 
     def registered(self, imeis: Iterable[str]) -> None:
         """The registry names these devices: they were connected before."""
@@ -76,6 +86,7 @@ class KnownDevices:
         return True
 
     def _remember(self, imei: str, source: str) -> None:
+        self._noted.pop(imei, None)
         self._known[imei] = source
         self._known.move_to_end(imei)
         if len(self._known) > REMEMBERED:

@@ -119,7 +119,7 @@ class Listener:
         except OSError as error:
             self._failed(connection, error)
         finally:
-            if connection.session.state == session.NEW:
+            if connection.state == session.NEW:
                 self._context.sessions.admission.leave(connection.place)
 
     def _failed(self, connection: DeviceConnection, error: OSError) -> None:

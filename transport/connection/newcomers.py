@@ -32,7 +32,7 @@ class Place:
         since: when it was accepted, then when it named its device; monotonic seconds.
         source: what its address counts as: an address of IPv4, or a network /64 of IPv6.
         known: whether its device was known when it was named.
-        proven: whether something of its device was stored on it.
+        proven_at: when something of its device was stored on it first; None for not yet.
         paid_at: when all that the device has sent is paid for (`transport.connection.device_rate`).
         charged: whether it counts for the budgets of its source.
         give_way: closes the connection soon, as long as it has not named its device.
@@ -41,7 +41,7 @@ class Place:
     since: float
     source: str = UNKNOWN
     known: bool = False
-    proven: bool = False
+    proven_at: float | None = None
     charged: bool = False
     paid_at: float = 0.0
     give_way: Callable[[], object] = _nothing

@@ -154,10 +154,8 @@ class Places:
 def _rank(connection: SessionConnection) -> int:
     if connection.place.known:
         return _KNOWN
-    return _STRANGER if connection.place.proven else _UNPROVEN
+    return _UNPROVEN if connection.place.proven_at is None else _STRANGER
 
 
 def _since(connection: SessionConnection) -> float:
-    return (
-        connection.last_read if connection.place.known or connection.place.proven else connection.place.since
-    )
+    return connection.place.since if _rank(connection) == _UNPROVEN else connection.last_read

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from fsm.device_status import HoldStatus
 from fsm.registration import RegisterResult
-from fsm.session import Session
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.liveness import Probe
@@ -50,9 +49,10 @@ class Readable(Protocol):
 class SessionConnection(Link, Readable, Protocol):
     """A connection with its session, for `transport.connection.sessions`."""
 
-    session: Session
+    state: str
+    """Of its session."""
     tally: Tally
-    """What was acknowledged on it."""
+    """What was acknowledged on it, and what was told of that."""
     unacked_since: float
     """Since when a frame waits for its acknowledgement, monotonic seconds; 0 for none."""
 

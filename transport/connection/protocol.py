@@ -36,19 +36,20 @@ from fsm.reasons import (
     WRITE_OVERFLOW,
 )
 from fsm.registration import Registered, RegisterResult, is_secure
-from fsm.session import IDENTIFIED, READY, SESSION, Session
+from fsm.session import IDENTIFIED, NEW, READY, SESSION, Session
 from fsm.states import SessionTrigger
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.authentication import PLAIN, TLS, authentication
-from transport.connection.backpressure import FIRST_READ, READ_SIZE
+from transport.connection.backpressure import FIRST_READ, TLS_BUFFER
 from transport.connection.context import ConnectionContext
 from transport.connection.liveness import Liveness, Probe, ask
 from transport.connection.newcomers import Place
 from transport.connection.pending import pending_messages, pending_raw, pending_records
 from transport.connection.ports import SessionConnection
 from transport.connection.tally import Tally
-from transport.connection.tcp import close_reason, unacknowledged
+from transport.connection.tcp import WRITE_LIMIT, close_reason, unacknowledged
+from transport.connection.timeouts import HALF_CLOSED_TIMEOUT
 from transport.settings import Address, as_text
 from transport.teltonika.avl import encode_ack
 from transport.teltonika.errors import FramingLost
@@ -57,7 +58,6 @@ from transport.teltonika.handshake import ACCEPT, REJECT
 from transport.teltonika.message_json import CODEC_NAMES
 from transport.teltonika.stream import (
     Awaited,
-    DeviceStream,
     Identity,
     Item,
     MessagesFrame,
@@ -67,16 +67,10 @@ from transport.teltonika.stream import (
 
 log = structlog.get_logger("telgw.sessions")
 
-WRITE_LIMIT = 64 * 1024
-"""Bytes that a device may leave unread before its connection is closed: acks and commands are small."""
-TLS_BUFFER = 4 * READ_SIZE
-"""Bytes of TLS that are buffered for a connection that is not read."""
 ACCEPT_DELAY = 0.05
 """Seconds that `01` waits for the registration. So a device that has received it is in the registry, and a
 device that another instance holds with TLS is rejected before anything is read. Devices wait for seconds;
 while Redis is slow or away they are accepted all the same."""
-HALF_CLOSED_TIMEOUT = 30.0
-"""Seconds that a half-closed connection stays open for its acknowledgements."""
 
 _FLUSHED = (SHUTDOWN, PROTOCOL_ERROR, REJECTED)
 """Reasons of a close after which written bytes are still sent: acks at shutdown, a refused handshake."""
@@ -102,6 +96,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         over_share: not read until its own frames are stored.
         place: what it holds among all connections.
         speaks: known to speak by itself, through a serial port.
+        state: of the session.
         tally: what was acknowledged.
         unacked_since: since when a frame waits for its acknowledgement, monotonic seconds; 0 for none.
     """
@@ -111,6 +106,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_context",
         "_port",
         "_sent",
+        "_seq",
         "_stream",
         "_transport",
         "_unacked",
@@ -127,9 +123,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "last_read",
         "over_share",
         "place",
-        "session",
         "session_id",
         "speaks",
+        "state",
         "tally",
         "unacked_since",
     )
@@ -144,9 +140,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         accepted_at: float | None = None,
     ) -> None:
         self._context = context
-        now = context.clock.monotonic() if accepted_at is None else accepted_at
-        self._accepted_at = now
-        self._stream = DeviceStream(context.stream_settings, now)
+        self._accepted_at = now = context.clock.monotonic() if accepted_at is None else accepted_at
+        self._stream = context.streams.begin(now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
         self.auth = TLS if secure else PLAIN
@@ -155,12 +150,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.speaks = self.over_share = False
+        self.state, self._seq = NEW, 0
         self.place = place or Place(now)
         self.held = self.disputed = False
         self.hold: HoldStatus | None = None
         self.last_read = context.now
         self.session_id = context.sessions.new_session_id(secure)
-        self.session = Session(self.session_id)
         self.tally = Tally()
         self.unacked_since = 0.0
         if address is not None:
@@ -262,7 +257,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
-        if self.session.state == session.NEW:
+        if self.state == NEW:
             return
         self._end(close_reason(exc))
         self.advance("close", self.close_reason)
@@ -280,8 +275,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         Raises:
             IllegalTransition: the table has no such edge.
         """
+        before = Session(self.session_id, self.state, self._seq)  # not kept, to save memory
         event = session.decide(
-            self.session,
+            before,
             trigger,
             reason=reason,
             imei=self.imei,
@@ -289,12 +285,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
             auth=self.auth,
             instance_id=self._context.settings.instance_id,
         )
-        self.session = session.evolve(self.session, event)
+        after = session.evolve(before, event)
+        self.state, self._seq = after.state, after.seq
         if self.imei:
             self._context.sessions.changed(self, event)
 
     def _advance_if_allowed(self, trigger: SessionTrigger, reason: str = "") -> None:
-        if SESSION.allows(self.session.state, trigger):
+        if SESSION.allows(self.state, trigger):
             self.advance(trigger, reason)
 
     def drain(self, reason: str) -> None:
@@ -364,7 +361,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 self.extend_frame()
             else:
                 self.close(PROTOCOL_ERROR)
-        elif self.session.state == IDENTIFIED and not self._unacked:
+        elif self.state == IDENTIFIED and not self._unacked:
             self._open()
 
     def extend_frame(self) -> None:
@@ -393,6 +390,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         backpressure = context.backpressure
         self.last_read = context.now
         if backpressure.in_turns and (backpressure.holds(self) or context.backlog.full):
+            self._stream = context.streams.own(self._stream)
             self._stream.keep(data)
             backpressure.wait(self)
         elif (frame := self._stream.whole(data)) is not None:
@@ -411,7 +409,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self.pause()  # until `01` is written
 
     def _read_frames(self, data: bytes) -> None:
-        context, stream = self._context, self._stream
+        context = self._context
+        stream = self._stream = context.streams.own(self._stream)
         was_partial, deadline = stream.partial, stream.deadline
         items = stream.feed(data, context.clock.monotonic())
         for item in items:
@@ -424,6 +423,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if not stream.partial:
                 context.commands.quiet(self)
             context.backpressure.arriving(self, stream.expected, ended=bool(items))
+        self._stream = context.streams.shared(stream)
         context.backpressure.after_read(self, len(data))
 
     def _handle(self, item: Item) -> None:
@@ -593,6 +593,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stream.open()
         self.advance("open")
         self._schedule()
+        self._stream = self._context.streams.shared(self._stream)
         self._context.commands.quiet(self)
 
     # What is stored and acknowledged
@@ -608,7 +609,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         assert self._unstored
         del self._unstored[0]
         self._unstored = self._unstored or None
-        if not self.place.proven and not self.closed:
+        if self.place.proven_at is None and not self.closed:
             self._context.sessions.proved(self, self._context.now)
         if self.over_share:
             self._context.backpressure.after_store(self)
@@ -636,12 +637,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
             context.backpressure.after_store(self)
         if self.closed and not self.half_closed:
             return
-        if not self.place.proven:
+        if self.place.proven_at is None:
             context.sessions.proved(self, context.now)
         self._write(encode_ack(count))
         if self.half_closed:
             self._finish()
-        elif self.session.state == IDENTIFIED:
+        elif self.state == IDENTIFIED:
             self._open()
         elif not self._unacked:
             context.commands.quiet(self)
@@ -676,7 +677,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     @property
     def writable(self) -> bool:
         """Ready, not held, and between frames: every AVL frame that has begun to arrive is acknowledged."""
-        ready = self.session.state == READY and not self.held and not self.closed
+        ready = self.state == READY and not self.held and not self.closed
         return ready and not self._unacked and not self._stream.partial
 
     def send(self, frame: bytes) -> int:

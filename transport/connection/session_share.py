@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 import structlog
 
@@ -29,6 +30,7 @@ from transport.clock import Clock
 from transport.connection.admission import network_of
 from transport.connection.allowance import Allowance
 from transport.connection.left_out import LeftOut
+from transport.connection.tally import Tally
 from transport.metrics import Metrics
 from transport.ports import SessionLogPort
 from transport.settings import Settings
@@ -45,9 +47,20 @@ AT_ONCE = 200
 """Waiting events that are tried in one sweep."""
 
 
+class Source(Protocol):
+    """The connection of a session."""
+
+    tally: Tally
+
+    @property
+    def host(self) -> str:
+        """The device's address."""
+
+
 @dataclass(slots=True)
 class _Stamped:
     event: SessionEvent
+    source: Source
     network: str
     at_ms: int
 
@@ -76,7 +89,6 @@ class SessionShare:
         self._clock = clock
         self._metrics = metrics
         self._session_log = session_log
-        self._known: set[str] = set()  # sessions of which something was published
         # network -> session_id -> the newest event; the network and the session tried last are at the end
         self._waiting: OrderedDict[str, OrderedDict[str, _Stamped]] = OrderedDict()
         self._short = False  # the process has no allowance left: all events wait for their turn
@@ -88,10 +100,10 @@ class SessionShare:
         """Events that wait."""
         return sum(map(len, self._waiting.values()))
 
-    def publish(self, event: SessionEvent, host: str) -> None:
-        """Publish an event of a session from the address `host`, now or later, or leave it out."""
+    def publish(self, event: SessionEvent, source: Source) -> None:
+        """Publish an event of the session of `source`, now or later, or leave it out."""
         now = self._clock.monotonic()
-        stamped = _Stamped(event, network_of(host), self._clock.now_ms())
+        stamped = _Stamped(event, source, network_of(source.host), self._clock.now_ms())
         self._drop_waiting(stamped, now)
         if event.terminal:
             self._end(stamped, now)
@@ -108,9 +120,8 @@ class SessionShare:
                 del self._waiting[newer.network]
 
     def _end(self, stamped: _Stamped, now: float) -> None:
-        if stamped.event.session_id in self._known:
+        if stamped.source.tally.published:
             self._append(stamped)
-            self._known.remove(stamped.event.session_id)
         else:
             self._leave_out(stamped, now)
 
@@ -129,14 +140,14 @@ class SessionShare:
 
     def _price(self, stamped: _Stamped) -> int:
         """The first event of a session pays for its end, too."""
-        return 1 if stamped.event.session_id in self._known else FIRST
+        return 1 if stamped.source.tally.published else FIRST
 
     def _append(self, stamped: _Stamped) -> None:
         event = stamped.event
         if self._session_log is not None:
             self._session_log.append(event, stamped.at_ms)
-        if event.session_id not in self._known:
-            self._known.add(event.session_id)
+        if not stamped.source.tally.published:
+            stamped.source.tally.published = True
             log.info("session_opened", imei=event.imei, session_id=event.session_id, peer=event.peer)
         elif event.terminal:
             log.info("session_closed", imei=event.imei, session_id=event.session_id, reason=event.reason)

@@ -134,7 +134,7 @@ class Sessions:
         """
         place, budgets = connection.place, self.admission.budgets
         place.known = vouched or imei in self.known
-        new = not place.known and self.known.is_new(imei)
+        new = not place.known and imei not in self.by_imei and self.known.is_new(imei)
         if new and not budgets.covers(NEW_DEVICES, place.source, now):
             return False
         if not self.places.make(connection, imei, now):
@@ -142,7 +142,6 @@ class Sessions:
             return False
         if new:
             budgets.take(NEW_DEVICES, place.source, now)
-            self.known.meet(imei)
         if place.known:
             self.admission.give_back(place, connection.secure)
         return True
@@ -175,7 +174,7 @@ class Sessions:
 
     def proved(self, connection: SessionConnection, now: float) -> None:
         """Something of a device is stored, for the first time in its session."""
-        connection.place.proven = True
+        connection.place.proven_at = now
         self.admission.give_back(connection.place, connection.secure)
         self.known.acknowledged(connection.imei, connection.place.source, now)
 
@@ -183,8 +182,8 @@ class Sessions:
         """The session of a device is over."""
         self.places.leave(connection)
         self._device_rate.end(connection, connection.last_read)
-        if connection.place.proven:
-            self.known.acknowledged(connection.imei, connection.place.source, connection.last_read)
+        place = connection.place
+        self.known.left(connection.imei, place.source, place.proven_at, connection.last_read)
         if self.by_imei.get(connection.imei) is connection:
             self._registrar.unregister(connection.imei, connection.session_id)
             self.status.left(connection, reason)
@@ -200,7 +199,7 @@ class Sessions:
 
     def changed(self, connection: SessionConnection, event: SessionEvent) -> None:
         """The session of an identified device has another state."""
-        self.share.publish(event, connection.host)
+        self.share.publish(event, connection)
         if self.by_imei.get(connection.imei) is connection:
             self.status.changed(connection)
 

@@ -35,7 +35,7 @@ class StatusBoard:
 
     def changed(self, connection: SessionConnection) -> None:
         """The session of the device has another state."""
-        self._tell(connection, connection.session.state)
+        self._tell(connection, connection.state)
 
     def left(self, connection: SessionConnection, reason: str) -> None:
         """The session of the device is over, and it has no other one here."""
@@ -65,7 +65,7 @@ class StatusBoard:
             records=tally.records,
             serial=connection.speaks,
             hold=connection.hold if state != CLOSED else None,
-            last=tally.last,
+            last=tally.take_last(),
             told_at=now_ms,
         )
         self._port.put(connection.imei, status)

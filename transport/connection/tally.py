@@ -1,4 +1,4 @@
-"""What was acknowledged on one session, counted on the read path."""
+"""What was acknowledged on one session, counted on the read path, and what was told of the session."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from transport.teltonika.record_json import record_data
 
 
 class Tally:
-    """The counts of one session.
+    """The counts of one session, and what was told of it.
 
-    A frame costs two additions and a reference to its last record, which is read only when somebody asks.
+    A frame costs two additions and a reference to its last record, which is read only when somebody asks, and
+    not kept.
 
     Attributes:
         connected_at: when the device was identified, epoch ms.
         frames, records: that were acknowledged.
+        published: whether an event of the session was published.
         told: `last_read` of the connection when its status was last told.
     """
 
-    __slots__ = ("_frame", "_last", "connected_at", "frames", "records", "told")
+    __slots__ = ("_frame", "connected_at", "frames", "published", "records", "told")
 
     def __init__(self) -> None:
         self.connected_at = self.frames = self.records = 0
         self.told = -1.0
+        self.published = False
         self._frame: tuple[str, bytes] | None = None  # kind and last body, until it is read
-        self._last: LastRecord | None = None
 
     def add(self, count: int, frame: PendingFrame) -> None:
         """A frame of `count` records is stored and acknowledged."""
@@ -40,13 +42,10 @@ class Tally:
         """Whether a frame was added since the last record was read."""
         return self._frame is not None
 
-    @property
-    def last(self) -> LastRecord | None:
-        """The last record of the last frame that could be decoded."""
+    def take_last(self) -> LastRecord | None:
+        """The last record of the frame that was added last, if it can be decoded and was not taken."""
         frame, self._frame = self._frame, None
-        if frame is not None:
-            self._last = _last_record(*frame) or self._last
-        return self._last
+        return None if frame is None else _last_record(*frame)
 
 
 def _last_record(kind: str, body: bytes) -> LastRecord | None:

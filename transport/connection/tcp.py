@@ -23,6 +23,8 @@ USER_TIMEOUT_MS = 60_000
 RECEIVE_BUFFER = 32 * 1024
 """Bytes that the kernel buffers of a connection that is not read (Linux doubles the number). By default it
 would buffer megabytes. A device sends 1280 bytes at a time."""
+WRITE_LIMIT = 64 * 1024
+"""Bytes that a device may leave unread before its connection is closed: acks and commands are small."""
 RESERVED_DESCRIPTORS = 100
 OWN_DESCRIPTORS = 48
 """File descriptors of the gateway itself: about thirty while metrics are read, with a margin."""

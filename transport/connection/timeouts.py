@@ -18,6 +18,8 @@ DUE_AT_ONCE = 50
 """Connections whose deadlines are handled in one turn of the loop, since thousands may be due at once."""
 FIRST_RECORD = 300.0
 """Seconds within which something of an unknown device must be stored: it connects because it has records."""
+HALF_CLOSED_TIMEOUT = 30.0
+"""Seconds that a half-closed connection stays open for its acknowledgements."""
 STORE_TIMEOUT = 60.0
 """Seconds that a device waits for an acknowledgement before its connection is closed."""
 
@@ -65,6 +67,6 @@ class Timeouts:
 
 def _is_idle(connection: SessionConnection, now: float, idle: float) -> bool:
     place = connection.place
-    if place.proven or place.known:
+    if place.proven_at is not None or place.known:
         return now - connection.last_read >= idle
     return now - place.since >= min(idle, FIRST_RECORD)

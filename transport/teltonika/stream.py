@@ -147,6 +147,20 @@ class DeviceStream:
         self.awaited = Awaited.HANDSHAKE
         self.deadline: float | None = now + settings.handshake_timeout
 
+    @classmethod
+    def between_frames(cls, settings: StreamSettings) -> DeviceStream:
+        """The stream of a device that is open, and of which no frame is arriving."""
+        stream = cls(settings, 0.0)
+        stream._handshake = stream.deadline = None
+        stream.started = stream._open = True
+        stream.awaited = Awaited.READY_GRACE
+        return stream
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is like `between_frames`: there is nothing to remember."""
+        return self.started and self._open and not (self._reader or self.early or self._bad_in_a_row)
+
     @property
     def partial(self) -> bool:
         """Whether a frame has begun to arrive and has not ended."""

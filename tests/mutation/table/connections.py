@@ -79,7 +79,7 @@ MECHANISMS = (
         what="A connection is ready after its first acknowledged frame.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.writable",
-        code="self.session.state == READY and not self.held and not self.closed",
+        code="self.state == READY and not self.held and not self.closed",
         mutant="not self.held and not self.closed",
         without="a command stands before the first acknowledgement",
         tests=("transport/test_protocol.py::test_no_command_comes_before_the_first_acknowledgement",),
@@ -128,7 +128,7 @@ MECHANISMS = (
         what="A device that has nothing to report gets commands after `--ready-grace`.",
         file="transport/connection/protocol.py",
         where="DeviceConnection.overdue",
-        code="self.session.state == IDENTIFIED and not self._unacked",
+        code="self.state == IDENTIFIED and not self._unacked",
         mutant="False",
         without="it never gets one",
         tests=(

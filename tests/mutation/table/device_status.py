@@ -6,6 +6,17 @@ from tests.mutation.mechanism import Mechanism
 
 MECHANISMS = (
     Mechanism(
+        promise="faults",
+        name="a last record that waits is not lost",
+        what="A status that replaces one that waits keeps its last record, which is told once.",
+        file="store/fleet/device_status.py",
+        where="_merged",
+        code="replace(newer, last=older.last) if newer.last is None else newer",
+        mutant="newer",
+        without="the position of a device that leaves at once is never shown",
+        tests=("contract/test_device_status.py::test_a_last_record_that_waits_is_not_lost[fake]",),
+    ),
+    Mechanism(
         promise="bounds",
         name="a device that never reported is forgotten",
         what="The status of a device of which nothing was stored is removed when it leaves.",

@@ -329,7 +329,7 @@ MECHANISMS = (
         where="DeviceConnection.connection_made",
         code="self._schedule()",
         mutant="""
-            self._stream = DeviceStream(self._context.stream_settings, self._context.clock.monotonic())
+            self._stream = self._context.streams.begin(self._context.clock.monotonic())
             self._schedule()
         """,
         without="an unidentified device has twice the time",

@@ -328,6 +328,19 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P7",
+        name="a frame that is arriving has a stream of its own",
+        what="The stream that devices share between their frames takes nothing that has to be remembered.",
+        file="transport/teltonika/streams.py",
+        where="Streams.own",
+        code="DeviceStream.between_frames(self._settings) if stream is self._idle else stream",
+        mutant="stream",
+        without="the halves of the frames of two devices become one frame",
+        tests=(
+            "transport/test_protocol_frames.py::test_frames_of_two_devices_arrive_in_pieces_side_by_side",
+        ),
+    ),
+    Mechanism(
+        promise="P7",
         name="acks in the order of the frames",
         what="Each confirmation acknowledges the oldest frame that waits.",
         file="transport/connection/protocol.py",
