@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from fsm.errors import GatewayFault
 from store.client.client import connect
 from store.keys import Keys
 from transport.settings import Address
@@ -17,6 +18,9 @@ from .stage import INSTANCE, Stage
 
 OFTEN = 1.0
 """Seconds between heartbeats where their cost is measured: the cost of one does not depend on it."""
+
+SHORT = 2.0
+"""Seconds in which fewer records are stored than the stream may hold."""
 
 
 def measure(
@@ -33,8 +37,8 @@ def measure(
     for number in range(1, rounds + 1):
         for name in _round(stage, outcome, servers, raw, beating, seconds):
             yield f"round {number}: {name}"
-    yield "memory of records"
-    outcome.record_bytes = asyncio.run(_record_bytes(stage.url))
+    yield "bytes of records"
+    outcome.record_bytes, outcome.sent_bytes = asyncio.run(_record_bytes(stage.url, ours, seconds))
 
 
 def _round(
@@ -63,11 +67,19 @@ def _round(
     outcome.add(BEAT, GATEWAY, measure_heartbeat(beating, OFTEN, seconds))
 
 
-async def _record_bytes(url: str) -> float | None:
-    """Memory that a record takes in Redis, of those of the first gateway; None if there are none."""
+async def _record_bytes(url: str, server: Server, seconds: float) -> tuple[float, float]:
+    """Bytes that a record which comes alone takes in Redis, and on the way there."""
     client: Any = connect(url, purpose="bench")
     try:
+        await client.delete(Keys().telemetry)
+        before = await client.info("stats")
+        await asyncio.to_thread(measure_frames, server, 1, min(seconds, SHORT))
+        after = await client.info("stats")
         records = await client.xlen(Keys().telemetry)
-        return await client.memory_usage(Keys().telemetry, samples=0) / records if records else None
+        if not records:
+            raise GatewayFault("The gateway has stored no record.")
+        memory: int = await client.memory_usage(Keys().telemetry, samples=0)
+        sent: int = after["total_net_input_bytes"] - before["total_net_input_bytes"]
+        return memory / records, sent / records
     finally:
         await client.aclose()

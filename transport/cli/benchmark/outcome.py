@@ -43,7 +43,7 @@ class Outcome:
 
     Attributes:
         idle_kib: memory that one idle connection takes.
-        record_bytes: memory of Redis that one record takes.
+        record_bytes, sent_bytes: that a record which comes alone takes in Redis, and on the way there.
         half_wanted: frames a second at which half a core should be busy.
         interval: seconds between two frames of a tracker, for the number of trackers.
     """
@@ -52,6 +52,7 @@ class Outcome:
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
     idle_kib: float | None = None
     record_bytes: float | None = None
+    sent_bytes: float | None = None
     half_wanted: float = 0.0
 
     def of(self, what: str, server: str) -> Series:
@@ -131,6 +132,7 @@ class Outcome:
             "ratios": self.ratios(),
             "idle_connection_kib": self.idle_kib,
             "redis_record_bytes": self.record_bytes,
+            "redis_record_sent_bytes": self.sent_bytes,
             "interval_s": self.interval,
             "trackers_a_core": self.trackers_a_core(),
             "series": [_row(series) for series in self.series.values()],
@@ -189,8 +191,9 @@ class Outcome:
             yield f"One core carries out about {1e6 / cost:,.0f} commands a second."
         if self.idle_kib is not None:
             yield f"An idle connection takes {self.idle_kib:.1f} KiB of the gateway."
-        if self.record_bytes is not None:
-            yield f"A record takes {self.record_bytes:.0f} bytes of Redis."
+        if self.record_bytes is not None and self.sent_bytes is not None:
+            stored, sent = self.record_bytes, self.sent_bytes
+            yield f"A record takes {stored:.0f} bytes of Redis, and {sent:.0f} on the way there."
         if not self._of(FLOOR):
             yield "Without a C compiler there is no floor to compare with."
 
