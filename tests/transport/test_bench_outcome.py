@@ -58,6 +58,8 @@ def test_a_core_serves_trackers_by_the_median_cost_of_a_frame_and_of_a_heartbeat
     assert made.trackers_a_core() == 500_000  # 0.5 s of a core, 30 us each, one frame in 30 s
     made.add(BEAT, GATEWAY, Cost(20.0))
     assert made.trackers_a_core() == 300_000  # and 20 us in 30 s
+    made.add(HALF, GATEWAY, Cost(40.0))
+    assert made.trackers_a_core() == 250_000  # at half load a frame costs more
 
 
 @pytest.mark.parametrize(("reached", "said"), [(4000.0, False), (10_000.0, True)])

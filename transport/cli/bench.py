@@ -73,10 +73,11 @@ def command(
     The figures are CPU time for one frame or command, medians of the rounds: at saturation with 1, 5 and 20
     records a frame, with one record that is stored as it came (raw), and with one record at fixed rates and
     at half of a core, with the time until the acknowledgement; for a command, with 1,000 outstanding; and for
-    a connected device at each heartbeat. "x busy" compares with the saturated server; "x floor", where there
-    is a C compiler, with a frame of one record (or as many) at a server in C that only checks and
-    acknowledges. The server has one core, the simulated trackers and Redis have the others. All data is
-    deleted at the end. It needs Linux, and a machine that does little else.
+    a device that reports, at each heartbeat of the gateway. "x busy" compares with the saturated server;
+    "x floor", where there is a C compiler, with a frame of as many records (of one, for raw frames and
+    commands) at a server in C that only checks and acknowledges. The server has one core, the simulated
+    trackers and Redis have the others. All data is deleted at the end. It needs Linux, and a machine that
+    does little else.
 
     Exit status: 0 measured; 1 worse than the baseline; 2 a server could not be started; 130 interrupted.
     """

@@ -16,7 +16,7 @@ from .measuring import RATES, RECORDS, Server, measure_frames, measure_heartbeat
 from .outcome import BEAT, BUSY, COMMAND, FLOOR, GATEWAY, HALF, RAW, Outcome, saturated, singly
 from .stage import INSTANCE, Stage
 
-OFTEN = 1.0
+OFTEN = 2.0
 """Seconds between heartbeats where their cost is measured: the cost of one does not depend on it."""
 
 SHORT = 2.0
@@ -64,7 +64,7 @@ def _round(
     yield COMMAND
     outcome.add(COMMAND, GATEWAY, measure_commands(ours, stage.url, INSTANCE, seconds))
     yield BEAT
-    outcome.add(BEAT, GATEWAY, measure_heartbeat(beating, OFTEN, seconds))
+    outcome.add(BEAT, GATEWAY, measure_heartbeat(beating, OFTEN))
 
 
 async def _record_bytes(url: str, server: Server, seconds: float) -> tuple[float, float]:

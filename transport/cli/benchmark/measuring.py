@@ -145,11 +145,29 @@ def measure_memory(server: Server) -> float:
         return (memory_of(server) - before) / IDLE / 1024
 
 
-def measure_heartbeat(server: Server, interval: float, seconds: float) -> Cost:
-    """The cost of a connected device at each heartbeat of its gateway, which has one every `interval`."""
-    with trackers(server, IDLE):
+def measure_heartbeat(server: Server, interval: float) -> Cost:
+    """The cost of a connected device at one heartbeat of its gateway, since which it has sent a frame.
+
+    What the gateway does without devices is left out.
+    """
+    frame = frames_of(1)[0]
+    wait_until_idle(server)
+    at_rest = _spent_in(server, interval)
+    with trackers(server, IDLE) as fleet:
+        fleet.report(frame)
         wait_until_idle(server)
-        before, begun = spent(server), time.monotonic()
-        time.sleep(max(seconds, 2 * interval))
-        beats = (time.monotonic() - begun) / interval
-        return Cost(*each(round(IDLE * beats), before, spent(server)))
+        fleet.report(frame)
+        time.sleep(LOOK)  # the frames themselves are no part of it
+        busy = _spent_in(server, interval)
+    return Cost(*each(IDLE, at_rest, busy))
+
+
+def _spent_in(server: Server, seconds: float) -> Spent:
+    """CPU seconds that the server and its Redis use in so many seconds."""
+    before = spent(server)
+    time.sleep(seconds)
+    return _difference(before[0], spent(server)[0]), _difference(before[1], spent(server)[1])
+
+
+def _difference(begun: float | None, ended: float | None) -> float | None:
+    return None if begun is None or ended is None else ended - begun

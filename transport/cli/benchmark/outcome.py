@@ -93,10 +93,15 @@ class Outcome:
 
         Each costs a part of the heartbeats, too, as long as it is connected.
         """
-        frame, beat = (self.of(what, GATEWAY).median(lambda one: one.server) for what in (saturated(1), BEAT))
+        frame = self._own_cost(HALF) or self._own_cost(saturated(1))
         if not frame:
             return None
-        return int(BUSY * 1e6 / (frame / self.interval + (beat or 0.0) / HEARTBEAT))
+        beat = self._own_cost(BEAT) or 0.0
+        return int(BUSY * 1e6 / (frame / self.interval + beat / HEARTBEAT))
+
+    def _own_cost(self, what: str) -> float | None:
+        """The CPU time of our gateway for one of these."""
+        return self.of(what, GATEWAY).median(lambda one: one.server)
 
     def ratios(self) -> dict[str, float]:
         """What can be compared between two runs, and between two machines of a kind."""
@@ -187,7 +192,7 @@ class Outcome:
                 f"{least}At {reached:,.0f} frames a second half of the acknowledgements come within "
                 f"{p50} ms, 99 of 100 within {p99} ms."
             )
-        if cost := self.of(COMMAND, GATEWAY).median(lambda one: one.server):
+        if cost := self._own_cost(COMMAND):
             yield f"One core carries out about {1e6 / cost:,.0f} commands a second."
         if self.idle_kib is not None:
             yield f"An idle connection takes {self.idle_kib:.1f} KiB of the gateway."
