@@ -55,7 +55,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, embedded_server: LocalSer
     files = ("--json", directory / "new.json", "--svg", directory / "new.svg")
     with gateway(embedded_server.url, "other", [0]) as (_, port):
         other = f"127.0.0.1:{port}"
-        printed = bench("--rounds", 3, "--seconds", 0.4, "--against", other, *files).stdout
+        printed = bench("--rounds", 3, "--seconds", 0.3, "--against", other, *files).stdout
     return directory, printed, other
 
 

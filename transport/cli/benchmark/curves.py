@@ -11,13 +11,15 @@ import resource
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import product
 from typing import Any
 
 from rich.table import Table
 
-from .measuring import Cost, load, measure_frames, memory_of, trackers, wait_until_idle
+from .measuring import Cost, Loaded, Server, memory_of, wait_until_idle
 from .outcome import GATEWAY, REACHED
 from .stage import Stage
 from .trackers import frames_of
@@ -152,14 +154,15 @@ def _by_rate(stage: Stage, _: tuple[int, ...]) -> Measure:
     servers = [stage.start(), *stage.floor()]
 
     def measure(_: Stage, curve: Curve, seconds: float) -> Iterator[str]:
-        for rate in curve.points:
-            for server in servers:
-                yield f"{shown(rate)} frames a second, {server.name}"
-                cost = measure_frames(server, 1, seconds, rate)
+        with _loaded(servers) as loaded:
+            for rate, one in product(curve.points, loaded):
+                name = one.server.name
+                yield f"{shown(rate)} frames a second, {name}"
+                cost = one.frames(1, seconds, rate)
                 if cost.each_second < REACHED * rate:
                     continue  # trackers and Redis had no more time
-                curve.add_cost(CPU_FRAME, server.name, rate, cost)
-                if rate != FULL and server.name == GATEWAY:
+                curve.add_cost(CPU_FRAME, name, rate, cost)
+                if rate != FULL and name == GATEWAY:
                     curve.add(ACK, "half within", rate, cost.p50_ms)
                     curve.add(ACK, "99 % within", rate, cost.p99_ms)
 
@@ -170,14 +173,15 @@ def _by_records(stage: Stage, _: tuple[int, ...]) -> Measure:
     servers = [stage.start(), stage.start("--payload", "raw", name=RAW), *stage.floor()]
 
     def measure(_: Stage, curve: Curve, seconds: float) -> Iterator[str]:
-        for records in curve.points:
-            for server in servers:
-                yield f"{records} records a frame, {server.name}"
-                cost = measure_frames(server, records, seconds)
-                if server.name == GATEWAY:
-                    curve.add_cost(CPU_RECORD, GATEWAY, records, cost, records)
+        with _loaded(servers) as loaded:
+            for records, one in product(curve.points, loaded):
+                name = one.server.name
+                yield f"{records} records a frame, {name}"
+                cost = one.frames(records, seconds)
+                if name == GATEWAY:
+                    curve.add_cost(CPU_RECORD, name, records, cost, records)
                 else:
-                    curve.add(CPU_RECORD, server.name, records, cost.server and cost.server / records)
+                    curve.add(CPU_RECORD, name, records, cost.server and cost.server / records)
 
     return measure
 
@@ -186,8 +190,8 @@ def _by_workers(_: Stage, __: tuple[int, ...]) -> Measure:
     def measure(stage: Stage, curve: Curve, seconds: float) -> Iterator[str]:
         for workers in curve.points:
             yield f"{workers} workers"
-            with stage.gateway(workers=workers) as server:
-                cost = measure_frames(server, RECORDS, seconds)
+            with stage.gateway(workers=workers) as server, Loaded(server) as loaded:
+                cost = loaded.frames(RECORDS, seconds)
             curve.add(RATE, "stored", workers, cost.each_second * RECORDS)
             curve.add_cost(CPU_RECORD, GATEWAY, workers, cost, RECORDS)
 
@@ -195,13 +199,14 @@ def _by_workers(_: Stage, __: tuple[int, ...]) -> Measure:
 
 
 def _by_shards(stage: Stage, points: tuple[int, ...]) -> Measure:
-    servers = {shards: stage.start("--telemetry-shards", str(shards)) for shards in points}
+    servers = [stage.start("--telemetry-shards", str(shards)) for shards in points]
 
     def measure(_: Stage, curve: Curve, seconds: float) -> Iterator[str]:
-        for shards, server in servers.items():
-            yield f"{shards} shards"
-            curve.add_cost(CPU_RECORD, GATEWAY, shards, measure_frames(server, RECORDS, seconds), RECORDS)
-            curve.add_cost(SINGLE, GATEWAY, shards, measure_frames(server, 1, seconds, SINGLY))
+        with _loaded(servers) as loaded:
+            for shards, one in zip(points, loaded, strict=True):
+                yield f"{shards} shards"
+                curve.add_cost(CPU_RECORD, GATEWAY, shards, one.frames(RECORDS, seconds), RECORDS)
+                curve.add_cost(SINGLE, GATEWAY, shards, one.frames(1, seconds, SINGLY))
 
     return measure
 
@@ -211,17 +216,24 @@ def _by_connections(_: Stage, __: tuple[int, ...]) -> Measure:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def measure(stage: Stage, curve: Curve, seconds: float) -> Iterator[str]:
-        with stage.gateway() as server, trackers(server, 0) as fleet:
+        with stage.gateway() as server, Loaded(server, 0) as loaded:
             for number in curve.points:
                 yield f"{number:,} connections"
-                fleet.connect(number - len(fleet.imeis))
-                fleet.report(frames_of(1)[0])
+                loaded.fleet.connect(number - len(loaded.fleet.imeis))
+                loaded.fleet.report(frames_of(1)[0])
                 wait_until_idle(server)
                 curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
-                cost = load(fleet, server, 1, seconds, window=WINDOW)
+                cost = loaded.frames(1, seconds, window=WINDOW)
                 curve.add_cost(CPU_ANY, GATEWAY, number, cost)
 
     return measure
+
+
+@contextmanager
+def _loaded(servers: list[Server]) -> Iterator[list[Loaded]]:
+    """Trackers at each of the servers."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Loaded(server)) for server in servers]
 
 
 def _cores() -> tuple[int, ...]:

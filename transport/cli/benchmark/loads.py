@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from fsm.errors import GatewayFault
@@ -12,7 +13,7 @@ from store.keys import Keys
 from transport.settings import Address
 
 from .commanding import measure_commands
-from .measuring import RATES, RECORDS, Server, measure_frames, measure_heartbeat, measure_memory
+from .measuring import RATES, RECORDS, Loaded, Server, measure_heartbeat, measure_memory
 from .outcome import BEAT, BUSY, COMMAND, FLOOR, GATEWAY, HALF, RAW, Outcome, saturated, singly
 from .stage import INSTANCE, Stage
 
@@ -45,26 +46,32 @@ def _round(
     stage: Stage, outcome: Outcome, servers: list[Server], raw: Server, beating: Server, seconds: float
 ) -> Iterator[str]:
     """Measure each load on all servers that have it."""
-    ours = servers[0]
-    for records in RECORDS:
-        for server in servers:
-            yield f"{saturated(records)}, {server.name}"
-            outcome.add(saturated(records), server.name, measure_frames(server, records, seconds))
-    yield RAW
-    outcome.add(RAW, GATEWAY, measure_frames(raw, 1, seconds))
-    for rate in RATES:
-        for server in servers:
-            if server.name != FLOOR:  # its own cost at such rates is too small to divide by
-                yield f"{singly(rate)}, {server.name}"
-                outcome.add(singly(rate), server.name, measure_frames(server, 1, seconds, rate))
-    if full := outcome.of(saturated(1), GATEWAY).median(lambda one: one.server):
-        yield HALF
-        outcome.half_wanted = BUSY * 1e6 / full
-        outcome.add(HALF, GATEWAY, measure_frames(ours, 1, seconds, outcome.half_wanted))
+    yield from _frames(outcome, servers, raw, seconds)
     yield COMMAND
-    outcome.add(COMMAND, GATEWAY, measure_commands(ours, stage.url, INSTANCE, seconds))
+    outcome.add(COMMAND, GATEWAY, measure_commands(servers[0], stage.url, INSTANCE, seconds))
     yield BEAT
     outcome.add(BEAT, GATEWAY, measure_heartbeat(beating, OFTEN))
+
+
+def _frames(outcome: Outcome, servers: list[Server], raw: Server, seconds: float) -> Iterator[str]:
+    with ExitStack() as stack:
+        yield "connections"
+        loaded = [stack.enter_context(Loaded(server)) for server in servers]
+        for records in RECORDS:
+            for one in loaded:
+                yield f"{saturated(records)}, {one.server.name}"
+                outcome.add(saturated(records), one.server.name, one.frames(records, seconds))
+        yield RAW
+        outcome.add(RAW, GATEWAY, stack.enter_context(Loaded(raw)).frames(1, seconds))
+        for rate in RATES:
+            for one in loaded:
+                if one.server.name != FLOOR:  # its own cost at such rates is too small to divide by
+                    yield f"{singly(rate)}, {one.server.name}"
+                    outcome.add(singly(rate), one.server.name, one.frames(1, seconds, rate))
+        if full := outcome.of(saturated(1), GATEWAY).median(lambda one: one.server):
+            yield HALF
+            outcome.half_wanted = BUSY * 1e6 / full
+            outcome.add(HALF, GATEWAY, loaded[0].frames(1, seconds, outcome.half_wanted))
 
 
 async def _record_bytes(url: str, server: Server, seconds: float) -> tuple[float, float]:
@@ -73,7 +80,8 @@ async def _record_bytes(url: str, server: Server, seconds: float) -> tuple[float
     try:
         await client.delete(Keys().telemetry)
         before = await client.info("stats")
-        await asyncio.to_thread(measure_frames, server, 1, min(seconds, SHORT))
+        with Loaded(server) as loaded:
+            loaded.frames(1, min(seconds, SHORT))
         after = await client.info("stats")
         records = await client.xlen(Keys().telemetry)
         if not records:

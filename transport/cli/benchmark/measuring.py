@@ -23,7 +23,7 @@ WARM = 0.5
 """Seconds of load before what is measured."""
 TRACKERS = 500
 LOOK, AT_REST, ENOUGH = 0.25, 0.1, 20.0
-"""A server is idle when it uses less than this share of a core for so many seconds; it has so many for it."""
+"""A server is idle when it uses so small a share of a core for so many seconds; it is waited for so long."""
 
 _first_imei = count(350_000_000_000_000, 1_000_000)
 
@@ -73,21 +73,32 @@ def trackers(server: Server, number: int = TRACKERS) -> Trackers:
     return Trackers(server.address, number, next(_first_imei))
 
 
-def measure_frames(server: Server, records: int, seconds: float, rate: float = 0.0) -> Cost:
-    """The cost of a frame with so many records, at a rate of frames a second or (0) at saturation."""
-    with trackers(server) as fleet:
-        return load(fleet, server, records, seconds, rate)
+class Loaded:
+    """A server with trackers that stay connected from one measurement to the next; a context manager."""
 
+    def __init__(self, server: Server, number: int = TRACKERS) -> None:
+        self.server = server
+        self.fleet = trackers(server, number)
 
-def load(
-    fleet: Trackers, server: Server, records: int, seconds: float, rate: float = 0.0, window: int = 0
-) -> Cost:
-    """The same, with trackers that are connected, of which no more than `window` wait at any time."""
-    frames = frames_of(records)
-    fleet.load(frames, min(WARM, seconds), rate, window)
-    before = spent(server)
-    done = fleet.load(frames, seconds, rate, window)
-    return _cost(done, before, spent(server))
+    def __enter__(self) -> Loaded:
+        self.fleet.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.__exit__()
+
+    def frames(self, records: int, seconds: float, rate: float = 0.0, window: int = 0) -> Cost:
+        """The cost of a frame with so many records.
+
+        Args:
+            rate: frames a second of all trackers; 0 for as many as are acknowledged.
+            window: frames that wait at any time; 0 for one of each tracker.
+        """
+        frames = frames_of(records)
+        self.fleet.load(frames, min(WARM, seconds), rate, window)
+        before = spent(self.server)
+        done = self.fleet.load(frames, seconds, rate, window)
+        return _cost(done, before, spent(self.server))
 
 
 Spent = tuple[float | None, float | None]
@@ -123,13 +134,11 @@ def memory_of(server: Server) -> int:
 
 
 def wait_until_idle(server: Server) -> None:
-    """Wait until a server has nothing left to do for devices that have just connected."""
+    """Wait until a server and its Redis have nothing left to do for devices that have come or gone."""
     until = time.monotonic() + ENOUGH
     while time.monotonic() < until:
-        before, _ = spent(server)
-        time.sleep(LOOK)
-        after, _ = spent(server)
-        if before is None or after is None or after - before < AT_REST * LOOK:
+        used = [seconds for seconds in _spent_in(server, LOOK) if seconds is not None]
+        if all(seconds < AT_REST * LOOK for seconds in used):
             return
 
 

@@ -17,7 +17,7 @@ from fsm.errors import GatewayFault
 
 Cores = Collection[int]
 LOOPBACK = "127.0.0.1"
-START_WITHIN, STOP_WITHIN = 20.0, 10.0
+START_WITHIN, STOP_WITHIN = 60.0, 10.0
 """Seconds."""
 _GATEWAY = (sys.executable, "-P", "-c", "from transport.cli import main; main()", "run")
 _OPEN_TO_ALL = (
