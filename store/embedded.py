@@ -145,7 +145,7 @@ class EmbeddedServer:
                     pass_fds=(lock,),
                     process_group=0,
                     umask=0o077,
-                    preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+                    preexec_fn=die_with(os.getpid()) if sys.platform == "linux" else None,
                 )
             finally:
                 os.close(log)
@@ -268,7 +268,7 @@ def _is_free(port: int) -> bool:
         return False
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int) -> Callable[[], None]:
     """A function for the child before it becomes the server: the kernel shall end it with its parent."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 

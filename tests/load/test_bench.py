@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.rig.local import LocalServer
+from tests.rig.waiting import until
 from transport.cli.benchmark.curves import CURVES
 from transport.cli.benchmark.processes import gateway
 
@@ -130,3 +134,27 @@ def test_a_curve_has_a_value_at_its_points(tmp_path: Path, name: str) -> None:
     points = {point for line in first.values() for point in line}
     assert len(points) >= POINTS[name] - 2 * (name == "rate")
     assert points <= set(drawn)
+
+
+def children(pid: int) -> set[int]:
+    return {
+        int(status.parent.name)
+        for status in Path("/proc").glob("[0-9]*/stat")
+        if status.exists() and int(status.read_text().rpartition(")")[2].split()[1]) == pid
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "left"),
+    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 130, 0), (signal.SIGKILL, -signal.SIGKILL, 1)],
+    ids=["interrupted", "terminated", "killed"],
+)
+def test_no_server_is_left_behind(tmp_path: Path, sent: signal.Signals, status: int, left: int) -> None:
+    run = subprocess.Popen(BENCH, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    with run:
+        asyncio.run(until(lambda: len(children(run.pid)) > 2, "a Redis and two gateways", 90))
+        started = [Path(f"/proc/{pid}") for pid in children(run.pid)]
+        run.send_signal(sent)
+        assert run.wait(90) == status
+    asyncio.run(until(lambda: not any(one.exists() for one in started), "all of them ended", 90))
+    assert len(list(tmp_path.iterdir())) == left  # nobody is there to delete the data of one that was killed

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from store.embedded import _die_with
+from store.embedded import die_with
 from tests.conftest import REDIS_SERVER
 from tests.rig.ports import free_port
 
@@ -66,7 +66,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         until(self.client.ping, f"a server on port {self.port}, see {self.directory}/server.log")
         return self

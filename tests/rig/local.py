@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from store.embedded import _binary, _die_with
+from store.embedded import _binary, die_with
 from store.state_directory import HOST
 from tests.rig.ports import free_port
 
@@ -60,7 +60,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 process_group=0,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         deadline = time.monotonic() + START_TIMEOUT
         while not answers(port, process.pid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -89,6 +90,7 @@ def command(
         return _measure_curve(curve, rounds, seconds, json_file, svg)
     outcome = Outcome(interval)
     with ExitStack() as stack:
+        _clear_up_when_ended(stack)
         _follow(measure(Stage(stack), outcome, against, rounds, seconds))
     _write(json_file, outcome.as_json(), svg, draw(outcome))
     _show(outcome.parts())
@@ -99,10 +101,17 @@ def _measure_curve(name: str, rounds: int, seconds: float, json_file: Path | Non
     plan = CURVES[name]
     curve = plan.curve()
     with ExitStack() as stack:
+        _clear_up_when_ended(stack)
         _follow(plan.measure(Stage(stack, apart=plan.apart), curve, rounds, seconds))
     _write(json_file, curve.as_json(), svg, plot(curve))
     _show(curve.parts())
     return 0
+
+
+def _clear_up_when_ended(stack: ExitStack) -> None:
+    """SIGTERM has the effect of Ctrl-C: neither processes nor data are left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stack.callback(signal.signal, signal.SIGTERM, before)
 
 
 def _follow(steps: Iterator[str]) -> None:

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from fsm.errors import GatewayFault
+from store.embedded import die_with
 
 Cores = Collection[int]
 LOOPBACK = "127.0.0.1"
@@ -87,7 +88,12 @@ def _running(program: Sequence[str], port: int, cores: Cores, listeners: int = 1
     own = {name: value for name, value in os.environ.items() if not name.startswith("TELGW_")}
     # In a process group of its own: Ctrl-C is for whoever measures, who then ends what was started.
     process = subprocess.Popen(
-        program, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0
+        program,
+        env=own,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=die_with(os.getpid()),
     )
     try:
         os.sched_setaffinity(process.pid, cores)
