@@ -50,7 +50,7 @@ CPU_RECORD = Panel("CPU time of a record, us")
 ACK = Panel("Time until the acknowledgement, ms")
 RATE = Panel("Records a second")
 SINGLE = Panel(f"CPU time of a record, us: {SINGLY:,} frames of one a second")
-MEMORY = Panel("Memory of the gateway, MiB", logarithmic=True)
+MEMORY = Panel("Memory of the gateway, MiB")
 CPU_ANY = Panel("CPU time of a frame, us")
 
 

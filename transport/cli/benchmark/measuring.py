@@ -157,7 +157,7 @@ def measure_memory(server: Server) -> float:
 def measure_heartbeat(server: Server, interval: float) -> Cost:
     """The cost of a connected device at one heartbeat of its gateway, since which it has sent a frame.
 
-    What the gateway does without devices is left out.
+    What the gateway does without devices is left out. Where other programs disturb that, nothing is known.
     """
     frame = frames_of(1)[0]
     wait_until_idle(server)
@@ -168,7 +168,12 @@ def measure_heartbeat(server: Server, interval: float) -> Cost:
         fleet.report(frame)
         time.sleep(LOOK)  # the frames themselves are no part of it
         busy = _spent_in(server, interval)
-    return Cost(*each(IDLE, at_rest, busy))
+    gateway, redis = each(IDLE, at_rest, busy)
+    return Cost(_positive(gateway), _positive(redis))
+
+
+def _positive(cost: float | None) -> float | None:
+    return cost if cost is not None and cost > 0 else None
 
 
 def _spent_in(server: Server, seconds: float) -> Spent:

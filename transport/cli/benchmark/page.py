@@ -25,7 +25,8 @@ class Colours:
 
     def __init__(self, names: Iterable[str]) -> None:
         names = list(dict.fromkeys(names))
-        free = [place for place in range(len(COLOURS)) if place not in {OWN.get(name) for name in names}]
+        taken = {OWN.get(name) for name in names}
+        free = [place for place in reversed(range(len(COLOURS))) if place not in taken]
         others = [name for name in names if name not in OWN]
         self._places = OWN | {
             name: (free or [len(COLOURS) - 1])[number % max(1, len(free))]
