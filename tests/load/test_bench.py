@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -52,6 +55,17 @@ def bench(*options: object, status: int = 0) -> subprocess.CompletedProcess[str]
     return done
 
 
+@contextmanager
+def few_open_files() -> Iterator[None]:
+    """What is started has the limit of most shells, which it may raise."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, embedded_server: LocalServer) -> tuple[Path, str, str]:
     """The files of a run beside another gateway, what it has printed, and the name of the other."""
@@ -59,7 +73,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory, embedded_server: LocalSer
     files = ("--json", directory / "new.json", "--svg", directory / "new.svg")
     with gateway(embedded_server.url, "other", [0]) as (_, port):
         other = f"127.0.0.1:{port}"
-        printed = bench("--rounds", 3, "--seconds", 0.3, "--against", other, *files).stdout
+        with few_open_files():
+            printed = bench("--rounds", 3, "--seconds", 0.3, "--against", other, *files).stdout
     return directory, printed, other
 
 

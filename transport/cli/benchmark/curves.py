@@ -212,9 +212,6 @@ def _by_shards(stage: Stage, points: tuple[int, ...]) -> Measure:
 
 
 def _by_connections(_: Stage, __: tuple[int, ...]) -> Measure:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
     def measure(stage: Stage, curve: Curve, seconds: float) -> Iterator[str]:
         with stage.gateway() as server, Loaded(server, 0) as loaded:
             for number in curve.points:

@@ -13,11 +13,11 @@ from store.keys import Keys
 from transport.settings import Address
 
 from .commanding import measure_commands
-from .measuring import RATES, RECORDS, Loaded, Server, measure_heartbeat, measure_memory
+from .measuring import RATES, RECORDS, Loaded, Server, measure_heartbeat, measure_memory, wait_until_idle
 from .outcome import BEAT, BUSY, COMMAND, FLOOR, GATEWAY, HALF, RAW, Outcome, saturated, singly
 from .stage import INSTANCE, Stage
 
-OFTEN = 2.0
+OFTEN = 4.0
 """Seconds between heartbeats where their cost is measured: the cost of one does not depend on it."""
 
 SHORT = 2.0
@@ -77,6 +77,7 @@ def _frames(outcome: Outcome, servers: list[Server], raw: Server, seconds: float
 async def _record_bytes(url: str, server: Server, seconds: float) -> tuple[float, float]:
     """Bytes that a record which comes alone takes in Redis, and on the way there."""
     client: Any = connect(url, purpose="bench")
+    wait_until_idle(server)  # what else is sent is no part of a record
     try:
         await client.delete(Keys().telemetry)
         before = await client.info("stats")

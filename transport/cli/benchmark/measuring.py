@@ -19,6 +19,8 @@ RATES = (250, 1000, 4000)
 """Frames a second, of one record each."""
 IDLE = 1000
 """Connections by whose number the memory of one is measured."""
+BEATING = 4000
+"""Devices by whose number the cost of a heartbeat is measured: with few, calls cost more than devices."""
 WARM = 0.5
 """Seconds of load before what is measured."""
 TRACKERS = 500
@@ -162,13 +164,13 @@ def measure_heartbeat(server: Server, interval: float) -> Cost:
     frame = frames_of(1)[0]
     wait_until_idle(server)
     at_rest = _spent_in(server, interval)
-    with trackers(server, IDLE) as fleet:
+    with trackers(server, BEATING) as fleet:
         fleet.report(frame)
         wait_until_idle(server)
         fleet.report(frame)
         time.sleep(LOOK)  # the frames themselves are no part of it
         busy = _spent_in(server, interval)
-    gateway, redis = each(IDLE, at_rest, busy)
+    gateway, redis = each(BEATING, at_rest, busy)
     return Cost(_positive(gateway), _positive(redis))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ class Stage:
 
     def __init__(self, stack: ExitStack, *, apart: bool = True) -> None:
         self._stack = stack
+        _open_files(stack)
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telgw-bench-")))
         every = sorted(os.sched_getaffinity(0))
         stack.callback(os.sched_setaffinity, 0, set(every))
@@ -79,3 +81,10 @@ async def _rewrite_seldom(url: str) -> None:
         await client.config_set("auto-aof-rewrite-min-size", REWRITTEN)
     finally:
         await client.aclose()
+
+
+def _open_files(stack: ExitStack) -> None:
+    """Let this process, and what it starts, have as many open files as the system allows."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
