@@ -58,6 +58,7 @@ class _Meeting:
         self.connections.context.access._list = self.allow_list
         self.store = self.connections.context.telemetry = self.connections.telemetry = Store()
         self.connections.context.messages = self.store
+        self.store.on_stored = self.connections.context.acknowledge
         self.socket = Socket(self._written)
         self.device = DeviceConnection(self.connections.context)
         self.acks: list[int] = []

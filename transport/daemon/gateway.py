@@ -64,7 +64,7 @@ class Gateway:
             on_watched=lambda watched: self._claim.watched(watched),
             on_held=self._on_held,
             on_refused=lambda batch: refuse(self.connections, batch),
-            on_progress=lambda shard: self.connections.serving[shard].backpressure.progress(),
+            on_progress=lambda shard: self.connections.serving[shard].progress(),
         )
         self.files = Files(settings, self._listeners, backend.allow_list, backend.families)
         self.dispatcher = Dispatcher(

@@ -131,7 +131,7 @@ MECHANISMS = (
         name="reading resumes below the share",
         what="A connection that had more than its share is read again when it has less.",
         file="transport/connection/protocol.py",
-        where="DeviceConnection._stored",
+        where="DeviceConnection.after_ack",
         code="""
             if self.over_share:
                 context.backpressure.after_store(self)
