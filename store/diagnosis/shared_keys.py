@@ -54,7 +54,8 @@ async def diagnose_shared(report: Report, client: Redis, keys: Keys, bounds: Bou
         await report.attempt(stream, _stream(report, client, stream, cap, now_ms), None)
     letters = await report.attempt(keys.deadletter, asked.xlen(keys.deadletter), 0)
     if letters:
-        found = f"{letters} entries of producers could not be processed as commands"
+        entries = "entry" if letters == 1 else "entries"
+        found = f"{letters} {entries} of producers could not be processed as commands"
         mend = "Read why: telgw dead-letters. Correct the cause, then --requeue or --drop them."
         report.add(WARNING, "dead letters", found, mend, {"entries": letters})
     # These calls check only the types.

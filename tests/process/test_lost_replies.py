@@ -27,7 +27,6 @@ AT_WORK = {
     "last moves of commands": of("ledger", '"responded"'),
     "records": of("telemetry", "EVALSHA"),
     "first registrations": of("registry", '"first"'),
-    "registrations at a heartbeat": of("registry", '"deferred"'),
     "the ends of sessions": of("registry", '"remove"'),
     "heartbeats": of("heartbeat", "renew"),
     "new entries": of("reader", "XREADGROUP", ">"),
@@ -42,6 +41,21 @@ async def test_calls_with_lost_replies_are_done_exactly_once(tmp_path: Path, wan
         await load(run)
         lost = wire.fault("lose", wanted, 3)
         await until(lambda: lost.met == 3, "three lost replies")
+        await assert_unharmed(run)
+
+
+async def test_registrations_that_are_missing_are_made_again_with_lost_replies(tmp_path: Path) -> None:
+    async with wired(tmp_path) as (server, wire, run):
+        await run.start()
+        await load(run)
+        lost = wire.fault("lose", of("registry", '"deferred"'), 3)
+        with server.client() as operator:
+
+            def three_are_lost() -> bool:
+                operator.hdel(run.keys.registry, *run.imeis)
+                return lost.met == 3
+
+            await until(three_are_lost, "three lost replies")
         await assert_unharmed(run)
 
 

@@ -37,7 +37,7 @@ VERBS = {
     "watch": (KEYS.responses, ("--no-follow",)),
     "history": (KEYS.responses, ("--imei", IMEI)),
     "dead-letters": (KEYS.deadletter, ()),
-    "records": (KEYS.telemetry, (IMEI,)),
+    "records": (KEYS.telemetry, (IMEI, "--scan")),
 }
 
 
