@@ -71,6 +71,7 @@ class History:
         live: imei -> (instance, session) of the sessions that are open.
         telemetry: entries of the telemetry stream; ``frame`` in hex.
         messages: entries of the stream of messages.
+        messages_apart: messages and records are stored independently, as they are where there are shards.
         acked: (imei, timestamp) of every record that a device saw acknowledged.
         received: command texts that devices received, by imei.
         left, pending: instance -> ids of entries in its stream, and in its pending list.
@@ -107,6 +108,7 @@ class History:
     live: dict[str, tuple[str, str]] = field(default_factory=dict)
     telemetry: list[Fields] = field(default_factory=list)
     messages: list[Fields] = field(default_factory=list)
+    messages_apart: bool = False
     acked: list[tuple[str, int]] = field(default_factory=list)
     received: set[tuple[str, str]] = field(default_factory=set)
     left: dict[str, list[str]] = field(default_factory=dict)

@@ -79,6 +79,20 @@ def out_of_order(history: History) -> None:
 
 
 @pytest.mark.parametrize(
+    ("at_rest", "ended", "reported"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_where_messages_have_a_store_of_their_own_some_may_be_lost_or_late(
+    talkative: History, at_rest: bool, ended: bool, reported: bool
+) -> None:
+    lost(talkative)
+    talkative.messages_apart = True
+    talkative.calm_at = talkative.traffic[0].at if at_rest else None
+    if ended:
+        talkative.deaths = {name.rpartition("-")[0]: 0.0 for name in talkative.connections}
+    assert ("M1" in {violation.rule for violation in check(talkative, at_rest=False)}) is reported
+
+
+@pytest.mark.parametrize(
     ("spoil", "rule"),
     [
         (certain, "P4"),

@@ -16,13 +16,13 @@ class Memory:
     Attributes:
         lost: what was read and is not in Redis any more.
         decided: commands that have a verdict.
-        sessions: (imei, peer) of the connections that were told of.
+        sessions: (imei, peer) of the connections that were told of, and the instance of each.
     """
 
     def __init__(self) -> None:
         self.lost: Log = []
         self.decided: set[str] = set()
-        self.sessions: set[tuple[str, str]] = set()
+        self.sessions: dict[tuple[str, str], str] = {}
         self._heard: set[str] = set()
         self._gone: set[str] = set()
 
@@ -34,7 +34,7 @@ class Memory:
                 if fields["terminal"] == "1":
                     self.decided.add(fields["command_id"])
             elif fields["kind"] == "session":
-                self.sessions.add((fields["imei"], fields.get("peer", "")))
+                self.sessions[fields["imei"], fields.get("peer", "")] = fields["instance_id"]
 
     def lose(self, log: Log, produced: list[Produced], at: float) -> None:
         """`at` epoch ms Redis lost everything: the whole `log`, and the entries of `produced` until then."""

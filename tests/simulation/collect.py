@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fsm.shards import shard_of
+from store.keys import Keys
 from tests.in_memory.streams import read_id
 from tests.simulation.ack_times import Intervals, late_acks
+from tests.simulation.network import store_of
 from tests.simulation.process import settings
 
 if TYPE_CHECKING:
@@ -25,8 +28,23 @@ def streams(world: World) -> None:
     history = world.history
     known = dict(history.responses) | dict(log(world))
     history.responses = sorted(known.items(), key=lambda entry: read_id(entry[0].encode()))
-    history.telemetry += [fields for _, fields in _entries(world, "telemetry:records")]
+    history.telemetry += records(world)
     history.messages += [fields for _, fields in _entries(world, "telemetry:messages")]
+
+
+def records(world: World) -> list[dict[str, str]]:
+    """What was stored of all devices, each in a stream of its own shard."""
+    found: list[dict[str, str]] = []
+    for shard in world.shards:
+        for entry_id, fields in _entries(world, shard.telemetry):
+            if shard not in [_shard(fields["imei"], count) for count in world.counts]:
+                world.fault("shard", f"{entry_id} of {fields['imei']} is in {shard.telemetry}")
+            found.append(fields)
+    return found
+
+
+def _shard(imei: str, count: int) -> Keys:
+    return Keys().shards(count)[shard_of(imei.encode(), count)]
 
 
 def everything(world: World) -> None:
@@ -57,6 +75,7 @@ def everything(world: World) -> None:
     history.ttl = given.limits.command_ttl
     history.response_timeout = given.limits.response_timeout
     history.ready_grace = given.ready_grace
+    history.messages_apart = len(world.shards) > 1
     history.late_acks = list(late_acks(history, *_trouble(world)))
 
 
@@ -71,11 +90,12 @@ def _trouble(world: World) -> tuple[dict[str, Intervals], dict[str, Intervals]]:
     """When the telemetry of each connection was hindered, and when its process was frozen, epoch ms."""
     trouble, frozen = {}, {}
     for process in world.processes:
-        hindered = _in_epoch_ms(world, world.weather.trouble.get(process.instance_id, []))
+        count = process.gateway.settings.telemetry_shards
         halted = _in_epoch_ms(world, process.frozen)
         for socket in process.sockets:
-            name = socket.protocol.session_id
-            trouble[name], frozen[name] = hindered, halted
+            name, store = socket.protocol.session_id, store_of(_shard(socket.device.imei, count))
+            hindered = world.weather.trouble.get((process.instance_id, store), [])
+            trouble[name], frozen[name] = _in_epoch_ms(world, hindered), halted
     return trouble, frozen
 
 

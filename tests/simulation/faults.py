@@ -45,6 +45,9 @@ class Faults:
                 continue
             storm = world.weather.brew(world.clock.now, world.instances)
             world.meet("fate", storm.kind)
+            touched = [store for store in world.weather.stores if storm.touches(world.instances[0], store)]
+            if len(touched) == 1 < len(world.weather.stores) and storm.touches("", touched[0]):
+                world.meet("one shard", storm.kind)
             world.note(f"storm: {storm.kind} until {world.passed(storm.until):.1f}")
             if random.random() < 0.2:
                 world.meet("fate", "forgotten scripts")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from store.keys import Keys
+
 NEVER = -1.0
+TELEMETRY = "telemetry"
+"""The purpose of the client that stores telemetry, where there are no shards."""
+
+
+def store_of(shard: Keys) -> str:
+    """The purpose of the client that stores the telemetry of a shard."""
+    return TELEMETRY if shard.shard is None else f"{TELEMETRY}:{shard.shard}"
 
 
 @dataclass
@@ -42,15 +51,20 @@ class Weather:
     Kinds: ``down`` refuses, ``black`` loses everything, ``flaky`` loses or refuses some, ``slow`` delays, now
     and then beyond the time limit of a client, ``oom`` lets the server take no writes, ``cut`` ends
     connections between two calls, ``garbled`` makes replies that are none.
+
+    Attributes:
+        stores: the purposes that store telemetry; with shards, one for each.
+        trouble: when telemetry is not stored as it should be, by instance and store.
     """
 
     KINDS = ("down", "black", "flaky", "flaky", "flaky", "slow", "slow", "oom", "cut", "garbled")
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, stores: Sequence[str] = (TELEMETRY,)) -> None:
         self._random = random
+        self.stores = stores
         self.storms: list[Storm] = []
         self.calm = False
-        self.trouble: dict[str, list[tuple[float, float]]] = {}
+        self.trouble: dict[tuple[str, str], list[tuple[float, float]]] = {}
 
     def brew(self, now: float, instances: list[str]) -> Storm:
         """A new storm."""
@@ -59,13 +73,13 @@ class Weather:
         scope = random.choice(("all", "all", "instance", "instance", "purpose", "commands"))
         instance = random.choice(instances)
         purpose = random.choice(
-            ("ledger", "registry", "heartbeat", "reader", "telemetry", "janitor", "sessions")
+            ("ledger", "registry", "heartbeat", "reader", *self.stores, "janitor", "sessions")
         )
         touches = {
             "all": lambda where, what: True,
             "instance": lambda where, what: where == instance,
             "purpose": lambda where, what: what == purpose,
-            "commands": lambda where, what: what != "telemetry",
+            "commands": lambda where, what: what not in self.stores,
         }[scope if kind != "oom" else "all"]
         length = random.choice((0.3, 1.0, 2.5, 6.0, 12.0)) * random.uniform(0.5, 1.5)
         return self._pass(Storm(kind, touches, now + length), now, instances)
@@ -78,13 +92,15 @@ class Weather:
     def _pass(self, storm: Storm, now: float, instances: list[str]) -> Storm:
         self.storms.append(storm)
         for name in instances:
-            if storm.touches(name, "telemetry"):
-                self.hinder(name, now, storm.until)
+            touched = [store for store in self.stores if storm.touches(name, store)]
+            self.hinder(name, now, storm.until, touched)
         return storm
 
-    def hinder(self, instance: str, begin: float, end: float) -> None:
-        """Remember that the telemetry of `instance` is not stored as it should be."""
-        self.trouble.setdefault(instance, []).append((begin, end))
+    def hinder(self, instance: str, begin: float, end: float, stores: Sequence[str] | None = None) -> None:
+        """Remember that the telemetry of `instance`, or what goes to these stores, is not stored as it
+        should be."""
+        for store in self.stores if stores is None else stores:
+            self.trouble.setdefault((instance, store), []).append((begin, end))
 
     def clear(self) -> None:
         """The faults cease for good."""

@@ -24,13 +24,16 @@ FREEZES = (0.7, 3.0, 14.0)
 """About how many seconds a process is stopped."""
 
 
-def settings(instance_id: str, payload: str = "json", *, take_over: bool = False) -> Settings:
+def settings(
+    instance_id: str, payload: str = "json", *, take_over: bool = False, shards: int = 1
+) -> Settings:
     """The defaults, with the times of fleets cut down to those of a run."""
     return Settings(
         instance_id=instance_id,
         take_over=take_over,
         listen=(),
         payload=payload,
+        telemetry_shards=shards,
         session_events_rate=0,  # by them the checker tells which session a connection was
         limits=Limits(command_ttl=12.0, response_timeout=5.0),
         drain_timeout=3.0,
@@ -73,7 +76,8 @@ class Process:
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
         self.context.run(CURRENT.set, self)
-        given = settings(instance_id, world.payload, take_over=forced)
+        shards = world.counts[0] if len(world.counts) == 1 else world.random.choice(world.counts)
+        given = settings(instance_id, world.payload, take_over=forced, shards=shards)
         self.gateway = self.context.run(Gateway, given, world.url_of(self))
         self.gateway.clock._epoch_ms += world.random.choice((0, 0, -3_600_000, 3_600_000))
         self._order_sets()

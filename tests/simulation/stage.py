@@ -14,11 +14,13 @@ import structlog
 import store.client.delays
 import store.fleet.ownership
 import store.streams.outbound
+import store.streams.shard_counts
 import transport.connection.protocol
 import transport.connection.timeouts
 import transport.daemon.backend
 import transport.daemon.gateway
 import transport.daemon.presence
+import transport.daemon.telemetry_shards
 import transport.teltonika.stream
 from tests.simulation.process import Presence
 
@@ -31,6 +33,8 @@ def installed(world: World) -> Iterator[None]:
     """While it lasts, gateways live in `world`; times that no setting has are cut down to those of a run."""
     replaced: list[tuple[Any, str, Any]] = [
         (transport.daemon.backend, "connect", world.connect),
+        (transport.daemon.telemetry_shards, "connect", world.connect),
+        (store.streams.shard_counts, "connect", world.connect),
         (transport.daemon.gateway, "Presence", Presence),
         (transport.daemon.presence, "is_gone", world.is_gone),
         (transport.connection.protocol, "unacknowledged", lambda socket: socket.unacknowledged()),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.checker import Violation
 from tests.moves import COMMAND_MOVES
+from tests.simulation.conftest import SHARDED
 from tests.simulation.device import MANNERS
 from tests.simulation.faults import RESTARTS
 from tests.simulation.world import World, simulate
@@ -25,6 +26,7 @@ TRACE = 400
 """Lines of a failing run that are shown, from its end."""
 
 _runs: Counter[int] = Counter()
+_sharded: Counter[int] = Counter()
 _met: Counter[tuple[str, str]] = Counter()
 """What the runs have met, as (what kind of thing, which): a fault that never comes proves nothing."""
 
@@ -71,6 +73,21 @@ def test_everything_comes_to_rest_when_the_faults_cease(calming_seed: int) -> No
     check_seed(calming_seed, calm=True)
 
 
+SHARDS = ((3,), (1, 3, 2))
+"""How many shards gateways know: all the same number, or each start of one another number."""
+
+
+def test_promises_hold_with_shards_and_while_their_number_changes(sharded_seed: int) -> None:
+    violations, world = simulate(
+        sharded_seed, calm=sharded_seed % 2 == 0, counts=SHARDS[sharded_seed // 2 % 2]
+    )
+    _sharded[sharded_seed] += 1
+    _met.update(
+        {("shards", which): number for (what, which), number in world.met.items() if what == "one shard"}
+    )
+    assert not violations, report(sharded_seed, world, violations)
+
+
 def test_a_seed_is_a_run() -> None:
     first, second = (simulate(7, calm=True)[1] for _ in range(2))
     assert first.trace == second.trace
@@ -99,6 +116,14 @@ FATES = {
     "a silent owner displaced",
     *("forgotten scripts", "down", "black", "flaky", "slow", "oom", "cut", "garbled"),
 }
+
+
+@pytest.mark.slow
+def test_the_seeds_with_shards_have_met_faults_of_a_single_one() -> None:
+    if len(_sharded) < ENOUGH // SHARDED:
+        pytest.skip(f"needs {ENOUGH // SHARDED} seeds")
+    met = {which for what, which in _met if what == "shards"}
+    assert {"down", "black", "flaky", "slow", "cut", "garbled"} - met == set()
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any
 
 from store.fleet.ownership import Holder
+from store.keys import Keys
 from tests.checker import Violation, check
 from tests.history import History
 from tests.in_memory.server import Disk, Server
@@ -21,7 +22,7 @@ from tests.simulation.ack_times import AFTERMATH
 from tests.simulation.client import SimulatedRedis
 from tests.simulation.device import Device
 from tests.simulation.faults import Faults
-from tests.simulation.network import Weather
+from tests.simulation.network import Weather, store_of
 from tests.simulation.process import HOLD, Process, settings, task_factory
 from tests.simulation.producer import LONGEST_ANSWER, WAIT_FOR, Producer
 from tests.simulation.stage import installed
@@ -39,12 +40,18 @@ LEEWAY = 10.0
 
 
 class World:
-    """One run."""
+    """One run.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        counts: into how many shards gateways may spread telemetry; each start of one chooses.
+    """
+
+    def __init__(self, seed: int, counts: Sequence[int] = (1,)) -> None:
         self.random = Random(seed)
         self.clock = VirtualClock()
-        self.weather = Weather(self.random)
+        self.counts = counts
+        self.shards = Keys().all_shards({*counts})
+        self.weather = Weather(self.random, [store_of(shard) for shard in self.shards])
         self.history = History(hold=1000 * HOLD)
         self.context = contextvars.copy_context()
         self.trace: list[str] = []
@@ -85,7 +92,9 @@ class World:
         self._urls[url] = process
         return url
 
-    def connect(self, url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "") -> SimulatedRedis:
+    def connect(
+        self, url: str, *, purpose: str, block: float = 0.0, key_prefix: str = "", near: str = ""
+    ) -> SimulatedRedis:
         """Stands in for `store.client.client.connect`."""
         return SimulatedRedis(self._urls[url], purpose.partition(":")[2], block)
 
@@ -218,9 +227,9 @@ class World:
         )
 
 
-def simulate(seed: int, *, calm: bool) -> tuple[list[Violation], World]:
+def simulate(seed: int, *, calm: bool, counts: Sequence[int] = (1,)) -> tuple[list[Violation], World]:
     """Run a seed; what was violated, and the world for a closer look."""
-    world = World(seed)
+    world = World(seed, counts)
     play(world, lambda world: world.live(calm=calm))
     return sorted(set(world.faults)) + check(world.history, at_rest=calm), world
 
