@@ -7,12 +7,12 @@ the fleet forget it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis.asyncio import Redis
 
-from fsm.shards import MOST
+from fsm.shards import MOST, shard_of
 from store.client.client import connect
 from store.client.errors import StoreError
 from store.client.numbers import whole
@@ -46,6 +46,12 @@ async def read_counts(client: Redis, keys: Keys) -> dict[int, int]:
     found = await asked.hgetall(keys.shard_counts)
     counts = {whole(field, 0): whole(at, 0) for field, at in found.items()}
     return {count: at for count, at in counts.items() if 0 < count <= MOST} or {1: 0}
+
+
+def shards_of(keys: Keys, counts: Iterable[int], imei: str) -> list[Keys]:
+    """The shards that may have records of a device: one, unless the number of shards was changed."""
+    found = [keys.shards(count)[shard_of(imei.encode(), count)] for count in sorted(counts)]
+    return list(dict.fromkeys(found))
 
 
 class ShardCounts:

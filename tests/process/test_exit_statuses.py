@@ -165,6 +165,16 @@ def test_a_demo_tells_its_story_to_a_file(tmp_path: Path) -> None:
     assert "\x1b" not in "".join(lines)
 
 
+def test_a_demo_of_workers_and_shards_ends_as_it_should(tmp_path: Path) -> None:
+    with (tmp_path / "demo.txt").open("w+", encoding="utf-8") as out:
+        assert ended(telgw("demo", "--workers", "2", "--telemetry-shards", "4", out=out)) == (0, "")
+        told = " ".join((tmp_path / "demo.txt").read_text(encoding="utf-8").split())
+    assert "8 of 8 commands ended as they should." in told
+    assert "2 workers listen" in told
+    assert re.search(r"5 are connected, [1-5] to demo-[12]", told)
+    assert re.search(r"are stored in [1-4] of 4 streams", told)
+
+
 def test_other_verbs_distinguish_a_closed_pipe_from_a_failure(start: Start, redis_url: str) -> None:
     start()
     with broken_pipe() as out:

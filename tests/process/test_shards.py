@@ -69,6 +69,10 @@ def test_each_device_is_stored_in_its_shard_and_found_there(
     assert bus.client.exists(KEYS.telemetry) == 0
     until(lambda: bus.client.hkeys(KEYS.shard_counts) == [str(SHARDS)], "the number of shards")
     assert [one["imei"] for one in verb("records", IMEIS[4])] == [IMEIS[4]]
+    assert [one["imei"] for one in verb("devices", "--shard", "2")] == found[2]
+    assert [one["streams"] for one in verb("devices", IMEIS[4])] == [
+        [names(SHARDS)[shard_of(IMEIS[4].encode(), SHARDS)]]
+    ]
     findings = verb("check")
     assert wrong(findings) == {}
     assert {*names(SHARDS), "telemetry shards"} <= {one["subject"] for one in findings}

@@ -112,6 +112,7 @@ def test_a_device_of_which_only_the_registry_knows_is_shown(devices: Telgw, redi
         "instance_id": "gw-1",
         "state": "online",
         "commands": [],
+        "streams": ["telemetry:records"],
     }
     assert found[OTHER]["state"] == "offline"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import click
 from fsm.errors import GatewayFault
 from fsm.session import READY
 from store.embedded import EmbeddedServer
+from store.keys import Keys
 from store.streams.producer import NotPublished, Producer
 from transport.clock import Clock
 from transport.daemon import serve
+from transport.daemon.supervisor import supervise
 from transport.logs import logging_to_stderr
 from transport.settings import Settings
 from transport.simulator import Tracker
@@ -29,9 +33,10 @@ from .ending import awaiting, complete
 from .story import Story
 from .stream_options import Where
 from .streams import producer
+from .worker import PROGRAM
 
 INSTANCE = "demo"
-READY_WITHIN = 10.0
+READY_WITHIN = 20.0
 """Seconds until the gateway and its trackers have to be ready."""
 PLAY_FOR = 15.0
 """Seconds after which a command that has not ended counts as failed."""
@@ -41,7 +46,22 @@ INTERRUPTED = 130
 
 
 @click.command(short_help="Run a gateway, five simulated trackers and eight commands for a few seconds.")
-def command() -> int:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Gateway processes that share the trackers.",
+)
+@click.option(
+    "--telemetry-shards",
+    "shards",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Streams over which the records are spread.",
+)
+def command(workers: int, shards: int) -> int:
     """Start a gateway with its own Redis and five simulated trackers, send the trackers eight commands, tell
     what happens as it happens, and what it means.
 
@@ -57,7 +77,7 @@ def command() -> int:
     ):
         acts = [scenes.Act(scene) for scene in scenes.scenes()]
         try:
-            status = complete(_demo(server.url, acts, story))
+            status = complete(_demo(_settings(server.url, workers, shards), acts, story))
         except TimeoutError:
             raise GatewayFault(f"Gateway and trackers were not ready in {READY_WITHIN:.0f} s.") from None
     if status != INTERRUPTED:
@@ -65,21 +85,50 @@ def command() -> int:
     return status
 
 
-async def _demo(url: str, acts: list[scenes.Act], story: Story) -> int:
-    async with _gateway(url) as (gateway, port):
-        story.tell("gateway", f"listens on 127.0.0.1:{port}, with a Redis of its own")
-        async with _trackers(port) as trackers, producer(_where(url), "demo") as streams:
+def _settings(url: str, workers: int, shards: int) -> Settings:
+    return Settings(
+        instance_id=INSTANCE,
+        listen=(("127.0.0.1", 0),),
+        redis=url,
+        metrics=None,
+        reconnect_grace=3.0,
+        shutdown_timeout=1.0,
+        log_level="error",
+        workers=workers,
+        telemetry_shards=shards,
+    )
+
+
+async def _demo(settings: Settings, acts: list[scenes.Act], story: Story) -> int:
+    several = settings.workers > 1
+    async with _gateway(settings) as (gateway, port):
+        who = f"{settings.workers} workers listen" if several else "listens"
+        story.tell(
+            "gateway", f"{who} on 127.0.0.1:{port}, with a Redis of {'their' if several else 'its'} own"
+        )
+        async with _trackers(port) as trackers, producer(_where(settings.redis), "demo") as streams:
             await _all_ready(streams)
-            story.tell("trackers", f"{len(trackers)} are connected and have sent their first records")
+            where = f", {await _spread(streams)}," if several else ""
+            story.tell("trackers", f"{len(trackers)} are connected{where} and have sent their first records")
             with awaiting("the commands of the demonstration", unless=NotPublished):
-                return await _outcome(streams, acts, story, gateway)
+                return await _outcome(settings, streams, acts, story, gateway)
+
+
+async def _spread(streams: Producer) -> str:
+    """How many trackers each worker has."""
+    held = Counter([await streams.holder(imei) for imei in scenes.TRACKERS])
+    return " and ".join(f"{number} to {name}" for name, number in sorted(held.items(), key=str))
 
 
 async def _outcome(
-    streams: Producer, acts: list[scenes.Act], story: Story, gateway: asyncio.Task[int]
+    settings: Settings,
+    streams: Producer,
+    acts: list[scenes.Act],
+    story: Story,
+    gateway: asyncio.Task[int],
 ) -> int:
     """The exit status of the demonstration, or of its interruption."""
-    playing = asyncio.ensure_future(_play(streams, acts, story))
+    playing = asyncio.ensure_future(_play(settings, streams, acts, story))
     ends: list[asyncio.Future[Any]] = [playing, gateway, _interruption()]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not playing.done():
@@ -100,20 +149,12 @@ def _interruption() -> asyncio.Future[None]:
 
 
 @asynccontextmanager
-async def _gateway(url: str) -> AsyncIterator[tuple[asyncio.Task[int], int]]:
-    """A gateway in this process: its task and its port."""
-    settings = Settings(
-        instance_id=INSTANCE,
-        listen=(("127.0.0.1", 0),),
-        redis=url,
-        metrics=None,
-        reconnect_grace=3.0,
-        shutdown_timeout=1.0,
-        log_level="error",
-    )
+async def _gateway(settings: Settings) -> AsyncIterator[tuple[asyncio.Task[int], int]]:
+    """A gateway in this process, or workers of it: the task, and the port."""
     ready: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    task = asyncio.ensure_future(serve(settings, on_ready=ready.set_result, stop=stop))
+    run = serve if settings.workers == 1 else partial(supervise, program=PROGRAM)
+    task = asyncio.ensure_future(run(settings, on_ready=ready.set_result, stop=stop))
     begun: list[asyncio.Future[Any]] = [task, ready]
     try:
         await asyncio.wait(begun, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
@@ -156,9 +197,12 @@ async def _all_ready(streams: Producer) -> None:
                 return
 
 
-async def _play(streams: Producer, acts: list[scenes.Act], story: Story) -> None:
+async def _play(settings: Settings, streams: Producer, acts: list[scenes.Act], story: Story) -> None:
     """Send every command, and tell what happens until the last command has ended."""
-    tail, records = await streams.tail(), await streams.tail(streams.telemetry)
+    tail = await streams.tail()
+    shards = [shard.telemetry for shard in Keys().shards(settings.telemetry_shards)]
+    records = {stream: await streams.tail(stream) for stream in shards}
+    nobody = INSTANCE if settings.workers == 1 else f"{INSTANCE}-1"
     now_ms = await streams.now_ms()
     for act in acts:
         scene = act.scene
@@ -168,7 +212,8 @@ async def _play(streams: Producer, acts: list[scenes.Act], story: Story) -> None
             "command_id": scene.name,
             **scene.options,
         }
-        await streams.publish(INSTANCE, entry(now_ms, **arguments))
+        holder = await streams.holder(scene.imei) or nobody
+        await streams.publish(holder, entry(now_ms, **arguments))
     story.tell("commands", f"{len(acts)} are handed over, for these trackers and one that is not connected")
     telling = asyncio.ensure_future(_tell_records(streams, records, story))
     try:
@@ -193,14 +238,24 @@ async def _follow(streams: Producer, tail: str, acts: list[scenes.Act], story: S
             return
 
 
-async def _tell_records(streams: Producer, position: str, story: Story) -> None:
-    """Tell how many records were stored, every `RECORDS_EVERY` seconds."""
+async def _tell_records(streams: Producer, positions: dict[str, str], story: Story) -> None:
+    """Tell how many records were stored, every `RECORDS_EVERY` seconds.
+
+    Args:
+        positions: the last entry of each stream.
+    """
     while True:
         await asyncio.sleep(RECORDS_EVERY)
-        if found := await streams.after(position, streams.telemetry):
-            position = found[-1][0]
-            devices = {fields.get("imei", "") for _, fields in found}
-            story.tell("telemetry", f"{len(found)} more records of {len(devices)} trackers are stored")
+        found = {stream: await streams.after(last, stream) for stream, last in positions.items()}
+        entries = [fields for new in found.values() for _, fields in new]
+        positions |= {stream: new[-1][0] for stream, new in found.items() if new}
+        if entries:
+            devices = {fields.get("imei", "") for fields in entries}
+            used = sum(map(bool, found.values()))
+            where = f" in {used} of {len(positions)} streams" if len(positions) > 1 else ""
+            story.tell(
+                "telemetry", f"{len(entries)} more records of {len(devices)} trackers are stored{where}"
+            )
 
 
 def _where(url: str) -> Where:

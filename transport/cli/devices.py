@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from store.fleet.waits import wait_of
 from store.keys import Keys
 from store.ledger.open_commands import OpenCommand
 from store.streams.producer import Producer
+from store.streams.shard_counts import read_counts, shards_of
 
 from . import disputes, render, stderr
 from .ending import complete
@@ -38,6 +40,8 @@ COLUMNS = (
 )
 
 Key = Callable[[Device], Any]
+Shards = Callable[[str], list[Keys]]
+"""Tells which shards may have the records of a device."""
 SORTS: dict[str, Key] = {
     "imei": lambda device: device.imei,
     "heard": lambda device: -(device.last_seen_ms or 0),
@@ -59,6 +63,11 @@ SORTS: dict[str, Key] = {
 )
 @click.option("--instance", type=InstanceId(), help="Only devices of this gateway.")
 @click.option(
+    "--shard",
+    type=click.IntRange(0),
+    help="Only devices whose records are in this shard: those that wait when it is away.",
+)
+@click.option(
     "--sort",
     type=click.Choice(list(SORTS)),
     default="imei",
@@ -79,6 +88,7 @@ def command(
     wanted: str | None,
     disputed: bool,
     instance: str | None,
+    shard: int | None,
     sort: str,
     limit: int | None,
     utc: bool,
@@ -98,7 +108,7 @@ def command(
     """
     if limit is None and not raw and not imeis:
         limit = TABLE_LIMIT
-    choice = Choice(wanted, disputed, instance, sort, limit)
+    choice = Choice(wanted, disputed, instance, shard, sort, limit)
     return complete(_devices(where, imeis, choice, Times(utc), raw))
 
 
@@ -106,15 +116,22 @@ class Choice:
     """Which devices are shown, and in which order."""
 
     def __init__(
-        self, state: str | None, disputed: bool, instance: str | None, sort: str, limit: int | None
+        self,
+        state: str | None,
+        disputed: bool,
+        instance: str | None,
+        shard: int | None,
+        sort: str,
+        limit: int | None,
     ) -> None:
         self._state = state
         self.disputed = disputed
         self._instance = instance
+        self._shard = shard
         self._sort = SORTS[sort]
         self._limit = limit
 
-    def of(self, devices: Sequence[Device]) -> list[Device]:
+    def of(self, devices: Sequence[Device], shards: Shards) -> list[Device]:
         """All of them that are wanted."""
         found = [
             device
@@ -122,6 +139,7 @@ class Choice:
             if (self._state is None or device.online == (self._state == ONLINE))
             and (not self.disputed or disputes.is_doubtful(device))
             and (self._instance is None or device.instance_id == self._instance)
+            and (self._shard is None or self._shard in [shard.shard or 0 for shard in shards(device.imei)])
         ]
         return sorted(found, key=self._sort)
 
@@ -136,12 +154,14 @@ async def _devices(where: Where, imeis: tuple[str, ...], choice: Choice, times: 
         reader = DeviceReader(client, keys)
         known = await reader.read(imeis, claims=choice.disputed or bool(imeis))
         now_ms = await Producer(client, keys).now_ms()
-    found = choice.of(known)
+        shards = partial(shards_of, keys, await read_counts(client, keys))
+    found = choice.of(known, shards)
     shown = choice.first(found)
     if raw:
-        click.echo("\n".join(json.dumps(as_dict(device, reader, now_ms)) for device in shown), nl=bool(shown))
+        lines = [json.dumps(as_dict(device, reader, shards, now_ms)) for device in shown]
+        click.echo("\n".join(lines), nl=bool(lines))
     elif len(imeis) == 1 and found:
-        _print_one(found[0], reader, times, now_ms)
+        _print_one(found[0], reader, shards, times, now_ms)
     elif found and choice.disputed:
         print_listing(render.Output(), disputes.COLUMNS, [disputes.row(device, now_ms) for device in shown])
         click.echo(f"{len(found)} have changed hands{_more(found, shown)}")
@@ -194,7 +214,7 @@ def since(moment_ms: int | None, now_ms: int) -> str:
     return "" if moment_ms is None else duration(now_ms - moment_ms)
 
 
-def as_dict(device: Device, reader: DeviceReader, now_ms: int) -> dict[str, Any]:
+def as_dict(device: Device, reader: DeviceReader, shards: Shards, now_ms: int) -> dict[str, Any]:
     """A device as JSON: what is known of it, and the commands that have not ended."""
     status = to_builtins(device.status) if device.status else {}
     fields = {
@@ -214,13 +234,15 @@ def as_dict(device: Device, reader: DeviceReader, now_ms: int) -> dict[str, Any]
         for one in device.commands
     ]
     claims = {"claims": disputes.claims_json(device)} if device.claims else {}
-    return fields | claims | {"commands": commands}
+    streams = [shard.telemetry for shard in shards(device.imei)]
+    return fields | claims | {"streams": streams, "commands": commands}
 
 
-def _print_one(device: Device, reader: DeviceReader, times: Times, now_ms: int) -> None:
+def _print_one(device: Device, reader: DeviceReader, shards: Shards, times: Times, now_ms: int) -> None:
     """All that is known of a device, a line for each thing."""
     console = render.Output()
-    for name, text in facts(device, times, now_ms):
+    streams = ", ".join(shard.telemetry for shard in shards(device.imei))
+    for name, text in [*facts(device, times, now_ms), ("records in", streams)]:
         if text:
             console.print(Text.assemble((f"{name:<12}", "bold"), text), soft_wrap=True)
     for one in device.commands:

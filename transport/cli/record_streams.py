@@ -12,11 +12,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fsm.device_status import Span
-from fsm.shards import shard_of
 from store.fleet.report_times import report_times
 from store.keys import Keys
 from store.streams.producer import LogEntry, Producer
-from store.streams.shard_counts import read_counts
+from store.streams.shard_counts import read_counts, shards_of
 
 from .stream_options import Where
 from .streams import servers
@@ -31,10 +30,9 @@ async def record_streams(where: Where, imei: str) -> AsyncIterator[RecordStreams
     """
     keys = Keys(where.key_prefix)
     async with servers(where, "records") as (client, client_of):
-        counts = await read_counts(client, keys)
-        shards = [keys.shards(count)[shard_of(imei.encode(), count)] for count in sorted(counts)]
+        shards = shards_of(keys, await read_counts(client, keys), imei)
         times = partial(report_times, client, keys, imei)
-        yield RecordStreams([Producer(client_of(shard), shard) for shard in dict.fromkeys(shards)], times)
+        yield RecordStreams([Producer(client_of(shard), shard) for shard in shards], times)
 
 
 class RecordStreams:

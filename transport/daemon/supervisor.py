@@ -28,11 +28,11 @@ import structlog
 from store.embedded import EmbeddedServer
 from transport.connection.tcp import bind
 from transport.daemon.embedded_watch import watch
-from transport.daemon.gateway import EXIT_CRASHED
+from transport.daemon.gateway import EXIT_CRASHED, OnReady
 from transport.daemon.listeners import CannotListen, shares_port
 from transport.daemon.milestones import IMPATIENT
 from transport.daemon.process import until_up
-from transport.daemon.service_manager import ServiceManager
+from transport.daemon.service_manager import ASKED_EVERY, Serves, ServiceManager
 from transport.daemon.signals import Signals
 from transport.daemon.worker import Worker
 from transport.daemon.worker_pages import WorkerPages, serve_pages
@@ -50,19 +50,26 @@ FINAL = (2, 3)
 """Exit statuses of a worker that another start would not change: it cannot start, it was displaced."""
 
 
-async def supervise(settings: Settings, program: Sequence[str]) -> int:
-    """Run `settings.workers` gateways until SIGTERM or SIGINT; the exit status.
+async def supervise(
+    settings: Settings,
+    program: Sequence[str],
+    *,
+    on_ready: OnReady | None = None,
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Run `settings.workers` gateways until SIGTERM, SIGINT or `stop`; the exit status.
 
     Returns 0 after an orderly stop, 1 if a worker died too often, or the status of a worker that another
     start would not help.
 
     Args:
         program: command line of a worker; it gets its settings on standard input.
+        on_ready: called with the addresses when devices can connect to each worker.
 
     Raises:
         GatewayFault: an address cannot be bound, or the embedded server does not start.
     """
-    stop = asyncio.Event()
+    stop = stop or asyncio.Event()
     manager = ServiceManager()
     signals = Signals(stop.set)
     with ExitStack() as stack:
@@ -88,8 +95,19 @@ async def supervise(settings: Settings, program: Sequence[str]) -> int:
         server = await serve_pages(settings.metrics, pages)
         if server:
             stack.callback(server.stop)
+        if on_ready:
+            telling = asyncio.create_task(_tell(pages.listening, on_ready, settings), name="ready")
+            stack.callback(telling.cancel)
         async with manager.told(supervisor.state, pages.listening):
             return await supervisor.run(settings, embedded, server.address if server else "off")
+
+
+async def _tell(serves: Serves, on_ready: OnReady, settings: Settings) -> None:
+    while True:
+        if await serves():
+            on_ready(list(settings.listen))
+            return
+        await asyncio.sleep(ASKED_EVERY)
 
 
 def worker_settings(settings: Settings, number: int, directory: Path) -> Settings:
