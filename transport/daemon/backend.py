@@ -37,7 +37,7 @@ from transport.connection.allow_list import REDIS
 from transport.daemon import presence as presences
 from transport.daemon.operator_parts import operator_parts
 from transport.daemon.outages import Outages
-from transport.daemon.telemetry_shards import TelemetryShards, backlog_limit
+from transport.daemon.telemetry_shards import ShardContext, TelemetryShards, backlog_limit
 from transport.daemon.trim_reports import TrimReports, cap_settings
 from transport.metrics import Metrics
 from transport.settings import Settings
@@ -153,8 +153,9 @@ class Backend:
             meter=self.trimmer,
         )
         self.telemetry_shards = TelemetryShards(
-            *(settings, url, self.keys, clock, metrics, reports, self.clients["janitor"]),
-            on_refused=on_refused,
+            ShardContext(settings, url, clock, metrics, reports, on_refused),
+            self.keys,
+            self.clients["janitor"],
             on_progress=on_progress,
             on_error=partial(self.report, "shards"),
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from fsm.backlog import LIMIT, Backlog
 from fsm.telemetry import PendingFrame
@@ -43,26 +44,31 @@ def backlog_limit(shards: int) -> int:
     return LIMIT if shards == 1 else max(LEAST, LIMIT // (shards + 1))
 
 
+class ShardContext(NamedTuple):
+    """What the shards of a gateway have in common.
+
+    Attributes:
+        on_refused: as of `store.streams.telemetry`.
+    """
+
+    settings: Settings
+    url: str
+    clock: Clock
+    metrics: Metrics
+    reports: TrimReports
+    on_refused: Callable[[PendingFrame], None]
+
+
 class TelemetryShard:
     """One of several shards.
 
     Args:
         keys: its names.
-        on_refused, on_progress: as of `store.streams.telemetry`.
+        on_progress: as of `store.streams.telemetry`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        url: str,
-        keys: Keys,
-        clock: Clock,
-        metrics: Metrics,
-        reports: TrimReports,
-        *,
-        on_refused: Callable[[PendingFrame], None],
-        on_progress: Callable[[], None],
-    ) -> None:
+    def __init__(self, context: ShardContext, keys: Keys, on_progress: Callable[[], None]) -> None:
+        settings, url, clock, metrics, reports, on_refused = context
         self.keys = keys
         self._metrics = metrics
         self._outages = Outages(clock.monotonic, shard=keys.shard)
@@ -132,27 +138,19 @@ class TelemetryShards:
 
     def __init__(
         self,
-        settings: Settings,
-        url: str,
+        context: ShardContext,
         keys: Keys,
-        clock: Clock,
-        metrics: Metrics,
-        reports: TrimReports,
         client: Client,
         *,
-        on_refused: Callable[[PendingFrame], None],
         on_progress: Callable[[int], None],
         on_error: Callable[[Exception], None],
     ) -> None:
+        settings = context.settings
         count = settings.telemetry_shards
         self._interval = settings.janitor_interval
         self._on_error = on_error
         self.shards = [
-            TelemetryShard(
-                *(settings, url, shard, clock, metrics, reports),
-                on_refused=on_refused,
-                on_progress=partial(on_progress, number),
-            )
+            TelemetryShard(context, shard, partial(on_progress, number))
             for number, shard in enumerate(keys.shards(count))
             if count > 1
         ]
@@ -160,10 +158,10 @@ class TelemetryShards:
             client,
             keys,
             count,
-            open_client=shard_clients(url, f"{settings.instance_id}:old-shard", settings.key_prefix),
+            open_client=shard_clients(context.url, f"{settings.instance_id}:old-shard", settings.key_prefix),
             maxlen=settings.telemetry_maxlen,
             retention=settings.retention,
-            now_ms=clock.now_ms,
+            now_ms=context.clock.now_ms,
         )
 
     async def check_rights(self) -> None:
