@@ -13,7 +13,7 @@ from typing import Final, Literal, TypedDict
 from fsm.errors import SequenceGap, UnknownReason, WrongReason
 from fsm.events import CommandEvent, Origin
 from fsm.machine import Edge, StateMachine, Table, reason_is
-from fsm.quick_values import quick
+from fsm.quick_values import maker, quick
 from fsm.reasons import EXPIRED, NOT_SENT, REASONS, RULES, CommandReason
 from fsm.serial import CERTAIN, codec_for
 from fsm.states import CommandTrigger
@@ -151,6 +151,10 @@ class Answer:
     attribution: str = CERTAIN
 
 
+_event, _command = maker(CommandEvent), maker(Command)
+_NO_ENTRY = Entry("", "")
+
+
 @dataclass(slots=True)
 class _Probe:
     """A temporary subject for the machine, so that the command itself is not changed."""
@@ -202,42 +206,43 @@ def decide(
         WrongReason: the reason does not belong to the edge.
         UnknownTrigger, UnknownState, UnknownReason: the machine has no such trigger, state or reason at all.
     """
-    probe = _Probe(command.state)
+    state = command.state
+    probe = _Probe(state)
     _machine.fire(probe, trigger, reason)
-    if request is not None:
-        entry = Entry(request.instance_id, request.outbound_id)
-    verdict = RULES[trigger, command.state]
+    verdict = RULES[trigger, state]
     if (reason or verdict.reasons) and reason not in verdict.reasons:
         if reason and reason not in REASONS:
             raise UnknownReason(reason)
-        raise WrongReason(trigger, command.state, reason)
-    return CommandEvent(
-        command_id=command.command_id,
-        seq=command.seq + 1,
-        state=probe.state,
-        prev="" if command.state == NEW else command.state,
-        trigger=trigger,
-        terminal=probe.state in OUTCOMES,
-        outcome=OUTCOMES.get(probe.state, ""),
-        reason=reason,
-        detail=detail,
-        delivery=verdict.acknowledged if acknowledged else verdict.delivery,
-        imei=request.imei if request else "",
-        codec=codec or command.codec or (codec_for(request.codec, speaks=False) if request else ""),
-        instance_id=entry.instance_id if entry else "",
-        session_id=session_id or command.session_id,
-        outbound_id=entry.outbound_id if entry else "",
-        rtt_ms=rtt_ms,
-        response=answer.text if answer else None,
-        response_hex=answer.hex if answer else None,
-        truncated=bool(answer and answer.truncated),
-        attribution=answer.attribution if answer else "",
-        peer=origin.peer if origin else "",
-        auth=origin.auth if origin else "",
-        session_age_ms=origin.age_ms if origin else None,
-        recovered=recovered,
-        echo=request.echo if request else (),
-        verb=request.verb if request else "",
+        raise WrongReason(trigger, state, reason)
+    place = entry or _NO_ENTRY if request is None else request
+    outcome = OUTCOMES.get(probe.state, "")
+    return _event(  # by position, as `maker` wants it
+        command.command_id,
+        command.seq + 1,
+        probe.state,
+        "" if state == NEW else state,
+        trigger,
+        bool(outcome),
+        outcome,
+        reason,
+        detail,
+        verdict.acknowledged if acknowledged else verdict.delivery,
+        request.imei if request else "",
+        codec or command.codec or (codec_for(request.codec, speaks=False) if request else ""),
+        place.instance_id,
+        session_id or command.session_id,
+        place.outbound_id,
+        rtt_ms,
+        answer.text if answer else None,
+        answer.hex if answer else None,
+        bool(answer and answer.truncated),
+        answer.attribution if answer else "",
+        origin.peer if origin else "",
+        origin.auth if origin else "",
+        origin.age_ms if origin else None,
+        recovered,
+        request.echo if request else (),
+        request.verb if request else "",
     )
 
 
@@ -249,12 +254,12 @@ def evolve(command: Command, event: CommandEvent) -> Command:
     """
     if event.command_id != command.command_id or event.seq != command.seq + 1:
         raise SequenceGap(command.command_id, command.seq + 1, event.seq)
-    return Command(
+    return _command(
         command.command_id,
-        state=event.state,
-        seq=event.seq,
-        reason=event.reason,
-        delivery=event.delivery,
-        session_id=event.session_id,
-        codec=event.codec,
+        event.state,
+        event.seq,
+        event.reason,
+        event.delivery,
+        event.session_id,
+        event.codec,
     )

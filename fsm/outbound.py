@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from fsm.command import CommandRequest, Entry
 from fsm.errors import InvalidCommand
+from fsm.quick_values import maker
 from fsm.serial import CODEC_12, CODEC_14
 from fsm.verbs import verb_of
 
@@ -32,8 +33,11 @@ DECIMAL = re.compile(r"\d{1,4}(\.\d{1,6})?", re.ASCII)
 SUPERSEDED = "superseded"
 ABSENT = frozenset({"", "undefined", "null"})
 TRUE, FALSE = ("1", "true"), ("0", "false")
+FLAGS = (*TRUE, *FALSE)
+CODECS = (CODEC_12, CODEC_14)
 WAIT, FAIL = "wait", "fail"
 ECHOED = ("requested_by", "confirmed_by", "correlation_id", "traceparent", "retry_of")
+_ECHOED_BYTES = tuple((name, name.encode()) for name in ECHOED)
 ECHO_LIMIT = 256
 FIELD_LIMIT = 65_536
 _HOUR_MS = 3600 * 1000
@@ -69,6 +73,9 @@ class SupersededHint:
     imei: str
     session_id: str
     entry: Entry
+
+
+_request = maker(CommandRequest)
 
 
 class _Fields:
@@ -181,22 +188,30 @@ def _command(
     entry_ms = _entry_time(outbound_id, now_ms)
     waits = fields.choice("offline", (FAIL, WAIT), FAIL) == WAIT
     echo = echo_of(raw)
-    return CommandRequest(
-        command_id=command_id,
-        imei=imei,
-        payload=payload,
-        codec=fields.choice("codec", (CODEC_12, CODEC_14), ""),
-        expires_at=_expiry(fields, entry_ms, limits.command_ttl, waits),
-        accepted_at=now_ms,
-        response_timeout=_seconds(fields, "response_timeout", limits.response_timeout),
-        expect_response=fields.choice("expect_response", (*TRUE, *FALSE), "1") in TRUE,
-        instance_id=instance_id,
-        outbound_id=outbound_id,
-        confirmed=fields.choice("confirm", (*TRUE, *FALSE), "0") in TRUE,
-        two_persons=_are_two(dict(echo).get("requested_by", ""), _confirmed_by(fields)),
-        waits=waits,
-        echo=echo,
-        verb=verb_of(payload),
+    codec = fields.choice("codec", CODECS, "")
+    expires_at = _expiry(fields, entry_ms, limits.command_ttl, waits)
+    response_timeout = _seconds(fields, "response_timeout", limits.response_timeout)
+    expect_response = fields.choice("expect_response", FLAGS, "1") in TRUE
+    confirmed = fields.choice("confirm", FLAGS, "0") in TRUE
+    confirmed_by = _confirmed_by(fields)
+    return _request(  # by position, as `maker` wants it
+        command_id,
+        imei,
+        payload,
+        codec,
+        expires_at,
+        now_ms,
+        response_timeout,
+        expect_response,
+        instance_id,
+        outbound_id,
+        0,
+        waits,
+        "",
+        echo,
+        confirmed,
+        bool(confirmed_by) and _are_two(dict(echo).get("requested_by", ""), confirmed_by),
+        verb_of(payload),
     )
 
 
@@ -267,8 +282,9 @@ def _are_two(*names: str) -> bool:
 def echo_of(raw: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
     """The fields of an entry that are repeated in every event, cut."""
     pairs = []
-    for name in ECHOED:
-        text = raw.get(name.encode(), b"")[:ECHO_LIMIT].decode(errors="ignore")
-        if text not in ABSENT:
-            pairs.append((name, text))
+    for name, key in _ECHOED_BYTES:
+        if value := raw.get(key):
+            text = value[:ECHO_LIMIT].decode(errors="ignore")
+            if text not in ABSENT:
+                pairs.append((name, text))
     return tuple(pairs)

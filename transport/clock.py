@@ -17,12 +17,13 @@ class Clock:
     is the best.
     """
 
-    __slots__ = ("_best", "_epoch_ms", "_older", "_since")
+    __slots__ = ("_best", "_epoch_ms", "_last", "_older", "_since")
 
     def __init__(self) -> None:
         self._epoch_ms = time.time() * 1000 - time.monotonic() * 1000
         self._best = self._older = float("-inf")  # of this period, and of the period before
         self._since = float("-inf")
+        self._last = 0
 
     def monotonic(self) -> float:
         """Monotonic seconds."""
@@ -33,7 +34,13 @@ class Clock:
         return int(self._epoch_ms + time.monotonic() * 1000)
 
     def sync(self, redis_ms: int) -> None:
-        """A reply of Redis has the time `redis_ms`: measure the offset."""
+        """A reply of Redis has the time `redis_ms`: measure the offset.
+
+        The moves of one call have one time, of which the first measurement is the best.
+        """
+        if redis_ms == self._last:
+            return
+        self._last = redis_ms
         now = time.monotonic() * 1000
         measured = redis_ms - now
         if now - self._since >= MEMORY_MS:

@@ -31,8 +31,11 @@ LAST_LINES = 2.0
 LEVELS = ("debug", "info", "warning", "error")
 
 
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
 def _json(line: Any, **_: Any) -> str:
-    text = msgspec.json.encode(line, enc_hook=repr).decode()
+    text = _encode(line).decode()
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 

@@ -134,7 +134,15 @@ def _either(*forms: Form) -> Form:
 
 def _is_flat_map(reply: Any) -> bool:
     """Names and values in turn."""
-    return isinstance(reply, list) and not len(reply) % 2 and all(map(_is_text, reply))
+    return isinstance(reply, list) and not len(reply) % 2 and set(map(type, reply)) <= _TEXT
+
+
+def _is_entry(reply: Any) -> bool:
+    """An entry of a stream; one that was deleted may have no fields."""
+    if not isinstance(reply, list) or len(reply) != 2:
+        return False
+    entry_id, fields = reply
+    return _is_id(entry_id) and (fields is None or _is_flat_map(fields))
 
 
 def _facts(**known: Form) -> Form:
@@ -149,7 +157,7 @@ def _facts(**known: Form) -> Form:
 
 
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
-_is_entry = _row(_is_id, _or_nil(_is_flat_map))  # an entry that was deleted may have no fields
+_TEXT = {bytes}
 _is_claim = _either(
     _row(_is_id, _each(_or_nil(_is_entry))),
     _row(_is_id, _each(_or_nil(_is_entry)), _each(_is_id)),  # since Redis 7 the ids of those deleted

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -17,16 +17,24 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
-from fsm.moves import Discard, Move, MoveResult, Remark, Status, Step
+from fsm.moves import Discard, Move, MoveResult, Open, Remark, Status, Step
 from fsm.outbound import echo_of
 from store.client.batch_queue import BatchQueue
 from store.client.delays import Backoff
 from store.client.errors import NotOwnerYet, StoreRefused, is_transient
 from store.client.fifo import Fifo
 from store.client.replies import understood
-from store.client.script import Script
+from store.client.script import KeptConnection, Script
 from store.keys import GROUP, Keys
-from store.ledger.move_codec import appended_bytes, command_of, encode_move, read_results, weight
+from store.ledger.move_codec import (
+    appended_bytes,
+    command_of,
+    duplicate_of,
+    encode_move,
+    read_results,
+    weight,
+)
+from store.streams.events import COMMAND_NAMES
 
 BATCH = 100
 BATCH_BYTES = 256 * 1024
@@ -43,6 +51,10 @@ _WITHOUT_TOKEN = (Remark, Discard)
 
 _encode = msgspec.json.Encoder().encode
 
+Read = Callable[[Any], list[MoveResult]]
+Ask = Callable[[list[str], bytes, Read], Awaitable[list[MoveResult]]]
+"""Makes one call of the script, and reads its reply."""
+
 
 def _builds_on(before: Move, move: Move) -> bool:
     """Whether `move` may build on the move before it.
@@ -50,6 +62,11 @@ def _builds_on(before: Move, move: Move) -> bool:
     A step that builds on an opening of the same call is judged by it only within one call.
     """
     return isinstance(move, Step) and command_of(move) == command_of(before)
+
+
+def _answer_to(move: Move, result: MoveResult) -> Remark | None:
+    """The move by which the entry of a duplicate is answered, if `move` was to open one."""
+    return duplicate_of(move) if isinstance(move, Open) and result.status is Status.DUPLICATE else None
 
 
 class Ledger:
@@ -98,10 +115,13 @@ class Ledger:
             "kept": keys.kept,
             "kept_maxlen": KEPT_MAXLEN,
             "kept_for": round(min(retention, KEPT_FOR) * 1000),
+            "names": COMMAND_NAMES,
         }
         if dead:
             self._header["dead"] = dead
+        self._header_size = len(_encode(self._header))
         self._script = Script("moves.lua")
+        self._kept = KeptConnection(client)
         self._tries: dict[int, int] = {}
         self._tokens = count(1)
         self._queue: BatchQueue[Move] = BatchQueue(
@@ -128,13 +148,19 @@ class Ledger:
     def submit(self, *moves: Move) -> None:
         """Queue moves; moves of one call go out in one batch when they fit."""
         for move in moves:
-            if not isinstance(move, _WITHOUT_TOKEN) and not move.token:
-                move.token = self.token()
+            self._name(move)
             self._queue.put(move)
+
+    def _name(self, move: Move) -> None:
+        if not isinstance(move, _WITHOUT_TOKEN) and not move.token:
+            move.token = self.token()
 
     async def run(self) -> None:
         """Carry out moves until `stop`."""
-        await self._queue.run()
+        try:
+            await self._queue.run()
+        finally:
+            await self._kept.release()
 
     def stop(self) -> None:
         """Let `run` end after the batch in flight."""
@@ -182,13 +208,25 @@ class Ledger:
             StoreError: the call failed; its outcome may be unknown.
         """
         for move in moves:
-            if not isinstance(move, _WITHOUT_TOKEN) and not move.token:
-                move.token = self.token()
-        return await self._call(moves)
+            self._name(move)
+        results = await self._call(moves, self._ask)
+        if duplicates := [one for one in map(_answer_to, moves, results) if one]:
+            await self._call(duplicates, self._ask)
+        return results
+
+    async def _ask(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
+        """One call, on any connection: several may be made at a time."""
+        reply = await self._script(self._client, keys, [argument])
+        return await understood(self._client, reply, read)
+
+    async def _exchange(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
+        """One call of the queue, which makes one at a time."""
+        results: list[MoveResult] = await self._kept.call(self._script, keys, [argument], read)
+        return results
 
     async def _carry_out(self, batch: deque[Move]) -> Exception | None:
         """Send one batch and hand out its results; what keeps the moves that are left from being made."""
-        results = await self._call(batch)
+        results = await self._call(batch, self._exchange)
         delayed: list[Move] = []
         transient: Exception | None = None
         for result in results:
@@ -196,6 +234,8 @@ class Ledger:
             error = StoreRefused(result.detail) if result.status is Status.ERROR else None
             if error is None:
                 self._tries.pop(id(move), None)
+                if duplicate := _answer_to(move, result):
+                    self._queue.put(duplicate)
                 self._tell(move, result)
             elif is_transient(error):
                 transient = transient or error
@@ -208,16 +248,15 @@ class Ledger:
             self._delay(delayed)
         return transient
 
-    async def _call(self, batch: Collection[Move]) -> list[MoveResult]:
+    async def _call(self, batch: Collection[Move], ask: Ask) -> list[MoveResult]:
         ledgers: dict[str, int] = {}
         moves = [encode_move(move, ledgers) for move in batch]
         argument = _encode({**self._header, "moves": moves})
         keys = self._fixed_keys + [self._keys.ledger(command_id) for command_id in ledgers]
         owned = self._owns()  # by the time of the reply it may be another's, from before our takeover
-        reply = await self._script(self._client, keys, [argument])
-        results = await understood(self._client, reply, partial(read_results, moves=len(moves)))
+        results = await ask(keys, argument, partial(read_results, moves=len(moves)))
         if self._on_appended:
-            self._on_appended(len(moves), sum(map(appended_bytes, moves)))
+            self._on_appended(len(moves), appended_bytes(len(argument) - self._header_size, len(moves)))
         if results and results[0].status is Status.FENCED:
             if not owned:
                 raise NotOwnerYet("The instance id is not taken over yet.")

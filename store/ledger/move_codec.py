@@ -11,20 +11,20 @@ from fsm.events import CommandEvent, Note
 from fsm.moves import Discard, Entry, Move, MoveResult, Open, ParkMove, Remark, Status, Step, Transfer
 from fsm.reasons import DUPLICATE_IGNORED
 from store.client.replies import read_time
-from store.streams.events import command_fields, note_fields
+from store.streams.events import command_values, note_fields
 
 BASE_WEIGHT = 1000
-_DONE = ("OK", "detail", "accepted_at")
-"""The parts of the result of a step or an opening that was carried out."""
+MOVE_BYTES = 80
+"""About what a move has in the script's argument besides what it appends to the log."""
 
 
 def encode_move(move: Move, ledgers: dict[str, int]) -> dict[str, Any]:
     """A move in the script's own terms; `ledgers` numbers the commands whose keys the call declares."""
     match move:
-        case Open():
-            return _encode_open(move, _index(ledgers, move.event.command_id))
         case Step():
             return _encode_step(move, _index(ledgers, move.event.command_id))
+        case Open():
+            return _encode_open(move, _index(ledgers, move.event.command_id))
         case Transfer():
             return _encode_transfer(move, _index(ledgers, move.note.command_id))
         case ParkMove():
@@ -46,17 +46,42 @@ def command_of(move: Move) -> str:
             return ""
 
 
+def duplicate_of(move: Open) -> Remark:
+    """The answer to an entry whose command id another entry has used: it is noted, and removed."""
+    event, entry = move.event, move.entry
+    note = Note(
+        note=DUPLICATE_IGNORED,
+        note_id=move.token,
+        command_id=event.command_id,
+        imei=event.imei,
+        codec=event.codec,
+        instance_id=entry.instance_id,
+        outbound_id=entry.outbound_id,
+        echo=event.echo,
+    )
+    return Remark(note, _ignore, remove=entry)
+
+
+def _ignore(_: MoveResult) -> None:
+    """Nobody waits for it."""
+
+
 def weight(move: Move) -> int:
     """About the number of bytes of a move in the script's argument, where a byte may be escaped with six."""
     match move:
+        case Step() | Open():
+            entry: CommandEvent | Note = move.event
         case Discard():
             pairs = (*move.fields, *move.kept)
             return BASE_WEIGHT + 6 * sum(len(name) + len(value) for name, value in pairs)
-        case Open() | Step():
-            entry: CommandEvent | Note = move.event
         case Transfer() | ParkMove() | Remark():
             entry = move.note
     return BASE_WEIGHT + 2 * len(entry.response or entry.response_hex or "")
+
+
+def appended_bytes(size: int, moves: int) -> int:
+    """About the bytes that so many moves append to the log, for which the script gets `size` bytes."""
+    return max(0, size - moves * MOVE_BYTES)
 
 
 def read_results(reply: Any, moves: int) -> list[MoveResult]:
@@ -72,15 +97,11 @@ def read_results(reply: Any, moves: int) -> list[MoveResult]:
         return [MoveResult(status, now_ms) for _ in range(moves)]
     if len(rows) != moves:
         raise ValueError("not a result for each move")
-    return [_read_result(now_ms, row) for row in rows]
+    done = MoveResult(Status.OK, now_ms)
+    return [done if row == 1 else _read_result(now_ms, row) for row in rows]
 
 
 def _read_result(now_ms: int, row: list[Any]) -> MoveResult:
-    if len(row) == len(_DONE):
-        word, detail, accepted = row
-        return MoveResult(
-            Status(word.decode()), now_ms, detail=detail.decode(), accepted_at=_number(accepted)
-        )
     status, state, seq, session, accepted, token, detail, codec, hops, parked = row
     return MoveResult(
         status=Status(status.decode()),
@@ -108,61 +129,39 @@ def _index(ledgers: dict[str, int], command_id: str) -> int:
 
 
 def _ledger_fields(move: Open | Step) -> list[str]:
-    """What the ledger keeps besides state, seq, token and its place in the log."""
-    event = move.event
-    fields = [
-        *("instance_id", move.entry.instance_id, "outbound_id", move.entry.outbound_id),
-        *("session_id", event.session_id, "imei", event.imei, "codec", event.codec),
-    ]
-    if isinstance(move, Open) and move.request:
-        fields += ("expires_at", str(move.request.expires_at))
-    return fields
+    """What a new ledger keeps besides what the event and its entry say, as names and values in turn."""
+    request = move.request if isinstance(move, Open) else None
+    return ["expires_at", str(request.expires_at)] if request else []
 
 
 def _encode_open(move: Open, key: int) -> dict[str, Any]:
-    event, entry = move.event, move.entry
-    duplicate = Note(
-        note=DUPLICATE_IGNORED,
-        note_id=move.token,
-        command_id=event.command_id,
-        imei=event.imei,
-        codec=event.codec,
-        instance_id=entry.instance_id,
-        outbound_id=entry.outbound_id,
-        echo=event.echo,
-    )
+    entry = move.entry
     return {
         "act": "open",
         "key": key,
         "instance": entry.instance_id,
         "entry": entry.outbound_id,
         "token": move.token,
-        "state": event.state,
-        "seq": event.seq,
-        "terminal": event.terminal,
-        "event": command_fields(event),
+        "event": command_values(move.event),
         "ledger": _ledger_fields(move),
-        "duplicate": note_fields(duplicate),
     }
 
 
 def _encode_step(move: Step, key: int) -> dict[str, Any]:
-    event = move.event
-    encoded: dict[str, Any] = {
+    event, entry = move.event, move.entry
+    encoded = {
         "act": "step",
         "key": key,
-        **_place(move.entry),
+        "instance": entry.instance_id,
+        "entry": entry.outbound_id,
         "token": move.token,
-        "prev": event.prev,
-        "state": event.state,
-        "seq": event.seq,
-        "terminal": event.terminal,
-        "session": event.session_id,
-        "event": command_fields(event),
+        "event": command_values(event),
         "accepted": move.accepted_at,
     }
+    if entry.imei:
+        encoded["device"] = entry.imei
     if move.remove:
-        encoded["remove"] = [[entry.instance_id, entry.outbound_id, entry.imei] for entry in move.remove]
+        encoded["remove"] = [_whole_place(entry) for entry in move.remove]
     if move.held_imei:
         encoded["imei"] = move.held_imei
     if move.by_default:
@@ -186,7 +185,7 @@ def _encode_park(move: ParkMove, key: int) -> dict[str, Any]:
         "imei": move.request.imei,
         "expires": move.request.expires_at,
         "limit": move.limit,
-        "event": note_fields(move.note),
+        "note": note_fields(move.note),
         "fields": [text for pair in fields for text in pair],
     }
 
@@ -195,6 +194,10 @@ def _place(entry: Entry) -> dict[str, str]:
     """The entry that a move is about, as the script names it; `device` is that of a parked one."""
     place = {"instance": entry.instance_id, "entry": entry.outbound_id}
     return place | {"device": entry.imei} if entry.imei else place
+
+
+def _whole_place(entry: Entry) -> list[str]:
+    return [entry.instance_id, entry.outbound_id, entry.imei]
 
 
 def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
@@ -206,19 +209,19 @@ def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
         "prev": move.note.state,
         "seq": move.seq,
         "to": move.to_instance,
-        "event": note_fields(move.note),
+        "note": note_fields(move.note),
         "fields": [text for pair in move.fields for text in pair],
     }
 
 
 def _encode_remark(move: Remark, ledgers: dict[str, int]) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"act": "remark", "event": note_fields(move.note)}
+    encoded: dict[str, Any] = {"act": "remark", "note": note_fields(move.note)}
     if move.note.command_id:
         encoded["key"] = _index(ledgers, move.note.command_id)
     elif not move.remove:
         encoded["unasked"] = True
     if move.remove:
-        encoded["remove"] = [[move.remove.instance_id, move.remove.outbound_id, move.remove.imei]]
+        encoded["remove"] = [_whole_place(move.remove)]
     return encoded
 
 
@@ -226,7 +229,7 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
     encoded: dict[str, Any] = {
         "act": "discard",
         **_place(move.entry),
-        "events": [command_fields(event) for event in move.events],
+        "events": [command_values(event) for event in move.events],
     }
     if move.events:
         last = move.events[-1]
@@ -245,11 +248,3 @@ def letter_of_discard(move: Discard) -> Iterator[tuple[str, str]]:
     if move.events:
         yield "delivery", move.events[-1].delivery
         yield "outbound_id", move.entry.outbound_id
-
-
-def appended_bytes(encoded: dict[str, Any]) -> int:
-    """The bytes that an encoded move appends to the log."""
-    size = sum(map(len, encoded.get("event", ())))
-    for fields in encoded.get("events", ()):
-        size += sum(map(len, fields))
-    return size

@@ -3,11 +3,13 @@
 -- KEYS  1 responses  2 deadletter  3 our boot  4 registry  5 devices that speak by themselves  6 devices for which
 --       commands are parked  7.. ledgers
 -- ARGV  1 JSON: {boot, dead, outbound, parked and heartbeat = prefixes of such keys, group, retention, maxlen,
---       moves = [...]}. An entry is {instance, id, device}: on the stream of an instance, or, if that is empty, on the
---       parked stream of a device.
--- Returns {now_ms, {result, ...}} with result = {'OK', detail, accepted_at} for an opening or a step, or {status, state,
--- seq, session_id, accepted_at, token, detail, codec, hops, parked_id}, or {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance
--- whose commands are being adopted has a heartbeat again.
+--       names = of the fields that every event has, moves = [...]}. An entry is {instance, id, device}: on the stream
+--       of an instance, or, if that is empty, on the parked stream of a device. An event is the values of these
+--       fields, and then names and values in turn of those that only some events have. A note is names and values.
+-- Returns {now_ms, {result, ...}} with result = 1 for an opening or a step that was made and of which there is nothing
+-- else to say, or {status, state, seq, session_id, accepted_at, token, detail, codec, hops, parked_id}, or
+-- {now_ms, 'FENCED'} when another process owns our instance id, or {now_ms, 'ALIVE'} when the instance whose commands
+-- are being adopted has a heartbeat again.
 --
 -- The script compares `seq`, state, owner and token: an entry can have been ended elsewhere at the very `seq` at
 -- which a move takes it for begun. It does not know the states of a command or its edges.
@@ -56,14 +58,30 @@ local function held_elsewhere(imei, instance)
   if holder and holder ~= instance and redis.call('EXISTS', heartbeat(holder)) == 1 then return holder end
 end
 
-local function append(fields, accepted)
-  fields[#fields + 1] = 'at'
-  fields[#fields + 1] = at
-  if accepted then
-    fields[#fields + 1] = 'age_ms'
-    fields[#fields + 1] = whole(math.max(0, now - accepted))
+-- Append `length` names and values, which are followed by the time.
+local function append(fields, length, accepted)
+  fields[length + 1], fields[length + 2] = 'at', at
+  if not accepted then return redis.call('XADD', responses, '*', unpack(fields, 1, length + 2)) end
+  fields[length + 3], fields[length + 4] = 'age_ms', whole(math.max(0, now - accepted))
+  return redis.call('XADD', responses, '*', unpack(fields, 1, length + 4))
+end
+
+local function append_note(note) return append(note, #note) end
+
+-- The names of what every event has stay in their places in this one table, and only the values change.
+local entry, place, width = {}, {}, #input.names
+for index, name in ipairs(input.names) do
+  entry[2 * index - 1], place[name] = name, index
+end
+
+local function append_event(event, accepted)
+  local length = 2 * width
+  for index = 1, width do entry[2 * index] = event[index] end
+  for index = width + 1, #event do
+    length = length + 1
+    entry[length] = event[index]
   end
-  return redis.call('XADD', responses, '*', unpack(fields))
+  return append(entry, length, accepted)
 end
 
 -- What the ledger does not take has not happened: its event is taken back, and the move can be made again.
@@ -77,18 +95,16 @@ end
 
 local function keep(id, ledger, ...) unless_refused(id, redis.pcall('HSET', ledger, ...)) end
 
-local function remove(entries)
-  for _, entry in ipairs(entries) do
-    if entry[1] ~= '' then
-      redis.call('XACK', outbound(entry[1]), input.group, entry[2])
-      redis.call('XDEL', outbound(entry[1]), entry[2])
-    else
-      redis.call('XDEL', parked(entry[3]), entry[2])
-      if redis.call('XLEN', parked(entry[3])) == 0 then
-        redis.call('DEL', parked(entry[3]))
-        redis.call('ZREM', waiting, entry[3])
-      end
-    end
+local function remove(instance, id, device)
+  if instance ~= '' then
+    redis.call('XACK', outbound(instance), input.group, id)
+    redis.call('XDEL', outbound(instance), id)
+    return
+  end
+  redis.call('XDEL', parked(device), id)
+  if redis.call('XLEN', parked(device)) == 0 then
+    redis.call('DEL', parked(device))
+    redis.call('ZREM', waiting, device)
   end
 end
 
@@ -107,17 +123,22 @@ local function report(status, seen, detail)
     seen.hops, seen.parked}
 end
 
-local function finish(ledger, move)
-  if move.terminal then
-    redis.call('PEXPIRE', ledger, input.retention)
-    remove({{move.instance, move.entry, move.device}})
-  end
-  if move.remove then remove(move.remove) end
+-- What leaves with a move beside its own entry, as the entry of a cancel does.
+local function remove_others(move)
+  for _, other in ipairs(move.remove or {}) do remove(unpack(other)) end
 end
 
-local function is_listed(entry)
-  local stream = entry[1] ~= '' and outbound(entry[1]) or parked(entry[3])
-  return #redis.call('XRANGE', stream, entry[2], entry[2]) > 0
+local function finish(ledger, move)
+  if move.event[place.terminal] == '1' then
+    redis.call('PEXPIRE', ledger, input.retention)
+    remove(move.instance, move.entry, move.device)
+  end
+  if move.remove then remove_others(move) end
+end
+
+local function is_listed(instance, id, device)
+  local stream = instance ~= '' and outbound(instance) or parked(device)
+  return #redis.call('XRANGE', stream, id, id) > 0
 end
 
 local function owns(move, seen) return seen.instance == move.instance and seen.entry == move.entry end
@@ -127,23 +148,23 @@ local function stays(move, seen)
   return seen.seq == move.seq and seen.state == move.prev and owns(move, seen)
 end
 
+-- A ledger begins with the event of `id`.
+local function begin(ledger, move, id, accepted)
+  local event = move.event
+  keep(id, ledger, 'state', event[place.state], 'seq', event[place.seq], 'token', move.token, 'last', id,
+    'session_id', event[place.session_id], 'codec', event[place.codec], 'accepted_at', whole(accepted),
+    'instance_id', move.instance, 'outbound_id', move.entry, 'imei', event[place.imei], 'first', id,
+    unpack(move.ledger))
+end
+
 local act = {}
 
 function act.open(move, ledger)
-  local seen = read(ledger)
-  if seen then
-    if owns(move, seen) then return report('REDELIVERED', seen) end
-    if is_listed({move.instance, move.entry}) then
-      redis.call('HSET', ledger, 'last', append(move.duplicate))
-      remove({{move.instance, move.entry}})
-    end
-    return report('DUPLICATE', seen)
-  end
-  local id = append(move.event, now)
-  keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'accepted_at',
-    whole(now), 'first', id, 'last', id, unpack(move.ledger))
+  local seen = redis.call('EXISTS', ledger) == 1 and read(ledger)
+  if seen then return report(owns(move, seen) and 'REDELIVERED' or 'DUPLICATE', seen) end
+  begin(ledger, move, append_event(move.event, now), now)
   finish(ledger, move)
-  return {'OK', '', now}
+  return 1
 end
 
 -- A set that cannot be read (a key of another type) must not keep a command from being sent.
@@ -160,12 +181,12 @@ local function is_awaited(imei)
 end
 
 function act.step(move, ledger)
-  local seen = read(ledger)
+  local seen, event = read(ledger), move.event
   if not seen and not move.ledger then return report('MISSING') end
   local known = move.imei and speaks(move.imei)
   if seen then
     if seen.token == move.token then return report('ALREADY', seen, known) end
-    local stands = seen.seq == move.seq - 1 and seen.state == move.prev
+    local stands = seen.seq == event[place.seq] - 1 and seen.state == event[place.prev]
     if not (stands and owns(move, seen)) then return report('CONFLICT', seen) end
   end
   if move.imei then
@@ -174,23 +195,25 @@ function act.step(move, ledger)
     if is_awaited(move.imei) then return report('PARKED', seen, known) end
     if known and move.by_default then return report('SERIAL', seen, known) end
   end
-  local id = append(move.event, seen and seen.accepted or move.accepted)
-  if not seen then
-    keep(id, ledger, 'accepted_at', whole(move.accepted), 'first', id, unpack(move.ledger))
+  local accepted = seen and seen.accepted or move.accepted
+  local id = append_event(event, accepted)
+  if seen then
+    keep(id, ledger, 'state', event[place.state], 'seq', event[place.seq], 'token', move.token, 'last', id,
+      'session_id', event[place.session_id], 'codec', move.codec or seen.codec)
+  else
+    begin(ledger, move, id, accepted)
   end
-  keep(id, ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token, 'session_id',
-    move.session, 'last', id, unpack(move.codec and {'codec', move.codec} or {}))
   finish(ledger, move)
-  return {'OK', known or '', 0}
+  return known and report('OK', seen, known) or 1
 end
 
 function act.remark(move, ledger)
-  if move.remove and not is_listed(move.remove[1]) then return report('ALREADY') end
-  local id = append(move.event)
+  if move.remove and not is_listed(unpack(move.remove[1])) then return report('ALREADY') end
+  local id = append_note(move.note)
   -- Whoever reads the index can do without an id; the note must not be appended again because of it.
   if move.unasked then redis.pcall('XADD', input.unasked, id, '', '') end
   if ledger and redis.call('EXISTS', ledger) == 1 then redis.call('HSET', ledger, 'last', id) end
-  if move.remove then remove(move.remove) end
+  remove_others(move)
   return report('OK')
 end
 
@@ -204,11 +227,11 @@ function act.transfer(move, ledger)
   elseif redis.call('EXISTS', heartbeat(move.to)) == 0 then
     return report('HELD_ELSEWHERE', seen)
   end
-  local id = append(move.event)
+  local id = append_note(move.note)
   local entry = redis.call('XADD', outbound(move.to), '*', unpack(move.fields))
   redis.call('HSET', ledger, 'instance_id', move.to, 'outbound_id', entry, 'token', move.token, 'last', id,
     'hops', whole(seen.hops + 1), 'parked_id', move.instance == '' and move.entry or '')
-  remove({{move.instance, move.entry, move.device}})
+  remove(move.instance, move.entry, move.device)
   return report('OK', seen, entry)
 end
 
@@ -233,11 +256,11 @@ function act.park(move, ledger)
   local first = redis.call('ZSCORE', waiting, move.imei)
   if not first or move.expires < tonumber(first) then redis.call('ZADD', waiting, whole(move.expires), move.imei) end
   any_waiting = true
-  local id = append(move.event)
+  local id = append_note(move.note)
   local entry = unless_refused(id, redis.pcall('XADD', stream, '*', unpack(move.fields)))
   keep(id, ledger, 'instance_id', '', 'outbound_id', entry, 'token', move.token, 'last', id,
     'hops', '0', 'parked_id', '')
-  remove({{move.instance, move.entry}})
+  remove(move.instance, move.entry)
   shrink(stream)
   return report('OK', seen)
 end
@@ -269,7 +292,7 @@ local function keep_entry(move)
 end
 
 function act.discard(move, ledger)
-  if not is_listed({move.instance, move.entry, move.device}) then return report('ALREADY') end
+  if not is_listed(move.instance, move.entry, move.device) then return report('ALREADY') end
   local kept = move.kept and keep_entry(move)
   if move.fields then
     local letter = redis.pcall('XADD', deadletter, 'MAXLEN', '~', input.maxlen, '*', unpack(move.fields))
@@ -279,9 +302,9 @@ function act.discard(move, ledger)
     end
   end
   local last
-  for _, event in ipairs(move.events) do last = append(event) end
+  for _, event in ipairs(move.events) do last = append_event(event) end
   if last then bury(move, ledger, last) end
-  remove({{move.instance, move.entry, move.device}})
+  remove(move.instance, move.entry, move.device)
   return report('OK')
 end
 

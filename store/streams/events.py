@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields as fields_of
+from itertools import chain
 from typing import Any
 
 from fsm.events import SCHEMA_VERSION, CommandEvent, Note, SessionEvent
@@ -15,16 +16,17 @@ Event = CommandEvent | Note | SessionEvent
 Fields = list[str]
 
 _VERSION = str(SCHEMA_VERSION)
-_OPTIONAL = ("rtt_ms", "response", "response_hex")
 
 
 def _extras(event: CommandEvent | Note) -> Fields:
     """Fields that are written only when there is something to say."""
     fields: Fields = []
-    for name in _OPTIONAL:
-        value = getattr(event, name)
-        if value is not None:
-            fields += (name, str(value))
+    if event.rtt_ms is not None:
+        fields += ("rtt_ms", str(event.rtt_ms))
+    if event.response is not None:
+        fields += ("response", event.response)
+    if event.response_hex is not None:
+        fields += ("response_hex", event.response_hex)
     if event.truncated:
         fields += ("truncated", "1")
     if event.attribution:
@@ -49,19 +51,46 @@ def _origin(event: CommandEvent | Note) -> Fields:
     return fields
 
 
-def command_fields(event: CommandEvent) -> Fields:
-    """The entry of a command event, without the stamps (``at``, ``age_ms``) that the store adds."""
-    fields = [
-        *("v", _VERSION, "kind", "command", "command_id", event.command_id, "seq", str(event.seq)),
-        *("state", event.state, "prev", event.prev, "trigger", event.trigger),
-        *("terminal", "1" if event.terminal else "0", "outcome", event.outcome),
-        *("reason", event.reason, "detail", event.detail, "delivery", event.delivery),
-        *("imei", event.imei, "codec", event.codec, "instance_id", event.instance_id),
-        *("session_id", event.session_id, "outbound_id", event.outbound_id),
+COMMAND_NAMES = (
+    *(
+        "v",
+        "kind",
+        "command_id",
+        "seq",
+        "state",
+        "prev",
+        "trigger",
+        "terminal",
+        "outcome",
+        "reason",
+        "detail",
+    ),
+    *("delivery", "imei", "codec", "instance_id", "session_id", "outbound_id"),
+)
+"""The fields of every command event, in their order."""
+
+
+def command_values(event: CommandEvent) -> Fields:
+    """The values of `COMMAND_NAMES`, and then names and values in turn of what only some events have.
+
+    So the names that all events have need not be sent to the store with each of them.
+    """
+    values = [
+        *(_VERSION, "command", event.command_id, str(event.seq), event.state, event.prev, event.trigger),
+        *("1" if event.terminal else "0", event.outcome, event.reason, event.detail, event.delivery),
+        *(event.imei, event.codec, event.instance_id, event.session_id, event.outbound_id),
     ]
     if event.recovered:
-        fields += ("recovered", "1")
-    return fields + _extras(event)
+        values += ("recovered", "1")
+    values += _extras(event)
+    return values
+
+
+def command_fields(event: CommandEvent) -> Fields:
+    """The entry of a command event, without the stamps (``at``, ``age_ms``) that the store adds."""
+    values = command_values(event)
+    always = chain.from_iterable(zip(COMMAND_NAMES, values, strict=False))
+    return [*always, *values[len(COMMAND_NAMES) :]]
 
 
 def note_fields(note: Note) -> Fields:

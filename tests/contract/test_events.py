@@ -10,6 +10,8 @@ from freezegun.api import FrozenDateTimeFactory
 from redis.asyncio import Redis
 
 from fsm.moves import Status
+from store.ledger.ledger import Ledger
+from store.streams.events import COMMAND_NAMES, command_fields
 from tests.redis.book import ANSWER, BOOT, IMEI, KEYS, US, Book, Case
 
 OK = Status.OK
@@ -69,6 +71,28 @@ async def test_the_entries_of_a_commands_life_are_as_documented(book: Book) -> N
         "rtt_ms": "1234",
         "attribution": "certain",
     }
+
+
+async def test_the_fields_of_an_entry_keep_their_order(book: Book) -> None:
+    case = await book.case()
+    await book.statuses(case.open(), case.step("send", session_id="s-1"))
+    answered = case.step("respond", answer=ANSWER, rtt_ms=1234)
+    await book.statuses(answered)
+    opened, _, responded = await book.log()
+    assert [*opened] == [*COMMAND_NAMES, "requested_by", "at", "age_ms"]
+    assert [*responded] == [*command_fields(answered.event)[::2], "at", "age_ms"]
+
+
+async def test_the_size_of_the_log_is_known_within_a_fifth(book: Book) -> None:
+    told: list[tuple[int, int]] = []
+    append = {"on_appended": lambda entries, size: told.append((entries, size))}
+    ledger = Ledger(book.client, KEYS, US, BOOT, retention=60.0, on_error=[].append, on_fenced=list, **append)
+    case = await book.case()
+    await ledger.execute(case.open(), case.step("send", session_id="s-1", held_imei=IMEI))
+    await ledger.execute(case.step("respond", answer=ANSWER, rtt_ms=1234))
+    size = sum(len(name) + len(value) for entry in await book.log() for name, value in entry.items())
+    assert sum(entries for entries, _ in told) == 3
+    assert 0.8 < sum(size for _, size in told) / size < 1.2
 
 
 async def test_the_ledger_of_a_command_is_as_documented(book: Book) -> None:

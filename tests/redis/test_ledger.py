@@ -13,7 +13,7 @@ from fsm.events import Note
 from fsm.moves import Move, MoveResult, ParkMove, Status
 from store.client.errors import CallFailed, StoreRefused
 from store.ledger import ledger as ledgers
-from store.ledger.ledger import BATCH, TRIES, Ledger
+from store.ledger.ledger import BATCH, TRIES, Ledger, Read
 from tests.redis.book import ANSWER, IMEI, KEYS, Book, ignore
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -30,20 +30,20 @@ class Flaky:
     """A script whose calls can fail before they are made, or after they took effect."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._script = ledger._script
+        self._exchange = ledger._exchange
         self.faults: list[str] = []
         self.calls: list[int] = []
-        ledger._script = self  # type: ignore[assignment]
+        ledger._exchange = self  # type: ignore[method-assign]
 
-    async def __call__(self, client: Redis, keys: list[str], args: list[Any]) -> Any:
+    async def __call__(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
         self.calls.append(sum(key.startswith(KEYS.ledger("")) for key in keys))
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "refused":
             raise CallFailed("refused")
-        reply = await self._script(client, keys, args)
+        results = await self._exchange(keys, argument, read)
         if fault == "reply lost":
             raise CallFailed("closed by server")
-        return reply
+        return results
 
 
 # Order and batches
@@ -69,6 +69,19 @@ async def test_moves_of_one_command_share_its_key(book: Book, spawn: Spawn) -> N
     assert await book.ledger.flush(10) == 0
     assert script.calls == [1]
     assert [result.status for result in case.results] == [OK, OK]
+
+
+async def test_a_duplicate_in_the_queue_is_noted_and_removed(book: Book, spawn: Spawn) -> None:
+    first = await book.sent()
+    second = await book.case()
+    book.ledger.submit(second.open())
+    spawn(book.ledger.run())
+    assert await book.ledger.flush(10) == 0
+    assert [result.status for result in second.results] == [Status.DUPLICATE]
+    [note] = [entry for entry in await book.log() if entry["kind"] == "note"]
+    assert (note["note"], note["outbound_id"]) == ("duplicate_ignored", second.entry.outbound_id)
+    assert note["requested_by"] == "me"
+    assert await book.pending() == [first.entry.outbound_id]
 
 
 async def test_what_a_result_leads_to_goes_out_next(book: Book, spawn: Spawn) -> None:

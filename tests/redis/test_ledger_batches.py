@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from fsm.moves import Move, MoveResult, Status
 from store.client.delays import Backoff
 from store.client.errors import StoreRefused
-from store.ledger.ledger import BATCH, BATCH_BYTES, Ledger
+from store.ledger.ledger import BATCH, BATCH_BYTES, Ledger, Read
 from tests.redis.book import KEYS, Book
 
 OK = Status.OK
@@ -22,15 +22,15 @@ class Calls:
     """The script, with what each call of it carried."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._script = ledger._script
+        self._exchange = ledger._exchange
         self.sizes: list[int] = []
         self.acts: list[list[str]] = []
-        ledger._script = self  # type: ignore[assignment]
+        ledger._exchange = self  # type: ignore[method-assign]
 
-    async def __call__(self, client: Redis, keys: list[str], args: list[Any]) -> Any:
-        self.sizes.append(len(args[0]))
-        self.acts.append([move["act"] for move in msgspec.json.decode(args[0])["moves"]])
-        return await self._script(client, keys, args)
+    async def __call__(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
+        self.sizes.append(len(argument))
+        self.acts.append([move["act"] for move in msgspec.json.decode(argument)["moves"]])
+        return await self._exchange(keys, argument, read)
 
 
 async def test_huge_entries_do_not_delay_another_command(book: Book, spawn: Any) -> None:

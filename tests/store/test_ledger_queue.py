@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from fsm.moves import MoveResult, Status
 from store.client.errors import NotOwnerYet
-from store.ledger.ledger import TRIES, Ledger
+from store.ledger.ledger import TRIES, Ledger, Read
 from tests.redis.book import KEYS, Book, Case
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -68,6 +68,20 @@ class LedgerRig:
         self.reported.clear()
 
 
+class Refusing:
+    """Calls of the script, which refuse their moves so often before they make them."""
+
+    def __init__(self, ledger: Ledger, *rows: list[Any]) -> None:
+        self.left = 0
+        self._rows = list(rows) or [REFUSED]
+        self._exchange = ledger._exchange
+        ledger._exchange = self  # type: ignore[method-assign]
+
+    async def __call__(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
+        self.left -= 1
+        return read((NOW, self._rows)) if self.left >= 0 else await self._exchange(keys, argument, read)
+
+
 @pytest.fixture
 async def rig(fake_redis: Redis) -> LedgerRig:
     return LedgerRig(fake_redis)
@@ -102,15 +116,15 @@ async def test_a_refusal_from_before_the_takeover_is_no_fence(
 ) -> None:
     rig.owns = False
     await rig.book.client.set(KEYS.boot("gw-1"), "earlier")
-    script = rig.ledger._script
+    exchange = rig.ledger._exchange
 
-    async def slow(*call: Any) -> Any:
-        reply = await script(*call)
+    async def slow(keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
+        results = await exchange(keys, argument, read)
         await rig.book.client.set(KEYS.boot("gw-1"), "boot-1")
         rig.owns = True
-        return reply
+        return results
 
-    monkeypatch.setattr(rig.ledger, "_script", slow)
+    monkeypatch.setattr(rig.ledger, "_exchange", slow)
     await rig.submit()
     spawn(rig.ledger.run())
     assert await rig.ledger.flush(10) == 0
@@ -118,13 +132,7 @@ async def test_a_refusal_from_before_the_takeover_is_no_fence(
 
 
 async def test_without_memory_moves_wait_and_nothing_new_is_read(rig: LedgerRig, spawn: Spawn) -> None:
-    script = rig.ledger._script
-
-    async def no_memory(*_: Any) -> Any:
-        rig.ledger._script = script
-        return NOW, [NO_MEMORY]
-
-    rig.ledger._script = no_memory  # type: ignore[assignment]
+    Refusing(rig.ledger, NO_MEMORY).left = 1
     await rig.submit()
     spawn(rig.ledger.run())
     await rig.next()
@@ -159,13 +167,7 @@ async def test_a_move_waits_for_redis_and_is_made_then(
 
 
 async def test_moves_refused_together_are_made_in_order(rig: LedgerRig, spawn: Spawn) -> None:
-    script = rig.ledger._script
-
-    async def no_memory(*_: Any) -> Any:
-        rig.ledger._script = script
-        return NOW, [NO_MEMORY] * 3
-
-    rig.ledger._script = no_memory  # type: ignore[assignment]
+    Refusing(rig.ledger, NO_MEMORY, NO_MEMORY, NO_MEMORY).left = 1
     for command_id in ("c-1", "c-2", "c-3"):
         await rig.submit(command_id)
     spawn(rig.ledger.run())
@@ -189,19 +191,6 @@ async def test_moves_behind_an_unexpected_error_are_made_again(rig: LedgerRig, s
     spawn(rig.ledger.run())
     assert await rig.ledger.flush(10) == 0
     assert [result.status for result in rig.results] == [Status.REDELIVERED]
-
-
-class Refusing:
-    """The script, which refuses the move of a call so often before it makes one."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.left = 0
-        self._script = ledger._script
-        ledger._script = self  # type: ignore[assignment]
-
-    async def __call__(self, *call: Any) -> Any:
-        self.left -= 1
-        return (NOW, [REFUSED]) if self.left >= 0 else await self._script(*call)
 
 
 @pytest.mark.parametrize(("times", "status"), [(TRIES - 1, Status.OK), (TRIES, Status.ERROR)])

@@ -123,17 +123,11 @@ class InFlightCommand:
         """The move that commits `event`; the event is pending from now on."""
         self.pending, self.removing = event, remove
         sent = event.state == SENT
-        step = Step(
-            event=event,
-            entry=self.entry,
-            done=ignore,
-            remove=remove,
-            allow_missing=event.recovered,
-            held_imei=self.request.imei if sent else "",
-            by_default=sent and event.codec == CODEC_12 and not self.request.codec,
-            accepted_at=self.request.accepted_at,
-        )
+        request = self.request
+        step = Step(event, self.entry, ignore, remove, event.recovered, accepted_at=request.accepted_at)
         if sent:
+            step.held_imei = request.imei
+            step.by_default = event.codec == CODEC_12 and not request.codec
             self.sends += (step,)
         return step
 

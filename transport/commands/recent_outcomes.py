@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from fsm.events import CommandEvent
@@ -21,15 +22,15 @@ class RecentOutcomes:
     def __init__(self, retention: float, monotonic: Callable[[], float]) -> None:
         self._retention = retention
         self._monotonic = monotonic
-        # A dict keeps the order in which they came, and costs a tenth of a cache of `cachetools`.
-        self._outcomes: dict[str, tuple[float, CommandEvent]] = {}
+        # It keeps the order in which they came, and costs a tenth of a cache of `cachetools`.
+        self._outcomes: OrderedDict[str, tuple[float, CommandEvent]] = OrderedDict()
 
     def add(self, outcome: CommandEvent) -> None:
         """Remember a terminal event."""
         self._outcomes.pop(outcome.command_id, None)
         self._outcomes[outcome.command_id] = self._monotonic(), outcome
         if len(self._outcomes) > REMEMBERED:
-            del self._outcomes[next(iter(self._outcomes))]
+            self._outcomes.popitem(last=False)
 
     def find(self, command_id: str) -> CommandEvent | None:
         """The terminal event that this process has given to a command."""

@@ -331,14 +331,14 @@ MECHANISMS = (
     ),
     Mechanism(
         promise="P6",
-        name="full garbage collections are rare",
-        what="What lives as long as the process is not collected, and old objects are collected rarely.",
+        name="garbage collections are rare",
+        what="What lives as long as the process is not collected, and the others are collected rarely.",
         file="transport/daemon/process.py",
         where="serve",
-        code="_make_full_collections_rare()",
+        code="_make_collections_rare()",
         mutant="",
         without="every device waits while Python traverses thousands of connections",
-        tests=("transport/test_process.py::test_full_garbage_collections_are_rare",),
+        tests=("transport/test_process.py::test_garbage_collections_are_rare",),
     ),
     Mechanism(
         promise="faults",

@@ -58,7 +58,7 @@ MECHANISMS = (
         what="The move to `sent` asks that no other living instance hold the device.",
         file="transport/commands/in_flight_command.py",
         where="InFlightCommand.step",
-        code='held_imei=self.request.imei if sent else ""',
+        code="step.held_imei = request.imei",
         mutant="",
         without="the script is not asked to check",
         tests=("transport/test_connections.py::test_a_device_held_by_another_instance_is_superseded",),

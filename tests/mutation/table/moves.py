@@ -10,7 +10,7 @@ MECHANISMS = (
         name="compare-and-set by seq",
         what="A step is taken only from the `seq` it was decided at.",
         file="store/scripts/moves.lua",
-        code="local stands = seen.seq == move.seq - 1 and seen",
+        code="local stands = seen.seq == event[place.seq] - 1 and seen",
         mutant="local stands = seen",
         without="a move is made twice where the numbers have gone on without it",
         tests=("contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-seq-5]",),
@@ -20,8 +20,8 @@ MECHANISMS = (
         name="compare-and-set by state",
         what="A step is taken only from the state it was decided in.",
         file="store/scripts/moves.lua",
-        code="move.seq - 1 and seen.state == move.prev",
-        mutant="move.seq - 1",
+        code="event[place.seq] - 1 and seen.state == event[place.prev]",
+        mutant="event[place.seq] - 1",
         without="an entry that another process has ended is sent by one that has just read it",
         tests=(
             "contract/test_moves.py::test_a_step_from_where_the_command_is_not_conflicts[fake-state-failed]",
@@ -52,16 +52,8 @@ MECHANISMS = (
         name="an id is used once",
         what="A second entry with a `command_id` that has a ledger is a duplicate.",
         file="store/scripts/moves.lua",
-        code="""
-            local seen = read(ledger)
-            if seen then
-              if owns
-        """,
-        mutant="""
-            local seen = nil
-            if seen then
-              if owns
-        """,
+        code="local seen = redis.call('EXISTS', ledger) == 1 and read(ledger)",
+        mutant="local seen = nil",
         without="it begins a new life, and is sent again",
         tests=(
             "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
@@ -107,8 +99,8 @@ MECHANISMS = (
         name="redelivery is recognised",
         what="The entry that began a command is answered with where the ledger stands.",
         file="store/scripts/moves.lua",
-        code="return report('REDELIVERED', seen) end",
-        mutant="return {'OK', move.state, move.seq, '', seen.accepted or now, move.token, ''} end",
+        code="if seen then return report(owns(move, seen) and 'REDELIVERED' or 'DUPLICATE', seen) end",
+        mutant="if seen then return owns(move, seen) and 1 or report('DUPLICATE', seen) end",
         without="a restart takes a sent command for a new one",
         tests=("contract/test_moves.py::test_an_entry_that_was_begun_before_is_redelivered[fake]",),
     ),
@@ -118,12 +110,12 @@ MECHANISMS = (
         what="An entry stays pending until the command's terminal event.",
         file="store/scripts/moves.lua",
         code="""
-            if move.terminal then
+            if move.event[place.terminal] == '1' then
               redis.call('PEXPIRE', ledger, input.retention)
               remove(
         """,
         mutant="""
-            if move.terminal then redis.call('PEXPIRE', ledger, input.retention) end
+            if move.event[place.terminal] == '1' then redis.call('PEXPIRE', ledger, input.retention) end
             if true then
               remove(
         """,

@@ -7,21 +7,27 @@ from tests.mutation.mechanism import Mechanism
 MECHANISMS = (
     Mechanism(
         promise="P2",
-        name="a duplicate is answered once",
-        what="A duplicate is noted only while its entry lies on the stream.",
-        file="store/scripts/moves.lua",
-        code="""
-            if is_listed({move.instance, move.entry}) then
-              redis.call('HSET', ledger, 'last', append(move.duplicate
-        """,
-        mutant="""
-            if true then
-              redis.call('HSET', ledger, 'last', append(move.duplicate
-        """,
-        without="every repetition adds a note",
+        name="a duplicate is answered",
+        what="An entry whose id is taken is noted and removed.",
+        file="store/ledger/ledger.py",
+        where="Ledger.execute",
+        code="await self._call(duplicates, self._ask)",
+        mutant="",
+        without="it stays pending, and nobody learns of it",
         tests=(
             "contract/test_moves.py::test_another_entry_with_the_same_id_is_noted_once_and_removed[fake]",
         ),
+    ),
+    Mechanism(
+        promise="P2",
+        name="a duplicate in the queue is answered",
+        what="So is one whose opening has waited for Redis.",
+        file="store/ledger/ledger.py",
+        where="Ledger._carry_out",
+        code="self._queue.put(duplicate)",
+        mutant="",
+        without="it stays pending, and nobody learns of it",
+        tests=("redis/test_ledger.py::test_a_duplicate_in_the_queue_is_noted_and_removed[fake]",),
     ),
     Mechanism(
         promise="P2",
@@ -29,14 +35,14 @@ MECHANISMS = (
         what="The script that stores the outcome acknowledges and deletes the entry.",
         file="store/scripts/moves.lua",
         code="""
-            remove({{move.instance, move.entry, move.device}})
+            remove(move.instance, move.entry, move.device)
               end
-              if move.remove then remove(move.remove) end
+              if move.remove then remove_others(move) end
             end
         """,
         mutant="""
             end
-              if move.remove then remove(move.remove) end
+              if move.remove then remove_others(move) end
             end
         """,
         without="finished commands stay pending",
@@ -48,7 +54,7 @@ MECHANISMS = (
         what="The step that calls a command off removes the cancel's own entry too.",
         file="store/scripts/moves.lua",
         code="""
-            if move.remove then remove(move.remove) end
+            if move.remove then remove_others(move) end
             end
 
             local function is_listed
@@ -118,10 +124,10 @@ MECHANISMS = (
         name="the log is written first",
         what="Of a move, the write that memory pressure can refuse comes first.",
         file="store/scripts/moves.lua",
-        code="local id = append(move.event, seen and seen.accepted or move.accepted)",
+        code="local id = append_event(event, accepted)",
         mutant="""
-            redis.call('HSET', ledger, 'state', move.state, 'seq', whole(move.seq), 'token', move.token)
-            local id = append(move.event, seen and seen.accepted or move.accepted)
+            redis.call('HSET', ledger, 'state', event[place.state], 'seq', event[place.seq], 'token', move.token)
+            local id = append_event(event, accepted)
         """,
         without="a refused move leaves a ledger without its event",
         tests=(
@@ -133,7 +139,7 @@ MECHANISMS = (
         name="a note is written once",
         what="A note that answers an entry is written only while that lies on the stream.",
         file="store/scripts/moves.lua",
-        code="if move.remove and not is_listed(move.remove[1]) then return report('ALREADY') end",
+        code="if move.remove and not is_listed(unpack(move.remove[1])) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a note",
         tests=("contract/test_moves.py::test_a_note_that_answers_an_entry_is_written_once[fake]",),
@@ -143,7 +149,7 @@ MECHANISMS = (
         name="a dead letter is written once",
         what="An entry is given up only while it lies on the stream.",
         file="store/scripts/moves.lua",
-        code="if not is_listed({move.instance, move.entry, move.device}) then return report('ALREADY') end",
+        code="if not is_listed(move.instance, move.entry, move.device) then return report('ALREADY') end",
         mutant="",
         without="every repetition adds a letter and its events",
         tests=("contract/test_moves.py::test_a_dead_letter_is_written_once[fake]",),
@@ -193,7 +199,7 @@ MECHANISMS = (
         name="acknowledged",
         what="An entry that is answered is acknowledged.",
         file="store/scripts/moves.lua",
-        code="redis.call('XACK', outbound(entry[1]), input.group, entry[2])",
+        code="redis.call('XACK', outbound(instance), input.group, id)",
         mutant="",
         without="it stays pending under our name",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
@@ -203,7 +209,7 @@ MECHANISMS = (
         name="deleted",
         what="An entry that is answered is deleted: the stream is as long as its backlog.",
         file="store/scripts/moves.lua",
-        code="redis.call('XDEL', outbound(entry[1]), entry[2])",
+        code="redis.call('XDEL', outbound(instance), id)",
         mutant="",
         without="streams grow for ever, and a group made anew reads all of it again",
         tests=("contract/test_moves.py::test_a_terminal_step_removes_the_entry_and_sets_the_expiry[fake]",),
