@@ -46,10 +46,16 @@ def _as_it_is(reply: Any) -> Any:
     return reply
 
 
-@lru_cache(maxsize=64)
-def _begun(command: str, script: str | bytes, *keys: str) -> Arguments:
+FEW = 6
+"""Keys up to which a script is taken to be called with the same ones again."""
+
+
+def _begin(command: str, script: str | bytes, *keys: str) -> Arguments:
     """A call of a script up to its keys."""
     return Arguments((command, script, len(keys), *keys))
+
+
+_begun = lru_cache(maxsize=64)(_begin)
 
 
 class KeptConnection:
@@ -76,11 +82,12 @@ class KeptConnection:
         Raises:
             StoreError: the call failed, or `read` raised: that was no reply, and the connection is closed.
         """
+        begin = _begun if len(keys) <= FEW else _begin
         with translated():
             try:
-                reply = await self._exchange(_begun("EVALSHA", script.sha, *keys), args)
+                reply = await self._exchange(begin("EVALSHA", script.sha, *keys), args)
             except NoScriptError:
-                reply = await self._exchange(_begun("EVAL", script.source, *keys), args)
+                reply = await self._exchange(begin("EVAL", script.source, *keys), args)
             return await self._understood("a script", reply, read)
 
     async def post(self, *command: str | bytes | int) -> None:

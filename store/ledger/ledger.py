@@ -24,6 +24,7 @@ from store.client.delays import Backoff
 from store.client.errors import NotOwnerYet, StoreRefused, is_transient
 from store.client.fifo import Fifo
 from store.client.replies import understood
+from store.client.resp import Arguments
 from store.client.script import KeptConnection, Script
 from store.keys import GROUP, Keys
 from store.ledger.move_codec import (
@@ -221,7 +222,7 @@ class Ledger:
 
     async def _exchange(self, keys: list[str], argument: bytes, read: Read) -> list[MoveResult]:
         """One call of the queue, which makes one at a time."""
-        results: list[MoveResult] = await self._kept.call(self._script, keys, [argument], read)
+        results: list[MoveResult] = await self._kept.call(self._script, keys, Arguments((argument,)), read)
         return results
 
     async def _carry_out(self, batch: deque[Move]) -> Exception | None:
