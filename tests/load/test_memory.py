@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import trustme
 
 from fsm.backlog import LIMIT
 from store.embedded import EmbeddedServer
 from tests.load.daemon import Daemon
 from tests.load.driver_process import DriverProcess
+from tests.rig.certificates import write_pair
 from tests.rig.ports import free_port
+from tests.wire_format import hello
 from transport.connection.backpressure import READ_SIZE
+from transport.teltonika.handshake import ACCEPT
 
 DEVICES = 50
 AT_ONCE = 40
@@ -29,6 +37,9 @@ CONNECTION = 5 / 1024
 """MiB of an open connection: its objects, and the part of a frame that has come. How many there are does not
 depend on memory: when the backlog is full turns are short, and all that waits in the queue of the kernel is
 accepted in a moment."""
+SECURE = 300
+SECURE_CONNECTION = 36 / 1024
+"""MiB of an idle connection with TLS, with half as much again as it takes."""
 TIME_LIMIT = 3000.0
 """Milliseconds within which 99 of 100 honest reports are acknowledged, on a machine that has other work."""
 MARGIN = AT_ONCE * 32 * READ_SIZE
@@ -107,6 +118,32 @@ def percentile(latencies: list[float], share: float) -> float:
 def seconds(thorough: bool) -> float:
     """How long it is measured."""
     return 10.0 if thorough else 4.0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+@pytest.mark.timeout(120)
+def test_an_idle_connection_with_tls_takes_little(redis_url: str, stack: ExitStack, tmp_path: Path) -> None:
+    authority, cert, key = trustme.CA(), tmp_path / "cert.pem", tmp_path / "key.pem"
+    write_pair(authority, cert, key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    options = {"tls_listen": "127.0.0.1:0", "tls_cert": cert, "tls_key": key, "handshake_rate": 0}
+    gateway = stack.enter_context(Daemon(redis_url, **options))
+    host, _, port = gateway.said("ready")["tls"][0].rpartition(":")
+
+    def connect(imei: int) -> ssl.SSLSocket:
+        device = context.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host)
+        device.sendall(hello(str(imei)))
+        assert device.recv(1) == ACCEPT
+        return device
+
+    connect(352_093_000_000_000).close()  # only from the first end on the memory of the next ones differs
+    for number in range(100):
+        stack.enter_context(connect(352_093_000_000_001 + number))
+    before = gateway.memory()
+    for number in range(SECURE):
+        stack.enter_context(connect(352_093_000_001_000 + number))
+    assert gateway.memory() - before < SECURE * SECURE_CONNECTION
 
 
 @pytest.mark.timeout(120)

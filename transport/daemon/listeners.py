@@ -22,6 +22,7 @@ from transport.connection.proxy_listener import ProxyListener
 from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
+from transport.daemon.allocator import map_large_buffers
 from transport.daemon.exposure import Listening, exposure_of, warn
 from transport.settings import Address, Settings, as_text
 
@@ -86,6 +87,7 @@ class Listeners:
         self._loaded: Tls | None = None
         self._files = TlsFiles(settings)
         if (tls := self._files.load_now()) is not None:
+            map_large_buffers()
             for fault in tls.faults(_now()):
                 log.error("tls_out_of_date", fault=fault)
             self._use(tls)
