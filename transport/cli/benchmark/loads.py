@@ -35,11 +35,11 @@ def measure(
     servers = [ours, *stage.floor(), *stage.others(against)]
     yield "memory of connections"
     outcome.idle_kib = measure_memory(ours)
+    yield "bytes of records"  # before anything else is sent to Redis
+    outcome.record_bytes, outcome.sent_bytes = asyncio.run(_record_bytes(stage.url, ours, seconds))
     for number in range(1, rounds + 1):
         for name in _round(stage, outcome, servers, raw, beating, seconds):
             yield f"round {number}: {name}"
-    yield "bytes of records"
-    outcome.record_bytes, outcome.sent_bytes = asyncio.run(_record_bytes(stage.url, ours, seconds))
 
 
 def _round(
