@@ -30,23 +30,6 @@ class _Reading(Collector):
         yield CounterMetricFamily(self._name, self._text, value=self._read())
 
 
-class _Tally(Collector):
-    """A counter with labels that is counted once or more for each command: a number in a dictionary.
-
-    A counter of prometheus_client takes a lock and several calls for each count.
-    """
-
-    def __init__(self, name: str, text: str, *labels: str) -> None:
-        self._name, self._text, self._labels = name, text, labels
-        self.counts: dict[tuple[str, ...], int] = {}
-
-    def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, number in self.counts.items():
-            family.add_metric(values, number)
-        yield family
-
-
 class Metrics:
     """The metrics of one gateway process, in their own registry."""
 
@@ -98,10 +81,7 @@ class Metrics:
             "device_messages_lost_total", "Messages that Redis refused; the device does not send them again"
         )
         self.pings = counter("pings_total", "Empty codec 12 frames, a network ping")
-        self._commands = _Tally(
-            "teltonika_command_events_total", "Events of commands", "state", "reason", "delivery"
-        )
-        self.registry.register(self._commands)
+        self.commands = counter("command_events_total", "Events of commands", "state", "reason", "delivery")
         self.parked = counter("commands_parked_total", "Commands that this gateway has parked")
         self.rtt = Histogram(
             "teltonika_command_response_seconds",
@@ -163,6 +143,7 @@ class Metrics:
         self.loop_stall = Gauge(
             "teltonika_loop_stall_seconds", "Delay of the last sweep", registry=self.registry
         )
+        self._by_event: dict[tuple[str, str, str], Counter] = {}
 
     def reading(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A counter whose value is kept elsewhere and read at each scrape."""
@@ -179,8 +160,11 @@ class Metrics:
 
     def command(self, event: CommandEvent) -> None:
         """Count a committed event."""
-        counts, key = self._commands.counts, (event.state, event.reason, event.delivery)
-        counts[key] = counts.get(key, 0) + 1
+        key = (event.state, event.reason, event.delivery)
+        counter = self._by_event.get(key)
+        if counter is None:
+            counter = self._by_event[key] = self.commands.labels(*key)
+        counter.inc()
         if event.rtt_ms is not None:
             self.rtt.observe(event.rtt_ms / 1000)
 
