@@ -75,18 +75,21 @@ class FakeTransport(asyncio.Transport):
 
 
 class FakeTelemetry:
-    """Stores a frame when it is told to."""
+    """Stores a frame when it is told to, or in the next turn of the loop where `at_once` is set."""
 
     def __init__(self) -> None:
         self.batches: list[PendingFrame] = []
         self.healthy = True
         self.backlog = Backlog()
         self.on_stored: Callable[[], object] = list
+        self.at_once = False
 
     def store(self, batch: PendingFrame) -> None:
         batch.weigh()
         self.backlog.bytes += batch.weight
         self.batches.append(batch)
+        if self.at_once:
+            asyncio.get_running_loop().call_soon(self.confirm)
 
     def drop(self, batch: PendingFrame) -> None:
         if not batch.cancelled:

@@ -57,7 +57,7 @@ def test_a_device_reports_and_is_acknowledged_over_tls(
         async with rig, rig.device(trusting(files)) as streams:
             await identify(streams)
             reader, writer = streams
-            rig.connections.telemetry.store = lambda batch: batch.done()  # type: ignore[method-assign]
+            rig.connections.telemetry.at_once = True
             writer.write(FRAME)
             assert await reader.readexactly(4) == b"\0\0\0\x01"
 
