@@ -17,7 +17,7 @@ RECORDS = (1, 5, 20)
 """Records of the frames that are sent as fast as they are acknowledged."""
 RATES = (250, 1000, 4000)
 """Frames a second, of one record each."""
-IDLE = 1000
+IDLE = 4000
 """Connections by whose number the memory of one is measured."""
 BEATING = 4000
 """Devices by whose number the cost of a heartbeat is measured: with few, calls cost more than devices."""
@@ -146,14 +146,14 @@ def wait_until_idle(server: Server) -> None:
 
 def measure_memory(server: Server) -> float:
     """KiB that one idle connection adds to a server: its device has named itself and sent one frame."""
-    with trackers(server, IDLE // 4) as fleet:
-        fleet.report(frames_of(1)[0])  # what the first connections add stays when they end
-    wait_until_idle(server)
-    before = memory_of(server)
-    with trackers(server, IDLE) as fleet:
-        fleet.report(frames_of(1)[0])
+    with trackers(server, IDLE // 4) as first:  # they stay: the memory that they leave would be used again
+        first.report(frames_of(1)[0])
         wait_until_idle(server)
-        return (memory_of(server) - before) / IDLE / 1024
+        before = memory_of(server)
+        with trackers(server, IDLE) as fleet:
+            fleet.report(frames_of(1)[0])
+            wait_until_idle(server)
+            return (memory_of(server) - before) / IDLE / 1024
 
 
 def measure_heartbeat(server: Server, interval: float) -> Cost:
