@@ -9,8 +9,7 @@ from fsm.takeover import Claim, Claimant
 
 SECURE = "-tls"
 """The end of the ids of sessions with TLS. The id is also the token of the holder in Redis, so a reader of
-the
-token knows whether the holder has TLS."""
+the token knows whether the holder has TLS."""
 
 
 def is_secure(session_id: str) -> bool:

@@ -19,8 +19,7 @@ OVERHEAD = 400
 """Bytes of memory that a waiting frame takes besides its bodies."""
 BODY_OVERHEAD = 100
 """Bytes of memory that each body takes besides its content: the object, list items, its part of the call.
-Even a
-small entry takes Redis some time, so this also limits the time to store a full backlog."""
+Even a small entry takes Redis some time, so this also limits the time to store a full backlog."""
 
 
 class PendingFrame(Struct, eq=False):
@@ -28,15 +27,14 @@ class PendingFrame(Struct, eq=False):
 
     Attributes:
         codec: ``8``, ``8E`` or ``16``; for messages ``12`` to ``15``; for an unknown codec its byte in hex.
-        received_at: epoch ms. bodies: the records as JSON; or the bytes of the frame; or for each message a
-        JSON array with names and
-            values of its fields in turn.
+        received_at: epoch ms.
+        bodies: the records as JSON; or the bytes of the frame; or for each message a JSON array with names
+            and values of its fields in turn.
         kind: ``record`` or ``message`` (one entry per body), ``frame`` (the validated bytes),
-        ``undecodable``,
-            or ``serial``: messages which show that the device sends serial-port data.
-        done: called once, when every entry of the frame is stored. owed: the device waits for an
-        acknowledgement and sends the frame again without one. Frames that are not
-            owed are never sent again.
+            ``undecodable``, or ``serial``: messages which show that the device sends serial-port data.
+        done: called once, when every entry of the frame is stored.
+        owed: the device waits for an acknowledgement and sends the frame again without one. Frames that are
+            not owed are never sent again.
         cancelled: the connection is closed and the device still has the frame: it may be dropped.
         size: bytes of all bodies.
         session_id: the connection that it came on.

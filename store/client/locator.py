@@ -34,8 +34,7 @@ ANSWER_TIMEOUT = 1.0
 """Seconds that a sentinel or node has to answer, with connecting."""
 TRUST = 1.0
 """Seconds after which the sentinels are asked again although nothing has failed. A primary that was frozen
-and
-replaced accepts writes for some seconds when it wakes up, and all of them are lost."""
+and replaced accepts writes for some seconds when it wakes up, and all of them are lost."""
 STALE = 3.0
 """Seconds after which a call waits for their answer: this process was idle, or was frozen itself."""
 

@@ -27,8 +27,7 @@ V1_LIMIT = 107
 """Longest header of version 1, with its CR LF."""
 V2_LIMIT = 4096
 """Longest part of a header of version 2 after its length field. The protocol allows 65,535; the longest
-header
-that proxies send, with the data of a client certificate, has some hundreds."""
+header that proxies send, with the data of a client certificate, has some hundreds."""
 _V2_HEAD = len(SIGNATURE) + 4
 HEADER_LIMIT = _V2_HEAD + V2_LIMIT
 

@@ -97,7 +97,7 @@ MECHANISMS = (
         code="self._lines[imei] = line",
         mutant="self._lines = {imei: line} | self._lines",
         without="the backlog of one device holds up all others",
-        tests=("store/test_device_ring.py::test_each_waiting_device_is_served_in_turn",),
+        tests=("store/test_device_ring.py::test_the_turn_of_a_device_survives_a_call",),
     ),
     Mechanism(
         promise="bounds",
