@@ -32,6 +32,14 @@ async def test_a_device_that_is_gone_between_two_acknowledgements_costs_nobody_e
     assert len(transport.written) == 1
 
 
+async def test_a_command_for_a_device_that_is_gone_is_not_written(connections: ConnectionRig) -> None:
+    connection, transport = connections.ready()
+    before = len(transport.written)
+    transport.closing = True
+    connection.send(b"a command")
+    assert len(transport.written) == before
+
+
 async def test_the_default_limit_is_the_number_of_open_files(
     frozen: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

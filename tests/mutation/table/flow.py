@@ -287,11 +287,8 @@ MECHANISMS = (
         where="DeviceConnection._write",
         code="if not self._transport.is_closing(): ...",
         mutant="...",
-        without="the event loop raises, and the task that stores all telemetry ends",
-        tests=(
-            "transport/test_sessions_floods.py::"
-            "test_a_device_that_is_gone_between_two_acknowledgements_costs_nobody_else",
-        ),
+        without="the event loop raises where a command or an answer is written",
+        tests=("transport/test_sessions_floods.py::test_a_command_for_a_device_that_is_gone_is_not_written",),
     ),
     Mechanism(
         promise="bounds",
