@@ -409,7 +409,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         for item in self._stream.feed(data, self._context.clock.monotonic()):
             self._handle(item)
         if self._stream.held:
-            self.pause()  # until `01` is written
+            self.pause()  # while the allow-list and an older session are asked, and until `01` is written
 
     def _read_frames(self, data: bytes) -> None:
         context = self._context
@@ -490,7 +490,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """The device has named itself: accept or reject it, or ask the allow-list first."""
         refusal = self._context.access.refusal(imei, self, self._transport)
         if refusal is None:
-            self.pause()
             self._context.access.ask(imei, self, partial(self._allow_list_answered, imei))
         else:
             self._accept_or_reject(imei, refusal)
@@ -523,10 +522,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         takeovers, older = self._context.takeovers, self._context.sessions.by_imei.get(imei)
         if older is None or not takeovers.contested(self, older):
             return False
-        waits = takeovers.ask(older, partial(self._older_answered, imei, older))
-        if waits:
-            self.pause()
-        return waits
+        return takeovers.ask(older, partial(self._older_answered, imei, older))
 
     def _older_answered(self, imei: str, older: SessionConnection, answer: Liveness) -> None:
         if self.closed:
