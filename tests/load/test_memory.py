@@ -33,10 +33,10 @@ SIZE = 240_000
 """Bytes that each connection of the attack sends before it closes."""
 GROWTH = 45.0
 """MiB by which the gateway may grow: the backlog as objects of Python, and what is in flight."""
-CONNECTION = 5 / 1024
-"""MiB of an open connection: its objects, and the part of a frame that has come. How many there are does not
-depend on memory: when the backlog is full turns are short, and all that waits in the queue of the kernel is
-accepted in a moment."""
+CONNECTION = 7 / 1024
+"""MiB of an open connection: its objects, the part of a frame that has come, and what waits for Redis, which
+are its registration and the events of its session. How many there are does not depend on memory: when the
+backlog is full turns are short, and all that waits in the queue of the kernel is accepted in a moment."""
 SECURE = 300
 SECURE_CONNECTION = 36 / 1024
 """MiB of an idle connection with TLS, with half as much again as it takes."""
