@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fsm.command import SENT
@@ -128,10 +128,9 @@ def _index(ledgers: dict[str, int], command_id: str) -> int:
     return ledgers.setdefault(command_id, len(ledgers) + 1)
 
 
-def _ledger_fields(move: Open | Step) -> list[str]:
+def _ledger_fields(move: Open) -> list[str]:
     """What a new ledger keeps besides what the event and its entry say, as names and values in turn."""
-    request = move.request if isinstance(move, Open) else None
-    return ["expires_at", str(request.expires_at)] if request else []
+    return ["expires_at", str(move.request.expires_at)] if move.request else []
 
 
 def _encode_open(move: Open, key: int) -> dict[str, Any]:
@@ -148,18 +147,15 @@ def _encode_open(move: Open, key: int) -> dict[str, Any]:
 
 
 def _encode_step(move: Step, key: int) -> dict[str, Any]:
-    event, entry = move.event, move.entry
-    encoded = {
+    event = move.event
+    encoded: dict[str, Any] = {
         "act": "step",
         "key": key,
-        "instance": entry.instance_id,
-        "entry": entry.outbound_id,
+        **_place(move.entry),
         "token": move.token,
         "event": command_values(event),
         "accepted": move.accepted_at,
     }
-    if entry.imei:
-        encoded["device"] = entry.imei
     if move.remove:
         encoded["remove"] = [_whole_place(entry) for entry in move.remove]
     if move.held_imei:
@@ -169,7 +165,7 @@ def _encode_step(move: Step, key: int) -> dict[str, Any]:
     if event.state == SENT:
         encoded["codec"] = event.codec
     if move.allow_missing:
-        encoded["ledger"] = _ledger_fields(move)
+        encoded["ledger"] = []
     return encoded
 
 
@@ -186,7 +182,7 @@ def _encode_park(move: ParkMove, key: int) -> dict[str, Any]:
         "expires": move.request.expires_at,
         "limit": move.limit,
         "note": note_fields(move.note),
-        "fields": [text for pair in fields for text in pair],
+        "fields": _in_turn(fields),
     }
 
 
@@ -194,6 +190,11 @@ def _place(entry: Entry) -> dict[str, str]:
     """The entry that a move is about, as the script names it; `device` is that of a parked one."""
     place = {"instance": entry.instance_id, "entry": entry.outbound_id}
     return place | {"device": entry.imei} if entry.imei else place
+
+
+def _in_turn(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Names and values in turn."""
+    return [text for pair in pairs for text in pair]
 
 
 def _whole_place(entry: Entry) -> list[str]:
@@ -210,7 +211,7 @@ def _encode_transfer(move: Transfer, key: int) -> dict[str, Any]:
         "seq": move.seq,
         "to": move.to_instance,
         "note": note_fields(move.note),
-        "fields": [text for pair in move.fields for text in pair],
+        "fields": _in_turn(move.fields),
     }
 
 
@@ -235,9 +236,9 @@ def _encode_discard(move: Discard, ledgers: dict[str, int]) -> dict[str, Any]:
         last = move.events[-1]
         encoded |= {"key": _index(ledgers, last.command_id), "state": last.state, "seq": last.seq}
     if move.error:
-        encoded["fields"] = [text for pair in letter_of_discard(move) for text in pair]
+        encoded["fields"] = _in_turn(letter_of_discard(move))
     if move.kept:
-        encoded["kept"] = [text for pair in move.kept for text in pair]
+        encoded["kept"] = _in_turn(move.kept)
     return encoded
 
 

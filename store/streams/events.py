@@ -52,20 +52,9 @@ def _origin(event: CommandEvent | Note) -> Fields:
 
 
 COMMAND_NAMES = (
-    *(
-        "v",
-        "kind",
-        "command_id",
-        "seq",
-        "state",
-        "prev",
-        "trigger",
-        "terminal",
-        "outcome",
-        "reason",
-        "detail",
-    ),
-    *("delivery", "imei", "codec", "instance_id", "session_id", "outbound_id"),
+    *("v", "kind", "command_id", "seq", "state", "prev", "trigger"),
+    *("terminal", "outcome", "reason", "detail", "delivery"),
+    *("imei", "codec", "instance_id", "session_id", "outbound_id"),
 )
 """The fields of every command event, in their order."""
 
