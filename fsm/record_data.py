@@ -1,12 +1,14 @@
-"""The data of one AVL record, as it is published on ``telemetry:records``."""
+"""The data of one AVL record, as it is published on ``telemetry:records``.
+
+A consumer reads it as `store.streams.record_data.RecordData`, which is this and what dataclasses-json adds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from dataclasses_json import DataClassJsonMixin, config
 from msgspec import UNSET, UnsetType
 
 SAFE_INTEGER = 2**53 - 1
@@ -14,14 +16,6 @@ SAFE_INTEGER = 2**53 - 1
 
 Number: TypeAlias = int | str
 """An integer, or its decimal text if it is above `SAFE_INTEGER` or below -`SAFE_INTEGER`."""
-
-
-def _is_unset(value: object) -> bool:
-    return value is UNSET
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 @dataclass(slots=True)
@@ -37,17 +31,8 @@ class NamedValue:
     text: str | UnsetType = UNSET
 
 
-def _read_named(values: Any) -> dict[str, NamedValue] | UnsetType:
-    return UNSET if values is UNSET else msgspec.convert(values, dict[str, NamedValue])
-
-
-_OPTIONAL = config(exclude=_is_unset, decoder=_as_it_is)  # dataclasses-json reads no union of containers
-
-_NAMED = config(exclude=_is_unset, decoder=_read_named, encoder=msgspec.to_builtins)
-
-
 @dataclass(slots=True)
-class RecordData(DataClassJsonMixin):
+class RecordData:
     """The ``data`` of one telemetry entry.
 
     ``timestamp`` is in milliseconds since 1970, coordinates are in degrees, ``altitude`` in metres, ``angle``
@@ -67,11 +52,11 @@ class RecordData(DataClassJsonMixin):
     satellites: int
     speed: int
     event_id: int
-    generation_type: int | UnsetType = field(default=UNSET, metadata=config(exclude=_is_unset))
+    generation_type: int | UnsetType = UNSET
     io: dict[str, Number] = field(default_factory=dict)
-    signed: dict[str, Number] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
-    hex: list[str] | UnsetType = field(default=UNSET, metadata=_OPTIONAL)
-    named: dict[str, NamedValue] | UnsetType = field(default=UNSET, metadata=_NAMED)
+    signed: dict[str, Number] | UnsetType = UNSET
+    hex: list[str] | UnsetType = UNSET
+    named: dict[str, NamedValue] | UnsetType = UNSET
 
 
 _decode = msgspec.json.Decoder(RecordData).decode

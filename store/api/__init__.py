@@ -20,9 +20,16 @@ interface, see ``docs/client.md``.
 """
 
 from fsm.errors import InvalidCommand
-from fsm.record_data import RecordData
-from store.streams.messages import CommandEvent, DeviceMessage, Message, Note, SessionEvent, TelemetryRecord
+from store.streams.messages import (
+    CommandEvent,
+    DeviceMessage,
+    Message,
+    Note,
+    SessionEvent,
+    TelemetryRecord,
+)
 from store.streams.producer import NotPublished, StoreUnreachable
+from store.streams.record_data import RecordData
 
 from .blocking import BlockingGateways, BlockingSubscription
 from .command_entry import CommandOptions

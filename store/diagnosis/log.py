@@ -18,7 +18,7 @@ from store.diagnosis.overdue import read_ledgers
 from store.diagnosis.server import CRITICAL, OK, WARNING, Finding, Level, Report, examples
 from store.keys import Keys
 from store.streams.entry_ids import after
-from store.streams.events import read_entry
+from store.streams.event_reader import read_entry
 
 PAGE = 1000
 

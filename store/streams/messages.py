@@ -5,7 +5,8 @@ and read it with msgspec, which is fast. ``from_dict`` and ``to_dict`` of datacl
 fields of an entry and a message. They are a hundred times slower, and ``from_dict`` validates nothing: give
 it only what a gateway has written.
 
-The gateway writes its entries without these classes (`store.streams.events`). A test holds all three equal.
+The gateway writes its entries without these classes (`store.streams.events`), and does not import them. A
+test holds all three equal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 from dataclasses_json import DataClassJsonMixin, config
 
 from fsm.events import SCHEMA_VERSION
-from fsm.record_data import RecordData, read_record
+from store.streams.record_data import RecordData, read_record
 
 NUMBER = re.compile("0|[1-9][0-9]{0,19}")
 FLAG = re.compile("[01]")

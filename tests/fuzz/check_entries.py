@@ -17,7 +17,8 @@ from fsm.moves import Discard, Entry, Move, Open
 from fsm.outbound import CancelRequest, Limits, parse_entry, verb_allowed
 from fsm.reasons import INVALID_COMMAND
 from store.ledger.move_codec import encode_move
-from store.streams.events import command_fields, read_entry
+from store.streams.event_reader import read_entry
+from store.streams.events import command_fields
 from tests.fuzz import contract
 from tests.fuzz.contract import ENTRY_MS, NOW_MS, Fields
 from tests.transport.command_rig import CommandRig

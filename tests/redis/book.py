@@ -13,7 +13,7 @@ from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, St
 from fsm.replay import replay_command
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
-from store.streams.events import read_entry
+from store.streams.event_reader import read_entry
 
 KEYS = Keys()
 IMEI = "352093081452251"

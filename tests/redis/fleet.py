@@ -15,7 +15,7 @@ from fsm.replay import audit_command, replay_command
 from store.fleet.adoption import Adoption
 from store.keys import GROUP, Keys
 from store.ledger.ledger import Ledger
-from store.streams.events import read_entry
+from store.streams.event_reader import read_entry
 
 KEYS = Keys()
 IMEI = "356307042441013"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fsm import events
 from fsm.outbound import ECHOED
-from store.streams.events import command_fields, note_fields, read_entry, session_fields
+from store.streams.event_reader import read_entry
+from store.streams.events import command_fields, note_fields, session_fields
 from store.streams.messages import (
     CommandEvent,
     DeviceMessage,

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fsm.events import SessionEvent
-from store.streams.events import read_entry, rfc3339
+from store.streams.event_reader import read_entry
+from store.streams.events import rfc3339
 from store.streams.session_log import SessionLog
 
 STREAM = "commands:responses"

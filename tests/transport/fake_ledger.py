@@ -18,7 +18,7 @@ from fsm.moves import Discard, Entry, Move, MoveResult, Open, Remark, Status, St
 from store.client.errors import CallFailed
 from store.keys import Keys
 from store.ledger.ledger import Ledger
-from store.streams.events import read_entry
+from store.streams.event_reader import read_entry
 from tests.in_memory.client import Client, DirectWire, at_once
 from tests.in_memory.keyspace import Keyspace
 from tests.in_memory.server import HostClock, Server

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fsm.record_data import RecordData, read_record
 from store.fleet.device_families import DeviceFamilies
 from store.keys import Keys
+from store.streams.record_data import RecordData, read_record
 from transport.teltonika.avl import Record
 from transport.teltonika.avl_ids import dictionary, families_of
 from transport.teltonika.io_names import IoNames

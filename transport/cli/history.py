@@ -15,7 +15,7 @@ from fsm import events
 from fsm.command import COMMAND
 from fsm.diagram import command_diagram, path
 from store.keys import Keys
-from store.streams.events import event_of
+from store.streams.event_reader import event_of
 from store.streams.messages import CommandEvent, Message, Note
 from store.streams.producer import LogEntry
 from store.streams.search import newest

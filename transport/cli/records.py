@@ -14,8 +14,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fsm.device_status import FOREVER, Span
-from fsm.record_data import NamedValue, RecordData, read_record
+from fsm.record_data import NamedValue
 from store.streams.producer import LogEntry, as_bytes
+from store.streams.record_data import RecordData, read_record
 from transport.teltonika.avl import decode_avl
 from transport.teltonika.avl_ids import DEFAULT_FAMILY
 from transport.teltonika.errors import Undecodable
