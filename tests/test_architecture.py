@@ -16,7 +16,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 IMPURE = {"asyncio", "redis", "structlog", "logging", "socket", "time", "random", "os", "store", "transport"}
 DOOR = "fsm/machine.py"
-MESSAGES = {"store/streams/messages.py", "fsm/record_data.py"}
+MESSAGES = {"store/streams/messages.py", "store/streams/record_data.py"}
 """Where the classes of messages are."""
 WIRING = ("transport/daemon.py", "transport/daemon/", "transport/cli/")
 UNFOUND_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
@@ -35,12 +35,14 @@ SHARED = {
     "clock",
     "log_throttle",
     "console_lines",
+    "garbage",
     "log_writer",
     "logs",
     "metrics",
     "ports",
     "restarts",
     "settings",
+    "structlog_alone",
     "tasks",
 }
 """The modules of `transport` that all of its packages may import."""

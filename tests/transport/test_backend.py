@@ -14,7 +14,7 @@ from store.client.client import READER_MARGIN
 from store.embedded import EmbeddedServer
 from tests.transport.gateway_rig import CallRecorder, idle_gateway
 from transport.daemon import backend as backends
-from transport.daemon import process, trim_reports
+from transport.daemon import process, run_gateway, trim_reports
 from transport.daemon.gateway import EXIT_FENCED, Gateway
 from transport.settings import Settings
 
@@ -137,8 +137,8 @@ async def test_an_embedded_server_ends_with_its_gateway(
         raise ZeroDivisionError
 
     monkeypatch.setattr(EmbeddedServer, "begin", lambda *_: cast(Any, server))
-    monkeypatch.setattr(process, "_make_collections_rare", lambda: None)
-    monkeypatch.setattr(process, "_serve", fail)
+    monkeypatch.setattr(run_gateway, "make_collections_rare", lambda: None)
+    monkeypatch.setattr(run_gateway, "_serve", fail)
     with pytest.raises(ZeroDivisionError):
         await process.serve(Settings(instance_id="gw-1", metrics=None, max_connections=10))
     assert stopped == ["stop"]

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from transport.daemon import process
+from transport import garbage
+from transport.daemon import process, run_gateway
+from transport.daemon.service_manager import ServiceManager
 from transport.settings import Settings
 
 
@@ -23,12 +25,21 @@ def thresholds() -> Iterator[tuple[int, int, int]]:
 async def test_garbage_collections_are_rare(
     thresholds: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frozen, found = gc.get_freeze_count(), []
+    found = []
 
     async def serve(*_: object) -> int:
-        found.append((gc.get_freeze_count() > frozen, *gc.get_threshold()))
+        found.append(gc.get_threshold())
         return 0
 
-    monkeypatch.setattr(process, "_serve", serve)
+    monkeypatch.setattr(run_gateway, "_serve", serve)
     await process.serve(Settings(instance_id="gw-1", redis="redis://127.0.0.1:1"))
-    assert found == [(True, process.YOUNG_OBJECTS, *thresholds[1:])]
+    assert found == [(garbage.YOUNG_OBJECTS, *thresholds[1:])]
+
+
+def test_what_lives_when_devices_can_connect_is_never_collected(
+    thresholds: tuple[int, int, int],
+) -> None:
+    frozen, told = gc.get_freeze_count(), []
+    run_gateway._begun(ServiceManager(), lambda _: told.append(gc.get_freeze_count()), [])
+    assert told == [frozen]
+    assert gc.get_freeze_count() > frozen

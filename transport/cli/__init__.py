@@ -24,6 +24,7 @@ from click.shell_completion import CompletionItem
 
 from fsm.errors import GatewayError
 from store.client.url import redacted
+from transport.garbage import start_without_collections
 
 from .ending import complain, leave, undecided
 from .stderr import JSON
@@ -191,6 +192,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of ``telgw``."""
+    start_without_collections()
     _hold_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a character that a terminal cannot show becomes a ?

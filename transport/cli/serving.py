@@ -8,11 +8,11 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import click
-import structlog
 
 from fsm.errors import GatewayError
 from transport.connection.tcp import raise_descriptor_limit
 from transport.settings import Settings
+from transport.structlog_alone import structlog
 
 from .ending import complete
 from .options import EXPOSED

@@ -11,6 +11,7 @@ import os
 import sys
 
 from fsm.errors import GatewayError
+from transport.garbage import start_without_collections
 from transport.settings import Settings
 
 from .ending import complain, leave
@@ -41,6 +42,7 @@ async def work(settings: Settings) -> int:
 
 def main() -> None:
     """Run until the gateway ends, and end the process."""
+    start_without_collections()
     from transport.daemon.worker import read_settings
 
     with os.fdopen(INPUT, "rb", buffering=0, closefd=False) as stream:
