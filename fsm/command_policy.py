@@ -19,7 +19,6 @@ The judgement never repeats the text: it may hold a password.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +125,8 @@ def read_policy(text: str, source: str) -> Policy:
 
 
 def _policy(text: str) -> Policy:
+    import tomllib  # most gateways have no policy
+
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

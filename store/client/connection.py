@@ -41,8 +41,20 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+
+def _driver() -> dict[str, Any]:
+    """What connections tell the server of redis-py, which reads its version from a file for each of them."""
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # this version reads it once
+        return {}
+    return {"driver_info": DriverInfo()}
+
+
 _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 # redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
+
+_DRIVER = _driver()
 
 SHORT = 32 * 1024
 """Bytes of a call in many pieces that is written at once, as one in a single piece is. The loop keeps what
@@ -74,6 +86,9 @@ class LossyConnection(_Base):
 
     _reader: Any
     _writer: Any
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**_DRIVER | given)
 
     def unusable(self) -> bool:
         """Whether the peer, the network or an error has ended this connection. False when not connected."""

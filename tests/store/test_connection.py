@@ -64,6 +64,16 @@ class Peer:
             sock.close()
 
 
+@pytest.mark.parametrize("url", ["redis://here", "rediss://here", "unix:///here"])
+def test_a_connection_is_made_without_a_look_at_installed_packages(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr("importlib.metadata.version", looks.append)
+    connect(url, purpose="test")
+    assert looks == []
+
+
 def on(loop: str, work: Callable[[Peer, Redis], Coroutine[Any, Any, None]]) -> None:
     """Run `work` with a peer and a client of it, on this event loop."""
 

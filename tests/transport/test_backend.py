@@ -137,7 +137,6 @@ async def test_an_embedded_server_ends_with_its_gateway(
         raise ZeroDivisionError
 
     monkeypatch.setattr(EmbeddedServer, "begin", lambda *_: cast(Any, server))
-    monkeypatch.setattr(run_gateway, "make_collections_rare", lambda: None)
     monkeypatch.setattr(run_gateway, "_serve", fail)
     with pytest.raises(ZeroDivisionError):
         await process.serve(Settings(instance_id="gw-1", metrics=None, max_connections=10))

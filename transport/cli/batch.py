@@ -27,7 +27,7 @@ from store.streams.messages import CommandEvent
 from store.streams.producer import Producer, StoreUnreachable
 
 from . import render
-from .ending import cancel
+from .event_loop import cancel
 from .listing import Column, Row, print_listing
 from .parameters import Kind
 

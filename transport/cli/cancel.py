@@ -10,7 +10,8 @@ from fsm.reasons import CANCEL_REJECTED, CANCELLED
 from store.api import Gateways, NoGateway, NotPublished, UnknownCommand
 
 from . import render, stderr
-from .ending import awaiting, complete
+from .ending import awaiting
+from .event_loop import complete
 from .ids import CommandId
 from .parameters import Duration
 from .stream_options import Where, with_streams

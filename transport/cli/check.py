@@ -24,7 +24,7 @@ from transport.daemon.presence import is_gone
 
 from . import render
 from .cap_options import with_caps
-from .ending import complete
+from .event_loop import complete
 from .options import setting
 from .parameters import Duration, StreamName
 from .stream_options import Where, with_streams

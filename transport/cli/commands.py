@@ -20,7 +20,7 @@ from store.ledger.open_commands import UNREAD, OpenCommand
 from store.streams.producer import Producer
 
 from . import render, stderr
-from .ending import complete
+from .event_loop import complete
 from .ids import Imei, InstanceId
 from .listing import Column, Row, print_listing
 from .parameters import Moment

@@ -11,7 +11,7 @@ import click
 from store.keys import Keys
 
 from . import redis_file
-from .ending import complete
+from .event_loop import complete
 from .stream_options import Where
 from .streams import server
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         click.UsageError: the file cannot be read or is not TOML, a key is not an option, or the type of a
             value is wrong.
     """
+    import tomllib  # most gateways have no file
+
     known = settings()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

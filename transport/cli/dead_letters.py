@@ -13,7 +13,8 @@ from store.streams.dead_letters import DeadLetters, Requeue, Requeued
 from store.streams.producer import LogEntry, NotPublished, Producer
 
 from . import render, stderr
-from .ending import awaiting, complete
+from .ending import awaiting
+from .event_loop import complete
 from .ids import DeadLetterId
 from .listing import Column, Row, print_listing
 from .parameters import Duration, Moment

@@ -29,7 +29,8 @@ from transport.simulator import Tracker
 
 from . import render, scenes
 from .command_options import entry
-from .ending import awaiting, complete
+from .ending import awaiting
+from .event_loop import complete
 from .story import Story
 from .stream_options import Where
 from .streams import producer

@@ -19,7 +19,7 @@ from store.streams.producer import Producer
 from store.streams.shard_counts import read_counts, shards_of
 
 from . import disputes, render, stderr
-from .ending import complete
+from .event_loop import complete
 from .ids import Imei, InstanceId
 from .listing import Column, Row, print_listing
 from .stream_options import Where, with_streams

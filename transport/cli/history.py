@@ -21,7 +21,7 @@ from store.streams.producer import LogEntry
 from store.streams.search import newest
 
 from . import path_drawing, pictures, render, stderr
-from .ending import complete
+from .event_loop import complete
 from .ids import CommandId, Imei
 from .listing import Column, Row, print_listing
 from .options import setting

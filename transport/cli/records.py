@@ -25,7 +25,7 @@ from transport.teltonika.record_json import record_json
 
 from . import render, stderr, track
 from .avl import dictionary_with
-from .ending import complete
+from .event_loop import complete
 from .ids import Imei
 from .parameters import Moment
 from .record_streams import RecordStreams, record_streams

@@ -11,7 +11,7 @@ import click
 from fsm.errors import GatewayFault
 from store.keys import Keys
 
-from .ending import complete
+from .event_loop import complete
 from .options import setting
 from .parameters import Moment, StreamName
 from .stream_options import Where, with_streams

@@ -23,7 +23,8 @@ from store.streams.producer import Producer, StoreUnreachable
 from . import render, stderr
 from .batch import Batch, BatchName
 from .command_options import STDIN, entry, given, read_line, time_limit, with_command_options
-from .ending import awaiting, complete
+from .ending import awaiting
+from .event_loop import complete
 from .ids import complete_words
 from .imei_file import read_imeis
 from .stream_options import Where, with_streams

@@ -14,7 +14,7 @@ from transport.connection.tcp import raise_descriptor_limit
 from transport.settings import Settings
 from transport.structlog_alone import structlog
 
-from .ending import complete
+from .event_loop import complete
 from .options import EXPOSED
 
 CRASHED = 1

@@ -23,7 +23,7 @@ from transport.teltonika.frame import CODEC_8, CODEC_8E, CODEC_12, CODEC_13, COD
 
 from . import render, stderr
 from .device_tls import DeviceTls
-from .ending import cancel, complete
+from .event_loop import cancel, complete
 from .parameters import Duration, HostPort
 
 CODECS = {"8": (CODEC_8,), "8E": (CODEC_8E,), "16": (CODEC_16,), "mixed": (CODEC_8, CODEC_8E, CODEC_16)}

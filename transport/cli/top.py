@@ -14,7 +14,7 @@ from fsm.errors import GatewayFault
 from store.keys import Keys
 
 from . import render
-from .ending import complete
+from .event_loop import complete
 from .listing import Column, Row, print_listing
 from .stream_options import Where, with_streams
 from .streams import servers

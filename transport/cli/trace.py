@@ -21,7 +21,7 @@ from store.keys import Keys
 from store.streams.producer import Producer
 
 from . import render, stderr
-from .ending import complete
+from .event_loop import complete
 from .ids import Imei
 from .parameters import Duration
 from .stream_options import Where, with_streams

@@ -13,7 +13,7 @@ from store.fleet.waits import Wait, wait_of
 from store.keys import Keys
 
 from . import stderr
-from .ending import cancel
+from .event_loop import cancel
 from .wait_texts import WAITS
 
 FIRST_LOOK, LONGEST_PAUSE = 2.0, 15.0

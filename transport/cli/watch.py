@@ -16,7 +16,7 @@ from store.streams.producer import Producer, StoreUnreachable
 from store.streams.search import Wanted, matches, newest, oldest
 
 from . import render, stderr
-from .ending import complete
+from .event_loop import complete
 from .ids import CommandId, Imei
 from .parameters import ENTRY_ID, Moment
 from .stream_options import Where, with_streams

@@ -17,7 +17,7 @@ from transport.daemon.exposition import expose, state
 from transport.daemon.gateway import EXIT_CRASHED, Gateway, OnReady
 from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
-from transport.garbage import keep_what_lives, make_collections_rare
+from transport.garbage import make_collections_rare
 from transport.settings import Settings
 
 log = structlog.get_logger("telgw")
@@ -38,7 +38,6 @@ async def run_gateway(
     """
     gateway = Gateway(settings, embedded.url if embedded else settings.redis)
     signals.on(signal.SIGHUP, partial(_reload, gateway, manager))
-    make_collections_rare()
     async with _watched(embedded, gateway), manager.told(partial(state, gateway)):
         return await _serve(gateway, on_ready, stop, manager)
 
@@ -91,7 +90,7 @@ def _begun(manager: ServiceManager, on_ready: OnReady | None, bound: list[tuple[
     manager.ready()
     if on_ready:
         on_ready(bound)
-    keep_what_lives()  # now, because devices need not wait for it before they connect
+    make_collections_rare()  # now, because devices need not wait for it before they connect
 
 
 async def _prepare(gateway: Gateway) -> None:
