@@ -78,7 +78,7 @@ class _Meeting:
             if not self.allow_list.asked or self.weather.random() < 0.7:  # a piece may have been on its way
                 await self._until_read()
             if self.device.closed:
-                self.device.data_received(piece)  # what was on its way means nothing any more
+                self.device.received(piece)  # what was on its way means nothing any more
                 break
             self._receive(piece)
             await self._something_happens()
@@ -100,7 +100,7 @@ class _Meeting:
 
     def _receive(self, piece: bytes) -> None:
         self.sent += piece
-        self.device.data_received(piece)
+        self.device.received(piece)
         self._compare()
 
     # What others do

@@ -154,7 +154,7 @@ class Socket:
             self._held.append(data)
             return
         self._history.traffic.append(Bytes(self._now_ms(), self.protocol.session_id, True, data))
-        self.protocol.data_received(data)
+        self.protocol.received(data)
 
     def _closed_by_device(self) -> None:
         self._process.soon(self._end_of_file)

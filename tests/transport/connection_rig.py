@@ -214,7 +214,7 @@ class ConnectionRig:
     def identify(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
         """A device connects and names itself."""
         connection, transport = self.accept()
-        connection.data_received(encode_handshake(imei))
+        connection.received(encode_handshake(imei))
         return connection, transport
 
     def welcome(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
@@ -228,7 +228,7 @@ class ConnectionRig:
     def ready(self, imei: str = IMEI) -> tuple[DeviceConnection, FakeTransport]:
         """A device has had its first frame acknowledged."""
         connection, transport = self.welcome(imei)
-        connection.data_received(FRAME)
+        connection.received(FRAME)
         self.telemetry.confirm()
         transport.written.clear()
         return connection, transport

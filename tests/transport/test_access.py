@@ -92,7 +92,7 @@ async def test_a_refused_device_gets_00_and_leaves_no_trace(frozen: FrozenDateTi
     connections = gated(frozen, listed(IMEI))
     with capture_logs() as logs:
         connection, transport = connections.identify(OTHER_IMEI)
-        connection.data_received(FRAME)
+        connection.received(FRAME)
         connection.connection_lost(None)
     assert transport.written == [REJECT]
     assert (transport.closing, transport.aborted) == (True, False)
@@ -117,10 +117,10 @@ async def test_a_device_is_not_read_during_its_look_up(frozen: FrozenDateTimeFac
     asked = Asked()
     connections = gated(frozen, asked)
     connection, transport = connections.accept()
-    connection.data_received(encode_handshake(IMEI))
+    connection.received(encode_handshake(IMEI))
     assert (transport.paused, transport.written, connections.sessions.by_imei) == (True, [], {})
-    connection.data_received(FRAME[:5])
-    connection.data_received(FRAME[5:])  # what the event loop had read already
+    connection.received(FRAME[:5])
+    connection.received(FRAME[5:])  # what the event loop had read already
     [(imei, done)] = asked.waiting
     assert imei == IMEI
     done(Terms())
@@ -171,7 +171,7 @@ async def test_a_device_has_to_fit_its_line(
     connection, transport = connections.accept_from("10.0.0.1")
     connection.auth = auth
     with capture_logs() as logs:
-        connection.data_received(encode_handshake(IMEI))
+        connection.received(encode_handshake(IMEI))
     told = [line["reason"] for line in logs if line["event"] == "device_refused"]
     assert (told, transport.written) == (([reason], [REJECT]) if reason else ([], []))
     if reason:

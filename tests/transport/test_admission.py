@@ -23,7 +23,7 @@ async def connections(frozen: FrozenDateTimeFactory) -> ConnectionRig:
 async def test_a_fleet_behind_one_address_is_not_cut(connections: ConnectionRig) -> None:
     for number in range(10 * LIMIT):
         connection, transport = connections.accept_from("10.0.0.1")
-        connection.data_received(encode_handshake(f"{number:015}"))
+        connection.received(encode_handshake(f"{number:015}"))
         assert not transport.aborted
     assert (connections.sessions.connected, len(connections.sessions.by_imei)) == (10 * LIMIT, 10 * LIMIT)
 
@@ -60,7 +60,7 @@ async def test_addresses_that_one_peer_may_have_count_as_one(
 
 async def test_the_end_of_a_device_frees_no_place_of_its_address(connections: ConnectionRig) -> None:
     device, _ = connections.accept_from("10.0.0.1")
-    device.data_received(encode_handshake("352093081452251"))
+    device.received(encode_handshake("352093081452251"))
     for _ in range(LIMIT):
         connections.accept_from("10.0.0.1")
     device.connection_lost(None)

@@ -63,7 +63,7 @@ async def test_a_command_tells_of_the_session_that_it_was_sent_on(connections: C
     commands.ledger.hold(IMEI, commands.settings.instance_id)
     commands.ask()
     commands.ledger.commit()
-    connection.data_received(encode_answer(CODEC_12, IMEI, b"done"))
+    connection.received(encode_answer(CODEC_12, IMEI, b"done"))
     commands.ledger.commit()
     told = [(e.state, e.peer, e.auth, e.session_age_ms) for e in commands.ledger.events("c-1")]
     assert told == [

@@ -57,7 +57,7 @@ async def test_after_a_full_read_other_connections_are_read(
     connections: ConnectionRig, size: int, paused: bool
 ) -> None:
     connection, transport = connections.ready()
-    connection.data_received((PING * READ_SIZE)[:size])
+    connection.received((PING * READ_SIZE)[:size])
     assert transport.paused is paused
     await asyncio.sleep(0)
     assert not transport.paused
@@ -79,7 +79,7 @@ async def test_little_is_read_of_a_device_before_01(connections: ConnectionRig) 
 
 async def test_a_device_with_many_waiting_frames_is_paused(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(FRAME * UNACKED_LIMIT)
+    connection.received(FRAME * UNACKED_LIMIT)
     connections.context.backpressure.progress()
     await asyncio.sleep(0)
     assert transport.paused
@@ -93,7 +93,7 @@ async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
 ) -> None:
     connection, transport = connections.ready()
     connections.context.backlog.bytes = LIMIT - 4096
-    connection.data_received(FRAME * waiting)
+    connection.received(FRAME * waiting)
     assert transport.paused is paused
     connections.telemetry.confirm()
     assert not transport.paused
@@ -101,7 +101,7 @@ async def test_the_fuller_the_backlog_the_less_of_it_is_for_one_device(
 
 async def test_frames_stored_after_the_end_free_their_room(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(FRAME * UNACKED_LIMIT)
+    connection.received(FRAME * UNACKED_LIMIT)
     connection.connection_lost(None)
     fill(connections)
     connections.telemetry.confirm()
@@ -116,7 +116,7 @@ async def test_a_full_backlog_pauses_all_devices(connections: ConnectionRig) -> 
     _, silent = connections.ready(OTHER)
     _, unidentified = connections.accept()
     connections.context.backlog.bytes = LIMIT
-    device.data_received(FRAME)
+    device.received(FRAME)
     assert [one.paused for one in (its, silent, unidentified)] == [True] * 3
     _, newcomer = connections.accept()
     assert newcomer.paused
@@ -137,8 +137,8 @@ async def test_bytes_received_while_paused_are_read_in_turn(connections: Connect
     """uvloop reads a new connection once, whatever was said when it was made."""
     fill(connections)
     connection, transport = connections.accept()
-    connection.data_received(encode_handshake(IMEI)[:5])
-    connection.data_received(encode_handshake(IMEI)[5:] + FRAME)
+    connection.received(encode_handshake(IMEI)[:5])
+    connection.received(encode_handshake(IMEI)[5:] + FRAME)
     assert (connection.imei, connections.telemetry.batches) == ("", [])
     connections.context.backlog.bytes = 0
     connections.context.backpressure.progress()
@@ -154,7 +154,7 @@ async def test_what_came_with_the_name_of_a_device_waits_for_room(connections: C
     asked = []
     connections.context.access.refusal = lambda *_: None  # type: ignore[method-assign]
     connections.context.access.ask = lambda imei, device, done: asked.append(done)  # type: ignore[method-assign]
-    connection.data_received(encode_handshake(IMEI) + FRAME)
+    connection.received(encode_handshake(IMEI) + FRAME)
     fill(connections)
     asked[0]("")
     connection.registered(RegisterResult(Registered.REGISTERED))
@@ -169,7 +169,7 @@ async def test_while_the_allow_list_is_asked_nothing_more_is_read(connections: C
     connection, transport = connections.accept()
     connections.context.access.refusal = lambda *_: None  # type: ignore[method-assign]
     connections.context.access.ask = lambda imei, device, done: None  # type: ignore[method-assign]
-    connection.data_received(encode_handshake(IMEI))
+    connection.received(encode_handshake(IMEI))
     fill(connections)
     connections.context.backlog.bytes = 0
     connections.context.backpressure.progress()
@@ -187,7 +187,7 @@ async def test_the_longest_waiting_connection_is_read_first(connections: Connect
             (number, device) for number, device in enumerate(devices) if not device[1].paused
         ]
         order.append(turn)
-        connection.data_received(FRAME)
+        connection.received(FRAME)
         connections.telemetry.confirm()
     assert order == [0, 1, 2, 0, 1]
 
@@ -201,8 +201,8 @@ async def test_busy_devices_do_not_delay_a_quiet_one(connections: ConnectionRig)
     connections.context.backpressure.progress()
     connections.context.backlog.bytes = LIMIT
     for connection, _ in many:
-        connection.data_received(PING * (READ_SIZE // len(PING)))
-    device.data_received(FRAME)
+        connection.received(PING * (READ_SIZE // len(PING)))
+    device.received(FRAME)
     for _ in range(2):
         connections.context.backlog.bytes = LIMIT - READ_COST
         connections.context.backpressure.progress()
@@ -237,13 +237,13 @@ async def test_turns_end_when_no_connection_waits(connections: ConnectionRig) ->
     fill(connections)
     connections.context.backlog.bytes = 0
     connections.context.backpressure.progress()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     assert (connections.context.backpressure.in_turns, transport.paused) == (False, False)
 
 
 async def test_a_turn_of_the_loop_does_not_end_a_pause(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received((PING * READ_SIZE)[:READ_SIZE])
+    connection.received((PING * READ_SIZE)[:READ_SIZE])
     fill(connections)
     await asyncio.sleep(0)
     assert transport.paused
@@ -253,7 +253,7 @@ async def test_a_closing_device_is_not_read_again(connections: ConnectionRig) ->
     transports: list[FakeTransport] = []
     for imei, sent in ((IMEI, FRAME * UNACKED_LIMIT), (OTHER, (PING * READ_SIZE)[:READ_SIZE])):
         connection, transport = connections.ready(imei)
-        connection.data_received(sent)
+        connection.received(sent)
         transports.append(transport)
     connections.context.backpressure.stop()
     connections.telemetry.confirm()
@@ -267,7 +267,7 @@ async def test_a_closing_device_is_not_read_again(connections: ConnectionRig) ->
 
 async def test_a_device_is_not_blamed_for_a_frame_that_is_not_read(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     fill(connections)
     connections.at(FRAME_DEADLINE + 1)
     assert not connection.closed

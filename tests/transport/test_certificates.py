@@ -156,7 +156,7 @@ async def test_a_device_that_had_a_certificate_is_refused_without(
 ) -> None:
     connections = ConnectionRig(frozen)
     connection, transport = connections.identify()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     if accepted:
         connection.registered(RegisterResult(Registered.FAILED))
         await asyncio.sleep(0)

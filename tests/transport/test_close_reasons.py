@@ -165,7 +165,7 @@ async def test_a_half_closed_connection_lasts_half_a_minute_at_most(
 ) -> None:
     connections = ConnectionRig(frozen)
     connection, transport = connections.ready()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     batch = connections.telemetry.batches[0]
     assert (connection.eof_received(), connection.eof_received()) == (True, True)
     connections.at(29.9)

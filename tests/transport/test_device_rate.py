@@ -28,7 +28,7 @@ async def limited(frozen: FrozenDateTimeFactory) -> ConnectionRig:
 def send(connections: ConnectionRig, connection: DeviceConnection, frames: int, frame: bytes = FRAME) -> None:
     """The device sends frames, and each is stored."""
     for _ in range(frames):
-        connection.data_received(frame)
+        connection.received(frame)
         while connections.telemetry.batches:
             connections.telemetry.confirm()
 
@@ -115,7 +115,7 @@ async def test_what_devices_have_sent_is_forgotten_when_it_is_paid_for(
     assert len(left) == 3
     limited.at(100)
     connection, _ = limited.welcome()
-    connection.data_received(b"\xff")
+    connection.received(b"\xff")
     connection.connection_lost(None)
     assert set(left) <= {IMEI}
 

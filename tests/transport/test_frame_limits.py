@@ -54,7 +54,7 @@ async def test_an_operator_says_how_long_a_frame_of_records_may_be(
     connection, _ = connections.ready()
     frame = encode_frame(bytes((CODEC_8, 1)) + bytes(length - 2))
     for at in range(0, len(frame), size):
-        connection.data_received(frame[at : at + size])
+        connection.received(frame[at : at + size])
     assert (len(connections.telemetry.batches), connection.closed) == (taken, not taken)
 
 
@@ -65,7 +65,7 @@ async def test_a_too_long_frame_is_logged_once_a_minute(
     with capture_logs() as logs:
         for imei in (IMEI, IMEI, IMEI[::-1]):
             connection, _ = connections.welcome(imei)
-            connection.data_received(encode_frame(bytes((CODEC_8, 255)) + bytes(AVL_LIMIT)))
+            connection.received(encode_frame(bytes((CODEC_8, 255)) + bytes(AVL_LIMIT)))
             assert connection.close_reason == PROTOCOL_ERROR
     told = [line for line in logs if line["event"] == "frame_too_long"]
     assert [line["imei"] for line in told] == [IMEI, IMEI[::-1]]

@@ -27,7 +27,7 @@ def begin(
     """So many devices begin a frame."""
     devices = [connections.ready(f"3520930{len(connections.sessions.by_imei):08}") for _ in range(count)]
     for connection, _ in devices:
-        connection.data_received(begun)
+        connection.received(begun)
     return devices
 
 
@@ -49,9 +49,9 @@ async def test_a_frame_of_the_size_of_a_read_needs_no_room(connections: Connecti
 @pytest.mark.parametrize(
     "end",
     [
-        lambda device: device.data_received(REST),
-        lambda device: device.data_received(REST[:-1] + b"\1"),  # the checksum is wrong
-        lambda device: device.data_received(REST + HEAD),  # a next frame begins, and waits behind the others
+        lambda device: device.received(REST),
+        lambda device: device.received(REST[:-1] + b"\1"),  # the checksum is wrong
+        lambda device: device.received(REST + HEAD),  # a next frame begins, and waits behind the others
         lambda device: device.connection_lost(None),
     ],
 )

@@ -36,7 +36,7 @@ def named(
     for closing in tuple(connections.sessions.closing):
         closing.connection_lost(None)
     connection, transport = connections.accept_from(host)
-    connection.data_received(encode_handshake(imei))
+    connection.received(encode_handshake(imei))
     return connection, transport
 
 
@@ -44,7 +44,7 @@ def proven(connections: ConnectionRig, imei: str, host: str = "10.0.0.1") -> Dev
     """A device has a record acknowledged."""
     connection, _ = named(connections, imei, host)
     connection._accept()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     connections.telemetry.confirm()
     return connection
 
@@ -91,7 +91,7 @@ async def test_a_stranger_that_has_reported_gives_way_to_another_in_time(
     strangers = crowd(full, reports=True)
     full.at(2)
     for stranger in strangers[1:]:
-        stranger.data_received(FRAME)
+        stranger.received(FRAME)
     full.at(PATIENCE[_STRANGER, more] + off)
     with capture_logs() as logs:
         newcomer, transport = named(full, "9" * 15, host)
@@ -105,7 +105,7 @@ async def test_any_stranger_gives_way_to_a_known_device(full: ConnectionRig) -> 
     strangers = crowd(full, reports=True)
     full.at(1)
     for stranger in strangers[:4] + strangers[5:]:
-        stranger.data_received(FRAME)
+        stranger.received(FRAME)
     assert not named(full, KNOWN)[0].closed
     assert [number for number, one in enumerate(strangers) if one.closed] == [4]
 
@@ -220,7 +220,7 @@ async def test_a_device_that_was_here_first_is_known_once_it_is_recalled(full: C
 async def test_a_session_of_minutes_makes_its_device_known(connections: ConnectionRig) -> None:
     device = proven(connections, KNOWN)
     connections.at(SETTLED)
-    device.data_received(FRAME)
+    device.received(FRAME)
     assert KNOWN not in connections.sessions.known
     device.close("idle")
     assert KNOWN in connections.sessions.known

@@ -33,7 +33,7 @@ def damaged(frame: bytes) -> bytes:
 
 async def test_a_stored_frame_is_acknowledged_with_its_count(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(encode_avl(CODEC_8, [RECORD] * 3))
+    connection.received(encode_avl(CODEC_8, [RECORD] * 3))
     assert transport.written == []
     connections.telemetry.confirm()
     assert transport.written == [encode_ack(3)]
@@ -42,7 +42,7 @@ async def test_a_stored_frame_is_acknowledged_with_its_count(connections: Connec
 async def test_frames_are_acknowledged_in_order(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
     for count in (2, 1, 3):
-        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+        connection.received(encode_avl(CODEC_8, [RECORD] * count))
     for _ in range(3):
         connections.telemetry.confirm()
     assert transport.written == [encode_ack(2), encode_ack(1), encode_ack(3)]
@@ -51,7 +51,7 @@ async def test_frames_are_acknowledged_in_order(connections: ConnectionRig) -> N
 async def test_frames_that_one_call_has_stored_are_acknowledged_together(connections: ConnectionRig) -> None:
     (first, its), (second, others) = connections.ready(), connections.ready(OTHER_IMEI)
     for connection, count in ((first, 2), (second, 1), (first, 3)):
-        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+        connection.received(encode_avl(CODEC_8, [RECORD] * count))
     connections.telemetry.confirm_all(3)
     assert (its.written, others.written) == ([encode_ack(2), encode_ack(3)], [encode_ack(1)])
     assert (first.writable, first.tally.records, connections.context.records) == (True, 6, 8)
@@ -62,7 +62,7 @@ async def test_nothing_is_written_to_a_device_that_does_not_read_its_acknowledge
 ) -> None:
     connection, transport = connections.ready()
     for count in (2, 1):
-        connection.data_received(encode_avl(CODEC_8, [RECORD] * count))
+        connection.received(encode_avl(CODEC_8, [RECORD] * count))
     transport.unread = WRITE_LIMIT + 1
     connections.telemetry.confirm_all(2)
     assert (transport.written, transport.aborted) == ([encode_ack(2)], True)
@@ -71,7 +71,7 @@ async def test_nothing_is_written_to_a_device_that_does_not_read_its_acknowledge
 async def test_an_undecodable_frame_is_acknowledged_once_stored(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
     body = FRAME[8:-4]
-    connection.data_received(encode_frame(body[:-1] + b"\x02"))
+    connection.received(encode_frame(body[:-1] + b"\x02"))
     [batch] = connections.telemetry.batches
     assert (batch.kind, batch.reason, transport.written) == ("undecodable", b"count", [])
     connections.telemetry.confirm()
@@ -80,17 +80,17 @@ async def test_an_undecodable_frame_is_acknowledged_once_stored(connections: Con
 
 async def test_a_bad_checksum_is_neither_stored_nor_acknowledged(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(damaged(FRAME))
+    connection.received(damaged(FRAME))
     assert (transport.written, connections.telemetry.batches, connection.closed) == ([], [], False)
 
 
 async def test_a_command_is_not_written_into_a_frame_that_has_begun(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     connections.commands.ask()
     connections.commands.ledger.commit()
     assert (connection.writable, transport.written) == (False, [])
-    connection.data_received(FRAME[20:])
+    connection.received(FRAME[20:])
     connections.telemetry.confirm()
     connections.commands.ledger.commit()
     assert [len(data) for data in transport.written] == [4, len(transport.written[-1])]
@@ -101,7 +101,7 @@ async def test_no_command_comes_before_the_first_acknowledgement(connections: Co
     connections.commands.ask()
     connections.commands.ledger.commit()
     assert (connection.writable, transport.written) == (False, [])
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     connections.telemetry.confirm()
     connections.commands.ledger.commit()
     assert transport.written[:1] == [encode_ack(1)]
@@ -123,7 +123,7 @@ async def test_tcp_acknowledged_bytes_are_counted_exactly(
 
 async def test_a_device_reads_01_before_its_first_acknowledgement(connections: ConnectionRig) -> None:
     connection, transport = connections.identify()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     await asyncio.sleep(0)
     assert (transport.written, transport.paused, connections.telemetry.batches) == ([], True, [])
     connection.registered(RegisterResult(Registered.FAILED))
@@ -134,7 +134,7 @@ async def test_a_device_reads_01_before_its_first_acknowledgement(connections: C
 
 async def test_what_is_not_stored_when_a_connection_ends_is_dropped(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(FRAME * 2)
+    connection.received(FRAME * 2)
     assert [batch.cancelled for batch in connections.telemetry.batches] == [False, False]
     connection.connection_lost(None)
     assert [batch.cancelled for batch in connections.telemetry.batches] == [True, True]
@@ -158,9 +158,9 @@ async def test_a_device_is_let_in_though_the_registry_does_not_answer(
 
 async def test_a_device_is_read_on_while_its_frames_are_stored(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(FRAME * (UNACKED_LIMIT - 1))
+    connection.received(FRAME * (UNACKED_LIMIT - 1))
     assert not transport.paused
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     assert transport.paused
 
 
@@ -170,22 +170,22 @@ async def test_a_full_backlog_stops_all_reading(
 ) -> None:
     connection, transport = connections.ready()
     connections.context.backlog.bytes = pending
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     assert transport.paused is paused
 
 
 async def test_noise_that_is_no_frame_ends_the_connection(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(b"\x00\x00\x00\x01")
+    connection.received(b"\x00\x00\x00\x01")
     assert (connection.close_reason, transport.closing) == ("protocol_error", True)
 
 
 async def test_so_many_bad_checksums_in_a_row_end_the_connection(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1) + FRAME)
-    connection.data_received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1))
+    connection.received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1) + FRAME)
+    connection.received(damaged(FRAME) * (BAD_FRAMES_LIMIT - 1))
     assert not connection.closed
-    connection.data_received(damaged(FRAME))
+    connection.received(damaged(FRAME))
     assert connection.close_reason == "protocol_error"
 
 

@@ -29,13 +29,13 @@ async def connections(frozen: FrozenDateTimeFactory) -> ConnectionRig:
 
 async def test_behind_the_frame_that_ends_a_connection_nothing_is_stored(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(DAMAGED * BAD_FRAMES_LIMIT + FRAME)
+    connection.received(DAMAGED * BAD_FRAMES_LIMIT + FRAME)
     assert (connection.close_reason, connections.telemetry.batches) == ("protocol_error", [])
 
 
 async def test_to_a_connection_that_is_closed_nothing_is_acknowledged(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     connection.close("idle")
     connections.telemetry.confirm()
     assert (transport.written, connections.context.frames) == ([], 2)
@@ -45,7 +45,7 @@ async def test_frames_of_two_devices_arrive_in_pieces_side_by_side(connections: 
     devices = [connections.ready(imei) for imei in (IMEI, OTHER)]
     for piece in (FRAME[:20], FRAME[20:], DAMAGED[:20], DAMAGED[20:], FRAME):
         for connection, _ in devices:
-            connection.data_received(piece)
+            connection.received(piece)
     assert [batch.imei.decode() for batch in connections.telemetry.batches] == [IMEI, OTHER] * 2
     for _ in range(4):
         connections.telemetry.confirm()
@@ -57,8 +57,8 @@ async def test_frames_of_two_devices_arrive_in_pieces_side_by_side(connections: 
 
 async def test_a_device_without_records_gets_commands_too(connections: ConnectionRig) -> None:
     connection, transport = connections.welcome()
-    connection.data_received(SKIPPED[:5])
-    connection.data_received(SKIPPED[5:])
+    connection.received(SKIPPED[:5])
+    connection.received(SKIPPED[5:])
     connections.commands.ask()
     connections.commands.ledger.commit()
     connections.at(9.9)
@@ -70,11 +70,11 @@ async def test_a_device_without_records_gets_commands_too(connections: Connectio
 
 async def test_a_command_is_written_behind_a_frame_of_any_kind(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(SKIPPED[:5])
+    connection.received(SKIPPED[:5])
     connections.commands.ask()
     connections.commands.ledger.commit()
     assert transport.written == []
-    connection.data_received(SKIPPED[5:])
+    connection.received(SKIPPED[5:])
     connections.commands.ledger.commit()
     assert len(transport.written) == 1
 
@@ -99,7 +99,7 @@ async def test_bytes_after_a_command_do_not_hide_its_arrival(
     monkeypatch.setattr("transport.connection.protocol.unacknowledged", lambda _: len(transport.written[-1]))
     offset = connection.send(b"command")
     assert not connection.acknowledged(offset)
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     connections.telemetry.confirm()
     assert (transport.written[-1], connection.acknowledged(offset)) == (encode_ack(1), True)
 
@@ -151,7 +151,7 @@ def stalled(connections: ConnectionRig) -> ConnectionRig:
 
 async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled: ConnectionRig) -> None:
     connection, transport = stalled.ready()
-    connection.data_received(FRAME * 2)
+    connection.received(FRAME * 2)
     stalled.at(30)
     stalled.telemetry.confirm()
     stalled.at(30 + STORE_TIMEOUT - 1)
@@ -162,16 +162,16 @@ async def test_every_frame_that_is_stored_gives_the_next_its_whole_time(stalled:
 
 async def test_a_frame_behind_one_that_waits_gives_it_no_more_time(stalled: ConnectionRig) -> None:
     connection, _ = stalled.ready()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     stalled.at(30)
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     stalled.at(STORE_TIMEOUT)
     assert connection.close_reason == "store_unavailable"
 
 
 async def test_a_device_whose_frames_are_all_stored_waits_for_nothing(stalled: ConnectionRig) -> None:
     connection, _ = stalled.ready()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     stalled.telemetry.confirm()
     stalled.at(STORE_TIMEOUT)
     assert not connection.closed
@@ -181,7 +181,7 @@ async def test_a_device_that_sends_is_not_idle(frozen: FrozenDateTimeFactory) ->
     connections = ConnectionRig(frozen, idle_timeout=60.0)
     connection, _ = connections.ready()
     connections.at(40)
-    connection.data_received(SKIPPED)
+    connection.received(SKIPPED)
     frozen.tick(timedelta(seconds=40))
     connections.timeouts.sweep(connections.commands.clock.monotonic())
     assert not connection.closed

@@ -55,7 +55,7 @@ async def test_a_device_message_is_stored_and_not_acknowledged(
     connections: ConnectionRig, frame: bytes, codec: bytes, kind: str, entries: list[dict[str, str]]
 ) -> None:
     connection, transport = connections.ready()
-    connection.data_received(frame)
+    connection.received(frame)
     [batch] = connections.telemetry.batches
     assert (batch.codec, batch.kind, batch.owed) == (codec, kind, False)
     assert fields_of(batch) == entries
@@ -67,7 +67,7 @@ async def test_an_answer_is_not_kept_as_a_message_and_what_follows_it_is(connect
     connection, _ = connections.ready()
     connections.commands.ask()
     connections.commands.ledger.commit()
-    connection.data_received(spoken(12, b"OK") + SENSOR)
+    connection.received(spoken(12, b"OK") + SENSOR)
     connections.commands.ledger.commit()
     assert connections.commands.ledger.events("c-1")[-1].response == "OK"
     [batch] = connections.telemetry.batches
@@ -78,7 +78,7 @@ async def test_merged_messages_are_no_answer(connections: ConnectionRig) -> None
     connection, _ = connections.ready()
     connections.commands.ask()
     connections.commands.ledger.commit()
-    connection.data_received(MERGED)
+    connection.received(MERGED)
     connections.commands.ledger.commit()
     assert connections.commands.life()[-1] == "sent maybe_sent"
     assert len(connections.telemetry.batches[0].bodies) == 2
@@ -86,7 +86,7 @@ async def test_merged_messages_are_no_answer(connections: ConnectionRig) -> None
 
 async def test_messages_do_not_hold_up_a_command(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(SENSOR)
+    connection.received(SENSOR)
     connections.commands.ask()
     connections.commands.ledger.commit()
     assert len(transport.written) == 1
@@ -98,7 +98,7 @@ async def test_an_unreadable_message_is_kept_and_not_acknowledged(
 ) -> None:
     connection, transport = connections.ready()
     body = bytes((codec, 1, 6, 0, 0, 0, 9)) + b"short" + b"\x01"
-    connection.data_received(encode_frame(body))
+    connection.received(encode_frame(body))
     [batch] = connections.telemetry.batches
     assert (batch.kind, batch.reason, batch.codec, batch.bodies) == (
         "undecodable",
@@ -112,19 +112,19 @@ async def test_an_unreadable_message_is_kept_and_not_acknowledged(
 
 async def test_the_frame_of_a_wrong_size_from_the_field_is_kept(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(WRONG_SIZE)
+    connection.received(WRONG_SIZE)
     assert [batch.bodies for batch in connections.telemetry.batches] == [[WRONG_SIZE[8:-4]]]
 
 
 async def test_messages_and_records_are_handed_over_in_order(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(SENSOR + FRAME + BUFFERED)
+    connection.received(SENSOR + FRAME + BUFFERED)
     assert [batch.kind for batch in connections.telemetry.batches] == ["serial", "record", "serial"]
 
 
 async def test_a_close_drops_records_but_keeps_messages(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(SENSOR + FRAME + WRONG_SIZE)
+    connection.received(SENSOR + FRAME + WRONG_SIZE)
     connection.connection_lost(None)
     assert [batch.cancelled for batch in connections.telemetry.batches] == [False, True, False]
     for _ in range(3):
@@ -135,7 +135,7 @@ async def test_a_device_with_many_unstored_messages_is_paused(connections: Conne
     connection, transport = connections.ready()
     for _ in range(UNACKED_LIMIT):
         assert not transport.paused
-        connection.data_received(SENSOR)
+        connection.received(SENSOR)
     assert transport.paused
     connections.telemetry.confirm()
     connections.at(1)
@@ -145,23 +145,23 @@ async def test_a_device_with_many_unstored_messages_is_paused(connections: Conne
 async def test_a_full_backlog_pauses_a_device_that_speaks(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
     connections.context.backlog.bytes = LIMIT + 1
-    connection.data_received(BUFFERED)
+    connection.received(BUFFERED)
     assert transport.paused
 
 
 async def test_refused_messages_are_counted_and_the_device_stays(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
     for _ in range(UNACKED_LIMIT - 1):
-        connection.data_received(MERGED)
+        connection.received(MERGED)
         refuse(connections.context, connections.telemetry.batches.pop())
-    connection.data_received(SENSOR)
+    connection.received(SENSOR)
     assert (connection.closed, transport.paused) == (False, False)
     assert _value(connections, "device_messages_lost_total") == 2 * (UNACKED_LIMIT - 1)
 
 
 async def test_messages_are_counted_by_codec(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(MERGED + SENSOR + BUFFERED)
+    connection.received(MERGED + SENSOR + BUFFERED)
     assert _value(connections, "device_messages_total", codec="12") == 3
     assert _value(connections, "device_messages_total", codec="13") == 1
 

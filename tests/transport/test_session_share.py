@@ -26,7 +26,7 @@ def appear(connections: ConnectionRig) -> Appear:
 
     def connect(imei: str, host: str) -> DeviceConnection:
         connection, _ = connections.accept_from(host)
-        connection.data_received(encode_handshake(imei))
+        connection.received(encode_handshake(imei))
         return connection
 
     return connect
@@ -127,7 +127,7 @@ async def test_a_reconnect_storm_is_published_whole_in_the_end(
     devices = []
     for number in range(3000):
         connection, _ = connections.accept_from(f"10.{number % 100}.0.1")
-        connection.data_received(encode_handshake(f"3579{number:011d}"))
+        connection.received(encode_handshake(f"3579{number:011d}"))
         devices.append(connection.session_id)
     second = 0
     while connections.sessions.share.waiting:

@@ -30,7 +30,7 @@ def kept(connections: ConnectionRig) -> list[int]:
 async def test_a_closed_connection_is_forgotten(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
     connections.context.backlog.bytes = LIMIT + 1
-    connection.data_received(FRAME + FRAME[:20])
+    connection.received(FRAME + FRAME[:20])
     assert kept(connections) == [0, 1, 0, 1, 0, 1]
     connection.close("idle")
     assert kept(connections) == [0, 0, 1, 1, 0, 1]
@@ -74,7 +74,7 @@ async def test_unidentified_connections_are_closed_with_all_others(connections: 
 async def test_only_the_connection_whose_frame_is_refused_is_closed(connections: ConnectionRig) -> None:
     """The frame of an earlier connection of the device is no fault of the newer one."""
     older, _ = connections.ready()
-    older.data_received(FRAME)
+    older.received(FRAME)
     [batch] = connections.telemetry.batches
     newer, _ = connections.identify()
     refuse(connections.context, batch)
@@ -83,7 +83,7 @@ async def test_only_the_connection_whose_frame_is_refused_is_closed(connections:
 
 async def test_all_that_comes_with_the_name_of_a_device_is_read(connections: ConnectionRig) -> None:
     connection, _ = connections.accept()
-    connection.data_received(encode_handshake(IMEI) + FRAME)
+    connection.received(encode_handshake(IMEI) + FRAME)
     connection.registered(RegisterResult(Registered.REGISTERED))
     await asyncio.sleep(0)
     assert len(connections.telemetry.batches) == 1

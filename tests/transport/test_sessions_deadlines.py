@@ -35,7 +35,7 @@ def command(text: bytes) -> bytes:
 async def test_a_device_must_name_itself_in_time(connections: ConnectionRig, off: float, due: bool) -> None:
     connection, _ = connections.accept()
     connections.at(5)
-    connection.data_received(encode_handshake(IMEI)[:16])
+    connection.received(encode_handshake(IMEI)[:16])
     connections.at(10 + off)
     assert connection.closed is due
     assert (connection.close_reason == "handshake_timeout") is due
@@ -61,9 +61,9 @@ async def test_a_frame_that_has_begun_must_end_in_time(
 ) -> None:
     connection, _ = connections.ready()
     connections.at(100)
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     connections.at(115)
-    connection.data_received(FRAME[20:21])
+    connection.received(FRAME[20:21])
     connections.at(100 + FRAME_DEADLINE + off)
     assert connection.closed is due
     assert (connection.close_reason == "protocol_error") is due
@@ -74,14 +74,14 @@ async def test_the_first_frame_must_end_in_time_too(
     connections: ConnectionRig, off: float, due: bool
 ) -> None:
     connection, _ = connections.welcome()
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     connections.at(FRAME_DEADLINE + off)
     assert connection.closed is due
 
 
 async def test_a_first_frame_has_the_usual_deadline(connections: ConnectionRig) -> None:
     connection, _ = connections.welcome()
-    connection.data_received(FRAME + FRAME[:20])
+    connection.received(FRAME + FRAME[:20])
     connections.telemetry.confirm()
     assert connection.state == READY
     connections.at(FRAME_DEADLINE)
@@ -90,10 +90,10 @@ async def test_a_first_frame_has_the_usual_deadline(connections: ConnectionRig) 
 
 async def test_each_of_many_frames_in_a_row_has_its_own_time(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     for seconds in range(1, 100):
         connections.at(seconds)
-        connection.data_received(FRAME[20:] + FRAME[:20])
+        connection.received(FRAME[20:] + FRAME[:20])
         connections.telemetry.confirm()
     assert not connection.closed
 
@@ -104,7 +104,7 @@ async def test_a_device_whose_frame_is_not_stored_is_closed(
 ) -> None:
     connection, transport = connections.ready()
     connections.at(100)
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     connections.telemetry.healthy = False
     connections.at(150)
     connections.at(100 + STORE_TIMEOUT + off)
@@ -120,7 +120,7 @@ async def test_an_idle_device_is_closed_if_configured(
     connections = make_connections(idle_timeout=120.0)
     connection, _ = connections.ready()
     connections.at(60)
-    connection.data_received(b"\xff")
+    connection.received(b"\xff")
     connections.at(175 + off)  # the next look at idle connections is a second later, or more
     connections.at(180 + off)
     assert connection.closed is due
@@ -146,7 +146,7 @@ async def test_a_stranger_without_records_is_closed_after_minutes(
     known, _ = connections.welcome(OTHER_IMEI)
     known.place.known = True
     connections.at(280)
-    connection.data_received(b"\xff")
+    connection.received(b"\xff")
     connections.at(FIRST_RECORD + off)
     assert (connection.closed, known.closed) == (due, False)
     assert (connection.close_reason == "idle") is due
@@ -154,7 +154,7 @@ async def test_a_stranger_without_records_is_closed_after_minutes(
 
 async def test_messages_prove_a_device_as_records_do(connections: ConnectionRig) -> None:
     connection, _ = connections.welcome()
-    connection.data_received(encode_answer(CODEC_12, IMEI, b"sensor"))
+    connection.received(encode_answer(CODEC_12, IMEI, b"sensor"))
     connections.telemetry.confirm()
     connections.at(FIRST_RECORD + 1)
     assert not connection.closed
@@ -166,9 +166,9 @@ async def test_messages_prove_a_device_as_records_do(connections: ConnectionRig)
 async def test_no_command_between_a_frame_and_its_acknowledgement(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
     connections.commands.ask()
-    connection.data_received(FRAME[:20])
+    connection.received(FRAME[:20])
     connections.commands.ledger.commit()
-    connection.data_received(FRAME[20:])
+    connection.received(FRAME[20:])
     assert transport.written == []
     connections.telemetry.confirm()
     assert transport.written == [encode_ack(1), command(b"c-1")]
@@ -179,7 +179,7 @@ async def test_no_command_before_a_frame_behind_an_answer(connections: Connectio
     connections.commands.ask("a")
     connections.commands.ask("b")
     connections.commands.ledger.commit()
-    connection.data_received(ANSWER + FRAME)
+    connection.received(ANSWER + FRAME)
     connections.commands.ledger.commit()
     assert transport.written == [command(b"a")]
     connections.telemetry.confirm()
@@ -192,7 +192,7 @@ async def test_two_answers_in_one_read_do_not_hold_up_the_line(connections: Conn
     connections.commands.ask("a")
     connections.commands.ask("b")
     connections.commands.ledger.commit()
-    connection.data_received(ANSWER + ANSWER)
+    connection.received(ANSWER + ANSWER)
     connections.commands.ledger.commit()
     assert transport.written == [command(b"a"), command(b"b")]
     assert connections.commands.notes() == [("unsolicited_response", "", "OK")]
@@ -200,7 +200,7 @@ async def test_two_answers_in_one_read_do_not_hold_up_the_line(connections: Conn
 
 async def test_an_answer_is_never_acknowledged(connections: ConnectionRig) -> None:
     connection, transport = connections.ready()
-    connection.data_received(ANSWER)
+    connection.received(ANSWER)
     assert transport.written == []
 
 
@@ -233,7 +233,7 @@ async def test_a_taint_and_its_end_are_events_of_the_session(connections: Connec
     connections.commands.ask()
     connections.commands.ledger.commit()
     connections.at(30)
-    connection.data_received(ANSWER)
+    connection.received(ANSWER)
     assert connections.session_log.states == ["identified", READY, "tainted", READY]
 
 
@@ -254,9 +254,9 @@ async def test_no_device_can_name_itself_to_a_gateway_that_stops(connections: Co
     unidentified, transport = connections.accept()
     device, _ = connections.ready()
     connections.sessions.refuse_unidentified()
-    unidentified.data_received(encode_handshake("352093081452259"))
+    unidentified.received(encode_handshake("352093081452259"))
     late, late_transport = connections.accept()
-    late.data_received(encode_handshake("352093081452258"))
+    late.received(encode_handshake("352093081452258"))
     assert (transport.closing, late_transport.aborted, device.closed) == (True, True, False)
     assert [imei for imei, _ in connections.registrar.registered] == [IMEI]
 
@@ -269,6 +269,6 @@ async def test_the_line_moves_to_a_newer_connection_in_order(connections: Connec
     connection, new = connections.ready()
     for _ in "bc":
         connections.commands.ledger.commit()
-        connection.data_received(ANSWER)
+        connection.received(ANSWER)
     assert (old.written, new.written) == ([command(b"a")], [command(b"b"), command(b"c")])
     assert connections.registrar.unregistered == []

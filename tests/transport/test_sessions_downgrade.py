@@ -67,7 +67,7 @@ async def test_a_plain_session_does_not_supersede_tls_elsewhere(
 ) -> None:
     connections = ConnectionRig(frozen)
     connection, transport = connections.identify()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     if accepted:
         connection.registered(RegisterResult(Registered.FAILED))
         await asyncio.sleep(0)

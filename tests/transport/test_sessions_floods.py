@@ -25,7 +25,7 @@ async def test_a_device_that_is_gone_between_two_acknowledgements_costs_nobody_e
 ) -> None:
     """The first write finds out, and the loop tells the connection only later."""
     connection, transport = connections.ready()
-    connection.data_received(FRAME + FRAME)
+    connection.received(FRAME + FRAME)
     connections.telemetry.confirm()
     transport.closing = True
     connections.telemetry.confirm()
@@ -74,7 +74,7 @@ async def test_unidentified_devices_are_logged_once_a_minute(connections: Connec
             unidentified, transport = DeviceConnection(connections.context), FakeTransport()
             transport._extra = {"peername": (host, 40_000)}  # type: ignore[attr-defined]
             unidentified.connection_made(transport)
-            unidentified.data_received(word)
+            unidentified.received(word)
             unidentified.connection_lost(None)
     assert {line["event"] for line in logs} == {"handshake_refused"}
     told = [(line["peer"].partition(":")[0], line["reason"]) for line in logs]
@@ -86,15 +86,15 @@ async def test_unidentified_devices_are_logged_once_a_minute(connections: Connec
 
 async def test_a_refused_frame_of_an_old_session_spares_the_newer(connections: ConnectionRig) -> None:
     older, _ = connections.ready()
-    older.data_received(FRAME)
+    older.received(FRAME)
     newer, _ = connections.welcome()
-    newer.data_received(FRAME)
+    newer.received(FRAME)
     refuse(connections.context, connections.telemetry.batches[0])
     assert not newer.closed
 
 
 async def test_a_refused_frame_closes_the_session_that_waits_for_it(connections: ConnectionRig) -> None:
     connection, _ = connections.ready()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     refuse(connections.context, connections.telemetry.batches[0])
     assert connection.close_reason == STORE_UNAVAILABLE

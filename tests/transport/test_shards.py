@@ -25,10 +25,10 @@ async def rig(make_connections: MakeConnections) -> ConnectionRig:
 
 async def test_a_full_shard_pauses_its_own_devices_only(rig: ConnectionRig) -> None:
     paused, socket = rig.welcome(FIRST)
-    paused.data_received(FRAME)
+    paused.received(FRAME)
     assert socket.paused
     served, other = rig.welcome(SECOND)
-    served.data_received(FRAME)
+    served.received(FRAME)
     rig.shards[1].confirm()
     assert (other.written, other.paused) == ([encode_ack(1)], False)
 
@@ -37,10 +37,10 @@ async def test_a_device_of_a_full_shard_is_accepted_and_its_records_wait_in_its_
     rig: ConnectionRig,
 ) -> None:
     earlier, _ = rig.welcome(FIRST)
-    earlier.data_received(FRAME)
+    earlier.received(FRAME)
     later, socket = rig.welcome(IMEIS[next(n for n, i in enumerate(IMEIS) if _is_other_of_first(i))])
     assert (later.imei != "", socket.paused) == (True, True)
-    later.data_received(FRAME)  # what was read already is kept
+    later.received(FRAME)  # what was read already is kept
     assert len(rig.shards[0].batches) == 1
     rig.shards[0].backlog.bytes = 0
     rig.timeouts.sweep(rig.commands.clock.monotonic())
@@ -57,7 +57,7 @@ async def test_only_devices_of_a_shard_that_fails_are_closed(rig: ConnectionRig)
     waits, _ = rig.welcome(FIRST)
     served, _ = rig.welcome(SECOND)
     for connection in (waits, served):
-        connection.data_received(FRAME)
+        connection.received(FRAME)
     rig.shards[1].confirm()
     rig.at(STORE_TIMEOUT)
     assert (waits.close_reason, served.closed) == ("store_unavailable", False)
@@ -65,8 +65,8 @@ async def test_only_devices_of_a_shard_that_fails_are_closed(rig: ConnectionRig)
 
 async def test_what_is_not_acknowledged_goes_to_the_store_of_the_fleet(rig: ConnectionRig) -> None:
     connection, _ = rig.welcome(SECOND)
-    connection.data_received(SKIPPED)
-    connection.data_received(FRAME)
+    connection.received(SKIPPED)
+    connection.received(FRAME)
     kinds = [[frame.kind for frame in store.batches] for store in (rig.telemetry, *rig.shards)]
     assert kinds == [["undecodable"], [], ["record"]]
 
@@ -74,9 +74,9 @@ async def test_what_is_not_acknowledged_goes_to_the_store_of_the_fleet(rig: Conn
 async def test_messages_that_cannot_be_stored_pause_those_who_send_them(rig: ConnectionRig) -> None:
     rig.telemetry.backlog.bytes = LIMIT + 1
     talks, socket = rig.welcome(SECOND)
-    talks.data_received(SKIPPED)
+    talks.received(SKIPPED)
     reports, other = rig.welcome(next(i for i in IMEIS if i != SECOND and shard_of(i.encode(), 2) == 1))
-    reports.data_received(FRAME)
+    reports.received(FRAME)
     rig.shards[1].confirm()
     assert (socket.paused, other.paused, other.written) == (True, False, [encode_ack(1)])
     rig.telemetry.confirm()

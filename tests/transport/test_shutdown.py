@@ -175,7 +175,7 @@ async def test_devices_are_not_read_after_the_last_telemetry(
     gateway = Gateway(settings, "redis://127.0.0.1:1")
     connection, transport = DeviceConnection(gateway.connections), FakeTransport()
     connection.connection_made(transport)
-    connection.data_received(encode_handshake(IMEI))
+    connection.received(encode_handshake(IMEI))
     connection.registered(RegisterResult(Registered.REGISTERED))
     unread: list[bool] = []
 

@@ -39,7 +39,7 @@ def named(connections: ConnectionRig, number: int, host: str = HERE) -> DeviceCo
     """A device names itself; its connection costs nothing."""
     connection, _ = connections.accept_from(host)
     connections.sessions.admission.give_back(connection.place, secure=False)
-    connection.data_received(encode_handshake(imei(number)))
+    connection.received(encode_handshake(imei(number)))
     return connection
 
 
@@ -110,10 +110,10 @@ async def test_a_fleet_that_reports_costs_its_address_nothing(connections: Conne
     for number in range(20 * AT_ONCE):  # the first half is known, the second half reports
         connection, transport = connections.accept_from(HERE)
         assert not transport.aborted
-        connection.data_received(encode_handshake(imei(number)))
+        connection.received(encode_handshake(imei(number)))
         if number >= 10 * AT_ONCE:
             connection.registered(RegisterResult(Registered.REGISTERED))
-            connection.data_received(FRAME)
+            connection.received(FRAME)
             connections.telemetry.confirm()
     assert not over(connections, CONNECTIONS)
 

@@ -25,7 +25,7 @@ async def test_the_status_follows_the_session(make_connections: MakeConnections)
     assert first.auth == "plain"
     assert (first.session_id, first.last, first.disconnected_at) == (connection.session_id, None, None)
     connection.registered(RegisterResult(Registered.REGISTERED))
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     rig.telemetry.confirm()
     assert (told[IMEI].state, told[IMEI].frames, told[IMEI].records, told[IMEI].last) == ("ready", 1, 1, LAST)
     connection.connection_lost(None)
@@ -54,7 +54,7 @@ async def test_only_devices_that_were_heard_are_told_again(make_connections: Mak
     rig.context.now = rig.commands.clock.monotonic()
     rig.sessions.status.refresh(rig.sessions.by_imei.values())
     assert rig.device_status == {}
-    connection.data_received(encode_avl(CODEC_8, [RECORD, RECORD]))
+    connection.received(encode_avl(CODEC_8, [RECORD, RECORD]))
     rig.telemetry.confirm()
     rig.at(25.0)
     rig.sessions.status.refresh(rig.sessions.by_imei.values())
@@ -87,7 +87,7 @@ async def test_a_frame_that_cannot_be_decoded_leaves_the_last_record(
     rig = make_connections(payload="raw")
     connection, _ = rig.ready()
     body = encode_avl(CODEC_8, [RECORD])[8:-4]
-    connection.data_received(encode_frame(body[:-1] + b"\0" + body[-1:]))  # one byte too many
+    connection.received(encode_frame(body[:-1] + b"\0" + body[-1:]))  # one byte too many
     rig.telemetry.confirm()
     rig.sessions.status.refresh(rig.sessions.by_imei.values())
     assert (rig.device_status[IMEI].frames, rig.device_status[IMEI].last) == (2, LAST)

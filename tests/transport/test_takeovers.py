@@ -55,14 +55,14 @@ class Rig(ConnectionRig):
     def name(self, host: str) -> Device:
         """A device connects from `host` and names itself."""
         connection, transport = self.accept_from(host)
-        connection.data_received(encode_handshake(IMEI))
+        connection.received(encode_handshake(IMEI))
         return connection, transport
 
     def take(self, host: str) -> Device:
         """A device connects from `host`, is registered and has a frame acknowledged."""
         connection, transport = self.name(host)
         self.register(connection)
-        connection.data_received(FRAME)
+        connection.received(FRAME)
         self.telemetry.confirm()
         return connection, transport
 
@@ -137,7 +137,7 @@ async def test_the_hold_lasts_when_the_time_of_redis_becomes_known_within_it(
     rig.commands.clock.sync(rig.commands.clock.now_ms() + 100_000)
     rig.at(101)
     newer.registered(untold)
-    newer.data_received(FRAME)
+    newer.received(FRAME)
     rig.telemetry.confirm()
     rig.commands.ask()
     rig.at(159.9)
@@ -157,7 +157,7 @@ async def test_the_same_address_is_no_doubt(rig: Rig) -> None:
 async def test_no_command_is_written_before_the_registry_has_answered(rig: Rig) -> None:
     connection, _ = device = rig.name(THERE)
     connection._accept()
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     rig.telemetry.confirm()
     rig.commands.ask()
     assert (rig.life(), written(device)) == (HELD, b"")
@@ -169,7 +169,7 @@ async def test_a_take_over_from_another_gateway_is_held_too(rig: Rig) -> None:
     rig.claims = [Claim(0, Claimant(HERE, "plain"))]
     connection, _ = device = rig.name(THERE)
     rig.register(connection, former=Claimant(HERE, "plain"))
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     rig.telemetry.confirm()
     rig.commands.ask()
     assert (rig.life(), written(device)) == (HELD, b"")
@@ -179,7 +179,7 @@ async def test_without_redis_the_older_session_here_is_known(rig: Rig) -> None:
     rig.take(HERE)
     connection, _ = device = rig.name(THERE)
     connection.registered(RegisterResult(Registered.FAILED))
-    connection.data_received(FRAME)
+    connection.received(FRAME)
     rig.telemetry.confirm()
     rig.commands.ask()
     assert (rig.life(), written(device)) == (HELD, b"")
@@ -385,7 +385,7 @@ async def test_a_newcomer_takes_the_place_of_a_dead_one_at_once(rig_with: Callab
     rig.at(0.1)
     rig.claims = []  # the older session was unregistered
     rig.register(newcomer)
-    newcomer.data_received(FRAME)
+    newcomer.received(FRAME)
     rig.telemetry.confirm()
     rig.commands.ask()
     assert (older.close_reason, transport.written[0], rig.life()) == ("network_timeout", ACCEPT, SENT)

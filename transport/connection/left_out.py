@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 SUMMARY_AFTER = 60.0
 """Seconds from the first event that is left out to the summary."""
-DEVICES = 10_000
+DEVICES = 1000
 """Devices that are told apart in one summary; if there are more, it says that it has lost count."""
 SOURCES = 1000
 """Addresses whose events are counted in one summary."""

@@ -60,6 +60,8 @@ class Readable(Protocol):
 class SessionConnection(Link, Readable, Protocol):
     """A connection with its session, for `transport.connection.sessions`."""
 
+    seq: int
+    """Of the newest event of its session."""
     state: str
     """Of its session."""
     tally: Tally

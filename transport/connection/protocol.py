@@ -95,6 +95,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         last_read: when the device was last heard, monotonic seconds.
         over_share: not read until its own frames are stored.
         place: what it holds among all connections.
+        seq: of the newest event of the session.
         speaks: known to speak by itself, through a serial port.
         state: of the session.
         tally: what was acknowledged.
@@ -106,7 +107,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_context",
         "_port",
         "_sent",
-        "_seq",
         "_stream",
         "_transport",
         "_unacked",
@@ -123,6 +123,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "last_read",
         "over_share",
         "place",
+        "seq",
         "session_id",
         "speaks",
         "state",
@@ -150,7 +151,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
         self.speaks = self.over_share = False
-        self.state, self._seq = NEW, 0
+        self.state, self.seq = NEW, 0
         self.place = place or Place(now)
         self.held = self.disputed = False
         self.hold: HoldStatus | None = None
@@ -222,7 +223,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             return
         self._transport.resume_reading()
         if self._stream.early:
-            self.data_received(self._stream.take_early())
+            self.received(self._stream.take_early())
 
     def pause_writing(self) -> None:
         """The device does not read."""
@@ -278,7 +279,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         Raises:
             IllegalTransition: the table has no such edge.
         """
-        before = Session(self.session_id, self.state, self._seq)  # not kept, to save memory
+        before = Session(self.session_id, self.state, self.seq)  # not kept, to save memory
         event = session.decide(
             before,
             trigger,
@@ -289,7 +290,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             instance_id=self._context.settings.instance_id,
         )
         after = session.evolve(before, event)
-        self.state, self._seq = after.state, after.seq
+        self.state, self.seq = after.state, after.seq
         if self.imei:
             self._context.sessions.changed(self, event)
 
@@ -381,12 +382,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
-        self.data_received(data := bytes(self._context.read_buffer[:nbytes]))
+        self.received(data := bytes(self._context.read_buffer[:nbytes]))
         if self.imei in self._context.tap:
             self._context.tap.received(self, data)
 
-    def data_received(self, data: bytes) -> None:
-        """The device has sent `data`."""
+    def received(self, data: bytes) -> None:
+        """The device has sent `data`.
+
+        Not called `data_received`: uvloop would keep a bound method of that name for each connection.
+        """
         if self.closed:
             return
         context = self._context
@@ -583,16 +587,19 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Write `01`, unless it is written, and read what comes after the handshake."""
         if not self._stream.started and (self.half_closed or not self.closed):
             self._stream.start()
+            self._stream = self._context.streams.shared(self._stream)
             self._write(ACCEPT)
             asyncio.get_running_loop().call_soon(self.resume)
         self._finish()
 
     def _open(self) -> None:
         self._accept()  # `01` comes before anything else that is written
+        streams = self._context.streams
+        self._stream = streams.own(self._stream)
         self._stream.open()
         self.advance("open")
         self._schedule()
-        self._stream = self._context.streams.shared(self._stream)
+        self._stream = streams.shared(self._stream)
         self._context.commands.quiet(self)
 
     # What is stored and acknowledged

@@ -18,9 +18,8 @@ allowance of the process lets through.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -50,19 +49,35 @@ AT_ONCE = 200
 class Source(Protocol):
     """The connection of a session."""
 
+    imei: str
+    seq: int
+    """Of the newest event of the session."""
+    session_id: str
+    state: str
     tally: Tally
+
+    def __hash__(self) -> int: ...
 
     @property
     def host(self) -> str:
         """The device's address."""
 
+    @property
+    def peer(self) -> str:
+        """The device's end of the connection, ``HOST:PORT``."""
 
-@dataclass(slots=True)
-class _Stamped:
-    event: SessionEvent
-    source: Source
-    network: str
+    @property
+    def auth(self) -> str:
+        """How the device has proved who it is."""
+
+
+class _Untold(NamedTuple):
+    """What the newest event of a session says and its connection does not: thousands may wait."""
+
     at_ms: int
+    trigger: str
+    prev: str
+    reason: str
 
 
 class SessionShare:
@@ -89,8 +104,8 @@ class SessionShare:
         self._clock = clock
         self._metrics = metrics
         self._session_log = session_log
-        # network -> session_id -> the newest event; the network and the session tried last are at the end
-        self._waiting: OrderedDict[str, OrderedDict[str, _Stamped]] = OrderedDict()
+        # network -> connection -> its newest event; the network and the connection tried last are at the end
+        self._waiting: OrderedDict[str, dict[Source, _Untold]] = OrderedDict()
         self._short = False  # the process has no allowance left: all events wait for their turn
         self._left_out = LeftOut()
         self._serial = count(1)
@@ -101,60 +116,74 @@ class SessionShare:
         return sum(map(len, self._waiting.values()))
 
     def publish(self, event: SessionEvent, source: Source) -> None:
-        """Publish an event of the session of `source`, now or later, or leave it out."""
-        now = self._clock.monotonic()
-        stamped = _Stamped(event, source, network_of(source.host), self._clock.now_ms())
-        self._drop_waiting(stamped, now)
+        """Publish an event of the session of `source`, its newest, now or later, or leave it out."""
+        now, at_ms, network = self._clock.monotonic(), self._clock.now_ms(), network_of(source.host)
+        self._drop_waiting(source, network, now)
         if event.terminal:
-            self._end(stamped, now)
-        elif self._short or not self._pay(stamped, now):
-            self._waiting.setdefault(stamped.network, OrderedDict())[event.session_id] = stamped
+            self._end(event, source, at_ms, now)
+        elif self._short or not self._pay(source, network, now):
+            untold = _Untold(at_ms, event.trigger, event.prev, event.reason)
+            self._waiting.setdefault(network, {})[source] = untold
         else:
-            self._append(stamped)
+            self._append(event, source, at_ms)
 
-    def _drop_waiting(self, newer: _Stamped, now: float) -> None:
-        sessions = self._waiting.get(newer.network)
-        if sessions and sessions.pop(newer.event.session_id, None):
-            self._leave_out(newer, now)
-            if not sessions:
-                del self._waiting[newer.network]
+    def _drop_waiting(self, source: Source, network: str, now: float) -> None:
+        sources = self._waiting.get(network)
+        if sources and sources.pop(source, None):
+            self._leave_out(source, network, now)
+            if not sources:
+                del self._waiting[network]
 
-    def _end(self, stamped: _Stamped, now: float) -> None:
-        if stamped.source.tally.published:
-            self._append(stamped)
+    def _end(self, event: SessionEvent, source: Source, at_ms: int, now: float) -> None:
+        if source.tally.published:
+            self._append(event, source, at_ms)
         else:
-            self._leave_out(stamped, now)
+            self._leave_out(source, network_of(source.host), now)
 
-    def _pay(self, stamped: _Stamped, now: float) -> bool:
-        """Take what the event costs, if all three allowances cover it."""
-        imei, units = stamped.event.imei, self._price(stamped)
+    def _pay(self, source: Source, network: str, now: float) -> bool:
+        """Take what the newest event of `source` costs, if all three allowances cover it."""
+        imei, units = source.imei, self._price(source)
         if not self._process.covers(None, units, now):
             self._short = True
             return False
-        if not (self._device.covers(imei, units, now) and self._address.covers(stamped.network, units, now)):
+        if not (self._device.covers(imei, units, now) and self._address.covers(network, units, now)):
             return False
         self._process.take(None, units, now)
-        self._address.take(stamped.network, units, now)
+        self._address.take(network, units, now)
         self._device.take(imei, units, now)
         return True
 
-    def _price(self, stamped: _Stamped) -> int:
+    def _price(self, source: Source) -> int:
         """The first event of a session pays for its end, too."""
-        return 1 if stamped.source.tally.published else FIRST
+        return 1 if source.tally.published else FIRST
 
-    def _append(self, stamped: _Stamped) -> None:
-        event = stamped.event
+    def _append(self, event: SessionEvent, source: Source, at_ms: int) -> None:
         if self._session_log is not None:
-            self._session_log.append(event, stamped.at_ms)
-        if not stamped.source.tally.published:
-            stamped.source.tally.published = True
+            self._session_log.append(event, at_ms)
+        if not source.tally.published:
+            source.tally.published = True
             log.info("session_opened", imei=event.imei, session_id=event.session_id, peer=event.peer)
         elif event.terminal:
             log.info("session_closed", imei=event.imei, session_id=event.session_id, reason=event.reason)
 
-    def _leave_out(self, stamped: _Stamped, now: float) -> None:
+    def _newest(self, source: Source, untold: _Untold) -> SessionEvent:
+        """The newest event of `source`: had there been another one since, that would wait instead."""
+        return SessionEvent(
+            session_id=source.session_id,
+            seq=source.seq,
+            state=source.state,
+            prev=untold.prev,
+            trigger=untold.trigger,
+            reason=untold.reason,
+            imei=source.imei,
+            peer=source.peer,
+            auth=source.auth,
+            instance_id=self._instance_id,
+        )
+
+    def _leave_out(self, source: Source, network: str, now: float) -> None:
         self._metrics.session_events_left_out.inc()
-        self._left_out.add(stamped.event.imei, stamped.network, now)
+        self._left_out.add(source.imei, network, now)
 
     # Time
 
@@ -170,17 +199,17 @@ class SessionShare:
 
     def _try_next(self, now: float) -> None:
         """Try the session of the address whose turn it is; both go behind all others."""
-        network, sessions = next(iter(self._waiting.items()))
-        session_id, stamped = next(iter(sessions.items()))
-        if self._pay(stamped, now):
-            del sessions[session_id]
-            self._append(stamped)
+        network, sources = next(iter(self._waiting.items()))
+        source, untold = next(iter(sources.items()))
+        if self._pay(source, network, now):
+            del sources[source]
+            self._append(self._newest(source, untold), source, untold.at_ms)
         elif not self._short:
-            sessions.move_to_end(session_id)
+            sources[source] = sources.pop(source)
         else:
             return
         self._waiting.move_to_end(network)
-        if not sessions:
+        if not sources:
             del self._waiting[network]
 
     def conclude(self) -> None:

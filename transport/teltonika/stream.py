@@ -121,18 +121,19 @@ class DeviceStream:
         awaited: the meaning of `deadline`.
         deadline: the monotonic second; None for no deadline.
         early: bytes that were read and are not handled yet.
+        is_open: whether the device counts as ready.
         started: whether frames are read; not any more after a fault.
     """
 
     __slots__ = (
         "_bad_in_a_row",
         "_handshake",
-        "_open",
         "_reader",
         "_settings",
         "awaited",
         "deadline",
         "early",
+        "is_open",
         "started",
     )
 
@@ -141,25 +142,25 @@ class DeviceStream:
         self._handshake: HandshakeReader | None = HandshakeReader()
         self._reader: FrameReader | None = None  # while a frame is arriving
         self._bad_in_a_row = 0
-        self._open = False
+        self.is_open = False
         self.started = False
         self.early = b""
         self.awaited = Awaited.HANDSHAKE
         self.deadline: float | None = now + settings.handshake_timeout
 
     @classmethod
-    def between_frames(cls, settings: StreamSettings) -> DeviceStream:
-        """The stream of a device that is open, and of which no frame is arriving."""
+    def between_frames(cls, settings: StreamSettings, *, is_open: bool) -> DeviceStream:
+        """The stream of a device of which no frame is arriving. Who has its deadline knows until when it waits."""
         stream = cls(settings, 0.0)
         stream._handshake = stream.deadline = None
-        stream.started = stream._open = True
+        stream.started, stream.is_open = True, is_open
         stream.awaited = Awaited.READY_GRACE
         return stream
 
     @property
     def idle(self) -> bool:
-        """Whether it is like `between_frames`: there is nothing to remember."""
-        return self.started and self._open and not (self._reader or self.early or self._bad_in_a_row)
+        """Whether it is like `between_frames`: there is nothing to remember but its deadline."""
+        return self.started and not (self._reader or self.early or self._bad_in_a_row)
 
     @property
     def partial(self) -> bool:
@@ -275,7 +276,7 @@ class DeviceStream:
 
     def open(self) -> None:
         """The device counts as ready: it has no grace any more."""
-        self._open = True
+        self.is_open = True
         if self.awaited is Awaited.READY_GRACE:
             self.deadline = None
 
@@ -287,7 +288,7 @@ class DeviceStream:
         """A frame that has begun must end in time."""
         if self._reader is not None:
             self.extend(now)
-        elif self._open:
+        elif self.is_open:
             self.deadline = None
         else:
             self._await_grace(now)

@@ -92,7 +92,7 @@ MECHANISMS = (
         name="a device that sends is not idle",
         what="Whatever a device sends, it is not idle then.",
         file="transport/connection/protocol.py",
-        where="DeviceConnection.data_received",
+        where="DeviceConnection.received",
         code="self.last_read = context.now",
         mutant="",
         without="every device is idle after its time",

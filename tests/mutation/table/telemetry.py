@@ -346,8 +346,8 @@ MECHANISMS = (
         what="The stream that devices share between their frames takes nothing that has to be remembered.",
         file="transport/teltonika/streams.py",
         where="Streams.own",
-        code="DeviceStream.between_frames(self._settings) if stream is self._idle else stream",
-        mutant="stream",
+        code="stream is self._open or stream is self._graced",
+        mutant="False",
         without="the halves of the frames of two devices become one frame",
         tests=(
             "transport/test_protocol_frames.py::test_frames_of_two_devices_arrive_in_pieces_side_by_side",
