@@ -53,6 +53,9 @@ class Socket:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return (self._host, 40_000) if name == "peername" else default
 
+    def set_protocol(self, protocol: Any) -> None:
+        """Reads have no size here."""
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         # A run is short, so an ack and a command can be too much for one that does not read, or they cannot.
         self._high = self._process.world.random.choice((30, 300))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from freezegun.api import FrozenDateTimeFactory
 
@@ -42,7 +42,12 @@ class FakeTransport(asyncio.Transport):
         self.unread = 0
         self.closing = self.aborted = self.paused = False
         self.protocol: DeviceConnection | None = None
+        self.longest_read = 0
         self._high = 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Only now uvloop asks the protocol how much it reads at once."""
+        self.longest_read = len(cast(DeviceConnection, protocol).get_buffer(-1))
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))

@@ -7,7 +7,7 @@ first context, which reads handshakes whatever the stores do, and gets that of i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,7 +18,7 @@ from transport.clock import Clock
 from transport.connection.access import AccessControl
 from transport.connection.admission import Admission
 from transport.connection.allow_list import AllowListPort
-from transport.connection.backpressure import READ_SIZE, Backpressure
+from transport.connection.backpressure import FIRST_READ, READ_SIZE, Backpressure
 from transport.connection.device_rate import DeviceRate
 from transport.connection.long_frames import LIMIT as LONG_FRAMES
 from transport.connection.peer_log import PeerLog
@@ -40,8 +40,16 @@ LEAST_ROOM = 1024 * 1024
 """Bytes of long frames that may arrive at the same time from the devices of a shard, at least."""
 
 
+Buffer = Callable[[int], memoryview]
+"""What an event loop calls for the buffer of a read: the size of it limits what is read at once."""
+
+
 def _read_buffer() -> memoryview:
     return memoryview(bytearray(READ_SIZE))
+
+
+def _giving(buffer: memoryview) -> Buffer:
+    return lambda sizehint: buffer
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +72,8 @@ class ConnectionContext:
         deadlines: one for each connection that waits for something; `Timeouts` handles them.
         now: the monotonic second of the last sweep, or of the end of a stall: precise enough for idle times
             and throttles, and cheap to read.
-        read_buffer: the buffer of every read; its content is copied in the same turn of the loop.
+        read_buffer: of every read; its content is copied in the same turn of the loop.
+        first_reads, reads: give it before a device has named itself, and then.
         frames, records: AVL frames and records acknowledged since the start.
         stored: the connections of frames that are stored, in their order, until they are acknowledged.
     """
@@ -92,6 +101,12 @@ class ConnectionContext:
     records: int = 0
     stored: list[Acknowledging] = field(default_factory=list)
     shards: tuple[ConnectionContext, ...] = ()
+    first_reads: Buffer = field(init=False)
+    reads: Buffer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first_reads = _giving(self.read_buffer[:FIRST_READ])
+        self.reads = _giving(self.read_buffer)
 
     @property
     def serving(self) -> tuple[ConnectionContext, ...]:

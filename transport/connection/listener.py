@@ -97,7 +97,7 @@ class Listener:
             return
         sock.setblocking(False)
         handshake = self._loop.create_task(self._begin(sock, address, place), name="handshake")
-        place.give_way = partial(self._end, handshake)
+        self._context.sessions.admission.newcomers.give_way_by(place, partial(self._end, handshake))
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
 

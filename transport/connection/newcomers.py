@@ -10,7 +10,8 @@ are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 GRACE = 1.0
 """Seconds that a connection has at least, unless its source has more connections than others."""
@@ -24,9 +25,10 @@ def _nothing() -> None:
     """The connection cannot be closed yet."""
 
 
-@dataclass(slots=True, eq=False)
-class Place:
+class Place(Struct, eq=False, gc=False):
     """What a connection holds from its accept to its end, and what decides whether it gives way.
+
+    It refers to no container, so the garbage collector need not know it; that saves memory.
 
     Attributes:
         since: when it was accepted, then when it named its device; monotonic seconds.
@@ -35,7 +37,6 @@ class Place:
         proven_at: when something of its device was stored on it first; None for not yet.
         paid_at: when all that the device has sent is paid for (`transport.connection.device_rate`).
         charged: whether it counts for the budgets of its source.
-        give_way: closes the connection soon, as long as it has not named its device.
     """
 
     since: float
@@ -44,14 +45,13 @@ class Place:
     proven_at: float | None = None
     charged: bool = False
     paid_at: float = 0.0
-    give_way: Callable[[], object] = _nothing
 
 
 class Newcomers:
     """These connections by source, each in the order in which they came. Every method is O(1) on average."""
 
     def __init__(self) -> None:
-        self._all: dict[Place, None] = {}
+        self._all: dict[Place, Callable[[], object]] = {}  # what closes each connection soon
         self._by_source: dict[str, dict[Place, None]] = {}
         self._largest: Mapping[Place, None] = {}  # as it was found by the last look
         self._to_look_at = 0
@@ -65,8 +65,13 @@ class Newcomers:
 
     def add(self, place: Place) -> None:
         """A connection was accepted."""
-        self._all[place] = None
+        self._all[place] = _nothing
         self._by_source.setdefault(place.source, {})[place] = None
+
+    def give_way_by(self, place: Place, close: Callable[[], object]) -> None:
+        """`close` closes the connection soon; it is called only as long as that has not named its device."""
+        if place in self._all:
+            self._all[place] = close
 
     def move(self, place: Place, source: str) -> None:
         """The address of the connection became known."""
@@ -76,9 +81,7 @@ class Newcomers:
 
     def remove(self, place: Place) -> None:
         """The connection has named its device, has given way, or is closed. It may be removed twice."""
-        place.give_way = _nothing  # or it would keep its connection
-        if place in self._all:
-            del self._all[place]
+        if self._all.pop(place, None):
             self._leave_source(place)
 
     def _leave_source(self, place: Place) -> None:
@@ -93,9 +96,9 @@ class Newcomers:
         place = next(iter(crowd or self._all), None)
         if place is None or not (crowd or now - place.since >= GRACE):
             return None
-        give_way = place.give_way
+        close = self._all[place]
         self.remove(place)
-        give_way()
+        close()
         return place
 
     def _crowd(self, least: int) -> Mapping[Place, None]:

@@ -41,8 +41,8 @@ from fsm.states import SessionTrigger
 from fsm.takeover import Claimant
 from fsm.telemetry import PendingFrame
 from transport.connection.authentication import PLAIN, TLS, authentication
-from transport.connection.backpressure import FIRST_READ, TLS_BUFFER
-from transport.connection.context import ConnectionContext
+from transport.connection.backpressure import TLS_BUFFER
+from transport.connection.context import Buffer, ConnectionContext
 from transport.connection.liveness import Liveness, Probe, ask
 from transport.connection.newcomers import Place
 from transport.connection.pending import pending_messages, pending_raw, pending_records
@@ -375,10 +375,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     # What is read
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer of the next read; its size limits what one connection gets of one turn of the loop."""
-        buffer = self._context.read_buffer
-        return buffer if self.imei else buffer[:FIRST_READ]
+    @property
+    def get_buffer(self) -> Buffer:
+        """What gives the buffer of a read; its size limits what is read in one turn of the loop.
+
+        uvloop keeps it until `set_protocol`: no bound method for each connection.
+        """
+        return self._context.reads if self.imei else self._context.first_reads
 
     def buffer_updated(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
@@ -387,10 +390,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._context.tap.received(self, data)
 
     def received(self, data: bytes) -> None:
-        """The device has sent `data`.
-
-        Not called `data_received`: uvloop would keep a bound method of that name for each connection.
-        """
+        """The device has sent `data`. (uvloop would keep a method called `data_received` for each.)"""
         if self.closed:
             return
         context = self._context
@@ -484,14 +484,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
     # Who the device is
 
     def _named(self, imei: str) -> None:
-        """The device has named itself. It is not heard if its address was refused too often."""
-        if self._context.sessions.may_ask(self, imei, self._context.now):
-            self._check_allowed(imei)
-        else:
-            self.close(REJECTED)
-
-    def _check_allowed(self, imei: str) -> None:
         """The device has named itself: accept or reject it, or ask the allow-list first."""
+        if not self._context.sessions.may_ask(self, imei, self._context.now):
+            self.close(REJECTED)  # its address was refused too often
+            return
         refusal = self._context.access.refusal(imei, self, self._transport)
         if refusal is None:
             self._context.access.ask(imei, self, partial(self._allow_list_answered, imei))
@@ -589,17 +585,16 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._stream.start()
             self._stream = self._context.streams.shared(self._stream)
             self._write(ACCEPT)
+            self._transport.set_protocol(self)  # its reads are longer from now on
             asyncio.get_running_loop().call_soon(self.resume)
         self._finish()
 
     def _open(self) -> None:
         self._accept()  # `01` comes before anything else that is written
-        streams = self._context.streams
-        self._stream = streams.own(self._stream)
-        self._stream.open()
+        self._stream = self._context.streams.opened(self._stream)
         self.advance("open")
         self._schedule()
-        self._stream = streams.shared(self._stream)
+        self._stream = self._context.streams.shared(self._stream)
         self._context.commands.quiet(self)
 
     # What is stored and acknowledged

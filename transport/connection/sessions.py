@@ -122,7 +122,7 @@ class Sessions:
         if place is None or admission.refusing:
             return False
         connection.place = place
-        place.give_way = partial(connection.close, NO_PLACE)
+        admission.newcomers.give_way_by(place, partial(connection.close, NO_PLACE))
         self.unidentified.add(connection)
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from fsm.device_status import LastRecord
 from fsm.record_data import read_record
 from fsm.telemetry import FRAME, RECORD, PendingFrame
@@ -10,11 +12,11 @@ from transport.teltonika.errors import Undecodable
 from transport.teltonika.record_json import record_data
 
 
-class Tally:
+class Tally(Struct, eq=False, gc=False):
     """The counts of one session, and what was told of it.
 
     A frame costs two additions and a reference to its last record, which is read only when somebody asks, and
-    not kept.
+    not kept. The garbage collector need not know it, because nothing that it keeps refers to it.
 
     Attributes:
         connected_at: when the device was identified, epoch ms.
@@ -23,13 +25,12 @@ class Tally:
         told: `last_read` of the connection when its status was last told.
     """
 
-    __slots__ = ("_frame", "connected_at", "frames", "published", "records", "told")
-
-    def __init__(self) -> None:
-        self.connected_at = self.frames = self.records = 0
-        self.told = -1.0
-        self.published = False
-        self._frame: tuple[str, bytes] | None = None  # kind and last body, until it is read
+    connected_at: int = 0
+    frames: int = 0
+    records: int = 0
+    published: bool = False
+    told: float = -1.0
+    _frame: tuple[str, bytes] | None = None  # kind and last body, until it is read
 
     def add(self, count: int, frame: PendingFrame) -> None:
         """A frame of `count` records is stored and acknowledged."""

@@ -150,11 +150,10 @@ class DeviceStream:
 
     @classmethod
     def between_frames(cls, settings: StreamSettings, *, is_open: bool) -> DeviceStream:
-        """The stream of a device of which no frame is arriving. Who has its deadline knows until when it waits."""
+        """The stream of a device of which no frame is arriving, without its deadline."""
         stream = cls(settings, 0.0)
         stream._handshake = stream.deadline = None
-        stream.started, stream.is_open = True, is_open
-        stream.awaited = Awaited.READY_GRACE
+        stream.started, stream.is_open, stream.awaited = True, is_open, Awaited.READY_GRACE
         return stream
 
     @property
@@ -264,7 +263,7 @@ class DeviceStream:
             return RawFrame(body, error.reason, codec not in MESSAGE_CODECS)
         return RawFrame(body, "codec")
 
-    # What the owner does with the device
+    # What the owner does
 
     def admit(self, now: float) -> None:
         """The device may stay: its ready grace runs."""

@@ -1,4 +1,4 @@
-"""The streams of all devices: those that have nothing to remember are one object, or another before `open`."""
+"""The streams of all devices: those that have nothing to remember are one object."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .stream import DeviceStream, StreamSettings
 class Streams:
     """The streams of the devices of a process.
 
-    Most devices are between frames: one stream is enough for all of these that are open, and one for those that
-    are not, to save memory. They only take whole frames. A device of which something has to be remembered has a
-    stream of its own.
+    Most devices are between frames: to save memory, one stream is enough for all of these that are open, and
+    one for those that are not. They only take whole frames. A device of which something has to be remembered
+    has a stream of its own.
     """
 
     def __init__(self, settings: StreamSettings) -> None:
@@ -28,8 +28,14 @@ class Streams:
             return DeviceStream.between_frames(self._settings, is_open=stream.is_open)
         return stream
 
+    def opened(self, stream: DeviceStream) -> DeviceStream:
+        """`stream` of one device that counts as ready now, as one that may be changed."""
+        own = self.own(stream)
+        own.open()
+        return own
+
     def shared(self, stream: DeviceStream) -> DeviceStream:
-        """`stream` of one device as the one of all, if there is nothing to remember. Enter its deadline first."""
+        """`stream` of a device whose deadline is known, or that of all if there is nothing to remember."""
         if not stream.idle:
             return stream
         return self._open if stream.is_open else self._graced

@@ -78,7 +78,7 @@ MECHANISMS = (
         file="transport/teltonika/stream.py",
         where="DeviceStream._time_frame",
         code="""
-            if self._open:
+            if self.is_open:
                 ...
             else:
                 self._await_grace(now)
