@@ -83,7 +83,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         secure: whether the device speaks TLS.
         address: of the device, if it is not that of the socket.
         place: if the connection was counted at its accept; otherwise it is counted when it is made.
-        accepted_at: monotonic seconds; None for now. The time for the handshake runs from then.
+        accepted_at: monotonic seconds; None for now. The time for the handshake runs from then, to a sweep.
 
     Attributes:
         auth: how the device proves who it is, as in `fsm.events.Origin`.
@@ -141,12 +141,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         accepted_at: float | None = None,
     ) -> None:
         self._context = context
-        self._accepted_at = now = context.clock.monotonic() if accepted_at is None else accepted_at
+        self._accepted_at = now = context.now if accepted_at is None else accepted_at
         self._stream = context.streams.begin(now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
         self.auth = TLS if secure else PLAIN
-        self.host, self._port, self._sent = "", 0, 0
+        self.host, self._port, self._sent = "", 0, 0  # no port: the socket knows it
         self.closed = self.half_closed = False
         self.close_reason = DEVICE_CLOSED
         self.imei = ""
@@ -160,13 +160,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.tally = Tally()
         self.unacked_since = 0.0
         if address is not None:
-            self._set_address(address)
+            self.host, self._port = sys.intern(address[0]), address[1]  # a carrier's address is kept once
 
     # The socket
-
-    def _set_address(self, address: Address) -> None:
-        # Thousands of devices may share the address of one carrier: keep the string once.
-        self.host, self._port = sys.intern(address[0]), address[1]
 
     @property
     def secure(self) -> bool:
@@ -176,7 +172,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         """The device's end of the connection, ``HOST:PORT``."""
-        return as_text((self.host, self._port))
+        return as_text((self.host, self._port or self._peer_name[1]))
+
+    @property
+    def _peer_name(self) -> Address:
+        return self._transport.get_extra_info("peername") or ("", 0)
 
     @property
     def claimant(self) -> Claimant:
@@ -209,7 +209,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _admitted(self) -> bool:
         """Whether there is room for the connection; if so it is counted, unless it was at its accept."""
         if not self.host:
-            self._set_address(self._transport.get_extra_info("peername") or ("", 0))
+            self.host = sys.intern(self._peer_name[0])
         return self._context.sessions.admit(self, self._context.now)
 
     def pause(self) -> None:

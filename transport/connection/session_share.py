@@ -72,7 +72,7 @@ class Source(Protocol):
 
 
 class _Untold(NamedTuple):
-    """What the newest event of a session says and its connection does not: thousands may wait."""
+    """What the newest event of a session says and its connection does not."""
 
     at_ms: int
     trigger: str
@@ -106,6 +106,7 @@ class SessionShare:
         self._session_log = session_log
         # network -> connection -> its newest event; the network and the connection tried last are at the end
         self._waiting: OrderedDict[str, dict[Source, _Untold]] = OrderedDict()
+        self._last_untold = _Untold(0, "", "", "")
         self._short = False  # the process has no allowance left: all events wait for their turn
         self._left_out = LeftOut()
         self._serial = count(1)
@@ -122,10 +123,16 @@ class SessionShare:
         if event.terminal:
             self._end(event, source, at_ms, now)
         elif self._short or not self._pay(source, network, now):
-            untold = _Untold(at_ms, event.trigger, event.prev, event.reason)
-            self._waiting.setdefault(network, {})[source] = untold
+            self._waiting.setdefault(network, {})[source] = self._untold(event, at_ms)
         else:
             self._append(event, source, at_ms)
+
+    def _untold(self, event: SessionEvent, at_ms: int) -> _Untold:
+        """Thousands wait when thousands come at once: those of one millisecond share one value."""
+        untold = _Untold(at_ms, event.trigger, event.prev, event.reason)
+        if untold != self._last_untold:
+            self._last_untold = untold
+        return self._last_untold
 
     def _drop_waiting(self, source: Source, network: str, now: float) -> None:
         sources = self._waiting.get(network)

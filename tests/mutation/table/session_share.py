@@ -47,7 +47,7 @@ MECHANISMS = (
         what="A session event that is not covered waits for its turn.",
         file="transport/connection/session_share.py",
         where="SessionShare.publish",
-        code="self._waiting.setdefault(network, {})[source] = untold",
+        code="self._waiting.setdefault(network, {})[source] = self._untold(event, at_ms)",
         mutant="self._leave_out(source, network, now)",
         without="a connected device that reconnected too often before is never shown",
         tests=("transport/test_session_share.py::test_a_session_that_lasts_becomes_known_in_the_end",),
