@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from store.keys import Keys
 from tests.redis.live_gateway import Device, running
+from transport.daemon.addresses import CannotListen
 from transport.daemon.gateway import Gateway
-from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
 
 pytestmark = pytest.mark.redis

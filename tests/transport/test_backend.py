@@ -15,7 +15,8 @@ from store.embedded import EmbeddedServer
 from tests.transport.gateway_rig import CallRecorder, idle_gateway
 from transport.daemon import backend as backends
 from transport.daemon import process, run_gateway, trim_reports
-from transport.daemon.gateway import EXIT_FENCED, Gateway
+from transport.daemon.exit_statuses import EXIT_FENCED
+from transport.daemon.gateway import Gateway
 from transport.settings import Settings
 
 

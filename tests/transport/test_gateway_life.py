@@ -18,7 +18,8 @@ from store.client.errors import CallFailed, StoreRefused
 from tests.transport.gateway_rig import CallRecorder
 from transport import tasks as tasks_module
 from transport.daemon import checkup, outages, recurring, signals
-from transport.daemon.gateway import EXIT_CRASHED, EXIT_FENCED, Gateway
+from transport.daemon.exit_statuses import EXIT_CRASHED, EXIT_FENCED
+from transport.daemon.gateway import Gateway
 from transport.tasks import Tasks
 
 TIME_LIMIT = 20.0

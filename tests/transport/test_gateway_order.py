@@ -11,7 +11,8 @@ from store.client.errors import CallFailed
 from tests.transport.gateway_rig import LOCAL, CallRecorder
 from transport.commands.dispatcher import Dispatcher
 from transport.daemon import recurring
-from transport.daemon.gateway import EXIT_FENCED, FLUSH_TIMEOUT, Gateway
+from transport.daemon.exit_statuses import EXIT_FENCED
+from transport.daemon.gateway import FLUSH_TIMEOUT, Gateway
 from transport.daemon.listeners import Bound
 from transport.tasks import Work
 

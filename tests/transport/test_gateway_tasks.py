@@ -13,8 +13,8 @@ from store.client.errors import CallFailed
 from tests.transport.gateway_rig import CallRecorder
 from transport.daemon import gateway as gateways
 from transport.daemon import recurring
+from transport.daemon.addresses import CannotListen
 from transport.daemon.gateway import Gateway
-from transport.daemon.listeners import CannotListen
 from transport.settings import Settings
 from transport.tasks import Work
 

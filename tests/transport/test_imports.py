@@ -47,8 +47,9 @@ def test_with_the_embedded_server_it_imports_the_same(tmp_path: Path) -> None:
     assert names & UNNEEDED == set()
 
 
-def test_a_gateway_is_imported_while_its_embedded_server_starts() -> None:
-    """The module that starts the server does not import the gateway."""
-    code = "import sys, transport.daemon.process; print('transport.daemon.gateway' in sys.modules)"
+@pytest.mark.parametrize("module", ["supervisor", "process"])
+def test_what_begins_before_a_gateway_imports_none(module: str) -> None:
+    """Workers wait for their supervisor, and the embedded server starts while the gateway is imported."""
+    code = f"import sys, transport.daemon.{module}; print('transport.daemon.gateway' in sys.modules)"
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

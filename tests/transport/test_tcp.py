@@ -30,7 +30,8 @@ from transport.connection.tcp import (
     raise_descriptor_limit,
     unacknowledged,
 )
-from transport.daemon.listeners import TLS_GOODBYE, CannotListen, Listeners
+from transport.daemon.addresses import CannotListen
+from transport.daemon.listeners import TLS_GOODBYE, Listeners
 from transport.settings import Settings
 
 LOCAL = ("127.0.0.1", 0)

@@ -39,7 +39,8 @@ from transport.connection.backpressure import TLS_BUFFER
 from transport.connection.file_reader import NotRead
 from transport.connection.tcp import unacknowledged
 from transport.connection.tls import BadTlsFiles, TlsFiles, load
-from transport.daemon.listeners import CannotListen, Listeners
+from transport.daemon.addresses import CannotListen
+from transport.daemon.listeners import Listeners
 from transport.settings import Settings
 from transport.teltonika.handshake import ACCEPT, encode_handshake
 

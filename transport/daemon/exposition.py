@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 
-from fsm.errors import GatewayFault
 from store.streams.telemetry import Telemetry
 from transport.daemon.gateway import Gateway
-from transport.daemon.http_pages import Page, PageServer
+from transport.daemon.http_pages import CONTENT_TYPE, NOT_LISTENING, Page, PageServer
 from transport.logs import lines_dropped
 from transport.metrics import Metrics
-from transport.settings import as_text
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-NOT_LISTENING = "Devices cannot connect yet."
-
-
-def reason(error: OSError) -> str:
-    """Why an address cannot be bound, without what asyncio adds."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-
-
-class CannotServeMetrics(GatewayFault):
-    """The address of the metrics cannot be bound."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(
-            f"Cannot serve metrics on {as_text((host, port))}: {reason(error)}."
-            " Set --metrics to another address, or to off."
-        )
-        self.host = host
-        self.port = port
 
 
 async def expose(gateway: Gateway) -> PageServer | None:
@@ -64,10 +39,7 @@ async def expose(gateway: Gateway) -> PageServer | None:
         await server.start_unix(address)
         gateway.pages_at = ""  # they are on the page of the supervisor
         return server
-    try:
-        await server.start(*address)
-    except OSError as error:
-        raise CannotServeMetrics(*address, error) from error
+    await server.start(*address)
     gateway.pages_at = server.address
     return server
 

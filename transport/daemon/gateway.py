@@ -18,9 +18,11 @@ from transport.commands.dispatcher import Dispatcher
 from transport.connection.context import connection_context
 from transport.connection.pending import refuse
 from transport.connection.timeouts import Timeouts
+from transport.daemon.addresses import OnReady
 from transport.daemon.backend import Backend
 from transport.daemon.checkup import check_up
 from transport.daemon.claim import Claim
+from transport.daemon.exit_statuses import EXIT_CRASHED, EXIT_FENCED
 from transport.daemon.expected_devices import read_expected, read_known
 from transport.daemon.files import Files
 from transport.daemon.listeners import Listeners
@@ -36,9 +38,6 @@ log = structlog.get_logger("telgw")
 
 LAST_READ_TIMEOUT = 1.5
 """Seconds for the read in flight to end, and again for the last read."""
-EXIT_CRASHED, EXIT_FENCED = 1, 3
-
-OnReady = Callable[[list[tuple[str, int]]], None]
 
 
 class Gateway:

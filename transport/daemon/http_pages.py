@@ -9,12 +9,14 @@ or memory for long, and silent peers keep nobody out.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from fsm.errors import GatewayFault
 from transport.settings import Address, as_text
 
 TIMEOUT = 10.0
@@ -22,9 +24,29 @@ TIMEOUT = 10.0
 HEAD_LIMIT = 8192
 """Bytes of a request line and its headers."""
 OPEN_AT_ONCE = 16
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The type of a page of metrics."""
+NOT_LISTENING = "Devices cannot connect yet."
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,2000}) HTTP/1\.[01]\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
+
+
+class CannotServeMetrics(GatewayFault):
+    """The address of the metrics cannot be bound."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(
+            f"Cannot serve metrics on {as_text((host, port))}: {_reason(error)}."
+            " Set --metrics to another address, or to off."
+        )
+        self.host = host
+        self.port = port
+
+
+def _reason(error: OSError) -> str:
+    """Why an address cannot be bound, without what asyncio adds."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 class Page(NamedTuple):
@@ -55,10 +77,13 @@ class PageServer:
         """Listen.
 
         Raises:
-            OSError: the address cannot be bound.
+            CannotServeMetrics: the address is in use, or is not an address of this host.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Request(self._open, self._pages), host, port)
+        try:
+            self._server = await loop.create_server(lambda: _Request(self._open, self._pages), host, port)
+        except OSError as error:
+            raise CannotServeMetrics(host, port, error) from error
 
     async def start_unix(self, path: Path) -> None:
         """Listen on a Unix socket.

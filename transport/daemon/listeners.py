@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from fsm.errors import GatewayFault
 from store.fleet.exposure import Exposure
 from transport.clock import Clock
 from transport.connection.context import ConnectionContext
@@ -22,6 +21,7 @@ from transport.connection.proxy_listener import ProxyListener
 from transport.connection.source_networks import SourceNetworks
 from transport.connection.tcp import ACCEPTED_AT_ONCE, BACKLOG, bind
 from transport.connection.tls import BadTlsFiles, Tls, TlsFiles
+from transport.daemon.addresses import CannotListen, overlap, shares_port
 from transport.daemon.allocator import map_large_buffers
 from transport.daemon.exposure import Listening, exposure_of, warn
 from transport.settings import Address, Settings, as_text
@@ -32,15 +32,6 @@ Listen = Callable[[socket.socket, SourceNetworks], Awaitable[asyncio.Server] | L
 
 TLS_GOODBYE = 2.0
 """Seconds that a device has to answer the end of TLS; most devices are gone by then."""
-
-
-class CannotListen(GatewayFault):
-    """An address cannot be bound."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(f"Cannot listen on {as_text((host, port))}: {error.strerror or error}.")
-        self.host = host
-        self.port = port
 
 
 class Bound(NamedTuple):
@@ -177,7 +168,7 @@ class Listeners:
     def _check_overlaps(self) -> None:
         """Refuse overlapping addresses: both can be bound, and only listening would fail, too late."""
         for (host, port), (other, same) in combinations(self._settings.listeners, 2):
-            if port and port == same and _overlap(host, other):
+            if port and port == same and overlap(host, other):
                 raise CannotListen(
                     other, port, OSError(EADDRINUSE, f"it overlaps with {as_text((host, port))}")
                 )
@@ -247,17 +238,6 @@ class Listeners:
             self._servers.pop().close()
         for sock in self._sockets:  # last, because the event loop finds servers by their sockets
             sock.close()
-
-
-def shares_port(settings: Settings, host: str, port: int) -> bool:
-    """Whether the port of an IPv6 address has a separate listener for IPv4; else IPv6 serves both."""
-    return ":" in host and any(other == port and ":" not in name for name, other in settings.listeners)
-
-
-def _overlap(host: str, other: str) -> bool:
-    """Whether two addresses, with the same port, overlap. IPv4 and IPv6 are separate."""
-    one_family = (":" in host) == (":" in other)
-    return host == other or (one_family and not {host, other}.isdisjoint(("0.0.0.0", "::")))
 
 
 def _now() -> datetime:

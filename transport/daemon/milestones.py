@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import structlog
 
 from store.client.url import redacted
-from transport.commands.dispatcher import Dispatcher
 from transport.settings import Settings
+
+if TYPE_CHECKING:
+    from transport.commands.dispatcher import Dispatcher
 
 log = structlog.get_logger("telgw")
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from store.embedded import EmbeddedServer
+from transport.daemon.addresses import OnReady
 from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
 from transport.settings import Settings
-
-if TYPE_CHECKING:
-    from transport.daemon.gateway import OnReady
 
 log = structlog.get_logger("telgw")
 

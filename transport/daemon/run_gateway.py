@@ -12,9 +12,11 @@ import structlog
 
 from fsm.errors import GatewayFault
 from store.embedded import EmbeddedServer
+from transport.daemon.addresses import OnReady
 from transport.daemon.embedded_watch import watch
+from transport.daemon.exit_statuses import EXIT_CRASHED
 from transport.daemon.exposition import expose, state
-from transport.daemon.gateway import EXIT_CRASHED, Gateway, OnReady
+from transport.daemon.gateway import Gateway
 from transport.daemon.service_manager import ServiceManager
 from transport.daemon.signals import Signals
 from transport.garbage import make_collections_rare

@@ -27,9 +27,9 @@ import structlog
 
 from store.embedded import EmbeddedServer
 from transport.connection.tcp import bind
+from transport.daemon.addresses import CannotListen, OnReady, shares_port
 from transport.daemon.embedded_watch import watch
-from transport.daemon.gateway import EXIT_CRASHED, OnReady
-from transport.daemon.listeners import CannotListen, shares_port
+from transport.daemon.exit_statuses import EXIT_CRASHED
 from transport.daemon.milestones import IMPATIENT
 from transport.daemon.process import until_up
 from transport.daemon.service_manager import ASKED_EVERY, Serves, ServiceManager

@@ -17,8 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from transport.daemon.exposition import CONTENT_TYPE, NOT_LISTENING, CannotServeMetrics
-from transport.daemon.http_pages import Page, PageServer
+from transport.daemon.http_pages import CONTENT_TYPE, NOT_LISTENING, Page, PageServer
 from transport.daemon.worker import Worker
 from transport.settings import Address
 
@@ -40,10 +39,7 @@ async def serve_pages(address: Address | Path | None, pages: WorkerPages) -> Pag
     if address is None or isinstance(address, Path):
         return None
     server = PageServer({"/metrics": pages.metrics, "/healthz": pages.health, "/readyz": pages.readiness})
-    try:
-        await server.start(*address)
-    except OSError as error:
-        raise CannotServeMetrics(*address, error) from error
+    await server.start(*address)
     return server
 
 
