@@ -83,7 +83,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         secure: whether the device speaks TLS.
         address: of the device, if it is not that of the socket.
         place: if the connection was counted at its accept; otherwise it is counted when it is made.
-        accepted_at: monotonic seconds; None for now. The time for the handshake runs from then, to a sweep.
+        accepted_at: monotonic seconds; None for now. The time for the handshake runs from then.
 
     Attributes:
         auth: how the device proves who it is, as in `fsm.events.Origin`.
@@ -141,7 +141,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         accepted_at: float | None = None,
     ) -> None:
         self._context = context
-        self._accepted_at = now = context.now if accepted_at is None else accepted_at
+        self._accepted_at = now = context.clock.monotonic() if accepted_at is None else accepted_at
         self._stream = context.streams.begin(now)
         self._unacked: list[tuple[int, PendingFrame]] | None = None  # no list while idle, to save memory
         self._unstored: list[PendingFrame] | None = None  # frames for which no acknowledgement is expected
