@@ -28,11 +28,12 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import ConnectionError, InvalidResponse, RedisError
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as Unanswered
 
 from store.client.errors import mark_never_sent
 from store.client.reasons import cause, reason
+from store.client.reply_limit import Overdue, ReplyLimit
 from store.client.resolver import Resolver
 from store.client.tls_files import read_context
 
@@ -57,9 +58,8 @@ _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read
 _DRIVER = _driver()
 
 SHORT = 32 * 1024
-"""Bytes of a call in many pieces that is written at once, as one in a single piece is. The loop keeps what
-the socket does not take. redis-py has a task of its own wait for that, which costs more than the rest of the
-call, and whoever waits for the reply waits long enough."""
+"""Bytes of a call in many pieces that is written at once, as one in a single piece is: the loop keeps what
+the socket does not take. The task in which redis-py waits for that costs more than the rest of the call."""
 
 
 def _one_piece(pieces: Sequence[bytes]) -> bytes | None:
@@ -81,11 +81,16 @@ class LossyConnection(_Base):
     """What each kind of connection adds to that of redis-py.
 
     Only asyncio's own attributes are read here (`StreamReader.at_eof`, `exception`, `Transport.is_closing`),
-    and one of redis-py: the pair of streams.
+    and of redis-py the pair of streams and their parser.
     """
 
     _reader: Any
     _writer: Any
+    _parser: Any
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._limit = ReplyLimit()
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**_DRIVER | given)
@@ -105,14 +110,20 @@ class LossyConnection(_Base):
         """
         with _before_the_write():
             await self._drop_unusable()
-            async with _Losses(self):
+            try:
                 await super().connect()  # type: ignore[no-untyped-call]
+            except Exception as error:
+                await self._failed(error)
+                raise
 
     async def connect_check_health(self, *args: Any, **options: Any) -> None:
         """As of redis-py, for those who connect on their way to a call."""
         with _before_the_write():
-            async with _Losses(self):
+            try:
                 await super().connect_check_health(*args, **options)
+            except Exception as error:
+                await self._failed(error)
+                raise
 
     @property
     def where(self) -> str:
@@ -146,8 +157,11 @@ class LossyConnection(_Base):
             await self.disconnect(nowait=True)
 
     async def _has_unread(self) -> bool:
-        async with _Losses(self):
+        try:
             return bool(await getattr(super(), _CAN_READ)())
+        except Exception as error:
+            await self._failed(error)
+            raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Write a call, on a new connection when this one has ended.
@@ -156,7 +170,7 @@ class LossyConnection(_Base):
             RedisError: the connection failed.
         """
         await self._drop_unusable()
-        async with _Losses(self):
+        try:
             packed = command if isinstance(command, bytes) else _one_piece(command)
             if packed is None or not self.is_connected:
                 await super().send_packed_command(command, check_health)
@@ -164,6 +178,9 @@ class LossyConnection(_Base):
             if check_health:
                 await self.check_health()
             self._writer.write(packed)
+        except Exception as error:
+            await self._failed(error)
+            raise
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Read the response to a call.
@@ -171,12 +188,37 @@ class LossyConnection(_Base):
         Raises:
             RedisError: the connection failed, or the server answered with an error.
         """
-        async with _Losses(self):
-            return await super().read_response(*args, **options)
+        try:
+            if args or options or not self.socket_timeout:
+                return await super().read_response(*args, **options)
+            response = await self._read_in_time(self.socket_timeout)
+        except Exception as error:
+            await self._failed(error)
+            raise
+        if isinstance(response, ResponseError):
+            raise response
+        return response
+
+    async def _read_in_time(self, within: float) -> Any:
+        """The response. As redis-py reads it, whose timer for each call costs as much as the reading."""
+        self._limit.begin(self._reader, within)
+        try:
+            response = await self._parser.read_response()
+        except BaseException as error:  # whoever is cancelled leaves a reply that nobody will read
+            await self.disconnect(nowait=True)
+            if isinstance(error, Overdue):
+                raise Unanswered(f"Timeout reading from {self.where}") from error
+            raise
+        finally:
+            self._limit.end()
+        if self.health_check_interval:
+            self.next_health_check = asyncio.get_running_loop().time() + self.health_check_interval
+        return response
 
     async def disconnect(self, nowait: bool = False, *args: Any, **options: Any) -> None:
         """Close at once, without waiting for a peer that may be gone."""
         writer = self._writer
+        self._limit.close()
         with suppress(Exception):  # closing what is lost fails in as many ways as using it
             await super().disconnect(True, *args, **options)
         self._reader = self._writer = None
@@ -187,34 +229,24 @@ class LossyConnection(_Base):
         if self.unusable():
             await self.disconnect(nowait=True)
 
+    async def _failed(self, error: Exception) -> None:
+        """A use of the connection has raised `error`, which its caller raises again if this returns.
 
-class _Losses:
-    """Closes `connection` when the block fails with an error unknown to redis-py: a ConnectionError then.
+        An error of redis-py keeps its class, and says why the server was not reached in words for people.
 
-    An error of redis-py keeps its class, and says why the server was not reached in words for people.
-    """
-
-    def __init__(self, connection: LossyConnection) -> None:
-        self._connection = connection
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RedisError):
-            self._explain(error)
-        elif isinstance(error, Exception):
-            await self._connection.disconnect(nowait=True)
-            if isinstance(error, OSError):
-                raise ConnectionError(reason(error, self._connection.where)) from error
-            raise ConnectionError(f"The connection was lost: {error or type(error).__name__}") from error
-
-    def _explain(self, error: RedisError) -> None:
-        where = self._connection.where
+        Raises:
+            ConnectionError: in place of an error unknown to redis-py; the connection is closed.
+        """
         if isinstance(error, InvalidResponse):
-            error.args = (f"what answers at {where} is not Redis",)
+            error.args = (f"what answers at {self.where} is not Redis",)
         elif type(error) in (ConnectionError, Unanswered) and (found := cause(error)) is not None:
-            error.args = (reason(found, where),)
+            error.args = (reason(found, self.where),)
+        if isinstance(error, RedisError):
+            return
+        await self.disconnect(nowait=True)
+        if isinstance(error, OSError):
+            raise ConnectionError(reason(error, self.where)) from error
+        raise ConnectionError(f"The connection was lost: {error or type(error).__name__}") from error
 
 
 class TcpConnection(LossyConnection, Connection):

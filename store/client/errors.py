@@ -14,8 +14,6 @@ the call may have been carried out (`outcome`). Any other exception is a bug and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 
 from redis import exceptions as driver
@@ -172,12 +170,20 @@ def _refusal(error: Exception) -> str:
     return text if isinstance(error, driver.ResponseError) else ""
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class _Translated:
+    """Has no state, so one serves all: every call to Redis enters it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and (told := ours(error)) is not None:
+            raise told from error
+
+
+_TRANSLATED = _Translated()
+
+
+def translated() -> _Translated:
     """Errors of the driver leave the block as a `StoreError`."""
-    try:
-        yield
-    except Exception as error:
-        if (told := ours(error)) is None:
-            raise
-        raise told from error
+    return _TRANSLATED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha1
@@ -119,9 +120,11 @@ class KeptConnection:
             raise StrangeReply(what) from error
 
     async def _exchange(self, *call: Arguments) -> Any:
-        with self._client.timed():
-            await self._write(*call)
-            return await cast(Any, self._connection).read_response()
+        begun = time.monotonic()
+        await self._write(*call)
+        reply = await cast(Any, self._connection).read_response()
+        self._client.on_answer(time.monotonic() - begun)
+        return reply
 
     async def _write(self, *call: Arguments) -> None:
         if self._connection is None:

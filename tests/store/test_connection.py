@@ -141,6 +141,40 @@ def test_unread_bytes_are_not_taken_for_the_reply_to_a_later_call(loop: str) -> 
 
 
 @both
+def test_a_reply_that_does_not_come_ends_the_connection(loop: str) -> None:
+    async def work(peer: Peer, client: Any) -> None:
+        kept = KeptConnection(client)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        connection: Any = kept._connection
+        connection.socket_timeout, peer.reply = 0.01, b""
+        with pytest.raises(CallFailed, match="does not answer") as failed:
+            await kept.call(Script("moves.lua"), [], [])
+        assert (failed.value.outcome, connection.is_connected) == (Outcome.UNKNOWN, False)
+        connection.socket_timeout, peer.reply = 1.0, PONG
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        await kept.release()
+
+    on(loop, work)
+
+
+@both
+def test_the_reply_to_a_call_that_was_given_up_is_not_that_of_the_next(loop: str) -> None:
+    async def work(peer: Peer, client: Any) -> None:
+        kept = KeptConnection(client)
+        assert await kept.call(Script("moves.lua"), [], []) == b"PONG"
+        connection: Any = kept._connection
+        peer.reply = b""
+        call = asyncio.ensure_future(kept.call(Script("moves.lua"), [], []))
+        await until(lambda: connection._limit._reader is not None)
+        call.cancel()
+        await asyncio.wait({call})
+        assert not connection.is_connected
+        await kept.release()
+
+    on(loop, work)
+
+
+@both
 def test_a_connection_is_not_given_back_while_it_owes_a_reply(loop: str) -> None:
     async def work(peer: Peer, client: Any) -> None:
         assert await client.ping()

@@ -157,6 +157,20 @@ MECHANISMS = (
         tests=("store/test_connection.py::test_a_connection_that_was_reset_while_idle_is_replaced[uvloop]",),
     ),
     Mechanism(
+        promise="faults",
+        name="replies have a time limit",
+        what="A reply that does not come in time ends its call and its connection.",
+        file="store/client/reply_limit.py",
+        where="ReplyLimit._look",
+        code="self._reader.set_exception(Overdue())",
+        mutant="",
+        without="a call to a server that stands still never ends",
+        tests=(
+            "store/test_reply_limit.py::test_a_reply_that_does_not_come_is_overdue_after_its_own_time",
+            "store/test_connection.py::test_a_reply_that_does_not_come_ends_the_connection[uvloop]",
+        ),
+    ),
+    Mechanism(
         promise="registry",
         name="unregistered first",
         what="At SIGTERM the registry is told before anything else ends.",
