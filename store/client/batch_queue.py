@@ -68,7 +68,7 @@ class BatchQueue(Generic[T]):
         on_error: called with the error of each failed call, after its items are back in the buffer.
         backoff: the delays between calls that fail.
         finishes: after `stop` what waits is sent all the same, until a call fails.
-        gathering: when a call waits for more items; without it none does.
+        gathering: when a pause follows a call, in which more items come; without it none does.
     """
 
     def __init__(
@@ -177,9 +177,9 @@ class BatchQueue(Generic[T]):
 
     async def _attempt(self) -> Exception | None:
         """Send one batch; the error after which a delay follows."""
-        await self._gather()
         if not self._batch:  # or a task that failed could not even give it back
             self._batch.extend(self._buffer.take())
+        carried = len(self._batch)
         try:
             error = await self._send(self._batch)
             whole = not self._batch
@@ -190,13 +190,9 @@ class BatchQueue(Generic[T]):
         if error is None and whole:
             self.healthy = True
             self._backoff.reset()
+            if self._gathering and not self._stop.is_set():
+                await self._gathering.after(carried, self._buffer.__len__)
         return error
-
-    async def _gather(self) -> None:
-        """Wait for more items, if that pays."""
-        if self._gathering and (delay := self._gathering.delay(waiting := len(self._buffer))):
-            await asyncio.sleep(delay)
-            self._gathering.waited(len(self._buffer) - waiting)
 
     def _give_back(self) -> None:
         """What is left of the batch in flight waits again."""

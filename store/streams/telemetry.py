@@ -8,6 +8,7 @@ acknowledgement, and keeps the records.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -21,7 +22,7 @@ from fsm.backlog import Backlog
 from fsm.telemetry import FRAME, MESSAGE, MESSAGES, RECORD, SERIAL, UNDECODABLE, PendingFrame
 from store.client.batch_queue import BatchQueue
 from store.client.errors import StoreError, StoreRefused, is_transient
-from store.client.gathering import Gathering
+from store.client.gathering import Gathering, Pause
 from store.client.resp import Arguments
 from store.client.script import KeptConnection, Script
 from store.keys import Keys
@@ -30,9 +31,6 @@ from store.streams.device_ring import DeviceRing
 
 CALL_ENTRIES = 1000
 CALL_BYTES = 1 << 20
-GATHER = 0.002
-"""Seconds within which frames that come singly share a call: a tenth of what the fastest mobile network
-takes to bring the acknowledgement."""
 
 _FIELDS = {
     **{RECORD: b"data", FRAME: b"frame", UNDECODABLE: b"reason"},
@@ -79,6 +77,7 @@ class Telemetry:
             behind them.
         on_progress: called after each call that confirmed a frame.
         meter: told of all that is stored; makes room before a call when that is due, or the last call failed.
+        pause: how a call waits for more frames, of `store.client.gathering`.
     """
 
     def __init__(
@@ -94,6 +93,7 @@ class Telemetry:
         meter: Meter | None = None,
         call_entries: int = CALL_ENTRIES,
         call_bytes: int = CALL_BYTES,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._kept = KeptConnection(client)
         self._names = (keys.telemetry, keys.undecodable)
@@ -110,7 +110,7 @@ class Telemetry:
         }
         self._script = Script("telemetry.lua")
         self._ring = DeviceRing(call_entries, call_bytes)
-        self._queue = BatchQueue(self._ring, self._send, on_error=on_error, gathering=Gathering(GATHER))
+        self._queue = BatchQueue(self._ring, self._send, on_error=on_error, gathering=Gathering(pause))
         self.backlog = backlog or Backlog()
         """Bytes not yet confirmed, about, of this store and of whoever shares it."""
         self.pending_entries = 0

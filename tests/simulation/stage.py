@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ def installed(world: World) -> Iterator[None]:
     """While it lasts, gateways live in `world`; times that no setting has are cut down to those of a run."""
     replaced: list[tuple[Any, str, Any]] = [
         (transport.daemon.backend, "connect", world.connect),
+        (transport.daemon.backend, "stand_still", asyncio.sleep),  # its loop has one gateway, this one all
         (transport.daemon.telemetry_shards, "connect", world.connect),
         (store.streams.shard_counts, "connect", world.connect),
         (transport.daemon.gateway, "Presence", Presence),

@@ -1,31 +1,38 @@
-"""When a call to Redis waits for more items, on a virtual clock."""
+"""When a queue pauses between calls to Redis, on a virtual clock; and what a pause of a whole loop is."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from store.client.batch_queue import BatchQueue
 from store.client.fifo import Fifo
-from store.client.gathering import ENOUGH, PROBE, Gathering
+from store.client.gathering import ENOUGH, PROBE, SECONDS, Gathering, stand_still
 from tests.simulation.virtual_time import VirtualClock, VirtualLoop, run
 
-WITHIN, CALL = 0.002, 0.0005
-"""Seconds that a call waits when it does, and that it takes."""
+uvloop = pytest.importorskip("uvloop")
+
+CALL = SECONDS / 8
+"""Seconds of a call."""
 COUNT = 20 * PROBE
+SLACK = 1e-9
 
 
 class Line:
-    """A queue with a server behind it: how long each item took, and what each call carried."""
+    """A queue with a server behind it: how long each item took, what each call carried, and the pauses."""
 
     def __init__(self) -> None:
         self.came: list[float] = []
         self.took: list[float] = []
         self.calls: list[int] = []
-        self.queue: BatchQueue[int] = BatchQueue(Fifo(1000), self._send, gathering=Gathering(WITHIN))
+        self.pauses = 0
+        self.queue: BatchQueue[int] = BatchQueue(Fifo(1000), self._send, gathering=Gathering(self._pause))
 
     def put(self) -> None:
         self.came.append(asyncio.get_running_loop().time())
@@ -37,10 +44,14 @@ class Line:
         self.took += [asyncio.get_running_loop().time() - self.came[item] for item in batch]
         batch.clear()
 
-    @property
-    def waited(self) -> list[float]:
-        """The items that took longer than two calls."""
-        return [took for took in self.took if took > 2 * CALL + 1e-9]
+    async def _pause(self, seconds: float) -> None:
+        self.pauses += 1
+        await asyncio.sleep(seconds)
+
+    async def calls_pay(self) -> None:
+        """Send items as often as it takes until each call is followed by a pause."""
+        await every(self, SECONDS / 8)
+        await asyncio.sleep(2 * SECONDS)
 
 
 def measured(work: Any, *given: Any) -> Line:
@@ -78,29 +89,83 @@ async def many_at_once(line: Line) -> None:
         await line.queue.flush(60)
 
 
-def test_items_that_come_often_share_calls_and_wait_no_longer_than_that() -> None:
-    line = measured(every, 0.0007)
-    assert COUNT / len(line.calls) > 2.5
-    assert max(line.took) <= WITHIN + 2 * CALL + 1e-9
+def test_items_that_come_often_share_calls_and_wait_no_longer_than_a_pause_and_a_call() -> None:
+    line = measured(every, SECONDS / 6)
+    assert COUNT / len(line.calls) > 4
+    assert max(line.took) <= SECONDS + 2 * CALL + SLACK
 
 
-@pytest.mark.parametrize("work", [lambda line: every(line, 0.01), one_after_the_other])
-def test_where_waiting_brings_nothing_one_call_of_many_waits(work: Any) -> None:
-    line = measured(work)
-    assert len(line.calls) == COUNT
-    assert len(line.waited) == COUNT / PROBE
+def test_items_that_come_seldom_do_not_wait() -> None:
+    line = measured(every, 3 * SECONDS)
+    assert max(line.took) <= CALL + SLACK
+    assert line.pauses == COUNT / PROBE
+
+
+def test_a_client_that_waits_for_the_last_item_waits_for_one_pause_of_many() -> None:
+    line = measured(one_after_the_other)
+    assert line.pauses == COUNT / PROBE
+    assert len([took for took in line.took if took > CALL + SLACK]) < COUNT / PROBE + 1
 
 
 def test_many_items_do_not_wait() -> None:
     line = measured(many_at_once)
-    assert set(line.calls) == {ENOUGH}
-    assert not line.waited
+    assert (set(line.calls), line.pauses) == ({ENOUGH}, 0)
 
 
-def test_waits_end_when_they_bring_nothing_any_more() -> None:
+def test_pauses_end_when_they_save_nothing_any_more() -> None:
     async def work(line: Line) -> None:
-        await every(line, 0.0005)
+        await line.calls_pay()
+        line.pauses = 0
         await one_after_the_other(line)
 
-    after = measured(work).took[COUNT:]
-    assert len([took for took in after if took > 2 * CALL + 1e-9]) < COUNT / PROBE + 10
+    assert measured(work).pauses < COUNT / PROBE + 10
+
+
+def test_the_first_item_after_a_rest_does_not_wait() -> None:
+    async def work(line: Line) -> None:
+        await line.calls_pay()
+        line.put()
+        await line.queue.flush(60)
+
+    assert measured(work).took[-1] <= CALL + SLACK
+
+
+def test_a_queue_that_stops_makes_no_pause() -> None:
+    async def work(line: Line) -> None:
+        await line.calls_pay()
+        line.pauses = 0
+        line.put()
+        await asyncio.sleep(CALL / 2)
+        line.queue.stop()
+
+    assert measured(work).pauses == 0
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_stands_still_after_it_has_written_and_before_it_reads(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Device(asyncio.Protocol):
+        read = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.read += data
+
+    async def main() -> None:
+        here, there = socket.socketpair()
+        with there:
+            there.setblocking(False)
+            transport, device = await asyncio.get_running_loop().create_connection(Device, sock=here)
+
+            def sleep(seconds: float) -> None:
+                assert (seconds, there.recv(100)) == (SECONDS, b"before")
+                there.send(b"meanwhile")
+
+            monkeypatch.setattr(time, "sleep", sleep)
+            transport.write(b"before")
+            await stand_still(SECONDS)
+            assert device.read == b"meanwhile"
+            transport.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from fsm.events import CommandEvent, SessionEvent
 from fsm.telemetry import PendingFrame
 from store.client.client import connect
 from store.client.errors import StoreError, is_transient
+from store.client.gathering import stand_still
 from store.diagnosis.rights import check_rights
 from store.fleet.adoption import Adoption
 from store.fleet.allow_list import RedisAllowList
@@ -151,6 +153,8 @@ class Backend:
             on_progress=partial(on_progress, 0) if settings.telemetry_shards == 1 else None,
             backlog=Backlog(backlog_limit(settings.telemetry_shards)),
             meter=self.trimmer,
+            # With shards there are several such queues, which would hold up each other.
+            pause=stand_still if settings.telemetry_shards == 1 else asyncio.sleep,
         )
         self.telemetry_shards = TelemetryShards(
             ShardContext(settings, url, clock, metrics, reports, on_refused),
