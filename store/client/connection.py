@@ -31,6 +31,7 @@ from redis.asyncio.connection import (
 from redis.exceptions import ConnectionError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as Unanswered
 
+from store.client.driver import CAN_READ, OPTIONS
 from store.client.errors import mark_never_sent
 from store.client.reasons import cause, reason
 from store.client.reply_limit import Overdue, ReplyLimit
@@ -41,21 +42,6 @@ if TYPE_CHECKING:
     _Base = AbstractConnection
 else:
     _Base = object
-
-
-def _driver() -> dict[str, Any]:
-    """What connections tell the server of redis-py, which reads its version from a file for each of them."""
-    try:
-        from redis.driver_info import DriverInfo
-    except ImportError:  # this version reads it once
-        return {}
-    return {"driver_info": DriverInfo()}
-
-
-_CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
-# redis-py 8 gave the question a new name; pools ask it before they hand out a connection.
-
-_DRIVER = _driver()
 
 SHORT = 32 * 1024
 """Bytes of a call in many pieces that is written at once, as one in a single piece is: the loop keeps what
@@ -89,11 +75,8 @@ class LossyConnection(_Base):
     _parser: Any
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+        super().__init__(**OPTIONS | given)
         self._limit = ReplyLimit()
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**_DRIVER | given)
 
     def unusable(self) -> bool:
         """Whether the peer, the network or an error has ended this connection. False when not connected."""
@@ -158,7 +141,7 @@ class LossyConnection(_Base):
 
     async def _has_unread(self) -> bool:
         try:
-            return bool(await getattr(super(), _CAN_READ)())
+            return bool(await getattr(super(), CAN_READ)())
         except Exception as error:
             await self._failed(error)
             raise
