@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-import transport.daemon  # noqa: F401  that all modules are there to be sabotaged
+import transport.daemon.run_gateway  # noqa: F401  that all modules are there to be sabotaged
 from transport import tasks
 from transport.cli import main
 
