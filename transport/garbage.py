@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 
 WHILE_STARTING = 100_000
-"""Objects that were made and not freed, after which Python looks for garbage: more than all imports make."""
+"""Objects that were made and not freed, after which Python looks for garbage: more than all imports make. It
+stays so for verbs that run no gateway."""
 YOUNG_OBJECTS = 10_000
 """The same in a gateway that serves: 14 times the default."""
 
