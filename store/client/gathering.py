@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-SECONDS = 0.004
+SECONDS = 0.005
 """Of a pause: a tenth of what a mobile network takes to bring the acknowledgement."""
 ENOUGH = 32
 """Items among which the cost of a call is small: after a call with so many there is no pause."""
