@@ -41,8 +41,9 @@ BOUNDS = {
 }
 """1.6 times what is measured; more where it depends on what else runs how many frames or commands share a
 call."""
-GROWTH = 1.8
-"""The cost of a frame with the most connections of that curve against 100: it must not grow with them."""
+GROWTH = 1.5
+"""The cost of a frame with the most connections of that curve against 100, in that of the floor, which grows
+with them because the kernel's part does."""
 POINTS = {"rate": 1, "records": 5, "workers": 2, "shards": 4}
 """Points of each curve, at least: a rate that the machine does not reach has no value."""
 
@@ -131,9 +132,9 @@ def test_a_frame_costs_the_same_however_many_devices_are_connected(tmp_path: Pat
     files = ("--json", tmp_path / "new.json", "--svg", tmp_path / "new.svg")
     bench("--curve", "connections", "--rounds", 3, "--seconds", 0.5, *files)
     assert "Memory of the gateway, MiB" in texts(tmp_path / "new.svg")
-    cost = result(tmp_path)["panels"]["CPU time of a frame, us"]["telgw"]
-    few, *_, many = cost.values()
-    assert many / few < GROWTH
+    costs = result(tmp_path)["panels"]["CPU time of a frame, us"]
+    grown = {name: list(line.values())[-1] / line["100"] for name, line in costs.items()}
+    assert grown["telgw"] / max(1.0, grown.get("floor", 1.2)) < GROWTH
 
 
 @pytest.mark.parametrize("name", [name for name in CURVES if name != "connections"])

@@ -33,8 +33,10 @@ RECORDS = 5
 """Records of a frame where that is given."""
 WINDOW = 100
 """Frames that wait at any time, where the number of connections is what changes."""
-SPARE_FILES = 200
+SPARE_FILES = 1000
 """Open files that are no connections."""
+MOST = 100_000
+"""Connections of that curve, if so many files may be open."""
 
 
 @dataclass(frozen=True)
@@ -211,17 +213,25 @@ def _by_shards(stage: Stage, points: tuple[int, ...]) -> Measure:
     return measure
 
 
-def _by_connections(_: Stage, __: tuple[int, ...]) -> Measure:
+def _by_connections(stage: Stage, _: tuple[int, ...]) -> Measure:
+    floor = list(stage.floor())
+
     def measure(stage: Stage, curve: Curve, seconds: float) -> Iterator[str]:
-        with stage.gateway() as server, Loaded(server, 0) as loaded:
-            for number in curve.points:
-                yield f"{number:,} connections"
-                loaded.fleet.connect(number - len(loaded.fleet.imeis))
-                loaded.fleet.report(frames_of(1)[0])
-                wait_until_idle(server)
-                curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
-                cost = loaded.frames(1, seconds, window=WINDOW)
-                curve.add_cost(CPU_ANY, GATEWAY, number, cost)
+        with stage.gateway() as gateway:
+            for server in (gateway, *floor):  # one after the other, because both together have too many files
+                with Loaded(server, 0) as loaded:
+                    for number in curve.points:
+                        yield f"{number:,} connections, {server.name}"
+                        add_point(curve, loaded, number, seconds)
+
+    def add_point(curve: Curve, loaded: Loaded, number: int, seconds: float) -> None:
+        server = loaded.server
+        loaded.fleet.connect(number - len(loaded.fleet.imeis))
+        loaded.fleet.report(frames_of(1)[0])
+        wait_until_idle(server)
+        if server.name == GATEWAY:
+            curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
+        curve.add(CPU_ANY, server.name, number, loaded.frames(1, seconds, window=WINDOW).server)
 
     return measure
 
@@ -242,8 +252,8 @@ def _cores() -> tuple[int, ...]:
 def _connections() -> tuple[int, ...]:
     """As many as this process may have open."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = files - SPARE_FILES
-    return tuple(number for number in (100, 1000, 10_000, 100_000) if files < 0 or number <= most)
+    most = MOST if files < 0 else min(MOST, (files - SPARE_FILES) // 1000 * 1000)
+    return (*(number for number in (100, 1000, 10_000) if number < most), most)
 
 
 CURVES = {
