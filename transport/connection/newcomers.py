@@ -10,8 +10,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
-from msgspec import Struct
+from dataclasses import dataclass
 
 GRACE = 1.0
 """Seconds that a connection has at least, unless its source has more connections than others."""
@@ -25,10 +24,9 @@ def _nothing() -> None:
     """The connection cannot be closed yet."""
 
 
-class Place(Struct, eq=False, gc=False):
+@dataclass(slots=True, eq=False)
+class Place:
     """What a connection holds from its accept to its end, and what decides whether it gives way.
-
-    It refers to no container, so the garbage collector need not know it; that saves memory.
 
     Attributes:
         since: when it was accepted, then when it named its device; monotonic seconds.

@@ -186,8 +186,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
     @property
     def origin(self) -> Origin:
         """The connection as evidence, at this time."""
-        age = self._context.clock.monotonic() - self._accepted_at
-        return Origin(self.peer, self.auth, round(age * 1000))
+        return Origin(
+            self.peer, self.auth, round((self._context.clock.monotonic() - self._accepted_at) * 1000)
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready to be used; with TLS its handshake is done."""
@@ -375,15 +376,19 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     # What is read
 
+    # uvloop asks for the next two once, until `set_protocol`: no bound method is kept for each connection.
+
     @property
     def get_buffer(self) -> Buffer:
-        """What gives the buffer of a read; its size limits what is read in one turn of the loop.
-
-        uvloop keeps it until `set_protocol`: no bound method for each connection.
-        """
+        """What gives the buffer of a read; its size limits what is read in one turn of the loop."""
         return self._context.reads if self.imei else self._context.first_reads
 
-    def buffer_updated(self, nbytes: int) -> None:
+    @property
+    def buffer_updated(self) -> DeviceConnection:
+        """What is called after each read: the connection itself."""
+        return self
+
+    def __call__(self, nbytes: int) -> None:
         """A read has filled the first `nbytes` of the buffer."""
         self.received(data := bytes(self._context.read_buffer[:nbytes]))
         if self.imei in self._context.tap:

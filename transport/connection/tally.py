@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from dataclasses import dataclass
 
 from fsm.device_status import LastRecord
 from fsm.record_data import read_record
@@ -12,11 +12,12 @@ from transport.teltonika.errors import Undecodable
 from transport.teltonika.record_json import record_data
 
 
-class Tally(Struct, eq=False, gc=False):
+@dataclass(slots=True, eq=False)
+class Tally:
     """The counts of one session, and what was told of it.
 
     A frame costs two additions and a reference to its last record, which is read only when somebody asks, and
-    not kept. The garbage collector need not know it, because nothing that it keeps refers to it.
+    not kept.
 
     Attributes:
         connected_at: when the device was identified, epoch ms.

@@ -33,10 +33,6 @@ RECORDS = 5
 """Records of a frame where that is given."""
 WINDOW = 100
 """Frames that wait at any time, where the number of connections is what changes."""
-SPARE_FILES = 1000
-"""Open files that are no connections."""
-MOST = 100_000
-"""Connections of that curve, if so many files may be open."""
 
 
 @dataclass(frozen=True)
@@ -222,16 +218,14 @@ def _by_connections(stage: Stage, _: tuple[int, ...]) -> Measure:
                 with Loaded(server, 0) as loaded:
                     for number in curve.points:
                         yield f"{number:,} connections, {server.name}"
-                        add_point(curve, loaded, number, seconds)
-
-    def add_point(curve: Curve, loaded: Loaded, number: int, seconds: float) -> None:
-        server = loaded.server
-        loaded.fleet.connect(number - len(loaded.fleet.imeis))
-        loaded.fleet.report(frames_of(1)[0])
-        wait_until_idle(server)
-        if server.name == GATEWAY:
-            curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
-        curve.add(CPU_ANY, server.name, number, loaded.frames(1, seconds, window=WINDOW).server)
+                        loaded.fleet.connect(number - len(loaded.fleet.imeis))
+                        loaded.fleet.report(frames_of(1)[0])
+                        wait_until_idle(server)
+                        if server is gateway:
+                            curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
+                        curve.add(
+                            CPU_ANY, server.name, number, loaded.frames(1, seconds, window=WINDOW).server
+                        )
 
     return measure
 
@@ -250,9 +244,9 @@ def _cores() -> tuple[int, ...]:
 
 
 def _connections() -> tuple[int, ...]:
-    """As many as this process may have open."""
+    """As many as this process may have open, beside other files."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = MOST if files < 0 else min(MOST, (files - SPARE_FILES) // 1000 * 1000)
+    most = 100_000 if files < 0 else min(100_000, files // 1000 * 1000 - 1000)
     return (*(number for number in (100, 1000, 10_000) if number < most), most)
 
 
