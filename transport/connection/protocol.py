@@ -186,9 +186,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
     @property
     def origin(self) -> Origin:
         """The connection as evidence, at this time."""
-        return Origin(
-            self.peer, self.auth, round((self._context.clock.monotonic() - self._accepted_at) * 1000)
-        )
+        age = self._context.clock.monotonic() - self._accepted_at
+        return Origin(self.peer, self.auth, round(age * 1000))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready to be used; with TLS its handshake is done."""
@@ -376,16 +375,14 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     # What is read
 
-    # uvloop asks for the next two once, until `set_protocol`: no bound method is kept for each connection.
-
     @property
     def get_buffer(self) -> Buffer:
-        """What gives the buffer of a read; its size limits what is read in one turn of the loop."""
+        """What gives the buffer of a read, which limits its size. uvloop keeps it until `set_protocol`."""
         return self._context.reads if self.imei else self._context.first_reads
 
     @property
     def buffer_updated(self) -> DeviceConnection:
-        """What is called after each read: the connection itself."""
+        """What is called after each read: the connection itself, because uvloop would keep a bound method."""
         return self
 
     def __call__(self, nbytes: int) -> None:

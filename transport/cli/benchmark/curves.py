@@ -214,18 +214,16 @@ def _by_connections(stage: Stage, _: tuple[int, ...]) -> Measure:
 
     def measure(stage: Stage, curve: Curve, seconds: float) -> Iterator[str]:
         with stage.gateway() as gateway:
-            for server in (gateway, *floor):  # one after the other, because both together have too many files
-                with Loaded(server, 0) as loaded:
+            for one in (gateway, *floor):  # one after the other, because both together have too many files
+                with Loaded(one, 0) as loaded:
                     for number in curve.points:
-                        yield f"{number:,} connections, {server.name}"
+                        yield f"{number:,} connections, {one.name}"
                         loaded.fleet.connect(number - len(loaded.fleet.imeis))
                         loaded.fleet.report(frames_of(1)[0])
-                        wait_until_idle(server)
-                        if server is gateway:
-                            curve.add(MEMORY, GATEWAY, number, memory_of(server) / 2**20)
-                        curve.add(
-                            CPU_ANY, server.name, number, loaded.frames(1, seconds, window=WINDOW).server
-                        )
+                        wait_until_idle(one)
+                        if one is gateway:
+                            curve.add(MEMORY, GATEWAY, number, memory_of(one) / 2**20)
+                        curve.add(CPU_ANY, one.name, number, loaded.frames(1, seconds, window=WINDOW).server)
 
     return measure
 
