@@ -128,6 +128,10 @@ def test_a_ratio_is_within_its_bound(measured: tuple[Path, str, str], name: str)
     assert result(measured[0])["ratios"][name] < BOUNDS[name]
 
 
+def test_an_idle_connection_takes_little(measured: tuple[Path, str, str]) -> None:
+    assert 1.0 < result(measured[0])["idle_connection_kib"] < 2.5
+
+
 def test_a_frame_costs_the_same_however_many_devices_are_connected(tmp_path: Path) -> None:
     files = ("--json", tmp_path / "new.json", "--svg", tmp_path / "new.svg")
     bench("--curve", "connections", "--rounds", 3, "--seconds", 0.5, *files)
