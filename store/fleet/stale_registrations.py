@@ -96,17 +96,21 @@ class StaleRegistrations:
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Scan after the grace, and then repeatedly; the pause grows as long as nothing is found."""
+        """Scan after the grace, and then repeatedly; the pause grows as long as scans find nothing.
+
+        A scan that fails has found out nothing. While Redis is away the process may not even own its instance
+        id, and an earlier one may go on registering devices for it.
+        """
         await asyncio.sleep(self._grace)
         pause = self._every
         while True:
-            found = 0
             try:
-                found = await self.remove_stale()
+                clean = not await self.remove_stale()
             except StoreError as error:
+                clean = False
                 self._on_error(error)
             await asyncio.sleep(jittered(pause))
-            pause = self._every if found else min(2 * pause, SELDOM)
+            pause = min(2 * pause, SELDOM) if clean else self._every
 
     async def remove_stale(self) -> int:
         """Scan once and remove stale entries; their number.

@@ -180,14 +180,16 @@ async def test_the_search_is_repeated_after_an_error(
     assert rig.errors == [error]
 
 
-async def test_the_search_gets_rarer_while_nothing_is_found(
+async def test_the_search_gets_rarer_while_nothing_is_found_and_not_while_it_fails(
     rig: StaleRegistrationsRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    found = iter([2, 0, 0, 1, *[0] * 30])
+    found = iter([2, 0, 0, StoreError(), StoreError(), *[0] * 30])
 
     async def remove_stale() -> int:
-        return next(found)
+        if isinstance(one := next(found), StoreError):
+            raise one
+        return one
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
@@ -198,7 +200,7 @@ async def test_the_search_gets_rarer_while_nothing_is_found(
     with pytest.raises(RuntimeError, match="StopIteration"):
         await rig.stale_registrations.run()
     looks = [round(pause / 0.0012, 1) for pause in pauses[1:]]
-    assert looks[:8] == [1, 1, 2, 4, 1, 2, 4, 8]
+    assert looks[:9] == [1, 1, 2, 4, 1, 1, 2, 4, 8]
     assert max(pauses) == 1.2 * stale_registrations.SELDOM
 
 
