@@ -94,7 +94,7 @@ def test_moves_of_whole_commands(timed: Any, redis: Redis, commands: int) -> Non
 @pytest.mark.benchmark(group="telemetry.lua")
 @pytest.mark.parametrize(("frames", "size"), [(1, 1), (100, 1), (20, 5), (5, 20)])
 def test_records(timed: Any, redis: Redis, monkeypatch: pytest.MonkeyPatch, frames: int, size: int) -> None:
-    monkeypatch.setattr("store.streams.telemetry.GATHER", 0.0)  # a call is timed, and not the wait for more
+    monkeypatch.setattr("store.client.gathering.SECONDS", 0.0)  # a call is timed, and not the pause after it
     telemetry = Telemetry(redis, KEYS, "gw-1", on_error=raised)
     data = [[record_json(record) for record in decode_avl(body)] for body in bodies("8E", size)]
 
