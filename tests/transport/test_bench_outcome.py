@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.transport.conftest import Telgw
 from transport.cli import bench
-from transport.cli.benchmark.curves import ACK, CPU_FRAME, FULL, REDIS, Curve
+from transport.cli.benchmark.curves import ACK, CPU_FRAME, CURVES, FULL, REDIS, Curve
 from transport.cli.benchmark.measuring import Cost
 from transport.cli.benchmark.outcome import (
     BEAT,
@@ -78,6 +79,21 @@ def test_another_server_has_a_table_of_its_own() -> None:
         made.add(saturated(1), "10.0.0.1:5027", Cost(None, None, 900.0, 1.0, 2.0))
     tables = [part for part in made.parts() if not isinstance(part, str)]
     assert [table.columns[0].header for table in tables] == ["load", "10.0.0.1:5027"]
+
+
+@pytest.mark.parametrize(
+    ("files", "points"),
+    [
+        (1024, (100,)),
+        (20_000, (100, 1000, 10_000, 19_000)),
+        (resource.RLIM_INFINITY, (100, 1000, 10_000, 100_000)),
+    ],
+)
+def test_connections_are_as_many_as_files_may_be_open(
+    monkeypatch: pytest.MonkeyPatch, files: int, points: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
+    assert CURVES["connections"].curve().points == points
 
 
 def test_a_curve_is_made_of_medians_and_leaves_out_what_was_not_reached() -> None:

@@ -244,7 +244,7 @@ def _cores() -> tuple[int, ...]:
 def _connections() -> tuple[int, ...]:
     """As many as this process may have open, beside other files."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = 100_000 if files < 0 else min(100_000, files // 1000 * 1000 - 1000)
+    most = 100_000 if files < 0 else min(100_000, max(100, files // 1000 * 1000 - 1000))
     return (*(number for number in (100, 1000, 10_000) if number < most), most)
 
 
