@@ -20,14 +20,7 @@ interface, see ``docs/client.md``.
 """
 
 from fsm.errors import InvalidCommand
-from store.streams.messages import (
-    CommandEvent,
-    DeviceMessage,
-    Message,
-    Note,
-    SessionEvent,
-    TelemetryRecord,
-)
+from store.streams.messages import CommandEvent, DeviceMessage, Message, Note, SessionEvent, TelemetryRecord
 from store.streams.producer import NotPublished, StoreUnreachable
 from store.streams.record_data import RecordData
 

@@ -121,7 +121,7 @@ class SessionShare:
         now, at_ms, network = self._clock.monotonic(), self._clock.now_ms(), network_of(source.host)
         self._drop_waiting(source, network, now)
         if event.terminal:
-            self._end(event, source, at_ms, now)
+            self._end(event, source, network, at_ms, now)
         elif self._short or not self._pay(source, network, now):
             self._waiting.setdefault(network, {})[source] = self._untold(event, at_ms)
         else:
@@ -141,11 +141,11 @@ class SessionShare:
             if not sources:
                 del self._waiting[network]
 
-    def _end(self, event: SessionEvent, source: Source, at_ms: int, now: float) -> None:
+    def _end(self, event: SessionEvent, source: Source, network: str, at_ms: int, now: float) -> None:
         if source.tally.published:
             self._append(event, source, at_ms)
         else:
-            self._leave_out(source, network_of(source.host), now)
+            self._leave_out(source, network, now)
 
     def _pay(self, source: Source, network: str, now: float) -> bool:
         """Take what the newest event of `source` costs, if all three allowances cover it."""
